@@ -1,0 +1,37 @@
+# The one interpreter that must exist beforehand; everything else is installed into .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: setup test test-all lint demo gpu clean
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else "spectral needs Python 3.11 to 3.13, and $(PYTHON) is %d.%d; name another one, for example: make PYTHON=python3.12 setup" % v)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable . --group dev
+	@touch $(READY)
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+test: lint
+	$(BIN)/pytest -n 2 -m "not slow"
+
+test-all: lint
+	$(BIN)/pytest -n 2
+
+demo: setup
+	$(BIN)/spectral run examples/digits.yaml --out runs/demo --overwrite
+	$(BIN)/spectral plot runs/demo
+
+gpu: setup
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[gpu]'
+
+clean:
+	rm -rf $(VENV) .cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,182 @@
+"""How fast the loop trains: `train_continual` against a bare JAX scan and a PyTorch loop.
+
+    python benchmarks/training.py [--width 100 1000] [--steps 60000 1500] [--rounds 5] [--collapse]
+
+Online SGD (one example a step) on an MLP 784-W-W-W-10, all contenders in one process and in turn.
+`bare` is what a JAX user would write by hand for this network: one `lax.scan` over pixels that
+were shuffled, permuted and scaled beforehand, outside the measured time. The rows of this library
+shuffle and permute within the measured time, and look at loss and accuracy of every step as `bare`
+does. The PyTorch row needs the extra `benchmarks` and is left out without it.
+
+`--collapse` times instead the tasks of a run of BP on digits that loses its plasticity: the median
+of the last tenth of 200 tasks against that of the first tenth.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from spectral import AbstractMeter, algorithms, History, models, tasks, train_continual
+
+
+def synthetic(rows: int) -> tasks.ImageSet:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 10, rows)
+    centres = rng.integers(0, 256, (10, 28, 28, 1))
+    noise = rng.integers(0, 256, (rows, 28, 28, 1))
+    images = ((centres[labels] + noise) // 2).astype(np.uint8)
+    return tasks.ImageSet(
+        name="synthetic",
+        train_images=jnp.asarray(images),
+        train_labels=jnp.asarray(labels),
+        test_images=jnp.asarray(images[:10]),
+        test_labels=jnp.asarray(labels[:10]),
+        num_classes=10,
+        max_value=255,
+    )
+
+
+def spectral_runner(images: tasks.ImageSet, width: int, algo) -> Callable[[], object]:
+    steps = images.train_labels.shape[0]
+    stream = tasks.PermutedImages(images, num_tasks=1, steps_per_task=steps)
+    model = models.MLP(784, 10, width=width, key=jax.random.key(0))
+    return lambda: train_continual(model, stream, algo)
+
+
+def bare_runner(images: tasks.ImageSet, width: int, lr: float) -> Callable[[], object]:
+    model = models.MLP(784, 10, width=width, key=jax.random.key(0))
+    weights = [(layer.weight, layer.bias) for layer in model.layers]
+    rows = images.train_labels.shape[0]
+    pixels = images.train_images.reshape(rows, -1)[
+        :, jax.random.permutation(jax.random.key(1), 784)
+    ]
+    inputs = pixels / 255.0
+
+    def loss(weights, x, y):
+        for w, b in weights[:-1]:
+            x = jax.nn.relu(w @ x + b)
+        w, b = weights[-1]
+        logits = w @ x + b
+        return jax.nn.logsumexp(logits) - logits[y], jnp.argmax(logits) == y
+
+    @jax.jit
+    def train(weights, inputs, labels):
+        def step(weights, example):
+            (value, right), grads = jax.value_and_grad(loss, has_aux=True)(weights, *example)
+            return jax.tree.map(lambda w, g: w - lr * g, weights, grads), (value, right)
+
+        return jax.lax.scan(step, weights, (inputs, labels))
+
+    return lambda: jax.block_until_ready(train(weights, inputs, images.train_labels))
+
+
+def torch_runner(images: tasks.ImageSet, width: int, lr: float) -> Callable[[], object] | None:
+    try:
+        import torch  # pyright: ignore[reportMissingImports]  (an extra)
+    except ImportError:
+        return None
+    rows = images.train_labels.shape[0]
+    inputs = torch.tensor(np.asarray(images.train_images).reshape(rows, -1) / 255.0).float()
+    labels = torch.tensor(np.asarray(images.train_labels)).long()
+    sizes = [784, width, width, width, 10]
+    layers = []
+    for m, n in zip(sizes[:-1], sizes[1:], strict=True):
+        layers += [torch.nn.Linear(m, n), torch.nn.ReLU()]
+    net = torch.nn.Sequential(*layers[:-1])
+    optimiser = torch.optim.SGD(net.parameters(), lr=lr)
+
+    def train():
+        for i in range(rows):
+            optimiser.zero_grad()
+            logits = net(inputs[i : i + 1])
+            value = torch.nn.functional.cross_entropy(logits, labels[i : i + 1])
+            value.backward()
+            optimiser.step()
+
+    return train
+
+
+def measure(runners: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    for run in runners.values():
+        run()
+    seconds: dict[str, list[float]] = {name: [] for name in runners}
+    for _ in range(rounds):
+        for name, run in runners.items():
+            start = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+class TaskTimes(AbstractMeter):
+    """Notes when each segment ends."""
+
+    at: list[float] = eqx.field(static=True)
+
+    def update(self, done: int, total: int, history: History) -> None:
+        self.at.append(time.perf_counter())
+
+
+def collapse(width: int, num_tasks: int, lr: float) -> None:
+    images = tasks.load_images("digits")
+    stream = tasks.PermutedImages(images, num_tasks=num_tasks, steps_per_task=1500)
+    model = models.MLP(64, 10, width=width, key=jax.random.key(0))
+    meter = TaskTimes([])
+    _, history = train_continual(
+        model, stream, algorithms.bp(lr), segment_tasks=1, meter=meter, key=jax.random.key(1)
+    )
+    seconds = np.diff(meter.at)[1:]
+    tenth = num_tasks // 10
+    first, last = np.median(seconds[:tenth]), np.median(seconds[-tenth:])
+    accuracy = history["test_accuracy"]
+    print(
+        f"width {width}, lr {lr}, {num_tasks} tasks: accuracy {accuracy[:tenth].mean():.2f} -> "
+        f"{accuracy[-tenth:].mean():.2f}; a task {first * 1e3:.1f} -> {last * 1e3:.1f} ms, "
+        f"ratio {last / first:.2f}",
+        flush=True,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="How fast the loop trains.")
+    parser.add_argument("--width", type=int, nargs="+", default=[100, 1000])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, nargs="+", default=[60000, 1500])
+    parser.add_argument("--collapse", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.collapse:
+        collapse(100, 200, 0.03)
+        collapse(1000, 40, 0.05)
+        return
+    lr = 0.01
+    for width, steps in zip(arguments.width, arguments.steps, strict=True):
+        images = synthetic(steps)
+        runners = {
+            "bare": bare_runner(images, width, lr),
+            "bp": spectral_runner(images, width, algorithms.bp(lr)),
+            "l2": spectral_runner(images, width, algorithms.l2(lr)),
+            "er": spectral_runner(images, width, algorithms.er(lr)),
+            "l2_er": spectral_runner(images, width, algorithms.l2_er(lr)),
+        }
+        torch = torch_runner(synthetic(min(steps, 3000)), width, lr)
+        if torch is not None:
+            runners["torch"] = torch
+        seconds = measure(runners, arguments.rounds)
+        count = {name: min(steps, 3000) if name == "torch" else steps for name in runners}
+        print(f"\nMLP 784-{width}-{width}-{width}-10, batch 1, {steps} steps, median of rounds")
+        print(f"{'':8s}{'us/step':>10s}{'steps/s':>10s}{'/ bare':>8s}{'/ bp':>8s}")
+        pace = {name: np.asarray(s) / count[name] for name, s in seconds.items()}
+        for name, own in pace.items():
+            middle = float(np.median(own))
+            to_bare = float(np.median(own / pace["bare"]))
+            to_bp = float(np.median(own / pace["bp"]))
+            print(f"{name:8s}{middle * 1e6:10.1f}{1 / middle:10.0f}{to_bare:8.2f}{to_bp:8.2f}")
+
+
+if __name__ == "__main__":
+    main()

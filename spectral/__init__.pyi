@@ -1,0 +1,24 @@
+from . import (
+    algorithms as algorithms,
+    curvature as curvature,
+    models as models,
+    probes as probes,
+    studies as studies,
+    tasks as tasks,
+)
+from ._core import Run as Run, train_tasks as train_tasks
+from ._history import History as History
+from ._loop import (
+    AbstractCheckpointer as AbstractCheckpointer,
+    AbstractMeter as AbstractMeter,
+    Diverged as Diverged,
+    train_continual as train_continual,
+)
+from ._types import (
+    Aux as Aux,
+    Chunk as Chunk,
+    Clock as Clock,
+    Learner as Learner,
+    Optimiser as Optimiser,
+    Signal as Signal,
+)

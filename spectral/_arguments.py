@@ -1,0 +1,44 @@
+"""Checks of arguments: one wording for every message."""
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from jax.core import Tracer
+
+
+def check_above(name: str, value: Any, bound: float, *, strict: bool = True) -> None:
+    """Refuse a concrete `value` that does not lie above `bound`, or that is not finite.
+
+    Traced values (inside `jit`, `vmap` or `grad`) cannot be looked at and pass.
+
+    **Raises:** `ValueError` naming the argument, the value, what is allowed and the next step.
+    """
+    if isinstance(value, Tracer):
+        return
+    numbers = np.asarray(value)
+    low = numbers <= bound if strict else numbers < bound
+    if np.any(low | ~np.isfinite(numbers)):
+        allowed = f"finite and {'above' if strict else 'at least'} {bound:g}"
+        raise ValueError(f"`{name}` is {value}, but must be {allowed}: pass such a number.")
+
+
+def check_count(name: str, value: int, *, least: int = 1) -> None:
+    """Refuse a size, order or period below `least`.
+
+    **Raises:** `ValueError` naming the argument, the value, what is allowed and the next step.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise ValueError(
+            f"`{name}` is {value!r}, but must be an integer of at least {least}: pass such a one."
+        )
+
+
+def unknown_name(what: str, got: str, allowed: Iterable[str]) -> str:
+    """The message for a name that does not exist, with the nearest one that does."""
+    names = sorted(allowed)
+    folded = {name.casefold(): name for name in names}
+    near = [folded[n] for n in difflib.get_close_matches(got.casefold(), folded, 1, cutoff=0.4)]
+    hint = f"; did you mean {near[0]!r}?" if near else "."
+    return f"{what} {got!r} does not exist. Allowed: {', '.join(names)}{hint}"

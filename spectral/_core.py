@@ -1,0 +1,349 @@
+"""The compiled loop: tasks, chunks and gradient steps.
+
+It knows no stream and no algorithm: whatever happens in a task is behind `AbstractTaskStream` and
+`Algorithm`. The number of tasks of a segment is data, not shape, so one compiled program serves
+every segment whatever its length.
+"""
+
+import enum
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+
+from ._types import Chunk, Clock, Learner, Signal
+from .algorithms import Algorithm, AlgorithmState
+from .tasks import AbstractTaskStream
+
+
+class Role(enum.IntEnum):
+    """What a key is for: every draw is a function of (key of the run, role, task, index)."""
+
+    INIT_ALGORITHM = 0
+    INIT_STREAM = 1
+    BEGIN_STREAM = 2
+    BEGIN_ALGORITHM = 3
+    COLLECT = 4
+    FORWARD = 5
+    UPDATE = 6
+    EVALUATE = 7
+    PROBE = 8
+
+
+# Folded in first: `jax.random.split(key)` and `fold_in(key, i)` give the same keys for small i, and
+# a user who initialises a network from the key of the run must not draw the same numbers again.
+_OURS = 0x5EC7_2A1F
+
+
+def derive(key: PRNGKeyArray, role: Role, *indices: Int[Array, ""] | int) -> PRNGKeyArray:
+    """The key of the run for one role and index; all calls have their role's number of indices."""
+    for index in (_OURS, role, *indices):
+        key = jax.random.fold_in(key, index)
+    return key
+
+
+class Run(eqx.Module):
+    """Everything that evolves in a run."""
+
+    learner: Learner
+    algorithm: AlgorithmState
+    stream: Any
+    # The step after which a loss or weight was first not finite; -1 while all is well.
+    diverged_step: Int[Array, ""]
+    diverged_in_weights: Bool[Array, ""]
+
+
+def start_run(
+    model: PyTree,
+    model_state: eqx.nn.State | None,
+    stream: AbstractTaskStream,
+    algo: Algorithm,
+    key: PRNGKeyArray,
+) -> Run:
+    """The run before its first task."""
+    learner, algorithm = algo.init(model, model_state, key=derive(key, Role.INIT_ALGORITHM))
+    state = stream.init(key=derive(key, Role.INIT_STREAM))
+    return _strong(Run(learner, algorithm, state, jnp.array(-1), jnp.array(False)))
+
+
+def begin_task(
+    run: Run,
+    stream: AbstractTaskStream,
+    algo: Algorithm,
+    task: Int[Array, ""],
+    key: PRNGKeyArray,
+) -> Run:
+    """Change the task, and let the algorithm prepare for it."""
+    clock = _clock(stream, task, 0, 0)
+    state = stream.begin_task(run.stream, clock, key=derive(key, Role.BEGIN_STREAM, task))
+    learner, algorithm = algo.begin_task(
+        run.learner, run.algorithm, clock, key=derive(key, Role.BEGIN_ALGORITHM, task)
+    )
+    _refuse_static_change("begin_task", (run.learner, run.algorithm), (learner, algorithm))
+    _refuse_static_change("begin_task", run.stream, state)
+    return _strong(Run(learner, algorithm, state, run.diverged_step, run.diverged_in_weights))
+
+
+def run_tasks(
+    run: Run,
+    stream: AbstractTaskStream,
+    algo: Algorithm,
+    first: Int[Array, ""],
+    count: Int[Array, ""],
+    rows: int,
+    key: PRNGKeyArray,
+) -> tuple[Run, dict[str, Array]]:
+    """Train `count` tasks from `first` on, which has already begun.
+
+    Returns the run and a table of metrics with `rows` rows, of which the first `count` are filled.
+    """
+    arrays, static = eqx.partition(run, eqx.is_array)
+
+    def one_task(i, carry):
+        arrays, table = carry
+        run = eqx.combine(arrays, static)
+        task = first + i
+        begun = jax.lax.cond(
+            i > 0,
+            lambda: eqx.filter(begin_task(run, stream, algo, task, key), eqx.is_array),
+            lambda: arrays,
+        )
+        run, row = _train_task(eqx.combine(begun, static), stream, algo, task, key=key)
+        table = jax.tree.map(lambda t, r: t.at[i].set(r), table, row)
+        return eqx.filter(run, eqx.is_array), table
+
+    row = eqx.filter_eval_shape(_train_task, run, stream, algo, first, key=key)[1]
+    table = jax.tree.map(lambda r: jnp.zeros((rows, *r.shape), r.dtype), row)
+    arrays, table = jax.lax.fori_loop(0, count, one_task, (arrays, table))
+    return eqx.combine(arrays, static), table
+
+
+def train_tasks(
+    model: PyTree,
+    stream: AbstractTaskStream,
+    algo: Algorithm,
+    *,
+    key: PRNGKeyArray,
+    model_state: eqx.nn.State | None = None,
+) -> tuple[Run, dict[str, Array]]:
+    """All tasks of a stream as one pure function, to be put under `jax.jit` and `jax.vmap`.
+
+    `spectral.train_continual` without its shell: no probes, checkpoints, progress or errors of
+    divergence (see `Run.diverged_step`). Returns the run after the last task, and the metrics with
+    a leading axis over tasks.
+
+    ```python
+    def accuracy(key, lr):
+        return train_tasks(model, stream, algorithms.bp(lr), key=key)[1]["test_accuracy"]
+
+    keys, rates = jax.random.split(jax.random.key(0), 2), jnp.array([0.01, 0.03])
+    jax.jit(jax.vmap(accuracy))(keys, rates)  # [members, tasks]
+    ```
+    """
+    first, count = jnp.asarray(0, int), jnp.asarray(stream.num_tasks, int)
+    run = start_run(model, model_state, stream, algo, key)
+    run = begin_task(run, stream, algo, first, key)
+    return run_tasks(run, stream, algo, first, count, stream.num_tasks, key)
+
+
+def _train_task(
+    run: Run,
+    stream: AbstractTaskStream,
+    algo: Algorithm,
+    task: Int[Array, ""],
+    *,
+    key: PRNGKeyArray,
+) -> tuple[Run, dict[str, Array]]:
+    static = eqx.filter(run, eqx.is_array, inverse=True)
+
+    def one_chunk(arrays, index):
+        run = eqx.combine(arrays, static)
+        run, metrics = _train_chunk(run, stream, algo, task, index, key=key)
+        return eqx.filter(run, eqx.is_array), metrics
+
+    arrays, row = jax.lax.scan(
+        one_chunk, eqx.filter(run, eqx.is_array), jnp.arange(stream.chunks_per_task)
+    )
+    run = eqx.combine(arrays, static)
+    evaluation = stream.evaluate(run.stream, run.learner, key=derive(key, Role.EVALUATE, task))
+    _refuse_twins(row, evaluation)
+    return run, row | _void(evaluation, run.diverged_step >= 0)
+
+
+def _train_chunk(
+    run: Run,
+    stream: AbstractTaskStream,
+    algo: Algorithm,
+    task: Int[Array, ""],
+    index: Int[Array, ""],
+    *,
+    key: PRNGKeyArray,
+) -> tuple[Run, dict[str, Array]]:
+    start = _clock(stream, task, index, 0)
+    state, chunk, collected = stream.collect(
+        run.stream, run.learner, start, key=derive(key, Role.COLLECT, task, index)
+    )
+    _refuse_static_change("collect", run.stream, state)
+    run = Run(run.learner, run.algorithm, state, run.diverged_step, run.diverged_in_weights)
+    static = eqx.filter(run, eqx.is_array, inverse=True)
+
+    def one_step(arrays, xs):
+        item, i = xs
+        run, metrics = _step(
+            eqx.combine(arrays, static),
+            stream,
+            algo,
+            chunk,
+            item,
+            _clock(stream, task, index, i),
+            key=key,
+        )
+        return eqx.filter(run, eqx.is_array), metrics
+
+    steps = jnp.arange(stream.minibatches)
+    arrays = eqx.filter(run, eqx.is_array)
+    if chunk.in_use is None:
+        used = jnp.ones(stream.minibatches, bool)
+        arrays, metrics = jax.lax.scan(one_step, arrays, (chunk.items, steps))
+    else:
+        used = steps < chunk.in_use
+        shapes = jax.eval_shape(
+            one_step, arrays, jax.tree.map(lambda x: x[0], (chunk.items, steps))
+        )[1]
+
+        def maybe(arrays, xs):
+            skip = lambda a, _: (a, jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes))
+            return jax.lax.cond(xs[1] < chunk.in_use, one_step, skip, arrays, xs)
+
+        arrays, metrics = jax.lax.scan(maybe, arrays, (chunk.items, steps))
+
+    run = _watch(eqx.combine(arrays, static), metrics["loss"], used, start.step)
+    _refuse_twins(metrics, collected)
+    row = jax.tree.map(lambda m: _mean(m, used), metrics) | collected
+    return run, _void(row, run.diverged_step >= 0)
+
+
+def _step(
+    run: Run,
+    stream: AbstractTaskStream,
+    algo: Algorithm,
+    chunk: Chunk,
+    item: PyTree,
+    clock: Clock,
+    *,
+    key: PRNGKeyArray,
+) -> tuple[Run, dict[str, Array]]:
+    learner = run.learner
+    batch = stream.batch(run.stream, item)
+    where = (clock.task, clock.chunk, clock.step_in_chunk)
+    params, static = eqx.partition(learner.model, eqx.is_inexact_array)
+
+    def objective(params):
+        model = eqx.combine(params, static)
+        outputs, aux = stream.forward(
+            model,
+            learner.model_state,
+            batch,
+            key=derive(key, Role.FORWARD, *where),
+            inference=False,
+        )
+        loss, metrics = stream.criterion(outputs, batch)
+        total = loss + algo.penalty(model, run.algorithm) if algo.penalties else loss
+        return total, (loss, metrics, aux)
+
+    grads, (loss, metrics, aux) = jax.grad(objective, has_aux=True)(params)
+    signal = Signal(
+        clock=clock,
+        batch=batch,
+        loss=loss,
+        taps=aux.taps,
+        grads=grads,
+        chunk=chunk,
+        take=jax.tree_util.Partial(stream.batch, run.stream),
+        forward=stream.forward,
+    )
+    learner, algorithm = algo.update(
+        Learner(learner.model, aux.model_state, learner.optimiser),
+        run.algorithm,
+        signal,
+        key=derive(key, Role.UPDATE, *where),
+    )
+    _refuse_twins(metrics, {"loss": loss})
+    _refuse_static_change("update", (run.learner, run.algorithm), (learner, algorithm))
+    run = Run(learner, algorithm, run.stream, run.diverged_step, run.diverged_in_weights)
+    return run, {"loss": loss} | metrics
+
+
+def _watch(
+    run: Run, losses: Float[Array, " steps"], used: Bool[Array, " steps"], first: Int[Array, ""]
+) -> Run:
+    """Note the first step of this chunk after which something was not finite."""
+    bad = used & ~jnp.isfinite(losses)
+    weights = jax.tree.leaves(eqx.filter(run.learner.model, eqx.is_inexact_array))
+    bad_weights = ~jnp.stack([jnp.all(jnp.isfinite(w)) for w in weights]).all()
+    last = first + jnp.sum(used) - 1
+    step = jnp.where(bad.any(), first + jnp.argmax(bad), jnp.where(bad_weights, last, -1))
+    new = run.diverged_step < 0
+    return eqx.tree_at(
+        lambda r: (r.diverged_step, r.diverged_in_weights),
+        run,
+        (
+            jnp.where(new, step.astype(run.diverged_step.dtype), run.diverged_step),
+            jnp.where(new, bad_weights & ~bad.any(), run.diverged_in_weights),
+        ),
+    )
+
+
+def _mean(values: Array, used: Bool[Array, " steps"]) -> Array:
+    used = used.reshape(-1, *[1] * (values.ndim - 1))
+    return jnp.sum(jnp.where(used, values, 0), axis=0) / jnp.maximum(jnp.sum(used), 1)
+
+
+def _void(row: dict[str, Array], diverged: Bool[Array, ""]) -> dict[str, Array]:
+    """NaN in place of numbers that come after a divergence, so that no mean can hide it."""
+    return {k: jnp.where(diverged, jnp.nan, jnp.asarray(v, float)) for k, v in row.items()}
+
+
+def _clock(stream: AbstractTaskStream, task: Int[Array, ""], chunk: Any, step: Any) -> Clock:
+    before = (task * stream.chunks_per_task + chunk) * stream.minibatches
+    return Clock(
+        step=jnp.asarray(before + step, int),
+        step_in_chunk=jnp.asarray(step, int),
+        chunk=jnp.asarray(chunk, int),
+        task=jnp.asarray(task, int),
+    )
+
+
+def _refuse_twins(a: dict[str, Any], b: dict[str, Any]) -> None:
+    if twins := a.keys() & b.keys():
+        raise ValueError(
+            f"The metric {min(twins)!r} is recorded twice, by two methods of the stream or by the "
+            "loop itself: give it two names."
+        )
+
+
+def _refuse_static_change(method: str, before: PyTree, after: PyTree) -> None:
+    """What is not an array is part of the program: a change of it would be lost."""
+    halves = [eqx.filter(half, eqx.is_array, inverse=True) for half in (before, after)]
+    if jax.tree.structure(halves[0]) != jax.tree.structure(halves[1]) or any(
+        a is not b and a != b for a, b in zip(*map(jax.tree.leaves, halves), strict=True)
+    ):
+        raise TypeError(
+            f"`{method}` changed a part of the learner or of a state that is not an array: only "
+            "arrays can change in a compiled loop. Make numbers that change arrays, for example "
+            "`jnp.asarray(0)`, and keep the structure."
+        )
+
+
+def _strong(run: Run) -> Run:
+    """Weakly typed arrays would change their type in the first step: the scan refuses that, and a
+    second program would be compiled."""
+
+    def strong(x: Any) -> Any:
+        if not eqx.is_array(x) or jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+            return x
+        return jax.lax.convert_element_type(x, x.dtype)
+
+    return jax.tree.map(strong, run)

@@ -1,0 +1,275 @@
+"""`train_continual`: a thin shell around compiled segments of tasks."""
+
+import time
+import zlib
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray, PyTree
+
+from ._arguments import check_count
+from ._blas import single_threaded_blas
+from ._core import begin_task, derive, Role, Run, run_tasks, start_run
+from ._history import extend, History
+from ._types import Learner
+from .algorithms import Algorithm
+from .probes import AbstractProbe, When
+from .tasks import AbstractTaskStream
+
+
+class AbstractMeter(eqx.Module):
+    """Shows how far a run is."""
+
+    @abstractmethod
+    def update(self, done: int, total: int, history: History) -> None:
+        """Called after every segment, and once at the start, with the number of tasks done."""
+
+
+class AbstractCheckpointer(eqx.Module):
+    """Keeps a run on disk, so that it can be resumed."""
+
+    @abstractmethod
+    def restore(self, config: PyTree, run: Run) -> tuple[int, Run, History] | None:
+        """The last state saved under this configuration: tasks done, run and history; `None` if
+        there is none. `run` shows the structure to be filled."""
+
+    @abstractmethod
+    def save(self, config: PyTree, done: int, run: Run, history: History) -> None:
+        """Keep the state after `done` tasks."""
+
+
+class Diverged(FloatingPointError):
+    """A loss or weight that is not finite.
+
+    `task` and `step` (of the whole run) say where it appeared, `what` whether in the loss or in
+    the weights. `history` holds the rows recorded so far, with NaN from the divergence on, and
+    `learner` the weights as they are.
+    """
+
+    def __init__(self, task: int, step: int, what: str, learner: Learner, history: History):
+        super().__init__(
+            f"The {what} became non-finite in task {task} at step {step}: lower the learning rate, "
+            "or look at the data of that task. `.history` and `.learner` of this exception hold "
+            "what was recorded."
+        )
+        self.task, self.step, self.what = task, step, what
+        self.learner, self.history = learner, history
+
+
+def train_continual(
+    model: PyTree,
+    stream: AbstractTaskStream,
+    algo: Algorithm,
+    *,
+    key: PRNGKeyArray | None = None,
+    probes: Mapping[str, AbstractProbe] | None = None,
+    model_state: eqx.nn.State | None = None,
+    segment_tasks: int | None = None,
+    meter: AbstractMeter | None = None,
+    checkpointer: AbstractCheckpointer | None = None,
+) -> tuple[Learner, History]:
+    """Train `model` on all tasks of `stream`, one after another, with `algo`.
+
+    The training is one compiled program, called for a segment of tasks at a time.
+
+    ```python
+    stream = tasks.PermutedImages(tasks.load_images("digits"), num_tasks=5)
+    model = models.MLP(64, 10, width=32, key=jax.random.key(0))
+    learner, history = train_continual(model, stream, algorithms.bp(lr=0.03))
+    history["test_accuracy"]
+    ```
+
+    **Main arguments:**
+
+    - `model`: a network that returns `(outputs, taps)` for one example, such as those of
+      `spectral.models`.
+    - `stream`: the tasks, such as `spectral.tasks.PermutedImages`.
+    - `algo`: the algorithm, such as `spectral.algorithms.l2_er()`.
+    - `key`: `jax.random.key(0)` by default. Everything random follows from it.
+    - `probes`: what to measure at task boundaries, by name. They never change the training.
+
+    **Other arguments:**
+
+    - `model_state`: the running statistics of a network made by `eqx.nn.make_with_state`.
+    - `segment_tasks`: tasks in a segment at most, after which the meter and the checkpointer are
+      called. By default a segment lasts about two seconds. The length changes no result.
+    - `meter`, `checkpointer`: see `spectral.studies`. With a checkpointer that holds a state of
+      the same configuration, the run goes on from there.
+
+    **Returns:** the learner after the last task, and the history.
+
+    **Raises:** `Diverged` when a loss or weight is not finite, with what was recorded until then;
+    `ValueError` for arguments that do not fit together, before anything is compiled.
+    """
+    key = jax.random.key(0) if key is None else key
+    probes = {} if probes is None else dict(probes)
+    most = _most_tasks(stream, segment_tasks)
+    config = {
+        "model": model,
+        "model_state": model_state,
+        "stream": stream,
+        "algorithm": algo,
+        "probes": probes,
+        "key": key,
+    }
+    # Only those who watch need short segments.
+    hurry = segment_tasks is None and not (meter is None and checkpointer is None)
+    seconds_per_task = np.inf if hurry else 0.0
+
+    # Errors of the parts show here, before anything is compiled.
+    check_parts(
+        model,
+        stream,
+        algo,
+        key=key,
+        probes=probes,
+        model_state=model_state,
+        segment_tasks=segment_tasks,
+    )
+    with single_threaded_blas():
+        run = _start(model, model_state, stream, algo, key)
+        done, history = 0, History({})
+        if checkpointer is not None:
+            done, run, history = checkpointer.restore(config, run) or (done, run, history)
+        while done < stream.num_tasks:
+            if meter is not None:
+                meter.update(done, stream.num_tasks, history)
+            run = _begin(run, stream, algo, jnp.asarray(done, int), key)
+            history = extend(history, _measure("start", probes, done, run, stream, key), done)
+
+            count = _to_boundary(done, stream.num_tasks, probes)
+            count = min(count, most, max(1, int(_SEGMENT_SECONDS / max(seconds_per_task, 1e-9))))
+            began = time.perf_counter()
+            run, table = _segment(
+                run, stream, algo, jnp.asarray(done, int), jnp.asarray(count, int), most, key
+            )
+            history = extend(history, {k: np.asarray(v)[:count] for k, v in table.items()}, done)
+            seconds_per_task = (time.perf_counter() - began) / count if hurry else 0.0
+            done += count
+            _refuse_divergence(run, stream, history)
+            history = extend(history, _measure("end", probes, done - 1, run, stream, key), done - 1)
+            if checkpointer is not None:
+                checkpointer.save(config, done, run, history)
+        if meter is not None:
+            meter.update(done, stream.num_tasks, history)
+    return run.learner, history
+
+
+def check_parts(
+    model: PyTree,
+    stream: AbstractTaskStream,
+    algo: Algorithm,
+    *,
+    key: PRNGKeyArray | None = None,
+    probes: Mapping[str, AbstractProbe] | None = None,
+    model_state: eqx.nn.State | None = None,
+    segment_tasks: int | None = None,
+) -> None:
+    """Refuse arguments of `train_continual` that do not fit together.
+
+    All programs are traced, as a run would trace them, and none is compiled or run.
+
+    **Raises:** the `ValueError` of the part that does not fit.
+    """
+    key = jax.random.key(0) if key is None else key
+    probes = {} if probes is None else probes
+    _check_kind("stream", stream, AbstractTaskStream, "tasks.PermutedImages(...)")
+    _check_kind("algo", algo, Algorithm, "algorithms.bp()")
+    _check_kind("probes", probes, Mapping, '{"dead": probes.DeadUnits()}')
+    for name, probe in probes.items():
+        _check_kind(f"probes[{name!r}]", probe, AbstractProbe, "probes.DeadUnits()")
+        unknown = set(probe.when) - {"start", "end"}
+        if not isinstance(probe.when, tuple) or not probe.when or unknown:
+            raise ValueError(
+                f"`probes[{name!r}].when` is {probe.when!r}, but must be a tuple of 'start' and "
+                "'end': pass for example ('start',)."
+            )
+    steps = stream.num_tasks * stream.chunks_per_task * stream.minibatches
+    if steps > np.iinfo(np.int32).max and not jax.config.read("jax_enable_x64"):
+        raise ValueError(
+            f"`stream` has {steps} steps, more than a 32-bit clock can count: shorten it, or set "
+            "JAX_ENABLE_X64=1."
+        )
+    most = _most_tasks(stream, segment_tasks)
+    check_count("segment_tasks", most)
+    for name, probe in probes.items():
+        check_count(f"probes[{name!r}].every", probe.every)
+    zero = jnp.asarray(0, int)
+    run = eqx.filter_eval_shape(_start, model, model_state, stream, algo, key)
+    eqx.filter_eval_shape(_begin, run, stream, algo, zero, key)
+    eqx.filter_eval_shape(_segment, run, stream, algo, zero, zero, most, key)
+    for probe in probes.values():
+        eqx.filter_eval_shape(_probe, probe, run.learner, stream, run.stream, key)
+
+
+def _check_kind(name: str, value: Any, kind: type, example: str) -> None:
+    if not isinstance(value, kind):
+        raise TypeError(
+            f"`{name}` is {value!r}, but must be of type {kind.__name__}: pass for example "
+            f"`{example}`."
+        )
+
+
+def _most_tasks(stream: AbstractTaskStream, segment_tasks: int | None) -> int:
+    return min(64, stream.num_tasks) if segment_tasks is None else segment_tasks
+
+
+_SEGMENT_SECONDS = 2.0
+_start = eqx.filter_jit(start_run)
+_begin = eqx.filter_jit(begin_task)
+_segment = eqx.filter_jit(run_tasks)
+
+
+@eqx.filter_jit
+def _probe(
+    probe: AbstractProbe,
+    learner: Learner,
+    stream: AbstractTaskStream,
+    state: Any,
+    key: PRNGKeyArray,
+) -> dict[str, Array]:
+    measured = probe(learner, stream, state, key=key)
+    return {name: jnp.asarray(value, float) for name, value in measured.items()}
+
+
+def _measure(
+    when: When,
+    probes: dict[str, AbstractProbe],
+    task: int,
+    run: Run,
+    stream: AbstractTaskStream,
+    key: PRNGKeyArray,
+) -> dict[str, np.ndarray]:
+    """One row of the history: what the probes that are due measure."""
+    rows = {}
+    for name, probe in probes.items():
+        if when in probe.when and task % probe.every == 0:
+            # The key follows from the probe's name, so that other probes do not change it.
+            own = derive(key, Role.PROBE, zlib.crc32(f"{name}.{when}".encode()), task)
+            measured = _probe(probe, run.learner, stream, run.stream, own)
+            rows |= {f"{name}.{when}.{k}": np.asarray(v)[None] for k, v in measured.items()}
+    return rows
+
+
+def _to_boundary(done: int, num_tasks: int, probes: dict[str, AbstractProbe]) -> int:
+    """Tasks from `done` to the next boundary at which a probe measures."""
+    for end in range(done + 1, num_tasks):
+        for probe in probes.values():
+            starts = "start" in probe.when and end % probe.every == 0
+            ends = "end" in probe.when and (end - 1) % probe.every == 0
+            if starts or ends:
+                return end - done
+    return num_tasks - done
+
+
+def _refuse_divergence(run: Run, stream: AbstractTaskStream, history: History) -> None:
+    step = int(run.diverged_step)
+    if step >= 0:
+        task = step // (stream.chunks_per_task * stream.minibatches)
+        what = "weights" if bool(run.diverged_in_weights) else "loss"
+        raise Diverged(task, step, what, run.learner, history)

@@ -1,0 +1,170 @@
+"""The nouns that every part of the package shares."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+
+
+class Clock(eqx.Module):
+    """Where in the run a step lies. Built by the loop from its own counters.
+
+    Keeping no counter of their own, parts that fire now and then branch on this one; it is the
+    same for all members of an ensemble, so the branch stays a branch under `jax.vmap`.
+    """
+
+    step: Int[Array, ""]  # slots for gradient steps since the start of the run
+    step_in_chunk: Int[Array, ""]  # the same, since the start of the chunk
+    chunk: Int[Array, ""]  # within the task
+    task: Int[Array, ""]
+
+
+class Optimiser(eqx.Module):
+    """An optax optimiser whose numbers are data and whose state can forget.
+
+    ```python
+    optimiser = Optimiser(optax.sgd, learning_rate=0.01, momentum=0.9)
+    optimiser = optimiser.init(model)
+    model, optimiser = optimiser.apply(grads, model)
+    ```
+
+    Floating-point arguments become arrays in `hyper`: a sweep over them compiles nothing anew.
+    All other arguments (`nesterov=True`) are part of the program. `make` must be a function that
+    outlives the call, such as `optax.adam` or a chain defined at the top of a module, for
+    functions are compared by identity.
+    """
+
+    make: Callable[..., optax.GradientTransformation] = eqx.field(static=True)
+    options: tuple[tuple[str, Any], ...] = eqx.field(static=True)
+    hyper: dict[str, Float[Array, "..."]]
+    state: PyTree
+
+    def __init__(self, make: Callable[..., optax.GradientTransformation], /, **arguments: Any):
+        numeric = {k: v for k, v in arguments.items() if _is_number(v)}
+        self.make = make
+        self.options = tuple(sorted((k, v) for k, v in arguments.items() if k not in numeric))
+        # An explicit dtype: a weakly typed array would change its type in the first step.
+        self.hyper = {k: jnp.asarray(v, dtype=float) for k, v in numeric.items()}
+        self.state = None
+
+    @property
+    def transformation(self) -> optax.GradientTransformation:
+        """The optax transformation with the present numbers."""
+        return self.make(**self.hyper, **dict(self.options))
+
+    def init(self, model: PyTree) -> "Optimiser":
+        """This optimiser with the state of a beginning for the parameters of `model`."""
+        state = self.transformation.init(eqx.filter(model, eqx.is_inexact_array))
+        return eqx.tree_at(lambda o: o.state, self, state, is_leaf=lambda x: x is None)
+
+    def apply(self, grads: PyTree, model: PyTree) -> tuple[PyTree, "Optimiser"]:
+        """One step along `grads`; returns the new model and the new optimiser."""
+        params = eqx.filter(model, eqx.is_inexact_array)
+        updates, state = self.transformation.update(grads, self.state, params)
+        return eqx.apply_updates(model, updates), eqx.tree_at(lambda o: o.state, self, state)
+
+    def forget(self, fresh: PyTree[Bool[Array, "..."]]) -> "Optimiser":
+        """Return the state of the entries marked in `fresh` to what it was at the beginning.
+
+        **Arguments:**
+
+        - `fresh`: Booleans of the shapes of the parameters, in the structure of the parameters.
+
+        Everything that optax keeps per parameter (momenta, second moments) is returned; scalars
+        such as Adam's step count are shared by all entries and stay.
+        """
+        transformation = self.transformation
+        initial = transformation.init(jax.tree.map(lambda m: jnp.zeros(m.shape, float), fresh))
+        marks = optax.tree_utils.tree_map_params(
+            transformation,
+            lambda s, m: s if isinstance(s, optax.MaskedNode) else m,
+            self.state,
+            fresh,
+            transform_non_params=lambda _: jnp.array(False),
+            is_leaf=lambda s: isinstance(s, optax.MaskedNode),
+        )
+        state = jax.tree.map(
+            lambda s, i, m: jnp.where(m, i.astype(s.dtype), s), self.state, initial, marks
+        )
+        return eqx.tree_at(lambda o: o.state, self, state)
+
+
+class Learner(eqx.Module):
+    """Everything that an algorithm may change, and nothing else."""
+
+    model: PyTree
+    model_state: eqx.nn.State | None  # running statistics of BatchNorm; None for most networks
+    optimiser: Optimiser
+
+
+class Aux(eqx.Module):
+    """What a forward pass returns besides the outputs."""
+
+    taps: dict[str, Array]  # by layer, the activations of a batch: [examples, units, ...]
+    model_state: eqx.nn.State | None
+
+
+class Chunk(eqx.Module):
+    """The data of one chunk: an epoch, a slice of an online stream, or a rollout's minibatches."""
+
+    items: PyTree  # leaves [minibatches, examples, ...]
+    in_use: Int[Array, ""] | None = None  # minibatches that count; the rest are skipped. None: all
+
+
+class Signal(eqx.Module):
+    """What a transform may know about the gradient step just taken. Read only."""
+
+    clock: Clock
+    batch: PyTree
+    loss: Float[Array, ""]  # the stream's criterion, before the step and without penalties
+    taps: dict[str, Array]  # activations of the batch, before the step
+    grads: PyTree  # what the optimiser was given: the gradient of criterion plus penalties
+    chunk: Chunk
+    take: Callable[[PyTree], PyTree]  # an item of the chunk -> a batch
+    forward: Callable  # the stream's forward pass
+
+    @property
+    def minibatches(self) -> int:
+        """Minibatches in the chunk."""
+        return jax.tree.leaves(self.chunk.items)[0].shape[0]
+
+    def window(self, n: int) -> PyTree:
+        """The last `n` minibatches of the chunk, ending with this one, as one batch.
+
+        To be called when `n` steps of the chunk are complete, that is under a cadence whose period
+        is a multiple of `n`. Where fewer than `n` are in use, those are repeated in turn.
+
+        **Raises:** `ValueError` if `n` does not divide the minibatches of a chunk.
+        """
+        if n < 1 or self.minibatches % n:
+            raise ValueError(
+                f"A window of {n} minibatches does not fit a chunk of {self.minibatches}: choose a "
+                "number that divides it, or change the length of the chunk."
+            )
+        start = self.clock.step_in_chunk + 1 - n
+
+        def block(leaf: Array) -> Array:
+            if self.chunk.in_use is None:
+                rows = jax.lax.dynamic_slice_in_dim(leaf, start, n)
+            else:
+                rows = leaf[(start + jnp.arange(n)) % self.chunk.in_use]
+            return rows.reshape(n * leaf.shape[1], *leaf.shape[2:])
+
+        return self.take(jax.tree.map(block, self.chunk.items))
+
+    def taps_of(
+        self, learner: Learner, batch: PyTree, *, key: PRNGKeyArray
+    ) -> tuple[dict[str, Array], eqx.nn.State | None]:
+        """Activations that the present parameters of `learner` give on `batch`, in training mode,
+        and the model state (running statistics) after that pass."""
+        _, aux = self.forward(learner.model, learner.model_state, batch, key=key, inference=False)
+        return aux.taps, aux.model_state
+
+
+def _is_number(value: Any) -> bool:
+    dtype = getattr(value, "dtype", None)
+    return isinstance(value, float) if dtype is None else jnp.issubdtype(dtype, jnp.inexact)

@@ -1,0 +1,82 @@
+"""How many directions the features of a layer span: three measures that are often confused."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+
+def singular_values(features: Float[Array, "examples units"]) -> Float[Array, " smaller"]:
+    """Singular values of the feature matrix, largest first."""
+    return jnp.linalg.svd(features, compute_uv=False)
+
+
+@jax.custom_jvp
+def effective_rank(features: Float[Array, "examples units"]) -> Float[Array, ""]:
+    """exp(entropy of p), with p the singular values divided by their sum (Roy & Vetterli, 2007).
+
+    Rows are examples, columns are units; the matrix is not centred. Between 1 and the rank; 0 for
+    a matrix of zeros.
+
+    The derivative is the exact one along the singular directions that are resolved, those with a
+    singular value above `max(shape) * eps` times the largest (NumPy's criterion for the rank). In
+    the null space the derivative is unbounded, because -p log p has infinite slope at 0, and it is
+    taken as zero: the gradient is finite with dead units, repeated units and all-zero features.
+
+    ```python
+    effective_rank(jnp.eye(3))            # 3.0
+    jax.grad(effective_rank)(jnp.eye(3))  # zero: a maximum
+    ```
+    """
+    return _entropy_rank(*_resolved(singular_values(features), features.shape))[0]
+
+
+@effective_rank.defjvp
+def _effective_rank_jvp(primals, tangents):
+    # With A = U diag(s) V^T, d ER = <U diag(c) V^T, dA>, c = d ER / d s. The SVD of the triangle of
+    # a QR decomposition costs a fraction of that of A and keeps its precision (the eigenvalues of
+    # A A^T would lose half the digits); V^T is recovered as diag(1 / s) U^T A.
+    (features,), (tangent,) = primals, tangents
+    tall = features.shape[0] > features.shape[1]
+    wide, wide_tangent = (features.T, tangent.T) if tall else (features, tangent)
+    triangle = jnp.linalg.qr(wide.T, mode="r")
+    u, s, _ = jnp.linalg.svd(triangle.T)
+    # Relative to the largest, so that the products below neither overflow nor underflow.
+    largest = jnp.where(s[0] > 0, s[0], 1)
+    s, resolved = _resolved(s / largest, features.shape)
+    rank, slope = _entropy_rank(s, resolved)
+    scale = slope / jnp.where(resolved, s, 1)
+    gradient = (u * scale[None, :]) @ (u.T @ (wide / largest)) / largest
+    return rank, jnp.sum(gradient * wide_tangent)
+
+
+def srank99(features: Float[Array, "examples units"]) -> Int[Array, ""]:
+    """The least k such that the k largest singular values hold 99 % of the sum of all.
+
+    Kumar et al. (2021); called "stable rank" by Dohare et al. (2024). 0 for a matrix of zeros.
+    """
+    s = singular_values(features)
+    reached = jnp.cumsum(s) >= 0.99 * jnp.sum(s)
+    return jnp.where(jnp.sum(s) > 0, jnp.argmax(reached) + 1, 0)
+
+
+def stable_rank(features: Float[Array, "examples units"]) -> Float[Array, ""]:
+    """||A||_F^2 / ||A||_2^2, the stable rank of numerical analysis. 0 for a matrix of zeros."""
+    s = singular_values(features)
+    return jnp.sum(s**2) / jnp.where(s[0] > 0, s[0] ** 2, 1)
+
+
+def _resolved(s: Float[Array, " k"], shape: tuple[int, ...]) -> tuple[Float[Array, " k"], Array]:
+    return s, s > s[0] * max(shape) * jnp.finfo(s.dtype).eps
+
+
+def _entropy_rank(
+    s: Float[Array, " k"], resolved: Array
+) -> tuple[Float[Array, ""], Float[Array, " k"]]:
+    """The effective rank, and its derivative with respect to each singular value."""
+    total = jnp.sum(s)
+    p = s / jnp.where(total > 0, total, 1)
+    log_p = jnp.log(jnp.where(resolved, p, 1))
+    entropy = -jnp.sum(p * log_p)
+    rank = jnp.where(total > 0, jnp.exp(entropy), 0)
+    slope = jnp.where(resolved, -rank * (log_p + entropy), 0) / jnp.where(total > 0, total, 1)
+    return rank, slope

@@ -1,0 +1,9 @@
+"""What is measured at the start and end of tasks."""
+
+from ._base import AbstractProbe as AbstractProbe, When as When
+from ._dead_units import DeadUnits as DeadUnits
+from ._dormant_units import DormantUnits as DormantUnits
+from ._feature_rank import FeatureRank as FeatureRank
+from ._gradient_norm import GradientNorm as GradientNorm
+from ._hessian_spectrum import HessianSpectrum as HessianSpectrum
+from ._weight_norm import WeightNorm as WeightNorm

@@ -1,0 +1,32 @@
+"""Size of the gradient."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import optax
+from jaxtyping import Array, PRNGKeyArray
+
+from .._types import Learner
+from ..tasks import AbstractTaskStream, Split
+from ._base import AbstractProbe, When
+from ._sampling import sample_loss
+
+
+class GradientNorm(AbstractProbe):
+    """Records `norm`, the Euclidean norm of the gradient of the stream's criterion (without
+    penalties) over `examples` examples, and `loss`, its value there."""
+
+    examples: int = eqx.field(static=True, default=1000)
+    split: Split = eqx.field(static=True, default="train")
+    when: tuple[When, ...] = eqx.field(static=True, default=("start", "end"))
+    every: int = eqx.field(static=True, default=1)
+
+    def __call__(
+        self, learner: Learner, stream: AbstractTaskStream, stream_state: Any, *, key: PRNGKeyArray
+    ) -> dict[str, Array]:
+        loss, params = sample_loss(
+            learner, stream, stream_state, self.examples, self.split, key=key
+        )
+        value, grads = jax.value_and_grad(loss)(params)
+        return {"norm": optax.tree_utils.tree_norm(grads), "loss": value}

@@ -1,0 +1,15 @@
+from ._checkpoint import OrbaxCheckpointer as OrbaxCheckpointer
+from ._collapse import collapse_task as collapse_task
+from ._experiment import Experiment as Experiment, load_experiment as load_experiment
+from ._figures import draw_figures as draw_figures
+from ._folder import (
+    load_results as load_results,
+    Member as Member,
+    Results as Results,
+    save_summary as save_summary,
+)
+from ._progress import ProgressBar as ProgressBar
+from ._run import run_experiment as run_experiment
+from ._settings import SettingsError as SettingsError
+from ._summary import summarise as summarise
+from ._table import table as table

@@ -1,0 +1,162 @@
+"""An experiment: what a YAML file describes, checked and put together."""
+
+import dataclasses
+import os
+import pathlib
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import equinox as eqx
+import jax
+from jaxtyping import PRNGKeyArray, PyTree
+
+from .._arguments import unknown_name
+from .._loop import check_parts
+from ..algorithms import Algorithm
+from ..models import AbstractNetwork
+from ..probes import AbstractProbe
+from ..tasks import AbstractTaskStream
+from ._call import Call, parse
+from ._settings import override, read_settings, SettingsError
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """One stream, one network, and the algorithms and probes to be compared on them."""
+
+    settings: dict[str, Any]  # all of it as YAML can hold it, defaults included
+    seeds: int
+    stream: AbstractTaskStream
+    model: Call
+    algorithms: dict[str, Algorithm]
+    probes: dict[str, AbstractProbe]
+
+    def member(self, seed: int) -> tuple[PyTree, eqx.nn.State | None, PRNGKeyArray]:
+        """The network of a seed before training, its state, and the key of its run.
+
+        They are the same for every algorithm: algorithms are compared on equal networks and tasks.
+        """
+        key = jax.random.key(seed)
+        make = eqx.nn.make_with_state(self.model.make)
+        model, state = make(key=jax.random.fold_in(key, 0))
+        state = state if jax.tree.leaves(state) else None
+        return model, state, jax.random.fold_in(key, 1)
+
+
+def load_experiment(
+    path: str | os.PathLike[str],
+    assignments: Iterable[str] = (),
+    *,
+    seeds: int | None = None,
+    data_dir: str | None = None,
+) -> Experiment:
+    """The experiment that a YAML file describes.
+
+    ```python
+    experiment = studies.load_experiment("examples/digits.yaml", ["stream.num_tasks=20"])
+    ```
+
+    **Arguments:**
+
+    - `path`: the file. It names constructors of `spectral` and their arguments, and holds nothing
+      else: see `examples/digits.yaml`.
+    - `assignments`: changes such as `"stream.num_tasks=20"`.
+    - `seeds`: how many networks each algorithm trains, in place of what the file says.
+    - `data_dir`: where data sets are, for constructors that take a `data_dir` and are given none.
+
+    **Raises:** `SettingsError` for whatever is wrong in the file, in one message; nothing has been
+    compiled or written by then.
+    """
+    settings = read_settings(pathlib.Path(path))
+    for assignment in assignments:
+        settings = override(settings, assignment)
+    if seeds is not None:
+        settings = {**settings, "seeds": seeds}
+    _check_top(settings)
+    supplied = {} if data_dir is None else {"data_dir": data_dir}
+    stream = parse(settings["stream"], AbstractTaskStream, "stream", supplied)
+    algorithms = _parse_all(settings, "algorithms", Algorithm, supplied)
+    probes = _parse_all(settings, "probes", AbstractProbe, supplied)
+    made_algorithms = {name: call.make() for name, call in algorithms.items()}
+    made_probes = {name: call.make() for name, call in probes.items()}
+    made_stream = stream.make()
+    sizes = ("in_size", "out_size")
+    sizes = {n: getattr(made_stream, n) for n in sizes if hasattr(made_stream, n)}
+    model = parse(settings["model"], AbstractNetwork, "model", supplied | sizes)
+    _check_sizes(model, sizes)
+    resolved = {
+        "seeds": settings.get("seeds", 1),
+        "stream": stream.settings,
+        "model": model.settings,
+        "algorithms": {name: call.settings for name, call in algorithms.items()},
+        "probes": {name: call.settings for name, call in probes.items()},
+    }
+    experiment = Experiment(
+        resolved, resolved["seeds"], made_stream, model, made_algorithms, made_probes
+    )
+    _check_parts(experiment)
+    return experiment
+
+
+# What a run records about itself, so that its `config.yaml` can be run again.
+RECORDED = "recorded"
+_TOP = ("seeds", "stream", "model", "algorithms", "probes")
+
+
+def _check_top(settings: Mapping[str, Any]) -> None:
+    for name in settings:
+        if name not in (*_TOP, RECORDED):
+            raise SettingsError(unknown_name(f"`{name}`: Setting", str(name), _TOP))
+    for name in ("stream", "model", "algorithms"):
+        if name not in settings:
+            raise SettingsError(
+                f"`{name}` is missing, but every experiment has a stream, a model and algorithms: "
+                f"add `{name}:` to the file."
+            )
+    seeds = settings.get("seeds", 1)
+    if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:
+        raise SettingsError(f"`seeds` is {seeds!r}, but must be an integer of at least 1.")
+
+
+def _parse_all(
+    settings: Mapping[str, Any], place: str, wanted: type, supplied: Mapping[str, Any]
+) -> dict[str, Call]:
+    sections = settings.get(place, {})
+    if not isinstance(sections, Mapping) or (place == "algorithms" and not sections):
+        raise SettingsError(
+            f"`{place}` is {sections!r}, but must be a mapping of names to constructors, such as "
+            f"`{{my_name: {{type: ...}}}}`."
+        )
+    for name in sections:
+        # Names become folders, columns of the history and parts of a path after `--set`.
+        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_+-]+", name):
+            raise SettingsError(
+                f"`{place}` has the name {name!r}, but names must be of letters, digits, `_`, `+` "
+                "and `-`: choose another, and quote it if it is a number or yes or no."
+            )
+    return {n: parse(s, wanted, f"{place}.{n}", supplied) for n, s in sections.items()}
+
+
+def _check_sizes(model: Call, sizes: Mapping[str, int]) -> None:
+    for name, size in sizes.items():
+        given = model.arguments.get(name, size)
+        # Outputs that are no class are allowed.
+        if given < size or (given > size and name == "in_size"):
+            raise SettingsError(
+                f"`model.{name}` is {given}, but the stream needs {size}: leave `{name}` out."
+            )
+
+
+def _check_parts(experiment: Experiment) -> None:
+    """Refuse parts that do not fit together, by tracing what would be compiled."""
+    model, state, key = experiment.member(0)
+    algorithms = list(experiment.algorithms.items())
+    trials = [(f"algorithms.{name}", algo, {}) for name, algo in algorithms]
+    for name, probe in experiment.probes.items():
+        trials.append((f"probes.{name}", algorithms[0][1], {name: probe}))
+    for place, algo, probes in trials:
+        try:
+            check_parts(model, experiment.stream, algo, key=key, probes=probes, model_state=state)
+        except ValueError as error:
+            raise SettingsError(f"In `{place}`: {error}") from error

@@ -1,0 +1,98 @@
+"""Which numbers of a history an experimenter looks at, task by task."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from .._history import History
+
+
+Series = Float[np.ndarray, " tasks"]
+Moment = Literal["start", "end", "whole"]
+
+MOMENTS: dict[Moment, str] = {
+    "start": "start of task",
+    "end": "end of task",
+    "whole": "whole task",
+}
+EFFECTIVE_RANK = "effective rank (least of the layers)"
+
+
+class Measure(NamedTuple):
+    """One number per task, NaN where it was not measured, and when in the task it was.
+
+    - `series`: the numbers.
+    - `when`: `"start"` or `"end"` of the task, or the `"whole"` of it.
+    - `bounds`: further columns that say how good the numbers are, as far as they were recorded:
+      `lower`, `upper`, `resolved`.
+    """
+
+    series: Series
+    when: Moment
+    bounds: dict[str, Series]
+
+
+def measures(probes: Mapping[str, Any], history: History) -> dict[str, Measure]:
+    """By name, what was measured.
+
+    Those are, as far as they were recorded: `accuracy` (on test rows at the end of the task),
+    `online accuracy`, and from probes, at the start of tasks where they measure there and else at
+    the end: `dead units` (share), `effective rank (least of the layers)`, `epsilon-rank` (share of
+    the eigenvalues), `largest eigenvalue`. Where two probes measure the same, their names are
+    added.
+
+    The layers of a network do not collapse together: a mean over them hides that some did.
+
+    `probes` is that section of the settings.
+    """
+    found: dict[str, Measure] = {}
+    if "test_accuracy" in history:
+        found["accuracy"] = Measure(_mean(history["test_accuracy"]), "end", {})
+    if "online_accuracy" in history:
+        found["online accuracy"] = Measure(_mean(history["online_accuracy"]), "whole", {})
+    types = [section["type"] for section in probes.values()]
+    for name, section in probes.items():
+        for label, (what, reduce) in _PROBED.get(section["type"], {}).items():
+            known = probed(name, what, history)
+            if known is not None:
+                when, column = known
+                names = _BOUNDS.get(label, {})
+                columns = {b: f"{name}.{when}.{c}" for b, c in names.items()}
+                bounds = {b: _mean(history[c]) for b, c in columns.items() if c in history}
+                alone = types.count(section["type"]) == 1
+                key = label if alone else f"{label} ({name})"
+                found[key] = Measure(reduce(column), when, bounds)
+    return found
+
+
+def probed(probe: str, what: str, history: History) -> tuple[Moment, np.ndarray] | None:
+    """When in tasks a probe recorded something, and what: their start, or else their end."""
+    moments: tuple[Moment, ...] = ("start", "end")
+    return next(((w, history[c]) for w in moments if (c := f"{probe}.{w}.{what}") in history), None)
+
+
+def _mean(column: np.ndarray) -> Series:
+    return column.reshape(len(column), -1).mean(axis=1)
+
+
+def _least(column: np.ndarray) -> Series:
+    return column.reshape(len(column), -1).min(axis=1)
+
+
+_PROBED: dict[str, dict[str, tuple[str, Callable[[np.ndarray], Series]]]] = {
+    "DeadUnits": {"dead units": ("fraction", _mean)},
+    "FeatureRank": {EFFECTIVE_RANK: ("effective_rank", _least)},
+    "HessianSpectrum": {
+        "epsilon-rank": ("epsilon_rank", _mean),
+        "largest eigenvalue": ("extremes", lambda column: column[:, 1]),
+    },
+}
+_BOUNDS = {
+    "epsilon-rank": {
+        "lower": "epsilon_rank_lower",
+        "upper": "epsilon_rank_upper",
+        "resolved": "resolved",
+    }
+}

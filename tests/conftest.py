@@ -1,0 +1,35 @@
+import pathlib
+
+import jax
+import pytest
+from jaxtyping import install_import_hook
+
+
+# Every annotation of the package is checked at run time; before anything imports it.
+install_import_hook("spectral", "type_checking.check")
+
+# Compilation takes most of the time of the suite: keep what was compiled between runs.
+_cache = pathlib.Path(__file__).parent.parent / ".cache" / "jax"
+jax.config.update("jax_compilation_cache_dir", str(_cache))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture
+def getkey():
+    """A function that returns a new key each time it is called."""
+    count = 0
+
+    def next_key():
+        nonlocal count
+        count += 1
+        return jax.random.fold_in(jax.random.key(5678), count)
+
+    return next_key
+
+
+@pytest.fixture
+def float64():
+    """Run the test in double precision."""
+    with jax.enable_x64(True):
+        yield

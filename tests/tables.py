@@ -1,0 +1,86 @@
+"""The tables over which the laws of the loop are tested: a new row is one entry here."""
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from growing_classes import BatchNormNetwork, growing_classes
+from point_mass import actor_critic, PointMass
+from unit_rewriter import RewriteUnits
+
+from spectral import algorithms, models, Optimiser, tasks
+
+
+class Setting(NamedTuple):
+    """What `train_continual` is given besides the algorithm."""
+
+    stream: Any
+    model: Any
+    model_state: Any = None
+
+
+def tiny_images() -> tasks.ImageSet:
+    rng = np.random.default_rng(0)
+    labels = np.tile(np.arange(3), 20)
+    images = rng.integers(0, 100, (60, 3, 2, 1)) + 50 * labels[:, None, None, None]
+    return tasks.ImageSet(
+        name="tiny",
+        train_images=jnp.asarray(images[:42].astype(np.uint8)),
+        train_labels=jnp.asarray(labels[:42]),
+        test_images=jnp.asarray(images[42:].astype(np.uint8)),
+        test_labels=jnp.asarray(labels[42:]),
+        num_classes=3,
+        max_value=255,
+    )
+
+
+def permuted(**options: Any) -> Setting:
+    options = {"num_tasks": 3, "steps_per_task": 16, "chunks_per_task": 2} | options
+    stream = tasks.PermutedImages(tiny_images(), **options)
+    return Setting(stream, models.MLP(6, 3, width=5, depth=2, key=jax.random.key(1)))
+
+
+def growing() -> Setting:
+    model, state = eqx.nn.make_with_state(BatchNormNetwork)(key=jax.random.key(1))
+    return Setting(growing_classes(), model, state)
+
+
+STREAMS = {
+    "permuted_online": permuted,
+    "permuted_minibatch": lambda: permuted(batch_size=4),
+    "growing_classes": growing,
+    "point_mass": lambda: Setting(PointMass(), actor_critic(key=jax.random.key(1))),
+}
+
+
+def rewriter(lr: Any) -> algorithms.Algorithm:
+    transform = algorithms.Every(RewriteUnits(), period=4)
+    return algorithms.Algorithm(Optimiser(optax.adam, learning_rate=lr), transforms=(transform,))
+
+
+# Each takes the learning rate; whatever has a cadence has one of 2 or 4 steps.
+ALGORITHMS = {
+    "bp": algorithms.bp,
+    "l2": lambda lr: algorithms.l2(lr, weight_decay=1e-2),
+    "er": lambda lr: algorithms.er(lr, er_every=2),
+    "l2_er": lambda lr: algorithms.l2_er(lr, er_every=4, weight_decay=1e-2),
+    "rewriter": rewriter,
+}
+
+
+def _pairs() -> list[Any]:
+    """Each algorithm on one stream and each stream with two algorithms; the rest are slow."""
+    quick = {(name, "permuted_online") for name in ALGORITHMS}
+    quick |= {(name, stream) for stream in STREAMS for name in ("l2_er", "rewriter")}
+    return [
+        pytest.param(a, s, id=f"{a}-{s}", marks=() if (a, s) in quick else pytest.mark.slow)
+        for a in ALGORITHMS
+        for s in STREAMS
+    ]
+
+
+PAIRS = _pairs()

@@ -1,0 +1,22 @@
+"""The benchmark for a GPU runs on a machine without one, at small size."""
+
+import pathlib
+import subprocess
+import sys
+
+
+FOLDER = pathlib.Path(__file__).parent.parent / "benchmarks"
+
+
+def test_gpu_script():
+    done = subprocess.run(
+        [sys.executable, "gpu.py", "--members", "1", "2"],
+        cwd=FOLDER,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("device: ")
+    assert [line.split()[0] for line in lines[-2:]] == ["1", "2"]
+    assert all(float(line.split()[2]) > 0 for line in lines[-2:])

@@ -1,0 +1,174 @@
+"""Helpers of the loop's tests that take part in a run: they count, stop, poison or listen."""
+
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from spectral import AbstractCheckpointer, AbstractMeter, Learner
+from spectral.algorithms import AbstractTransform
+from spectral.probes import AbstractProbe
+from spectral.studies import OrbaxCheckpointer
+from spectral.tasks import AbstractTaskStream
+
+
+class StoppedError(Exception):
+    """The run was stopped on purpose."""
+
+
+class StopAfter(AbstractCheckpointer):
+    """Keeps checkpoints, and stops the run once `tasks` tasks are done."""
+
+    inner: OrbaxCheckpointer
+    tasks: int
+
+    def __init__(self, folder: pathlib.Path, tasks: int):
+        self.inner = OrbaxCheckpointer(folder)
+        self.tasks = tasks
+
+    def restore(self, config, run):
+        return self.inner.restore(config, run)
+
+    def save(self, config, done, run, history):
+        self.inner.save(config, done, run, history)
+        if done >= self.tasks:
+            raise StoppedError
+
+
+class CallMeter(AbstractMeter):
+    """Hands every update to a function."""
+
+    call: Callable = eqx.field(static=True)
+
+    def update(self, done, total, history):
+        self.call(done, total, history)
+
+
+class DrawingProbe(AbstractProbe):
+    """Measures data of the present task and a random number of its own."""
+
+    when: Any = eqx.field(static=True, default=("start", "end"))
+    every: int = eqx.field(static=True, default=1)
+
+    def __call__(self, learner, stream, stream_state, *, key):
+        a, b = jax.random.split(key)
+        batch = stream.sample(stream_state, learner, 3, "train", key=a)
+        total = sum(jnp.sum(leaf) for leaf in jax.tree.leaves(batch))
+        return {"data": jnp.asarray(total, float), "noise": jax.random.uniform(b)}
+
+
+class Poison(AbstractTransform[None]):
+    """Makes one weight NaN after a given step."""
+
+    step: int = eqx.field(static=True)
+
+    def init(self, learner, *, key):
+        return None
+
+    def begin_task(self, learner, state, clock, *, key):
+        return learner, state
+
+    def update(self, learner, state, signal, *, key):
+        params, static = eqx.partition(learner.model, eqx.is_inexact_array)
+        leaves, structure = jax.tree.flatten(params)
+        now = signal.clock.step == self.step
+        leaves[0] = jnp.where(now, leaves[0].at[0].set(jnp.nan), leaves[0])
+        model = eqx.combine(jax.tree.unflatten(structure, leaves), static)
+        return Learner(model, learner.model_state, learner.optimiser), state
+
+
+class CountSteps(AbstractTransform[jax.Array]):
+    """Counts its updates, and adds 1000 for every task begun; notes the last step."""
+
+    def init(self, learner, *, key):
+        return jnp.zeros(2, int)
+
+    def begin_task(self, learner, state, clock, *, key):
+        return learner, state + jnp.array([1000, 0])
+
+    def update(self, learner, state, signal, *, key):
+        return learner, jnp.stack([state[0] + 1, signal.clock.step])
+
+
+class KeyRecorder(AbstractTransform[None]):
+    """Notes every key it is given, when the program runs."""
+
+    keys: list = eqx.field(static=True)
+
+    def note(self, key):
+        note = lambda data: self.keys.append(tuple(data.tolist()))
+        jax.debug.callback(note, jax.random.key_data(key))
+
+    def init(self, learner, *, key):
+        self.note(key)
+
+    def begin_task(self, learner, state, clock, *, key):
+        self.note(key)
+        return learner, state
+
+    def update(self, learner, state, signal, *, key):
+        self.note(key)
+        return learner, state
+
+
+class RecordingStream(AbstractTaskStream[Any]):
+    """Another stream, whose keys are noted."""
+
+    inner: Any
+    recorder: KeyRecorder
+    num_tasks: int = eqx.field(static=True)
+    chunks_per_task: int = eqx.field(static=True)
+    minibatches: int = eqx.field(static=True)
+
+    def __init__(self, inner, recorder):
+        self.inner, self.recorder = inner, recorder
+        self.num_tasks = inner.num_tasks
+        self.chunks_per_task, self.minibatches = inner.chunks_per_task, inner.minibatches
+
+    def init(self, *, key):
+        self.recorder.note(key)
+        return self.inner.init(key=key)
+
+    def begin_task(self, state, clock, *, key):
+        self.recorder.note(key)
+        return self.inner.begin_task(state, clock, key=key)
+
+    def collect(self, state, learner, clock, *, key):
+        self.recorder.note(key)
+        return self.inner.collect(state, learner, clock, key=key)
+
+    def batch(self, state, item):
+        return self.inner.batch(state, item)
+
+    def forward(self, model, model_state, batch, *, key, inference):
+        self.recorder.note(key)
+        return self.inner.forward(model, model_state, batch, key=key, inference=inference)
+
+    def criterion(self, outputs, batch):
+        return self.inner.criterion(outputs, batch)
+
+    def sample(self, state, learner, n, split, *, key):
+        self.recorder.note(key)
+        return self.inner.sample(state, learner, n, split, key=key)
+
+    def evaluate(self, state, learner, *, key):
+        self.recorder.note(key)
+        return self.inner.evaluate(state, learner, key=key)
+
+
+class PythonCounter(AbstractTransform[int]):
+    """Does what a compiled loop cannot do: changes a Python number."""
+
+    where: str = eqx.field(static=True)
+
+    def init(self, learner, *, key):
+        return 0
+
+    def begin_task(self, learner, state, clock, *, key):
+        return learner, state + (self.where == "begin_task")
+
+    def update(self, learner, state, signal, *, key):
+        return learner, state + (self.where == "update")
