@@ -5,11 +5,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
 from .._arguments import check_above
-from ._spectrum import Spectrum
+from ._spectrum import AbstractSpectrum
 
 
 def density(
-    spectrum: Spectrum, grid: Float[Array, " points"], *, width: Real[ArrayLike, ""]
+    spectrum: AbstractSpectrum, grid: Float[Array, " points"], *, width: Real[ArrayLike, ""]
 ) -> Float[Array, " points"]:
     """Smooth a spectrum with a Gaussian kernel, for pictures and for nothing else.
 
@@ -40,7 +40,7 @@ def density(
     check_above("width", width, 0.0)
 
     def at(point: Float[Array, ""]) -> Float[Array, ""]:
-        kernel = jax.scipy.stats.norm.pdf(point, spectrum.nodes, width)
-        return jnp.mean(jnp.sum(spectrum.weights * kernel, axis=1))
+        kernel = lambda nodes: jax.scipy.stats.norm.pdf(point, nodes, width)
+        return jnp.mean(spectrum.mean(kernel))
 
     return jax.vmap(at)(grid)

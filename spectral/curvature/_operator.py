@@ -8,7 +8,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, ArrayLike, Float, PyTree, Real
+
+
+_COLUMNS = 64  # products that `dense` takes at once
 
 
 class AbstractOperator(eqx.Module):
@@ -60,5 +63,78 @@ class AbstractOperator(eqx.Module):
 
     def dense(self) -> Float[Array, "dim dim"]:
         """The matrix itself, in the order of `flat_product`: `dim` products and dim^2 numbers."""
-        columns = jax.vmap(self.flat_product())(jnp.eye(self.dim, dtype=self.dtype))
+        columns = jax.lax.map(
+            self.flat_product(),
+            jnp.eye(self.dim, dtype=self.dtype),
+            batch_size=min(self.dim, _COLUMNS),
+        )
         return columns.T
+
+    def __add__(self, other: "AbstractOperator") -> "AbstractOperator":
+        return Sum((self, other))
+
+    def __sub__(self, other: "AbstractOperator") -> "AbstractOperator":
+        return Sum((self, -other))
+
+    def __mul__(self, factor: Real[ArrayLike, ""]) -> "AbstractOperator":
+        return Scaled(self, factor)
+
+    def __rmul__(self, factor: Real[ArrayLike, ""]) -> "AbstractOperator":
+        return Scaled(self, factor)
+
+    def __neg__(self) -> "AbstractOperator":
+        return Scaled(self, -1.0)
+
+
+class Scaled(AbstractOperator):
+    """A matrix times a number: `2.0 * operator`."""
+
+    operator: AbstractOperator
+    factor: Float[Array, ""]
+
+    def __init__(self, operator: AbstractOperator, factor: Real[ArrayLike, ""]):
+        self.operator = operator
+        self.factor = jnp.asarray(factor, dtype=float)
+
+    @property
+    def structure(self) -> PyTree[jax.ShapeDtypeStruct]:
+        return self.operator.structure
+
+    def product(self) -> Callable[[PyTree], PyTree]:
+        product = self.operator.product()
+        scale = lambda x: self.factor.astype(x.dtype) * x
+        return lambda vector: jax.tree.map(scale, product(vector))
+
+
+class Sum(AbstractOperator):
+    """A sum of matrices that act on the same vectors: `a + b`, `a - b`.
+
+    **Raises:** `ValueError` if the vectors differ in structure, shapes or dtypes.
+    """
+
+    terms: tuple[AbstractOperator, ...]
+
+    def __check_init__(self):
+        first, *others = (term.structure for term in self.terms)
+        for other in others:
+            if other != first:
+                raise ValueError(
+                    f"The operators act on vectors of different structure, {first} and {other}, "
+                    "but only matrices of the same parameters have a sum: build both from the "
+                    "same model."
+                )
+
+    @property
+    def structure(self) -> PyTree[jax.ShapeDtypeStruct]:
+        return self.terms[0].structure
+
+    def product(self) -> Callable[[PyTree], PyTree]:
+        products = [term.product() for term in self.terms]
+
+        def total(vector: PyTree) -> PyTree:
+            first, *others = (product(vector) for product in products)
+            for other in others:
+                first = jax.tree.map(jnp.add, first, other)
+            return first
+
+        return total

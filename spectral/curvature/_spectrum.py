@@ -1,10 +1,56 @@
-"""What an estimator returns, and what every question is asked of."""
+"""What an estimator returns, and what every question is asked of a spectrum."""
+
+from abc import abstractmethod
+from collections.abc import Callable
 
 import equinox as eqx
-from jaxtyping import Array, Bool, Float
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
 
-class Spectrum(eqx.Module):
+class Mass(eqx.Module):
+    """A share of the eigenvalues as each probe sees it, and rigorous bounds for it."""
+
+    lower: Float[Array, " probes"]
+    value: Float[Array, " probes"]
+    upper: Float[Array, " probes"]
+
+
+class AbstractSpectrum(eqx.Module):
+    """The distribution of the eigenvalues of a symmetric matrix, as well as it is known.
+
+    Every question, such as `spectral.curvature.epsilon_rank`, is a function of these methods. A
+    spectrum that was estimated with several probe vectors answers once for each; one that is known
+    exactly has one "probe".
+    """
+
+    dim: eqx.AbstractVar[int]  # rows of the matrix
+
+    @abstractmethod
+    def mean(
+        self, function: Callable[[Float[Array, " nodes"]], Float[Array, " nodes"]]
+    ) -> Float[Array, " probes"]:
+        """The mean of an elementwise function over all eigenvalues."""
+
+    @abstractmethod
+    def mass_above(self, threshold: Real[ArrayLike, ""]) -> Mass:
+        """The share of the eigenvalues larger than `threshold`; NaN if the matrix was."""
+
+    @abstractmethod
+    def mass_below(self, threshold: Real[ArrayLike, ""]) -> Mass:
+        """The share of the eigenvalues smaller than `threshold`; NaN if the matrix was."""
+
+    @abstractmethod
+    def range(self) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        """The least and the largest eigenvalue that were seen."""
+
+    @abstractmethod
+    def quadrature(self) -> tuple[Float[Array, "probes nodes"], Float[Array, "probes nodes"]]:
+        """Nodes, and weights that sum to 1 for each probe: for records and pictures."""
+
+
+class Spectrum(AbstractSpectrum):
     """Quadrature for the spectrum of a matrix: one discrete measure per probe.
 
     A probe is a random vector v of length 1. The measure it sees puts the mass (v . u)^2 on the
@@ -15,6 +61,13 @@ class Spectrum(eqx.Module):
     The nodes are eigenvalues of the tridiagonal matrix with `diagonal` and `off_diagonal`, which
     is kept so that it can be solved again elsewhere. Weights are pure numbers; everything else is
     in the units of an eigenvalue.
+
+    The bounds of `mass_above` and `mass_below` are the inequalities of Chebyshev, Markov and
+    Stieltjes (Akhiezer 1965, section 2.5; Golub and Meurant 2010): the mass on either side of a
+    point between two nodes of a Gauss quadrature is bounded by the weights up to the second next
+    node on each side. Where the Krylov space was exhausted the measure is known, and the bounds
+    meet. Thresholds closer to a node than `tolerance` count as on both sides of it. For nodes and
+    weights that are no Gauss quadrature (`gauss=False`) nothing rigorous is known: 0 and 1.
     """
 
     nodes: Float[Array, "probes order"]  # Ritz values, ascending
@@ -27,3 +80,65 @@ class Spectrum(eqx.Module):
     exhausted: Bool[Array, " probes"]
     tolerance: Float[Array, " probes"]  # rounding: smaller differences of eigenvalues mean nothing
     dim: int = eqx.field(static=True)  # rows of the matrix
+    gauss: bool = eqx.field(static=True, default=True)
+
+    def mean(
+        self, function: Callable[[Float[Array, " nodes"]], Float[Array, " nodes"]]
+    ) -> Float[Array, " probes"]:
+        # A node without weight may lie where the function is infinite: 0 times that is NaN.
+        one = lambda x, w: jnp.sum(jnp.where(w > 0, w * function(x), 0))
+        return jax.vmap(one)(self.nodes, self.weights)
+
+    def mass_above(self, threshold: Real[ArrayLike, ""]) -> Mass:
+        return self._masses(self.nodes[:, ::-1], self.weights[:, ::-1], threshold)
+
+    def mass_below(self, threshold: Real[ArrayLike, ""]) -> Mass:
+        return self._masses(-self.nodes, self.weights, -jnp.asarray(threshold))
+
+    def range(self) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        return jnp.min(self.nodes), jnp.max(self.nodes)
+
+    def quadrature(self) -> tuple[Float[Array, "probes nodes"], Float[Array, "probes nodes"]]:
+        return self.nodes, self.weights
+
+    def _masses(
+        self,
+        nodes: Float[Array, "probes order"],
+        weights: Float[Array, "probes order"],
+        threshold: Real[ArrayLike, ""],
+    ) -> Mass:
+        tail = jax.vmap(_tail, in_axes=(0, 0, 0, 0, None))
+        lower, value, upper = tail(nodes, weights, self.exhausted, self.tolerance, threshold)
+        if not self.gauss:
+            lower, upper = jnp.zeros_like(value), jnp.ones_like(value)
+        # Comparisons with NaN are false: without this a matrix of NaN would have no eigenvalues.
+        known = jnp.all(jnp.isfinite(nodes), axis=1)
+        lower, value, upper = (jnp.where(known, x, jnp.nan) for x in (lower, value, upper))
+        # Rounding of the sums must not put the value outside its bounds.
+        return Mass(jnp.clip(lower, 0, value), value, jnp.maximum(upper, value))
+
+
+def _tail(
+    nodes: Float[Array, " order"],
+    weights: Float[Array, " order"],
+    exhausted: Bool[Array, ""],
+    tolerance: Float[Array, ""],
+    threshold: Real[ArrayLike, ""],
+) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
+    """Bounds and estimate of the mass above a threshold, with the nodes in descending order.
+
+    Let W_k be the weight of the k largest nodes, and j the number of nodes above the threshold. The
+    mass above a node, without and with it, lies between W_{k-1} and W_k for the k-th largest.
+    The threshold lies between the j-th and the next, so the mass above it, which falls with the
+    threshold, lies between W_{j-1} and W_{j+1}: this holds whether or not it is itself an
+    eigenvalue.
+    """
+    cumulative = jnp.concatenate([jnp.zeros_like(weights[:1]), jnp.cumsum(weights)])
+    neighbours = jnp.where(exhausted, 0, 1)
+    surely = jnp.sum(nodes > threshold + tolerance) - neighbours
+    perhaps = jnp.sum(nodes > threshold - tolerance) + neighbours
+    return (
+        cumulative[jnp.maximum(surely, 0)],
+        cumulative[jnp.sum(nodes > threshold)],
+        cumulative[jnp.minimum(perhaps, nodes.size)],
+    )

@@ -1,0 +1,49 @@
+"""Which leaves of a network are the parameters that curvature is taken in."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+
+def split_parameters(params: PyTree) -> tuple[PyTree, PyTree]:
+    """The floating-point arrays of a pytree, and what is left (as `eqx.partition` gives them).
+
+    What is not a number, such as an activation function, is a constant.
+
+    **Raises:** `ValueError` for a number that is not a floating-point array, which may be a
+    parameter by mistake, and if there are no parameters.
+    """
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        is_array = isinstance(leaf, jax.Array | np.ndarray)
+        is_number = is_array or isinstance(leaf, bool | int | float | complex | np.generic)
+        if is_number and not (is_array and jnp.issubdtype(leaf.dtype, jnp.floating)):
+            got = f"an array of {leaf.dtype}" if is_array else f"a {type(leaf).__name__}"
+            where = jax.tree_util.keystr(path) or "itself"
+            raise ValueError(
+                f"`params` has {got} at {where}, but every number in it must be in a "
+                "floating-point array: separate the others with "
+                "`eqx.partition(model, eqx.is_inexact_array)` and combine them again inside the "
+                "loss."
+            )
+    dynamic, constants = eqx.partition(params, _is_parameter)
+    dynamic = jax.tree.map(jnp.asarray, dynamic)
+    if sum(leaf.size for leaf in jax.tree.leaves(dynamic)) == 0:
+        raise ValueError(
+            f"`params` is {params!r} and holds no numbers, but must hold at least one: pass the "
+            "parameters of a network."
+        )
+    return dynamic, constants
+
+
+def _is_parameter(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array | np.ndarray)
+
+
+def structure_of(params: PyTree) -> PyTree[jax.ShapeDtypeStruct]:
+    """Shapes and dtypes of the parameters, which are those of the vectors of an operator."""
+    dynamic, _ = split_parameters(params)
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), dynamic)
