@@ -18,7 +18,8 @@ class AbstractOperator(eqx.Module):
     """A real symmetric matrix that is known by its products with vectors.
 
     The vectors are pytrees of floating-point arrays, such as the parameters of a network. A new
-    operator states `structure` and `product`; the other methods follow from these two.
+    operator states `structure` and `product`; the other methods follow from these two. (One that
+    can form its matrix faster than by products states `dense` too.)
     """
 
     @property
@@ -46,7 +47,16 @@ class AbstractOperator(eqx.Module):
         return jnp.result_type(jnp.float32, *(s.dtype for s in jax.tree.leaves(self.structure)))
 
     def mv(self, vector: PyTree) -> PyTree:
-        """One product A v. For several, call `product` once and use what it returns."""
+        """One product A v. For several, call `product` once and use what it returns.
+
+        **Raises:** `ValueError` if the vector is not of this operator's structure.
+        """
+        if not same_structure(vector, self.structure):
+            raise ValueError(
+                f"`vector` is {eqx.tree_pformat(vector)}, but the matrix acts on vectors "
+                f"{eqx.tree_pformat(self.structure)}: pass one of the same structure, shapes and "
+                "dtypes."
+            )
         return self.product()(vector)
 
     def flat_product(self) -> Callable[[Float[Array, " dim"]], Float[Array, " dim"]]:
@@ -86,6 +96,13 @@ class AbstractOperator(eqx.Module):
         return Scaled(self, -1.0)
 
 
+def same_structure(vector: PyTree, structure: PyTree[jax.ShapeDtypeStruct]) -> bool:
+    """Whether two pytrees agree in their nodes, and in the shapes and dtypes of their leaves."""
+    kind = lambda leaf: (getattr(leaf, "shape", None), getattr(leaf, "dtype", None))
+    ours, theirs = jax.tree.flatten(structure), jax.tree.flatten(vector)
+    return ours[1] == theirs[1] and list(map(kind, ours[0])) == list(map(kind, theirs[0]))
+
+
 class Scaled(AbstractOperator):
     """A matrix times a number: `2.0 * operator`."""
 
@@ -117,7 +134,7 @@ class Sum(AbstractOperator):
     def __check_init__(self):
         first, *others = (term.structure for term in self.terms)
         for other in others:
-            if other != first:
+            if not same_structure(other, first):
                 raise ValueError(
                     f"The operators act on vectors of different structure, {first} and {other}, "
                     "but only matrices of the same parameters have a sum: build both from the "

@@ -12,14 +12,19 @@ from jaxtyping import PyTree
 def split_parameters(params: PyTree) -> tuple[PyTree, PyTree]:
     """The floating-point arrays of a pytree, and what is left (as `eqx.partition` gives them).
 
-    What is not a number, such as an activation function, is a constant.
+    What is not a number, such as an activation function, is a constant. So is a plain number that
+    is an attribute of a Module, such as the rate of a `Dropout`.
 
     **Raises:** `ValueError` for a number that is not a floating-point array, which may be a
     parameter by mistake, and if there are no parameters.
     """
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         is_array = isinstance(leaf, jax.Array | np.ndarray)
-        is_number = is_array or isinstance(leaf, bool | int | float | complex | np.generic)
+        # As everywhere in Equinox: its networks hold flags and rates next to their arrays. In a
+        # dict or a list a plain number may be a parameter by mistake.
+        is_setting = bool(path) and isinstance(path[-1], jax.tree_util.GetAttrKey)
+        is_plain = isinstance(leaf, bool | int | float | complex | np.generic)
+        is_number = is_array or (is_plain and not is_setting)
         if is_number and not (is_array and jnp.issubdtype(leaf.dtype, jnp.floating)):
             got = f"an array of {leaf.dtype}" if is_array else f"a {type(leaf).__name__}"
             where = jax.tree_util.keystr(path) or "itself"
