@@ -47,14 +47,15 @@ class AbstractSpectrum(eqx.Module):
 
     @abstractmethod
     def quadrature(self) -> tuple[Float[Array, "probes nodes"], Float[Array, "probes nodes"]]:
-        """Nodes, and weights that sum to 1 for each probe: for records and pictures."""
+        """Nodes, and weights whose sum over nodes is 1, or 1 on average over probes of varying
+        length: for records and pictures."""
 
 
 class Spectrum(AbstractSpectrum):
     """Quadrature for the spectrum of a matrix: one discrete measure per probe.
 
-    A probe is a random vector v of length 1. The measure it sees puts the mass (v . u)^2 on the
-    eigenvalue of each eigenvector u; its mean over the sphere puts 1 / dim on every eigenvalue.
+    A probe is a random vector v. The measure it sees puts the mass (v . u)^2 on the eigenvalue of
+    each eigenvector u; its mean over the vectors puts 1 / dim on every eigenvalue.
     The nodes and weights of a probe integrate polynomials of degree up to 2 order - 1 against its
     measure exactly (Golub and Meurant 2010, chapter 6).
 
@@ -67,12 +68,14 @@ class Spectrum(AbstractSpectrum):
     point between two nodes of a Gauss quadrature is bounded by the weights up to the second next
     node on each side. Where the Krylov space was exhausted the measure is known, and the bounds
     meet. Thresholds closer to a node than `tolerance` count as on both sides of it. For nodes and
-    weights that are no Gauss quadrature (`gauss=False`) nothing rigorous is known: 0 and 1.
+    weights that are no Gauss quadrature (`gauss=False`) nothing rigorous is known: the bounds are
+    nothing and everything.
     """
 
     nodes: Float[Array, "probes order"]  # Ritz values, ascending
-    weights: Float[Array, "probes order"]  # sum to 1 for each probe
+    weights: Float[Array, "probes order"]  # sum to |v|^2 for each probe, which is 1 on the sphere
     # The norm of A y - theta y, with y the Ritz vector: an eigenvalue lies within it of the node.
+    # Infinite where that is not known.
     residuals: Float[Array, "probes order"]
     diagonal: Float[Array, "probes order"]
     off_diagonal: Float[Array, "probes order-1"]
@@ -86,7 +89,7 @@ class Spectrum(AbstractSpectrum):
         self, function: Callable[[Float[Array, " nodes"]], Float[Array, " nodes"]]
     ) -> Float[Array, " probes"]:
         # A node without weight may lie where the function is infinite: 0 times that is NaN.
-        one = lambda x, w: jnp.sum(jnp.where(w > 0, w * function(x), 0))
+        one = lambda x, w: jnp.sum(jnp.where(w == 0, 0, w * function(x)))
         return jax.vmap(one)(self.nodes, self.weights)
 
     def mass_above(self, threshold: Real[ArrayLike, ""]) -> Mass:
@@ -110,12 +113,31 @@ class Spectrum(AbstractSpectrum):
         tail = jax.vmap(_tail, in_axes=(0, 0, 0, 0, None))
         lower, value, upper = tail(nodes, weights, self.exhausted, self.tolerance, threshold)
         if not self.gauss:
-            lower, upper = jnp.zeros_like(value), jnp.ones_like(value)
+            lower, upper = jnp.zeros_like(value), jnp.sum(weights, axis=1)
         # Comparisons with NaN are false: without this a matrix of NaN would have no eigenvalues.
         known = jnp.all(jnp.isfinite(nodes), axis=1)
         lower, value, upper = (jnp.where(known, x, jnp.nan) for x in (lower, value, upper))
         # Rounding of the sums must not put the value outside its bounds.
         return Mass(jnp.clip(lower, 0, value), value, jnp.maximum(upper, value))
+
+
+def known_spectrum(
+    eigenvalues: Float[Array, " nodes"], shares: Float[Array, " nodes"], dim: int
+) -> Spectrum:
+    """A spectrum that was computed in full: ascending eigenvalues, and the share that each has."""
+    # What a backward stable solver leaves: the same allowance as in the Lanczos iteration.
+    tolerance = 10 * jnp.finfo(eigenvalues.dtype).eps * jnp.max(jnp.abs(eigenvalues))
+    nodes = eigenvalues[None]
+    return Spectrum(
+        nodes=nodes,
+        weights=shares[None],
+        residuals=jnp.full_like(nodes, tolerance),
+        diagonal=nodes,
+        off_diagonal=jnp.zeros_like(nodes[:, 1:]),
+        exhausted=jnp.array([True]),
+        tolerance=tolerance[None],
+        dim=dim,
+    )
 
 
 def _tail(
