@@ -1,0 +1,155 @@
+"""More and more classes: Incremental CIFAR."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int, PRNGKeyArray, UInt8
+
+from .._arguments import check_count
+from .._types import Clock
+from ._base import Split
+from ._class_rows import ClassRows
+from ._image_stream import AbstractImageStream, ImageBatch, minibatches_of
+from ._images import ImageSet
+from ._loader import Loader, Shown
+
+
+class Seen(eqx.Module):
+    order: Int[Array, " classes"]
+    count: Int[Array, ""]  # classes seen so far: the first of the order
+    ends: Int[Array, " tasks"]  # classes seen in each task
+
+
+class IncrementalClasses(AbstractImageStream[Seen]):
+    """Every task adds classes to those that were there before, until all are.
+
+    At a task boundary new classes join, in an order that is drawn from the key of the run. The
+    network has one output for each class of the whole set; outputs of classes that have not been
+    seen yet are masked, and get no gradient. All training rows of the classes seen are visited in
+    each of `loader.epochs` epochs, so later tasks take more steps, unless `loader.minibatches` sets
+    a constant budget; the test rows of the classes seen evaluate the task.
+
+    ```python
+    images = tasks.load_images("digits")
+    loader = tasks.Loader(epochs=2, batch_size=20, flat=True)
+    stream = tasks.IncrementalClasses(images, classes_per_task=2, loader=loader)
+    ```
+    """
+
+    images: ImageSet
+    loader: Loader
+    shown: Shown
+    train_classes: ClassRows
+    test_classes: ClassRows
+    least: int = eqx.field(static=True)
+    most: int = eqx.field(static=True)
+    num_tasks: int = eqx.field(static=True)
+    chunks_per_task: int = eqx.field(static=True)
+    minibatches: int = eqx.field(static=True)
+    even: bool = eqx.field(static=True)
+
+    def __init__(
+        self,
+        images: ImageSet,
+        *,
+        classes_per_task: int = 5,
+        most_per_task: int | None = None,
+        num_tasks: int | None = None,
+        loader: Loader | None = None,
+    ):
+        """**Arguments:**
+
+        - `images`: from `load_images`.
+        - `classes_per_task`: new classes in each task.
+        - `most_per_task`: if given, the number of new classes is drawn for every task between
+          `classes_per_task` and this number, uniformly among all ways to reach the whole number
+          of classes in `num_tasks` tasks. The dynamic variant has 2 to 8.
+        - `num_tasks`: by default as many as it takes to see all classes; with `most_per_task`, at
+          the mean number of new classes.
+        - `loader`: by default `Loader()`.
+
+        **Raises:** `ValueError` for a number below one, for more classes than there are, or for a
+        batch larger than the smallest task.
+        """
+        most = classes_per_task if most_per_task is None else most_per_task
+        check_count("classes_per_task", classes_per_task)
+        check_count("most_per_task", most, least=classes_per_task)
+        usual = 2 * images.num_classes // (classes_per_task + most)
+        num_tasks = usual if num_tasks is None else num_tasks
+        check_count("num_tasks", num_tasks)
+        if classes_per_task * num_tasks > images.num_classes:
+            raise ValueError(
+                f"`num_tasks` is {num_tasks} with at least {classes_per_task} new classes in each, "
+                f"but {images.name!r} has {images.num_classes} classes: choose fewer."
+            )
+        loader = Loader() if loader is None else loader
+        self.images = images
+        self.loader = loader
+        self.shown = Shown(images, loader)
+        self.train_classes = ClassRows(images.train_labels, images.num_classes)
+        self.test_classes = ClassRows(images.test_labels, images.num_classes)
+        self.least = classes_per_task
+        self.most = most
+        self.num_tasks = num_tasks
+        self.chunks_per_task = loader.epochs
+        first = self.train_classes.fewest(classes_per_task)
+        self.minibatches = minibatches_of(loader, first, len(images.train_labels))
+        self.even = first // loader.batch_size >= self.minibatches
+
+    def first_change(self, *, key: PRNGKeyArray) -> Seen:
+        order_key, count_key = jax.random.split(key)
+        order = jax.random.permutation(order_key, self.images.num_classes)
+        ends = jnp.cumsum(self._new_classes(count_key))
+        return Seen(order, ends[0], ends)
+
+    def next_change(self, change: Seen, clock: Clock, *, key: PRNGKeyArray) -> Seen:
+        return Seen(change.order, change.ends[clock.task], change.ends)
+
+    def rows_of(self, change: Seen, split: Split) -> tuple[Int[Array, " capacity"], Int[Array, ""]]:
+        rows = self.train_classes if split == "train" else self.test_classes
+        size = len(self.images.train_labels if split == "train" else self.images.test_labels)
+        seen = jnp.arange(change.order.size) < change.count
+        table, count = rows.of(jnp.where(seen, change.order, -1))
+        return table[:size], count
+
+    def present(
+        self,
+        change: Seen,
+        pixels: UInt8[Array, "examples height width channels"],
+        rows: Int[Array, " examples"],
+        labels: Int[Array, " examples"],
+        split: Split,
+    ) -> ImageBatch:
+        places = jnp.zeros_like(change.order).at[change.order].set(jnp.arange(change.order.size))
+        classes = jnp.broadcast_to(places < change.count, (len(labels), len(places)))
+        return ImageBatch(self.shown(pixels), labels, classes)
+
+    def _new_classes(self, key: PRNGKeyArray) -> Int[Array, " tasks"]:
+        """New classes of each task, uniform among all sequences with the right sum."""
+        spread, tasks = self.most - self.least, self.num_tasks
+        if spread == 0:
+            return jnp.full(tasks, self.least)
+        extra = min(self.images.num_classes - self.least * tasks, spread * tasks)
+        logs = jnp.asarray(_log_ways(spread, tasks, extra), dtype=float)
+
+        def draw(left: Int[Array, ""], task: Int[Array, ""]):
+            choices = jnp.arange(spread + 1)
+            rest = left - choices
+            # As many ways as the tasks that follow have to use up the rest.
+            log_weights = jnp.where(rest >= 0, logs[tasks - 1 - task, rest], -jnp.inf)
+            chosen = jax.random.categorical(jax.random.fold_in(key, task), log_weights)
+            return left - chosen, self.least + chosen
+
+        return jax.lax.scan(draw, jnp.asarray(extra, int), jnp.arange(tasks))[1]
+
+
+def _log_ways(spread: int, tasks: int, total: int) -> np.ndarray:
+    """[n, s]: the logarithm of the number of ways to write s as n numbers from 0 to `spread`."""
+    ways = np.zeros((tasks + 1, total + 1))
+    ways[0, 0] = 1
+    for n in range(1, tasks + 1):
+        for choice in range(min(spread, total) + 1):
+            ways[n, choice:] += ways[n - 1, : total + 1 - choice]
+    with np.errstate(divide="ignore"):
+        return np.log(ways)
