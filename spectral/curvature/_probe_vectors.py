@@ -9,6 +9,9 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 
+BEFORE_PROBES = 2**31 - 1  # the number of a vector that goes before all probes
+
+
 class AbstractProbeVector(eqx.Module):
     """A distribution of vectors v with mean v v^T = I / dim.
 

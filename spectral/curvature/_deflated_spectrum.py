@@ -1,0 +1,74 @@
+"""A spectrum of which a part is known exactly."""
+
+from collections.abc import Callable
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Bool, Float, Real
+
+from ._spectrum import AbstractSpectrum, Mass, Spectrum
+
+
+class DeflatedSpectrum(AbstractSpectrum):
+    """Eigenvalues that are known one by one, and quadrature for the others.
+
+    Those of the `values` that are marked `known` are eigenvalues to within `margin`, all of them at
+    once: for k orthonormal vectors Y with A Y - Y Theta = R there are k eigenvalues of A that lie
+    as near to those of Theta as the norm of R (Parlett 1998, section 11.5). `rest` is a spectrum of
+    A on the orthogonal complement of Y, and the dim - k eigenvalues there lie within the same
+    margin of the others of A.
+
+    A known eigenvalue counts in full for every probe: it adds nothing to the standard error, and
+    its bounds meet wherever the threshold is not within `margin` of it. The bounds of the rest are
+    those of `Spectrum`.
+    """
+
+    values: Float[Array, " candidates"]  # Ritz values, ascending
+    known: Bool[Array, " candidates"]
+    residuals: Float[Array, " candidates"]  # the norm of A y - theta y for each
+    margin: Float[Array, ""]
+    rest: Spectrum  # its weights are shares of the rest; its tolerance is at least the margin
+    dim: int = eqx.field(static=True)  # rows of the whole matrix
+
+    def mean(
+        self, function: Callable[[Float[Array, " nodes"]], Float[Array, " nodes"]]
+    ) -> Float[Array, " probes"]:
+        # A node without weight may lie where the function is infinite: 0 times that is NaN.
+        exact = jnp.sum(jnp.where(self.known, function(self.values), 0))
+        share = self._share_of_rest()
+        return exact / self.dim + jnp.where(share > 0, share * self.rest.mean(function), 0)
+
+    def mass_above(self, threshold: Real[ArrayLike, ""]) -> Mass:
+        return self._masses(self.values - threshold, self.rest.mass_above(threshold))
+
+    def mass_below(self, threshold: Real[ArrayLike, ""]) -> Mass:
+        return self._masses(threshold - self.values, self.rest.mass_below(threshold))
+
+    def range(self) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        low, high = self.rest.range()
+        return jnp.minimum(low, self.values[0]), jnp.maximum(high, self.values[-1])
+
+    def quadrature(self) -> tuple[Float[Array, "probes nodes"], Float[Array, "probes nodes"]]:
+        rest_nodes, rest_weights = self.rest.quadrature()
+        shape = (rest_nodes.shape[0], self.values.size)
+        exact_weights = self.known / jnp.asarray(self.dim, self.values.dtype)
+        nodes = jnp.concatenate([jnp.broadcast_to(self.values, shape), rest_nodes], axis=1)
+        weights = jnp.concatenate(
+            [jnp.broadcast_to(exact_weights, shape), self._share_of_rest() * rest_weights], axis=1
+        )
+        ascending = jnp.argsort(nodes, axis=1)
+        take = lambda x: jnp.take_along_axis(x, ascending, axis=1)
+        return take(nodes), take(weights)
+
+    def _share_of_rest(self) -> Float[Array, ""]:
+        return (self.dim - jnp.sum(self.known)) / jnp.asarray(self.dim, self.values.dtype)
+
+    def _masses(self, beyond: Float[Array, " candidates"], rest: Mass) -> Mass:
+        """The mass of known eigenvalues that lie `beyond` a threshold, and that of the rest."""
+        share = self._share_of_rest()
+        count = lambda least: jnp.sum(self.known & (beyond > least)) / self.dim
+        return Mass(
+            lower=count(self.margin) + share * rest.lower,
+            value=count(0) + share * rest.value,
+            upper=count(-self.margin) + share * rest.upper,
+        )
