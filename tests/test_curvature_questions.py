@@ -1,4 +1,4 @@
-"""Questions asked of a spectrum: `epsilon_rank` and `density`."""
+"""Questions asked of a spectrum: counts, densities, moments and extremes."""
 
 import equinox as eqx
 import jax
@@ -9,12 +9,22 @@ import scipy.stats
 from jax.tree_util import Partial
 
 from spectral.curvature import (
+    condition_number,
+    Dense,
     density,
+    effective_rank,
     epsilon_rank,
+    extremes,
+    frobenius_norm,
     Hessian,
     Lanczos,
+    log_det,
+    Matrix,
+    smoothed_density_mass,
     Spectrum,
     sphere_probe,
+    stable_rank,
+    trace,
 )
 
 
@@ -22,15 +32,20 @@ def half_quadratic(matrix, x):
     return x @ matrix @ x / 2
 
 
-def quadratic(eigenvalues):
+def rotated(eigenvalues):
     rng = np.random.default_rng(len(eigenvalues))
     vectors = np.linalg.qr(rng.normal(size=(len(eigenvalues),) * 2))[0]
-    matrix = jnp.asarray((vectors * eigenvalues) @ vectors.T)
+    return (vectors * eigenvalues) @ vectors.T, vectors
+
+
+def quadratic(eigenvalues):
+    matrix, vectors = rotated(eigenvalues)
+    matrix = jnp.asarray(matrix)
     return Hessian(Partial(half_quadratic, matrix), jnp.zeros(len(eigenvalues))), vectors
 
 
-def spectrum_of(nodes, weights, *, exhausted=False, tolerance=0.0, dim=100):
-    """By hand, with the same nodes for each row of weights."""
+def by_hand(nodes, weights, *, exhausted=False, tolerance=0.0, dim=100):
+    """A spectrum with the same nodes for each row of weights."""
     weights = jnp.asarray(weights)
     probes, order = weights.shape
     return Spectrum(
@@ -63,7 +78,7 @@ WEIGHTS = [[0.10, 0.20, 0.30, 0.25, 0.15]]
     ],
 )
 def test_bounds_by_hand(epsilon, options, lower, value, upper):
-    rank = jax.jit(epsilon_rank)(spectrum_of(NODES, WEIGHTS, **options), epsilon)
+    rank = jax.jit(epsilon_rank)(by_hand(NODES, WEIGHTS, **options), epsilon)
     np.testing.assert_allclose(
         [rank.lower, rank.value, rank.upper], [lower, value, upper], rtol=1e-6, atol=1e-5
     )
@@ -71,9 +86,29 @@ def test_bounds_by_hand(epsilon, options, lower, value, upper):
     assert rank.resolved == (upper - lower <= 10)
 
 
+def test_relative_thresholds_and_shares():
+    spectrum = by_hand(NODES, WEIGHTS, exhausted=True)
+    absolute = epsilon_rank(spectrum, 1.5)
+    relative = epsilon_rank(spectrum, 0.5, relative=True)  # of 3, at the negative end
+    np.testing.assert_array_equal(jax.tree.leaves(relative), jax.tree.leaves(absolute))
+    share = epsilon_rank(spectrum, 0.5, relative=True, normalised=True)
+    assert share.value == relative.value / 100
+    assert share.upper == relative.upper / 100
+    two = by_hand(NODES, WEIGHTS * 2, exhausted=True)
+    assert epsilon_rank(two, 1.5, normalised=True).sem == 0
+    assert epsilon_rank(by_hand([0.0], [[1.0]]), 0.1, relative=True).value == 0
+
+
+def test_a_bound_is_not_cut_where_a_probe_sees_more_than_everything():
+    # Normal vectors are longer or shorter than 1.
+    weights = [[0.3, 0.5, 0.4], [0.1, 0.3, 0.3]]
+    rank = epsilon_rank(by_hand([-1.0, 0.0, 1.0], weights), 0.5)
+    np.testing.assert_allclose([rank.value, rank.upper], [55, 95], rtol=1e-6)
+
+
 def test_probes_are_averaged_and_their_error_stated():
     weights = [[0.2, 0.8], [0.3, 0.7], [0.7, 0.3]]
-    rank = epsilon_rank(spectrum_of([0.0, 5.0], weights, exhausted=True), 1)
+    rank = epsilon_rank(by_hand([0.0, 5.0], weights, exhausted=True), 1)
     np.testing.assert_allclose(rank.value, 60, rtol=1e-6)
     np.testing.assert_allclose(rank.lower, 60, rtol=1e-6)
     np.testing.assert_allclose(rank.sem, scipy.stats.sem([80, 70, 30]), rtol=1e-6)
@@ -81,7 +116,7 @@ def test_probes_are_averaged_and_their_error_stated():
 
 def test_a_small_rank_of_a_large_matrix_keeps_its_digits():
     weights = [[1e-8, 1 - 4e-8, 3e-8]]
-    spectrum = spectrum_of([-5.0, 0.0, 5.0], weights, exhausted=True, dim=10**8)
+    spectrum = by_hand([-5.0, 0.0, 5.0], weights, exhausted=True, dim=10**8)
     np.testing.assert_allclose(epsilon_rank(spectrum, 0.1).value, 4, rtol=1e-5)
 
 
@@ -157,7 +192,7 @@ def test_the_interval_over_probes_covers_at_its_nominal_rate(getkey):
 
 @pytest.mark.parametrize("bad", [0, -0.1, float("nan"), float("inf")])
 def test_numbers_that_are_refused(bad):
-    spectrum = spectrum_of(NODES, WEIGHTS)
+    spectrum = by_hand(NODES, WEIGHTS)
     with pytest.raises(ValueError, match="`epsilon` is .* finite and above 0"):
         epsilon_rank(spectrum, bad)
     with pytest.raises(ValueError, match="`width` is .* finite and above 0"):
@@ -166,12 +201,179 @@ def test_numbers_that_are_refused(bad):
 
 def test_density_is_a_mixture_of_gaussians_of_the_stated_width():
     grid = jnp.linspace(-5, 5, 2001)
-    one = density(spectrum_of([1.0], [[1.0]]), grid, width=0.5)
+    one = density(by_hand([1.0], [[1.0]]), grid, width=0.5)
     np.testing.assert_allclose(one, scipy.stats.norm.pdf(grid, 1, 0.5), rtol=1e-4, atol=1e-6)
 
     weights = [[0.10, 0.20, 0.30, 0.25, 0.15], [0.0, 0.0, 0.9, 0.1, 0.0]]
-    curve = density(spectrum_of(NODES, weights), grid, width=jnp.array(0.3))
+    curve = density(by_hand(NODES, weights), grid, width=jnp.array(0.3))
     assert curve.shape == grid.shape
     np.testing.assert_allclose(np.trapezoid(curve, grid), 1, rtol=1e-3)
     mean = np.mean(np.asarray(weights), axis=0) @ np.asarray(NODES)
     np.testing.assert_allclose(np.trapezoid(grid * curve, grid), mean, rtol=1e-2)
+
+
+# The same bulk as in a collapsed network, 11 nonzero eigenvalues of 200,000, at growing ranges.
+@pytest.mark.parametrize(
+    ("extent", "published", "digits"),
+    [(10, 0.0001, 5e-5), (100, 0.012, 5e-4), (300, 0.19, 5e-3), (1000, 0.61, 5e-3)]
+    + [(2200, 0.63, 5e-3), (10_000, 1.0, 5e-2)],
+)
+def test_the_published_estimator_measures_the_range(extent, published, digits):
+    nonzero = np.linspace(-0.2, 0.8, 11) * extent
+    nonzero[2] += 0.05 * extent  # or else one of them would be 0
+    nodes = np.sort(np.r_[0, nonzero])
+    weights = np.where(nodes == 0, 1 - 11 / 200_000, 1 / 200_000)
+    spectrum = by_hand(nodes, [weights], exhausted=True, dim=200_000)
+    mass = jax.jit(smoothed_density_mass)(spectrum, 0.1)
+    np.testing.assert_allclose(mass, published, atol=digits)
+    np.testing.assert_allclose(epsilon_rank(spectrum, 0.1).value, 11, rtol=1e-4)
+
+
+def test_the_published_estimator_by_hand():
+    # On one side, and with a kernel that is small beside epsilon and large beside the grid.
+    weights = [[0.10, 0.20, 0.30, 0.25, 0.15], [0.0, 0.0, 0.9, 0.1, 0.0]]
+    measure = jax.jit(smoothed_density_mass)
+    mass = measure(by_hand(NODES, weights), 0.4)
+    np.testing.assert_allclose(mass, (0.7 + 0.1) / 2, atol=0.02)
+    sd = np.sqrt(1e-5 * 5)
+    one = by_hand([-3.0, 0.0, 2.0], [[0.0, 1.0, 0.0]])
+    # The tails beyond two standard deviations, and the trapezoid over the gap between them.
+    expected = 2 * scipy.stats.norm.sf(2) + scipy.stats.norm.pdf(2) / sd * 4 * sd
+    np.testing.assert_allclose(measure(one, 2 * sd), expected, rtol=0.05)
+    assert measure(by_hand([1.0, 2.0], [[0.5, 0.5]]), 3.0) == 0
+
+
+@jax.jit
+def answers(spectrum):
+    questions = (trace, frobenius_norm, stable_rank, effective_rank, log_det)
+    return [question(spectrum) for question in questions]
+
+
+@pytest.mark.usefixtures("float64")
+def test_questions_agree_with_the_dense_matrix(getkey):
+    eigenvalues = np.r_[-4.0, -0.2, np.linspace(0.3, 2.0, 10), 7.0]
+    matrix, _ = rotated(eigenvalues)
+    spectrum = Dense()(Matrix(matrix), key=getkey())
+    absolute = np.abs(eigenvalues)
+    expected = [
+        np.trace(matrix),
+        np.linalg.norm(matrix),
+        (np.linalg.norm(matrix) / np.linalg.norm(matrix, 2)) ** 2,
+        np.exp(scipy.stats.entropy(absolute)),
+        np.linalg.slogdet(matrix)[1],
+    ]
+    got = answers(spectrum)
+    np.testing.assert_allclose([g.value for g in got], expected, rtol=1e-12)
+    assert np.isnan([g.sem for g in got]).all()  # one "probe"
+    np.testing.assert_allclose(condition_number(spectrum), np.linalg.cond(matrix), rtol=1e-10)
+    damped = matrix + 0.1 * np.eye(13)
+    value = log_det(spectrum, damping=0.1).value
+    np.testing.assert_allclose(value, np.linalg.slogdet(damped)[1], rtol=1e-12)
+    number = condition_number(spectrum, damping=0.1)
+    np.testing.assert_allclose(number, np.linalg.cond(damped), rtol=1e-10)
+    ends = extremes(spectrum, 2)
+    np.testing.assert_allclose(ends.largest, [7, 2], rtol=1e-12)
+    np.testing.assert_allclose(ends.smallest, [-4, -0.2], rtol=1e-12)
+    assert max(ends.largest_residuals) < 1e-12
+
+
+@pytest.mark.usefixtures("float64")
+def test_standard_errors_are_those_of_new_probes(getkey):
+    operator, _ = quadratic(np.r_[-1.0, np.linspace(0.5, 2.0, 10), 6.0])
+
+    @eqx.filter_jit
+    @jax.vmap
+    def ask(key):
+        spectrum = Lanczos(order=12, probes=10)(operator, key=key)
+        return answers(spectrum)
+
+    for estimate, exact in zip(
+        ask(jax.random.split(getkey(), 200)),
+        [estimate.value for estimate in answers(Dense()(operator, key=getkey()))],
+        strict=True,
+    ):
+        spread = np.std(estimate.value)
+        # 200 seeds know their spread to 5 %, and 10 probes the standard error without bias to 5 %.
+        np.testing.assert_allclose(np.sqrt(np.mean(estimate.sem**2)), spread, rtol=0.2)
+        half = scipy.stats.t.ppf(0.975, 9) * estimate.sem
+        assert np.mean(np.abs(estimate.value - exact) <= half) > 0.88
+
+
+def test_ranks_of_known_spectra():
+    # Four eigenvalues of magnitude 2 among a hundred.
+    nodes, weights = [-2.0, 0.0, 2.0], [[0.01, 0.96, 0.03]]
+    spectrum = by_hand(nodes, weights, exhausted=True)
+    for scale in (1e-25, 1.0, 1e25):  # squares leave float32
+        scaled = by_hand(scale * np.asarray(nodes), weights, exhausted=True)
+        expected = [4 * scale, 4 * scale, 4, 4, -np.inf]
+        values = [estimate.value for estimate in answers(scaled)]
+        np.testing.assert_allclose(values, expected, rtol=1e-5)
+    damped = log_det(spectrum, damping=1.0).value
+    np.testing.assert_allclose(damped, np.log(1) + 3 * np.log(3), rtol=1e-4, atol=1e-4)
+    assert condition_number(spectrum) == np.inf
+    np.testing.assert_allclose(condition_number(spectrum, damping=0.5), 5)
+
+
+def test_rounding_is_not_taken_for_an_eigenvalue():
+    spectrum = by_hand([1e-9, 0.5, 20.0], [[0.2, 0.4, 0.4]])
+    assert log_det(spectrum).value == -np.inf
+    assert condition_number(spectrum) == np.inf
+    np.testing.assert_allclose(condition_number(spectrum, damping=0.1), 201, rtol=1e-5)
+
+
+def test_a_matrix_of_zeros():
+    spectrum = by_hand([0.0, 0.0], [[0.4, 0.6], [0.3, 0.7]], exhausted=True)
+    *others, logarithm = answers(spectrum)
+    np.testing.assert_array_equal(jax.tree.leaves(others), 0)
+    assert logarithm.value == -np.inf
+    assert condition_number(spectrum) == np.inf
+    assert extremes(spectrum).largest == 0
+
+
+def test_a_matrix_that_is_not_finite_answers_nothing(getkey):
+    spectrum = Lanczos(order=3)(Matrix(jnp.full((3, 3), jnp.nan)), key=getkey())
+    got = [
+        *answers(spectrum),
+        condition_number(spectrum),
+        extremes(spectrum),
+        smoothed_density_mass(spectrum, 1),
+    ]
+    got += [density(spectrum, jnp.zeros(2), width=1)]
+    got += [eqx.filter(epsilon_rank(spectrum, 0.1, relative=True), eqx.is_inexact_array)]
+    for leaf in jax.tree.leaves(got):
+        assert np.isnan(leaf).all()
+
+
+@pytest.mark.usefixtures("float64")
+def test_extremes_are_the_best_of_all_probes(getkey):
+    eigenvalues = np.r_[-6, -3, np.linspace(-0.5, 1.5, 36), 30, 31]
+    operator, _ = quadratic(eigenvalues)
+    spectrum = Lanczos(order=6, probes=4)(operator, key=getkey())
+    ends = extremes(spectrum, 3)
+    for got, truth in (
+        (ends.largest, np.sort(eigenvalues)[::-1]),
+        (-ends.smallest, np.sort(-eigenvalues)[::-1]),
+    ):
+        assert (np.diff(got) <= 0).all()
+        assert (got <= truth[:3] + 1e-9).all()
+    np.testing.assert_allclose(ends.largest, np.sort(spectrum.nodes)[:, ::-1][:, :3].max(axis=0))
+    for values, residuals in (
+        (ends.largest, ends.largest_residuals),
+        (ends.smallest, ends.smallest_residuals),
+    ):
+        distance = np.abs(np.asarray(values)[:, None] - eigenvalues).min(axis=1)
+        assert (distance <= residuals + 1e-12).all()
+        assert np.isin(residuals, spectrum.residuals).all()
+
+
+def test_questions_that_are_refused():
+    spectrum = by_hand(NODES, WEIGHTS)
+    with pytest.raises(ValueError, match="`count` is 6, but must be at most 5"):
+        extremes(spectrum, 6)
+    with pytest.raises(ValueError, match="`count` is 0"):
+        extremes(spectrum, 0)
+    for question in (log_det, condition_number):
+        with pytest.raises(ValueError, match="`damping` is -1.0, but must be finite and at least"):
+            question(spectrum, damping=-1.0)
+    with pytest.raises(ValueError, match="`epsilon` is 0"):
+        smoothed_density_mass(spectrum, 0)

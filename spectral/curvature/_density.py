@@ -8,6 +8,9 @@ from .._arguments import check_above
 from ._spectrum import AbstractSpectrum
 
 
+_POINTS = 256  # of the grid at once: more cost memory and gain nothing
+
+
 def density(
     spectrum: AbstractSpectrum, grid: Float[Array, " points"], *, width: Real[ArrayLike, ""]
 ) -> Float[Array, " points"]:
@@ -43,4 +46,4 @@ def density(
         kernel = lambda nodes: jax.scipy.stats.norm.pdf(point, nodes, width)
         return jnp.mean(spectrum.mean(kernel))
 
-    return jax.vmap(at)(grid)
+    return jax.lax.map(at, grid, batch_size=min(grid.size, _POINTS))

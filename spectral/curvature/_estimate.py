@@ -1,0 +1,46 @@
+"""A number with its standard error."""
+
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+
+Samples = Float[Array, "samples *shape"]  # noqa: F821 (ruff reads a product of two names)
+
+
+class Estimate(eqx.Module):
+    """An estimate and its standard error: numbers, or pytrees of arrays of one structure.
+
+    The standard error is the standard deviation that the estimate would have over new random
+    vectors. It knows nothing of a bias, and is NaN where there was one random vector only. A 95 %
+    interval is `value` plus or minus `sem` times the quantile of Student's t with as many degrees
+    of freedom as there were vectors, less one.
+    """
+
+    value: PyTree[Float[Array, "..."]]
+    sem: PyTree[Float[Array, "..."]]
+
+
+def standard_error(samples: Samples) -> Float[Array, "*shape"]:
+    """The standard error of the mean over the leading axis; NaN for a single sample."""
+    count = samples.shape[0]
+    if count == 1:
+        return jnp.full_like(samples[0], jnp.nan)
+    return jnp.std(samples, axis=0, ddof=1) / count**0.5
+
+
+def over_probes(
+    function: Callable[..., Float[Array, ""]], *means: Float[Array, " probes"]
+) -> Estimate:
+    """A smooth function of means over all eigenvalues, which each probe has estimated.
+
+    The standard error is that of the function linearised at the averages (the delta method).
+    """
+    centres = [jnp.mean(m) for m in means]
+    gradient = jax.grad(function, argnums=tuple(range(len(means))))(*centres)
+    deviations = zip(gradient, means, centres, strict=True)
+    influence = sum(g * (m - c) for g, m, c in deviations)
+    return Estimate(value=function(*centres), sem=standard_error(jnp.asarray(influence)))
