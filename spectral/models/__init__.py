@@ -2,17 +2,28 @@
 
 from ._activity import dead as dead, dormant as dormant, mean_activity as mean_activity
 from ._batched import apply_network as apply_network
+from ._convolution import Convolution as Convolution
 from ._feature_rank import (
     effective_rank as effective_rank,
     singular_values as singular_values,
     srank99 as srank99,
     stable_rank as stable_rank,
 )
+from ._initialisers import (
+    AbstractInitialiser as AbstractInitialiser,
+    FanOutNormal as FanOutNormal,
+    KaimingNormal as KaimingNormal,
+    KaimingUniform as KaimingUniform,
+    LecunNormal as LecunNormal,
+    TorchDefault as TorchDefault,
+)
 from ._mlp import MLP as MLP
 from ._network import AbstractNetwork as AbstractNetwork
 from ._units import (
+    absorb_mean as absorb_mean,
     Entries as Entries,
     entries_of as entries_of,
+    renew_statistics as renew_statistics,
     renew_units as renew_units,
     UnitGroup as UnitGroup,
 )
