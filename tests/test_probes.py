@@ -7,7 +7,7 @@ from jax.flatten_util import ravel_pytree
 from tables import permuted, STREAMS
 
 from spectral import algorithms, Learner, probes, train_continual
-from spectral.curvature import Lanczos
+from spectral.curvature import Dense, GaussNewton, GramSpectrum, Lanczos
 from spectral.models import effective_rank, srank99, stable_rank
 
 
@@ -99,6 +99,21 @@ def test_hessian_spectrum_against_the_dense_hessian():
     assert found["nodes"].shape == found["weights"].shape == (40, flat.size)
 
 
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("chunk", [None, 14])
+def test_any_matrix_and_any_estimator(chunk):
+    stream, state, learner = half_dead()
+    options = {"epsilon": 1e-3, "examples": 42, "chunk": chunk}
+    gram = probes.HessianSpectrum(matrix=GaussNewton, estimator=GramSpectrum(), **options)
+    dense = probes.HessianSpectrum(matrix=GaussNewton, estimator=Dense(), **options)
+    hessian = probes.HessianSpectrum(estimator=Dense(), **options)
+    ranks = [
+        float(p(learner, stream, state, key=KEY)["epsilon_rank"]) for p in (gram, dense, hessian)
+    ]
+    np.testing.assert_allclose(ranks[0], ranks[1], rtol=1e-9)
+    assert 0 < ranks[1] < ranks[2] < 1
+
+
 PROBES = {
     "dead": probes.DeadUnits(examples=20),
     "dormant": probes.DormantUnits(examples=20),
@@ -145,6 +160,8 @@ def test_start_and_end_see_the_task():
 def test_bad_arguments():
     with pytest.raises(ValueError, match="`epsilon` is 0"):
         probes.HessianSpectrum(epsilon=0)
+    with pytest.raises(ValueError, match="`chunk` is 3, but must divide the 10 `examples`"):
+        probes.HessianSpectrum(examples=10, chunk=3)
     setting = permuted()
     with pytest.raises(ValueError, match=r"`probes\['dead'\].every` is 0"):
         train_continual(

@@ -43,7 +43,7 @@ MISTAKES = {
     "misplaced": (
         "estimator: {type: Lanczos, order: 4}",
         "estimator: {type: MLP}",
-        ["`probes.hessian.estimator.type`", "Allowed: Lanczos"],
+        ["`probes.hessian.estimator.type`", "Allowed: ", "Lanczos"],
     ),
     "zero rate": ("lr: 1e-2", "lr: 0", ["`algorithms.bp.lr` is 0.0", "above 0"]),
     "no width": ("width: 4", "width: 0", ["`model.width` is 0", "at least 1"]),

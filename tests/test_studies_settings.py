@@ -6,7 +6,7 @@ import pytest
 
 from spectral import algorithms, curvature, probes, tasks
 from spectral.studies import load_experiment, SettingsError
-from spectral.studies._constructors import constructors, describe, parameters
+from spectral.studies._constructors import constructors, describe, makers, parameters
 from spectral.studies._settings import differences, override, read_settings
 
 
@@ -151,12 +151,27 @@ def test_new_constructor_needs_no_registration(tiny, monkeypatch):
 
 def test_allowed_values_in_words():
     of = lambda constructor, name: describe(parameters(constructor)[name].annotation)
-    assert of(algorithms.bp, "lr") == "a number"
+    assert of(algorithms.L2, "weight_decay") == "a number"
     assert of(tasks.PermutedImages, "steps_per_task") == "an integer or null"
     assert of(probes.DeadUnits, "when") == "a list (of 'start' or 'end')"
     assert of(tasks.load_images, "data_dir") == "text or null"
-    assert "Lanczos or null" in of(probes.HessianSpectrum, "estimator")
-    assert "in Python alone" in of(curvature.Hessian, "loss")
+    assert "Lanczos or MatfreeLanczos or null" in of(probes.HessianSpectrum, "estimator")
+    assert "in Python alone" in of(curvature.Convex, "function")
+
+
+def test_a_matrix_is_named_and_not_made(tiny):
+    annotation = parameters(probes.HessianSpectrum)["matrix"].annotation
+    assert {"Hessian", "GaussNewton", "Fisher", "Gram"} <= makers(annotation).keys()
+    assert not {"Matrix", "Function", "Block", "Sum", "Lanczos"} & makers(annotation).keys()
+    plain = load_experiment(tiny()).settings["probes"]["hessian"]
+    assert plain["matrix"] == "Hessian"
+    other = tiny("type: HessianSpectrum", "type: HessianSpectrum, matrix: GaussNewton")
+    experiment = load_experiment(other)
+    assert experiment.settings["probes"]["hessian"]["matrix"] == "GaussNewton"
+    assert experiment.probes["hessian"].matrix is curvature.GaussNewton
+    wrong = tiny("type: HessianSpectrum", "type: HessianSpectrum, matrix: Gauss")
+    with pytest.raises(SettingsError, match="`probes.hessian.matrix` is 'Gauss'.*GaussNewton or"):
+        load_experiment(wrong)
 
 
 def test_resolved_settings_spell_out_defaults_and_can_be_read_again(tiny, tmp_path):

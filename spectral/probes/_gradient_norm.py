@@ -3,14 +3,13 @@
 from typing import Any
 
 import equinox as eqx
-import jax
 import optax
 from jaxtyping import Array, PRNGKeyArray
 
 from .._types import Learner
 from ..tasks import AbstractTaskStream, Split
 from ._base import AbstractProbe, When
-from ._sampling import sample_loss
+from ._sampling import sample_risk
 
 
 class GradientNorm(AbstractProbe):
@@ -25,8 +24,6 @@ class GradientNorm(AbstractProbe):
     def __call__(
         self, learner: Learner, stream: AbstractTaskStream, stream_state: Any, *, key: PRNGKeyArray
     ) -> dict[str, Array]:
-        loss, params = sample_loss(
-            learner, stream, stream_state, self.examples, self.split, key=key
-        )
-        value, grads = jax.value_and_grad(loss)(params)
+        risk = sample_risk(learner, stream, stream_state, self.examples, self.split, key=key)
+        value, grads = eqx.filter_value_and_grad(risk)(learner.model)
         return {"norm": optax.tree_utils.tree_norm(grads), "loss": value}

@@ -1,6 +1,5 @@
 """What several probes look at: activations and the loss on examples of the present task."""
 
-from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -9,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
 from .._types import Learner
+from ..curvature import Risk
 from ..tasks import AbstractTaskStream, Split
 
 
@@ -35,7 +35,30 @@ def sample_taps(
     return aux.taps
 
 
-def sample_loss(
+class StreamForward(eqx.Module):
+    """The outputs that a stream's forward pass gives, in inference mode, as a `Risk` takes it."""
+
+    stream: AbstractTaskStream
+    model_state: eqx.nn.State | None
+    key: PRNGKeyArray
+
+    def __call__(self, model: PyTree, batch: PyTree) -> PyTree:
+        outputs, _ = self.stream.forward(
+            model, self.model_state, batch, key=self.key, inference=True
+        )
+        return outputs
+
+
+class StreamCriterion(eqx.Module):
+    """The criterion of a stream without its metrics, as a `Risk` takes it."""
+
+    stream: AbstractTaskStream
+
+    def __call__(self, outputs: PyTree, batch: PyTree) -> Float[Array, ""]:
+        return self.stream.criterion(outputs, batch)[0]
+
+
+def sample_risk(
     learner: Learner,
     stream: AbstractTaskStream,
     stream_state: Any,
@@ -43,24 +66,14 @@ def sample_loss(
     split: Split,
     *,
     key: PRNGKeyArray,
-) -> tuple[Callable[[PyTree], Float[Array, ""]], PyTree]:
-    """The stream's criterion on `n` examples as a function of the parameters, without penalties
-    and in inference mode, and the present parameters."""
+    chunk: int | None = None,
+) -> Risk:
+    """The stream's criterion on `n` examples, without penalties and in inference mode, as a
+    function of the network; `chunk` examples in one pass, which must divide `n`."""
     sample_key, forward_key = jax.random.split(key)
     batch = stream.sample(stream_state, learner, n, split, key=sample_key)
-    params, static = eqx.partition(learner.model, eqx.is_inexact_array)
-
-    def loss(params: PyTree) -> Float[Array, ""]:
-        outputs, _ = stream.forward(
-            eqx.combine(params, static),
-            learner.model_state,
-            batch,
-            key=forward_key,
-            inference=True,
-        )
-        return stream.criterion(outputs, batch)[0]
-
-    return loss, params
+    forward = StreamForward(stream, learner.model_state, forward_key)
+    return Risk(forward, StreamCriterion(stream), batch, batch, chunk=chunk)
 
 
 def shares(marked: list[Bool[Array, " units"]]) -> dict[str, Array]:

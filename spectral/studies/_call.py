@@ -9,7 +9,7 @@ from typing import Any, get_args, get_origin
 from beartype.door import is_bearable
 
 from .._arguments import unknown_name
-from ._constructors import alternatives, constructors, describe, parameters
+from ._constructors import alternatives, constructors, describe, makers, parameters
 from ._settings import SettingsError
 
 
@@ -45,8 +45,11 @@ class Call:
     @property
     def settings(self) -> dict[str, Any]:
         """The settings of this call, with the defaults that YAML can express spelled out."""
-        defaults = {n: p.default for n, p in parameters(self.constructor).items()}
-        plain = {n: _plain(d) for n, d in defaults.items() if _is_plain(d)}
+        plain = {
+            n: _plain(p.default)
+            for n, p in parameters(self.constructor).items()
+            if _is_plain(p.default) or p.default in makers(p.annotation).values()
+        }
         return {"type": self.name, **plain} | {n: _plain(a) for n, a in self.arguments.items()}
 
 
@@ -92,6 +95,8 @@ def _argument(value: Any, annotation: Any, where: str, supplied: Mapping[str, An
     if isinstance(value, bool):
         if bool in alternatives(annotation):
             return value
+    elif isinstance(value, str) and value in (known := makers(annotation)):
+        return known[value]
     elif is_bearable(value, annotation):
         return value
     elif isinstance(value, int) and is_bearable(float(value), annotation):
@@ -128,4 +133,6 @@ def _is_plain(value: Any) -> bool:
 def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_plain(v) for v in value]
+    if inspect.isclass(value) or inspect.isfunction(value):
+        return value.__name__
     return value.settings if isinstance(value, Call) else value

@@ -39,6 +39,26 @@ def constructors(wanted: Any) -> dict[str, Callable[..., Any]]:
     return found
 
 
+def makers(wanted: Any) -> dict[str, Callable[..., Any]]:
+    """By name, the public constructors that are wanted themselves, uncalled.
+
+    That is where the annotation is a function of given arguments, such as
+    `Callable[[Risk, PyTree], AbstractOperator]`: `Hessian` is one, and is named `matrix: Hessian`.
+    """
+    found = {}
+    for part in alternatives(wanted):
+        given = typing.get_args(part)
+        if typing.get_origin(part) is Callable and isinstance(given[0], list):
+            for name, value in constructors(given[-1]).items():
+                needed = [p for p in parameters(value).values() if p.default is p.empty]
+                if len(needed) == len(given[0]) and all(
+                    given_type in alternatives(parameter.annotation)
+                    for given_type, parameter in zip(given[0], needed, strict=True)
+                ):
+                    found[name] = value
+    return found
+
+
 def parameters(constructor: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     """The arguments that can be given by name."""
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
@@ -67,6 +87,8 @@ def _words(annotation: Any) -> Iterator[str]:
         yield from map(repr, arguments)
     elif typing.get_origin(annotation) is tuple:
         yield f"a list (of {describe(arguments[0])})"
+    elif names := sorted(makers(annotation)):
+        yield f"the name {' or '.join(names)}"
     elif names := sorted(constructors(annotation)):
         yield f"a mapping with the `type` {' or '.join(names)}"
 
@@ -88,5 +110,6 @@ def _fits(product: type, annotation: Any) -> bool:
         # An estimator, say, is wanted as something that is called and returns a spectrum.
         call = vars(product).get("__call__")
         wanted = typing.get_args(annotation)[-1]
-        return inspect.isfunction(call) and inspect.signature(call).return_annotation == wanted
+        made = inspect.signature(call).return_annotation if inspect.isfunction(call) else None
+        return inspect.isclass(made) and inspect.isclass(wanted) and issubclass(made, wanted)
     return False
