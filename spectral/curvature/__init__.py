@@ -1,8 +1,11 @@
 """Operators say which matrix, estimators find its spectrum, questions are asked of a spectrum."""
 
 from ._block import Block as Block, layer_blocks as layer_blocks
+from ._chebyshev import Chebyshev as Chebyshev
 from ._closed_risk import closed_risk as closed_risk
 from ._convex import Convex as Convex
+from ._deflated import Deflated as Deflated
+from ._deflated_spectrum import DeflatedSpectrum as DeflatedSpectrum
 from ._dense import Dense as Dense
 from ._density import density as density
 from ._diagonal_estimators import (
@@ -11,6 +14,12 @@ from ._diagonal_estimators import (
     XNysDiagonal as XNysDiagonal,
 )
 from ._directions import filter_normalised_direction as filter_normalised_direction
+from ._eigenpairs import (
+    Eigenpairs as Eigenpairs,
+    extreme_eigenpairs as extreme_eigenpairs,
+    ExtremeEigenpairs as ExtremeEigenpairs,
+)
+from ._ekfac import EKFAC as EKFAC
 from ._epsilon_rank import epsilon_rank as epsilon_rank, RankEstimate as RankEstimate
 from ._estimate import Estimate as Estimate
 from ._extremes import Extremes as Extremes, extremes as extremes
@@ -19,6 +28,11 @@ from ._gauss_newton import GaussNewton as GaussNewton
 from ._gram import Gram as Gram
 from ._gram_spectrum import GramSpectrum as GramSpectrum
 from ._hessian import Hessian as Hessian
+from ._kfac import KFAC as KFAC
+from ._kfac_error import kfac_error as kfac_error
+from ._kfac_spectrum import KFACSpectrum as KFACSpectrum
+from ._kronecker import AbstractKronecker as AbstractKronecker, DampedInverse as DampedInverse
+from ._kronecker_spectrum import KroneckerSpectrum as KroneckerSpectrum
 from ._lanczos import Lanczos as Lanczos
 from ._landscape import loss_landscape as loss_landscape
 from ._loss import AbstractLoss as AbstractLoss
@@ -53,6 +67,7 @@ from ._probe_vectors import (
     sphere_probe as sphere_probe,
 )
 from ._risk import Risk as Risk
+from ._sharing import AbstractSharing as AbstractSharing, Expand as Expand, Reduce as Reduce
 from ._smoothed_density_mass import smoothed_density_mass as smoothed_density_mass
 from ._spectrum import AbstractSpectrum as AbstractSpectrum, Mass as Mass, Spectrum as Spectrum
 from ._spectrum_of import spectrum_of as spectrum_of

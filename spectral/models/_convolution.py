@@ -34,6 +34,7 @@ class Convolution(eqx.Module):
     bias: Float[Array, " out"] | None
     stride: int = eqx.field(static=True)
     padding: Literal["same", "valid"] = eqx.field(static=True)
+    use_bias: bool = eqx.field(static=True)
 
     def __init__(
         self,
@@ -67,11 +68,11 @@ class Convolution(eqx.Module):
         if padding not in ("same", "valid"):
             raise ValueError(f"`padding`: {unknown_name('Name', padding, ('same', 'valid'))}")
         shape = (out_channels, in_channels, kernel_size, kernel_size)
-        weight_key, bias_key = jax.random.split(key)
-        self.weight = initialiser.weight(weight_key, shape)
-        self.bias = initialiser.bias(bias_key, shape) if use_bias else None
+        self.weight, bias = initialiser(key, shape)
+        self.bias = bias if use_bias else None
         self.stride = stride
         self.padding = padding
+        self.use_bias = use_bias
 
     def __call__(self, x: Float[Array, "in height width"]) -> Float[Array, "out rows columns"]:
         """**Raises:** `ValueError` if the channels of `x` are not those of the kernel, or a valid
