@@ -35,6 +35,18 @@ def check_count(name: str, value: int, *, least: int = 1) -> None:
         )
 
 
+def check_fraction(name: str, value: Any) -> None:
+    """Refuse a concrete `value` outside [0, 1]. Traced values pass.
+
+    **Raises:** `ValueError` naming the argument, the value, what is allowed and the next step.
+    """
+    if isinstance(value, Tracer):
+        return
+    numbers = np.asarray(value)
+    if not np.all((numbers >= 0) & (numbers <= 1)):
+        raise ValueError(f"`{name}` is {value}, but must lie between 0 and 1: pass such a number.")
+
+
 def unknown_name(what: str, got: str, allowed: Iterable[str]) -> str:
     """The message for a name that does not exist, with the nearest one that does."""
     names = sorted(allowed)

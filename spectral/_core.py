@@ -263,6 +263,7 @@ def _step(
         chunk=chunk,
         take=jax.tree_util.Partial(stream.batch, run.stream),
         forward=stream.forward,
+        criterion=stream.criterion,
     )
     learner, algorithm = algo.update(
         Learner(learner.model, aux.model_state, learner.optimiser),

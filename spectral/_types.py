@@ -6,8 +6,13 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+
+
+# Marks what an optimiser keeps for all entries together.
+_SHARED = np.False_
 
 
 class Clock(eqx.Module):
@@ -61,10 +66,17 @@ class Optimiser(eqx.Module):
         state = self.transformation.init(eqx.filter(model, eqx.is_inexact_array))
         return eqx.tree_at(lambda o: o.state, self, state, is_leaf=lambda x: x is None)
 
-    def apply(self, grads: PyTree, model: PyTree) -> tuple[PyTree, "Optimiser"]:
-        """One step along `grads`; returns the new model and the new optimiser."""
+    def apply(
+        self, grads: PyTree, model: PyTree, *, key: PRNGKeyArray | None = None
+    ) -> tuple[PyTree, "Optimiser"]:
+        """One step along `grads`; returns the new model and the new optimiser.
+
+        `key` is handed to transformations that draw numbers and take it as optax's extra argument
+        `key`, such as `spectral.algorithms.upgd_optimiser`; all others never see it.
+        """
         params = eqx.filter(model, eqx.is_inexact_array)
-        updates, state = self.transformation.update(grads, self.state, params)
+        transformation = optax.with_extra_args_support(self.transformation)
+        updates, state = transformation.update(grads, self.state, params, key=key)
         return eqx.apply_updates(model, updates), eqx.tree_at(lambda o: o.state, self, state)
 
     def forget(self, fresh: PyTree[Bool[Array, "..."]]) -> "Optimiser":
@@ -74,8 +86,10 @@ class Optimiser(eqx.Module):
 
         - `fresh`: Booleans of the shapes of the parameters, in the structure of the parameters.
 
-        Everything that optax keeps per parameter (momenta, second moments) is returned; scalars
-        such as Adam's step count are shared by all entries and stay.
+        Everything that optax keeps per parameter (momenta, second moments) is returned to what it
+        is before the first step; what all entries share, such as the one step count of
+        `optax.adam`, stays. `spectral.algorithms.adam` counts the steps of every entry, so with it
+        a marked entry goes on exactly as one that has never been trained.
         """
         transformation = self.transformation
         initial = transformation.init(jax.tree.map(lambda m: jnp.zeros(m.shape, float), fresh))
@@ -84,11 +98,14 @@ class Optimiser(eqx.Module):
             lambda s, m: s if isinstance(s, optax.MaskedNode) else m,
             self.state,
             fresh,
-            transform_non_params=lambda _: jnp.array(False),
+            transform_non_params=lambda _: _SHARED,
             is_leaf=lambda s: isinstance(s, optax.MaskedNode),
         )
         state = jax.tree.map(
-            lambda s, i, m: jnp.where(m, i.astype(s.dtype), s), self.state, initial, marks
+            lambda s, i, m: s if m is _SHARED else jnp.where(m, i.astype(s.dtype), s),
+            self.state,
+            initial,
+            marks,
         )
         return eqx.tree_at(lambda o: o.state, self, state)
 
@@ -126,6 +143,7 @@ class Signal(eqx.Module):
     chunk: Chunk
     take: Callable[[PyTree], PyTree]  # an item of the chunk -> a batch
     forward: Callable  # the stream's forward pass
+    criterion: Callable  # the stream's criterion: outputs and batch -> loss and metrics
 
     @property
     def minibatches(self) -> int:
@@ -163,6 +181,14 @@ class Signal(eqx.Module):
         and the model state (running statistics) after that pass."""
         _, aux = self.forward(learner.model, learner.model_state, batch, key=key, inference=False)
         return aux.taps, aux.model_state
+
+    def loss_of(self, learner: Learner, batch: PyTree, *, key: PRNGKeyArray) -> Float[Array, ""]:
+        """The stream's criterion, without penalties, of the present parameters of `learner` on
+        `batch`, in training mode; to be differentiated in the model of `learner`."""
+        outputs, _ = self.forward(
+            learner.model, learner.model_state, batch, key=key, inference=False
+        )
+        return self.criterion(outputs, batch)[0]
 
 
 def _is_number(value: Any) -> bool:

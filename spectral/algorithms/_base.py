@@ -50,6 +50,11 @@ class AbstractPenalty(eqx.Module, Generic[State]):
     def value(self, model: PyTree, state: State) -> Float[Array, ""]:
         """The term, differentiable in the parameters of `model`."""
 
+    @abstractmethod
+    def update(self, model: PyTree, state: State, *, key: PRNGKeyArray) -> State:
+        """The state after the optimiser's step that led to `model`: another step of a power
+        iteration, another sample. `state` itself if nothing evolves."""
+
 
 class AlgorithmState(eqx.Module):
     penalties: tuple[Any, ...]
@@ -100,15 +105,17 @@ class Algorithm(eqx.Module):
     def update(
         self, learner: Learner, state: AlgorithmState, signal: Signal, *, key: PRNGKeyArray
     ) -> tuple[Learner, AlgorithmState]:
-        """The optimiser's step, then every transform's `update`, in order."""
-        model, optimiser = learner.optimiser.apply(signal.grads, learner.model)
+        """The optimiser's step, then every transform's `update` in order, then the penalties'."""
+        keys = _keys(key, 1 + len(self.transforms) + len(self.penalties))
+        model, optimiser = learner.optimiser.apply(signal.grads, learner.model, key=next(keys))
         learner = Learner(model, learner.model_state, optimiser)
-        after = []
-        keys = _keys(key, len(self.transforms))
+        transforms, penalties = [], []
         for transform, own in zip(self.transforms, state.transforms, strict=True):
             learner, own = transform.update(learner, own, signal, key=next(keys))
-            after.append(own)
-        return learner, AlgorithmState(state.penalties, tuple(after))
+            transforms.append(own)
+        for penalty, own in zip(self.penalties, state.penalties, strict=True):
+            penalties.append(penalty.update(learner.model, own, key=next(keys)))
+        return learner, AlgorithmState(tuple(penalties), tuple(transforms))
 
 
 def _keys(key: PRNGKeyArray, n: int):

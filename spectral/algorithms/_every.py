@@ -45,12 +45,8 @@ class Every(AbstractTransform[Any]):
         self, learner: Learner, state: Any, signal: Signal, *, key: PRNGKeyArray
     ) -> tuple[Learner, Any]:
         """**Raises:** `ValueError` for a period that does not fit the chunk."""
-        if self.period % signal.minibatches and signal.minibatches % self.period:
-            raise ValueError(
-                f"A period of {self.period} steps does not fit a chunk of {signal.minibatches} "
-                "minibatches: choose a period that divides it or is a multiple of it, or change "
-                "the length of the chunk."
-            )
+        # The clock is the same for all members of an ensemble, so under vmap this stays a branch.
+        due = is_due(signal, self.period)
         dynamic, static = eqx.partition((learner, state), eqx.is_array)
 
         def act(dynamic):
@@ -58,15 +54,22 @@ class Every(AbstractTransform[Any]):
             after = self.transform.update(learner, state, signal, key=key)
             return eqx.filter(after, eqx.is_array)
 
-        # The clock is the same for all members of an ensemble, so under vmap this stays a branch.
-        due = self._due(signal)
         return eqx.combine(jax.lax.cond(due, act, lambda d: d, dynamic), static)
 
-    def _due(self, signal: Signal) -> Bool[Array, ""]:
-        clock, minibatches = signal.clock, signal.minibatches
-        if self.period < minibatches:
-            return (clock.step_in_chunk + 1) % self.period == 0
-        last = minibatches if signal.chunk.in_use is None else signal.chunk.in_use
-        chunks = self.period // minibatches
-        complete = (clock.step // minibatches + 1) % chunks == 0
-        return complete & (clock.step_in_chunk + 1 == last)
+
+def is_due(signal: Signal, period: int) -> Bool[Array, ""]:
+    """Whether this step completes a period of `period` steps, as `Every` counts them.
+
+    **Raises:** `ValueError` for a period that does not fit the chunk.
+    """
+    clock, minibatches = signal.clock, signal.minibatches
+    if period % minibatches and minibatches % period:
+        raise ValueError(
+            f"A period of {period} steps does not fit a chunk of {minibatches} minibatches: choose "
+            "a period that divides it or is a multiple of it, or change the length of the chunk."
+        )
+    if period < minibatches:
+        return (clock.step_in_chunk + 1) % period == 0
+    last = minibatches if signal.chunk.in_use is None else signal.chunk.in_use
+    complete = (clock.step // minibatches + 1) % (period // minibatches) == 0
+    return complete & (clock.step_in_chunk + 1 == last)

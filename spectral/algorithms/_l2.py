@@ -29,3 +29,6 @@ class L2(AbstractPenalty[None]):
     def value(self, model: PyTree, state: None) -> Float[Array, ""]:
         params = jax.tree.leaves(eqx.filter(model, eqx.is_inexact_array))
         return self.weight_decay / 2 * sum(jnp.sum(p**2) for p in params)
+
+    def update(self, model: PyTree, state: None, *, key: PRNGKeyArray) -> None:
+        return state

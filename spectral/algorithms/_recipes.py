@@ -1,7 +1,5 @@
-"""Named algorithms: each is one expression."""
+"""The recipes of the paper: each is one expression."""
 
-import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Float
 
 from .._arguments import check_above, check_count
@@ -10,22 +8,26 @@ from ._base import Algorithm
 from ._effective_rank import EffectiveRank
 from ._every import Every
 from ._l2 import L2
+from ._sgd import optimiser_of
 
 
 Number = float | Float[Array, ""]
 
 
-def bp(lr: Number = 1e-2) -> Algorithm:
+def bp(lr: Number | Optimiser = 1e-2) -> Algorithm:
     """Backpropagation: plain stochastic gradient descent.
+
+    Here and in every recipe `lr` may also be an optimiser, such as `adam(1e-4)`, in place of plain
+    stochastic gradient descent at that rate.
 
     The default is the paper's fixed learning rate for Permuted MNIST (Table 2).
 
     **Raises:** `ValueError` for a learning rate that is not positive.
     """
-    return Algorithm(_sgd(lr))
+    return Algorithm(optimiser_of(lr))
 
 
-def l2(lr: Number = 1e-2, *, weight_decay: Number = 1e-3) -> Algorithm:
+def l2(lr: Number | Optimiser = 1e-2, *, weight_decay: Number = 1e-3) -> Algorithm:
     """Stochastic gradient descent with an L2 penalty: gradient + w theta, with w `weight_decay`.
 
     The penalty is (w/2) ||theta||^2, as in PyTorch, in optax and in the paper's published settings;
@@ -34,10 +36,10 @@ def l2(lr: Number = 1e-2, *, weight_decay: Number = 1e-3) -> Algorithm:
 
     **Raises:** `ValueError` for a learning rate that is not positive or a negative weight decay.
     """
-    return Algorithm(_sgd(lr), penalties=(L2(weight_decay),))
+    return Algorithm(optimiser_of(lr), penalties=(L2(weight_decay),))
 
 
-def er(lr: Number = 1e-2, *, er_lr: Number = 1e-3, er_every: int = 100) -> Algorithm:
+def er(lr: Number | Optimiser = 1e-2, *, er_lr: Number = 1e-3, er_every: int = 100) -> Algorithm:
     """Stochastic gradient descent, and every `er_every` steps one plain gradient step of rate
     `er_lr` that raises the mean effective rank of the features of the last `er_every` minibatches
     (Algorithm 1 without its L2 term).
@@ -47,11 +49,11 @@ def er(lr: Number = 1e-2, *, er_lr: Number = 1e-3, er_every: int = 100) -> Algor
     **Raises:** `ValueError` for a rate that is not positive or, when training starts, for an
     `er_every` that does not divide the minibatches of a chunk.
     """
-    return Algorithm(_sgd(lr), transforms=(_er_step(er_lr, er_every),))
+    return Algorithm(optimiser_of(lr), transforms=(_er_step(er_lr, er_every),))
 
 
 def l2_er(
-    lr: Number = 1e-2,
+    lr: Number | Optimiser = 1e-2,
     *,
     er_lr: Number = 1e-3,
     er_every: int = 100,
@@ -70,14 +72,8 @@ def l2_er(
     ```
     """
     return Algorithm(
-        _sgd(lr), penalties=(L2(weight_decay),), transforms=(_er_step(er_lr, er_every),)
+        optimiser_of(lr), penalties=(L2(weight_decay),), transforms=(_er_step(er_lr, er_every),)
     )
-
-
-def _sgd(lr: Number) -> Optimiser:
-    check_above("lr", lr, 0)
-    # As an array: the integer 1 would otherwise become part of the program.
-    return Optimiser(optax.sgd, learning_rate=jnp.asarray(lr, dtype=float))
 
 
 def _er_step(er_lr: Number, er_every: int) -> Every:

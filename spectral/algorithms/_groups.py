@@ -1,0 +1,64 @@
+"""The unit groups of a model, and their renewal together with what the optimiser keeps for them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
+
+from .._types import Learner
+from ..models import Entries, entries_of, renew_statistics, renew_units, UnitGroup
+
+
+def unit_groups(model: Any) -> tuple[UnitGroup, ...]:
+    """All groups of hidden units.
+
+    **Raises:** `TypeError` for a model that does not describe its units.
+    """
+    if not hasattr(model, "units"):
+        raise TypeError(
+            f"`model` is a {type(model).__name__} without a method `units()`, by which this "
+            "algorithm finds the weights of hidden units: derive it from "
+            "`spectral.models.AbstractNetwork`."
+        )
+    return model.units()
+
+
+def replaceable_groups(model: Any) -> tuple[UnitGroup, ...]:
+    """The groups whose units have outgoing weights of their own, and so can be renewed one by one.
+
+    **Raises:** `TypeError` for a model that does not describe its units, `ValueError` if there is
+    no such group.
+    """
+    groups = tuple(group for group in unit_groups(model) if group.replaceable)
+    if not groups:
+        raise ValueError(
+            f"No hidden units of this {type(model).__name__} can be renewed: none has outgoing "
+            "weights of its own. Name them in the `outgoing` entries of `units()`, or choose an "
+            "algorithm that renews no units."
+        )
+    return groups
+
+
+def renewed(
+    learner: Learner,
+    chosen: Sequence[tuple[UnitGroup, Bool[Array, " units"]]],
+    *,
+    key: PRNGKeyArray,
+) -> Learner:
+    """The learner with the marked units of each group drawn anew, with outgoing weights of zero,
+    running statistics of a beginning, and forgotten by the optimiser."""
+    model, model_state = learner.model, learner.model_state
+    marks = [entries_of(model, group, units) for group, units in chosen]
+    optimiser = learner.optimiser.forget(jax.tree.map(lambda *m: jnp.stack(m).any(0), *marks))
+    for i, (group, units) in enumerate(chosen):
+        model_state = renew_statistics(model, model_state, group, units)
+        model = renew_units(model, group, units, key=jax.random.fold_in(key, i))
+    return Learner(model, model_state, optimiser)
+
+
+def magnitude(kind: tuple[Entries, ...], tree: PyTree) -> Float[Array, " units"]:
+    """The mean of |x| over the entries of each unit, in a tree of the structure of the model."""
+    parts = [entries.by_unit(entries.where(tree)) for entries in kind]
+    return sum(jnp.sum(jnp.abs(p), axis=1) for p in parts) / sum(p.shape[1] for p in parts)

@@ -1,0 +1,58 @@
+"""What a hidden unit is worth, by the measures of continual backpropagation."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+
+# No weights are this small; it keeps 1 / w and o / w finite for a unit without incoming weights.
+_SMALLEST = 1e-12
+
+
+class UnitFacts(eqx.Module):
+    """What a utility may look at, for each unit of a layer.
+
+    Means are taken over the examples of the minibatch, positions and the activations of a unit.
+    """
+
+    activity: Float[Array, " units"]  # mean |h|
+    deviation: Float[Array, " units"]  # mean |h - f|, with f the running mean of h
+    incoming: Float[Array, " units"]  # mean |w| over the incoming weights
+    outgoing: Float[Array, " units"]  # mean |w| over the outgoing weights
+    key: PRNGKeyArray
+
+
+def contribution(facts: UnitFacts) -> Float[Array, " units"]:
+    """outgoing x activity."""
+    return facts.outgoing * facts.activity
+
+
+def zero_contribution(facts: UnitFacts) -> Float[Array, " units"]:
+    """outgoing x deviation: what the next layer's biases could take over is worth nothing."""
+    return facts.outgoing * facts.deviation
+
+
+def adaptable_contribution(facts: UnitFacts) -> Float[Array, " units"]:
+    """outgoing x deviation / incoming: a unit with small incoming weights adapts faster."""
+    return facts.outgoing * facts.deviation / jnp.maximum(facts.incoming, _SMALLEST)
+
+
+def adaptation(facts: UnitFacts) -> Float[Array, " units"]:
+    """1 / incoming."""
+    return 1 / jnp.maximum(facts.incoming, _SMALLEST)
+
+
+def outgoing_weight(facts: UnitFacts) -> Float[Array, " units"]:
+    """outgoing."""
+    return facts.outgoing
+
+
+def feature_by_input(facts: UnitFacts) -> Float[Array, " units"]:
+    """deviation / incoming."""
+    return facts.deviation / jnp.maximum(facts.incoming, _SMALLEST)
+
+
+def random_utility(facts: UnitFacts) -> Float[Array, " units"]:
+    """Uniform on [0, 1): a control."""
+    return jax.random.uniform(facts.key, facts.activity.shape, facts.activity.dtype)
