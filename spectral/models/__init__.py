@@ -19,6 +19,7 @@ from ._initialisers import (
 )
 from ._mlp import MLP as MLP
 from ._network import AbstractNetwork as AbstractNetwork
+from ._point import Point as Point
 from ._units import (
     absorb_mean as absorb_mean,
     Entries as Entries,

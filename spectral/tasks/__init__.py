@@ -26,3 +26,8 @@ from ._random_labels import RandomLabels as RandomLabels
 from ._rotated_images import RotatedImages as RotatedImages
 from ._slowly_changing_regression import SlowlyChangingRegression as SlowlyChangingRegression
 from ._split_classes import SplitClasses as SplitClasses
+from ._toy_landscapes import (
+    in_bowl as in_bowl,
+    landscape as landscape,
+    ToyLandscapes as ToyLandscapes,
+)
