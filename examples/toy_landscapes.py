@@ -21,7 +21,7 @@ from spectral.tasks import in_bowl, landscape
 
 
 ALPHA, BETA, EPSILON = jnp.array([0.12, 0.10]), 0.006, 1e-6  # Appendix C.3
-START = jnp.array([0.15, -0.9])
+START = jnp.array([0.15, -0.9])  # tells the story
 
 
 def objective(position, task, regularised):
@@ -87,7 +87,7 @@ def draw(folder: pathlib.Path, shown: np.ndarray, axis: jax.Array, rate: float, 
         for name, regularised in {"plain": 0.0, "regularised": 1.0}.items():
             path = descend(START, regularised, rate, steps)[task]
             axes.plot(*path.T, marker=".", markersize=3, label=name)
-        axes.set_title(f"task {task + 1}, from {START.tolist()}")
+        axes.set_title(f"task {task + 1}, from (0.15, -0.9)")
         axes.legend()
     figure.savefig(folder / "toy_landscapes.png", dpi=120)
     plt.close(figure)
