@@ -1,7 +1,16 @@
 """Equinox networks that return their activations and describe their units."""
 
+from ._activations import (
+    AbstractActivation as AbstractActivation,
+    CReLU as CReLU,
+    DeepFourier as DeepFourier,
+    Elementwise as Elementwise,
+    PELU as PELU,
+    Rational as Rational,
+)
 from ._activity import dead as dead, dormant as dormant, mean_activity as mean_activity
 from ._batched import apply_network as apply_network
+from ._convnet import ConvNet as ConvNet
 from ._convolution import Convolution as Convolution
 from ._feature_rank import (
     effective_rank as effective_rank,
@@ -20,6 +29,8 @@ from ._initialisers import (
 from ._mlp import MLP as MLP
 from ._network import AbstractNetwork as AbstractNetwork
 from ._point import Point as Point
+from ._resnet import ResNet18 as ResNet18
+from ._sparse import Sparse as Sparse
 from ._units import (
     absorb_mean as absorb_mean,
     Entries as Entries,

@@ -1,4 +1,4 @@
-"""How the weights and biases of a layer are drawn."""
+"""How the weights and biases of a layer begin."""
 
 from abc import abstractmethod
 
@@ -7,75 +7,95 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from .._arguments import check_above
+
 
 class AbstractInitialiser(eqx.Module):
-    """Draws the weights of a layer, `[out, in, *kernel]`, and its biases, `[out]`.
+    """Draws the weights, `[out, in, *kernel]`, and the biases, `[out]`, of a layer.
 
-    The fan-in of an output is `in` times the size of the kernel; the fan-out, `out` times that
-    size.
+    Dense layers have no kernel. The fan-in of an output is `in` times the size of the kernel; the
+    fan-out of an input, `out` times that size.
+
+    ```python
+    weight, bias = LecunNormal()(jax.random.key(0), (32, 3, 5, 5))
+    ```
     """
 
     @abstractmethod
-    def weight(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> Float[Array, "out in *kernel"]:
-        """Weights of the given shape."""
+    def __call__(
+        self, key: PRNGKeyArray, shape: tuple[int, ...]
+    ) -> tuple[Float[Array, "out in *kernel"], Float[Array, " out"]]:
+        """Weights of the given shape, and the biases that go with them."""
 
-    def bias(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> Float[Array, " out"]:
-        """Biases that go with weights of the given shape; zero unless an initialiser says more."""
-        return jnp.zeros(shape[0])
+    def weight(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> Float[Array, "out in *kernel"]:
+        """The weights alone, as units are given them when they are renewed."""
+        return self(key, shape)[0]
 
 
 class KaimingUniform(AbstractInitialiser):
     """Weights uniform on +-sqrt(6 / fan_in), zero biases (He et al., 2015, for ReLU)."""
 
-    def weight(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> Float[Array, "out in *kernel"]:
-        return jax.nn.initializers.he_uniform(in_axis=1, out_axis=0)(key, shape)
+    def __call__(
+        self, key: PRNGKeyArray, shape: tuple[int, ...]
+    ) -> tuple[Float[Array, "out in *kernel"], Float[Array, " out"]]:
+        draw = jax.nn.initializers.he_uniform(in_axis=1, out_axis=0)
+        return draw(key, shape), jnp.zeros(shape[0])
 
 
 class KaimingNormal(AbstractInitialiser):
     """Normal weights of variance 2 / fan_in, zero biases (He et al., 2015, for ReLU)."""
 
-    def weight(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> Float[Array, "out in *kernel"]:
-        fan_in = shape[1] * _kernel_size(shape)
-        return jax.random.normal(key, shape) * (2 / fan_in) ** 0.5
+    def __call__(
+        self, key: PRNGKeyArray, shape: tuple[int, ...]
+    ) -> tuple[Float[Array, "out in *kernel"], Float[Array, " out"]]:
+        draw = jax.nn.initializers.variance_scaling(2.0, "fan_in", "normal", in_axis=1, out_axis=0)
+        return draw(key, shape), jnp.zeros(shape[0])
 
 
 class LecunNormal(AbstractInitialiser):
-    """Weights of variance 1 / fan_in from a normal distribution cut at two standard deviations,
-    zero biases (LeCun et al., 1998)."""
+    """Weights of variance 1 / fan_in, zero biases (LeCun et al., 1998).
 
-    def weight(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> Float[Array, "out in *kernel"]:
-        return jax.nn.initializers.lecun_normal(in_axis=1, out_axis=0)(key, shape)
+    The distribution is a normal one, cut at two standard deviations.
+    """
+
+    def __call__(
+        self, key: PRNGKeyArray, shape: tuple[int, ...]
+    ) -> tuple[Float[Array, "out in *kernel"], Float[Array, " out"]]:
+        draw = jax.nn.initializers.lecun_normal(in_axis=1, out_axis=0)
+        return draw(key, shape), jnp.zeros(shape[0])
 
 
 class FanOutNormal(AbstractInitialiser):
-    """Weights of variance 2 / fan_out from a normal distribution cut at two standard deviations,
-    zero biases (He et al., 2015, equation 14: the scale of the gradients is kept)."""
+    """Weights of variance `scale` / fan_out, zero biases (He et al., 2015, section 2.2).
 
-    def weight(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> Float[Array, "out in *kernel"]:
-        scaled = jax.nn.initializers.variance_scaling(
-            2.0, "fan_out", "truncated_normal", in_axis=1, out_axis=0
+    The distribution is a normal one, cut at two standard deviations. A scale of 2 keeps the size of
+    gradients through ReLUs, 1 that through linear layers.
+    """
+
+    scale: float = eqx.field(static=True, default=2.0)
+
+    def __check_init__(self):
+        check_above("scale", self.scale, 0)
+
+    def __call__(
+        self, key: PRNGKeyArray, shape: tuple[int, ...]
+    ) -> tuple[Float[Array, "out in *kernel"], Float[Array, " out"]]:
+        draw = jax.nn.initializers.variance_scaling(
+            self.scale, "fan_out", "truncated_normal", in_axis=1, out_axis=0
         )
-        return scaled(key, shape)
+        return draw(key, shape), jnp.zeros(shape[0])
 
 
 class TorchDefault(AbstractInitialiser):
     """Weights and biases uniform on +-sqrt(1 / fan_in), as PyTorch's layers begin."""
 
-    def weight(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> Float[Array, "out in *kernel"]:
-        return self._draw(key, shape, shape)
-
-    def bias(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> Float[Array, " out"]:
-        return self._draw(key, shape, shape[:1])
-
-    def _draw(
-        self, key: PRNGKeyArray, shape: tuple[int, ...], drawn: tuple[int, ...]
-    ) -> Float[Array, "..."]:
-        bound = (shape[1] * _kernel_size(shape)) ** -0.5
-        return jax.random.uniform(key, drawn, minval=-bound, maxval=bound)
-
-
-def _kernel_size(shape: tuple[int, ...]) -> int:
-    size = 1
-    for length in shape[2:]:
-        size *= length
-    return size
+    def __call__(
+        self, key: PRNGKeyArray, shape: tuple[int, ...]
+    ) -> tuple[Float[Array, "out in *kernel"], Float[Array, " out"]]:
+        weight_key, bias_key = jax.random.split(key)
+        draw = jax.nn.initializers.variance_scaling(
+            1 / 3, "fan_in", "uniform", in_axis=1, out_axis=0
+        )
+        weight = draw(weight_key, shape)
+        bound = (weight[0].size) ** -0.5
+        return weight, jax.random.uniform(bias_key, shape[:1], minval=-bound, maxval=bound)

@@ -1,27 +1,28 @@
 """The multilayer perceptron."""
 
-from collections.abc import Callable
-from typing import Literal
-
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .._arguments import check_count, unknown_name
+from .._arguments import check_count
+from ._activations import AbstractActivation, Activation, as_activation
+from ._groups import unit_group
+from ._initialisers import AbstractInitialiser, KaimingUniform
+from ._layers import dense, normalise
 from ._network import AbstractNetwork
-from ._units import Entries, UnitGroup
+from ._sparse import Sparse
+from ._units import UnitGroup
 
 
-_ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"relu": jax.nn.relu, "tanh": jnp.tanh}
-_kaiming_uniform = jax.nn.initializers.he_uniform(in_axis=1, out_axis=0)
+_KAIMING_UNIFORM = KaimingUniform()
 
 
 class MLP(AbstractNetwork):
-    """A multilayer perceptron with Kaiming-uniform weights and zero biases.
+    """A multilayer perceptron.
 
-    Weights of every layer, the last included, are uniform on +-sqrt(6 / fan_in). The defaults are
-    the network of the paper's Permuted MNIST (Appendix G.1): three hidden layers of 1000 ReLUs.
+    The defaults are the network of the paper's Permuted MNIST (Appendix G.1): three hidden layers
+    of 1000 ReLUs; weights of every layer, the last included, uniform on +-sqrt(6 / fan_in), zero
+    biases.
 
     ```python
     model = MLP(784, 10, key=jax.random.key(0))
@@ -29,8 +30,11 @@ class MLP(AbstractNetwork):
     ```
     """
 
-    layers: tuple[eqx.nn.Linear, ...]
-    activation: Callable[[Array], Array] = eqx.field(static=True)
+    layers: tuple[eqx.nn.Linear | Sparse, ...]
+    norms: tuple[eqx.nn.LayerNorm | None, ...]
+    activations: tuple[AbstractActivation, ...]
+    initialiser: AbstractInitialiser
+    density: float = eqx.field(static=True)
 
     def __init__(
         self,
@@ -39,60 +43,78 @@ class MLP(AbstractNetwork):
         *,
         width: int = 1000,
         depth: int = 3,
-        activation: Callable[[Array], Array] | Literal["relu", "tanh"] = "relu",
+        activation: Activation = "relu",
+        layer_norm: bool = False,
+        density: float = 1.0,
+        initialiser: AbstractInitialiser = _KAIMING_UNIFORM,
         key: PRNGKeyArray,
     ):
         """**Arguments:**
 
         - `in_size`, `out_size`: length of the input and of the output vector.
-        - `width`: units in each hidden layer.
+        - `width`: units in each hidden layer. Activations that give two numbers for each unit
+          (`CReLU`, `DeepFourier`) double the inputs of the next layer.
         - `depth`: hidden layers; 0 gives a linear map.
-        - `activation`: `"relu"`, `"tanh"`, or any elementwise function that outlives the call.
+        - `activation`: `"relu"`, `"tanh"`, any elementwise function that outlives the call, or an
+          `AbstractActivation`.
+        - `layer_norm`: normalise the pre-activations of each example over the units of the layer
+          (Ba et al., 2016), with a scale and a shift for each unit.
+        - `density`: the share of connections into each hidden layer, see `Sparse`; those into the
+          outputs all exist.
+        - `initialiser`: how weights and biases are drawn.
 
-        **Raises:** `ValueError` for a size below one, a negative depth or an unknown name.
+        **Raises:** `ValueError` for a size below one, a negative depth, a density that is not above
+        0 and at most 1, or an unknown name.
         """
         check_count("in_size", in_size)
         check_count("out_size", out_size)
         check_count("width", width)
         check_count("depth", depth, least=0)
-        sizes = [in_size, *[width] * depth, out_size]
-        keys = jax.random.split(key, depth + 1)
-        self.layers = tuple(
-            _dense(m, n, key=k) for m, n, k in zip(sizes[:-1], sizes[1:], keys, strict=True)
+        activation = as_activation(activation)
+        sizes = [in_size, *[width * activation.copies] * depth]
+        *keys, last = jax.random.split(key, depth + 1)
+        self.layers = (
+            *(
+                dense(m, width, initialiser=initialiser, density=density, key=k)
+                for m, k in zip(sizes[:-1], keys, strict=True)
+            ),
+            dense(sizes[-1], out_size, initialiser=initialiser, key=last),
         )
-        if isinstance(activation, str):
-            if activation not in _ACTIVATIONS:
-                raise ValueError(f"`activation`: {unknown_name('Name', activation, _ACTIVATIONS)}")
-            self.activation = _ACTIVATIONS[activation]
-        else:
-            self.activation = activation
+        self.norms = tuple(eqx.nn.LayerNorm(width) if layer_norm else None for _ in range(depth))
+        self.activations = tuple(activation.fresh() for _ in range(depth))
+        self.initialiser = initialiser
+        self.density = density
 
     def __call__(
         self, x: Float[Array, " in_size"], /
-    ) -> tuple[Float[Array, " out_size"], dict[str, Float[Array, " units"]]]:
+    ) -> tuple[Float[Array, " out_size"], dict[str, Float[Array, " activations"]]]:
         if x.shape != self.layers[0].weight.shape[1:]:
             raise ValueError(
                 f"`x` has shape {x.shape}, but this network takes vectors of "
                 f"{self.layers[0].weight.shape[1]}: pass `in_size={x.size}`, or flatten it."
             )
         taps = {}
-        for i, layer in enumerate(self.layers[:-1]):
-            x = self.activation(layer(x))
+        *hidden, last = self.layers
+        for i, (layer, norm, activation) in enumerate(
+            zip(hidden, self.norms, self.activations, strict=True)
+        ):
+            x = activation(normalise(norm, layer(x)))
             taps[f"hidden_{i}"] = x
-        return self.layers[-1](x), taps
+        return last(x), taps
 
     def units(self) -> tuple[UnitGroup, ...]:
         """One group for each hidden layer, named as in the taps."""
         return tuple(
-            UnitGroup(
-                name=f"hidden_{i}",
-                size=layer.weight.shape[0],
-                incoming=(Entries(lambda m, i=i: m.layers[i].weight, 0),),
-                bias=(Entries(lambda m, i=i: m.layers[i].bias, 0),),
-                outgoing=(Entries(lambda m, i=i: m.layers[i + 1].weight, 1),),
-                draw=_kaiming_uniform,
+            unit_group(
+                self,
+                f"hidden_{i}",
+                lambda m, i=i: m.layers[i],
+                lambda m, i=i: m.layers[i + 1],
+                norm=None if norm is None else lambda m, i=i: m.norms[i],
+                copies=activation.copies,
+                draw=self.initialiser.weight,
             )
-            for i, layer in enumerate(self.layers[:-1])
+            for i, (norm, activation) in enumerate(zip(self.norms, self.activations, strict=True))
         )
 
     def fresh(self, *, key: PRNGKeyArray) -> "MLP":
@@ -102,13 +124,10 @@ class MLP(AbstractNetwork):
             first.shape[1],
             last.shape[0],
             width=first.shape[0],
-            depth=len(self.layers) - 1,
-            activation=self.activation,
+            depth=len(self.activations),
+            activation=self.activations[0] if self.activations else "relu",
+            layer_norm=any(norm is not None for norm in self.norms),
+            density=self.density,
+            initialiser=self.initialiser,
             key=key,
         )
-
-
-def _dense(in_size: int, out_size: int, *, key: PRNGKeyArray) -> eqx.nn.Linear:
-    layer = eqx.nn.Linear(in_size, out_size, key=key)
-    weight = _kaiming_uniform(key, (out_size, in_size), layer.weight.dtype)
-    return eqx.tree_at(lambda d: (d.weight, d.bias), layer, (weight, jnp.zeros(out_size)))

@@ -1,0 +1,87 @@
+"""The layers that networks are built of, with the weights that an initialiser draws."""
+
+from typing import Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from ._convolution import Convolution
+from ._initialisers import AbstractInitialiser
+from ._sparse import check_density, Sparse
+
+
+def dense(
+    in_size: int,
+    out_size: int,
+    *,
+    initialiser: AbstractInitialiser,
+    density: float = 1.0,
+    key: PRNGKeyArray,
+) -> eqx.nn.Linear | Sparse:
+    """A dense layer with the share `density` of its connections."""
+    weight_key, mask_key = _keys(density, key)
+    layer = eqx.nn.Linear(in_size, out_size, key=weight_key)
+    drawn = initialiser(weight_key, (out_size, in_size))
+    layer = eqx.tree_at(lambda d: (d.weight, d.bias), layer, drawn)
+    return layer if mask_key is None else Sparse(layer, density, key=mask_key)
+
+
+def convolution(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int,
+    *,
+    stride: int = 1,
+    padding: Literal["same", "valid"] = "same",
+    initialiser: AbstractInitialiser,
+    density: float = 1.0,
+    key: PRNGKeyArray,
+) -> Convolution | Sparse:
+    """A convolution with the share `density` of its connections."""
+    weight_key, mask_key = _keys(density, key)
+    layer = Convolution(
+        in_channels,
+        out_channels,
+        kernel_size,
+        stride=stride,
+        padding=padding,
+        initialiser=initialiser,
+        key=weight_key,
+    )
+    return layer if mask_key is None else Sparse(layer, density, key=mask_key)
+
+
+def normalise(
+    norm: eqx.nn.LayerNorm | None, x: Float[Array, "units ..."]
+) -> Float[Array, "units ..."]:
+    """`norm` over the units of a layer, at each position by itself; `None` leaves `x` as it is."""
+    if norm is None:
+        return x
+    for axis in range(1, x.ndim):
+        norm = jax.vmap(norm, in_axes=axis, out_axes=axis)
+    return norm(x)
+
+
+def max_pool(x: Float[Array, "channels height width"]) -> Float[Array, "channels rows columns"]:
+    """The largest of each 2 x 2 pixels; an odd last row or column is left out.
+
+    Where several are largest the gradient goes to the first of them, as in PyTorch.
+    """
+    height, width = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
+    corners = [x[:, i:height:2, j:width:2] for i in (0, 1) for j in (0, 1)]
+    largest = corners[0]
+    for corner in corners[1:]:
+        # What is not a number stays visible.
+        largest = jnp.where((corner > largest) | (corner != corner), corner, largest)
+    return largest
+
+
+def _keys(density: float, key: PRNGKeyArray) -> tuple[PRNGKeyArray, PRNGKeyArray | None]:
+    """For the weights and for the mask."""
+    check_density(density)
+    if density == 1:
+        return key, None
+    weight_key, mask_key = jax.random.split(key)
+    return weight_key, mask_key
