@@ -120,7 +120,8 @@ def _leave_one_out(
     integrand: Callable, samples: int, operator: AbstractOperator, key: PRNGKeyArray
 ) -> Estimate:
     key, scale_key = jax.random.split(key)
-    with jax.default_matmul_precision("highest"):
+    # matfree's arrays differ in rank, which may be forbidden outside.
+    with jax.default_matmul_precision("highest"), jax.numpy_rank_promotion("allow"):
         # matfree transposes the product, which a batch taken in turn cannot be.
         product, scale = unit_product(operator, scale_key)
         diagonals = scale * integrand()(product, sphere_samples(operator, samples, key))

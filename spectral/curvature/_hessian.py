@@ -6,7 +6,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, PyTree
+from jaxtyping import Array, Float, PyTree
 
 from ._operator import AbstractOperator
 from ._parameters import split_parameters, structure_of
@@ -75,11 +75,12 @@ class Hessian(AbstractOperator):
         # The linear map is staged here, so that this is the precision of all its products. The
         # default on recent GPUs keeps 10 bits of a factor: a noise floor of 5e-4 lambda_max.
         with jax.default_matmul_precision("highest"):
-            value = lambda p: _scalar(loss(eqx.combine(p, constants)))
+            value = lambda p: scalar_value(loss(eqx.combine(p, constants)))
             return jax.linearize(jax.grad(value), params)[1]
 
 
-def _scalar(value: Any) -> Array:
+def scalar_value(value: Any) -> Float[Array, ""]:
+    """The value of a loss, if it is a floating-point scalar. **Raises:** `ValueError`."""
     is_array = isinstance(value, jax.Array)
     if not (is_array and value.shape == () and jnp.issubdtype(value.dtype, jnp.floating)):
         got = (

@@ -6,17 +6,22 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from .._arguments import check_count
+from ._hessian import scalar_value
 from ._parameters import split_parameters, structure_of
+
+
+Coordinates = Float[Array, " _"] | Float[np.ndarray, " _"]  # each of its own length
 
 
 def loss_landscape(
     loss: Callable[[PyTree], Any],
     params: PyTree,
     directions: Sequence[PyTree],
-    *coordinates: Float[Array, " points"],
+    *coordinates: Coordinates,
     chunk: int = 16,
 ) -> Float[Array, "*grid"]:
     """The loss on a grid around `params`, spanned by one or more directions.
@@ -83,7 +88,7 @@ def _evaluate(
     loss: Callable[[PyTree], Any],
     params: PyTree,
     directions: tuple[PyTree, ...],
-    coordinates: tuple[Float[Array, " points"], ...],
+    coordinates: tuple[Coordinates, ...],
     chunk: int,
 ) -> Float[Array, "*grid"]:
     params, constants = split_parameters(params)
@@ -92,13 +97,7 @@ def _evaluate(
         moved = params
         for x, direction in zip(point, directions, strict=True):
             moved = jax.tree.map(lambda p, d, x=x: p + (x * d).astype(p.dtype), moved, direction)
-        value = loss(eqx.combine(moved, constants))
-        if not (isinstance(value, jax.Array) and value.shape == ()):
-            raise ValueError(
-                f"`loss` returned {value}, but must return one floating-point number: take the "
-                "mean over the examples, and leave out auxiliary outputs."
-            )
-        return value
+        return scalar_value(loss(eqx.combine(moved, constants)))
 
     grid = jnp.stack(jnp.meshgrid(*coordinates, indexing="ij"), axis=-1)
     points = grid.reshape(-1, len(coordinates))

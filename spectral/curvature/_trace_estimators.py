@@ -5,7 +5,7 @@ from collections.abc import Callable
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from matfree import stochtrace
 
 from .._arguments import check_count
@@ -52,8 +52,10 @@ class XTrace(eqx.Module):
     matfree's.
 
     The estimates with one vector left out depend on one another, so the standard error, their
-    standard deviation over the root of `samples`, is a heuristic of the source. It is 0 where
-    2 `samples` reaches the dimension: the diagonal is then taken entry by entry.
+    standard deviation over the root of `samples`, is a heuristic of the source, and too small:
+    with 10 samples of four matrices of dimension 100 it was 0.7 to 0.9 times what it should be,
+    and the 95 % interval held the truth in 79 to 93 % of 200 runs. It is 0 where 2 `samples`
+    reaches the dimension: the diagonal is then taken entry by entry.
 
     ```python
     import jax
@@ -84,11 +86,11 @@ class XTrace(eqx.Module):
 class XNysTrace(eqx.Module):
     """Estimate the trace of a positive semi-definite matrix by XNysTrace (Epperly et al. 2024).
 
-    As `XTrace`, with a Nystrom approximation, which takes `samples` + 1 products only and is more
-    accurate still. For `GaussNewton`, `Fisher`, `Gram` and the like; for a matrix with negative
+    As `XTrace`, with a Nystrom approximation, which takes `samples` + 1 products, half as many. For
+    `GaussNewton`, `Fisher`, `Gram` and the like; for a matrix with negative
     eigenvalues, such as most Hessians, the estimate is wrong and nothing tells. The computation is
-    matfree's, and memory and standard error are as there; the standard error is 0 where `samples`
-    reaches the dimension.
+    matfree's. The standard error was 0.6 to 0.9 times what it should be, and the 95 % interval held
+    the truth in 74 to 92 % of the same runs; it is 0 where `samples` reaches the dimension.
 
     **Raises:** `ValueError` if `samples` is not an integer of at least 2.
     """
@@ -127,12 +129,28 @@ def unit_product(
     """Products with a matrix scaled to a Frobenius norm of about 1, and the scale.
 
     matfree compares with eps as it is to see whether a matrix has low rank: eigenvalues near 1e-7
-    would all count as 0.
+    would all count as 0. A matrix of zeros, for which its Nystrom approximation is NaN, becomes the
+    identity with a scale of 0.
     """
     product = operator.flat_product()
     norm = jnp.linalg.norm(product(sphere_samples(operator, 1, key)[0]))
-    scale = jnp.where(norm == 0, 1, norm)
-    return lambda v: product(v) / scale, scale
+    divisor = jnp.where(norm == 0, 1, norm)
+    return lambda v: jnp.where(norm == 0, v, product(v) / divisor), norm
+
+
+def _in_turn(
+    product: Callable[[Float[Array, " dim"]], Float[Array, " dim"]], like: Float[Array, " dim"]
+) -> Callable[[Float[Array, " dim"]], Float[Array, " dim"]]:
+    """The product, but one after the other under `vmap`: many at once take the memory of many."""
+    # What the product closes over may itself be batched, and must be an argument then.
+    closed = eqx.filter_closure_convert(product, like)
+    arrays, rest = eqx.partition(closed, eqx.is_array)
+
+    @jax.custom_batching.sequential_vmap
+    def one(arrays: PyTree, vector: Float[Array, " dim"]) -> Float[Array, " dim"]:
+        return eqx.combine(arrays, rest)(vector)
+
+    return lambda vector: one(arrays, vector)
 
 
 @eqx.filter_jit
@@ -153,11 +171,11 @@ def _leave_one_out(
     integrand: Callable, samples: int, operator: AbstractOperator, key: PRNGKeyArray
 ) -> Estimate:
     key, scale_key = jax.random.split(key)
-    with jax.default_matmul_precision("highest"):
+    # matfree's arrays differ in rank, which may be forbidden outside.
+    with jax.default_matmul_precision("highest"), jax.numpy_rank_promotion("allow"):
         product, scale = unit_product(operator, scale_key)
-        # matfree takes all products at once; each in turn needs the memory of one.
-        product = jax.custom_batching.sequential_vmap(product)
-        traces = scale * integrand()(product, sphere_samples(operator, samples, key))
+        vectors = sphere_samples(operator, samples, key)
+        traces = scale * integrand()(_in_turn(product, vectors[0]), vectors)
     return Estimate(value=jnp.mean(traces), sem=standard_error(traces))
 
 

@@ -8,6 +8,7 @@ from ._folder import (
     Results as Results,
     save_summary as save_summary,
 )
+from ._landscape_figure import draw_landscapes as draw_landscapes
 from ._progress import ProgressBar as ProgressBar
 from ._run import run_experiment as run_experiment
 from ._settings import SettingsError as SettingsError
