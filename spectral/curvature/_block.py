@@ -33,25 +33,29 @@ class Block(AbstractOperator):
 
     - `operator`: any operator, sums and blocks included.
     - `where`: from something with the structure of the vectors to the part, or a sequence of the
-        parts, that are kept, as for `eqx.tree_at`.
+        parts, that are kept, as for `eqx.tree_at`. What is `None` is passed over.
 
-    **Raises:** `ValueError` if this keeps nothing.
+    **Raises:** `ValueError` if this keeps nothing, or something that is no part of the model.
     """
 
     operator: AbstractOperator
     kept: PyTree[bool]
 
     def __init__(self, operator: AbstractOperator, where: Callable[[PyTree], Any]):
-        structure = operator.structure
-        nothing = jax.tree.map(lambda _: False, structure)
-        if not jax.tree.leaves(where(structure)):
+        marks = jax.tree.map(lambda _: object(), operator.structure)
+        kept = jax.tree.leaves(where(marks))
+        if not kept:
             raise ValueError(
-                f"`where` keeps {where(structure)!r}, which has no parameters, but a block must "
-                "have some: return a layer or an array of the model it is given."
+                f"`where` keeps {where(operator.structure)!r}, which has no parameters, but a "
+                "block must have some: return a layer or an array of the model it is given."
             )
-        all_of = lambda node: jax.tree.map(lambda _: True, node)
         self.operator = operator
-        self.kept = eqx.tree_at(where, nothing, replace_fn=all_of, is_leaf=lambda x: x is None)
+        self.kept = jax.tree.map(lambda mark: any(mark is k for k in kept), marks)
+        if sum(jax.tree.leaves(self.kept)) != len(kept):
+            raise ValueError(
+                f"`where` returned {where(operator.structure)!r}, but must return parts of what it "
+                "is given, each once: return layers or arrays of the model."
+            )
 
     @property
     def structure(self) -> PyTree[jax.ShapeDtypeStruct]:

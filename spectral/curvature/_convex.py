@@ -21,13 +21,13 @@ class Convex(AbstractLoss):
 
     - `function`: `(outputs, targets) -> losses`, one number for each example or their mean, in
         which the loss of an example depends on the outputs of this example alone. It must be
-        convex in them for the Gauss-Newton matrix to be positive semi-definite; where it is not,
-        `hessian_root` is NaN.
+        convex in them for the Gauss-Newton matrix to be positive semi-definite; where it is not
+        (by more than rounding, for outputs and losses of order one or more), `hessian_root` is NaN.
     """
 
     function: Callable[[PyTree, PyTree], Any]
 
-    def losses(self, outputs: PyTree, targets: PyTree) -> Float[Array, "*examples"]:
+    def losses(self, outputs: PyTree, targets: PyTree) -> Any:
         return self.function(outputs, targets)
 
     def hessian_product(self, outputs: PyTree, targets: PyTree, tangent: PyTree) -> PyTree:
@@ -56,7 +56,9 @@ class Convex(AbstractLoss):
         eye = jnp.eye(width, dtype=joined(outputs).dtype)
         hessians = jax.lax.map(column, eye).transpose(1, 0, 2)
         values, vectors = jnp.linalg.eigh(hessians)
-        rounding = width * jnp.finfo(values.dtype).eps * jnp.abs(values).max(axis=1, keepdims=True)
+        # A confident prediction leaves a Hessian that is all rounding, of terms of order one.
+        scale = jnp.maximum(1, jnp.abs(values).max(axis=1, keepdims=True))
+        rounding = width * jnp.finfo(values.dtype).eps * scale
         values = jnp.where(values < -rounding, jnp.nan, jnp.maximum(values, 0))
         columns = (vectors * jnp.sqrt(values)[:, None, :]).transpose(2, 0, 1)
         return jax.vmap(split)(columns)

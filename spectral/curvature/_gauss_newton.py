@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import equinox as eqx
 import jax
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
 from ._gram import Gram
 from ._operator import AbstractOperator
@@ -100,8 +100,13 @@ def factored_product(
         middle = factor.product(risk.loss, outputs, part.targets, part.rows)
 
         def apply(vector: PyTree) -> PyTree:
-            weigh = lambda x: jax.vmap(lambda w, row: (w * row).astype(x.dtype))(part.weights, x)
-            return pull(jax.tree.map(weigh, middle(push(vector))))[0]
+            tangent = push(vector)
+
+            def weigh(x: Array, like: Array) -> Array:
+                weights = part.weights.reshape(-1, *[1] * (x.ndim - 1))
+                return (weights * x).astype(like.dtype)
+
+            return pull(jax.tree.map(weigh, middle(tangent), tangent))[0]
 
         return apply
 

@@ -115,14 +115,12 @@ class Gram(AbstractOperator):
         float32) are pushed through the network with all examples, or with one chunk of the risk
         after the other: F as a whole is never held.
         """
-        dynamic, constants = split_parameters(self.params)
+        dynamic, _ = split_parameters(self.params)
         push = self.risk.joined(self._push)
 
         def block(row: Int[Array, ""]) -> Float[Array, "columns all columns"]:
-            part = self.risk.part(row[None])
-            forward = lambda p: self.risk.outputs(eqx.combine(p, constants), part)
-            outputs, pull = jax.vjp(forward, dynamic)
-            columns = self.factor.columns(self.risk.loss, outputs, part.targets, part.rows)
+            columns, forward = self._linearised(self.risk.part(row[None]))
+            pull = jax.linear_transpose(forward, dynamic)
             rows = jax.vmap(lambda column: pull(column)[0])(columns)
             return jax.vmap(push)(rows) / self.risk.examples**0.5
 
@@ -141,7 +139,7 @@ class Gram(AbstractOperator):
         forward = lambda p: self.risk.outputs(eqx.combine(p, constants), part)
         outputs, push = jax.linearize(forward, dynamic)
         columns = self.factor.columns(self.risk.loss, outputs, part.targets, part.rows)
-        return columns, push
+        return jax.tree.map(lambda s, z: s.astype(z.dtype), columns, outputs), push
 
     def _push(self, part: Part) -> Callable[[PyTree], Float[Array, "examples columns"]]:
         columns, push = self._linearised(part)

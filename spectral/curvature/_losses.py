@@ -38,7 +38,7 @@ class SquaredError(AbstractLoss):
         targets: Outputs,
         tangent: Outputs,
     ) -> Outputs:
-        return 2 * self.scale * tangent
+        return (2 * self.scale).astype(tangent.dtype) * tangent
 
     def hessian_root(self, outputs: Outputs, targets: Outputs) -> Columns:
         root = jnp.sqrt(2 * self.scale).astype(outputs.dtype)

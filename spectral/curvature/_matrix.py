@@ -75,7 +75,9 @@ class Function(AbstractOperator):
     """
 
     function: Callable[[PyTree], Any]
-    like: PyTree[jax.ShapeDtypeStruct]
+    # As static fields: transformations of Equinox would take the shapes for arguments.
+    shapes: tuple[jax.ShapeDtypeStruct, ...] = eqx.field(static=True)
+    nodes: Any = eqx.field(static=True)
 
     def __init__(self, function: Callable[[PyTree], Any], like: PyTree):
         leaves = jax.tree.leaves(like)
@@ -91,21 +93,23 @@ class Function(AbstractOperator):
                 f"`like` is {like!r}, but must have at least one array: pass a vector."
             )
         self.function = function
-        self.like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), like)
+        self.shapes = tuple(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in leaves)
+        self.nodes = jax.tree.structure(like)
 
     @property
     def structure(self) -> PyTree[jax.ShapeDtypeStruct]:
-        return self.like
+        return jax.tree.unflatten(self.nodes, self.shapes)
 
     def product(self) -> Callable[[PyTree], PyTree]:
         def apply(vector: PyTree) -> PyTree:
             with jax.default_matmul_precision("highest"):
                 return self.function(vector)
 
-        returned = eqx.filter_eval_shape(apply, self.like)
-        if not same_structure(returned, self.like):
+        returned = eqx.filter_eval_shape(apply, self.structure)
+        if not same_structure(returned, self.structure):
             raise ValueError(
-                f"`function` returned {returned} for a vector {self.like}, but a symmetric matrix "
-                "maps vectors to vectors of the same structure, shapes and dtypes: return one."
+                f"`function` returned {returned} for a vector {self.structure}, but a symmetric "
+                "matrix maps vectors to vectors of the same structure, shapes and dtypes: return "
+                "one."
             )
         return apply

@@ -1,0 +1,176 @@
+"""Small networks and losses, each with an independent account of what it computes."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+
+from spectral.curvature import (
+    Convex,
+    SigmoidCrossEntropy,
+    SoftmaxCrossEntropy,
+    SquaredError,
+)
+
+
+def over_examples(model, inputs):
+    return jax.vmap(model)(inputs)
+
+
+class ConvNetwork(eqx.Module):
+    conv: eqx.nn.Conv2d
+    pool: eqx.nn.MaxPool2d
+    head: eqx.nn.Linear
+    activation: Callable
+
+    def __init__(self, *, activation=jnp.tanh, key):
+        a, b = jax.random.split(key)
+        self.conv = eqx.nn.Conv2d(1, 2, 3, key=a)
+        self.pool = eqx.nn.MaxPool2d(2, 2)
+        self.head = eqx.nn.Linear(8, 3, key=b)
+        self.activation = activation
+
+    def __call__(self, x):
+        return self.head(self.pool(self.activation(self.conv(x))).ravel())
+
+
+class ResidualNetwork(eqx.Module):
+    stem: eqx.nn.Linear
+    norm: eqx.nn.BatchNorm
+    branch: eqx.nn.Linear
+    dropout: eqx.nn.Dropout
+    head: eqx.nn.Linear
+    activation: Callable
+
+    def __init__(self, *, activation=jnp.tanh, key):
+        a, b, c = jax.random.split(key, 3)
+        self.stem = eqx.nn.Linear(2, 4, key=a)
+        self.norm = eqx.nn.BatchNorm(4, "batch", mode="batch")
+        self.branch = eqx.nn.Linear(4, 4, key=b)
+        self.dropout = eqx.nn.Dropout(0.5)
+        self.head = eqx.nn.Linear(4, 3, key=c)
+        self.activation = activation
+
+    def __call__(self, x, state):
+        x = self.stem(x)
+        y, state = self.norm(x, state)
+        x = x + self.branch(self.dropout(self.activation(y)))
+        return self.head(self.activation(x)), state
+
+
+class WithState(eqx.Module):
+    """A forward pass of a network whose BatchNorm is in inference mode."""
+
+    state: eqx.nn.State
+
+    def __call__(self, model, inputs):
+        return jax.vmap(lambda x: model(x, self.state)[0])(inputs)
+
+
+class Case(NamedTuple):
+    forward: Any
+    model: Any
+    inputs: jax.Array
+
+    def flat(self):
+        """The parameters as one vector, and the outputs `[examples, 3]` as a function of it."""
+        dynamic, constants = eqx.partition(self.model, eqx.is_inexact_array)
+        flat, unravel = ravel_pytree(dynamic)
+        outputs = lambda p: self.forward(eqx.combine(unravel(p), constants), self.inputs)
+        return flat, outputs
+
+
+def mlp(key, activation=jnp.tanh):
+    model = eqx.nn.MLP(2, 3, 3, 2, activation=activation, key=key)
+    return Case(over_examples, model, jax.random.normal(key, (7, 2)))
+
+
+def conv_network(key, activation=jnp.tanh):
+    model = ConvNetwork(activation=activation, key=key)
+    return Case(over_examples, model, jax.random.normal(key, (7, 1, 6, 6)))
+
+
+def residual_network(key, activation=jnp.tanh):
+    model, state = eqx.nn.make_with_state(ResidualNetwork)(activation=activation, key=key)
+    inputs = jax.random.normal(key, (7, 2)) + 0.3
+    one = lambda x, state: (None, model.norm(model.stem(x), state)[1])
+    _, state = jax.vmap(one, in_axes=(0, None), out_axes=(0, None), axis_name="batch")(
+        inputs, state
+    )
+    return Case(WithState(state), eqx.nn.inference_mode(model), inputs)
+
+
+def dict_forward(params, inputs):
+    hidden = jnp.tanh(inputs @ params["Dense_0"]["kernel"] + params["Dense_0"]["bias"][None])
+    return hidden @ params["Dense_1"]["kernel"] + params["Dense_1"]["bias"][None]
+
+
+def dict_network(key):
+    a, b, c = jax.random.split(key, 3)
+    params = {
+        "Dense_0": {"kernel": jax.random.normal(a, (2, 3)), "bias": jnp.ones(3)},
+        "Dense_1": {"kernel": jax.random.normal(b, (3, 3)), "bias": jnp.zeros(3)},
+    }
+    return Case(dict_forward, params, jax.random.normal(c, (7, 2)))
+
+
+NETWORKS = {
+    "mlp": mlp,
+    "conv": conv_network,
+    "residual": residual_network,
+    "dict": dict_network,
+}
+
+
+class LossCase(NamedTuple):
+    loss: Any
+    targets: Callable[[Any], jax.Array]  # of a key, for 7 examples
+    reference: Callable[[jax.Array, jax.Array], jax.Array]  # (z, y) of one example
+
+
+def _labels(key):
+    return jax.random.randint(key, (7,), 0, 3)
+
+
+def _reals(key):
+    return jax.random.normal(key, (7, 3))
+
+
+def _bits(key):
+    return jax.random.randint(key, (7, 3), 0, 2)
+
+
+def _pseudo_huber(z, y):
+    return jnp.sum(jnp.sqrt(1 + (z - y) ** 2), axis=-1)
+
+
+def _coupled(z, y):
+    """Convex, with a Hessian of full rank that is not diagonal."""
+    return jnp.log(jnp.exp(z).sum(-1) + jnp.exp(-z).sum(-1)) + 0.1 * jnp.sum((z - y) ** 2, axis=-1)
+
+
+LOSSES = {
+    "squared": LossCase(lambda: SquaredError(), _reals, lambda z, y: jnp.sum((z - y) ** 2) / 2),
+    "squared_mean": LossCase(
+        lambda: SquaredError(1 / 3), _reals, lambda z, y: jnp.mean((z - y) ** 2)
+    ),
+    "squared_large": LossCase(
+        lambda: SquaredError(4.0), _reals, lambda z, y: 4 * jnp.sum((z - y) ** 2)
+    ),
+    "softmax": LossCase(
+        lambda: SoftmaxCrossEntropy(), _labels, lambda z, y: jnp.log(jnp.exp(z).sum()) - z[y]
+    ),
+    "sigmoid": LossCase(
+        lambda: SigmoidCrossEntropy(),
+        _bits,
+        lambda z, y: jnp.sum(jnp.log(1 + jnp.exp(jnp.where(y == 1, -z, z)))),
+    ),
+    "convex": LossCase(lambda: Convex(_pseudo_huber), _reals, _pseudo_huber),
+    "convex_coupled": LossCase(lambda: Convex(_coupled), _reals, _coupled),
+    "convex_mean": LossCase(
+        lambda: Convex(lambda z, y: jnp.mean(_coupled(z, y))), _reals, _coupled
+    ),
+}
