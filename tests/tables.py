@@ -12,7 +12,7 @@ from growing_classes import BatchNormNetwork, growing_classes
 from point_mass import actor_critic, PointMass
 from unit_rewriter import RewriteUnits
 
-from spectral import algorithms, models, Optimiser, tasks
+from spectral import algorithms, curvature, models, Optimiser, tasks
 
 
 class Setting(NamedTuple):
@@ -84,3 +84,25 @@ def _pairs() -> list[Any]:
 
 
 PAIRS = _pairs()
+
+
+class Estimator(NamedTuple):
+    """An estimator at the size of a matrix of 60 rows, and what may be asked of it."""
+
+    estimator: Any
+    exact: bool = False  # knows all eigenvalues of a matrix of low rank, whatever the probes
+    bounds: bool = True  # and bounds what it does not know
+    guarded: bool = True  # against a Krylov space that ends
+    gram: bool = False  # for matrices F F^T with a Gram matrix only
+
+
+ESTIMATORS = {
+    "lanczos": Estimator(curvature.Lanczos(order=40)),
+    "lanczos_normal": Estimator(curvature.Lanczos(order=40, distribution=curvature.Normal())),
+    "lanczos_signs": Estimator(curvature.Lanczos(order=40, distribution=curvature.Signs())),
+    "matfree": Estimator(curvature.MatfreeLanczos(order=40), guarded=False),
+    "dense": Estimator(curvature.Dense(), exact=True),
+    "gram": Estimator(curvature.GramSpectrum(), exact=True, gram=True),
+    "chebyshev": Estimator(curvature.Chebyshev(order=100), bounds=False),
+    "deflated": Estimator(curvature.Deflated(order=40, deflation_order=30), exact=True),
+}

@@ -99,7 +99,7 @@ def _estimate(
             products = jnp.stack(
                 jax.lax.scan(step, (jnp.zeros_like(vector), vector), first)[1], axis=1
             )
-            return (2 * products - products[0]).ravel()
+            return (2 * products - products[:1]).ravel()
 
         moment = jax.lax.map(moments, jnp.arange(chebyshev.probes))
         points, weights = _damped(moment)

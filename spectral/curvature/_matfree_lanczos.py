@@ -30,8 +30,8 @@ class MatfreeLanczos(eqx.Module):
 
     From the same key it starts from the same vectors, and the iteration is another program, so
     where the two agree neither is likely to be wrong. It does not look for the end of the Krylov
-    space: **a matrix of low rank, such as that of a collapsed network, makes it return rounding
-    errors as nodes, far outside of the spectrum but almost without weight, and a zero matrix NaN.**
+    space: **where most rows of a matrix are zero, as in a collapsed network, it returns rounding
+    errors as nodes, far outside of the spectrum but almost without weight; for a zero matrix NaN.**
     It never marks a spectrum as exhausted.
 
     **Arguments:** as of `Lanczos`.
