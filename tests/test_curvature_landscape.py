@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from jax.tree_util import Partial
 
+from spectral import studies
 from spectral.curvature import (
     Dense,
     filter_normalised_direction,
@@ -144,6 +145,22 @@ def test_landscapes_that_are_refused(getkey):
         loss_landscape(loss, params, [params], x, chunk=0)
     with pytest.raises(ValueError, match="`loss` returned an array of float32"):
         loss_landscape(lambda p: p["a"], params, [params], x)
+
+
+def test_the_figure_of_landscapes(tmp_path):
+    x, y = np.linspace(-1, 1, 4), jnp.linspace(-2, 2, 5)
+    bowl = np.asarray(x)[:, None] ** 2 + np.asarray(y)[None] ** 2
+    broken = np.where(bowl > 3, np.nan, bowl)
+    planes = {"bowl": jnp.asarray(bowl), "broken": broken, "flat": np.zeros((4, 5))}
+    files = studies.draw_landscapes(planes, x, y, tmp_path / "new" / "plane", ceiling=4.0)
+    assert [f.name for f in files] == ["plane.png", "plane.pdf"]
+    assert all(f.stat().st_size > 1000 for f in files)
+    with pytest.raises(ValueError, match="`landscapes` is empty"):
+        studies.draw_landscapes({}, x, y, tmp_path / "plane")
+    with pytest.raises(ValueError, match=r"'turned' has the shape \(5, 4\) and 20 finite losses"):
+        studies.draw_landscapes({"turned": bowl.T}, x, y, tmp_path / "plane")
+    with pytest.raises(ValueError, match=r"'lost' has the shape \(4, 5\) and 0 finite losses"):
+        studies.draw_landscapes({"lost": np.full((4, 5), np.nan)}, x, y, tmp_path / "plane")
 
 
 def mean_loss(params, batch):

@@ -7,6 +7,7 @@ import matplotlib
 import numpy as np
 from jaxtyping import Array, Float
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 
 Numbers = Float[np.ndarray, " _"] | Float[Array, " _"]
@@ -26,9 +27,9 @@ def draw_landscapes(
     labels: Sequence[str] = ("First direction", "Second direction"),
     ceiling: float | None = None,
 ) -> list[pathlib.Path]:
-    """Draw losses over a plane as contours and as surfaces, as PNG and PDF (paper, Figures 1, 4, 5).
+    """Draw losses over a plane, as contours and as surfaces (paper, Figures 1, 4 and 5).
 
-    A column for each network: the contours above, with the network itself at (0, 0) as a red dot,
+    Writes PNG and PDF. A column for each network: the contours above, with the network itself at (0, 0) as a red dot,
     and the surface below. All have one scale of colours and heights, without which a flat and a
     steep landscape look alike.
 
@@ -98,10 +99,11 @@ def _draw(
         axes.plot(0, 0, "o", color="red", markersize=4)
         axes.set(title=name, xlabel=labels[0], ylabel=labels[1] if column == 0 else "")
         if column == len(planes) - 1:
-            figure.colorbar(filled, ax=axes, label="Loss")
+            figure.colorbar(filled, ax=axes, label="Loss", ticks=MaxNLocator(6))
         solid = figure.add_subplot(grid[1, column], projection="3d")
         assert hasattr(solid, "plot_surface")  # which axes without a projection have not
         solid.plot_surface(first, second, plane, cmap=_COLOURS, vmin=low, vmax=high, lw=0)
         solid.set(zlim=(low, high), xlabel=labels[0], ylabel=labels[1])
         solid.tick_params(labelsize=7)
+        solid.set_box_aspect(None, zoom=0.8)  # or else the labels are cut off
     return figure
