@@ -32,7 +32,8 @@ class Risk(eqx.Module):
 
     `risk(model)` is that mean. The Hessian, Gauss-Newton, Fisher, Gram and Kronecker-factored
     matrices of one risk are matrices of the same function, normalised alike: the mean over the
-    examples, neither their sum nor a mean over the entries of an output.
+    examples, neither their sum (that is `risk.examples * operator`) nor a mean over the entries of
+    an output.
 
     ```python
     import equinox as eqx
@@ -53,7 +54,8 @@ class Risk(eqx.Module):
 
     - `forward`: `(model, inputs) -> outputs`, with leaves `[examples, ...]`; the outputs of an
         example may depend on its own inputs alone, so BatchNorm belongs in inference mode. A
-        function at the top of a module, or a Module, so that nothing is compiled twice.
+        function at the top of a module, or a Module (whose fields may hold the state of BatchNorm),
+        so that nothing is compiled twice.
     - `loss`: `SquaredError()`, `SoftmaxCrossEntropy()`, `SigmoidCrossEntropy()`, or any function
         `(outputs, targets) -> losses` that is convex in the outputs, which returns one number for
         each example or their mean and is differentiated.
