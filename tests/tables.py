@@ -62,6 +62,22 @@ def rewriter(lr: Any) -> algorithms.Algorithm:
     return algorithms.Algorithm(Optimiser(optax.adam, learning_rate=lr), transforms=(transform,))
 
 
+def projected(lr: Any) -> algorithms.Algorithm:
+    return algorithms.Algorithm(
+        algorithms.sgd(lr), transforms=(algorithms.Every(algorithms.NormalizeProject(), 2),)
+    )
+
+
+def curved(lr: Any) -> algorithms.Algorithm:
+    transform = algorithms.Every(algorithms.CurvatureBarrier(1e-4, window=2), 4)
+    return algorithms.Algorithm(algorithms.sgd(lr), transforms=(transform,))
+
+
+def warm_started(lr: Any) -> algorithms.Algorithm:
+    transform = algorithms.ShrinkPerturb(0.6, target="fresh", amount=0.1, at="task")
+    return algorithms.Algorithm(algorithms.sgd(lr, momentum=0.9), transforms=(transform,))
+
+
 # Each takes the learning rate; whatever has a cadence has one of 2 or 4 steps.
 ALGORITHMS = {
     "bp": algorithms.bp,
@@ -69,6 +85,24 @@ ALGORITHMS = {
     "er": lambda lr: algorithms.er(lr, er_every=2),
     "l2_er": lambda lr: algorithms.l2_er(lr, er_every=4, weight_decay=1e-2),
     "rewriter": rewriter,
+    "cbp": lambda lr: algorithms.cbp(algorithms.adam(lr), replacement_rate=0.05, maturity=2),
+    "cbp_l2": lambda lr: algorithms.cbp_l2(lr, replacement_rate=0.05, maturity=2),
+    "redo": lambda lr: algorithms.redo(lr, threshold=0.5, every=4),
+    "regrama": lambda lr: algorithms.regrama(lr, threshold=0.3, every=4),
+    "snr": lambda lr: algorithms.snr(lr, rejection=0.2, max_age=8),
+    "snp": lambda lr: algorithms.snp(lr, noise=1e-2, every=2),
+    "snp_l2": lambda lr: algorithms.snp_l2(lr, noise=1e-2),
+    "warm_started": warm_started,
+    "reset": algorithms.reset,
+    "reset_head": lambda lr: algorithms.reset(algorithms.muon(lr), part="head"),
+    "l2_init": lambda lr: algorithms.l2_init(lr, strength=1e-2),
+    "wasserstein": algorithms.wasserstein,
+    "spectral_reg": lambda lr: algorithms.spectral_reg(lr, strength=1e-2),
+    "parseval": lambda lr: algorithms.parseval(lr, strength=1e-5),
+    "projected": projected,
+    "curved": curved,
+    "upgd": algorithms.upgd,
+    "hare_tortoise": lambda lr: algorithms.hare_tortoise(lr, decay=0.5, every=4),
 }
 
 

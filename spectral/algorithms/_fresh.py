@@ -18,8 +18,9 @@ def fresh_parameters(model: Any, *, key: PRNGKeyArray) -> PyTree:
             "algorithm draws new weights: derive it from `spectral.models.AbstractNetwork`."
         )
     old = eqx.filter(model, eqx.is_inexact_array)
-    new = eqx.filter(model.fresh(key=key), eqx.is_inexact_array)
-    # By position: the running statistics of a new network are other objects than those of the old.
+    # A new network carries the beginning of its running statistics, which are no parameters.
+    new = eqx.filter(eqx.nn.delete_init_state(model.fresh(key=key)), eqx.is_inexact_array)
+    # By position: the names of its running statistics are other objects than those of the old.
     drawn = [
         n.astype(o.dtype) for o, n in zip(jax.tree.leaves(old), jax.tree.leaves(new), strict=True)
     ]

@@ -20,8 +20,9 @@ def equinox_muon(
     optax takes kernels as (in, out), and would scale the update of a layer from 27 to 256 units by
     1 instead of sqrt(256 / 27). Matrices and the kernels of convolutions [out, in, ...] are
     orthogonalised, the first and the last layer included; vectors go to Adam, at
-    `adam_learning_rate`, which is `learning_rate` where it is not given. Momentum, Nesterov's, is
-    `beta`; there is no weight decay (for a coupled one add the `L2` penalty).
+    `adam_learning_rate`, which is `learning_rate` where it is not given. Both momenta are
+    Nesterov's, that of matrices with decay `beta`. There is no weight decay; for one that is
+    coupled add the `L2` penalty.
     """
     return optax.contrib.muon(
         learning_rate,
@@ -53,11 +54,13 @@ def muon(
     """
     check_above("lr", lr, 0)
     array = lambda x: jnp.asarray(x, dtype=float)
-    numbers = {"adam_learning_rate": adam_lr, "consistent_rms": consistent_rms}
-    for name, value in numbers.items():
-        if value is not None:
-            check_above(name, value, 0)
-    given = {name: array(value) for name, value in numbers.items() if value is not None}
+    given = {}
+    if adam_lr is not None:
+        check_above("adam_lr", adam_lr, 0)
+        given["adam_learning_rate"] = array(adam_lr)
+    if consistent_rms is not None:
+        check_above("consistent_rms", consistent_rms, 0)
+        given["consistent_rms"] = array(consistent_rms)
     return Optimiser(equinox_muon, learning_rate=array(lr), beta=array(beta), **given)
 
 

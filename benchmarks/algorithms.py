@@ -1,0 +1,85 @@
+"""What every recipe costs, as a ratio to plain backpropagation.
+
+    python benchmarks/algorithms.py [--width 1000] [--steps 600] [--rounds 5] [--only cbp l2]
+    python benchmarks/algorithms.py --small
+
+Online training (one example a step) of an MLP 784-W-W-W-10, all recipes in one process and in turn;
+each ratio is the median over rounds of the time of the recipe over that of `bp` in the same round.
+`--small` runs a tiny network for a few steps, to see that everything runs.
+"""
+
+import argparse
+from collections.abc import Callable
+
+import jax
+from training import measure, synthetic
+
+from spectral import algorithms, models, tasks, train_continual
+
+
+def recipes(every: int) -> dict[str, algorithms.Algorithm]:
+    lr = 1e-3
+    return {
+        "bp": algorithms.bp(lr),
+        "l2": algorithms.l2(lr),
+        "er": algorithms.er(lr, er_every=every),
+        "l2_er": algorithms.l2_er(lr, er_every=every),
+        "cbp": algorithms.cbp(lr),
+        "cbp_l2": algorithms.cbp_l2(lr),
+        "redo": algorithms.redo(lr, every=every),
+        "regrama": algorithms.regrama(lr, every=every),
+        "snr": algorithms.snr(lr),
+        "snp": algorithms.snp(lr),
+        f"snp /{every}": algorithms.snp(lr, every=every),
+        "snp_l2": algorithms.snp_l2(lr),
+        "reset": algorithms.reset(lr),
+        "l2_init": algorithms.l2_init(lr),
+        "wasserstein": algorithms.wasserstein(lr),
+        "spectral_reg": algorithms.spectral_reg(lr),
+        "parseval": algorithms.parseval(lr),
+        "layernorm_l2": algorithms.layernorm_l2(lr),
+        "nap": algorithms.nap(lr),
+        f"nap /{every}": algorithms.nap(lr, every=every),
+        "upgd": algorithms.upgd(lr),
+        "hare_tortoise": algorithms.hare_tortoise(lr, every=every),
+        "bp, Adam": algorithms.bp(algorithms.adam(lr)),
+        "cbp, Adam": algorithms.cbp(algorithms.adam(lr)),
+        "bp, Muon": algorithms.bp(algorithms.muon(lr)),
+    }
+
+
+def runner(images: tasks.ImageSet, width: int, name: str, algo) -> Callable[[], object]:
+    rows = images.train_labels.shape[0]
+    stream = tasks.PermutedImages(images, num_tasks=1, steps_per_task=rows)
+    norm = name.split()[0] in ("layernorm_l2", "nap")
+    model = models.MLP(784, 10, width=width, layer_norm=norm, key=jax.random.key(0))
+    return lambda: train_continual(model, stream, algo)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="What every recipe costs.")
+    parser.add_argument("--width", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", nargs="+")
+    parser.add_argument("--small", action="store_true")
+    arguments = parser.parse_args()
+    width, steps, rounds, every = arguments.width, arguments.steps, arguments.rounds, 100
+    if arguments.small:
+        width, steps, rounds, every = 8, 20, 1, 10
+    images = synthetic(steps)
+    chosen = recipes(every)
+    if arguments.only:
+        chosen = {n: a for n, a in chosen.items() if n == "bp" or n in arguments.only}
+    runners = {name: runner(images, width, name, algo) for name, algo in chosen.items()}
+    seconds = measure(runners, rounds)
+    middle = lambda numbers: sorted(numbers)[len(numbers) // 2]
+    print(f"MLP 784-{width}-{width}-{width}-10, batch 1, {steps} steps, median of {rounds} rounds")
+    print(f"{'':16s}{'us/step':>10s}{'/ bp':>8s}")
+    for name, own in seconds.items():
+        ratios = [a / b for a, b in zip(own, seconds["bp"], strict=True)]
+        print(f"{name:16s}{middle(own) / steps * 1e6:10.1f}{middle(ratios):8.2f}")
+
+
+if __name__ == "__main__":
+    main()
