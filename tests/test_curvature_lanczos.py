@@ -265,7 +265,7 @@ def test_the_default_settings_in_float32_agree_with_float64(getkey):
         np.testing.assert_allclose(single, double, rtol=1e-3)
 
 
-@pytest.mark.parametrize("bad", [{"order": 0}, {"probes": 0}, {"probes": -1}, {"order": 2.0}])
+@pytest.mark.parametrize("bad", [{"order": 0}, {"probes": 0}, {"probes": -1}])
 def test_sizes_that_are_refused(bad):
     with pytest.raises(ValueError, match=f"`{next(iter(bad))}` is .* at least 1"):
         Lanczos(**bad)
