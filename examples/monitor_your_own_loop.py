@@ -13,7 +13,7 @@ import numpy as np
 import optax
 from sklearn.datasets import load_digits
 
-from spectral.curvature import epsilon_rank, extremes, Lanczos, spectrum_of, trace
+from spectral.curvature import epsilon_rank, Lanczos, spectrum_of, trace
 
 
 def loss(params, batch):
@@ -36,11 +36,9 @@ def main() -> None:
         "w2": jax.random.normal(second, (width, 10)) * (2 / width) ** 0.5,
         "b2": jnp.zeros(10),
     }
-    optimiser = optax.adam(1e-3)
+    estimator, rng = Lanczos(order=40, probes=4), np.random.default_rng(0)
+    optimiser, gradient = optax.adam(1e-3), jax.jit(jax.value_and_grad(loss))
     state = optimiser.init(params)
-    gradient = jax.jit(jax.value_and_grad(loss))
-    estimator = Lanczos(order=40, probes=4)
-    rng = np.random.default_rng(0)
 
     print("  step    loss  share > 0.1  bracket           largest         trace")
     for step in range(steps + 1):
@@ -51,8 +49,7 @@ def main() -> None:
             spectrum = spectrum_of(loss, params, watched, estimator=estimator, key=key)
             rank, total = epsilon_rank(spectrum, 0.1, normalised=True), trace(spectrum)
             line = f"{step:6} {value:7.3f} {rank.value:12.3f}  [{rank.lower:.3f}, {rank.upper:.3f}]"
-            top = extremes(spectrum).largest[0]
-            print(f"{line} {top:10.2f}  {total.value:6.1f} +- {total.sem:.1f}")
+            print(f"{line} {spectrum.range()[1]:10.2f}  {total.value:6.1f} +- {total.sem:.1f}")
         updates, state = optimiser.update(grads, state, params)
         params = optax.apply_updates(params, updates)
 

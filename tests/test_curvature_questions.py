@@ -273,7 +273,7 @@ def test_questions_agree_with_the_dense_matrix(getkey):
     np.testing.assert_allclose(number, np.linalg.cond(damped), rtol=1e-10)
     ends = extremes(spectrum, 2)
     np.testing.assert_allclose(ends.largest, [7, 2], rtol=1e-12)
-    np.testing.assert_allclose(ends.smallest, [-4, -0.2], rtol=1e-12)
+    np.testing.assert_allclose(ends.least, [-4, -0.2], rtol=1e-12)
     assert max(ends.largest_residuals) < 1e-12
 
 
@@ -352,14 +352,14 @@ def test_extremes_are_the_best_of_all_probes(getkey):
     ends = extremes(spectrum, 3)
     for got, truth in (
         (ends.largest, np.sort(eigenvalues)[::-1]),
-        (-ends.smallest, np.sort(-eigenvalues)[::-1]),
+        (-ends.least, np.sort(-eigenvalues)[::-1]),
     ):
         assert (np.diff(got) <= 0).all()
         assert (got <= truth[:3] + 1e-9).all()
     np.testing.assert_allclose(ends.largest, np.sort(spectrum.nodes)[:, ::-1][:, :3].max(axis=0))
     for values, residuals in (
         (ends.largest, ends.largest_residuals),
-        (ends.smallest, ends.smallest_residuals),
+        (ends.least, ends.least_residuals),
     ):
         distance = np.abs(np.asarray(values)[:, None] - eigenvalues).min(axis=1)
         assert (distance <= residuals + 1e-12).all()

@@ -13,12 +13,12 @@ class Extremes(eqx.Module):
 
     largest: Float[Array, " count"]  # descending
     largest_residuals: Float[Array, " count"]  # an eigenvalue lies within it of the value
-    smallest: Float[Array, " count"]  # ascending
-    smallest_residuals: Float[Array, " count"]
+    least: Float[Array, " count"]  # ascending
+    least_residuals: Float[Array, " count"]
 
 
 def extremes(spectrum: Spectrum, count: int = 1) -> Extremes:
-    """The `count` largest and the `count` smallest eigenvalues, and how well each is known.
+    """The `count` largest and the `count` least eigenvalues, and how well each is known.
 
     ```python
     import jax
@@ -50,8 +50,8 @@ def extremes(spectrum: Spectrum, count: int = 1) -> Extremes:
         return nodes[best, jnp.arange(count)], residuals[best, jnp.arange(count)]
 
     largest, largest_residuals = outermost(spectrum.nodes[:, ::-1], spectrum.residuals[:, ::-1])
-    smallest, smallest_residuals = outermost(-spectrum.nodes, spectrum.residuals)
-    return Extremes(largest, largest_residuals, -smallest, smallest_residuals)
+    least, least_residuals = outermost(-spectrum.nodes, spectrum.residuals)
+    return Extremes(largest, largest_residuals, -least, least_residuals)
 
 
 def largest_magnitude(spectrum: AbstractSpectrum) -> Float[Array, ""]:

@@ -48,9 +48,10 @@ def loss_landscape(
     - `loss`: maps `params` to a scalar; or a `Risk`. As for `Hessian`, give its data as arrays of
         a `Risk`, a `jax.tree_util.Partial` or a Module, so that other data compile nothing anew.
     - `params`: any pytree of floating-point arrays, or an Equinox network as it is.
-    - `directions`: pytrees like `params` or like its floating-point arrays, such as eigenvectors
-        (`extreme_eigenpairs`) or `filter_normalised_direction`. They are taken as they are,
-        neither normalised nor made orthogonal.
+    - `directions`: pytrees like `params` or like its floating-point arrays, such as those of
+        `filter_normalised_direction`, or eigenvectors: `jax.tree.map(lambda v: v[0], vectors)` of
+        those that `extreme_eigenpairs` returns. They are taken as they are, neither normalised nor
+        made orthogonal.
     - `coordinates`: as many arrays as directions, in units of the directions.
     - `chunk`: points of the grid that are evaluated at once, each with a network of its own in
         memory.

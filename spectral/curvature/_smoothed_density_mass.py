@@ -42,6 +42,7 @@ def smoothed_density_mass(
     **Raises:** `ValueError` if `epsilon` is not positive and finite.
     """
     check_above("epsilon", epsilon, 0.0)
+    epsilon = jnp.asarray(epsilon)
     least, largest = spectrum.range()
     grid = jnp.linspace(least - _MARGIN, largest + _MARGIN, _POINTS)
     known = jnp.isfinite(largest - least)

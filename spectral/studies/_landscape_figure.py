@@ -2,6 +2,7 @@
 
 import pathlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -13,8 +14,13 @@ from matplotlib.ticker import MaxNLocator
 Numbers = Float[np.ndarray, " _"] | Float[Array, " _"]
 Surface = Float[np.ndarray, "_ _"] | Float[Array, "_ _"]
 
-_STYLE = {"font.size": 9, "axes.titlesize": 9, "pdf.fonttype": 42}  # letters stay letters
+_STYLE: dict[Any, Any] = {
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "pdf.fonttype": 42,
+}  # letters stay letters
 _LEVELS = 24
+_ZOOM: Any = 0.8  # at 1 the labels of a surface are cut off
 _COLOURS = "viridis"  # even in lightness: for print and for colour-blind readers
 
 
@@ -29,9 +35,9 @@ def draw_landscapes(
 ) -> list[pathlib.Path]:
     """Draw losses over a plane, as contours and as surfaces (paper, Figures 1, 4 and 5).
 
-    Writes PNG and PDF. A column for each network: the contours above, with the network itself at (0, 0) as a red dot,
-    and the surface below. All have one scale of colours and heights, without which a flat and a
-    steep landscape look alike.
+    Writes PNG and PDF. A column for each network: the contours above, with the network itself at
+    (0, 0) as a red dot, and the surface below. All have one scale of colours and heights, without
+    which a flat and a steep landscape look alike.
 
     ```python
     x = y = jnp.linspace(-1.0, 1.0, 25)
@@ -105,5 +111,5 @@ def _draw(
         solid.plot_surface(first, second, plane, cmap=_COLOURS, vmin=low, vmax=high, lw=0)
         solid.set(zlim=(low, high), xlabel=labels[0], ylabel=labels[1])
         solid.tick_params(labelsize=7)
-        solid.set_box_aspect(None, zoom=0.8)  # or else the labels are cut off
+        solid.set_box_aspect(None, zoom=_ZOOM)
     return figure
