@@ -162,9 +162,9 @@ def _check_influence(traced: Any, dynamic: PyTree, allowed: set[int]) -> None:
         return
     names = ", ".join(paths[number] for number in others if _influences(traced, [number]))
     raise ValueError(
-        f"`params` has weights that act other than by calls of `Linear` or `Conv` layers: {names}. "
-        "There are no Kronecker factors for them: hold them constant with `eqx.partition`, and "
-        "combine the network again inside `forward`."
+        "`params` has weights that act other than by calls of `Linear`, `Conv` or `Convolution` "
+        f"layers: {names}. There are no Kronecker factors for them: hold them constant with "
+        "`eqx.partition`, and combine the network again inside `forward`."
     )
 
 

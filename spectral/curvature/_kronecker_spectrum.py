@@ -12,6 +12,7 @@ from ._spectrum import AbstractSpectrum, Mass
 
 
 _BINS = 200
+Factors = tuple[tuple[Float[Array, " _"], Float[Array, " _"]], ...]
 
 
 class KroneckerSpectrum(AbstractSpectrum):
@@ -27,7 +28,7 @@ class KroneckerSpectrum(AbstractSpectrum):
     `dim`, and their nodes the means of the eigenvalues inside.
     """
 
-    factors: tuple[tuple[Float[Array, " _"], Float[Array, " _"]], ...]  # longer and shorter list
+    factors: Factors  # a longer and a shorter list for each block
     tolerance: Float[Array, ""]
     dim: int = eqx.field(static=True)
 
@@ -42,62 +43,70 @@ class KroneckerSpectrum(AbstractSpectrum):
         return jnp.sum(totals, keepdims=True)
 
     def mass_above(self, threshold: Real[ArrayLike, ""]) -> Mass:
-        share = lambda shift: (self.dim - self._count(threshold + shift, "right")) / self.dim
-        return self._mass(share(self.tolerance), share(0), share(-self.tolerance))
+        shifts = self.tolerance * jnp.array([1, 0, -1])
+        at = jnp.asarray(threshold) + shifts
+        return self._mass(self.dim - _count(self.factors, at, "right"))
 
     def mass_below(self, threshold: Real[ArrayLike, ""]) -> Mass:
-        share = lambda shift: self._count(threshold + shift, "left") / self.dim
-        return self._mass(share(-self.tolerance), share(0), share(self.tolerance))
+        shifts = self.tolerance * jnp.array([-1, 0, 1])
+        at = jnp.asarray(threshold) + shifts
+        return self._mass(_count(self.factors, at, "left"))
 
     def range(self) -> tuple[Float[Array, ""], Float[Array, ""]]:
         ends = lambda n: jnp.stack([longer[n] * shorter[n] for longer, shorter in self.factors])
         return jnp.min(ends(0)), jnp.max(ends(-1))
 
     def quadrature(self) -> tuple[Float[Array, "probes nodes"], Float[Array, "probes nodes"]]:
-        top = self.range()[1]
-        least = jnp.where(top > 0, self.tolerance / jnp.where(top > 0, top, 1), 1)
-        edges = (top * jnp.geomspace(least, 1, _BINS)).astype(top.dtype)
-        # All are up to the last edge, whatever rounding says of the largest.
-        count = jnp.append(self._count(edges[:-1], "right"), self.dim)
-        total = jnp.append(self._total_up_to(edges[:-1]), self.dim * self.mean(lambda x: x))
-        count, total = jnp.diff(count, prepend=0), jnp.diff(total, prepend=0)
-        lower = jnp.concatenate([jnp.zeros_like(edges[:1]), edges[:-1]])
-        nodes = jnp.clip(total / jnp.maximum(count, 1), lower, edges)
-        weights = jnp.where(jnp.isfinite(top), count / self.dim, jnp.nan)
-        return nodes.astype(top.dtype)[None], weights.astype(top.dtype)[None]
+        return _histogram(self)
 
-    def _count(
-        self, thresholds: Real[ArrayLike, "*thresholds"], side: Literal["left", "right"]
-    ) -> Int[Array, "*thresholds"]:
-        """Eigenvalues below each threshold ("left"), or not above it ("right")."""
-        within = lambda longer, shorter: _search(longer, shorter, thresholds, side).sum(axis=-1)
-        return jnp.asarray(sum(within(*pair) for pair in self.factors))
-
-    def _total_up_to(self, thresholds: Float[Array, " thresholds"]) -> Float[Array, " thresholds"]:
-        """The sum of the eigenvalues not above each threshold."""
-
-        def within(longer: Float[Array, " longer"], shorter: Float[Array, " shorter"]) -> Array:
-            totals = jnp.cumsum(jnp.concatenate([jnp.zeros_like(longer[:1]), longer]))
-            return totals[_search(longer, shorter, thresholds, "right")] @ shorter
-
-        return jnp.asarray(sum(within(*pair) for pair in self.factors))
-
-    def _mass(self, lower: Array, value: Array, upper: Array) -> Mass:
+    def _mass(self, counts: Int[Array, "3"]) -> Mass:
         known = jnp.all(jnp.isfinite(jnp.stack(self.range())))
-        lower, value, upper = (jnp.where(known, x, jnp.nan)[None] for x in (lower, value, upper))
-        return Mass(jnp.minimum(lower, value), value, jnp.maximum(upper, value))
+        lower, value, upper = jnp.where(known, counts / self.dim, jnp.nan)[:, None]
+        return Mass(lower, value, upper)
+
+
+# These are compiled, as the many small operations would be one after the other.
+@eqx.filter_jit
+def _count(
+    factors: Factors, thresholds: Real[Array, " thresholds"], side: Literal["left", "right"]
+) -> Int[Array, " thresholds"]:
+    """Eigenvalues below each threshold ("left"), or not above it ("right")."""
+    counts = [_search(*pair, thresholds, side).sum(axis=-1) for pair in factors]
+    return jnp.asarray(sum(counts))
+
+
+@eqx.filter_jit
+def _histogram(
+    spectrum: KroneckerSpectrum,
+) -> tuple[Float[Array, "1 bins"], Float[Array, "1 bins"]]:
+    top = spectrum.range()[1]
+    least = jnp.where(top > 0, spectrum.tolerance / jnp.where(top > 0, top, 1), 1)
+    edges = (top * jnp.geomspace(least, 1, _BINS)).astype(top.dtype)
+    lower = jnp.concatenate([jnp.zeros_like(edges[:1]), edges[:-1]])
+
+    def up_to(longer: Float[Array, " longer"], shorter: Float[Array, " shorter"]) -> Array:
+        totals = jnp.cumsum(jnp.concatenate([jnp.zeros_like(longer[:1]), longer]))
+        return totals[_search(longer, shorter, edges[:-1], "right")] @ shorter
+
+    # All are up to the last edge, whatever rounding says of the largest.
+    count = jnp.append(_count(spectrum.factors, edges[:-1], "right"), spectrum.dim)
+    total = jnp.asarray(sum(up_to(*pair) for pair in spectrum.factors))
+    total = jnp.append(total, spectrum.dim * spectrum.mean(lambda x: x))
+    count, total = jnp.diff(count, prepend=0), jnp.diff(total, prepend=0)
+    nodes = jnp.clip(total / jnp.maximum(count, 1), lower, edges)
+    weights = jnp.where(jnp.isfinite(top), count / spectrum.dim, jnp.nan)
+    return nodes.astype(top.dtype)[None], weights.astype(top.dtype)[None]
 
 
 def _search(
     longer: Float[Array, " longer"],
     shorter: Float[Array, " shorter"],
-    thresholds: Real[ArrayLike, "*thresholds"],
+    thresholds: Real[Array, " thresholds"],
     side: Literal["left", "right"],
-) -> Int[Array, "*thresholds shorter"]:
+) -> Int[Array, "thresholds shorter"]:
     """How many numbers of the longer list have a product with each of the shorter one that is below
     the threshold, or not above it."""
-    t = jnp.asarray(thresholds, longer.dtype)[..., None]
-    factor = jnp.expand_dims(shorter, range(t.ndim - 1))
+    t, factor = thresholds[:, None].astype(longer.dtype), shorter[None]
     # With a factor of 0 all products are 0: all of them count, or none.
     zero = jnp.where(t > 0 if side == "left" else t >= 0, jnp.inf, -jnp.inf)
     quotient = jnp.where(factor > 0, t / jnp.where(factor > 0, factor, 1), zero)
