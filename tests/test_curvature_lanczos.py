@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.linalg
+from jax.typing import DTypeLike
 from matfree import decomp
 
 from spectral.curvature import (
@@ -20,7 +21,7 @@ from spectral.curvature import (
 )
 
 
-def rotated(eigenvalues, dtype=float):
+def rotated(eigenvalues, dtype: DTypeLike = float):
     """A matrix with these eigenvalues, and that of its eigenvectors."""
     rng = np.random.default_rng(len(eigenvalues))
     vectors = np.linalg.qr(rng.normal(size=(len(eigenvalues),) * 2))[0]
@@ -250,8 +251,8 @@ def test_the_default_settings_in_float32_agree_with_float64(getkey):
     outliers = np.r_[-np.geomspace(1, 20, 5), np.geomspace(1, 1000, 20)]
     eigenvalues = np.r_[outliers, np.linspace(-0.02, 0.05, 375)]
     key, answers = getkey(), []
-    for precision in ("float32", "float64"):
-        with jax.enable_x64(precision == "float64"):
+    for precision in (jnp.float32, jnp.float64):
+        with jax.enable_x64(precision == jnp.float64):
             operator, _ = rotated(eigenvalues, precision)
             spectrum = Lanczos()(operator, key=key)
             assert spectrum.nodes.shape == (3, 100)

@@ -42,7 +42,7 @@ class DeflatedSpectrum(AbstractSpectrum):
         return self._masses(self.values - threshold, self.rest.mass_above(threshold))
 
     def mass_below(self, threshold: Real[ArrayLike, ""]) -> Mass:
-        return self._masses(threshold - self.values, self.rest.mass_below(threshold))
+        return self._masses(-(self.values - threshold), self.rest.mass_below(threshold))
 
     def range(self) -> tuple[Float[Array, ""], Float[Array, ""]]:
         low, high = self.rest.range()
