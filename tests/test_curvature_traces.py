@@ -119,10 +119,11 @@ def test_diagonals_are_like_the_parameters(kind, getkey):
         np.testing.assert_allclose(joined, expected, rtol=1e-9)
 
 
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("kind", [*ANY, *SEMI_DEFINITE])
 def test_a_matrix_that_is_not_finite_shows(kind, getkey):
     operator = Matrix(jnp.full((DIM, DIM), jnp.nan))
-    assert np.isnan(kind(samples=3)(operator, key=getkey()).value).all()
+    assert np.isnan(kind(samples=SAMPLES)(operator, key=getkey()).value).all()
 
 
 @pytest.mark.parametrize("kind", [*ANY, *SEMI_DEFINITE])
