@@ -28,6 +28,7 @@ from ._initialisers import (
 )
 from ._mlp import MLP as MLP
 from ._network import AbstractNetwork as AbstractNetwork
+from ._plasticity_injection import PlasticityInjection as PlasticityInjection
 from ._point import Point as Point
 from ._resnet import ResNet18 as ResNet18
 from ._sparse import Sparse as Sparse
