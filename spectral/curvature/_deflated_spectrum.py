@@ -30,6 +30,10 @@ class DeflatedSpectrum(AbstractSpectrum):
     rest: Spectrum  # its weights are shares of the rest; its tolerance is at least the margin
     dim: int = eqx.field(static=True)  # rows of the whole matrix
 
+    @property
+    def exact(self) -> bool:
+        return False
+
     def mean(
         self, function: Callable[[Float[Array, " nodes"]], Float[Array, " nodes"]]
     ) -> Float[Array, " probes"]:

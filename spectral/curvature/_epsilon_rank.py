@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
 from .._arguments import check_above
-from ._estimate import standard_error
+from ._estimate import probe_error
 from ._extremes import largest_magnitude
 from ._spectrum import AbstractSpectrum
 
@@ -61,8 +61,8 @@ def epsilon_rank(
     - `lower`, `upper`: dim times rigorous bounds for the weight that the measure of each probe has
         beyond `epsilon`, averaged over probes (see `Spectrum`).
     - `sem`: the standard error of `value` over probes, which knows nothing of the bias that the
-        bounds show. A 95 % interval is `value` plus or minus `sem` times the quantile of Student's
-        t with probes - 1 degrees of freedom.
+        bounds show; 0 for a spectrum that is known exactly. A 95 % interval is `value` plus or
+        minus `sem` times the quantile of Student's t with probes - 1 degrees of freedom.
     - `resolved`: whether `upper - lower` is at most a tenth of `spectrum.dim`. Then the share of
         eigenvalues beyond `epsilon` is known to a tenth, but for the standard error; where it is
         not, `epsilon` lies below what the order can resolve: raise one of the two; more probes do
@@ -83,6 +83,6 @@ def epsilon_rank(
         value=whole * jnp.mean(value),
         lower=whole * lower,
         upper=whole * upper,
-        sem=whole * standard_error(value),
+        sem=whole * probe_error(spectrum, value),
         resolved=upper - lower <= 0.1,
     )

@@ -32,6 +32,10 @@ class KroneckerSpectrum(AbstractSpectrum):
     tolerance: Float[Array, ""]
     dim: int = eqx.field(static=True)
 
+    @property
+    def exact(self) -> bool:
+        return True
+
     def mean(
         self, function: Callable[[Float[Array, " nodes"]], Float[Array, " nodes"]]
     ) -> Float[Array, " probes"]:

@@ -24,7 +24,7 @@ def trace(spectrum: AbstractSpectrum) -> Estimate:
     trace(spectrum)  # value about 285, with its standard error
     ```
     """
-    return over_probes(lambda mean: spectrum.dim * mean, spectrum.mean(lambda x: x))
+    return over_probes(spectrum, lambda mean: spectrum.dim * mean, spectrum.mean(lambda x: x))
 
 
 def frobenius_norm(spectrum: AbstractSpectrum) -> Estimate:
@@ -36,7 +36,7 @@ def frobenius_norm(spectrum: AbstractSpectrum) -> Estimate:
         known = jnp.where(mean > 0, mean, 1)
         return jnp.where(mean > 0, scale * jnp.sqrt(spectrum.dim * known), spectrum.dim * mean)
 
-    return over_probes(norm, spectrum.mean(lambda x: (x / scale) ** 2))
+    return over_probes(spectrum, norm, spectrum.mean(lambda x: (x / scale) ** 2))
 
 
 def stable_rank(spectrum: AbstractSpectrum) -> Estimate:
@@ -48,7 +48,9 @@ def stable_rank(spectrum: AbstractSpectrum) -> Estimate:
     (`spectral.models.srank99`).
     """
     scale = _scale(spectrum)
-    return over_probes(lambda mean: spectrum.dim * mean, spectrum.mean(lambda x: (x / scale) ** 2))
+    return over_probes(
+        spectrum, lambda mean: spectrum.dim * mean, spectrum.mean(lambda x: (x / scale) ** 2)
+    )
 
 
 def effective_rank(spectrum: AbstractSpectrum) -> Estimate:
@@ -69,7 +71,9 @@ def effective_rank(spectrum: AbstractSpectrum) -> Estimate:
         y = jnp.abs(x) / scale
         return y * jnp.log(jnp.where(y > 0, y, 1))
 
-    return over_probes(rank, spectrum.mean(lambda x: jnp.abs(x) / scale), spectrum.mean(y_log_y))
+    return over_probes(
+        spectrum, rank, spectrum.mean(lambda x: jnp.abs(x) / scale), spectrum.mean(y_log_y)
+    )
 
 
 def log_det(spectrum: AbstractSpectrum, *, damping: Real[ArrayLike, ""] = 0.0) -> Estimate:
@@ -86,7 +90,7 @@ def log_det(spectrum: AbstractSpectrum, *, damping: Real[ArrayLike, ""] = 0.0) -
     def log(x: Float[Array, " nodes"]) -> Float[Array, " nodes"]:
         return jnp.log(jnp.abs(_without_rounding(x, spectrum) + damping))
 
-    return over_probes(lambda mean: spectrum.dim * mean, spectrum.mean(log))
+    return over_probes(spectrum, lambda mean: spectrum.dim * mean, spectrum.mean(log))
 
 
 def condition_number(

@@ -27,6 +27,11 @@ class AbstractSpectrum(eqx.Module):
 
     dim: eqx.AbstractVar[int]  # rows of the matrix
 
+    @property
+    @abstractmethod
+    def exact(self) -> bool:
+        """Whether it is known in full, without probe vectors: standard errors are then 0."""
+
     @abstractmethod
     def mean(
         self, function: Callable[[Float[Array, " nodes"]], Float[Array, " nodes"]]
@@ -84,6 +89,11 @@ class Spectrum(AbstractSpectrum):
     tolerance: Float[Array, " probes"]  # rounding: smaller differences of eigenvalues mean nothing
     dim: int = eqx.field(static=True)  # rows of the matrix
     gauss: bool = eqx.field(static=True, default=True)
+    whole: bool = eqx.field(static=True, default=False)  # all eigenvalues with their shares
+
+    @property
+    def exact(self) -> bool:
+        return self.whole
 
     def mean(
         self, function: Callable[[Float[Array, " nodes"]], Float[Array, " nodes"]]
@@ -137,6 +147,7 @@ def known_spectrum(
         exhausted=jnp.array([True]),
         tolerance=tolerance[None],
         dim=dim,
+        whole=True,
     )
 
 

@@ -81,7 +81,7 @@ def load_experiment(
     made_algorithms = {name: call.make() for name, call in algorithms.items()}
     made_probes = {name: call.make() for name, call in probes.items()}
     made_stream = stream.make()
-    sizes = ("in_size", "out_size")
+    sizes = ("in_size", "in_shape", "out_size")
     sizes = {n: getattr(made_stream, n) for n in sizes if hasattr(made_stream, n)}
     model = parse(settings["model"], AbstractNetwork, "model", supplied | sizes)
     _check_sizes(model, sizes)
@@ -138,11 +138,11 @@ def _parse_all(
     return {n: parse(s, wanted, f"{place}.{n}", supplied) for n, s in sections.items()}
 
 
-def _check_sizes(model: Call, sizes: Mapping[str, int]) -> None:
+def _check_sizes(model: Call, sizes: Mapping[str, Any]) -> None:
     for name, size in sizes.items():
         given = model.arguments.get(name, size)
         # Outputs that are no class are allowed.
-        if given < size or (given > size and name == "in_size"):
+        if given != size and (name != "out_size" or given < size):
             raise SettingsError(
                 f"`model.{name}` is {given}, but the stream needs {size}: leave `{name}` out."
             )

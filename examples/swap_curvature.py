@@ -1,0 +1,105 @@
+"""One experiment, every way to measure curvature: what does each say of the same collapse?
+
+    python examples/swap_curvature.py [--small] [--out FOLDER]
+
+A small network learns one permutation of the digits after another by plain backpropagation. At the
+start of every twentieth task the same probe measures the spectrum on all training rows, once for
+each pair of a matrix and an estimator; nothing but these two arguments changes. `Dense` on the
+Hessian is the truth. The estimators of the Hessian differ from it by the noise of their probe
+vectors and by their resolution, the other matrices because they are other matrices.
+"""
+
+import argparse
+import pathlib
+
+import jax
+import matplotlib.pyplot as plt
+import numpy as np
+
+from spectral import algorithms, models, probes, tasks, train_continual
+from spectral.curvature import (
+    Chebyshev,
+    Deflated,
+    Dense,
+    GaussNewton,
+    GramSpectrum,
+    Hessian,
+    KFAC,
+    KFACSpectrum,
+    Lanczos,
+    MatfreeLanczos,
+)
+
+
+def estimates(order: int) -> dict:
+    """By name, a matrix and an estimator."""
+    return {
+        "Hessian, Dense": (Hessian, Dense()),
+        "Hessian, Lanczos": (Hessian, Lanczos(order, 4)),
+        "Hessian, Deflated": (Hessian, Deflated(order, 4)),
+        "Hessian, MatfreeLanczos": (Hessian, MatfreeLanczos(order, 4)),
+        "Hessian, Chebyshev": (Hessian, Chebyshev(order, 4)),
+        "GaussNewton, GramSpectrum": (GaussNewton, GramSpectrum()),
+        "KFAC, KFACSpectrum": (KFAC, KFACSpectrum()),
+    }
+
+
+def digits(rows: int) -> tasks.ImageSet:
+    whole = tasks.load_images("digits")
+    return tasks.ImageSet(
+        name="digits",
+        train_images=whole.train_images[:rows],
+        train_labels=whole.train_labels[:rows],
+        test_images=whole.test_images,
+        test_labels=whole.test_labels,
+        num_classes=10,
+        max_value=16,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Every estimator under one experiment.")
+    parser.add_argument("--small", action="store_true", help="few tasks and a tiny network")
+    parser.add_argument("--out", type=pathlib.Path, default=None, help="where to draw the figure")
+    arguments = parser.parse_args()
+    num_tasks, every, rows, width = (2, 1, 20, 2) if arguments.small else (101, 20, 200, 16)
+
+    images = digits(rows)
+    stream = tasks.PermutedImages(images, num_tasks=num_tasks, steps_per_task=5 * rows)
+    model = models.MLP(64, 10, width=width, depth=2, key=jax.random.key(0))
+    watch = {
+        name: probes.HessianSpectrum(
+            matrix=matrix, estimator=estimator, examples=rows, every=every, epsilon=0.1
+        )
+        for name, (matrix, estimator) in estimates(20 if arguments.small else 60).items()
+    }
+    _, history = train_continual(
+        model, stream, algorithms.bp(lr=0.1), key=jax.random.key(1), probes=watch
+    )
+
+    measured = np.arange(0, num_tasks, every)
+    truth = history["Hessian, Dense.start.epsilon_rank"][measured]
+    print("share of eigenvalues beyond 0.1 at task starts, and its error against Dense")
+    print(f"{'task':27s}" + "".join(f"{task:>18d}" for task in measured))
+    for name in watch:
+        rank = history[f"{name}.start.epsilon_rank"][measured]
+        cells = [f"{r:10.4f} ({r - t:+.4f})" for r, t in zip(rank, truth, strict=True)]
+        print(f"{name:27s}" + "".join(f"{cell:>20s}" for cell in cells).replace("  ", "", 1))
+    accuracy = [f"{a:18.2f}" for a in history["test_accuracy"][measured]]
+    print(f"{'test accuracy':27s}" + "".join(accuracy))
+
+    if arguments.out is not None:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+        for name in watch:
+            rank = history[f"{name}.start.epsilon_rank"][measured]
+            sem = history[f"{name}.start.epsilon_rank_sem"][measured]
+            style = {"color": "black", "linewidth": 3} if "Dense" in name else {}
+            axes.errorbar(measured, rank, sem, label=name, capsize=3, **style)
+        axes.set(xlabel="task", ylabel="share of eigenvalues beyond 0.1", yscale="log")
+        axes.legend()
+        figure.savefig(arguments.out / "swap_curvature.png", dpi=120)
+
+
+if __name__ == "__main__":
+    main()
