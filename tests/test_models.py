@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from growing_classes import BatchNormNetwork
 from hypothesis import example, given, settings
-from point_mass import actor_critic
 
-from spectral.models import apply_network, dead, dormant, entries_of, MLP, renew_units
+from spectral.models import apply_network, dead, dormant, MLP
 
 
 def test_the_mlp_computes_what_it_says(getkey):
@@ -83,58 +82,6 @@ def test_depth_zero_is_a_linear_map(getkey):
 def test_sizes_are_checked(options, message, getkey):
     with pytest.raises(ValueError, match=message):
         MLP(3, 2, **options, key=getkey())
-
-
-NETWORKS = {
-    "mlp": lambda key: (MLP(3, 2, width=4, depth=2, key=key), None),
-    "batch_norm": lambda key: eqx.nn.make_with_state(BatchNormNetwork)(key=key),
-    "actor_critic": lambda key: (actor_critic(key=key), None),
-}
-
-
-def _forward(model, state, x):
-    outputs, aux = apply_network(model, state, x, inference=True)
-    return outputs, aux.taps
-
-
-@pytest.mark.parametrize("name", NETWORKS)
-def test_units_are_where_they_say(name, getkey):
-    """A new incoming weight moves the unit's own activation alone; with zero outgoing weights
-    nothing beyond the layer depends on it."""
-    model, state = NETWORKS[name](getkey())
-    size = 2 if name == "actor_critic" else 3
-    x = jax.random.normal(getkey(), (8, size))
-    _, before = _forward(model, state, x)
-    for group in model.units():
-        assert before[group.name].shape[1] == group.size
-        one = jnp.arange(group.size) == 1
-        renewed = renew_units(model, group, one, key=getkey())
-        outputs, taps = _forward(renewed, state, x)
-        others = np.asarray(~one)
-        np.testing.assert_array_equal(taps[group.name][:, others], before[group.name][:, others])
-        for i, entries in enumerate(group.incoming):
-            old, new = entries.where(model), entries.where(renewed)
-            assert np.asarray(old != new)[1].all(), f"incoming {i} was not drawn anew"
-            np.testing.assert_array_equal(np.asarray(old)[others], np.asarray(new)[others])
-        assert not any(np.asarray(e.where(renewed))[1] for e in group.bias)
-        again = renew_units(renewed, group, one, key=getkey())
-        np.testing.assert_allclose(_forward(again, state, x)[0], outputs, atol=1e-6)
-
-
-@pytest.mark.parametrize("name", NETWORKS)
-def test_marks_are_the_entries_that_change(name, getkey):
-    model, _ = NETWORKS[name](getkey())
-    ones = jax.tree.map(
-        lambda p: p + 1 if eqx.is_inexact_array(p) else p, model, is_leaf=eqx.is_inexact_array
-    )
-    for group in model.units():
-        units = jnp.arange(group.size) >= group.size - 2
-        renewed = renew_units(ones, group, units, key=getkey())
-        params = eqx.filter(ones, eqx.is_inexact_array)
-        changed = jax.tree.map(
-            lambda a, b: np.asarray(a != b), params, eqx.filter(renewed, eqx.is_inexact_array)
-        )
-        jax.tree.map(np.testing.assert_array_equal, changed, entries_of(ones, group, units))
 
 
 def test_a_batch_of_one_is_like_any_other(getkey):

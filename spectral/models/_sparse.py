@@ -1,5 +1,7 @@
 """Layers in which most connections do not exist."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -44,12 +46,12 @@ class Sparse(eqx.Module):
         self.layer = eqx.tree_at(lambda d: d.weight, layer, jnp.where(self.mask, layer.weight, 0))
 
     @property
-    def weight(self) -> Float[Array, "out in *kernel"]:
+    def weight(self) -> Any:  # an array, and whatever `eqx.tree_at` puts in its place
         """All weights, those that do not exist included."""
         return self.layer.weight
 
     @property
-    def bias(self) -> Float[Array, " out"] | None:
+    def bias(self) -> Any:
         """The biases of the layer."""
         return self.layer.bias
 
