@@ -218,7 +218,7 @@ def test_perturbed_descent_against_numpy(make, scope, model):
         corrected = [a / (1 - 0.9**t) for a in u]
         largest = max(a.max() for a in corrected)
         for i, utility in enumerate(corrected):
-            size = np.linalg.norm(utility, axis=-1, keepdims=True)
+            size = np.linalg.norm(utility, axis=-1, keepdims=True) + 1e-30
             scaled = utility / (largest if scope == "global" else size)
             plastic = 1 / (1 + np.exp(scaled))
             step = g[i]

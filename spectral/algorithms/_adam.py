@@ -1,6 +1,6 @@
 """Adam with a step count for every entry."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -38,18 +38,18 @@ def entrywise_adam(
         return EntrywiseAdamState(zeros, zeros, ones, ones)
 
     def update(
-        grads: PyTree, state: EntrywiseAdamState, params: PyTree = None
+        updates: PyTree, state: Any, params: PyTree = None
     ) -> tuple[PyTree, EntrywiseAdamState]:
-        mean = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.mean, grads)
-        square = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g**2, state.square, grads)
+        mean = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.mean, updates)
+        square = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g**2, state.square, updates)
         mean_bias = jax.tree.map(lambda x: x * b1, state.mean_bias)
         square_bias = jax.tree.map(lambda x: x * b2, state.square_bias)
 
         def step(m, v, p, q):
             return -learning_rate * (m / (1 - p)) / (jnp.sqrt(v / (1 - q)) + eps)
 
-        updates = jax.tree.map(step, mean, square, mean_bias, square_bias)
-        return updates, EntrywiseAdamState(mean, square, mean_bias, square_bias)
+        moved = jax.tree.map(step, mean, square, mean_bias, square_bias)
+        return moved, EntrywiseAdamState(mean, square, mean_bias, square_bias)
 
     return optax.GradientTransformation(init, update)
 

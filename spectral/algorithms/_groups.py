@@ -61,4 +61,5 @@ def renewed(
 def magnitude(kind: tuple[Entries, ...], tree: PyTree) -> Float[Array, " units"]:
     """The mean of |x| over the entries of each unit, in a tree of the structure of the model."""
     parts = [entries.by_unit(entries.where(tree)) for entries in kind]
-    return sum(jnp.sum(jnp.abs(p), axis=1) for p in parts) / sum(p.shape[1] for p in parts)
+    total = jnp.stack([jnp.sum(jnp.abs(part), axis=1) for part in parts]).sum(axis=0)
+    return total / sum(part.shape[1] for part in parts)

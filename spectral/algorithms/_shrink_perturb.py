@@ -120,10 +120,11 @@ class ShrinkPerturb(AbstractTransform[PyTree]):
         spread = jnp.sqrt(jnp.sum(powers**2))
         noise_key, fresh_key = jax.random.split(key)
         params = jax.tree.map(lambda p: self.shrink**self.steps * p, params)
-        if self.target == "fresh":
+        if self.target == "fresh" and self.amount is not None:
+            amount = spread * self.amount
             fresh = fresh_parameters(model, key=fresh_key)
-            params = jax.tree.map(lambda p, t: p + spread * self.amount * t, params, fresh)
-        elif self.target == "initial":
+            params = jax.tree.map(lambda p, t: p + amount * t, params, fresh)
+        elif self.target == "initial" and self.amount is not None:
             total = jnp.sum(powers) * self.amount
             params = jax.tree.map(lambda p, t: p + total * t, params, initial)
         if self.noise is not None:

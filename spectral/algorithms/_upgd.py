@@ -17,14 +17,14 @@ _SCOPES = ("global", "local")
 
 class UPGDState(NamedTuple):
     utility: PyTree
-    count: Int[Array, ""]
+    steps: Int[Array, ""]
 
 
 class AdaptiveUPGDState(NamedTuple):
     utility: PyTree
     mean: PyTree
     square: PyTree
-    count: Int[Array, ""]
+    steps: Int[Array, ""]
 
 
 def perturbed_sgd(
@@ -56,16 +56,17 @@ def perturbed_sgd(
     def init(params: PyTree) -> UPGDState:
         return UPGDState(jax.tree.map(jnp.zeros_like, params), jnp.zeros((), int))
 
-    def update(grads: PyTree, state: UPGDState, params: PyTree = None, *, key: Any, **_: Any):
-        utility, count, plastic = _plasticity(grads, params, state, utility_decay, scope)
+    def update(
+        updates: PyTree, state: Any, params: PyTree = None, *, key: Any = None, **_: Any
+    ) -> tuple[PyTree, UPGDState]:
+        utility, steps, plastic = _plasticity(updates, params, state, utility_decay, scope)
         xi = _noise(params, noise, key)
 
         def step(g, x, p, theta):
             moved = (g + x) * p if perturb == "gradient" else g + x * p
             return -learning_rate * (moved + weight_decay * theta)
 
-        updates = jax.tree.map(step, grads, xi, plastic, params)
-        return updates, UPGDState(utility, count)
+        return jax.tree.map(step, updates, xi, plastic, params), UPGDState(utility, steps)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
@@ -93,20 +94,20 @@ def perturbed_adam(
         return AdaptiveUPGDState(zeros, zeros, zeros, jnp.zeros((), int))
 
     def update(
-        grads: PyTree, state: AdaptiveUPGDState, params: PyTree = None, *, key: Any, **_: Any
-    ):
-        utility, count, plastic = _plasticity(grads, params, state, utility_decay, scope)
+        updates: PyTree, state: Any, params: PyTree = None, *, key: Any = None, **_: Any
+    ) -> tuple[PyTree, AdaptiveUPGDState]:
+        utility, steps, plastic = _plasticity(updates, params, state, utility_decay, scope)
         xi = _noise(params, noise, key)
-        mean = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.mean, grads)
-        square = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g**2, state.square, grads)
-        first, second = 1 - b1**count, 1 - b2**count
+        mean = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.mean, updates)
+        square = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g**2, state.square, updates)
+        first, second = 1 - b1**steps, 1 - b2**steps
 
         def step(m, v, x, p, theta):
             moved = (m / first / (jnp.sqrt(v / second) + eps) + x) * p
             return -learning_rate * (moved + weight_decay * theta)
 
-        updates = jax.tree.map(step, mean, square, xi, plastic, params)
-        return updates, AdaptiveUPGDState(utility, mean, square, count)
+        moved = jax.tree.map(step, mean, square, xi, plastic, params)
+        return moved, AdaptiveUPGDState(utility, mean, square, steps)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
@@ -119,17 +120,17 @@ def _plasticity(
     scope: str,
 ) -> tuple[PyTree, Int[Array, ""], PyTree]:
     """The utilities after this step, the steps so far, and 1 - s for every entry."""
-    count = state.count + 1
+    steps = state.steps + 1
     utility = jax.tree.map(
         lambda u, g, p: decay * u - (1 - decay) * g * p, state.utility, grads, params
     )
-    corrected = jax.tree.map(lambda u: u / (1 - decay**count), utility)
+    corrected = jax.tree.map(lambda u: u / (1 - decay**steps), utility)
     if scope == "global":
         largest = jnp.max(jnp.stack([jnp.max(u) for u in jax.tree.leaves(corrected)]))
         scaled = jax.tree.map(lambda u: jnp.where(largest > 0, u / largest, -jnp.inf), corrected)
     else:
         scaled = jax.tree.map(_by_row, corrected)
-    return utility, count, jax.tree.map(lambda s: jax.nn.sigmoid(-s), scaled)
+    return utility, steps, jax.tree.map(lambda s: jax.nn.sigmoid(-s), scaled)
 
 
 def _by_row(utility: Float[Array, "..."]) -> Float[Array, "..."]:
