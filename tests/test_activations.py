@@ -1,3 +1,5 @@
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -76,15 +78,18 @@ def test_layer_norm_of_a_convolution_is_over_channels(getkey):
 
 
 def test_a_sparse_layer_stays_sparse_under_any_optimiser(getkey):
-    model = MLP(5, 2, width=6, depth=2, density=0.3, key=getkey())
+    model: Any = MLP(5, 2, width=6, depth=2, density=0.3, key=getkey())
     counts = [int(layer.mask.sum()) for layer in model.layers[:-1]]
     assert counts == [round(0.3 * 30), round(0.3 * 36)]
     assert isinstance(model.layers[-1], eqx.nn.Linear)
     x = jax.random.normal(getkey(), (4, 5))
     optimiser = Optimiser(optax.adamw, learning_rate=0.1, weight_decay=0.1).init(model)
 
+    traces = []
+
     @eqx.filter_jit
     def step(model, optimiser):
+        traces.append(None)
         grads = eqx.filter_grad(lambda m: jnp.sum(jax.vmap(m)(x)[0] ** 2))(model)
         return optimiser.apply(grads, model)
 
@@ -103,7 +108,7 @@ def test_a_sparse_layer_stays_sparse_under_any_optimiser(getkey):
     np.testing.assert_array_equal(noisy(x[0])[0], model(x[0])[0])
     rewired = eqx.tree_at(lambda m: m.layers[0].mask, trained, ~model.layers[0].mask)
     step(rewired, optimiser)
-    assert step._cached._cache_size() == 1
+    assert len(traces) == 1
 
 
 def test_a_sparse_convolution(getkey):

@@ -47,6 +47,7 @@ def test_the_resnet_computes_what_it_says(getkey):
     expected, statistics = jax.jit(lambda x: reference(model, x))(x)
     outputs, aux = eqx.filter_jit(apply_network)(model, state, x, inference=False)
     np.testing.assert_allclose(outputs, expected, rtol=1e-3, atol=1e-5)
+    assert aux.model_state is not None
     norms = [model.stem_norm]
     for block in (block for stage in model.stages for block in stage):
         norms += [block.first_norm, block.second_norm]
