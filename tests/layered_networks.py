@@ -102,6 +102,12 @@ def patches(key) -> Case:
     return case(model, (2, 3, 4), key=key)
 
 
+def conv_net(key) -> Case:
+    options = {"channels": (2,), "kernels": (3,), "dense_sizes": (), "layer_norm": True}
+    model = models.ConvNet((1, 4, 4), 3, **options, key=key)
+    return case(model, (1, 4, 4), key=key, forward=forward_first)
+
+
 def twice(key) -> Case:
     a, b = jax.random.split(key)
     model = Twice(eqx.nn.Linear(3, 3, key=a), eqx.nn.Linear(3, 2, key=b))
@@ -140,6 +146,7 @@ CASES = {
     "mlp": mlp,
     "convolutions": convolutions,
     "patches": patches,
+    "conv_net": conv_net,
     "twice": twice,
     "wrapped": wrapped,
     "norms": norms,

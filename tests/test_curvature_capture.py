@@ -11,7 +11,7 @@ from layered_networks import case, CASES, Chain, forward
 
 from spectral.curvature import closed_risk, KFAC, Risk, SquaredError
 from spectral.curvature._capture import capture, find_layers
-from spectral.models import Convolution
+from spectral.models import Convolution, Sparse
 
 
 @pytest.mark.usefixtures("float64")
@@ -166,6 +166,21 @@ def test_constant_layers_and_unused_ones_have_no_block(getkey):
     rest = eqx.tree_at(lambda m: m.steps[1:], model, (None, None))
     combined = Risk(Combined(rest), risk.loss, risk.inputs, risk.targets)
     assert [layer.name for layer in find_layers(combined, kept)] == ["steps.2"]
+
+
+def test_masked_layers_are_refused_by_their_names(getkey):
+    masked = Sparse(linear(getkey), 0.5, key=getkey())
+    model, static = eqx.partition(Chain((linear(getkey), masked)), eqx.is_inexact_array)
+    risk = Risk(Recombined(static), SquaredError(), jnp.ones((2, 3)), jnp.ones((2, 3)))
+    with pytest.raises(ValueError, match=r"layers: steps\.1\.layer\.weight, steps\.1\.layer\.bias"):
+        KFAC(risk, model)
+
+
+class Recombined(eqx.Module):
+    static: eqx.Module
+
+    def __call__(self, params, inputs):
+        return jax.vmap(eqx.combine(params, self.static))(inputs)
 
 
 class Combined(eqx.Module):

@@ -15,6 +15,7 @@ from ._layers import (
     gradient_rows,
     input_rows,
     is_layer,
+    is_masked,
     is_norm,
     layer_name,
     weight_axes,
@@ -142,8 +143,9 @@ def capture(
 
 
 def _nodes(model: PyTree) -> list[tuple[str, Any]]:
-    either = lambda node: is_layer(node) or is_norm(node)
-    nodes = jax.tree_util.tree_leaves_with_path(model, is_leaf=either)
+    # The layer inside of a mask is not seen: its weights count as bare arrays.
+    whole = lambda node: is_layer(node) or is_norm(node) or is_masked(node)
+    nodes = jax.tree_util.tree_leaves_with_path(model, is_leaf=whole)
     return [(layer_name(path), node) for path, node in nodes]
 
 

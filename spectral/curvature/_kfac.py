@@ -43,8 +43,9 @@ class KFAC(AbstractKronecker):
 
     **Arguments:**
 
-    - `risk`: a `Risk`. Its network must be made of `eqx.nn.Linear` and `eqx.nn.Conv` layers that
-        are called with one example each, as under the `vmap` of `forward`.
+    - `risk`: a `Risk`. Its network must be made of `eqx.nn.Linear`, `eqx.nn.Conv` and
+        `spectral.models.Convolution` layers that are called with one example each, as under the
+        `vmap` of `forward`; so are `MLP`, `ConvNet` and `ResNet18` of `spectral.models`.
     - `params`: the network. To hold a part of it constant, cut it with `eqx.partition`, pass the
         parameters, and combine the two inside `forward`.
     - `factor`: as for `Fisher`, by default `Exact()`.
@@ -58,7 +59,11 @@ class KFAC(AbstractKronecker):
 
     Scale and shift of `BatchNorm`, `LayerNorm`, `GroupNorm` and `RMSNorm` have no two factors.
     Their block is exact: A is the block itself, and B is 1. Parameters that the outputs do not
-    depend on have rows of zeros. The factors are computed, compiled, when the operator is made.
+    depend on have rows of zeros. BatchNorm belongs in inference mode. The factors are computed,
+    compiled, when the operator is made, in the memory of the activations and patches of one chunk
+    for each column of the output factor.
+
+    For reinforcement learning, see `GaussNewton` for what this matrix is and for the loss to give.
 
     **Raises:** `ValueError` naming the layer if the network cannot be seen through: a layer is
     called in a loop or an inner `vmap`, other parameters influence the outputs (weights that are

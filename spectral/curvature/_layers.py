@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..models import Convolution
+from ..models import Convolution, Sparse
 
 
 _CONVOLUTIONS = eqx.nn.Conv, eqx.nn.Conv1d, eqx.nn.Conv2d, eqx.nn.Conv3d
@@ -16,6 +16,11 @@ _CONVOLUTIONS = eqx.nn.Conv, eqx.nn.Conv1d, eqx.nn.Conv2d, eqx.nn.Conv3d
 def is_layer(node: Any) -> bool:
     """Whether a node of a network is such a layer. Subclasses may compute something else."""
     return type(node) in (eqx.nn.Linear, Convolution, *_CONVOLUTIONS)
+
+
+def is_masked(node: Any) -> bool:
+    """Whether a node of a network calls a layer with other weights than those it holds."""
+    return isinstance(node, Sparse)
 
 
 def layer_name(path: Any) -> str:
