@@ -1,4 +1,4 @@
-"""The benchmark for a GPU runs on a machine without one, at small size."""
+"""Benchmarks run at small size; the one for a GPU on a machine without one."""
 
 import pathlib
 import subprocess
@@ -20,3 +20,16 @@ def test_gpu_script():
     assert lines[0].startswith("device: ")
     assert [line.split()[0] for line in lines[-2:]] == ["1", "2"]
     assert all(float(line.split()[2]) > 0 for line in lines[-2:])
+
+
+def test_algorithms_script():
+    done = subprocess.run(
+        [sys.executable, "algorithms.py", "--small", "--only", "cbp", "snp /10"],
+        cwd=FOLDER,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = done.stdout.splitlines()
+    assert [line[:16].strip() for line in lines[-3:]] == ["bp", "cbp", "snp /10"]
+    assert all(float(line.split()[-1]) > 0 for line in lines[-3:])

@@ -1,5 +1,6 @@
 """The unit groups of a model, and their renewal together with what the optimiser keeps for them."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -60,6 +61,14 @@ def renewed(
 
 def magnitude(kind: tuple[Entries, ...], tree: PyTree) -> Float[Array, " units"]:
     """The mean of |x| over the entries of each unit, in a tree of the structure of the model."""
-    parts = [entries.by_unit(entries.where(tree)) for entries in kind]
-    total = jnp.stack([jnp.sum(jnp.abs(part), axis=1) for part in parts]).sum(axis=0)
-    return total / sum(part.shape[1] for part in parts)
+    totals, counts = [], []
+    for entries in kind:
+        # Sums first, units afterwards: bringing the units of a matrix to the front would copy it,
+        # at eight times the time of the sums. The barrier keeps XLA from taking sums over rows and
+        # over columns in one loop, which is half as fast as two.
+        array = jax.lax.optimization_barrier(entries.where(tree))
+        others = tuple(a for a in range(array.ndim) if a != entries.axis)
+        along = dataclasses.replace(entries, axis=0)
+        totals.append(jnp.sum(along.by_unit(jnp.sum(jnp.abs(array), axis=others)), axis=1))
+        counts.append(array.size // totals[-1].size)
+    return jnp.stack(totals).sum(axis=0) / sum(counts)
