@@ -189,6 +189,7 @@ def test_constant_budget():
 def test_labels_of_the_task():
     permuted, memory = STREAMS["permuted_labels"](), STREAMS["random_labels"]()
     truth = np.asarray(permuted.images.train_labels)
+    given: dict[int, int] = {}
     for stream in (permuted, memory):
         previous = None
         for _, state in states(stream):

@@ -168,7 +168,9 @@ def test_a_matrix_is_named_and_not_made(tiny):
     other = tiny("type: HessianSpectrum", "type: HessianSpectrum, matrix: GaussNewton")
     experiment = load_experiment(other)
     assert experiment.settings["probes"]["hessian"]["matrix"] == "GaussNewton"
-    assert experiment.probes["hessian"].matrix is curvature.GaussNewton
+    probe = experiment.probes["hessian"]
+    assert isinstance(probe, probes.HessianSpectrum)
+    assert probe.matrix is curvature.GaussNewton
     wrong = tiny("type: HessianSpectrum", "type: HessianSpectrum, matrix: Gauss")
     with pytest.raises(SettingsError, match="`probes.hessian.matrix` is 'Gauss'.*GaussNewton or"):
         load_experiment(wrong)
