@@ -177,14 +177,14 @@ def test_masked_layers_are_refused_by_their_names(getkey):
 
 
 class Recombined(eqx.Module):
-    static: eqx.Module
+    static: Chain
 
     def __call__(self, params, inputs):
         return jax.vmap(eqx.combine(params, self.static))(inputs)
 
 
 class Combined(eqx.Module):
-    rest: eqx.Module
+    rest: Chain
 
     def __call__(self, params, inputs):
         model = eqx.tree_at(lambda m: m.steps[0], params, self.rest.steps[0], is_leaf=_is_none)

@@ -9,6 +9,7 @@ import pytest
 from layered_networks import CASES, convolutions, mlp, norms
 
 from spectral.curvature import EKFAC, Expand, KFAC, kfac_error, Reduce, Risk
+from spectral.curvature._kronecker import FactoredBlock, RotatedBlock
 
 
 def exact_blocks(risk, params, operator):
@@ -52,7 +53,7 @@ def test_eigenvalues_are_the_diagonal_of_the_exact_block_in_the_basis_of_kfac(
         # These are the eigenvectors of the factors ...
         product = np.kron(factored.outputs, factored.inputs)
         rotated = basis.T @ product @ basis
-        scale = np.linalg.norm(rotated)
+        scale = float(np.linalg.norm(rotated))
         np.testing.assert_allclose(rotated, np.diag(np.diag(rotated)), atol=1e-10 * scale)
         # ... and the rest follows from the exact block.
         target = exact[block.name]
@@ -74,10 +75,11 @@ def test_errors_are_those_of_matrices_written_out_and_no_larger_than_kfacs(name,
         exact = exact_blocks(risk, model, operator)
         assert list(errors) == [block.name for block in operator.blocks]
         for block in operator.blocks:
-            if hasattr(block, "values"):
+            if isinstance(block, RotatedBlock):
                 basis = np.kron(block.output_vectors, block.input_vectors)
                 approximation = basis @ np.diag(block.values.ravel()) @ basis.T
             else:
+                assert isinstance(block, FactoredBlock)
                 approximation = np.kron(block.outputs, block.inputs)
             target = exact[block.name]
             expected = np.linalg.norm(target - approximation) / np.linalg.norm(target)

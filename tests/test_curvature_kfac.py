@@ -1,6 +1,7 @@
 """KFAC against matrices that are written out, where it is exact, and its algebra and counts."""
 
 import functools
+import math
 
 import equinox as eqx
 import jax
@@ -45,16 +46,16 @@ def dense_ggn(risk, params):
         jacobian = jax.jacrev(network)(flat, x)
         return jacobian.T @ jax.hessian(loss)(output) @ jacobian
 
-    return sum(of_one(x, y) for x, y in zip(risk.inputs, risk.targets, strict=True)) / risk.examples
+    return np.mean([of_one(x, y) for x, y in zip(risk.inputs, risk.targets, strict=True)], axis=0)
 
 
 def rows_of(operator):
     """The rows of each block in the matrix, in the order of flat vectors."""
     leaves, structure = jax.tree.flatten(operator.structure)
-    ends = np.cumsum([np.prod(s.shape, dtype=int) for s in leaves])
-    starts = np.concatenate([[0], ends[:-1]])
+    sizes = [math.prod(s.shape) for s in leaves]
+    starts = [sum(sizes[:n]) for n in range(len(sizes))]
     return {
-        block.name: np.concatenate([np.arange(starts[n], ends[n]) for n in block.leaves])
+        block.name: np.concatenate([starts[n] + np.arange(sizes[n]) for n in block.leaves])
         for block in operator.blocks
     }
 
