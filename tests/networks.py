@@ -28,7 +28,7 @@ def mlp(key: jax.Array, **options: Any) -> Network:
 
 def convnet(key: jax.Array, **options: Any) -> Network:
     options = {"channels": (3, 2), "kernels": (3, 2), "dense_sizes": (3,)} | options
-    return Network(models.ConvNet((2, 10, 9), 2, key=key, **options), None, (2, 10, 9))
+    return Network(models.ConvNet((2, 12, 10), 2, key=key, **options), None, (2, 12, 10))
 
 
 def resnet(key: jax.Array, **options: Any) -> Network:

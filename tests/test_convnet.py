@@ -102,5 +102,5 @@ def test_shapes_of_images_are_checked(getkey):
     with pytest.raises(ValueError, match="an image has three axes"):
         ConvNet((32, 32), 2, key=getkey())
     model, _, _ = convnet(getkey())
-    with pytest.raises(ValueError, match=r"takes images of shape \(2, 10, 9\)"):
-        model(jnp.zeros((10, 9, 2)))
+    with pytest.raises(ValueError, match=r"takes images of shape \(2, 12, 10\)"):
+        model(jnp.zeros((12, 10, 2)))

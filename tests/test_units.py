@@ -98,6 +98,9 @@ def test_a_new_unit_is_drawn_and_not_yet_heard(name, getkey):
             assert (drawn != 0).tolist() == np.broadcast_to(
                 True if mask is None else mask, drawn.shape
             ).tolist()
+        for value, kinds in ((1, group.scale), (0, group.bias + group.shift + group.outgoing)):
+            for entries in kinds:
+                assert (entries.by_unit(entries.where(renewed))[1] == value).all()
         again = renew_units(renewed, group, one, key=getkey())
         np.testing.assert_allclose(forward(again, state, x)[0], now, atol=1e-5)
 
