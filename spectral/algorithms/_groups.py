@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
 from .._types import Learner
 from ..models import Entries, entries_of, renew_statistics, renew_units, UnitGroup
+from ._when import when
 
 
 def unit_groups(model: Any) -> tuple[UnitGroup, ...]:
@@ -50,13 +51,17 @@ def renewed(
 ) -> Learner:
     """The learner with the marked units of each group drawn anew, with outgoing weights of zero,
     running statistics of a beginning, and forgotten by the optimiser."""
-    model, model_state = learner.model, learner.model_state
-    marks = [entries_of(model, group, units) for group, units in chosen]
-    optimiser = learner.optimiser.forget(jax.tree.map(lambda *m: jnp.stack(m).any(0), *marks))
     for i, (group, units) in enumerate(chosen):
-        model_state = renew_statistics(model, model_state, group, units)
-        model = renew_units(model, group, units, key=jax.random.fold_in(key, i))
-    return Learner(model, model_state, optimiser)
+
+        def renew(before: Learner, i=i, group=group, units=units) -> Learner:
+            optimiser = before.optimiser.forget(entries_of(before.model, group, units))
+            state = renew_statistics(before.model, before.model_state, group, units)
+            model = renew_units(before.model, group, units, key=jax.random.fold_in(key, i))
+            return Learner(model, state, optimiser)
+
+        # Drawing weights takes longer than a gradient step: only where there is a unit to renew.
+        learner = when(jnp.any(units), renew, learner)
+    return learner
 
 
 def magnitude(kind: tuple[Entries, ...], tree: PyTree) -> Float[Array, " units"]:
