@@ -85,10 +85,13 @@ def _flat(jaxpr):
         (lambda: Matrix(jnp.eye(3)).mv(jnp.ones(4)), r"`vector` is .*4.*but the matrix acts on"),
         (lambda: Matrix(jnp.eye(3)).mv((jnp.ones(3),)), "same structure"),
         (lambda: Matrix(jnp.eye(3)) + Matrix(jnp.eye(4)), "different structure"),
+        (lambda: Matrix(jnp.eye(3)) * jnp.ones(3), r"shape \(3,\), but must be one number"),
+        (lambda: Matrix(jnp.eye(3)) + 0.1, r"A float cannot be added .*`c \* Function"),
+        (lambda: Matrix(jnp.eye(3)) - jnp.eye(3), "cannot be added to an operator"),
     ],
 )
 def test_what_is_refused(build, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         build()
 
 

@@ -129,7 +129,8 @@ def test_the_gram_matrix_knows_all_eigenvalues_of_low_rank(getkey):
 def test_a_matrix_that_is_not_finite_shows(row, getkey):
     spectrum = row.estimator(Matrix(jnp.full((DIM, DIM), jnp.nan)), key=getkey())
     rank = epsilon_rank(spectrum, 0.1)
-    assert np.isnan([rank.value, rank.lower, rank.upper]).all()
+    assert np.isnan([rank.value, rank.lower, rank.upper, rank.sem]).all()
+    assert not rank.resolved
     assert np.isnan(spectrum.range()).all()
 
 

@@ -12,6 +12,7 @@ from curvature_cases import mlp, over_examples
 
 from spectral.curvature import (
     AbstractOperator,
+    closed_risk,
     Empirical,
     Exact,
     Fisher,
@@ -115,6 +116,18 @@ def test_the_factor_is_never_held(getkey):
     assert (gram.dim, gram.parameters) == (300, 903)
     jaxpr = eqx.filter_make_jaxpr(lambda o: o.dense())(gram)[0]
     assert max(sizes(jaxpr.jaxpr)) <= 300**2
+
+
+def test_neither_are_all_columns_of_one_example(getkey):
+    inputs = jax.random.normal(getkey(), (50, 301))
+    weights = jax.random.normal(getkey(), (301, 3))
+    gram = Gram(closed_risk(lambda w: inputs @ w, lambda z: jnp.sum(z**2) / 2), weights)
+    assert (gram.dim, gram.parameters) == (150, 903)
+    jaxpr = eqx.filter_make_jaxpr(lambda o: o.dense())(gram)[0]
+    assert max(sizes(jaxpr.jaxpr)) <= 64 * 903
+    small = np.linalg.eigvalsh(gram.dense())
+    large = np.repeat(np.linalg.eigvalsh(inputs @ inputs.T), 3)
+    np.testing.assert_allclose(small, large, rtol=1e-4)
 
 
 @pytest.mark.usefixtures("float64")

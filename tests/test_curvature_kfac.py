@@ -2,6 +2,7 @@
 
 import functools
 import math
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -13,6 +14,7 @@ from jax.flatten_util import ravel_pytree
 from layered_networks import case, CASES, Chain, convolutions, forward, mlp, twice
 
 from spectral.curvature import (
+    AbstractKronecker,
     Empirical,
     epsilon_rank,
     Expand,
@@ -29,6 +31,7 @@ from spectral.curvature import (
     SquaredError,
     trace,
 )
+from spectral.curvature._kronecker import FactoredBlock
 from spectral.models import Convolution
 
 
@@ -310,6 +313,26 @@ def assert_counts(spectrum, values):
     np.testing.assert_allclose((nodes * weights).sum(), values.mean(), rtol=1e-9)
     # A bin is narrow: the second moment is right to its width.
     np.testing.assert_allclose((nodes**2 * weights).sum(), (values**2).mean(), rtol=0.01)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_rounding_is_not_taken_for_an_eigenvalue(seed):
+    # B has the one null vector that every softmax has; its computed eigenvalue has either sign.
+    root = jax.random.normal(jax.random.key(seed), (4, 50))
+    root = root - jnp.mean(root, axis=0, keepdims=True)
+    block = FactoredBlock(inputs=jnp.eye(3), outputs=root @ root.T, name="all", leaves=(0,))
+    kfac = Written((block,), jax.ShapeDtypeStruct((4, 3), root.dtype))
+    assert kfac.log_det(0) == -np.inf
+    assert (kfac.eigenvalues()["all"] == 0).sum() == 3
+
+
+class Written(AbstractKronecker):
+    blocks: tuple[FactoredBlock, ...]
+    like: Any
+
+    @property
+    def rest(self):
+        return jnp.zeros(())
 
 
 @pytest.mark.usefixtures("float64")

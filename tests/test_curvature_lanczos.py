@@ -94,19 +94,6 @@ def test_an_eigenvalue_lies_within_the_residual_of_each_node(getkey):
     np.testing.assert_allclose(residuals, expected, rtol=1e-6, atol=1e-9)
 
 
-@pytest.mark.usefixtures("float64")
-def test_coefficients_agree_with_matfree(getkey):
-    operator, _ = rotated(MIXED)
-    key = getkey()
-    spectrum = Lanczos(order=12, probes=2)(operator, key=key)
-    tridiagonal = decomp.tridiag_sym(12, materialize=False)
-    for probe in range(2):
-        start = sphere_probe(key, probe, 30, float)
-        (diagonal, off_diagonal) = tridiagonal(operator.mv, start)[1]
-        np.testing.assert_allclose(spectrum.diagonal[probe], diagonal, rtol=1e-9)
-        np.testing.assert_allclose(spectrum.off_diagonal[probe], off_diagonal, rtol=1e-9)
-
-
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 @pytest.mark.parametrize(
     "eigenvalues",
@@ -264,22 +251,3 @@ def test_the_default_settings_in_float32_agree_with_float64(getkey):
             answers.append(jax.tree.map(np.asarray, (moments, found, spectrum.range())))
     for single, double in zip(*map(jax.tree.leaves, answers), strict=True):
         np.testing.assert_allclose(single, double, rtol=1e-3)
-
-
-@pytest.mark.parametrize("bad", [{"order": 0}, {"probes": 0}, {"probes": -1}])
-def test_sizes_that_are_refused(bad):
-    with pytest.raises(ValueError, match=f"`{next(iter(bad))}` is .* at least 1"):
-        Lanczos(**bad)
-
-
-def test_an_order_above_the_dimension_is_refused(getkey):
-    with pytest.raises(ValueError, match="`order` is 4, but must be at most 3, the dimension"):
-        Lanczos(order=4)(Matrix(jnp.eye(3)), key=getkey())
-
-
-def test_a_matrix_that_is_not_finite_shows(getkey):
-    spectrum = Lanczos()(Matrix(jnp.full((3, 3), jnp.nan)), key=getkey())
-    assert np.isnan(spectrum.nodes).all()
-    rank = epsilon_rank(spectrum, 0.1)
-    assert np.isnan([rank.value, rank.lower, rank.upper, rank.sem]).all()
-    assert not rank.resolved

@@ -139,6 +139,9 @@ def test_landscapes_that_are_refused(getkey):
         loss_landscape(loss, params, [params, {"a": params["a"]}], x, x)
     with pytest.raises(ValueError, match=r"`directions\[0\]` has the structure"):
         loss_landscape(loss, params, [params | {"a": jnp.ones((2, 3))}], x)
+    for bad in (jnp.ones((2, 2)), jnp.ones(()), jnp.ones(0)):
+        with pytest.raises(ValueError, match=r"`coordinates\[1\]` has the shape .*one axis"):
+            loss_landscape(loss, params, [params, params], x, bad)
     with pytest.raises(ValueError, match="`params` has an array of int32"):
         loss_landscape(loss, {"a": jnp.arange(3)}, [params], x)
     with pytest.raises(ValueError, match="`chunk` is 0"):
@@ -185,7 +188,7 @@ def _with_batch(batch, params):
     return mean_loss(params, batch)
 
 
-def test_the_spectrum_of_whole_networks_and_of_flax_parameters(getkey):
+def test_the_spectrum_of_a_whole_network(getkey):
     def network_loss(model, batch):
         return jnp.mean(jax.vmap(model)(batch["x"]) ** 2)
 

@@ -119,3 +119,26 @@ def test_confident_predictions_in_closed_form(getkey):
 def test_scales_that_are_refused(scale):
     with pytest.raises(ValueError, match="`scale` is .*above 0"):
         SquaredError(scale)
+
+
+@pytest.mark.parametrize(
+    ("loss", "outputs", "targets", "message"),
+    [
+        # Without the check these would be broadcast to all pairs of examples.
+        (SquaredError(), (7, 1), jnp.ones(7), r"`targets` have the shape \(7,\), .*\(7, 1\)"),
+        (SigmoidCrossEntropy(), (7,), jnp.ones((7, 1)), r"`targets` have the shape \(7, 1\)"),
+        (SoftmaxCrossEntropy(), (7, 3), jnp.ones(7), "`targets` are float32"),
+        (SoftmaxCrossEntropy(), (7, 3), jnp.ones((7, 3), int), r"`targets` are int32 \(7, 3\)"),
+        # Or softmax taken over positions.
+        (SoftmaxCrossEntropy(), (7, 2, 3), jnp.ones((7, 2), int), r"outputs .* \(7, 2, 3\)"),
+    ],
+)
+def test_data_that_are_refused(loss, outputs, targets, message):
+    outputs = jnp.ones(outputs)
+    for call in (
+        lambda: loss.losses(outputs, targets),
+        lambda: loss.hessian_product(outputs, targets, outputs),
+        lambda: loss.hessian_root(outputs, targets),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()

@@ -21,7 +21,7 @@ class RankEstimate(eqx.Module):
     # reduce.
     lower: Float[Array, ""]
     upper: Float[Array, ""]
-    sem: Float[Array, ""]  # standard error over probes; NaN for a single one
+    sem: Float[Array, ""]  # standard error over probes; NaN for a single one, 0 if exact
     resolved: Bool[Array, ""]  # upper - lower is at most a tenth of dim
 
 

@@ -18,9 +18,9 @@ class Estimate(eqx.Module):
 
     The standard error is the standard deviation that the estimate would have over new random
     vectors. It knows nothing of a bias, and is NaN where there was one random vector only, and 0
-    where there was none because the answer is known. A 95 %
-    interval is `value` plus or minus `sem` times the quantile of Student's t with as many degrees
-    of freedom as there were vectors, less one.
+    where there was none because the answer is known. A 95 % interval is `value` plus or minus `sem`
+    times the quantile of Student's t with as many degrees of freedom as there were vectors, less
+    one.
     """
 
     value: PyTree[Float[Array, "..."]]

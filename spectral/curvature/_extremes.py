@@ -17,7 +17,7 @@ class Extremes(eqx.Module):
     least_residuals: Float[Array, " count"]
 
 
-def extremes(spectrum: Spectrum, count: int = 1) -> Extremes:
+def extremes(spectrum: AbstractSpectrum, count: int = 1) -> Extremes:
     """The `count` largest and the `count` least eigenvalues, and how well each is known.
 
     ```python
@@ -33,24 +33,43 @@ def extremes(spectrum: Spectrum, count: int = 1) -> Extremes:
     The k-th largest Ritz value of a probe is at most the k-th largest eigenvalue (Cauchy
     interlacing; Parlett 1998, section 10.1), so the greatest one over the probes is taken, with its
     residual: some eigenvalue, not necessarily the k-th, lies within it. A converged value has a
-    residual near `spectrum.tolerance`. For eigenvectors see `extreme_eigenpairs`.
+    residual near `spectrum.tolerance`. Where all eigenvalues are known with their multiplicities
+    (`Dense`, `GramSpectrum`), these are the eigenvalues themselves. For eigenvectors see
+    `extreme_eigenpairs`.
 
-    **Raises:** `ValueError` if `count` is not between 1 and the nodes of a probe.
+    **Raises:** `ValueError` if `count` is not between 1 and the nodes of a probe (the dimension,
+    where all eigenvalues are known), and `TypeError` for a spectrum that has no nodes with
+    residuals, as those of `Deflated` and `KFACSpectrum`.
     """
     check_count("count", count)
-    order = spectrum.nodes.shape[1]
-    if count > order:
+    if not isinstance(spectrum, Spectrum):
+        raise TypeError(
+            f"A {type(spectrum).__name__} has no residual for each of its eigenvalues, but "
+            "`extremes` returns them: ask for its `range()`, or call `extreme_eigenpairs` on the "
+            "matrix."
+        )
+    most = spectrum.dim if spectrum.exact else spectrum.nodes.shape[1]
+    if count > most:
         raise ValueError(
-            f"`count` is {count}, but must be at most {order}, the nodes of the spectrum: ask for "
-            "fewer, or raise the order of the estimator."
+            f"`count` is {count}, but must be at most {most}, the eigenvalues that are known: ask "
+            "for fewer, or raise the order of the estimator."
         )
 
-    def outermost(nodes: Float[Array, "probes order"], residuals: Float[Array, "probes order"]):
-        best = jnp.argmax(nodes[:, :count], axis=0)  # NaN, where there is one
-        return nodes[best, jnp.arange(count)], residuals[best, jnp.arange(count)]
+    def outermost(
+        nodes: Float[Array, "probes order"],
+        weights: Float[Array, "probes order"],
+        residuals: Float[Array, "probes order"],
+    ) -> tuple[Float[Array, " count"], Float[Array, " count"]]:
+        numbers = jnp.arange(count)
+        if spectrum.exact:  # a node stands for as many eigenvalues as its weight says
+            up_to = jnp.round(spectrum.dim * jnp.cumsum(weights[0]))
+            numbers = jnp.searchsorted(up_to, numbers, side="right")
+        best = jnp.argmax(nodes[:, numbers], axis=0)  # NaN, where there is one
+        return nodes[best, numbers], residuals[best, numbers]
 
-    largest, largest_residuals = outermost(spectrum.nodes[:, ::-1], spectrum.residuals[:, ::-1])
-    least, least_residuals = outermost(-spectrum.nodes, spectrum.residuals)
+    ascending = spectrum.nodes, spectrum.weights, spectrum.residuals
+    largest, largest_residuals = outermost(*(x[:, ::-1] for x in ascending))
+    least, least_residuals = outermost(-spectrum.nodes, spectrum.weights, spectrum.residuals)
     return Extremes(largest, largest_residuals, -least, least_residuals)
 
 

@@ -111,24 +111,28 @@ class Gram(AbstractOperator):
     def dense(self) -> Float[Array, "dim dim"]:
         """The matrix itself, in the order of `flat_product`.
 
-        The gradients of a few examples at a time (at most 64 vectors like the parameters, 256 MB in
-        float32) are pushed through the network with all examples, or with one chunk of the risk
-        after the other: F as a whole is never held.
+        A few columns of F at a time (at most 64 vectors like the parameters, 256 MB in float32, or
+        a single one) are pushed through the network with all examples, or with one chunk of the
+        risk after the other: F as a whole is never held.
         """
         dynamic, _ = split_parameters(self.params)
         push = self.risk.joined(self._push)
+        examples, columns = self.columns.shape
+        at_once = max(1, min(_ROWS, _BLOCK // self.parameters))
 
         def block(row: Int[Array, ""]) -> Float[Array, "columns all columns"]:
-            columns, forward = self._linearised(self.risk.part(row[None]))
+            own, forward = self._linearised(self.risk.part(row[None]))
             pull = jax.linear_transpose(forward, dynamic)
-            rows = jax.vmap(lambda column: pull(column)[0])(columns)
-            return jax.vmap(push)(rows) / self.risk.examples**0.5
+            pushed = lambda column: push(pull(column)[0])
+            if columns <= at_once:
+                rows = jax.vmap(pushed)(own)
+            else:
+                rows = jax.lax.map(pushed, own, batch_size=at_once)
+            return rows / self.risk.examples**0.5
 
-        examples, columns = self.columns.shape
-        at_once = min(_ROWS, _BLOCK // self.parameters) // columns
         with jax.default_matmul_precision("highest"):
             blocks = jax.lax.map(
-                block, jnp.arange(examples), batch_size=max(1, min(examples, at_once))
+                block, jnp.arange(examples), batch_size=min(examples, max(1, at_once // columns))
             )
         matrix = blocks.reshape(self.dim, self.dim).astype(self.dtype)
         return (matrix + matrix.T) / 2

@@ -71,7 +71,7 @@ class FactoredBlock(AbstractBlock):
         return jnp.sum(self.inputs**2) * jnp.sum(self.outputs**2)
 
     def eigenvalues(self) -> tuple[Float[Array, " longer"], Float[Array, " shorter"]]:
-        a, b = (jnp.maximum(jnp.linalg.eigvalsh(m), 0) for m in (self.inputs, self.outputs))
+        a, b = (_semi_definite(jnp.linalg.eigvalsh(m)) for m in (self.inputs, self.outputs))
         return (a, b) if a.size >= b.size else (b, a)
 
     def inverse(self, damping: Float[Array, ""]) -> "RotatedBlock":
@@ -87,7 +87,7 @@ class FactoredBlock(AbstractBlock):
     def eigenvectors(self) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
         """Eigenvalues and eigenvectors of A and of B."""
         pairs = (jnp.linalg.eigh(m) for m in (self.inputs, self.outputs))
-        a, b = ((jnp.maximum(values, 0), vectors) for values, vectors in pairs)
+        a, b = ((_semi_definite(values), vectors) for values, vectors in pairs)
         return a, b
 
 
@@ -185,6 +185,9 @@ class AbstractKronecker(AbstractOperator):
     def log_det(self, damping: Real[ArrayLike, ""]) -> Float[Array, ""]:
         """log det (A + damping I), in nats: -inf for a singular matrix without damping.
 
+        Of each factor of `KFAC`, eigenvalues of at most 10 eps times the largest count as 0; those
+        of `EKFAC` are taken as they are, and their rounding with them.
+
         **Raises:** `ValueError` for a damping that is negative or not finite.
         """
         check_above("damping", damping, 0, strict=False)
@@ -214,6 +217,13 @@ class DampedInverse(AbstractKronecker):
     @property
     def rest(self) -> Float[Array, ""]:
         return 1 / self.damping
+
+
+def _semi_definite(values: Float[Array, " size"]) -> Float[Array, " size"]:
+    # What cannot be told from 0 is 0, or the determinant of a singular matrix would be a product of
+    # rounding errors wherever these happen to be positive.
+    rounding = 10 * jnp.finfo(values.dtype).eps * jnp.max(values)
+    return jnp.where(values <= rounding, 0, values)
 
 
 @eqx.filter_jit

@@ -7,21 +7,18 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, PyTree, Real
 
 from .._arguments import check_count
 from ._hessian import scalar_value
 from ._parameters import split_parameters, structure_of
 
 
-Coordinates = Float[Array, " _"] | Float[np.ndarray, " _"]  # each of its own length
-
-
 def loss_landscape(
     loss: Callable[[PyTree], Any],
     params: PyTree,
     directions: Sequence[PyTree],
-    *coordinates: Coordinates,
+    *coordinates: Real[Array | np.ndarray, "..."],
     chunk: int = 16,
 ) -> Float[Array, "*grid"]:
     """The loss on a grid around `params`, spanned by one or more directions.
@@ -52,15 +49,15 @@ def loss_landscape(
         `filter_normalised_direction`, or eigenvectors: `jax.tree.map(lambda v: v[0], vectors)` of
         those that `extreme_eigenpairs` returns. They are taken as they are, neither normalised nor
         made orthogonal.
-    - `coordinates`: as many arrays as directions, in units of the directions.
+    - `coordinates`: as many arrays `[points]` as directions, in units of the directions.
     - `chunk`: points of the grid that are evaluated at once, each with a network of its own in
         memory.
 
     **Returns:** an array with an axis for each direction.
 
-    **Raises:** `ValueError` if there is no direction, if there are not as many coordinates, if a
-    direction is not like the parameters, if the loss is not a floating-point scalar, or for a chunk
-    below one.
+    **Raises:** `ValueError` if there is no direction, if there are not as many coordinates or one
+    of them is not a list of numbers, if a direction is not like the parameters, if the loss is not
+    a floating-point scalar, or for a chunk below one.
     """
     check_count("chunk", chunk)
     if not directions or len(directions) != len(coordinates):
@@ -68,9 +65,17 @@ def loss_landscape(
             f"There are {len(directions)} `directions` and {len(coordinates)} arrays of "
             "`coordinates`, but must be as many of both, one at least: pass an array for each."
         )
+    axes = tuple(map(jnp.asarray, coordinates))
+    for number, points in enumerate(axes):
+        if points.ndim != 1 or points.size == 0:
+            raise ValueError(
+                f"`coordinates[{number}]` has the shape {points.shape}, but must have one axis and "
+                "at least one point: pass an array such as `jnp.linspace(-1, 1, 21)` for each "
+                "direction."
+            )
     structure = structure_of(params)
     directions = tuple(_like(structure, d, i) for i, d in enumerate(directions))
-    return _evaluate(loss, params, directions, coordinates, chunk)
+    return _evaluate(loss, params, directions, axes, chunk)
 
 
 def _like(structure: PyTree[jax.ShapeDtypeStruct], direction: PyTree, number: int) -> PyTree:
@@ -89,7 +94,7 @@ def _evaluate(
     loss: Callable[[PyTree], Any],
     params: PyTree,
     directions: tuple[PyTree, ...],
-    coordinates: tuple[Coordinates, ...],
+    coordinates: tuple[Real[Array, " _"], ...],
     chunk: int,
 ) -> Float[Array, "*grid"]:
     params, constants = split_parameters(params)

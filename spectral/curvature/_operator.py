@@ -3,6 +3,7 @@
 import abc
 import math
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -80,16 +81,16 @@ class AbstractOperator(eqx.Module):
         )
         return columns.T
 
-    def __add__(self, other: "AbstractOperator") -> "AbstractOperator":
-        return Sum((self, other))
+    def __add__(self, other: Any) -> "AbstractOperator":
+        return Sum((self, _summand(other)))
 
-    def __sub__(self, other: "AbstractOperator") -> "AbstractOperator":
-        return Sum((self, -other))
+    def __sub__(self, other: Any) -> "AbstractOperator":
+        return Sum((self, -_summand(other)))
 
-    def __mul__(self, factor: Real[ArrayLike, ""]) -> "AbstractOperator":
+    def __mul__(self, factor: Real[ArrayLike, "..."]) -> "AbstractOperator":
         return Scaled(self, factor)
 
-    def __rmul__(self, factor: Real[ArrayLike, ""]) -> "AbstractOperator":
+    def __rmul__(self, factor: Real[ArrayLike, "..."]) -> "AbstractOperator":
         return Scaled(self, factor)
 
     def __neg__(self) -> "AbstractOperator":
@@ -103,15 +104,29 @@ def same_structure(vector: PyTree, structure: PyTree[jax.ShapeDtypeStruct]) -> b
     return ours[1] == theirs[1] and list(map(kind, ours[0])) == list(map(kind, theirs[0]))
 
 
+def _summand(other: Any) -> AbstractOperator:
+    if isinstance(other, AbstractOperator):
+        return other
+    raise TypeError(
+        f"A {type(other).__name__} cannot be added to an operator: for a multiple of the identity, "
+        "such as damping, add `c * Function(lambda v: v, operator.structure)`."
+    )
+
+
 class Scaled(AbstractOperator):
     """A matrix times a number: `2.0 * operator`."""
 
     operator: AbstractOperator
     factor: Float[Array, ""]
 
-    def __init__(self, operator: AbstractOperator, factor: Real[ArrayLike, ""]):
+    def __init__(self, operator: AbstractOperator, factor: Real[ArrayLike, "..."]):
         self.operator = operator
         self.factor = jnp.asarray(factor, dtype=float)
+        if self.factor.shape != ():
+            raise ValueError(
+                f"The factor has the shape {self.factor.shape}, but must be one number: for the "
+                "product with a vector call `mv`."
+            )
 
     @property
     def structure(self) -> PyTree[jax.ShapeDtypeStruct]:
