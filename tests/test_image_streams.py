@@ -99,7 +99,7 @@ def test_every_row_of_a_task_is_used_equally_often(name, uneven):
 @pytest.mark.parametrize("name", STREAMS)
 def test_what_is_shown_comes_from_the_row(name):
     stream = STREAMS[name]()
-    pixels = np.asarray(stream.images.train_images)
+    pixels = np.asarray(stream.source.images.train_images)
     for task, state in states(stream):
         chunk, batch = epoch(stream, state, jax.random.key(0))
         rows = np.asarray(chunk.items.rows)
@@ -131,7 +131,7 @@ def test_split_classes():
         pairs.append(pair.tolist())
         orders.append(np.asarray(state.change.order).tolist())
         chunk, batch = epoch(stream, state, jax.random.key(0))
-        labels = np.asarray(stream.images.train_labels)[np.asarray(chunk.items.rows)]
+        labels = np.asarray(stream.source.images.train_labels)[np.asarray(chunk.items.rows)]
         np.testing.assert_array_equal(pair[np.asarray(batch.labels)], labels)
     assert sorted(sum(pairs[:3], [])) == sorted(sum(pairs[3:6], [])) == list(range(CLASSES))
     assert orders[0] == orders[2] != orders[3] == orders[5]
@@ -179,7 +179,7 @@ def test_constant_budget():
     loader = Loader(epochs=1, batch_size=4, minibatches=3, flat=True)
     stream = tasks.IncrementalClasses(images(), classes_per_task=2, loader=loader)
     assert stream.minibatches == 3
-    assert stream.even
+    assert stream.source.even
     for _, state in states(stream):
         chunk, _ = epoch(stream, state, jax.random.key(0))
         assert chunk.in_use is None
@@ -188,7 +188,7 @@ def test_constant_budget():
 
 def test_labels_of_the_task():
     permuted, memory = STREAMS["permuted_labels"](), STREAMS["random_labels"]()
-    truth = np.asarray(permuted.images.train_labels)
+    truth = np.asarray(permuted.source.images.train_labels)
     given: dict[int, int] = {}
     for stream in (permuted, memory):
         previous = None
@@ -240,7 +240,7 @@ def test_augmentation_and_standardising():
     assert (
         np.asarray(first) != np.asarray(epoch(stream, state, jax.random.key(1))[1].inputs)
     ).any()
-    pixels = np.asarray(stream.images.train_images)
+    pixels = np.asarray(stream.source.images.train_images)
     plain = stream.sample(state, NO_ONE, 48, "train", key=jax.random.key(0)).inputs
     expected = (pixels - pixels.mean((0, 1, 2))) / pixels.std((0, 1, 2))
     np.testing.assert_allclose(

@@ -10,11 +10,10 @@ from ._augmentation import (
 )
 from ._base import AbstractTaskStream as AbstractTaskStream, Metrics as Metrics, Split as Split
 from ._classification import cross_entropy as cross_entropy, LabelledBatch as LabelledBatch
+from ._image_source import ImageSource as ImageSource
 from ._image_stream import (
     AbstractImageStream as AbstractImageStream,
-    all_rows as all_rows,
     ImageBatch as ImageBatch,
-    minibatches_of as minibatches_of,
 )
 from ._images import ImageSet as ImageSet, load_images as load_images
 from ._incremental_classes import IncrementalClasses as IncrementalClasses

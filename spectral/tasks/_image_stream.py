@@ -13,8 +13,8 @@ from .._types import Aux, Chunk, Clock, Learner
 from ..models import apply_network
 from ._base import AbstractTaskStream, Metrics, Split
 from ._classification import cross_entropy
-from ._images import ImageSet
-from ._loader import in_new_order, Loader, Shown
+from ._image_source import ImageSource
+from ._loader import in_new_order
 
 
 Change = TypeVar("Change")
@@ -56,10 +56,17 @@ class AbstractImageStream(AbstractTaskStream[ImageTask[Change]], Generic[Change]
     each task, `"test_accuracy"` and `"test_loss"` on all test rows of the task.
     """
 
-    images: eqx.AbstractVar[ImageSet]
-    loader: eqx.AbstractVar[Loader]
-    shown: eqx.AbstractVar[Shown]
-    even: eqx.AbstractVar[bool]  # every task fills all minibatches
+    source: eqx.AbstractVar[ImageSource]
+
+    @property
+    def chunks_per_task(self) -> int:
+        """Epochs."""
+        return self.source.loader.epochs
+
+    @property
+    def minibatches(self) -> int:
+        """Minibatches in an epoch of the largest task."""
+        return self.source.minibatches
 
     @abstractmethod
     def first_change(self, *, key: PRNGKeyArray) -> Change:
@@ -90,18 +97,18 @@ class AbstractImageStream(AbstractTaskStream[ImageTask[Change]], Generic[Change]
     @property
     def in_shape(self) -> tuple[int, ...]:
         """Shape of an input: `(channels, height, width)`."""
-        height, width, channels = self.images.train_images.shape[1:]
+        height, width, channels = self.source.images.train_images.shape[1:]
         return (channels, height, width)
 
     @property
     def in_size(self) -> int:
         """Entries of an input."""
-        return self.images.train_images[0].size
+        return self.source.images.train_images[0].size
 
     @property
     def out_size(self) -> int:
         """Length of the output vector."""
-        return self.images.num_classes
+        return self.source.images.num_classes
 
     def init(self, *, key: PRNGKeyArray) -> ImageTask[Change]:
         change_key, order_key = jax.random.split(key)
@@ -117,14 +124,14 @@ class AbstractImageStream(AbstractTaskStream[ImageTask[Change]], Generic[Change]
         self, state: ImageTask[Change], learner: Learner, clock: Clock, *, key: PRNGKeyArray
     ) -> tuple[ImageTask[Change], Chunk, Metrics]:
         order_key, augmentation_key = jax.random.split(key)
-        order_key = order_key if self.loader.shuffle else state.order_key
+        order_key = order_key if self.source.loader.shuffle else state.order_key
         order = in_new_order(order_key, state.rows.size, state.count)
-        shape = (self.minibatches, self.loader.batch_size)
+        shape = (self.minibatches, self.source.loader.batch_size)
         rows = state.rows[order[: shape[0] * shape[1]]].reshape(shape)
-        augmented = self.loader.augmentation is not None
+        augmented = self.source.loader.augmentation is not None
         keys = jax.random.split(augmentation_key, shape) if augmented else None
-        in_use = jnp.minimum(state.count // self.loader.batch_size, self.minibatches)
-        return state, Chunk(ImageItem(rows, keys), in_use=None if self.even else in_use), {}
+        in_use = jnp.minimum(state.count // self.source.loader.batch_size, self.minibatches)
+        return state, Chunk(ImageItem(rows, keys), in_use=None if self.source.even else in_use), {}
 
     def batch(self, state: ImageTask[Change], item: ImageItem) -> ImageBatch:
         return self._batch(state, item.rows, "train", item.keys)
@@ -186,7 +193,7 @@ class AbstractImageStream(AbstractTaskStream[ImageTask[Change]], Generic[Change]
         return self._batch(state, rows[order[jnp.arange(n) % count]], split)
 
     def evaluate(self, state: ImageTask[Change], learner: Learner, *, key: PRNGKeyArray) -> Metrics:
-        rows, size = state.test_rows, min(self.loader.evaluation_batch, state.test_rows.size)
+        rows, size = state.test_rows, min(self.source.loader.evaluation_batch, state.test_rows.size)
         passes = -(-rows.size // size)
         places = jnp.arange(passes * size).reshape(passes, size)
 
@@ -214,30 +221,10 @@ class AbstractImageStream(AbstractTaskStream[ImageTask[Change]], Generic[Change]
         keys: Key[Array, " examples"] | None = None,
     ) -> ImageBatch:
         train = split == "train"
-        pixels = self.images.train_images if train else self.images.test_images
-        labels = self.images.train_labels if train else self.images.test_labels
+        pixels = self.source.images.train_images if train else self.source.images.test_images
+        labels = self.source.images.train_labels if train else self.source.images.test_labels
         take = lambda a: jnp.take(a, rows, axis=0, mode="clip")
         pixels = take(pixels)
-        if self.loader.augmentation is not None and keys is not None:
-            pixels = jax.vmap(self.loader.augmentation)(pixels, keys)
+        if self.source.loader.augmentation is not None and keys is not None:
+            pixels = jax.vmap(self.source.loader.augmentation)(pixels, keys)
         return self.present(state.change, pixels, rows, take(labels), split)
-
-
-def all_rows(images: ImageSet, split: Split) -> tuple[Int[Array, " rows"], Int[Array, ""]]:
-    """Every row of a split, and their number."""
-    rows = len(images.train_labels if split == "train" else images.test_labels)
-    return jnp.arange(rows), jnp.asarray(rows)
-
-
-def minibatches_of(loader: Loader, fewest: int, most: int) -> int:
-    """Minibatches in a pass over the largest task, which has `most` training rows.
-
-    **Raises:** `ValueError` if the smallest task, with `fewest`, does not fill a minibatch.
-    """
-    if fewest < loader.batch_size:
-        raise ValueError(
-            f"`batch_size` is {loader.batch_size}, but the smallest task has {fewest} training "
-            f"rows: choose at most {fewest}."
-        )
-    whole = most // loader.batch_size
-    return whole if loader.minibatches is None else min(whole, loader.minibatches)

@@ -10,9 +10,10 @@ from .._arguments import check_count
 from .._types import Clock
 from ._base import Split
 from ._class_rows import ClassRows
-from ._image_stream import AbstractImageStream, ImageBatch, minibatches_of
+from ._image_source import ImageSource
+from ._image_stream import AbstractImageStream, ImageBatch
 from ._images import ImageSet
-from ._loader import Loader, Shown
+from ._loader import Loader
 
 
 class Seen(eqx.Module):
@@ -37,17 +38,12 @@ class IncrementalClasses(AbstractImageStream[Seen]):
     ```
     """
 
-    images: ImageSet
-    loader: Loader
-    shown: Shown
+    source: ImageSource
     train_classes: ClassRows
     test_classes: ClassRows
     least: int = eqx.field(static=True)
     most: int = eqx.field(static=True)
     num_tasks: int = eqx.field(static=True)
-    chunks_per_task: int = eqx.field(static=True)
-    minibatches: int = eqx.field(static=True)
-    even: bool = eqx.field(static=True)
 
     def __init__(
         self,
@@ -83,23 +79,17 @@ class IncrementalClasses(AbstractImageStream[Seen]):
                 f"`num_tasks` is {num_tasks} with at least {classes_per_task} new classes in each, "
                 f"but {images.name!r} has {images.num_classes} classes: choose fewer."
             )
-        loader = Loader() if loader is None else loader
-        self.images = images
-        self.loader = loader
-        self.shown = Shown(images, loader)
         self.train_classes = ClassRows(images.train_labels, images.num_classes)
         self.test_classes = ClassRows(images.test_labels, images.num_classes)
         self.least = classes_per_task
         self.most = most
         self.num_tasks = num_tasks
-        self.chunks_per_task = loader.epochs
         first = self.train_classes.fewest(classes_per_task)
-        self.minibatches = minibatches_of(loader, first, len(images.train_labels))
-        self.even = first // loader.batch_size >= self.minibatches
+        self.source = ImageSource(images, loader, fewest=first)
 
     def first_change(self, *, key: PRNGKeyArray) -> Seen:
         order_key, count_key = jax.random.split(key)
-        order = jax.random.permutation(order_key, self.images.num_classes)
+        order = jax.random.permutation(order_key, self.source.images.num_classes)
         ends = jnp.cumsum(self._new_classes(count_key))
         return Seen(order, ends[0], ends)
 
@@ -108,7 +98,9 @@ class IncrementalClasses(AbstractImageStream[Seen]):
 
     def rows_of(self, change: Seen, split: Split) -> tuple[Int[Array, " capacity"], Int[Array, ""]]:
         rows = self.train_classes if split == "train" else self.test_classes
-        size = len(self.images.train_labels if split == "train" else self.images.test_labels)
+        size = len(
+            self.source.images.train_labels if split == "train" else self.source.images.test_labels
+        )
         seen = jnp.arange(change.order.size) < change.count
         table, count = rows.of(jnp.where(seen, change.order, -1))
         return table[:size], count
@@ -123,14 +115,14 @@ class IncrementalClasses(AbstractImageStream[Seen]):
     ) -> ImageBatch:
         places = jnp.zeros_like(change.order).at[change.order].set(jnp.arange(change.order.size))
         classes = jnp.broadcast_to(places < change.count, (len(labels), len(places)))
-        return ImageBatch(self.shown(pixels), labels, classes)
+        return ImageBatch(self.source.shown(pixels), labels, classes)
 
     def _new_classes(self, key: PRNGKeyArray) -> Int[Array, " tasks"]:
         """New classes of each task, uniform among all sequences with the right sum."""
         spread, tasks = self.most - self.least, self.num_tasks
         if spread == 0:
             return jnp.full(tasks, self.least)
-        extra = min(self.images.num_classes - self.least * tasks, spread * tasks)
+        extra = min(self.source.images.num_classes - self.least * tasks, spread * tasks)
         logs = jnp.asarray(_log_ways(spread, tasks, extra), dtype=float)
 
         def draw(left: Int[Array, ""], task: Int[Array, ""]):

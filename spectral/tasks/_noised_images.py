@@ -8,9 +8,10 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 from .._arguments import check_above, check_count
 from .._types import Clock
 from ._base import Split
-from ._image_stream import AbstractImageStream, all_rows, ImageBatch, minibatches_of
+from ._image_source import ImageSource
+from ._image_stream import AbstractImageStream, ImageBatch
 from ._images import ImageSet
-from ._loader import Loader, Shown
+from ._loader import Loader
 
 
 class Noise(eqx.Module):
@@ -33,14 +34,9 @@ class NoisedImages(AbstractImageStream[Noise]):
     ```
     """
 
-    images: ImageSet
-    loader: Loader
-    shown: Shown
+    source: ImageSource
     most: Float[Array, ""]
     num_tasks: int = eqx.field(static=True)
-    chunks_per_task: int = eqx.field(static=True)
-    minibatches: int = eqx.field(static=True)
-    even: bool = eqx.field(static=True)
 
     def __init__(
         self,
@@ -62,17 +58,9 @@ class NoisedImages(AbstractImageStream[Noise]):
         """
         check_above("most", most, 0)
         self.most = jnp.asarray(most, dtype=float)
-        loader = Loader() if loader is None else loader
         check_count("num_tasks", num_tasks)
-        self.images = images
-        self.loader = loader
-        self.shown = Shown(images, loader)
+        self.source = ImageSource(images, loader)
         self.num_tasks = num_tasks
-        self.chunks_per_task = loader.epochs
-        self.minibatches = minibatches_of(
-            loader, len(images.train_labels), len(images.train_labels)
-        )
-        self.even = True
 
     def first_change(self, *, key: PRNGKeyArray) -> Noise:
         return Noise(jnp.zeros(()), key)
@@ -84,7 +72,7 @@ class NoisedImages(AbstractImageStream[Noise]):
     def rows_of(
         self, change: Noise, split: Split
     ) -> tuple[Int[Array, " capacity"], Int[Array, ""]]:
-        return all_rows(self.images, split)
+        return self.source.all_rows(split)
 
     def present(
         self,
@@ -99,8 +87,8 @@ class NoisedImages(AbstractImageStream[Noise]):
 
         def noisy(image: UInt8[Array, "height width channels"], row: Int[Array, ""]):
             noise = jax.random.normal(jax.random.fold_in(key, row), image.shape)
-            whole = self.images.max_value
+            whole = self.source.images.max_value
             return jnp.clip(jnp.round(image + whole * change.deviation * noise), 0, whole)
 
         noised = jax.vmap(noisy)(pixels, rows).astype(pixels.dtype)
-        return ImageBatch(self.shown(noised), labels, None)
+        return ImageBatch(self.source.shown(noised), labels, None)

@@ -8,9 +8,10 @@ from jaxtyping import Array, Int, PRNGKeyArray, UInt8
 from .._arguments import check_count
 from .._types import Clock
 from ._base import Split
-from ._image_stream import AbstractImageStream, all_rows, ImageBatch, minibatches_of
+from ._image_source import ImageSource
+from ._image_stream import AbstractImageStream, ImageBatch
 from ._images import ImageSet
-from ._loader import Loader, Shown
+from ._loader import Loader
 
 
 class PermutedLabels(AbstractImageStream[Int[Array, " classes"]]):
@@ -27,13 +28,8 @@ class PermutedLabels(AbstractImageStream[Int[Array, " classes"]]):
     ```
     """
 
-    images: ImageSet
-    loader: Loader
-    shown: Shown
+    source: ImageSource
     num_tasks: int = eqx.field(static=True)
-    chunks_per_task: int = eqx.field(static=True)
-    minibatches: int = eqx.field(static=True)
-    even: bool = eqx.field(static=True)
 
     def __init__(self, images: ImageSet, *, num_tasks: int = 100, loader: Loader | None = None):
         """**Arguments:**
@@ -44,30 +40,22 @@ class PermutedLabels(AbstractImageStream[Int[Array, " classes"]]):
 
         **Raises:** `ValueError` for no tasks, or a batch larger than the training set.
         """
-        loader = Loader() if loader is None else loader
         check_count("num_tasks", num_tasks)
-        self.images = images
-        self.loader = loader
-        self.shown = Shown(images, loader)
+        self.source = ImageSource(images, loader)
         self.num_tasks = num_tasks
-        self.chunks_per_task = loader.epochs
-        self.minibatches = minibatches_of(
-            loader, len(images.train_labels), len(images.train_labels)
-        )
-        self.even = True
 
     def first_change(self, *, key: PRNGKeyArray) -> Int[Array, " classes"]:
-        return jnp.arange(self.images.num_classes)
+        return jnp.arange(self.source.images.num_classes)
 
     def next_change(
         self, change: Int[Array, " classes"], clock: Clock, *, key: PRNGKeyArray
     ) -> Int[Array, " classes"]:
-        return jax.random.permutation(key, self.images.num_classes)
+        return jax.random.permutation(key, self.source.images.num_classes)
 
     def rows_of(
         self, change: Int[Array, " classes"], split: Split
     ) -> tuple[Int[Array, " capacity"], Int[Array, ""]]:
-        return all_rows(self.images, split)
+        return self.source.all_rows(split)
 
     def present(
         self,
@@ -77,4 +65,4 @@ class PermutedLabels(AbstractImageStream[Int[Array, " classes"]]):
         labels: Int[Array, " examples"],
         split: Split,
     ) -> ImageBatch:
-        return ImageBatch(self.shown(pixels), change[labels], None)
+        return ImageBatch(self.source.shown(pixels), change[labels], None)

@@ -8,9 +8,10 @@ from jaxtyping import Array, Int, PRNGKeyArray, UInt8
 from .._arguments import check_count
 from .._types import Clock
 from ._base import Split
-from ._image_stream import AbstractImageStream, ImageBatch, minibatches_of
+from ._image_source import ImageSource
+from ._image_stream import AbstractImageStream, ImageBatch
 from ._images import ImageSet
-from ._loader import Loader, Shown
+from ._loader import Loader
 
 
 class Memory(eqx.Module):
@@ -32,14 +33,9 @@ class RandomLabels(AbstractImageStream[Memory]):
     ```
     """
 
-    images: ImageSet
-    loader: Loader
-    shown: Shown
+    source: ImageSource
     rows: int = eqx.field(static=True)
     num_tasks: int = eqx.field(static=True)
-    chunks_per_task: int = eqx.field(static=True)
-    minibatches: int = eqx.field(static=True)
-    even: bool = eqx.field(static=True)
 
     def __init__(
         self,
@@ -66,19 +62,13 @@ class RandomLabels(AbstractImageStream[Memory]):
                 "rows: choose at most as many."
             )
         self.rows = rows
-        loader = Loader() if loader is None else loader
         check_count("num_tasks", num_tasks)
-        self.images = images
-        self.loader = loader
-        self.shown = Shown(images, loader)
+        self.source = ImageSource(images, loader, fewest=rows, most=rows)
         self.num_tasks = num_tasks
-        self.chunks_per_task = loader.epochs
-        self.minibatches = minibatches_of(loader, rows, rows)
-        self.even = True
 
     def first_change(self, *, key: PRNGKeyArray) -> Memory:
         row_key, label_key = jax.random.split(key)
-        rows = jax.random.permutation(row_key, len(self.images.train_labels))[: self.rows]
+        rows = jax.random.permutation(row_key, len(self.source.images.train_labels))[: self.rows]
         return Memory(rows, label_key)
 
     def next_change(self, change: Memory, clock: Clock, *, key: PRNGKeyArray) -> Memory:
@@ -87,7 +77,7 @@ class RandomLabels(AbstractImageStream[Memory]):
     def rows_of(
         self, change: Memory, split: Split
     ) -> tuple[Int[Array, " capacity"], Int[Array, ""]]:
-        rows = change.rows if split == "train" else jnp.arange(len(self.images.test_labels))
+        rows = change.rows if split == "train" else jnp.arange(len(self.source.images.test_labels))
         return rows, jnp.asarray(rows.size)
 
     def present(
@@ -101,5 +91,5 @@ class RandomLabels(AbstractImageStream[Memory]):
         # A function of the row: an image keeps its label for the whole task.
         key = jax.random.fold_in(change.key, 0 if split == "train" else 1)
         keys = jax.vmap(lambda row: jax.random.fold_in(key, row))(rows)
-        draw = lambda k: jax.random.randint(k, (), 0, self.images.num_classes)
-        return ImageBatch(self.shown(pixels), jax.vmap(draw)(keys), None)
+        draw = lambda k: jax.random.randint(k, (), 0, self.source.images.num_classes)
+        return ImageBatch(self.source.shown(pixels), jax.vmap(draw)(keys), None)

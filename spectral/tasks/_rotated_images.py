@@ -9,9 +9,10 @@ from .._arguments import check_count
 from .._types import Clock
 from ._augmentation import rotated
 from ._base import Split
-from ._image_stream import AbstractImageStream, all_rows, ImageBatch, minibatches_of
+from ._image_source import ImageSource
+from ._image_stream import AbstractImageStream, ImageBatch
 from ._images import ImageSet
-from ._loader import Loader, Shown
+from ._loader import Loader
 
 
 class RotatedImages(AbstractImageStream[Float[Array, ""]]):
@@ -29,14 +30,9 @@ class RotatedImages(AbstractImageStream[Float[Array, ""]]):
     ```
     """
 
-    images: ImageSet
-    loader: Loader
-    shown: Shown
+    source: ImageSource
     step: Float[Array, ""] | None
     num_tasks: int = eqx.field(static=True)
-    chunks_per_task: int = eqx.field(static=True)
-    minibatches: int = eqx.field(static=True)
-    even: bool = eqx.field(static=True)
 
     def __init__(
         self,
@@ -57,17 +53,9 @@ class RotatedImages(AbstractImageStream[Float[Array, ""]]):
         **Raises:** `ValueError` for no tasks, or a batch larger than the training set.
         """
         self.step = None if step is None else jnp.asarray(step, dtype=float)
-        loader = Loader() if loader is None else loader
         check_count("num_tasks", num_tasks)
-        self.images = images
-        self.loader = loader
-        self.shown = Shown(images, loader)
+        self.source = ImageSource(images, loader)
         self.num_tasks = num_tasks
-        self.chunks_per_task = loader.epochs
-        self.minibatches = minibatches_of(
-            loader, len(images.train_labels), len(images.train_labels)
-        )
-        self.even = True
 
     def first_change(self, *, key: PRNGKeyArray) -> Float[Array, ""]:
         return jnp.zeros(())
@@ -82,7 +70,7 @@ class RotatedImages(AbstractImageStream[Float[Array, ""]]):
     def rows_of(
         self, change: Float[Array, ""], split: Split
     ) -> tuple[Int[Array, " capacity"], Int[Array, ""]]:
-        return all_rows(self.images, split)
+        return self.source.all_rows(split)
 
     def present(
         self,
@@ -93,4 +81,4 @@ class RotatedImages(AbstractImageStream[Float[Array, ""]]):
         split: Split,
     ) -> ImageBatch:
         turned = jax.vmap(rotated, in_axes=(0, None))(pixels, change)
-        return ImageBatch(self.shown(turned), labels, None)
+        return ImageBatch(self.source.shown(turned), labels, None)

@@ -9,9 +9,10 @@ from .._arguments import check_count
 from .._types import Clock
 from ._base import Split
 from ._class_rows import ClassRows
-from ._image_stream import AbstractImageStream, ImageBatch, minibatches_of
+from ._image_source import ImageSource
+from ._image_stream import AbstractImageStream, ImageBatch
 from ._images import ImageSet
-from ._loader import Loader, Shown
+from ._loader import Loader
 
 
 class ClassOrder(eqx.Module):
@@ -36,17 +37,12 @@ class SplitClasses(AbstractImageStream[ClassOrder]):
     ```
     """
 
-    images: ImageSet
-    loader: Loader
-    shown: Shown
+    source: ImageSource
     train_classes: ClassRows
     test_classes: ClassRows
     classes_per_task: int = eqx.field(static=True)
     redraw: bool = eqx.field(static=True)
     num_tasks: int = eqx.field(static=True)
-    chunks_per_task: int = eqx.field(static=True)
-    minibatches: int = eqx.field(static=True)
-    even: bool = eqx.field(static=True)
 
     def __init__(
         self,
@@ -77,20 +73,17 @@ class SplitClasses(AbstractImageStream[ClassOrder]):
         tasks_in_pass = images.num_classes // classes_per_task
         num_tasks = tasks_in_pass if num_tasks is None else num_tasks
         check_count("num_tasks", num_tasks)
-        loader = Loader() if loader is None else loader
-        self.images = images
-        self.loader = loader
-        self.shown = Shown(images, loader)
         self.train_classes = ClassRows(images.train_labels, images.num_classes)
         self.test_classes = ClassRows(images.test_labels, images.num_classes)
         self.classes_per_task = classes_per_task
         self.redraw = redraw
         self.num_tasks = num_tasks
-        self.chunks_per_task = loader.epochs
-        fewest = self.train_classes.fewest(classes_per_task)
-        most = self.train_classes.most(classes_per_task)
-        self.minibatches = minibatches_of(loader, fewest, most)
-        self.even = fewest // loader.batch_size >= self.minibatches
+        self.source = ImageSource(
+            images,
+            loader,
+            fewest=self.train_classes.fewest(classes_per_task),
+            most=self.train_classes.most(classes_per_task),
+        )
 
     @property
     def out_size(self) -> int:
@@ -98,11 +91,11 @@ class SplitClasses(AbstractImageStream[ClassOrder]):
         return self.classes_per_task
 
     def first_change(self, *, key: PRNGKeyArray) -> ClassOrder:
-        order = jax.random.permutation(key, self.images.num_classes)
+        order = jax.random.permutation(key, self.source.images.num_classes)
         return ClassOrder(order, order[: self.classes_per_task])
 
     def next_change(self, change: ClassOrder, clock: Clock, *, key: PRNGKeyArray) -> ClassOrder:
-        k, classes = self.classes_per_task, self.images.num_classes
+        k, classes = self.classes_per_task, self.source.images.num_classes
         place = clock.task % (classes // k)
         order = change.order
         if self.redraw:
@@ -125,4 +118,4 @@ class SplitClasses(AbstractImageStream[ClassOrder]):
         split: Split,
     ) -> ImageBatch:
         places = jnp.argmax(labels[:, None] == change.classes[None], axis=1)
-        return ImageBatch(self.shown(pixels), places, None)
+        return ImageBatch(self.source.shown(pixels), places, None)

@@ -1,0 +1,56 @@
+"""The images of a stream, and how they are visited and shown."""
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Int
+
+from ._base import Split
+from ._images import ImageSet
+from ._loader import Loader, Shown
+
+
+class ImageSource(eqx.Module):
+    """What the streams of one set of labelled images have in common.
+
+    **Arguments:**
+
+    - `images`: from `load_images`.
+    - `loader`: by default `Loader()`.
+    - `fewest`, `most`: training rows of the smallest and of the largest task, by default all.
+
+    **Raises:** `ValueError` if the smallest task does not fill a minibatch.
+    """
+
+    images: ImageSet
+    loader: Loader
+    shown: Shown
+    minibatches: int = eqx.field(static=True)  # in a pass over the largest task
+    even: bool = eqx.field(static=True)  # every task fills all of them
+
+    def __init__(
+        self,
+        images: ImageSet,
+        loader: Loader | None,
+        *,
+        fewest: int | None = None,
+        most: int | None = None,
+    ):
+        loader = Loader() if loader is None else loader
+        rows = len(images.train_labels)
+        fewest = rows if fewest is None else fewest
+        if fewest < loader.batch_size:
+            raise ValueError(
+                f"`batch_size` is {loader.batch_size}, but the smallest task has {fewest} training "
+                f"rows: choose at most {fewest}."
+            )
+        whole = (rows if most is None else most) // loader.batch_size
+        self.images = images
+        self.loader = loader
+        self.shown = Shown(images, loader)
+        self.minibatches = whole if loader.minibatches is None else min(whole, loader.minibatches)
+        self.even = fewest // loader.batch_size >= self.minibatches
+
+    def all_rows(self, split: Split) -> tuple[Int[Array, " rows"], Int[Array, ""]]:
+        """Every row of a split, and their number."""
+        rows = len(self.images.train_labels if split == "train" else self.images.test_labels)
+        return jnp.arange(rows), jnp.asarray(rows, int)
