@@ -80,24 +80,26 @@ def main() -> None:
     measured = np.arange(0, num_tasks, every)
     truth = history["Hessian, Dense.start.epsilon_rank"][measured]
     print("share of eigenvalues beyond 0.1 at task starts, and its error against Dense")
-    print(f"{'task':27s}" + "".join(f"{task:>18d}" for task in measured))
+    print(f"{'task':26s}" + "".join(f"{task:>18d}" for task in measured))
     for name in watch:
         rank = history[f"{name}.start.epsilon_rank"][measured]
-        cells = [f"{r:10.4f} ({r - t:+.4f})" for r, t in zip(rank, truth, strict=True)]
-        print(f"{name:27s}" + "".join(f"{cell:>20s}" for cell in cells).replace("  ", "", 1))
+        cells = [f"{r:.4f} ({r - t:+.4f})" for r, t in zip(rank, truth, strict=True)]
+        print(f"{name:26s}" + "".join(f"{cell:>18s}" for cell in cells))
     accuracy = [f"{a:18.2f}" for a in history["test_accuracy"][measured]]
-    print(f"{'test accuracy':27s}" + "".join(accuracy))
+    print(f"{'test accuracy':26s}" + "".join(accuracy))
 
     if arguments.out is not None:
         arguments.out.mkdir(parents=True, exist_ok=True)
-        figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+        figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
         for name in watch:
             rank = history[f"{name}.start.epsilon_rank"][measured]
             sem = history[f"{name}.start.epsilon_rank_sem"][measured]
             style = {"color": "black", "linewidth": 3} if "Dense" in name else {}
-            axes.errorbar(measured, rank, sem, label=name, capsize=3, **style)
-        axes.set(xlabel="task", ylabel="share of eigenvalues beyond 0.1", yscale="log")
-        axes.legend()
+            left.errorbar(measured, rank, sem, label=name, capsize=3, **style)
+            right.errorbar(measured, rank - truth, sem, capsize=3, **style)
+        left.set(xlabel="task", ylabel="share of eigenvalues beyond 0.1", yscale="log")
+        right.set(xlabel="task", ylabel="error against Dense on the Hessian")
+        left.legend()
         figure.savefig(arguments.out / "swap_curvature.png", dpi=120)
 
 

@@ -2,10 +2,10 @@
 
 import equinox as eqx
 import jax
-import jax.extend.core
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from programs import equations
 
 from spectral.curvature import (
     Block,
@@ -59,15 +59,8 @@ def test_their_precision(getkey):
     with jax.default_matmul_precision("bfloat16"):
         for operator in (Matrix(array), Function(lambda v: array @ v, jnp.ones(3))):
             jaxpr = eqx.filter_make_jaxpr(lambda o, v: o.mv(v))(operator, jnp.ones(3))[0]
-            (dot,) = [e for e in _flat(jaxpr.jaxpr) if e.primitive.name == "dot_general"]
+            (dot,) = [e for e in equations(jaxpr.jaxpr) if e.primitive.name == "dot_general"]
             assert dot.params["precision"] == (jax.lax.Precision.HIGHEST,) * 2
-
-
-def _flat(jaxpr):
-    for eqn in jaxpr.eqns:
-        yield eqn
-        for inner in jax.extend.core.jaxprs_in_params(eqn.params):
-            yield from _flat(inner)
 
 
 @pytest.mark.parametrize(

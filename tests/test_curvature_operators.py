@@ -2,12 +2,12 @@
 
 import equinox as eqx
 import jax
-import jax.extend.core
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from curvature_cases import Case, conv_network, LOSSES, mlp, NETWORKS, over_examples
 from jax.flatten_util import ravel_pytree
+from programs import equations
 
 from spectral.curvature import (
     Convex,
@@ -181,13 +181,6 @@ def test_divergence_from_oneself_gives_the_fisher_matrix_of_a_policy(getkey):
     risk = Risk(case.forward, surrogate, case.inputs, jnp.ones(7))
     matrix = dense([GaussNewton(risk, case.model)])[0]
     np.testing.assert_allclose(matrix, rows.T @ rows / 7, rtol=1e-8, atol=1e-12)
-
-
-def equations(jaxpr):
-    for eqn in jaxpr.eqns:
-        yield eqn
-        for inner in jax.extend.core.jaxprs_in_params(eqn.params):
-            yield from equations(inner)
 
 
 OPERATORS = {

@@ -2,12 +2,12 @@
 
 import equinox as eqx
 import jax
-import jax.extend.core
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from curvature_cases import mlp, over_examples
 from jax.flatten_util import ravel_pytree
+from programs import largest
 
 from spectral.curvature import (
     closed_risk,
@@ -83,12 +83,6 @@ def test_nothing_is_stacked_over_chunks(getkey):
         for operator in (Hessian(risk, model), GaussNewton(risk, model), Gram(risk, model)):
             jaxpr = eqx.filter_make_jaxpr(_image)(operator)[0].jaxpr
             assert (largest(jaxpr) < examples * width) == small
-
-
-def largest(jaxpr):
-    own = max((v.aval.size for eqn in jaxpr.eqns for v in eqn.outvars), default=0)
-    inner = (largest(j) for e in jaxpr.eqns for j in jax.extend.core.jaxprs_in_params(e.params))
-    return max(own, *inner, 0)
 
 
 @pytest.mark.usefixtures("float64")

@@ -5,8 +5,7 @@ from collections.abc import Callable
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import PRNGKeyArray
 from matfree import stochtrace
 
 from .._arguments import check_count
@@ -112,7 +111,7 @@ def _hutchinson(samples: int, operator: AbstractOperator, key: PRNGKeyArray) -> 
         each = numbers, jax.random.split(key, samples)
         (mean, squares), _ = jax.lax.scan(add, (zeros, zeros), each)
     sem = jnp.sqrt(squares / ((samples - 1) * samples))
-    return _like_vectors(operator, mean, sem)
+    return Estimate(value=operator.unravel(mean), sem=operator.unravel(sem))
 
 
 @eqx.filter_jit
@@ -125,19 +124,13 @@ def _leave_one_out(
         # matfree transposes the product, which a batch taken in turn cannot be.
         product, scale = unit_product(operator, scale_key)
         diagonals = scale * integrand()(product, sphere_samples(operator, samples, key))
-    return _like_vectors(operator, jnp.mean(diagonals, axis=0), standard_error(diagonals))
+    mean, sem = jnp.mean(diagonals, axis=0), standard_error(diagonals)
+    return Estimate(value=operator.unravel(mean), sem=operator.unravel(sem))
 
 
 @eqx.filter_jit
 def _exact_diagonal(operator: AbstractOperator) -> Estimate:
     with jax.default_matmul_precision("highest"):
         diagonal = jnp.diagonal(operator.dense())
-    return _like_vectors(operator, diagonal, jnp.zeros_like(diagonal))
-
-
-def _like_vectors(
-    operator: AbstractOperator, value: Float[Array, " dim"], sem: Float[Array, " dim"]
-) -> Estimate:
-    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, operator.dtype), operator.structure)
-    _, unravel = ravel_pytree(zeros)
-    return Estimate(value=unravel(value), sem=unravel(sem))
+    sem = jnp.zeros_like(diagonal)
+    return Estimate(value=operator.unravel(diagonal), sem=operator.unravel(sem))

@@ -3,7 +3,6 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from .._arguments import check_count
@@ -83,8 +82,6 @@ def _find(
     operator: AbstractOperator, count: int, order: int, key: PRNGKeyArray
 ) -> ExtremeEigenpairs:
     dtype = operator.dtype
-    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, dtype), operator.structure)
-    _, unravel = ravel_pytree(zeros)
     with jax.default_matmul_precision("highest"):
         product = operator.flat_product()
         start = Sphere()(operator.dim, dtype, key=probe_key(key, 0))
@@ -96,7 +93,7 @@ def _find(
             vectors = vectors / jnp.linalg.norm(vectors, axis=1, keepdims=True)
             residual = lambda pair: jnp.linalg.norm(product(pair[1]) - pair[0] * pair[1])
             residuals = jax.lax.map(residual, (values, vectors))
-            return Eigenpairs(values, jax.vmap(unravel)(vectors), residuals)
+            return Eigenpairs(values, jax.vmap(operator.unravel)(vectors), residuals)
 
         return ExtremeEigenpairs(
             least=at(slice(None, count)), largest=at(slice(None, -count - 1, -1))

@@ -38,14 +38,14 @@ def extremes(spectrum: AbstractSpectrum, count: int = 1) -> Extremes:
     `extreme_eigenpairs`.
 
     **Raises:** `ValueError` if `count` is not between 1 and the nodes of a probe (the dimension,
-    where all eigenvalues are known), and `TypeError` for a spectrum that has no nodes with
-    residuals, as those of `Deflated` and `KFACSpectrum`.
+    where all eigenvalues are known), and `TypeError` for the spectra of `Deflated` and
+    `KFACSpectrum`.
     """
     check_count("count", count)
     if not isinstance(spectrum, Spectrum):
         raise TypeError(
-            f"A {type(spectrum).__name__} has no residual for each of its eigenvalues, but "
-            "`extremes` returns them: ask for its `range()`, or call `extreme_eigenpairs` on the "
+            f"`spectrum` is a {type(spectrum).__name__}, but must be a `Spectrum`, such as "
+            "`Lanczos()` returns: ask for its `range()`, or call `extreme_eigenpairs` on the "
             "matrix."
         )
     most = spectrum.dim if spectrum.exact else spectrum.nodes.shape[1]

@@ -63,14 +63,17 @@ class AbstractOperator(eqx.Module):
     def flat_product(self) -> Callable[[Float[Array, " dim"]], Float[Array, " dim"]]:
         """`product` on flat vectors, with the leaves of `structure` joined in their order."""
         product, structure, dtype = self.product(), self.structure, self.dtype
-        zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, dtype), structure)
-        _, unravel = ravel_pytree(zeros)
 
         def flat(vector: Float[Array, " dim"]) -> Float[Array, " dim"]:
-            tree = jax.tree.map(lambda x, s: x.astype(s.dtype), unravel(vector), structure)
+            tree = jax.tree.map(lambda x, s: x.astype(s.dtype), self.unravel(vector), structure)
             return ravel_pytree(product(tree))[0].astype(dtype)
 
         return flat
+
+    def unravel(self, vector: Float[Array, " dim"]) -> PyTree:
+        """A flat vector as a pytree like `structure`, but for the dtype, which stays as it is."""
+        zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, vector.dtype), self.structure)
+        return ravel_pytree(zeros)[1](vector)
 
     def dense(self) -> Float[Array, "dim dim"]:
         """The matrix itself, in the order of `flat_product`: `dim` products and dim^2 numbers."""
