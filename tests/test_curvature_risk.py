@@ -67,6 +67,20 @@ def test_the_mean(getkey):
     np.testing.assert_allclose(counted, jnp.mean(risk.targets))
 
 
+@pytest.mark.usefixtures("float64")
+def test_the_sum_is_a_multiple_of_the_mean(getkey):
+    risk, model = risk_of(getkey(), 3)
+    dynamic, static = eqx.partition(model, eqx.is_array)
+    flat, unravel = ravel_pytree(dynamic)
+
+    def total(flat):
+        outputs = over_examples(eqx.combine(unravel(flat), static), risk.inputs)
+        return -jnp.sum(jax.nn.log_softmax(outputs)[jnp.arange(7), risk.targets])
+
+    found = eqx.filter_jit(lambda o: o.dense())(risk.examples * Hessian(risk, model))
+    np.testing.assert_allclose(found, jax.jit(jax.hessian(total))(flat), rtol=1e-8, atol=1e-11)
+
+
 def test_chunks_larger_than_the_data_are_one_pass(getkey):
     risk, _ = risk_of(getkey(), 100)
     assert (risk.chunk, risk.passes) == (7, 1)

@@ -29,6 +29,11 @@ class Block(AbstractOperator):
     A product costs as much as one with the whole matrix. The vectors are those of the whole
     matrix with `None` for what is left out.
 
+    `GramSpectrum` and `KFACSpectrum` do not take blocks. For all eigenvalues of the block of one
+    layer in a Gauss-Newton matrix, hold the other layers constant instead: cut the network with
+    `layer, rest = eqx.partition(model, ...)`, combine the two inside `forward`, and take the
+    matrix in `layer`. Those of `KFAC` are `kfac.eigenvalues()[name]`.
+
     **Arguments:**
 
     - `operator`: any operator, sums and blocks included.

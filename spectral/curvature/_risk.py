@@ -58,7 +58,8 @@ class Risk(eqx.Module):
         so that nothing is compiled twice.
     - `loss`: `SquaredError()`, `SoftmaxCrossEntropy()`, `SigmoidCrossEntropy()`, or any function
         `(outputs, targets) -> losses` that is convex in the outputs, which returns one number for
-        each example or their mean and is differentiated.
+        each example or their mean (a sum cannot be told from it and would count N times too much)
+        and is differentiated.
     - `inputs`, `targets`: pytrees of arrays with a leading axis over the examples.
     - `chunk`: examples in one pass. By default all of them. A last chunk that is not full is padded
         with rows of weight 0, so the result does not depend on the chunk but for rounding.
