@@ -21,10 +21,10 @@ lint: setup
 	$(BIN)/pyright
 
 test: lint
-	$(BIN)/pytest -n 2 -m "not slow"
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
 
 test-all: lint
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist loadfile
 
 demo: setup
 	$(BIN)/spectral run examples/digits.yaml --out runs/demo --overwrite

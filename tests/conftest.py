@@ -1,3 +1,4 @@
+import gc
 import pathlib
 
 import jax
@@ -13,6 +14,16 @@ _cache = pathlib.Path(__file__).parent.parent / ".cache" / "jax"
 jax.config.update("jax_compilation_cache_dir", str(_cache))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forget_programs():
+    """The programs of one file are dropped before the next: the system limits how many pieces of
+    memory a process may map, and a process that compiles all of them ends in a segmentation
+    fault."""
+    yield
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture

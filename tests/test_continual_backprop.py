@@ -107,7 +107,9 @@ class NumPyCBP:
         return [tuple(units) for units, _ in replaced]
 
 
-@pytest.mark.parametrize("compensate", [True, False])
+@pytest.mark.parametrize(
+    "compensate", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["published", "bare"]
+)
 def test_against_numpy_over_many_steps(compensate, float64, getkey):
     steps, rate = 2000, 4e-3
     model = models.MLP(3, 2, width=6, depth=2, key=getkey())

@@ -71,8 +71,9 @@ def used(chunk):
     return minibatches if chunk.in_use is None else int(chunk.in_use)
 
 
-@pytest.mark.parametrize("uneven", [False, True])
-@pytest.mark.parametrize("name", STREAMS)
+@pytest.mark.parametrize(
+    ("name", "uneven"), [(n, False) for n in STREAMS] + [("split", True), ("incremental", True)]
+)
 def test_every_row_of_a_task_is_used_equally_often(name, uneven):
     stream = STREAMS[name](uneven=uneven)
     whole = {"split": 16, "incremental": 48, "random_labels": 20}.get(name, 48)
@@ -208,8 +209,9 @@ def test_labels_of_the_task():
     assert len(set(draws)) > 3
 
 
-@pytest.mark.parametrize("name", STREAMS)
-@pytest.mark.parametrize("uneven", [False, True])
+@pytest.mark.parametrize(
+    ("name", "uneven"), [(n, False) for n in STREAMS] + [("split", True), ("incremental", True)]
+)
 def test_evaluation_takes_every_test_row_of_the_task_once(name, uneven):
     stream = STREAMS[name](uneven=uneven)
     model = models.MLP(24, stream.out_size, width=5, depth=1, key=jax.random.key(0))

@@ -185,7 +185,8 @@ def test_resolved_settings_spell_out_defaults_and_can_be_read_again(tiny, tmp_pa
     assert settings["stream"]["batch_size"] == 1
     assert settings["stream"]["images"]["data_dir"] == "somewhere"
     sizes = {"in_size": 64, "out_size": 10, "width": 4, "depth": 1}
-    assert settings["model"] == {"type": "MLP", "activation": "relu"} | sizes
+    options = {"activation": "relu", "layer_norm": False, "density": 1.0}
+    assert settings["model"] == {"type": "MLP"} | options | sizes
     assert settings["algorithms"]["bp"] == {"type": "bp", "lr": 1.0}
     assert isinstance(settings["algorithms"]["bp"]["lr"], float)
     assert settings["probes"]["dead"]["when"] == ["end"]

@@ -111,5 +111,7 @@ def _fits(product: type, annotation: Any) -> bool:
         call = vars(product).get("__call__")
         wanted = typing.get_args(annotation)[-1]
         made = inspect.signature(call).return_annotation if inspect.isfunction(call) else None
-        return inspect.isclass(made) and inspect.isclass(wanted) and issubclass(made, wanted)
+        if wanted is Any or not (inspect.isclass(made) and inspect.isclass(wanted)):
+            return False
+        return issubclass(made, wanted)
     return False
