@@ -10,6 +10,10 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from ._probe_vectors import probe_key, Sphere
 
 
+_ROWS = 16  # rows of the basis that are left alone together while they are empty
+_Blocks = tuple[Float[Array, "_ dim"], ...]
+
+
 class Tridiagonal(eqx.Module):
     """V A V^T for orthonormal rows V, and what leads out of them."""
 
@@ -67,19 +71,19 @@ def tridiagonalise(
     # wide as the outliers: at a largest eigenvalue of 1e4, all that is counted at epsilon = 0.1.
     rounding = 10 * jnp.finfo(dtype).eps
 
-    def remove(basis: Float[Array, "order dim"], w: Float[Array, " dim"]) -> Float[Array, " dim"]:
-        return project(w - (basis @ w) @ basis)  # rows that are not filled yet are zero
+    def remove(basis: _Blocks, w: Float[Array, " dim"], step: Int[Array, ""]):
+        return project(_orthogonal_part(basis, w, step))
 
-    def restart(basis: Float[Array, "order dim"], step: Int[Array, ""]) -> Float[Array, " dim"]:
+    def restart(basis: _Blocks, step: Int[Array, ""]) -> Float[Array, " dim"]:
         w = Sphere()(dim, dtype, key=probe_key(key, probe, step + 1))
-        return _unit(remove(basis, _unit(remove(basis, w))))
+        return _unit(remove(basis, _unit(remove(basis, w, step)), step))
 
     def body(carry, step: Int[Array, ""]):
         basis, q, scale = carry
-        basis = jax.lax.dynamic_update_slice_in_dim(basis, q[None], step, axis=0)
+        basis = _with_row(basis, q, step)
         w = project(product(q))
         alpha, scale = q @ w, jnp.maximum(scale, jnp.linalg.norm(w))
-        w = remove(basis, remove(basis, w))
+        w = remove(basis, remove(basis, w, step), step)
         beta = jnp.linalg.norm(w)
         ended = (beta <= rounding * scale) | (step + 1 >= dimensions)
         # After the last step of all there is no direction left to restart in.
@@ -90,7 +94,9 @@ def tridiagonalise(
         )
         return (basis, q, scale), (alpha, jnp.where(ended, 0, beta), ended)
 
-    init = jnp.zeros((order, dim), dtype), start, jnp.zeros((), dtype)
+    starts = range(0, order, _ROWS)
+    empty = tuple(jnp.zeros((min(_ROWS, order - i), dim), dtype) for i in starts)
+    init = empty, start, jnp.zeros((), dtype)
     (basis, _, scale), (alpha, beta, ended) = jax.lax.scan(body, init, jnp.arange(order))
     tridiagonal = Tridiagonal(
         diagonal=jnp.where(jnp.arange(order) < dimensions, alpha, alpha[0]),
@@ -99,7 +105,7 @@ def tridiagonalise(
         exhausted=jnp.any(ended),
         tolerance=rounding * scale,
     )
-    return tridiagonal, basis
+    return tridiagonal, jnp.concatenate(basis)
 
 
 def ritz(matrix: Tridiagonal) -> Ritz:
@@ -114,6 +120,32 @@ def ritz(matrix: Tridiagonal) -> Ritz:
         values, vectors = jnp.linalg.eigh(full, symmetrize_input=False)
         values, vectors = values.astype(dtype), vectors.astype(dtype)
     return Ritz(values, vectors, jnp.abs(matrix.leads_out * vectors[-1]))
+
+
+def _orthogonal_part(
+    basis: _Blocks, w: Float[Array, " dim"], step: Int[Array, ""]
+) -> Float[Array, " dim"]:
+    """What is left of `w` without its components along rows 0 to `step`."""
+    rest = w
+    for i, block in enumerate(basis):
+        # Rows that are not filled yet are zero. Reading them would take half of all the time that
+        # orthogonalisation takes, which for small networks is most of the whole.
+        reached = step >= i * _ROWS
+        reduce = lambda r, b=block: r - (b @ w) @ b
+        rest = jax.lax.cond(reached, reduce, lambda r: r, rest)
+    return rest
+
+
+def _with_row(basis: _Blocks, row: Float[Array, " dim"], step: Int[Array, ""]) -> _Blocks:
+    """The basis with row number `step` set."""
+    place, offset = step // _ROWS, step % _ROWS
+    blocks = []
+    for i, block in enumerate(basis):
+        # Every block writes one row, most their own again: a branch would copy blocks.
+        own = jax.lax.dynamic_slice_in_dim(block, offset, 1)
+        new = jnp.where(place == i, row[None], own)
+        blocks.append(jax.lax.dynamic_update_slice_in_dim(block, new, offset, axis=0))
+    return tuple(blocks)
 
 
 def _unit(vector: Float[Array, " dim"]) -> Float[Array, " dim"]:
