@@ -1,5 +1,7 @@
 """Continual backpropagation against NumPy, and its invariants over the layouts of units."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -11,6 +13,7 @@ from signals import arrays, forward, learner_of, signal_at
 from spectral import algorithms, models
 from spectral.algorithms import ContinualBackprop
 from spectral.algorithms._continual_backprop import UnitRecord
+from spectral.algorithms._groups import renewed
 from spectral.models import AbstractNetwork, Entries, UnitGroup
 
 
@@ -389,7 +392,7 @@ def test_a_dead_unit_without_weights_has_a_finite_utility(getkey):
 
 def test_batch_norm_statistics_begin_again(getkey):
     model, model_state = eqx.nn.make_with_state(BatchNormNetwork)(key=getkey())
-    norm = model.norm
+    norm: Any = model.norm
     model_state = model_state.set(norm.batch_counter, jnp.asarray(5))
     model_state = model_state.set(
         norm.batch_state_index, tuple(jnp.full(5, x, jnp.float32) for x in (2, 3))
@@ -408,7 +411,7 @@ def test_batch_norm_statistics_begin_again(getkey):
     )
     learner = learner_of(model, model_state=model_state)
     units = jnp.arange(5) == 3
-    after = algorithms._groups.renewed(learner, [(group, units)], key=getkey())
+    after: Any = renewed(learner, [(group, units)], key=getkey())
     mean, variance = after.model_state.get(norm.batch_state_index)
     assert np.flatnonzero(mean != 2.0).tolist() == [3]
     assert float(mean[3]) == 0

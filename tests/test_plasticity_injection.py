@@ -1,3 +1,5 @@
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -40,7 +42,9 @@ def test_its_units_are_those_of_the_new_network(getkey):
     assert sum(int(m.sum()) for m in jax.tree.leaves(marks)) == 4 + 1 + 2
     renewed = renew_units(model, group, units, key=getkey())
     assert not np.any(renewed.trained.layers[2].weight[:, 2])
-    assert group.outgoing[0].fed_bias(model) is model.trained.layers[2].bias
+    fed: Any = group.outgoing[0].fed_bias
+    trained: Any = model.trained
+    assert fed(model) is trained.layers[2].bias
     again = model.fresh(key=getkey())
     assert not np.array_equal(again.base.layers[0].weight.bits, model.base.layers[0].weight.bits)
 

@@ -1,6 +1,7 @@
 """Every row of the table of algorithms, with one program each; the recipes and their presets."""
 
 import inspect
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -105,15 +106,16 @@ def test_a_recipe_takes_a_rate_and_numbers_and_says_where_it_is_from(name):
 
 
 def test_recipes_hand_their_numbers_on():
-    redo = algorithms.redo(every=20, threshold=0.3)
+    redo: Any = algorithms.redo(every=20, threshold=0.3)
     assert isinstance(redo.transforms[0], Every)
     assert (redo.transforms[0].period, redo.transforms[0].transform.window) == (20, 20)
-    assert algorithms.regrama(every=20, window=5).transforms[0].transform.window == 5
-    cbp = algorithms.cbp_l2(replacement_rate=0.25, weight_decay=0.125, compensate=False)
+    regrama: Any = algorithms.regrama(every=20, window=5)
+    assert regrama.transforms[0].transform.window == 5
+    cbp: Any = algorithms.cbp_l2(replacement_rate=0.25, weight_decay=0.125, compensate=False)
     assert float(cbp.transforms[0].rate) == 0.25
     assert not cbp.transforms[0].compensate
     assert float(cbp.penalties[0].weight_decay) == 0.125
-    perturb = algorithms.snp(noise=0.5, every=10).transforms[0]
+    perturb: Any = algorithms.snp(noise=0.5, every=10).transforms[0]
     assert (perturb.period, perturb.transform.steps, float(perturb.transform.noise)) == (
         10,
         10,
@@ -138,8 +140,11 @@ def test_presets():
     assert len(set(rows)) == len(rows)
     paper = [b for s, b, _ in rows if s == "paper"]
     assert {b: paper.count(b) for b in paper} == dict.fromkeys(paper, 5)
-    for source, benchmark, recipe in rows:
-        algo = algorithms.preset(benchmark, recipe, source=source)
+    algo: Any
+    for row in PRESETS:
+        benchmark = row.benchmark
+        source: Any = row.source
+        algo = algorithms.preset(benchmark, row.recipe.__name__, source=source)
         momentum = "momentum" in algo.optimiser.hyper
         assert momentum == (benchmark in ("continual_imagenet", "incremental_cifar"))
     algo = algorithms.preset("continual_imagenet", "l2_er")
@@ -147,7 +152,7 @@ def test_presets():
     assert float(algo.penalties[0].weight_decay) == pytest.approx(1e-3)
     assert float(algo.transforms[0].transform.lr) == pytest.approx(1e-4)
     assert algo.transforms[0].period == 12
-    ant = algorithms.preset("slippery_ant", "cbp_l2", source="dohare")
+    ant: Any = algorithms.preset("slippery_ant", "cbp_l2", source="dohare")
     assert float(ant.transforms[0].rate) == pytest.approx(1e-4)
     assert ant.transforms[0].maturity == 10_000
     with pytest.raises(ValueError, match="Preset 'paper permuted_mnist snr' does not exist"):

@@ -158,7 +158,7 @@ def test_a_live_unit_is_never_reset(getkey):
     transform = SelfNormalizedReset(0.5, max_age=5)
     learner, signal = learner_of(model), signal_at(model, jnp.ones((1, 2, 3)))
     state = transform.init(learner, key=getkey())
-    update = eqx.filter_jit(transform.update)
+    update, after = eqx.filter_jit(transform.update), None
     for _ in range(20):
         after, state = update(learner, state, signal, key=getkey())
     for a, b in zip(arrays(after), arrays(learner), strict=True):

@@ -1,5 +1,7 @@
 """Shrink and perturb, reset, projection, hare and tortoise, and the noise they draw."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -21,9 +23,9 @@ def model(getkey):
     return jax.tree.map(lambda x: x + 0.1 if eqx.is_array(x) else x, model)
 
 
-def assert_close(tree, expected, **tolerance):
+def assert_close(tree, expected, *, rtol=1e-5, atol=1e-7):
     for a, b in zip(arrays(tree), expected, strict=True):
-        np.testing.assert_allclose(a, b, **({"rtol": 1e-5, "atol": 1e-7} | tolerance))
+        np.testing.assert_allclose(a, b, rtol=rtol, atol=atol)
 
 
 def test_noise_is_gaussian_and_independent():
@@ -128,14 +130,14 @@ def test_reset_of_the_network(getkey):
     model, model_state = eqx.nn.make_with_state(BatchNormNetwork)(key=getkey())
     transform = Reset()
     state = transform.init(learner_of(model, model_state=model_state), key=getkey())
-    index = model.norm.batch_state_index
-    ones = tuple(jnp.ones_like(x) for x in model_state.get(index))
+    index: Any = model.norm.batch_state_index
+    ones: Any = tuple(jnp.ones_like(x) for x in model_state.get(index))
     learner, key = trained(model, model_state.set(index, ones)), getkey()
     begin = eqx.filter_jit(transform.begin_task)
     first, _ = begin(learner, state, clock_at(0), key=key)
     for a, b in zip(arrays(first), arrays(learner), strict=True):
         np.testing.assert_array_equal(a, b)
-    later, _ = begin(learner, state, clock_at(9, task=1), key=key)
+    later: Any = begin(learner, state, clock_at(9, task=1), key=key)[0]
     assert_close(later.model, jax.tree.leaves(fresh_parameters(model, key=key)), rtol=0)
     assert float(jnp.abs(later.model_state.get(index)[0]).max()) == 0
     beginning = learner.optimiser.init(later.model)
