@@ -13,8 +13,9 @@ network with H = 1000 (2,797,010 parameters), data and compilation included.
 `accuracy`: the error of the eps-rank for a given number of products on networks whose spectrum is
 known (dense, in float64), before and after a run of BP that loses its plasticity, on digits.
 
-Peers need the extra `benchmarks` and are left out without it. PyHessian needs `torch.eig`, which
-PyTorch has removed: it is replaced by `torch.linalg.eig`.
+Peers need the extra `benchmarks`, and `pip install --no-deps pyhessian` (which asks for packages
+that it does not use); they are left out without. PyHessian needs `torch.eig`, which PyTorch has
+removed: it is replaced by `torch.linalg.eig`.
 """
 
 import argparse
