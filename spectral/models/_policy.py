@@ -1,0 +1,135 @@
+"""Distributions over actions, as a network gives them for a batch of observations."""
+
+from abc import abstractmethod
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+
+class AbstractPolicy(eqx.Module):
+    """A distribution over actions for each example of a batch, or for one.
+
+    Its fields are floating-point arrays `[..., actions]`; every method works on the last axis.
+    What curvature asks of a distribution is here as well: its Fisher information F in the fields,
+    for each example.
+    """
+
+    @abstractmethod
+    def sample(self, *, key: PRNGKeyArray) -> Array:
+        """One action for each example."""
+
+    @abstractmethod
+    def mode(self) -> Array:
+        """The action with the highest probability (density)."""
+
+    @abstractmethod
+    def log_probability(self, action: Array) -> Float[Array, "*batch"]:
+        """The logarithm of the probability (density), in nats."""
+
+    @abstractmethod
+    def entropy(self) -> Float[Array, "*batch"]:
+        """The (differential) entropy, in nats."""
+
+    @abstractmethod
+    def fisher_product(self, tangent: Any) -> Any:
+        """F t, where `tangent` is like this policy."""
+
+    @abstractmethod
+    def fisher_root(self) -> Any:
+        """A matrix S with S S^T = F, column by column: a policy with a further leading axis."""
+
+    @abstractmethod
+    def sampled_score(self, *, key: PRNGKeyArray) -> Any:
+        """The gradient of -log p(a) in the fields, for actions a that are drawn: its mean is 0, its
+        covariance F."""
+
+
+class GaussianPolicy(AbstractPolicy):
+    """Independent normal distributions, one for each component of the action.
+
+    ```python
+    policy = GaussianPolicy(jnp.zeros(2), jnp.zeros(2))
+    policy.log_probability(policy.sample(key=jax.random.key(0)))
+    ```
+    """
+
+    mean: Float[Array, "*batch actions"]
+    log_std: Float[Array, "*batch actions"]
+
+    def sample(self, *, key: PRNGKeyArray) -> Float[Array, "*batch actions"]:
+        noise = jax.random.normal(key, self.mean.shape, self.mean.dtype)
+        return self.mean + jnp.exp(self.log_std) * noise
+
+    def mode(self) -> Float[Array, "*batch actions"]:
+        return self.mean
+
+    def log_probability(self, action: Float[Array, "*batch actions"]) -> Float[Array, "*batch"]:
+        scaled = (action - self.mean) * jnp.exp(-self.log_std)
+        return jnp.sum(-0.5 * scaled**2 - self.log_std - 0.5 * jnp.log(2 * jnp.pi), axis=-1)
+
+    def entropy(self) -> Float[Array, "*batch"]:
+        return jnp.sum(self.log_std + 0.5 * (1 + jnp.log(2 * jnp.pi)), axis=-1)
+
+    def fisher_product(self, tangent: "GaussianPolicy") -> "GaussianPolicy":
+        return GaussianPolicy(jnp.exp(-2 * self.log_std) * tangent.mean, 2 * tangent.log_std)
+
+    def fisher_root(self) -> "GaussianPolicy":
+        def columns(entries: Array) -> Array:
+            eye = jnp.eye(entries.shape[-1], dtype=entries.dtype)
+            return eye.reshape(-1, *[1] * (entries.ndim - 1), entries.shape[-1]) * entries[None]
+
+        mean = columns(jnp.exp(-self.log_std))
+        log_std = columns(jnp.full_like(self.log_std, 2**0.5))
+        zeros = jnp.zeros_like(mean)
+        return GaussianPolicy(jnp.concatenate([mean, zeros]), jnp.concatenate([zeros, log_std]))
+
+    def sampled_score(self, *, key: PRNGKeyArray) -> "GaussianPolicy":
+        noise = jax.random.normal(key, self.mean.shape, self.mean.dtype)
+        return GaussianPolicy(-noise * jnp.exp(-self.log_std), 1 - noise**2)
+
+
+class CategoricalPolicy(AbstractPolicy):
+    """One of several actions, with the probabilities softmax(`logits`)."""
+
+    logits: Float[Array, "*batch actions"]
+
+    def sample(self, *, key: PRNGKeyArray) -> Int[Array, "*batch"]:
+        return jax.random.categorical(key, self.logits)
+
+    def mode(self) -> Int[Array, "*batch"]:
+        return jnp.argmax(self.logits, axis=-1)
+
+    def log_probability(self, action: Int[Array, "*batch"]) -> Float[Array, "*batch"]:
+        log_p = jax.nn.log_softmax(self.logits)
+        return jnp.take_along_axis(log_p, action[..., None], axis=-1)[..., 0]
+
+    def entropy(self) -> Float[Array, "*batch"]:
+        log_p = jax.nn.log_softmax(self.logits)
+        # A probability of zero counts as 0 log 0 = 0.
+        return -jnp.sum(jnp.exp(log_p) * jnp.where(log_p == -jnp.inf, 0, log_p), axis=-1)
+
+    def fisher_product(self, tangent: "CategoricalPolicy") -> "CategoricalPolicy":
+        p, t = jax.nn.softmax(self.logits), tangent.logits
+        return CategoricalPolicy(p * (t - jnp.sum(p * t, axis=-1, keepdims=True)))
+
+    def fisher_root(self) -> "CategoricalPolicy":
+        # diag(p) - p p^T = S S^T with the columns sqrt(p_k) (e_k - p).
+        p = jax.nn.softmax(self.logits)
+        eye = jnp.eye(p.shape[-1], dtype=p.dtype)
+        eye = eye.reshape(-1, *[1] * (p.ndim - 1), p.shape[-1])
+        return CategoricalPolicy(jnp.moveaxis(jnp.sqrt(p), -1, 0)[..., None] * (eye - p[None]))
+
+    def sampled_score(self, *, key: PRNGKeyArray) -> "CategoricalPolicy":
+        action = self.sample(key=key)
+        one_hot = jax.nn.one_hot(action, self.logits.shape[-1], dtype=self.logits.dtype)
+        return CategoricalPolicy(jax.nn.softmax(self.logits) - one_hot)
+
+
+class PolicyAndValue(eqx.Module):
+    """What an actor and a critic say of a batch of observations, or of one."""
+
+    policy: AbstractPolicy
+    value: Float[Array, "*batch"]

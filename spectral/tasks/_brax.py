@@ -1,0 +1,126 @@
+"""Environments of brax, with a quantity of their physics as parameter."""
+
+import contextlib
+import copy
+import functools
+import logging
+import warnings
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from .._arguments import unknown_name
+from ._environment import AbstractEnvironment, Step
+from ._physics import AbstractQuantity, Friction
+
+
+Backend = Literal["spring", "positional", "generalized", "mjx"]
+_BACKENDS = ("spring", "positional", "generalized", "mjx")
+_FRICTION = Friction()
+
+
+class Brax(AbstractEnvironment[Any]):
+    """An environment of brax, such as `"ant"`, whose physics depends on the parameter.
+
+    ```python
+    ant = TimeLimit(Brax("ant", backend="spring"), 1000)
+    ```
+
+    Episodes have no limit of time here, and each begins from a state of its own. Actions are not
+    clipped before they enter the reward.
+
+    **Which backends obey friction.** All four do: under equal actions the ant ends elsewhere with
+    another friction. But the `positional` backend bounds only *dynamic* friction by it; a foot that
+    stands is held however slippery the ground, so that a low friction slips too little. `mjx` is
+    closest to MuJoCo, `spring` the fastest on CPU.
+
+    **Arguments:**
+
+    - `name`: an environment that brax knows: `"ant"`, `"halfcheetah"`, `"hopper"`, `"walker2d"`,
+        `"humanoid"`, ...
+    - `backend`: `"spring"`, `"positional"`, `"generalized"` or `"mjx"`.
+    - `quantity`: what the parameter is: `Friction()`, `Gravity()`, `Mass()` or `Strength()`.
+
+    **Raises:** `ValueError` for an unknown environment or backend.
+    """
+
+    name: str = eqx.field(static=True)
+    backend: Backend = eqx.field(static=True)
+    quantity: AbstractQuantity
+    observation_size: int = eqx.field(static=True)
+    action_size: int = eqx.field(static=True)
+    discrete: bool = eqx.field(static=True)
+
+    def __init__(
+        self, name: str, *, backend: Backend = "spring", quantity: AbstractQuantity = _FRICTION
+    ):
+        if backend not in _BACKENDS:
+            raise ValueError(unknown_name("`backend`: Backend", str(backend), _BACKENDS))
+        environment = _load(name, backend, jax.config.read("jax_enable_x64"))
+        self.name = name
+        self.backend = backend
+        self.quantity = quantity
+        shown = jax.eval_shape(environment.reset, jax.random.key(0)).obs
+        self.observation_size = shown.shape[-1]
+        self.action_size = int(environment.action_size)
+        self.discrete = False
+
+    def reset(
+        self, parameter: Float[Array, ""], *, key: PRNGKeyArray
+    ) -> tuple[Any, Float[Array, " observation"]]:
+        state = self.inner(parameter).reset(key)
+        return state, state.obs
+
+    def step(
+        self, state: Any, action: Array, parameter: Float[Array, ""], *, key: PRNGKeyArray
+    ) -> tuple[Any, Step]:
+        environment = self.inner(parameter)
+        system, physics = environment.sys, state.pipeline_state
+        if hasattr(physics, "mass"):
+            # Some backends keep the masses of the beginning of the episode.
+            mass = system.link.inertia.mass ** (1 - system.spring_mass_scale)
+            state = state.replace(pipeline_state=physics.replace(mass=mass))
+        after = environment.step(state, action)
+        # Some environments change the type of a number in their first step.
+        alike = lambda new, old: jnp.asarray(new, jnp.asarray(old).dtype)
+        after = jax.tree.map(alike, after, state)
+        ended = after.done > 0.5
+        return after, Step(after.obs, after.reward, ended, jnp.zeros_like(ended))
+
+    def inner(self, parameter: Float[Array, ""]) -> Any:
+        """The environment of brax with this value of the quantity."""
+        # A copy: what is traced now must not stay in the environment that is kept.
+        environment = copy.copy(_load(self.name, self.backend, jax.config.read("jax_enable_x64")))
+        environment.sys = self.quantity.put(environment.sys, jnp.asarray(parameter))
+        return environment
+
+
+@functools.lru_cache
+def _load(name: str, backend: Backend, double: bool) -> Any:
+    """The environment of brax, read once for single and once for `double` precision."""
+    with _quiet():
+        from brax import envs
+
+        known = envs._envs
+        if name not in known:
+            raise ValueError(unknown_name("`name`: Environment of brax", str(name), known))
+        # Its arrays outlive the function that is being traced, if there is one.
+        with jax.ensure_compile_time_eval():
+            return envs.get_environment(name, backend=backend)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the warnings that brax and what it imports are no longer maintained."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,79 @@
+"""An environment whose parameter changes on a schedule of its own."""
+
+from typing import Literal
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from .._arguments import check_count, unknown_name
+from ._environment import AbstractEnvironment
+from ._schedules import AbstractSchedule
+
+
+Change = Literal["step", "episode", "drift"]
+
+
+class Phase(eqx.Module):
+    """Where in its schedule an environment stands."""
+
+    steps: Int[Array, ""]  # taken by all environments of the run together
+    task: Int[Array, ""]  # the value that is in force
+    since: Int[Array, ""]  # the steps taken when it came into force
+
+
+class ChangingEnvironment(eqx.Module):
+    """An environment, the values that its parameter takes one after another, and when it changes.
+
+    ```python
+    world = ChangingEnvironment(TimeLimit(PointMass(), 20), LogUniform(0.1, 5.0), 10_000)
+    ```
+
+    **Arguments:**
+
+    - `environment`: what obeys the parameter.
+    - `schedule`: the values, task by task.
+    - `steps_per_task`: environment steps until the next value, counted over all environments that
+        are played side by side.
+    - `change`: `"step"` changes the value at exactly that step, in the middle of an episode;
+        `"episode"` at the end of the first episode after that many steps with the present value, as
+        in Dohare et al. (2024); `"drift"` moves it a little in every step, from the value of a task
+        to that of the next, evenly in the logarithm.
+
+    **Raises:** `ValueError` for tasks of no steps or an unknown `change`.
+    """
+
+    environment: AbstractEnvironment
+    schedule: AbstractSchedule
+    steps_per_task: int = eqx.field(static=True)
+    change: Change = eqx.field(static=True, default="step")
+
+    def __check_init__(self):
+        check_count("steps_per_task", self.steps_per_task)
+        kinds = ("step", "episode", "drift")
+        if self.change not in kinds:
+            raise ValueError(unknown_name("`change`: Rule", str(self.change), kinds))
+
+    def begin(self) -> Phase:
+        """Before the first step."""
+        return Phase(jnp.asarray(0), jnp.asarray(0), jnp.asarray(0))
+
+    def parameter(self, values: Float[Array, " values"], phase: Phase) -> Float[Array, ""]:
+        """The value in the step that follows. `values` are those of all tasks, and one more."""
+        if self.change != "drift":
+            return values[phase.task]
+        done = (phase.steps % self.steps_per_task) / self.steps_per_task
+        now, after = jnp.log(values[phase.task]), jnp.log(values[phase.task + 1])
+        return jnp.exp(now + done * (after - now))
+
+    def advance(self, phase: Phase, ended: Bool[Array, ""], *, stride: int, last: int) -> Phase:
+        """After a step, which took the steps of all environments forward by `stride` and may have
+        `ended` an episode. The task `last` goes on to the end of the run."""
+        steps = phase.steps + stride
+        if self.change == "episode":
+            due = ended & (steps - phase.since >= self.steps_per_task) & (phase.task < last)
+            task = phase.task + due
+        else:
+            task = jnp.minimum(steps // self.steps_per_task, last)
+            due = task > phase.task
+        return Phase(steps, task, jnp.where(due, steps, phase.since))

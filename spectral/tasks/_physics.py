@@ -1,0 +1,65 @@
+"""Which quantity of a brax system the parameter of an environment is."""
+
+from abc import abstractmethod
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+class AbstractQuantity(eqx.Module):
+    """A quantity of the physics."""
+
+    @abstractmethod
+    def put(self, system: Any, value: Float[Array, ""]) -> Any:
+        """The brax system with this value of the quantity."""
+
+
+class Friction(AbstractQuantity):
+    """The sliding friction of *all* geometries.
+
+    In a contact the larger friction of the two counts, so that changing the floor alone, under feet
+    whose friction is 1, does nothing below 1.
+    """
+
+    def put(self, system: Any, value: Float[Array, ""]) -> Any:
+        friction = jnp.asarray(system.geom_friction)
+        return system.replace(geom_friction=friction.at[:, 0].set(value.astype(friction.dtype)))
+
+
+class Gravity(AbstractQuantity):
+    """A factor on the gravity of the model."""
+
+    def put(self, system: Any, value: Float[Array, ""]) -> Any:
+        return system.replace(
+            gravity=value * system.gravity,
+            opt=system.opt.replace(gravity=value * system.opt.gravity),
+        )
+
+
+class Mass(AbstractQuantity):
+    """A factor on all masses and moments of inertia.
+
+    How soft the mjx backend makes contacts and limits is derived from the masses of the model, and
+    is left as it is.
+    """
+
+    def put(self, system: Any, value: Float[Array, ""]) -> Any:
+        inertia = system.link.inertia
+        inertia = inertia.replace(mass=value * inertia.mass, i=value * inertia.i)
+        return system.replace(
+            link=system.link.replace(inertia=inertia),
+            body_mass=value * system.body_mass,
+            body_inertia=value * system.body_inertia,
+        )
+
+
+class Strength(AbstractQuantity):
+    """A factor on the gear of all actuators: how strong the body is."""
+
+    def put(self, system: Any, value: Float[Array, ""]) -> Any:
+        return system.replace(
+            actuator=system.actuator.replace(gear=value * system.actuator.gear),
+            actuator_gear=value * system.actuator_gear,
+        )

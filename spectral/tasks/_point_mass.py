@@ -1,0 +1,49 @@
+"""A point mass under friction: an environment of a few operations, whose optimum is known."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from ._environment import AbstractEnvironment, Step
+
+
+class PointMass(AbstractEnvironment[Float[Array, "2"]]):
+    """A mass on a line is to be brought to the origin by a force.
+
+    With position x, velocity v, friction mu (the parameter) and force u, one step of length 0.1 is
+
+        v <- (1 - 0.1 mu) v + u,    x <- x + 0.1 v,
+
+    and its reward -(x^2 + 0.01 v^2 + 0.1 u^2), of the state after it. x begins uniform on [-1, 1],
+    v at 0. The force has no limit, so that the best controller is linear and follows from a Riccati
+    equation. Episodes do not end: put it under a `TimeLimit`.
+
+    The observation is (x, v). It does not show the friction.
+    """
+
+    observation_size: int = eqx.field(static=True, default=2, init=False)
+    action_size: int = eqx.field(static=True, default=1, init=False)
+    discrete: bool = eqx.field(static=True, default=False, init=False)
+
+    def reset(
+        self, parameter: Float[Array, ""], *, key: PRNGKeyArray
+    ) -> tuple[Float[Array, "2"], Float[Array, "2"]]:
+        position = jax.random.uniform(key, minval=-1.0, maxval=1.0)
+        state = jnp.stack([position, jnp.zeros_like(position)])
+        return state, state
+
+    def step(
+        self,
+        state: Float[Array, "2"],
+        action: Float[Array, "1"],
+        parameter: Float[Array, ""],
+        *,
+        key: PRNGKeyArray,
+    ) -> tuple[Float[Array, "2"], Step]:
+        position, velocity = state
+        velocity = (1 - 0.1 * parameter) * velocity + action[0]
+        position = position + 0.1 * velocity
+        reward = -(position**2 + 0.01 * velocity**2 + 0.1 * action[0] ** 2)
+        state = jnp.stack([position, velocity])
+        return state, Step(state, reward, jnp.asarray(False), jnp.asarray(False))

@@ -1,0 +1,417 @@
+"""Proximal policy optimisation on an environment that changes."""
+
+from typing import Any, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from .._arguments import check_above, check_count, check_fraction, unknown_name
+from .._types import Aux, Chunk, Clock, Learner
+from ..models import AbstractNetwork, apply_network, dead, PolicyAndValue
+from ._advantages import generalised_advantages
+from ._base import AbstractTaskStream, Metrics, Split
+from ._changing_environment import ChangingEnvironment
+from ._moments import Moments
+from ._rollout import begin, play, Player, Rollout
+from ._surrogate import ClippedSurrogate, Experience
+
+
+Normalised = Literal["minibatch", "rollout", "never"]
+
+
+class Practice(eqx.Module):
+    """What evolves: the environments, and what was seen of them."""
+
+    players: Player
+    values: Float[Array, " values"]  # of the parameter, task by task, and one more
+    task: Int[Array, ""]
+    seen: Moments | None  # observations
+    returns: Moments | None  # discounted sums of rewards
+    running: Float[Array, " environments"]  # those sums now
+
+
+class PPO(AbstractTaskStream[Practice]):
+    """Proximal policy optimisation (Schulman et al., 2017), on an environment that changes.
+
+    A chunk is one rollout of the present policy, cut into `epochs` x `minibatches_per_epoch`
+    minibatches. The criterion is `ClippedSurrogate`, so that every algorithm, probe and matrix of
+    curvature works on it; the Gauss-Newton matrix is what that class says.
+
+    ```python
+    world = ChangingEnvironment(TimeLimit(PointMass(), 20), LogUniform(0.1, 5.0), 80)
+    stream = PPO(world, num_tasks=2, rollout=40, epochs=2, minibatches_per_epoch=4)
+    model = models.ActorCritic(stream.in_size, stream.out_size, width=4, key=jax.random.key(0))
+    learner, history = train_continual(model, stream, algorithms.bp(algorithms.adam(1e-3)))
+    history["episode_return"]   # [tasks, rollouts]
+    ```
+
+    **Tasks and rollouts.** The parameter of the environment follows its own count of steps, within
+    rollouts. A task of the loop is the least number of rollouts that takes at least
+    `world.steps_per_task` steps. Where that is not a whole number, the tasks of the loop begin a
+    little after those of the environment, at most one rollout later with each task. The parameter
+    of every rollout is recorded. Probes at the start of a task and the evaluation play with the
+    parameter of that task, on environments of their own.
+
+    **Recorded for each rollout:** `episode_return` and `episode_length` (means over the episodes
+    that ended in it, NaN if none did), `episodes` (their number), `reward` (mean of a step),
+    `parameter` (at its last step), `dead_fraction` (of units, silent in the whole rollout), and
+    means over its gradient steps of `loss`, `policy_loss`, `value_loss`, `entropy`, `divergence`
+    (estimated KL divergence from the policy that played) and `clipped` (the share of ratios out of
+    range). **For each task:** `evaluation_return` and `evaluation_length` of the first episode of
+    separate environments, with the most probable actions.
+
+    Only advantages are normalised by default: normalised observations and rewards change how
+    plasticity is lost.
+    """
+
+    num_tasks: int = eqx.field(static=True)
+    chunks_per_task: int = eqx.field(static=True)
+    minibatches: int = eqx.field(static=True)
+    world: ChangingEnvironment
+    environments: int = eqx.field(static=True)
+    rollout: int = eqx.field(static=True)
+    epochs: int = eqx.field(static=True)
+    surrogate: ClippedSurrogate
+    discount: Float[Array, ""]
+    trace: Float[Array, ""]
+    advantages: Normalised = eqx.field(static=True)
+    normalise_observations: bool = eqx.field(static=True)
+    scale_rewards: bool = eqx.field(static=True)
+    clip_actions: bool = eqx.field(static=True)
+    evaluation_environments: int = eqx.field(static=True)
+    evaluation_steps: int = eqx.field(static=True)
+
+    def __init__(
+        self,
+        world: ChangingEnvironment,
+        *,
+        num_tasks: int = 10,
+        environments: int = 1,
+        rollout: int = 2048,
+        epochs: int = 10,
+        minibatches_per_epoch: int = 16,
+        discount: float | Float[Array, ""] = 0.99,
+        trace: float | Float[Array, ""] = 0.95,
+        clip: float | Float[Array, ""] = 0.2,
+        value_weight: float | Float[Array, ""] = 1.0,
+        clip_value: bool = False,
+        entropy_weight: float | Float[Array, ""] = 0.0,
+        advantages: Normalised = "rollout",
+        normalise_observations: bool = False,
+        scale_rewards: bool = False,
+        clip_actions: bool = False,
+        evaluation_environments: int = 4,
+        evaluation_steps: int = 1000,
+    ):
+        """**Arguments:** the defaults are those of Dohare et al. (2024) for Slippery Ant.
+
+        - `world`: the environment, and how it changes.
+        - `environments`: how many are played side by side.
+        - `rollout`: environment steps in a rollout, those of all environments together.
+        - `epochs`, `minibatches_per_epoch`: passes over the rollout, and gradient steps in each.
+        - `discount`, `trace`: gamma, and the lambda of generalised advantage estimation.
+        - `clip`, `value_weight`, `clip_value`, `entropy_weight`: see `ClippedSurrogate`.
+        - `advantages`: normalised to zero mean and unit variance (unbiased) over the `"rollout"`,
+            over each `"minibatch"`, or `"never"`.
+        - `normalise_observations`, `scale_rewards`: by running statistics of the observations, and
+            of the discounted sum of rewards. They are updated after a rollout and frozen within.
+        - `clip_actions`: the environment is given actions within +-1.
+        - `evaluation_environments`, `evaluation_steps`: how many, and the most steps of each.
+
+        **Raises:** `ValueError` for a number below one, a rollout that cannot be divided among the
+        environments or into the minibatches, or numbers out of range.
+        """
+        counts = {
+            "num_tasks": num_tasks,
+            "environments": environments,
+            "rollout": rollout,
+            "epochs": epochs,
+            "minibatches_per_epoch": minibatches_per_epoch,
+            "evaluation_environments": evaluation_environments,
+            "evaluation_steps": evaluation_steps,
+        }
+        for name, count in counts.items():
+            check_count(name, count)
+        for name in ("environments", "minibatches_per_epoch"):
+            if rollout % counts[name]:
+                raise ValueError(
+                    f"`rollout` is {rollout}, but must be a multiple of `{name}`, which is "
+                    f"{counts[name]}: change one of the two."
+                )
+        kinds = ("minibatch", "rollout", "never")
+        if advantages not in kinds:
+            raise ValueError(unknown_name("`advantages`: Kind", str(advantages), kinds))
+        if advantages == "minibatch" and rollout == minibatches_per_epoch:
+            raise ValueError(
+                "`advantages` is 'minibatch', but minibatches of one step have no variance: pass "
+                "'rollout', or fewer `minibatches_per_epoch`."
+            )
+        chunks = -(-world.steps_per_task // rollout)
+        if num_tasks * chunks * rollout > jnp.iinfo(jnp.int32).max:
+            raise ValueError(
+                f"`num_tasks` is {num_tasks}, which makes {num_tasks * chunks * rollout} steps, "
+                "more than a 32-bit counter holds: ask for fewer or shorter tasks."
+            )
+        check_fraction("discount", discount)
+        check_fraction("trace", trace)
+        check_above("clip", clip, 0)
+        check_above("value_weight", value_weight, 0, strict=False)
+        check_above("entropy_weight", entropy_weight, 0, strict=False)
+        array = lambda x: jnp.asarray(x, dtype=float)
+        self.num_tasks = num_tasks
+        self.chunks_per_task = chunks
+        self.minibatches = epochs * minibatches_per_epoch
+        self.world = world
+        self.environments = environments
+        self.rollout = rollout
+        self.epochs = epochs
+        self.surrogate = ClippedSurrogate(
+            array(clip), array(value_weight), array(entropy_weight), clip_value
+        )
+        self.discount = array(discount)
+        self.trace = array(trace)
+        self.advantages = advantages
+        self.normalise_observations = normalise_observations
+        self.scale_rewards = scale_rewards
+        self.clip_actions = clip_actions
+        self.evaluation_environments = evaluation_environments
+        self.evaluation_steps = evaluation_steps
+
+    @property
+    def in_size(self) -> int:
+        """Length of an observation."""
+        return self.world.environment.observation_size
+
+    @property
+    def out_size(self) -> int:
+        """Components of an action, or actions to choose from."""
+        return self.world.environment.action_size
+
+    def init(self, *, key: PRNGKeyArray) -> Practice:
+        schedule_key, player_key = jax.random.split(key)
+        values = self.world.schedule.values(self.num_tasks + 1, key=schedule_key)
+        return Practice(
+            players=begin(self.world, values, self.environments, key=player_key),
+            values=values,
+            task=jnp.asarray(0),
+            seen=Moments.none((self.in_size,)) if self.normalise_observations else None,
+            returns=Moments.none(()) if self.scale_rewards else None,
+            running=jnp.zeros(self.environments),
+        )
+
+    def begin_task(self, state: Practice, clock: Clock, *, key: PRNGKeyArray) -> Practice:
+        return eqx.tree_at(lambda s: s.task, state, clock.task)
+
+    def collect(
+        self, state: Practice, learner: Learner, clock: Clock, *, key: PRNGKeyArray
+    ) -> tuple[Practice, Chunk, Metrics]:
+        play_key, order_key = jax.random.split(key)
+        act = self._actor(state, learner, greedy=False)
+        steps = self.rollout // self.environments
+        players, rollout = play(
+            self.world,
+            state.values,
+            state.players,
+            act,
+            steps,
+            clip=self.clip_actions,
+            key=play_key,
+        )
+        experience, taps = self._experience(state, learner, rollout)
+        orders = jax.vmap(lambda k: jax.random.permutation(k, self.rollout))(
+            jax.random.split(order_key, self.epochs)
+        )
+        chunk = Chunk(jax.tree.map(lambda x: x[orders.reshape(self.minibatches, -1)], experience))
+        metrics = _episodes(rollout) | {"dead_fraction": _dead_fraction(learner.model, taps)}
+        return self._after(state, players, rollout), chunk, metrics
+
+    def batch(self, state: Practice, item: Experience) -> Experience:
+        if self.advantages != "minibatch":
+            return item
+        return eqx.tree_at(lambda e: e.advantage, item, _normalised(item.advantage))
+
+    def forward(
+        self,
+        model: Any,
+        model_state: eqx.nn.State | None,
+        batch: Experience,
+        *,
+        key: PRNGKeyArray,
+        inference: bool,
+    ) -> tuple[PolicyAndValue, Aux]:
+        return self._outputs(model, model_state, batch.observation, inference=inference)
+
+    def criterion(
+        self, outputs: PolicyAndValue, batch: Experience
+    ) -> tuple[Float[Array, ""], Metrics]:
+        policy_loss, value_loss = self.surrogate.parts(outputs, batch)
+        ratio = self.surrogate.ratio(outputs, batch)
+        metrics = {
+            "policy_loss": policy_loss,
+            "value_loss": value_loss,
+            "entropy": outputs.policy.entropy(),
+            # Of the unbiased estimates the one that is never negative.
+            "divergence": ratio - 1 - jnp.log(ratio),
+            "clipped": (jnp.abs(ratio - 1) > self.surrogate.clip).astype(ratio.dtype),
+        }
+        loss = jnp.mean(self.surrogate.losses(outputs, batch))
+        return loss, {name: jnp.mean(x) for name, x in metrics.items()}
+
+    def output_loss(self) -> ClippedSurrogate:
+        """The loss that stands for the criterion in matrices of curvature."""
+        return self.surrogate
+
+    def sample(
+        self, state: Practice, learner: Learner, n: int, split: Split, *, key: PRNGKeyArray
+    ) -> Experience:
+        """`n` steps of a new rollout of the present policy on an environment of its own, with the
+        parameter of the task, whatever the split."""
+        check_count("n", n)
+        begin_key, play_key = jax.random.split(key)
+        values = self._present(state)
+        players = begin(self.world, values, 1, key=begin_key)
+        act = self._actor(state, learner, greedy=False)
+        _, rollout = play(self.world, values, players, act, n, clip=self.clip_actions, key=play_key)
+        return self.batch(state, self._experience(state, learner, rollout)[0])
+
+    def evaluate(self, state: Practice, learner: Learner, *, key: PRNGKeyArray) -> Metrics:
+        begin_key, play_key = jax.random.split(key)
+        values = self._present(state)
+        players = begin(self.world, values, self.evaluation_environments, key=begin_key)
+        act = self._actor(state, learner, greedy=True)
+        _, rollout = play(
+            self.world,
+            values,
+            players,
+            act,
+            self.evaluation_steps,
+            clip=self.clip_actions,
+            key=play_key,
+        )
+        first = jnp.cumsum(rollout.ended, axis=0) - rollout.ended == 0
+        return {
+            "evaluation_return": jnp.where(first, rollout.step.reward, 0).sum(axis=0).mean(),
+            "evaluation_length": first.sum(axis=0, dtype=float).mean(),
+        }
+
+    def _present(self, state: Practice) -> Float[Array, " values"]:
+        """The parameter of the present task, in the place of every task."""
+        if self.world.change == "drift":
+            phase = jax.tree.map(lambda x: x[0], state.players.phase)
+            parameter = self.world.parameter(state.values, phase)
+        else:
+            parameter = state.values[state.task]
+        return jnp.full_like(state.values, parameter)
+
+    def _actor(self, state: Practice, learner: Learner, *, greedy: bool):
+        def act(observations: Array, key: PRNGKeyArray) -> Array:
+            shown = self._shown(state, observations)
+            outputs, _ = self._outputs(learner.model, learner.model_state, shown, inference=True)
+            return outputs.policy.mode() if greedy else outputs.policy.sample(key=key)
+
+        return act
+
+    def _shown(self, state: Practice, observations: Array) -> Array:
+        """Observations as the network sees them."""
+        return observations if state.seen is None else state.seen.standardise(observations)
+
+    def _outputs(
+        self,
+        model: Any,
+        model_state: eqx.nn.State | None,
+        observations: Float[Array, "examples observation"],
+        *,
+        inference: bool,
+    ) -> tuple[PolicyAndValue, Aux]:
+        outputs, aux = apply_network(model, model_state, observations, inference=inference)
+        if not isinstance(outputs, PolicyAndValue):
+            raise ValueError(
+                f"`model` gives outputs of type {type(outputs).__name__}, but PPO needs a "
+                "`PolicyAndValue`: make an `ActorCritic`."
+            )
+        discrete, size = self.world.environment.discrete, self.out_size
+        sizes = {x.shape[-1] for x in jax.tree.leaves(outputs.policy)}
+        action = jax.eval_shape(outputs.policy.mode)
+        if sizes != {size} or action.ndim != (1 if discrete else 2):
+            raise ValueError(
+                f"`model` gives a {type(outputs.policy).__name__} of {sorted(sizes)} numbers, but "
+                f"the environment takes {'one of' if discrete else 'a vector of'} {size}: make an "
+                f"`ActorCritic` with `out_size={size}` and `discrete={discrete}`."
+            )
+        return outputs, aux
+
+    def _experience(
+        self, state: Practice, learner: Learner, rollout: Rollout
+    ) -> tuple[Experience, dict[str, Array]]:
+        """The steps of a rollout as rows `[steps * environments, ...]`, and their activations."""
+        rows = lambda x: x.reshape(-1, *x.shape[2:])
+        observations = self._shown(state, rows(rollout.observation))
+        following = self._shown(state, rows(rollout.step.observation))
+        network = lambda x: self._outputs(learner.model, learner.model_state, x, inference=True)
+        outputs, aux = network(observations)
+        rewards = rollout.step.reward
+        if state.returns is not None:
+            rewards = state.returns.scale(rewards)
+        advantages = generalised_advantages(
+            rewards,
+            outputs.value.reshape(rewards.shape),
+            network(following)[0].value.reshape(rewards.shape),
+            rollout.step.terminated,
+            rollout.step.truncated,
+            discount=self.discount,
+            trace=self.trace,
+        )
+        advantages, action = rows(advantages), rows(rollout.action)
+        experience = Experience(
+            observation=observations,
+            action=action,
+            log_probability=outputs.policy.log_probability(action),
+            advantage=_normalised(advantages) if self.advantages == "rollout" else advantages,
+            target=advantages + outputs.value,
+            value=outputs.value,
+        )
+        return experience, aux.taps
+
+    def _after(self, state: Practice, players: Player, rollout: Rollout) -> Practice:
+        """The state after a rollout, with what it showed among the statistics."""
+        seen, returns, running = state.seen, state.returns, state.running
+        if seen is not None:
+            seen = seen.including(rollout.step.observation.reshape(-1, self.in_size))
+        if returns is not None:
+
+            def add(running, now):
+                reward, ended = now
+                total = self.discount * running + reward
+                return jnp.where(ended, 0, total), total
+
+            running, totals = jax.lax.scan(add, running, (rollout.step.reward, rollout.ended))
+            returns = returns.including(totals.reshape(-1))
+        return Practice(players, state.values, state.task, seen, returns, running)
+
+
+def _normalised(advantages: Float[Array, " examples"]) -> Float[Array, " examples"]:
+    centred = advantages - jnp.mean(advantages)
+    return centred / (jnp.std(advantages, ddof=1) + 1e-8)
+
+
+def _episodes(rollout: Rollout) -> Metrics:
+    """Metrics of the episodes that ended in a rollout."""
+    ended = rollout.ended
+    episodes = jnp.sum(ended, dtype=float)
+    mean = lambda x: jnp.sum(jnp.where(ended, x, 0)) / episodes  # NaN for none
+    return {
+        "episode_return": mean(rollout.total),
+        "episode_length": mean(rollout.length),
+        "episodes": episodes,
+        "reward": jnp.mean(rollout.step.reward),
+        "parameter": rollout.parameter[-1].mean(),
+    }
+
+
+def _dead_fraction(model: Any, taps: dict[str, Array]) -> Float[Array, ""]:
+    """The share of units that are silent on all examples."""
+    groups = {g.name: g for g in model.units()} if isinstance(model, AbstractNetwork) else {}
+    silent = [dead(groups[n].by_unit(t) if n in groups else t) for n, t in taps.items()]
+    return jnp.mean(jnp.concatenate(silent), dtype=float) if silent else jnp.asarray(0.0)

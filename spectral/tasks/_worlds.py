@@ -1,0 +1,170 @@
+"""Bodies whose physics changes: Slippery Ant and its relatives."""
+
+from ._brax import Backend, Brax
+from ._changing_environment import Change, ChangingEnvironment
+from ._physics import AbstractQuantity, Friction, Gravity, Mass, Strength
+from ._schedules import AbstractSchedule, LogUniform
+from ._time_limit import TimeLimit
+
+
+_FRICTION, _FRICTIONS = Friction(), LogUniform(0.02, 2.0)
+_FACTORS, _STRENGTHS = LogUniform(0.5, 2.0), LogUniform(0.3, 1.0)
+
+
+def changing_body(
+    name: str = "ant",
+    quantity: AbstractQuantity = _FRICTION,
+    *,
+    schedule: AbstractSchedule = _FRICTIONS,
+    backend: Backend = "spring",
+    steps_per_task: int = 2_000_000,
+    change: Change = "episode",
+    episode_length: int = 1000,
+    limit_is_terminal: bool = False,
+) -> ChangingEnvironment:
+    """A body of brax, of whose physics one quantity changes.
+
+    ```python
+    world = changing_body("inverted_pendulum", Gravity(), schedule=Cycle((0.5, 1.5)))
+    ```
+
+    **Arguments:**
+
+    - `name`, `backend`, `quantity`: see `Brax`.
+    - `schedule`: the values of the quantity, task by task.
+    - `steps_per_task`, `change`: when it changes, see `ChangingEnvironment`. The defaults are those
+        of Dohare et al. (2024) for Slippery Ant.
+    - `episode_length`, `limit_is_terminal`: see `TimeLimit`.
+
+    **Raises:** as `Brax`, `ChangingEnvironment` and `TimeLimit`.
+    """
+    body = Brax(name, backend=backend, quantity=quantity)
+    limited = TimeLimit(body, episode_length, limit_is_terminal)
+    return ChangingEnvironment(limited, schedule, steps_per_task, change)
+
+
+def SlipperyAnt(
+    *,
+    schedule: AbstractSchedule = _FRICTIONS,
+    backend: Backend = "spring",
+    steps_per_task: int = 2_000_000,
+    change: Change = "episode",
+    episode_length: int = 1000,
+    limit_is_terminal: bool = False,
+) -> ChangingEnvironment:
+    """brax's ant, on ground whose friction changes (Dohare et al., 2024).
+
+    The friction of all geometries is drawn anew for each task, uniform in its logarithm on
+    [0.02, 2]. brax's ant differs from that of Dohare et al.: it sees 27 numbers instead of 111, and
+    only its feet touch the ground, so that returns cannot be compared with theirs. They count the
+    limit of time as an end. The arguments are those of `changing_body`.
+
+    ```
+    world = SlipperyAnt(backend="mjx", steps_per_task=50_000)
+    ```
+    """
+    return changing_body(
+        "ant",
+        Friction(),
+        schedule=schedule,
+        backend=backend,
+        steps_per_task=steps_per_task,
+        change=change,
+        episode_length=episode_length,
+        limit_is_terminal=limit_is_terminal,
+    )
+
+
+def SlipperyHumanoid(
+    *,
+    schedule: AbstractSchedule = _FRICTIONS,
+    backend: Backend = "spring",
+    steps_per_task: int = 2_000_000,
+    change: Change = "episode",
+    episode_length: int = 1000,
+    limit_is_terminal: bool = False,
+) -> ChangingEnvironment:
+    """brax's humanoid, on ground whose friction changes. The arguments are those of
+    `changing_body`."""
+    return changing_body(
+        "humanoid",
+        Friction(),
+        schedule=schedule,
+        backend=backend,
+        steps_per_task=steps_per_task,
+        change=change,
+        episode_length=episode_length,
+        limit_is_terminal=limit_is_terminal,
+    )
+
+
+def ChangingGravity(
+    name: str = "ant",
+    *,
+    schedule: AbstractSchedule = _FACTORS,
+    backend: Backend = "spring",
+    steps_per_task: int = 2_000_000,
+    change: Change = "episode",
+    episode_length: int = 1000,
+    limit_is_terminal: bool = False,
+) -> ChangingEnvironment:
+    """A body of brax whose weight changes: gravity is multiplied by a factor. The arguments are
+    those of `changing_body`."""
+    return changing_body(
+        name,
+        Gravity(),
+        schedule=schedule,
+        backend=backend,
+        steps_per_task=steps_per_task,
+        change=change,
+        episode_length=episode_length,
+        limit_is_terminal=limit_is_terminal,
+    )
+
+
+def ChangingMass(
+    name: str = "ant",
+    *,
+    schedule: AbstractSchedule = _FACTORS,
+    backend: Backend = "spring",
+    steps_per_task: int = 2_000_000,
+    change: Change = "episode",
+    episode_length: int = 1000,
+    limit_is_terminal: bool = False,
+) -> ChangingEnvironment:
+    """A body of brax whose masses and moments of inertia change by a factor. The arguments are
+    those of `changing_body`."""
+    return changing_body(
+        name,
+        Mass(),
+        schedule=schedule,
+        backend=backend,
+        steps_per_task=steps_per_task,
+        change=change,
+        episode_length=episode_length,
+        limit_is_terminal=limit_is_terminal,
+    )
+
+
+def WeakActuator(
+    name: str = "ant",
+    *,
+    schedule: AbstractSchedule = _STRENGTHS,
+    backend: Backend = "spring",
+    steps_per_task: int = 2_000_000,
+    change: Change = "episode",
+    episode_length: int = 1000,
+    limit_is_terminal: bool = False,
+) -> ChangingEnvironment:
+    """A body of brax whose actuators have a changing part of their strength. The arguments are
+    those of `changing_body`."""
+    return changing_body(
+        name,
+        Strength(),
+        schedule=schedule,
+        backend=backend,
+        steps_per_task=steps_per_task,
+        change=change,
+        episode_length=episode_length,
+        limit_is_terminal=limit_is_terminal,
+    )
