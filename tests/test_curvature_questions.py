@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import scipy.stats
 from jax.tree_util import Partial
+from layered_networks import mlp
 
 from spectral.curvature import (
     closed_risk,
@@ -21,6 +22,8 @@ from spectral.curvature import (
     GaussNewton,
     GramSpectrum,
     Hessian,
+    KFAC,
+    KFACSpectrum,
     Lanczos,
     log_det,
     Matrix,
@@ -325,6 +328,35 @@ def test_extremes_of_what_is_known_have_their_multiplicity(getkey):
     np.testing.assert_allclose(ends.largest, truth[::-1], atol=1e-12)
 
 
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("deflation_order", [20, 30])
+def test_extremes_of_a_deflated_spectrum(deflation_order, getkey):
+    # All of 30 dimensions are deflated, or so many that fewer are left than the order asks for.
+    truth = np.r_[np.linspace(-1, 1, 24), -40.0, -30.0, 10.0, 20.0, 30.0, 40.0]
+    operator = Matrix(jnp.asarray(rotated(truth)[0]))
+    estimator = Deflated(order=28, deflation_order=deflation_order)
+    spectrum = estimator(operator, key=getkey())
+    known = np.sum(spectrum.known)
+    assert 2 < known <= 30
+    assert (known == 30) == (deflation_order == 30)
+    ends, truth = extremes(spectrum, 28), np.sort(truth)
+    np.testing.assert_allclose(ends.largest, truth[:1:-1], atol=1e-6)
+    np.testing.assert_allclose(ends.least, truth[:-2], atol=1e-6)
+    assert (np.abs(ends.largest - truth[:1:-1]) <= ends.largest_residuals + 1e-12).all()
+    assert (np.abs(ends.least - truth[:-2]) <= ends.least_residuals + 1e-12).all()
+
+
+@pytest.mark.usefixtures("float64")
+def test_extremes_of_factors(getkey):
+    kfac = KFAC(*mlp(getkey()))
+    truth = np.linalg.eigvalsh(kfac.dense())
+    ends = extremes(KFACSpectrum()(kfac, key=getkey()), kfac.dim)
+    np.testing.assert_allclose(ends.largest, truth[::-1], rtol=1e-9, atol=1e-14)
+    np.testing.assert_allclose(ends.least, truth, rtol=1e-9, atol=1e-14)
+    few = extremes(KFACSpectrum()(kfac, key=getkey()), 3)
+    np.testing.assert_allclose(few.largest, truth[:-4:-1], rtol=1e-9)
+
+
 def test_questions_that_are_refused():
     spectrum = by_hand(NODES, WEIGHTS)
     with pytest.raises(ValueError, match="`count` is 6, but must be at most 5"):
@@ -334,8 +366,8 @@ def test_questions_that_are_refused():
     key = jax.random.key(0)
     with pytest.raises(ValueError, match="`count` is 4, but must be at most 3"):
         extremes(Dense()(Matrix(jnp.eye(3)), key=key), 4)
-    with pytest.raises(TypeError, match="`spectrum` is a DeflatedSpectrum, .*`extreme_eigenpairs"):
-        extremes(Deflated()(Matrix(jnp.eye(3)), key=key))
+    with pytest.raises(ValueError, match="`count` is 3, but must be at most 2.*raise the order"):
+        extremes(Deflated(order=2)(Matrix(jnp.eye(3)), key=key), 3)
     for question in (log_det, condition_number):
         with pytest.raises(ValueError, match="`damping` is -1.0, but must be finite and at least"):
             question(spectrum, damping=-1.0)

@@ -162,6 +162,11 @@ def test_bad_arguments():
         probes.HessianSpectrum(epsilon=0)
     with pytest.raises(ValueError, match="`chunk` is 3, but must divide the 10 `examples`"):
         probes.HessianSpectrum(examples=10, chunk=3)
+    for probe in (probes.HessianSpectrum, probes.DeadUnits, probes.FeatureRank):
+        with pytest.raises(ValueError, match="`examples` is 0, but must be an integer of at least"):
+            probe(examples=0)
+    with pytest.raises(TypeError, match=r"`estimator` is the class Dense.* call it.*`Dense\(\)`"):
+        probes.HessianSpectrum(estimator=Dense)
     setting = permuted()
     with pytest.raises(ValueError, match=r"`probes\['dead'\].every` is 0"):
         train_continual(

@@ -33,6 +33,14 @@ def test_readme():
     assert names["rank"].lower <= names["rank"].value <= names["rank"].upper
 
 
+@pytest.mark.parametrize("page", sorted(p.name for p in (ROOT / "docs").glob("*.md")))
+def test_pages(page):
+    """The blocks of a page run one after the other, as a reader would try them."""
+    names: dict = {}
+    for block in BLOCK.findall((ROOT / "docs" / page).read_text()):
+        exec(compile(block, page, "exec"), names)
+
+
 def examples() -> list:
     found = []
     for info in pkgutil.walk_packages(spectral.__path__, "spectral."):

@@ -29,10 +29,8 @@ class Block(AbstractOperator):
     A product costs as much as one with the whole matrix. The vectors are those of the whole
     matrix with `None` for what is left out.
 
-    `GramSpectrum` and `KFACSpectrum` do not take blocks. For all eigenvalues of the block of one
-    layer in a Gauss-Newton matrix, hold the other layers constant instead: cut the network with
-    `layer, rest = eqx.partition(model, ...)`, combine the two inside `forward`, and take the
-    matrix in `layer`. Those of `KFAC` are `kfac.eigenvalues()[name]`.
+    All estimators take blocks: `GramSpectrum` those of a `GaussNewton` or a `Fisher`, and
+    `KFACSpectrum` those of a `KFAC` (any parameters) or an `EKFAC` (whole layers).
 
     **Arguments:**
 
@@ -75,6 +73,31 @@ class Block(AbstractOperator):
             return eqx.filter(product(eqx.combine(vector, zeros)), self.kept)
 
         return apply
+
+    def within(self, kept: PyTree[bool]) -> AbstractOperator:
+        """The block of those parameters of this block that are marked, as `reduced` gives it."""
+        every = eqx.combine(kept, jax.tree.map(lambda _: False, self.kept))
+        return _narrowed(self.operator, every)
+
+    def reduced(self) -> AbstractOperator:
+        """The same matrix as an operator of the kind that it is a block of, with its structure:
+        that of a `GaussNewton` is a `GaussNewton` with the other parameters held constant.
+
+        **Raises:** `TypeError` for a block of a matrix that is known by its products alone, such as
+        a `Hessian`.
+        """
+        return _narrowed(self.operator, self.kept)
+
+
+def _narrowed(operator: AbstractOperator, kept: PyTree[bool]) -> AbstractOperator:
+    within: Any = getattr(operator, "within", None)
+    if within is None:
+        raise TypeError(
+            f"A block of a {type(operator).__name__} is known by its products alone, but "
+            "`GramSpectrum` and `KFACSpectrum` need one of a `GaussNewton`, `Fisher`, `KFAC` or "
+            "`EKFAC`: use another estimator, such as `Lanczos()`."
+        )
+    return within(kept)
 
 
 def layer_blocks(operator: AbstractOperator) -> dict[str, Block]:

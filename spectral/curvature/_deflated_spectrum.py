@@ -1,12 +1,13 @@
 """A spectrum of which a part is known exactly."""
 
 from collections.abc import Callable
+from typing import Literal
 
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
-from ._spectrum import AbstractSpectrum, Mass, Spectrum
+from ._spectrum import AbstractSpectrum, best_over_probes, Mass, Spectrum
 
 
 class DeflatedSpectrum(AbstractSpectrum):
@@ -51,6 +52,23 @@ class DeflatedSpectrum(AbstractSpectrum):
     def range(self) -> tuple[Float[Array, ""], Float[Array, ""]]:
         low, high = self.rest.range()
         return jnp.minimum(low, self.values[0]), jnp.maximum(high, self.values[-1])
+
+    @property
+    def resolved(self) -> int:
+        return min(self.dim, self.rest.nodes.shape[1])
+
+    def outermost(
+        self, count: int, end: Literal["largest", "least"]
+    ) -> tuple[Float[Array, " count"], Float[Array, " count"]]:
+        # What is no eigenvalue of its own goes to the far end, where it is never asked for.
+        away = -jnp.inf if end == "largest" else jnp.inf
+        known = jnp.where(self.known, self.values, away)
+        rest = jnp.where(jnp.isinf(self.rest.residuals), away, self.rest.nodes)
+        shape = (rest.shape[0], known.size)
+        join = lambda one, other: jnp.concatenate([jnp.broadcast_to(one, shape), other], axis=1)
+        # The residual of a value of the rest is that of the matrix without what was removed.
+        residuals = join(self.residuals, self.rest.residuals + self.margin)
+        return best_over_probes(join(known, rest), residuals, count, end)
 
     def quadrature(self) -> tuple[Float[Array, "probes nodes"], Float[Array, "probes nodes"]]:
         rest_nodes, rest_weights = self.rest.quadrature()

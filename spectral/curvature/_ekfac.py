@@ -60,10 +60,10 @@ class EKFAC(AbstractKronecker):
         sharing: AbstractSharing | None = None,
     ):
         self.like = structure_of(params)
+        factor = Exact() if factor is None else factor
+        sharing = Expand() if sharing is None else sharing
         with single_threaded_blas():
-            self.blocks = jax.block_until_ready(
-                _correct(risk, params, factor or Exact(), sharing or Expand())
-            )
+            self.blocks = jax.block_until_ready(_correct(risk, params, factor, sharing))
 
     @property
     def rest(self) -> Float[Array, ""]:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._arguments import check_count
-from ._spectrum import AbstractSpectrum, Spectrum
+from ._spectrum import AbstractSpectrum
 
 
 class Extremes(eqx.Module):
@@ -33,44 +33,21 @@ def extremes(spectrum: AbstractSpectrum, count: int = 1) -> Extremes:
     The k-th largest Ritz value of a probe is at most the k-th largest eigenvalue (Cauchy
     interlacing; Parlett 1998, section 10.1), so the greatest one over the probes is taken, with its
     residual: some eigenvalue, not necessarily the k-th, lies within it. A converged value has a
-    residual near `spectrum.tolerance`. Where all eigenvalues are known with their multiplicities
-    (`Dense`, `GramSpectrum`), these are the eigenvalues themselves. For eigenvectors see
-    `extreme_eigenpairs`.
+    residual near `spectrum.tolerance`. Eigenvalues that `Deflated` has counted come before those of
+    its probes where they lie further out. Where all eigenvalues are known with their multiplicities
+    (`Dense`, `GramSpectrum`, `KFACSpectrum`), these are the eigenvalues themselves. For
+    eigenvectors see `extreme_eigenpairs`.
 
     **Raises:** `ValueError` if `count` is not between 1 and the nodes of a probe (the dimension,
-    where all eigenvalues are known), and `TypeError` for the spectra of `Deflated` and
-    `KFACSpectrum`.
+    where all eigenvalues are known).
     """
     check_count("count", count)
-    if not isinstance(spectrum, Spectrum):
-        raise TypeError(
-            f"`spectrum` is a {type(spectrum).__name__}, but must be a `Spectrum`, such as "
-            "`Lanczos()` returns: ask for its `range()`, or call `extreme_eigenpairs` on the "
-            "matrix."
-        )
-    most = spectrum.dim if spectrum.exact else spectrum.nodes.shape[1]
-    if count > most:
+    if count > spectrum.resolved:
         raise ValueError(
-            f"`count` is {count}, but must be at most {most}, the eigenvalues that are known: ask "
-            "for fewer, or raise the order of the estimator."
+            f"`count` is {count}, but must be at most {spectrum.resolved}, the eigenvalues that "
+            "are known: ask for fewer, or raise the order of the estimator."
         )
-
-    def outermost(
-        nodes: Float[Array, "probes order"],
-        weights: Float[Array, "probes order"],
-        residuals: Float[Array, "probes order"],
-    ) -> tuple[Float[Array, " count"], Float[Array, " count"]]:
-        numbers = jnp.arange(count)
-        if spectrum.exact:  # a node stands for as many eigenvalues as its weight says
-            up_to = jnp.round(spectrum.dim * jnp.cumsum(weights[0]))
-            numbers = jnp.searchsorted(up_to, numbers, side="right")
-        best = jnp.argmax(nodes[:, numbers], axis=0)  # NaN, where there is one
-        return nodes[best, numbers], residuals[best, numbers]
-
-    ascending = spectrum.nodes, spectrum.weights, spectrum.residuals
-    largest, largest_residuals = outermost(*(x[:, ::-1] for x in ascending))
-    least, least_residuals = outermost(-spectrum.nodes, spectrum.weights, spectrum.residuals)
-    return Extremes(largest, largest_residuals, -least, least_residuals)
+    return Extremes(*spectrum.outermost(count, "largest"), *spectrum.outermost(count, "least"))
 
 
 def largest_magnitude(spectrum: AbstractSpectrum) -> Float[Array, ""]:

@@ -10,7 +10,7 @@ from ._gram import Gram
 from ._operator import AbstractOperator
 from ._output_factor import AbstractOutputFactor, Exact
 from ._parameters import split_parameters, structure_of
-from ._risk import Risk
+from ._risk import hold, Risk
 
 
 class Fisher(AbstractOperator):
@@ -69,3 +69,7 @@ class Fisher(AbstractOperator):
     def gram(self) -> Gram:
         """The Gram matrix of the same factors, which has the same eigenvalues but for zeros."""
         return Gram(self.risk, self.params, self.factor)
+
+    def within(self, kept: PyTree[bool]) -> "Fisher":
+        """The block of the parameters that are marked, as the matrix of a risk of these alone."""
+        return Fisher(*hold(self.risk, self.params, kept), self.factor)

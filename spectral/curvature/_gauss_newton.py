@@ -10,7 +10,7 @@ from ._gram import Gram
 from ._operator import AbstractOperator
 from ._output_factor import AbstractOutputFactor, Exact
 from ._parameters import split_parameters, structure_of
-from ._risk import Part, Risk
+from ._risk import hold, Part, Risk
 
 
 class GaussNewton(AbstractOperator):
@@ -85,6 +85,10 @@ class GaussNewton(AbstractOperator):
     def gram(self) -> Gram:
         """The Gram matrix of the same factors, which has the same eigenvalues but for zeros."""
         return Gram(self.risk, self.params, Exact())
+
+    def within(self, kept: PyTree[bool]) -> "GaussNewton":
+        """The block of the parameters that are marked, as the matrix of a risk of these alone."""
+        return GaussNewton(*hold(self.risk, self.params, kept))
 
 
 def factored_product(

@@ -9,6 +9,7 @@ from jaxtyping import PRNGKeyArray
 
 from .._arguments import check_count
 from .._blas import single_threaded_blas
+from ._block import Block
 from ._operator import AbstractOperator
 from ._spectrum import known_spectrum, Spectrum
 
@@ -32,6 +33,9 @@ class GramSpectrum(eqx.Module):
     eigenvalues of the two are the same, each of weight 1 / dim; all others are zero. Eigenvalues
     are right to rounding, which is relative to the largest. The key is not used.
 
+    The `Block` of a layer has a Gram matrix of the same size, so the spectra of single layers are
+    as exact: `GramSpectrum()(layer_blocks(ggn)["layers.0"], key=key)`.
+
     **Arguments:**
 
     - `limit`: the largest Gram matrix that is not refused.
@@ -48,6 +52,7 @@ class GramSpectrum(eqx.Module):
     def __call__(self, operator: AbstractOperator, *, key: PRNGKeyArray) -> Spectrum:
         """Find every eigenvalue of `operator`."""
         del key
+        operator = operator.reduced() if isinstance(operator, Block) else operator
         gram: Any = getattr(operator, "gram", None)
         if gram is None:
             raise TypeError(

@@ -1,5 +1,6 @@
 """How far Kronecker factors are from the matrix that they stand for."""
 
+import math
 from collections.abc import Callable
 
 import equinox as eqx
@@ -12,6 +13,7 @@ from ._capture import find_layers
 from ._kfac import in_single, KFAC, pulled_back, second_moment
 from ._kronecker import AbstractBlock, AbstractKronecker
 from ._output_factor import AbstractOutputFactor, Exact
+from ._parameters import structure_of
 from ._risk import Part, Risk
 
 
@@ -62,15 +64,16 @@ def kfac_error(
     """
     check_count("limit", limit)
     factor = Exact() if factor is None else factor
-    operator = approximation(risk, params, factor)
-    for block in operator.blocks:
-        if block.shape[0] * block.shape[1] > limit and block.shape[0] > 1:
+    sizes = [math.prod(s.shape) for s in jax.tree.leaves(structure_of(params))]
+    for layer in find_layers(risk, params):
+        size = sum(sizes[n] for n in layer.leaves)
+        if layer.calls and size > limit:
             raise ValueError(
-                f"The layer {block.name} has {block.shape[0] * block.shape[1]} parameters, but "
-                f"`limit` is {limit}: its exact block is written out, and has the square of this "
-                "many numbers. Raise the limit, or hold the layer constant with `eqx.partition`."
+                f"The layer {layer.name} has {size} parameters, but `limit` is {limit}: its exact "
+                "block is written out, and has the square of this many numbers. Raise the limit, "
+                "or hold the layer constant with `eqx.partition`."
             )
-    return _errors(risk, params, factor, operator)
+    return _errors(risk, params, factor, approximation(risk, params, factor))
 
 
 @eqx.filter_jit

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
 from .._blas import single_threaded_blas
+from ._block import Block
 from ._kronecker import AbstractKronecker
 from ._kronecker_spectrum import KroneckerSpectrum
 from ._operator import AbstractOperator
@@ -33,17 +34,21 @@ class KFACSpectrum(eqx.Module):
     question, which `kfac_error` answers. It takes the eigenvalues of two matrices per layer, and
     for `KFAC` no memory for as many numbers as there are parameters. The key is not used.
 
-    **Raises:** `TypeError` when called for any other operator.
+    A `Block` may keep any parameters of `KFAC`, and must keep whole layers of the others.
+
+    **Raises:** `TypeError` when called for any other operator, and `ValueError` for a block of
+    `EKFAC` that keeps a layer in part.
     """
 
     def __call__(self, operator: AbstractOperator, *, key: PRNGKeyArray) -> KroneckerSpectrum:
         """Find every eigenvalue of `operator`."""
         del key
+        operator = operator.reduced() if isinstance(operator, Block) else operator
         if not isinstance(operator, AbstractKronecker):
             raise TypeError(
                 f"A {type(operator).__name__} has no Kronecker factors, but `KFACSpectrum` takes "
-                "`KFAC`, `EKFAC` and their damped inverses: pass one of these, or use another "
-                "estimator, such as `Lanczos()`."
+                "`KFAC`, `EKFAC`, their damped inverses and blocks of these: pass one of them, or "
+                "use another estimator, such as `Lanczos()`."
             )
         with single_threaded_blas():
             return jax.block_until_ready(_solve(operator))

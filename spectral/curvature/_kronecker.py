@@ -1,12 +1,15 @@
 """Matrices made of one block for each layer, in Kronecker form: the algebra, without data."""
 
+import dataclasses
+import math
 from abc import abstractmethod
 from collections.abc import Callable
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, PyTree, Real
+import numpy as np
+from jaxtyping import Array, ArrayLike, Bool, Float, PyTree, Real
 
 from .._arguments import check_above
 from .._blas import single_threaded_blas
@@ -48,6 +51,13 @@ class AbstractBlock(eqx.Module):
     def inverse(self, damping: Float[Array, ""]) -> "RotatedBlock":
         """The inverse of the block plus `damping` times the identity."""
 
+    @abstractmethod
+    def within(
+        self, columns: Bool[np.ndarray, " inputs"], leaves: tuple[int, ...]
+    ) -> "AbstractBlock":
+        """The rows and columns of the block that belong to the marked columns of [weight, bias],
+        whose arrays have these new numbers."""
+
 
 class FactoredBlock(AbstractBlock):
     """B kron A: the map M -> B M A."""
@@ -84,6 +94,12 @@ class FactoredBlock(AbstractBlock):
             leaves=self.leaves,
         )
 
+    def within(
+        self, columns: Bool[np.ndarray, " inputs"], leaves: tuple[int, ...]
+    ) -> "FactoredBlock":
+        inputs = self.inputs[np.ix_(columns, columns)]
+        return dataclasses.replace(self, inputs=inputs, leaves=leaves)
+
     def eigenvectors(self) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
         """Eigenvalues and eigenvectors of A and of B."""
         pairs = (jnp.linalg.eigh(m) for m in (self.inputs, self.outputs))
@@ -119,6 +135,17 @@ class RotatedBlock(AbstractBlock):
 
     def inverse(self, damping: Float[Array, ""]) -> "RotatedBlock":
         return eqx.tree_at(lambda block: block.values, self, 1 / (self.values + damping))
+
+    def within(
+        self, columns: Bool[np.ndarray, " inputs"], leaves: tuple[int, ...]
+    ) -> "RotatedBlock":
+        if not columns.all():
+            raise ValueError(
+                f"The block keeps the layer {self.name} in part, but the eigenvectors of `EKFAC` "
+                "and of damped inverses belong to whole layers: keep all of its arrays, or use "
+                "another estimator, such as `Lanczos()`."
+            )
+        return dataclasses.replace(self, leaves=leaves)
 
 
 class AbstractKronecker(AbstractOperator):
@@ -163,6 +190,23 @@ class AbstractKronecker(AbstractOperator):
             return structure.unflatten(result)
 
         return apply
+
+    def within(self, kept: PyTree[bool]) -> "AbstractKronecker":
+        """The block of the parameters that are marked, in Kronecker form.
+
+        **Raises:** `ValueError` if it keeps a layer in part that is known by its eigenvectors.
+        """
+        marks, shapes = jax.tree.leaves(kept), jax.tree.leaves(self.like)
+        number = np.cumsum(marks) - 1
+        blocks = []
+        for block in self.blocks:
+            own = tuple(int(number[n]) for n in block.leaves if marks[n])
+            if own:
+                widths = [math.prod(shapes[n].shape) // block.shape[0] for n in block.leaves]
+                columns = np.repeat([marks[n] for n in block.leaves], widths)
+                blocks.append(block.within(columns, own))
+        like = eqx.filter(self.like, kept)
+        return eqx.tree_at(lambda k: (k.blocks, k.like), self, (tuple(blocks), like))
 
     def trace(self) -> Float[Array, ""]:
         """The sum of all eigenvalues, from the factors alone."""

@@ -60,6 +60,21 @@ class KroneckerSpectrum(AbstractSpectrum):
         ends = lambda n: jnp.stack([longer[n] * shorter[n] for longer, shorter in self.factors])
         return jnp.min(ends(0)), jnp.max(ends(-1))
 
+    @property
+    def resolved(self) -> int:
+        return self.dim
+
+    def outermost(
+        self, count: int, end: Literal["largest", "least"]
+    ) -> tuple[Float[Array, " count"], Float[Array, " count"]]:
+        # None is negative: the outermost products are those of the outermost numbers.
+        outer = slice(-count, None) if end == "largest" else slice(count)
+        products = [
+            (longer[outer, None] * shorter[None, outer]).ravel() for longer, shorter in self.factors
+        ]
+        values = jnp.sort(jnp.concatenate(products), descending=end == "largest")[:count]
+        return values, jnp.full_like(values, self.tolerance)
+
     def quadrature(self) -> tuple[Float[Array, "probes nodes"], Float[Array, "probes nodes"]]:
         return _histogram(self)
 

@@ -73,6 +73,7 @@ def _estimate(
                 leads_out=jnp.linalg.norm(residual),
                 exhausted=jnp.array(False),
                 tolerance=10 * jnp.finfo(scale.dtype).eps * scale,
+                dimensions=jnp.asarray(order),
             )
             return matrix, jnp.linalg.norm(vector)
 

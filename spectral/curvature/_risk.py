@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int, PyTree
 from .._arguments import check_count
 from ._convex import Convex
 from ._loss import AbstractLoss, total_loss
+from ._parameters import split_parameters
 
 
 Result = TypeVar("Result")
@@ -216,3 +217,19 @@ class Risk(eqx.Module):
             weights=jnp.full(self.examples, 1 / self.examples),
             ragged=False,
         )
+
+
+def hold(risk: Risk, params: PyTree, kept: PyTree[bool]) -> tuple[Risk, PyTree]:
+    """The same risk as a function of the parameters that are marked, the others held constant."""
+    parameters, constants = split_parameters(params)
+    own, others = eqx.partition(parameters, kept)
+    forward = _Held(risk.forward, eqx.combine(others, constants))
+    return eqx.tree_at(lambda r: r.forward, risk, forward), own
+
+
+class _Held(eqx.Module):
+    forward: Callable[[PyTree, PyTree], PyTree]
+    others: PyTree
+
+    def __call__(self, model: PyTree, inputs: PyTree) -> PyTree:
+        return self.forward(eqx.combine(model, self.others), inputs)

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
+from typing import Literal
 
 import equinox as eqx
 import jax
@@ -49,6 +50,18 @@ class AbstractSpectrum(eqx.Module):
     @abstractmethod
     def range(self) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """The least and the largest eigenvalue that were seen."""
+
+    @property
+    @abstractmethod
+    def resolved(self) -> int:
+        """How many eigenvalues are known one by one, counted from either end."""
+
+    @abstractmethod
+    def outermost(
+        self, count: int, end: Literal["largest", "least"]
+    ) -> tuple[Float[Array, " count"], Float[Array, " count"]]:
+        """So many eigenvalues from one end, the outermost first, and their residuals: an
+        eigenvalue lies within the residual of the value."""
 
     @abstractmethod
     def quadrature(self) -> tuple[Float[Array, "probes nodes"], Float[Array, "probes nodes"]]:
@@ -111,6 +124,20 @@ class Spectrum(AbstractSpectrum):
     def range(self) -> tuple[Float[Array, ""], Float[Array, ""]]:
         return jnp.min(self.nodes), jnp.max(self.nodes)
 
+    @property
+    def resolved(self) -> int:
+        return self.dim if self.exact else self.nodes.shape[1]
+
+    def outermost(
+        self, count: int, end: Literal["largest", "least"]
+    ) -> tuple[Float[Array, " count"], Float[Array, " count"]]:
+        if self.exact:  # a node stands for as many eigenvalues as its weight says
+            inwards = slice(None, None, -1 if end == "largest" else 1)
+            up_to = jnp.round(self.dim * jnp.cumsum(self.weights[0, inwards]))
+            numbers = jnp.searchsorted(up_to, jnp.arange(count), side="right")
+            return self.nodes[0, inwards][numbers], self.residuals[0, inwards][numbers]
+        return best_over_probes(self.nodes, self.residuals, count, end)
+
     def quadrature(self) -> tuple[Float[Array, "probes nodes"], Float[Array, "probes nodes"]]:
         return self.nodes, self.weights
 
@@ -129,6 +156,23 @@ class Spectrum(AbstractSpectrum):
         lower, value, upper = (jnp.where(known, x, jnp.nan) for x in (lower, value, upper))
         # Rounding of the sums must not put the value outside its bounds.
         return Mass(jnp.clip(lower, 0, value), value, jnp.maximum(upper, value))
+
+
+def best_over_probes(
+    nodes: Float[Array, "probes nodes"],
+    residuals: Float[Array, "probes nodes"],
+    count: int,
+    end: Literal["largest", "least"],
+) -> tuple[Float[Array, " count"], Float[Array, " count"]]:
+    """The k-th outermost Ritz value of any probe for each k up to `count`, and its residual.
+
+    That of a single probe lies no further out than the k-th eigenvalue (Cauchy interlacing).
+    """
+    outwards = nodes if end == "largest" else -nodes
+    order = jnp.argsort(outwards, axis=1, descending=True)[:, :count]
+    best = jnp.argmax(jnp.take_along_axis(outwards, order, axis=1), axis=0)  # NaN, if there is one
+    chosen = order[best, jnp.arange(count)]
+    return nodes[best, chosen], residuals[best, chosen]
 
 
 def known_spectrum(

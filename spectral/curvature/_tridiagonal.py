@@ -22,6 +22,7 @@ class Tridiagonal(eqx.Module):
     leads_out: Float[Array, ""]  # the off-diagonal entry that the next row would have
     exhausted: Bool[Array, ""]  # the vectors A^k v span no more than these dimensions
     tolerance: Float[Array, ""]  # the size of rounding
+    dimensions: Int[Array, ""]  # rows beyond them are filled up
 
 
 class Ritz(eqx.Module):
@@ -29,7 +30,8 @@ class Ritz(eqx.Module):
 
     values: Float[Array, " order"]
     vectors: Float[Array, "order order"]  # columns
-    residuals: Float[Array, " order"]  # the norm of A y - theta y
+    # The norm of A y - theta y; infinite for values that only fill up the rows.
+    residuals: Float[Array, " order"]
 
 
 def order_within(name: str, order: int | None, dim: int, default: int) -> int:
@@ -104,6 +106,7 @@ def tridiagonalise(
         leads_out=beta[-1],
         exhausted=jnp.any(ended),
         tolerance=rounding * scale,
+        dimensions=jnp.asarray(dimensions),
     )
     return tridiagonal, jnp.concatenate(basis)
 
@@ -119,7 +122,11 @@ def ritz(matrix: Tridiagonal) -> Ritz:
         full = jnp.diag(d) + jnp.diag(e, 1) + jnp.diag(e, -1)
         values, vectors = jnp.linalg.eigh(full, symmetrize_input=False)
         values, vectors = values.astype(dtype), vectors.astype(dtype)
-    return Ritz(values, vectors, jnp.abs(matrix.leads_out * vectors[-1]))
+    # The rows that fill up are cut off from the others, and their vectors with them.
+    own = jnp.arange(values.size) < matrix.dimensions
+    filled = jnp.sum(jnp.where(own[:, None], 0, vectors**2), axis=0) > 0.5
+    residuals = jnp.where(filled, jnp.inf, jnp.abs(matrix.leads_out * vectors[-1]))
+    return Ritz(values, vectors, residuals)
 
 
 def _orthogonal_part(

@@ -8,13 +8,14 @@ from jaxtyping import Array, PRNGKeyArray
 from .._types import Learner
 from ..models import dead
 from ..tasks import AbstractTaskStream, Split
-from ._base import AbstractProbe, When
-from ._sampling import sample_taps, shares
+from ._base import When
+from ._sampling import AbstractSamplingProbe, sample_units, shares
 
 
-class DeadUnits(AbstractProbe):
+class DeadUnits(AbstractSamplingProbe):
     """The share of units that are silent on every one of `examples` examples (Definition 6.1).
 
+    A unit with several activations, as `CReLU` gives it, is dead when all of them are silent.
     Records `fraction`, of all hidden units, and `by_layer`, `[layers]`.
 
     ```python
@@ -30,5 +31,5 @@ class DeadUnits(AbstractProbe):
     def __call__(
         self, learner: Learner, stream: AbstractTaskStream, stream_state: Any, *, key: PRNGKeyArray
     ) -> dict[str, Array]:
-        taps = sample_taps(learner, stream, stream_state, self.examples, self.split, key=key)
-        return shares([dead(features) for features in taps.values()])
+        layers = sample_units(learner, stream, stream_state, self.examples, self.split, key=key)
+        return shares([dead(features) for features in layers])

@@ -8,11 +8,11 @@ from jaxtyping import Array, PRNGKeyArray
 from .._types import Learner
 from ..models import dormant
 from ..tasks import AbstractTaskStream, Split
-from ._base import AbstractProbe, When
-from ._sampling import sample_taps, shares
+from ._base import When
+from ._sampling import AbstractSamplingProbe, sample_units, shares
 
 
-class DormantUnits(AbstractProbe):
+class DormantUnits(AbstractSamplingProbe):
     """The share of units with a mean activity of at most `threshold` times that of their layer.
 
     The score and threshold are those of Sokar et al. (2023); dead units are among them. Records
@@ -28,5 +28,5 @@ class DormantUnits(AbstractProbe):
     def __call__(
         self, learner: Learner, stream: AbstractTaskStream, stream_state: Any, *, key: PRNGKeyArray
     ) -> dict[str, Array]:
-        taps = sample_taps(learner, stream, stream_state, self.examples, self.split, key=key)
-        return shares([dormant(features, self.threshold) for features in taps.values()])
+        layers = sample_units(learner, stream, stream_state, self.examples, self.split, key=key)
+        return shares([dormant(features, self.threshold) for features in layers])

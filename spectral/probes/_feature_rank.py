@@ -9,11 +9,11 @@ from jaxtyping import Array, PRNGKeyArray
 from .._types import Learner
 from ..models import effective_rank, srank99, stable_rank
 from ..tasks import AbstractTaskStream, Split
-from ._base import AbstractProbe, When
-from ._sampling import sample_taps
+from ._base import When
+from ._sampling import AbstractSamplingProbe, sample_taps
 
 
-class FeatureRank(AbstractProbe):
+class FeatureRank(AbstractSamplingProbe):
     """How many directions the features of each dense hidden layer span, on `examples` examples.
 
     Records, each `[layers]`: `effective_rank` (the exponential of the entropy of the singular

@@ -8,11 +8,11 @@ from jaxtyping import Array, PRNGKeyArray
 
 from .._types import Learner
 from ..tasks import AbstractTaskStream, Split
-from ._base import AbstractProbe, When
-from ._sampling import sample_risk
+from ._base import When
+from ._sampling import AbstractSamplingProbe, sample_risk
 
 
-class GradientNorm(AbstractProbe):
+class GradientNorm(AbstractSamplingProbe):
     """Records `norm`, the Euclidean norm of the gradient of the stream's criterion (without
     penalties) over `examples` examples, and `loss`, its value there."""
 

@@ -19,11 +19,11 @@ from ..curvature import (
     Risk,
 )
 from ..tasks import AbstractTaskStream, Split
-from ._base import AbstractProbe, When
-from ._sampling import sample_risk
+from ._base import When
+from ._sampling import AbstractSamplingProbe, sample_risk
 
 
-class HessianSpectrum(AbstractProbe):
+class HessianSpectrum(AbstractSamplingProbe):
     """The spectrum of the Hessian of the stream's criterion, by default at the start of tasks.
 
     The matrix is that of the mean loss over `examples` examples, without penalties, in inference
@@ -70,9 +70,14 @@ class HessianSpectrum(AbstractProbe):
         when: tuple[When, ...] = ("start",),
         every: int = 1,
     ):
-        """**Raises:** `ValueError` for an epsilon that is not positive, or a chunk that does not
-        divide the examples."""
+        """**Raises:** `ValueError` for an epsilon that is not positive, for no examples, or for a
+        chunk that does not divide them; `TypeError` for the class of an estimator."""
         check_above("epsilon", epsilon, 0)
+        if isinstance(estimator, type):
+            raise TypeError(
+                f"`estimator` is the class {estimator.__name__}, but must be an estimator: call it "
+                f"with its options, `{estimator.__name__}()`."
+            )
         if chunk is not None:
             check_count("chunk", chunk)
             if examples % chunk:

@@ -7,9 +7,25 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
+from .._arguments import check_count
 from .._types import Learner
 from ..curvature import Risk
+from ..models import AbstractNetwork
 from ..tasks import AbstractTaskStream, Split
+from ._base import AbstractProbe
+
+
+class AbstractSamplingProbe(AbstractProbe):
+    """A probe that looks at some examples of the present task, from one split of its data.
+
+    **Raises:** `ValueError` if `examples` is not a positive integer.
+    """
+
+    examples: eqx.AbstractVar[int]
+    split: eqx.AbstractVar[Split]
+
+    def __check_init__(self):
+        check_count("examples", self.examples)
 
 
 def sample_taps(
@@ -33,6 +49,24 @@ def sample_taps(
             "`(outputs, taps)`, or leave this probe out."
         )
     return aux.taps
+
+
+def sample_units(
+    learner: Learner,
+    stream: AbstractTaskStream,
+    stream_state: Any,
+    n: int,
+    split: Split,
+    *,
+    key: PRNGKeyArray,
+) -> list[Array]:
+    """The same, `[examples, units, ...]` for each layer: where a unit has several activations, as
+    with `CReLU`, these are further axes. Networks that do not describe their units have one unit
+    for each activation."""
+    taps = sample_taps(learner, stream, stream_state, n, split, key=key)
+    units = learner.model.units() if isinstance(learner.model, AbstractNetwork) else ()
+    groups = {group.name: group for group in units}
+    return [groups[k].by_unit(a) if k in groups else a for k, a in taps.items()]
 
 
 class StreamForward(eqx.Module):
@@ -73,7 +107,9 @@ def sample_risk(
     sample_key, forward_key = jax.random.split(key)
     batch = stream.sample(stream_state, learner, n, split, key=sample_key)
     forward = StreamForward(stream, learner.model_state, forward_key)
-    return Risk(forward, StreamCriterion(stream), batch, batch, chunk=chunk)
+    own = stream.output_loss()
+    loss = StreamCriterion(stream) if own is None else own
+    return Risk(forward, loss, batch, batch, chunk=chunk)
 
 
 def shares(marked: list[Bool[Array, " units"]]) -> dict[str, Array]:
