@@ -142,6 +142,27 @@ def test_split_classes():
     assert kept[6] == kept[0]
 
 
+def test_a_given_order_of_classes():
+    order = (4, 1, 3, 0, 5)
+    stream = tasks.SplitClasses(images(), num_tasks=4, order=order, redraw=False, loader=LOADER)
+    pairs = [np.asarray(state.change.classes).tolist() for _, state in states(stream)]
+    assert pairs == [[4, 1], [3, 0]] * 2
+    redrawn = tasks.SplitClasses(images(), num_tasks=4, order=order, loader=LOADER)
+    found = [np.asarray(state.change.order).tolist() for _, state in states(redrawn)]
+    assert found[0] == list(order)
+    assert found[2] != found[0]
+    assert sorted(found[2]) == sorted(order)
+    growing = tasks.IncrementalClasses(images(), classes_per_task=2, order=order, loader=LOADER)
+    assert growing.num_tasks == 2
+    labels = np.asarray(growing.source.images.train_labels)
+    for task, state in states(growing):
+        rows = np.asarray(state.rows)[: int(state.count)]
+        seen = order[: 2 * (task + 1)]
+        assert sorted(labels[rows]) == sorted(8 * seen)
+        batch = growing.sample(state, NO_ONE, 6, "train", key=jax.random.key(3))
+        assert set(np.flatnonzero(np.asarray(batch.classes)[0])) == set(seen)
+
+
 def test_growing_classes_mask_what_was_not_seen():
     stream = tasks.IncrementalClasses(images(), classes_per_task=2, loader=LOADER)
     model = models.MLP(24, CLASSES, width=5, depth=1, key=jax.random.key(0))
@@ -273,7 +294,17 @@ def test_changes_of_single_images():
         (lambda i: tasks.SplitClasses(i, classes_per_task=7), "has 6 classes"),
         (lambda i: tasks.SplitClasses(i, classes_per_task=0), "classes_per_task"),
         (lambda i: tasks.SplitClasses(i, loader=Loader(batch_size=17)), "has 16 training rows"),
+        (
+            lambda i: tasks.SplitClasses(i, order=(1, 0), classes_per_task=3),
+            "`order` has 2 classes",
+        ),
+        (lambda i: tasks.SplitClasses(i, order=(1, 6)), "`order` has class 6, but 'rows' has"),
+        (lambda i: tasks.SplitClasses(i, order=(1, 0, 1)), "`order` has class 1 twice"),
         (lambda i: tasks.IncrementalClasses(i, num_tasks=2), "has 6 classes"),
+        (
+            lambda i: tasks.IncrementalClasses(i, classes_per_task=2, num_tasks=2, order=(0, 1, 2)),
+            "`order` has 3 classes",
+        ),
         (lambda i: tasks.IncrementalClasses(i, most_per_task=3), "`most_per_task` is 3"),
         (lambda i: tasks.RandomLabels(i), "`rows` is 1200"),
         (lambda i: tasks.PermutedLabels(i, num_tasks=0), "`num_tasks` is 0"),
@@ -291,6 +322,33 @@ def test_refuses_a_network_of_other_outputs():
     model = models.MLP(24, 5, width=4, depth=1, key=jax.random.key(0))
     with pytest.raises(ValueError, match="out_size=6"):
         train_continual(model, STREAMS["permuted_labels"](), algorithms.bp())
+
+
+def test_refuses_images_of_another_shape_than_the_network_takes():
+    model = models.ConvNet((3, 8, 8), CLASSES, kernels=(3,), channels=(2,), key=jax.random.key(0))
+    loader = Loader(batch_size=4)
+    stream = tasks.PermutedLabels(images(), num_tasks=1, loader=loader)
+    message = r"`x` has shape \(2, 4, 3\), but this network takes images of shape \(3, 8, 8\)"
+    with pytest.raises(ValueError, match=message):
+        train_continual(model, stream, algorithms.bp())
+
+
+def test_fewer_images_are_the_first_of_each_class():
+    few = tasks.fewer_images(images(uneven=True), train_per_class=3, test_per_class=6)
+    labels = np.asarray(images(uneven=True).train_labels)
+    expected = sorted(r for c in range(CLASSES) for r in np.flatnonzero(labels == c)[:3])
+    np.testing.assert_array_equal(few.train_images[:, 0, 0, 0], expected)
+    np.testing.assert_array_equal(few.train_labels, labels[expected])
+    assert np.bincount(few.test_labels).tolist() == [6, 5, 5, 6, 5, 5]
+    assert eqx.tree_equal(tasks.fewer_images(images()), images())
+    with pytest.raises(ValueError, match="`train_per_class` is 0"):
+        tasks.fewer_images(images(), train_per_class=0)
+
+
+def test_the_accuracy_of_guessing():
+    assert STREAMS["split"]().chance_accuracy == 1 / 2
+    assert STREAMS["permuted_labels"]().chance_accuracy == 1 / 6
+    assert STREAMS["incremental"]().chance_accuracy is None
 
 
 def test_regression_follows_its_formula():

@@ -1,6 +1,7 @@
 """Data sets of images: what is read, what is kept between runs, and what is refused."""
 
 import hashlib
+import importlib.util
 import io
 import json
 import os
@@ -17,11 +18,12 @@ import jaxtyping
 import numpy as np
 import PIL.Image
 import pytest
+import tensorflow_datasets
 from array_record.python.array_record_module import ArrayRecordWriter
 from sklearn.datasets import load_digits
 
-from spectral.tasks import _image_cache, _images
-from spectral.tasks._images import ImageSet, load_images
+from spectral.studies._cli import main
+from spectral.tasks import _image_cache, _images, ImageSet, load_images, prepared_images
 
 
 # Data sets in the format of TensorFlow Datasets, written without TensorFlow.
@@ -471,8 +473,8 @@ def test_unknown_name_says_what_there_is_and_what_to_do(places):
     assert "did you mean 'squares'?" in message
     assert repr(str(data)) in message
     assert "which is not a folder" not in message
-    assert "pip install tensorflow" in message
-    assert f"`tfds build sqares --data_dir={data} --file_format=array_record`" in message
+    assert "pip install 'spectral-plasticity[data]'" in message
+    assert f"`spectral data prepare sqares --data-dir {data}`" in message
 
 
 def test_unknown_version_says_which_there_are(places):
@@ -515,7 +517,7 @@ IMAGE = image_feature(4, 5, 3)
         ({"keys": ("image", "label", "other")}, "one class label"),
         ({"sizes": {"train": 2}}, r"has the splits \['train'\]"),
         ({"sizes": {"test": 2}}, r"has the splits \['test'\]"),
-        ({"file_format": "tfrecord"}, "the format tfrecord, .*--file_format=array_record"),
+        ({"file_format": "tfrecord"}, "the format tfrecord, .*spectral data prepare shapes"),
         (
             {"images": [np.zeros((4, 5, 3), np.uint8), *np.zeros((5, 5, 4, 3), np.uint8)]},
             r"shape \(4, 5, 3\), but row 1 of 'train' is of shape \(5, 4, 3\)",
@@ -528,6 +530,60 @@ def test_refuses_what_is_not_labelled_images(places, changes, message):
     with pytest.raises(ValueError, match=message):
         load_images("shapes", data, cache_dir=cache)
     assert not cache.exists()
+
+
+# Listing and preparing.
+
+
+def test_what_is_prepared_is_listed(places, capsys):
+    data, _ = places
+    for version in ("9.0.0", "10.0.0"):
+        write(data, version=version)
+    write(data, "circles/small")
+    assert main(["data", "list", "--data-dir", str(data)]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "digits  (comes with scikit-learn)",
+        "circles/small  1.0.0",
+        "shapes  9.0.0, 10.0.0",
+    ]
+    assert prepared_images(data / "nowhere") == {}
+
+
+def test_preparing_needs_tensorflow(places, capsys, monkeypatch):
+    data, _ = places
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert main(["data", "prepare", "cifar100", "--data-dir", str(data)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("spectral data: Preparing 'cifar100' needs TensorFlow")
+    assert "pip install 'spectral-plasticity[data]'" in said
+
+
+class Builder:
+    """Stands for one of TensorFlow Datasets, and writes what it would have written."""
+
+    def __init__(self, name, data_dir, file_format):
+        assert file_format == "array_record"
+        self.folder, self.data_dir = data_dir, str(data_dir / name / "1.0.0")
+
+    def download_and_prepare(self, file_format):
+        assert file_format == "array_record"
+        if "svhn" in self.data_dir:
+            raise ConnectionError("no route")
+        write(self.folder, "mnist")
+
+
+def test_preparing(places, capsys, monkeypatch):
+    data, cache = places
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(tensorflow_datasets, "builder", Builder)
+    prepare = lambda name: main(["data", "prepare", name, "--data-dir", str(data)])
+    assert prepare("mnist") == 0
+    assert capsys.readouterr().out.strip() == str(data / "mnist" / "1.0.0")
+    assert len(load_images("mnist", data, cache_dir=cache).train_labels) == 6
+    assert prepare("mnits") == 2
+    assert "did you mean 'mnist'?" in capsys.readouterr().err
+    assert prepare("svhn_cropped") == 2
+    assert "'svhn_cropped' could not be prepared" in capsys.readouterr().err
 
 
 # The real thing, where there is one.

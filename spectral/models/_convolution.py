@@ -3,11 +3,10 @@
 from typing import Literal
 
 import equinox as eqx
-import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._arguments import check_count, unknown_name
+from ._image_product import convolve, Geometry, windows
 from ._initialisers import AbstractInitialiser, LecunNormal
 
 
@@ -19,9 +18,8 @@ class Convolution(eqx.Module):
 
     As everywhere in deep learning the kernel is not flipped (it is a correlation).
 
-    On CPU this is computed as patches times a matrix: XLA's own convolution is 20 to 50 times
-    slower inside a loop (`jax.lax.scan`) than outside it. On other devices it is XLA's convolution.
-    The choice is made when the program is compiled, for the device it is compiled for.
+    Inside a loop (`jax.lax.scan`) XLA's own convolutions are 20 to 50 times slower on CPU than
+    outside it, and so are their derivatives. This one is as fast inside; see `convolve`.
 
     ```python
     layer = Convolution(3, 32, 5, key=jax.random.key(0))
@@ -78,13 +76,10 @@ class Convolution(eqx.Module):
         """**Raises:** `ValueError` if the channels of `x` are not those of the kernel, or a valid
         convolution has no position in so small an image."""
         self._check(x)
-        stride, margins = self.stride, self._margins
-        out = jax.lax.platform_dependent(
-            x,
-            self.weight,
-            cpu=lambda x, weight: convolve_by_patches(x, weight, stride, margins),
-            default=lambda x, weight: convolve(x, weight, stride, margins),
-        )
+        kernel = self.weight.transpose(2, 3, 1, 0)
+        images = x.transpose(1, 2, 0)[None]
+        out = convolve(images, kernel, stride=self.stride, margins=self._margins)[0]
+        out = out.transpose(2, 0, 1)
         return out if self.bias is None else out + self.bias[:, None, None]
 
     def patches(self, x: Float[Array, "in height width"]) -> Float[Array, "positions inputs"]:
@@ -94,8 +89,9 @@ class Convolution(eqx.Module):
         `weight.reshape(out, -1) @ patches(x)[p]`.
         """
         self._check(x)
-        windows = _windows(x, self.weight.shape[-1], self.stride, self._margins)
-        return windows.swapaxes(2, 3).reshape(windows.shape[0] * windows.shape[1], -1)
+        shape = (*x.shape[1:], self.weight.shape[-1], self.stride, self._margins)
+        seen = windows(x.transpose(1, 2, 0)[None], Geometry(*shape))[0]
+        return seen.swapaxes(2, 3).reshape(seen.shape[0] * seen.shape[1], -1)
 
     @property
     def _margins(self) -> tuple[int, int]:
@@ -114,43 +110,3 @@ class Convolution(eqx.Module):
                 f"`x` has shape {x.shape}, which is smaller than the kernel of side {side}: give "
                 'larger images, or use `padding="same"`.'
             )
-
-
-def convolve(
-    x: Float[Array, "in height width"],
-    weight: Float[Array, "out in kernel kernel"],
-    stride: int,
-    margins: tuple[int, int],
-) -> Float[Array, "out rows columns"]:
-    """XLA's convolution."""
-    return jax.lax.conv_general_dilated(x[None], weight, (stride, stride), [margins] * 2)[0]
-
-
-def convolve_by_patches(
-    x: Float[Array, "in height width"],
-    weight: Float[Array, "out in kernel kernel"],
-    stride: int,
-    margins: tuple[int, int],
-) -> Float[Array, "out rows columns"]:
-    """The same as patches times a matrix."""
-    windows = _windows(x, weight.shape[-1], stride, margins)
-    rows, columns = windows.shape[:2]
-    # The products of a batch are one product, since its images are further rows of this one.
-    matrix = weight.transpose(2, 3, 1, 0).reshape(-1, weight.shape[0])
-    out = windows.reshape(rows * columns, -1) @ matrix
-    return out.T.reshape(-1, rows, columns)
-
-
-def _windows(
-    x: Float[Array, "in height width"], side: int, stride: int, margins: tuple[int, int]
-) -> Float[Array, "rows columns offsets in"]:
-    # Slices, for an index would be a gather, which is several times slower; channels last, so that
-    # what is copied is contiguous.
-    x = jnp.pad(x, ((0, 0), margins, margins)).transpose(1, 2, 0)
-    last_row, last_column = x.shape[0] - side + 1, x.shape[1] - side + 1
-    shifted = [
-        x[i : i + last_row : stride, j : j + last_column : stride]
-        for i in range(side)
-        for j in range(side)
-    ]
-    return jnp.stack(shifted, axis=2)

@@ -1,6 +1,13 @@
+from ._benchmark import Benchmark as Benchmark
 from ._checkpoint import OrbaxCheckpointer as OrbaxCheckpointer
 from ._collapse import collapse_task as collapse_task
-from ._experiment import Experiment as Experiment, load_experiment as load_experiment
+from ._continual_imagenet import continual_imagenet as continual_imagenet
+from ._data import prepare_data as prepare_data, prepared_data as prepared_data
+from ._experiment import (
+    Experiment as Experiment,
+    load_experiment as load_experiment,
+    make_experiment as make_experiment,
+)
 from ._figures import draw_figures as draw_figures
 from ._folder import (
     load_results as load_results,
@@ -8,7 +15,9 @@ from ._folder import (
     Results as Results,
     save_summary as save_summary,
 )
+from ._incremental_cifar import incremental_cifar as incremental_cifar
 from ._landscape_figure import draw_landscapes as draw_landscapes
+from ._permuted_mnist import permuted_mnist as permuted_mnist
 from ._progress import ProgressBar as ProgressBar
 from ._run import run_experiment as run_experiment
 from ._settings import SettingsError as SettingsError

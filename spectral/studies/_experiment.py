@@ -17,7 +17,11 @@ from ..algorithms import Algorithm
 from ..models import AbstractNetwork
 from ..probes import AbstractProbe
 from ..tasks import AbstractTaskStream
+from ._benchmark import Benchmark
 from ._call import Call, parse
+from ._continual_imagenet import continual_imagenet
+from ._incremental_cifar import incremental_cifar
+from ._permuted_mnist import permuted_mnist
 from ._settings import override, read_settings, SettingsError
 
 
@@ -31,6 +35,7 @@ class Experiment:
     model: Call
     algorithms: dict[str, Algorithm]
     probes: dict[str, AbstractProbe]
+    benchmark: Benchmark | None = None  # where the settings come from, if from one
 
     def member(self, seed: int) -> tuple[PyTree, eqx.nn.State | None, PRNGKeyArray]:
         """The network of a seed before training, its state, and the key of its run.
@@ -60,19 +65,64 @@ def load_experiment(
     **Arguments:**
 
     - `path`: the file. It names constructors of `spectral` and their arguments, and holds nothing
-      else: see `examples/digits.yaml`.
-    - `assignments`: changes such as `"stream.num_tasks=20"`.
+      else: see `examples/digits.yaml`. Or it names a `benchmark`, such as `continual_imagenet`, its
+      `preset` and its `scale`; what it gives besides takes the place of what the benchmark gives.
+    - `assignments`: changes such as `"stream.num_tasks=20"` or `"preset=paper"`.
     - `seeds`: how many networks each algorithm trains, in place of what the file says.
     - `data_dir`: where data sets are, for constructors that take a `data_dir` and are given none.
 
     **Raises:** `SettingsError` for whatever is wrong in the file, in one message; nothing has been
     compiled or written by then.
     """
+    settings, benchmark = read_experiment(path, assignments, seeds=seeds)
+    return make_experiment(settings, data_dir=data_dir, benchmark=benchmark)
+
+
+def read_experiment(
+    path: str | os.PathLike[str],
+    assignments: Iterable[str] = (),
+    *,
+    seeds: int | None = None,
+) -> tuple[dict[str, Any], Benchmark | None]:
+    """What `load_experiment` reads, before it is checked and put together."""
     settings = read_settings(pathlib.Path(path))
-    for assignment in assignments:
+    assignments = list(assignments)
+    chosen = [a for a in assignments if a.partition("=")[0] in _BENCHMARK]
+    for assignment in chosen:
+        settings = override(settings, assignment)
+    settings, benchmark = _expanded(settings)
+    for assignment in (a for a in assignments if a not in chosen):
         settings = override(settings, assignment)
     if seeds is not None:
         settings = {**settings, "seeds": seeds}
+    return settings, benchmark
+
+
+def make_experiment(
+    settings: Mapping[str, Any],
+    *,
+    data_dir: str | None = None,
+    benchmark: Benchmark | None = None,
+) -> Experiment:
+    """The experiment that settings describe, as `load_experiment` reads them from a file.
+
+    ```python
+    benchmark = studies.continual_imagenet("paper")
+    experiment = studies.make_experiment(benchmark.settings, data_dir="data")
+    model, model_state, key = experiment.member(0)
+    algo = experiment.algorithms["l2_er"]
+    train_continual(model, experiment.stream, algo, model_state=model_state, key=key)
+    ```
+
+    **Arguments:**
+
+    - `settings`: of stream, model, algorithms, probes and seeds.
+    - `data_dir`: as in `load_experiment`.
+    - `benchmark`: where the settings come from, for the record of a run.
+
+    **Raises:** `SettingsError` for whatever is wrong, in one message; nothing has been compiled or
+    written by then.
+    """
     _check_top(settings)
     supplied = {} if data_dir is None else {"data_dir": data_dir}
     stream = parse(settings["stream"], AbstractTaskStream, "stream", supplied)
@@ -93,7 +143,7 @@ def load_experiment(
         "probes": {name: call.settings for name, call in probes.items()},
     }
     experiment = Experiment(
-        resolved, resolved["seeds"], made_stream, model, made_algorithms, made_probes
+        resolved, resolved["seeds"], made_stream, model, made_algorithms, made_probes, benchmark
     )
     _check_parts(experiment)
     return experiment
@@ -102,12 +152,28 @@ def load_experiment(
 # What a run records about itself, so that its `config.yaml` can be run again.
 RECORDED = "recorded"
 _TOP = ("seeds", "stream", "model", "algorithms", "probes")
+# What names a benchmark, in place of the sections that it gives.
+_BENCHMARK = ("benchmark", "preset", "scale")
+_BENCHMARKS = {b.__name__: b for b in (permuted_mnist, continual_imagenet, incremental_cifar)}
+
+
+def _expanded(settings: Mapping[str, Any]) -> tuple[dict[str, Any], Benchmark | None]:
+    """Settings with the sections of the benchmark that they name, but for those they give."""
+    own = {k: v for k, v in settings.items() if k not in _BENCHMARK}
+    options = {k: v for k, v in settings.items() if k in _BENCHMARK}
+    if not options:
+        return own, None
+    name = options.pop("benchmark", None)
+    if not isinstance(name, str) or name not in _BENCHMARKS:
+        raise SettingsError(unknown_name("`benchmark`: Benchmark", str(name), _BENCHMARKS))
+    benchmark = _BENCHMARKS[name](**options)
+    return {**benchmark.settings, **own}, benchmark
 
 
 def _check_top(settings: Mapping[str, Any]) -> None:
     for name in settings:
         if name not in (*_TOP, RECORDED):
-            raise SettingsError(unknown_name(f"`{name}`: Setting", str(name), _TOP))
+            raise SettingsError(unknown_name(f"`{name}`: Setting", str(name), (*_TOP, *_BENCHMARK)))
     for name in ("stream", "model", "algorithms"):
         if name not in settings:
             raise SettingsError(

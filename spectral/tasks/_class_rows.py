@@ -1,9 +1,11 @@
-"""Which rows belong to which class."""
+"""Which rows belong to which class, and in which order classes come."""
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
+
+from ._image_set import ImageSet
 
 
 class ClassRows(eqx.Module):
@@ -27,10 +29,28 @@ class ClassRows(eqx.Module):
         order = jnp.argsort(~counted.reshape(-1), stable=True)
         return self.table[classes].reshape(-1)[order], jnp.sum(counts)
 
-    def fewest(self, k: int) -> int:
-        """Rows of the `k` classes that have the fewest."""
-        return int(np.sort(np.asarray(self.counts))[:k].sum())
+    def fewest(self, k: int, classes: Int[Array, " some"]) -> int:
+        """Rows of the `k` of these classes that have the fewest."""
+        return int(np.sort(np.asarray(self.counts[classes]))[:k].sum())
 
-    def most(self, k: int) -> int:
-        """Rows of the `k` classes that have the most."""
-        return int(np.sort(np.asarray(self.counts))[-k:].sum())
+    def most(self, k: int, classes: Int[Array, " some"]) -> int:
+        """Rows of the `k` of these classes that have the most."""
+        return int(np.sort(np.asarray(self.counts[classes]))[-k:].sum())
+
+
+def class_order(images: ImageSet, order: tuple[int, ...] | None) -> Int[Array, " some"]:
+    """The classes that a stream takes: those in `order`, by default all of them.
+
+    **Raises:** `ValueError` for a class that does not exist or comes twice.
+    """
+    if order is None:
+        return jnp.arange(images.num_classes)
+    unknown = [c for c in order if not 0 <= c < images.num_classes]
+    twice = [c for c in set(order) if order.count(c) > 1]
+    if unknown or twice:
+        what = f"class {unknown[0]}" if unknown else f"class {min(twice)} twice"
+        raise ValueError(
+            f"`order` has {what}, but {images.name!r} has the classes 0 to "
+            f"{images.num_classes - 1}, each of which may be there once: change the order."
+        )
+    return jnp.asarray(order, dtype=int)

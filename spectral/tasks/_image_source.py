@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from ._base import Split
-from ._images import ImageSet
+from ._image_set import ImageSet
 from ._loader import Loader, Shown
 
 

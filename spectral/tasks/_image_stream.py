@@ -110,6 +110,11 @@ class AbstractImageStream(AbstractTaskStream[ImageTask[Change]], Generic[Change]
         """Length of the output vector."""
         return self.source.images.num_classes
 
+    @property
+    def chance_accuracy(self) -> float | None:
+        """The accuracy of guessing, where it is the same in all tasks."""
+        return 1 / self.out_size
+
     def init(self, *, key: PRNGKeyArray) -> ImageTask[Change]:
         change_key, order_key = jax.random.split(key)
         return self._task(self.first_change(key=change_key), order_key)

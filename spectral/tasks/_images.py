@@ -1,5 +1,6 @@
-"""Labelled images, as task streams take them, and the one place where they are read."""
+"""Labelled images by their names: the one place where they are read and prepared."""
 
+import importlib.util
 import io
 import os
 import pathlib
@@ -7,54 +8,18 @@ import re
 import warnings
 from typing import Any
 
-import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import PIL.Image
-from jaxtyping import Array, Int, UInt8
 
-from .._arguments import check_count, unknown_name
+from .._arguments import unknown_name
 from ._image_cache import cache_path, default_cache_dir, kept
+from ._image_set import ImageSet
 
 
+_INSTALL = "pip install 'spectral-plasticity[data]'"
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's names, by the number of channels
 _KEPT = ("train_images", "train_labels", "test_images", "test_labels", "num_classes")
-
-
-class ImageSet(eqx.Module):
-    """Labelled images of one size: those to train on, and those held out. See `load_images`.
-
-    ```python
-    images = load_images("digits")
-    floats = images.train_images / images.max_value
-    ```
-
-    Pixels stay integers, a quarter of the memory of floats; divided by `max_value` they lie
-    between 0 and 1.
-
-    **Raises:** `ValueError` if a part has no rows, if rows and labels differ in number, if the
-    parts differ in the size of their images, or if a label lies outside `range(num_classes)`.
-    """
-
-    name: str = eqx.field(static=True)
-    train_images: UInt8[Array, "train height width channels"]
-    train_labels: Int[Array, " train"]
-    test_images: UInt8[Array, "test height width channels"]
-    test_labels: Int[Array, " test"]
-    num_classes: int = eqx.field(static=True)
-    max_value: int = eqx.field(static=True)  # the pixel value that means 1.0
-
-    def __check_init__(self):
-        check_count("num_classes", self.num_classes)
-        check_count("max_value", self.max_value)
-        _check_part("train", self.train_images, self.train_labels, self.num_classes)
-        _check_part("test", self.test_images, self.test_labels, self.num_classes)
-        train, test = self.train_images.shape[1:], self.test_images.shape[1:]
-        if train != test:
-            raise ValueError(
-                f"`train_images` are of shape {train} and `test_images` of shape {test}, but must "
-                "agree: resize one of them."
-            )
 
 
 def load_images(
@@ -103,18 +68,54 @@ def load_images(
     return ImageSet(name, *parts, num_classes=int(num_classes), max_value=255)
 
 
-def _check_part(part: str, images: Array, labels: Array, num_classes: int) -> None:
-    if not len(images) or len(images) != len(labels):
-        raise ValueError(
-            f"`{part}_images` has {len(images)} rows and `{part}_labels` has {len(labels)}, but "
-            "there must be at least one row, and one label for each: pass such arrays."
+def prepared_images(
+    data_dir: str | os.PathLike[str] | None = None,
+) -> dict[str, tuple[str, ...]]:
+    """The data sets that are prepared in a folder, with their versions, the newest last.
+
+    **Arguments:**
+
+    - `data_dir`: as `load_images` takes it.
+
+    Not all of them need consist of labelled images: that shows when one is loaded.
+    """
+    found = _prepared(_data_dir(data_dir))
+    return {name: tuple(sorted(versions, key=_number)) for name, versions in sorted(found.items())}
+
+
+def prepare_images(name: str, data_dir: str | os.PathLike[str] | None = None) -> pathlib.Path:
+    """Download a data set of TensorFlow Datasets and prepare it for `load_images`.
+
+    Progress is shown on standard error.
+
+    **Arguments:**
+
+    - `name`: as TensorFlow Datasets names it, such as `"cifar100"` or `"imagenet_resized/32x32"`.
+    - `data_dir`: where to, as `load_images` takes it.
+
+    **Returns:** the folder that holds it.
+
+    **Raises:** `ModuleNotFoundError` without TensorFlow, which is needed for this alone;
+    `ValueError` for a name that TensorFlow Datasets does not know; `OSError` if the data set cannot
+    be downloaded or written.
+    """
+    if importlib.util.find_spec("tensorflow") is None:
+        raise ModuleNotFoundError(
+            f"Preparing {name!r} needs TensorFlow, which is not installed (reading what is "
+            f"prepared does not): `{_INSTALL}`, or copy the folder from where it is prepared."
         )
-    low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high >= num_classes:
-        raise ValueError(
-            f"`{part}_labels` lie between {low} and {high}, but must lie between 0 and "
-            f"{num_classes - 1}: change the labels, or `num_classes`, which is {num_classes}."
-        )
+    import tensorflow_datasets as tfds
+
+    folder = _data_dir(data_dir)
+    base = name.partition(":")[0].partition("/")[0]
+    if base not in (known := tfds.list_builders(with_community_datasets=False)):
+        raise ValueError(unknown_name("Data set", base, known))
+    builder = tfds.builder(name, data_dir=folder, file_format="array_record")
+    try:
+        builder.download_and_prepare(file_format="array_record")
+    except (OSError, tfds.download.DownloadError) as error:
+        raise OSError(f"{name!r} could not be prepared in {str(folder)!r}: {error}.") from error
+    return pathlib.Path(builder.data_dir)
 
 
 def _digits() -> ImageSet:
@@ -145,17 +146,20 @@ def _find(name: str, data_dir: pathlib.Path) -> pathlib.Path:
         raise FileNotFoundError(
             f"{unknown_name('Data set', base, ['digits', *found])} Besides 'digits', which is "
             f"always there, these are the data sets prepared in `data_dir` {str(data_dir)!r}"
-            f"{state}. Pass the `data_dir` that holds {base!r}; or prepare it there with "
-            "TensorFlow Datasets, which needs TensorFlow for this: `pip install tensorflow`, then "
-            f"`tfds build {base} --data_dir={data_dir} --file_format=array_record`."
+            f"{state}. Pass the `data_dir` that holds {base!r}; or prepare it there, which needs "
+            f"TensorFlow (`{_INSTALL}`), with `spectral data prepare {base} --data-dir {data_dir}`."
         )
     if version and version not in found[base]:
         raise FileNotFoundError(
             f"{unknown_name(f'Version of {base!r}', version, found[base])} These are the versions "
             f"prepared in `data_dir` {str(data_dir)!r}: ask for one of them, or for none."
         )
-    newest = max(found[base], key=lambda v: tuple(map(int, v.split("."))))
+    newest = max(found[base], key=_number)
     return found[base][version or newest]
+
+
+def _number(version: str) -> tuple[int, ...]:
+    return tuple(map(int, version.split(".")))
 
 
 def _prepared(data_dir: pathlib.Path) -> dict[str, dict[str, pathlib.Path]]:
@@ -207,7 +211,7 @@ def _held_out(name: str, info: Any) -> str:
     if "array_record" not in formats:
         raise ValueError(
             f"Data set {name!r} was prepared in the format {', '.join(formats)}, but must be in "
-            "array_record: prepare it anew with `--file_format=array_record`."
+            f"array_record: prepare it anew, with `spectral data prepare {name}`."
         )
     held_out = "test" if "test" in info.splits else "validation"
     if not {"train", held_out} <= set(info.splits):

@@ -9,15 +9,15 @@ from jaxtyping import Array, Int, PRNGKeyArray, UInt8
 from .._arguments import check_count
 from .._types import Clock
 from ._base import Split
-from ._class_rows import ClassRows
+from ._class_rows import class_order, ClassRows
+from ._image_set import ImageSet
 from ._image_source import ImageSource
 from ._image_stream import AbstractImageStream, ImageBatch
-from ._images import ImageSet
 from ._loader import Loader
 
 
 class Seen(eqx.Module):
-    order: Int[Array, " classes"]
+    order: Int[Array, " some"]
     count: Int[Array, ""]  # classes seen so far: the first of the order
     ends: Int[Array, " tasks"]  # classes seen in each task
 
@@ -25,11 +25,11 @@ class Seen(eqx.Module):
 class IncrementalClasses(AbstractImageStream[Seen]):
     """Every task adds classes to those that were there before, until all are.
 
-    At a task boundary new classes join, in an order that is drawn from the key of the run. The
-    network has one output for each class of the whole set; outputs of classes that have not been
-    seen yet are masked, and get no gradient. All training rows of the classes seen are visited in
-    each of `loader.epochs` epochs, so later tasks take more steps, unless `loader.minibatches` sets
-    a constant budget; the test rows of the classes seen evaluate the task.
+    At a task boundary new classes join, in an order that is given or drawn from the key of the run.
+    The network has one output for each class of the whole set; outputs of classes that have not
+    been seen yet are masked, and get no gradient. All training rows of the classes seen are visited
+    in each of `loader.epochs` epochs, so later tasks take more steps, unless `loader.minibatches`
+    sets a constant budget; the test rows of the classes seen evaluate the task.
 
     ```python
     images = tasks.load_images("digits")
@@ -41,6 +41,8 @@ class IncrementalClasses(AbstractImageStream[Seen]):
     source: ImageSource
     train_classes: ClassRows
     test_classes: ClassRows
+    available: Int[Array, " some"]
+    ordered: bool = eqx.field(static=True)  # as `available` is; otherwise an order is drawn
     least: int = eqx.field(static=True)
     most: int = eqx.field(static=True)
     num_tasks: int = eqx.field(static=True)
@@ -52,6 +54,7 @@ class IncrementalClasses(AbstractImageStream[Seen]):
         classes_per_task: int = 5,
         most_per_task: int | None = None,
         num_tasks: int | None = None,
+        order: tuple[int, ...] | None = None,
         loader: Loader | None = None,
     ):
         """**Arguments:**
@@ -63,33 +66,51 @@ class IncrementalClasses(AbstractImageStream[Seen]):
           of classes in `num_tasks` tasks. The dynamic variant has 2 to 8.
         - `num_tasks`: by default as many as it takes to see all classes; with `most_per_task`, at
           the mean number of new classes.
+        - `order`: the classes in the order in which they join, all or some; by default all of them,
+          in an order that is drawn.
         - `loader`: by default `Loader()`.
 
-        **Raises:** `ValueError` for a number below one, for more classes than there are, or for a
-        batch larger than the smallest task.
+        **Raises:** `ValueError` for a number below one, for more classes than there are, for an
+        order with a class that does not exist or comes twice, or for a batch larger than the
+        smallest task.
         """
         most = classes_per_task if most_per_task is None else most_per_task
         check_count("classes_per_task", classes_per_task)
         check_count("most_per_task", most, least=classes_per_task)
-        usual = 2 * images.num_classes // (classes_per_task + most)
+        available = class_order(images, order)
+        usual = 2 * len(available) // (classes_per_task + most)
         num_tasks = usual if num_tasks is None else num_tasks
         check_count("num_tasks", num_tasks)
-        if classes_per_task * num_tasks > images.num_classes:
+        if classes_per_task * num_tasks > len(available):
+            whose = f"{images.name!r}" if order is None else "`order`"
             raise ValueError(
                 f"`num_tasks` is {num_tasks} with at least {classes_per_task} new classes in each, "
-                f"but {images.name!r} has {images.num_classes} classes: choose fewer."
+                f"but {whose} has {len(available)} classes: choose fewer."
             )
         self.train_classes = ClassRows(images.train_labels, images.num_classes)
         self.test_classes = ClassRows(images.test_labels, images.num_classes)
+        self.available = available
+        self.ordered = order is not None
         self.least = classes_per_task
         self.most = most
         self.num_tasks = num_tasks
-        first = self.train_classes.fewest(classes_per_task)
-        self.source = ImageSource(images, loader, fewest=first)
+        self.source = ImageSource(
+            images,
+            loader,
+            fewest=self.train_classes.fewest(classes_per_task, available),
+            most=self.train_classes.most(len(available), available),
+        )
+
+    @property
+    def chance_accuracy(self) -> None:
+        """It falls from task to task."""
+        return None
 
     def first_change(self, *, key: PRNGKeyArray) -> Seen:
         order_key, count_key = jax.random.split(key)
-        order = jax.random.permutation(order_key, self.source.images.num_classes)
+        order = self.available
+        if not self.ordered:
+            order = jax.random.permutation(order_key, order)
         ends = jnp.cumsum(self._new_classes(count_key))
         return Seen(order, ends[0], ends)
 
@@ -113,7 +134,8 @@ class IncrementalClasses(AbstractImageStream[Seen]):
         labels: Int[Array, " examples"],
         split: Split,
     ) -> ImageBatch:
-        places = jnp.zeros_like(change.order).at[change.order].set(jnp.arange(change.order.size))
+        never = jnp.full(self.out_size, change.order.size)
+        places = never.at[change.order].set(jnp.arange(change.order.size))
         classes = jnp.broadcast_to(places < change.count, (len(labels), len(places)))
         return ImageBatch(self.source.shown(pixels), labels, classes)
 
@@ -122,7 +144,7 @@ class IncrementalClasses(AbstractImageStream[Seen]):
         spread, tasks = self.most - self.least, self.num_tasks
         if spread == 0:
             return jnp.full(tasks, self.least)
-        extra = min(self.source.images.num_classes - self.least * tasks, spread * tasks)
+        extra = min(len(self.available) - self.least * tasks, spread * tasks)
         logs = jnp.asarray(_log_ways(spread, tasks, extra), dtype=float)
 
         def draw(left: Int[Array, ""], task: Int[Array, ""]):

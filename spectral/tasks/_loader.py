@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
 from .._arguments import check_count
 from ._augmentation import AbstractAugmentation
-from ._images import ImageSet
+from ._image_set import ImageSet
 
 
 class Loader(eqx.Module):

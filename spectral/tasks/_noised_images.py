@@ -8,9 +8,9 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 from .._arguments import check_above, check_count
 from .._types import Clock
 from ._base import Split
+from ._image_set import ImageSet
 from ._image_source import ImageSource
 from ._image_stream import AbstractImageStream, ImageBatch
-from ._images import ImageSet
 from ._loader import Loader
 
 

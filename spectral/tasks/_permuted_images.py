@@ -13,7 +13,7 @@ from .._types import Aux, Chunk, Clock, Learner
 from ..models import apply_network
 from ._base import AbstractTaskStream, Metrics, Split
 from ._classification import cross_entropy, LabelledBatch
-from ._images import ImageSet
+from ._image_set import ImageSet
 
 
 class PermutedImagesState(eqx.Module):
@@ -135,6 +135,11 @@ class PermutedImages(AbstractTaskStream[PermutedImagesState]):
     def out_size(self) -> int:
         """Length of the output vector."""
         return self.num_classes
+
+    @property
+    def chance_accuracy(self) -> float:
+        """The accuracy of guessing."""
+        return 1 / self.num_classes
 
     def init(self, *, key: PRNGKeyArray) -> PermutedImagesState:
         visits = self.chunks_per_task * self.minibatches * self.batch_size

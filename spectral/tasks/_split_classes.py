@@ -8,15 +8,15 @@ from jaxtyping import Array, Int, PRNGKeyArray, UInt8
 from .._arguments import check_count
 from .._types import Clock
 from ._base import Split
-from ._class_rows import ClassRows
+from ._class_rows import class_order, ClassRows
+from ._image_set import ImageSet
 from ._image_source import ImageSource
 from ._image_stream import AbstractImageStream, ImageBatch
-from ._images import ImageSet
 from ._loader import Loader
 
 
 class ClassOrder(eqx.Module):
-    order: Int[Array, " classes"]  # of the classes, in the present pass over them
+    order: Int[Array, " some"]  # of the classes, in the present pass over them
     classes: Int[Array, " k"]  # of the present task; label i stands for classes[i]
 
 
@@ -25,8 +25,8 @@ class SplitClasses(AbstractImageStream[ClassOrder]):
 
     At a task boundary the classes change, and with them the images and what the outputs stand for:
     output i is class i of the task. Task t takes the next `classes_per_task` classes of an order
-    of all classes, which is drawn from the key of the run. When fewer are left, the pass over the
-    classes is over and the next begins, in the same order or in a new one.
+    of all classes, which is drawn from the key of the run or given. When fewer are left, the pass
+    over the classes is over and the next begins, in the same order or in a new one.
 
     The test rows of the task's classes evaluate it. The head of the network is left as it is: put
     `spectral.algorithms.Reset` into the algorithm to change that.
@@ -40,7 +40,9 @@ class SplitClasses(AbstractImageStream[ClassOrder]):
     source: ImageSource
     train_classes: ClassRows
     test_classes: ClassRows
+    available: Int[Array, " some"]
     classes_per_task: int = eqx.field(static=True)
+    ordered: bool = eqx.field(static=True)  # as `available` is; otherwise an order is drawn
     redraw: bool = eqx.field(static=True)
     num_tasks: int = eqx.field(static=True)
 
@@ -50,6 +52,7 @@ class SplitClasses(AbstractImageStream[ClassOrder]):
         *,
         classes_per_task: int = 2,
         num_tasks: int | None = None,
+        order: tuple[int, ...] | None = None,
         redraw: bool = True,
         loader: Loader | None = None,
     ):
@@ -58,31 +61,38 @@ class SplitClasses(AbstractImageStream[ClassOrder]):
         - `images`: from `load_images`.
         - `classes_per_task`: 2 is Continual ImageNet's.
         - `num_tasks`: by default one pass over the classes.
-        - `redraw`: draw a new order of the classes for every pass over them.
+        - `order`: the classes in the order in which the first pass takes them, all or some; by
+          default all of them, in an order that is drawn.
+        - `redraw`: draw a new order of the classes for every further pass over them.
         - `loader`: by default `Loader()`.
 
         **Raises:** `ValueError` for a number below one, for more classes in a task than there are,
-        or for a batch larger than the smallest task.
+        for an order with a class that does not exist or comes twice, or for a batch larger than the
+        smallest task.
         """
         check_count("classes_per_task", classes_per_task)
-        if classes_per_task > images.num_classes:
+        available = class_order(images, order)
+        if classes_per_task > len(available):
+            whose = f"{images.name!r}" if order is None else "`order`"
             raise ValueError(
-                f"`classes_per_task` is {classes_per_task}, but {images.name!r} has "
-                f"{images.num_classes} classes: choose at most as many."
+                f"`classes_per_task` is {classes_per_task}, but {whose} has {len(available)} "
+                "classes: choose at most as many."
             )
-        tasks_in_pass = images.num_classes // classes_per_task
+        tasks_in_pass = len(available) // classes_per_task
         num_tasks = tasks_in_pass if num_tasks is None else num_tasks
         check_count("num_tasks", num_tasks)
         self.train_classes = ClassRows(images.train_labels, images.num_classes)
         self.test_classes = ClassRows(images.test_labels, images.num_classes)
+        self.available = available
+        self.ordered = order is not None
         self.classes_per_task = classes_per_task
         self.redraw = redraw
         self.num_tasks = num_tasks
         self.source = ImageSource(
             images,
             loader,
-            fewest=self.train_classes.fewest(classes_per_task),
-            most=self.train_classes.most(classes_per_task),
+            fewest=self.train_classes.fewest(classes_per_task, available),
+            most=self.train_classes.most(classes_per_task, available),
         )
 
     @property
@@ -91,16 +101,16 @@ class SplitClasses(AbstractImageStream[ClassOrder]):
         return self.classes_per_task
 
     def first_change(self, *, key: PRNGKeyArray) -> ClassOrder:
-        order = jax.random.permutation(key, self.source.images.num_classes)
+        order = self.available if self.ordered else jax.random.permutation(key, self.available)
         return ClassOrder(order, order[: self.classes_per_task])
 
     def next_change(self, change: ClassOrder, clock: Clock, *, key: PRNGKeyArray) -> ClassOrder:
-        k, classes = self.classes_per_task, self.source.images.num_classes
-        place = clock.task % (classes // k)
+        k = self.classes_per_task
+        place = clock.task % (len(self.available) // k)
         order = change.order
         if self.redraw:
             again = (place == 0) & (clock.task > 0)
-            order = jnp.where(again, jax.random.permutation(key, classes), order)
+            order = jnp.where(again, jax.random.permutation(key, self.available), order)
         return ClassOrder(order, jax.lax.dynamic_slice_in_dim(order, place * k, k))
 
     def rows_of(

@@ -1,0 +1,125 @@
+"""What the published benchmarks have in common: presets, sizes and settings."""
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from .._arguments import unknown_name
+from ..algorithms import Preset, PRESETS
+from ._settings import differences, SettingsError
+
+
+PresetName = Literal["paper", "dohare", "small"]
+Settings = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Benchmark:
+    """Network, stream, algorithms and probes of a published experiment, as YAML can hold them.
+
+    `make_experiment(benchmark.settings)` puts them together.
+
+    - `settings`: the whole experiment.
+    - `smaller`: in words, each setting in which `scale` made it smaller than its preset.
+    - `departures`: how the preset differs from what was published.
+    """
+
+    name: str
+    preset: PresetName
+    scale: float
+    settings: Settings
+    smaller: tuple[str, ...]
+    departures: tuple[str, ...]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a run records about where its settings come from."""
+        return {
+            "name": self.name,
+            "preset": self.preset,
+            "scale": self.scale,
+            "smaller_than_the_preset": list(self.smaller),
+            "differs_from_what_was_published": list(self.departures),
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Size:
+    """Shrinks sizes in one proportion."""
+
+    scale: float
+
+    def __call__(self, full: int, multiple_of: int = 1) -> int:
+        """`full` times the scale, rounded to a multiple of `multiple_of` and at least that."""
+        return max(1, round(full * self.scale / multiple_of)) * multiple_of
+
+
+def benchmark(
+    name: str,
+    preset: PresetName,
+    scale: float,
+    presets: Mapping[PresetName, Callable[[Size], Settings]],
+    departures: Mapping[PresetName, tuple[str, ...]],
+) -> Benchmark:
+    """**Raises:** `SettingsError` for an unknown preset, or a scale that is not above 0 and at
+    most 1."""
+    if preset not in presets:
+        raise SettingsError(unknown_name("`preset`: Preset", str(preset), presets))
+    number = isinstance(scale, int | float) and not isinstance(scale, bool)
+    if not number or not 0 < scale <= 1:
+        raise SettingsError(
+            f"`scale` is {scale!r}, but must be a number above 0 and at most 1: the share of the "
+            "tasks, widths and examples of the preset."
+        )
+    full, settings = presets[preset](Size(1.0)), presets[preset](Size(scale))
+    smaller = tuple(differences(full, settings))
+    return Benchmark(name, preset, float(scale), settings, smaller, departures.get(preset, ()))
+
+
+def published(
+    source: Literal["paper", "dohare"],
+    name: str,
+    *,
+    er_every: int | None = None,
+    then: tuple[Settings, ...] = (),
+) -> Settings:
+    """The algorithms that a source publishes for a benchmark, by name.
+
+    `er_every` takes the place of what is published, where a task is shorter; `then` are transforms
+    that each algorithm is followed by.
+    """
+    rows = [row for row in PRESETS if (row.source, row.benchmark) == (source, name)]
+    return {row.recipe.__name__: _followed(_algorithm(row, er_every), then) for row in rows}
+
+
+def _algorithm(row: Preset, er_every: int | None) -> Settings:
+    rate = {"type": row.optimiser.__name__, **row.rate}
+    plain = {k: v.__name__ if inspect.isfunction(v) else v for k, v in row.arguments.items()}
+    if "er_every" in plain and er_every is not None:
+        plain["er_every"] = er_every
+    return {"type": row.recipe.__name__, "lr": rate, **plain}
+
+
+def _followed(algorithm: Settings, then: tuple[Settings, ...]) -> Settings:
+    if not then:
+        return algorithm
+    return {"type": "followed_by", "algorithm": algorithm, "transforms": list(then)}
+
+
+def probes(num_tasks: int, examples: int) -> Settings:
+    """Units and ranks at the starts of about forty tasks, the spectrum at about eight."""
+    often, seldom = max(1, num_tasks // 40), max(1, num_tasks // 8)
+    examples -= examples % 100  # whole chunks
+    return {
+        "dead": {"type": "DeadUnits", "when": ["start"], "every": often, "examples": examples},
+        "rank": {"type": "FeatureRank", "when": ["start"], "every": often, "examples": examples},
+        "weights": {"type": "WeightNorm", "when": ["start"], "every": often},
+        "hessian": {
+            "type": "HessianSpectrum",
+            "every": seldom,
+            "examples": examples,
+            "chunk": 100,
+            "estimator": {"type": "Lanczos", "order": 100, "probes": 3},
+        },
+    }
