@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import functools
+import io
 import logging
 import warnings
 from collections.abc import Iterator
@@ -64,7 +65,8 @@ class Brax(AbstractEnvironment[Any]):
         self.name = name
         self.backend = backend
         self.quantity = quantity
-        shown = jax.eval_shape(environment.reset, jax.random.key(0)).obs
+        with _as_brax_expects():
+            shown = jax.eval_shape(environment.reset, jax.random.key(0)).obs
         self.observation_size = shown.shape[-1]
         self.action_size = int(environment.action_size)
         self.discrete = False
@@ -72,8 +74,9 @@ class Brax(AbstractEnvironment[Any]):
     def reset(
         self, parameter: Float[Array, ""], *, key: PRNGKeyArray
     ) -> tuple[Any, Float[Array, " observation"]]:
-        state = self.inner(parameter).reset(key)
-        return state, state.obs
+        with _as_brax_expects():
+            state = self.inner(parameter).reset(key)
+        return jax.tree.map(jnp.asarray, state), state.obs
 
     def step(
         self, state: Any, action: Array, parameter: Float[Array, ""], *, key: PRNGKeyArray
@@ -84,7 +87,8 @@ class Brax(AbstractEnvironment[Any]):
             # Some backends keep the masses of the beginning of the episode.
             mass = system.link.inertia.mass ** (1 - system.spring_mass_scale)
             state = state.replace(pipeline_state=physics.replace(mass=mass))
-        after = environment.step(state, action)
+        with _as_brax_expects():
+            after = environment.step(state, action)
         # Some environments change the type of a number in their first step.
         alike = lambda new, old: jnp.asarray(new, jnp.asarray(old).dtype)
         after = jax.tree.map(alike, after, state)
@@ -102,9 +106,10 @@ class Brax(AbstractEnvironment[Any]):
 @functools.lru_cache
 def _load(name: str, backend: Backend, double: bool) -> Any:
     """The environment of brax, read once for single and once for `double` precision."""
-    with _quiet():
-        from brax import envs
-
+    with _as_brax_expects():
+        # It prints which engines for GPUs it does not find.
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            from brax import envs
         known = envs._envs
         if name not in known:
             raise ValueError(unknown_name("`name`: Environment of brax", str(name), known))
@@ -114,12 +119,13 @@ def _load(name: str, backend: Backend, double: bool) -> Any:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the warnings that brax and what it imports are no longer maintained."""
+def _as_brax_expects() -> Iterator[None]:
+    """Vectors may be added to rows, and nothing warns that brax and what it imports are no longer
+    maintained, whatever the settings of the user."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), jax.numpy_rank_promotion("allow"):
             warnings.simplefilter("ignore")
             yield
     finally:

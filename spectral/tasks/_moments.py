@@ -29,10 +29,11 @@ class Moments(eqx.Module):
         squares = squares + jnp.where(self.count > 0, self.variance * self.count, 0)
         return Moments(self.mean + shift * new / total, squares / total, total)
 
-    def standardise(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
-        """x with mean 0 and variance 1, within +-10."""
-        return jnp.clip((x - self.mean) / jnp.sqrt(self.variance + 1e-8), -10.0, 10.0)
+    def standardise(self, rows: Rows) -> Rows:
+        """With mean 0 and variance 1, within +-10."""
+        spread = jnp.sqrt(self.variance + 1e-8)
+        return jnp.clip((rows - self.mean[None]) / spread[None], -10.0, 10.0)
 
-    def scale(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
-        """x divided by the standard deviation, within +-10."""
-        return jnp.clip(x / jnp.sqrt(self.variance + 1e-8), -10.0, 10.0)
+    def scale(self, rows: Rows) -> Rows:
+        """Divided by the standard deviation, within +-10."""
+        return jnp.clip(rows / jnp.sqrt(self.variance + 1e-8)[None], -10.0, 10.0)

@@ -13,10 +13,10 @@ class PointMass(AbstractEnvironment[Float[Array, "2"]]):
 
     With position x, velocity v, friction mu (the parameter) and force u, one step of length 0.1 is
 
-        v <- (1 - 0.1 mu) v + u,    x <- x + 0.1 v,
+        v <- v + 0.1 (u - mu v),    x <- x + 0.1 v,
 
-    and its reward -(x^2 + 0.01 v^2 + 0.1 u^2), of the state after it. x begins uniform on [-1, 1],
-    v at 0. The force has no limit, so that the best controller is linear and follows from a Riccati
+    and its reward -(x^2 + 0.1 u^2), of the position after it. x begins uniform on [-1, 1], v at 0.
+    The force has no limit, so that the best controller is linear and follows from a Riccati
     equation. Episodes do not end: put it under a `TimeLimit`.
 
     The observation is (x, v). It does not show the friction.
@@ -42,8 +42,8 @@ class PointMass(AbstractEnvironment[Float[Array, "2"]]):
         key: PRNGKeyArray,
     ) -> tuple[Float[Array, "2"], Step]:
         position, velocity = state
-        velocity = (1 - 0.1 * parameter) * velocity + action[0]
+        velocity = velocity + 0.1 * (action[0] - parameter * velocity)
         position = position + 0.1 * velocity
-        reward = -(position**2 + 0.01 * velocity**2 + 0.1 * action[0] ** 2)
+        reward = -(position**2 + 0.1 * action[0] ** 2)
         state = jnp.stack([position, velocity])
         return state, Step(state, reward, jnp.asarray(False), jnp.asarray(False))

@@ -353,7 +353,7 @@ class PPO(AbstractTaskStream[Practice]):
         outputs, aux = network(observations)
         rewards = rollout.step.reward
         if state.returns is not None:
-            rewards = state.returns.scale(rewards)
+            rewards = state.returns.scale(rewards.reshape(-1)).reshape(rewards.shape)
         advantages = generalised_advantages(
             rewards,
             outputs.value.reshape(rewards.shape),

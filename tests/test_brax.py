@@ -1,0 +1,173 @@
+"""Physics of brax whose quantities change."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jaxtyping
+import numpy as np
+import pytest
+
+from spectral import tasks
+from spectral.tasks import Brax, Friction, Gravity, Mass, Strength
+from spectral.tasks._brax import _load
+
+
+KEY = jax.random.key(0)
+FRICTIONS = (0.02, 0.3, 1.0, 2.0)
+
+
+class FloorFriction(tasks.AbstractQuantity):
+    """Of the floor alone, which is the first geometry."""
+
+    def put(self, system, value):
+        return system.replace(geom_friction=system.geom_friction.at[0, 0].set(value))
+
+
+class Both(tasks.AbstractQuantity):
+    """That of everything for positive values, that of the floor alone for negative ones."""
+
+    def put(self, system, value):
+        everywhere = Friction().put(system, value).geom_friction
+        floor = FloorFriction().put(system, -value).geom_friction
+        return system.replace(geom_friction=jnp.where(value > 0, everywhere, floor))
+
+
+def journey(body: Brax, value: Any, steps: int) -> Any:
+    """Where the body is after random actions, which do not depend on the value."""
+    state, _ = body.reset(jnp.asarray(1.0), key=KEY)
+    actions = jax.random.uniform(KEY, (steps, body.action_size), minval=-1.0)
+
+    def move(state, action):
+        state, step = body.step(state, action, value, key=KEY)
+        return state, step.reward
+
+    state, rewards = jax.lax.scan(move, state, actions)
+    return state.pipeline_state.x.pos[0, :2], rewards
+
+
+@pytest.mark.parametrize(
+    "backend",
+    [
+        "spring",
+        *(pytest.param(b, marks=pytest.mark.slow) for b in ("positional", "generalized", "mjx")),
+    ],
+)
+def test_friction_bites(backend):
+    """Everywhere: it changes the way. On the floor alone: only above that of the feet, which is 1,
+    for the larger of the two counts."""
+    ant = Brax("ant", backend=backend, quantity=Both())
+    values = jnp.array([*FRICTIONS, *(-f for f in FRICTIONS)])
+    places, rewards = jax.jit(jax.vmap(lambda v: journey(ant, v, 40)))(values)
+    assert np.isfinite(places).all()
+    everywhere, floor = np.split(np.asarray(places), 2)
+    apart = lambda a, b: np.abs(a - b).max()
+    for i in range(4):
+        for j in range(i):
+            assert apart(everywhere[i], everywhere[j]) > 1e-3
+    assert apart(floor[0], floor[1]) == apart(floor[1], floor[2]) == 0
+    assert apart(floor[2], floor[3]) > 1e-3
+    np.testing.assert_allclose(floor[2], everywhere[2], atol=1e-5)
+    assert not np.array_equal(rewards[0], rewards[3])
+
+
+@pytest.fixture(scope="module")
+def pendulum():
+    return _load("inverted_pendulum", "spring", False)
+
+
+def test_quantities_reach_all_engines(pendulum):
+    """Every engine reads a copy of its own."""
+    system, two = pendulum.sys, jnp.asarray(2.0)
+    heavy = Gravity().put(system, two)
+    np.testing.assert_allclose(heavy.gravity, 2 * system.gravity)
+    np.testing.assert_allclose(heavy.opt.gravity, 2 * system.opt.gravity)
+    massive = Mass().put(system, two)
+    np.testing.assert_allclose(massive.link.inertia.mass, 2 * system.link.inertia.mass)
+    np.testing.assert_allclose(massive.link.inertia.i, 2 * system.link.inertia.i)
+    np.testing.assert_allclose(massive.body_mass, 2 * system.body_mass)
+    np.testing.assert_allclose(massive.body_inertia, 2 * system.body_inertia)
+    strong = Strength().put(system, two)
+    np.testing.assert_allclose(strong.actuator.gear, 2 * system.actuator.gear)
+    np.testing.assert_allclose(strong.actuator_gear, 2 * system.actuator_gear)
+    slippery = Friction().put(system, two).geom_friction
+    np.testing.assert_allclose(slippery[:, 0], 2)
+    np.testing.assert_array_equal(slippery[:, 1:], system.geom_friction[:, 1:])
+
+
+class Either(tasks.AbstractQuantity):
+    """Three quantities at once, so that one program serves to look at all of them."""
+
+    which: jax.Array
+
+    def put(self, system, value):
+        one = jnp.ones(())
+        for i, quantity in enumerate((Gravity(), Mass(), Strength())):
+            system = quantity.put(system, jnp.where(self.which == i, value, one))
+        return system
+
+
+def test_quantities_change_the_physics():
+    body = Brax("inverted_pendulum", quantity=Either(jnp.asarray(0)))
+
+    @eqx.filter_jit
+    def angle(which, value):
+        changed = eqx.tree_at(lambda b: b.quantity.which, body, which)
+        state, first = changed.reset(jnp.asarray(1.0), key=KEY)
+        for _ in range(2):
+            state, step = changed.step(state, jnp.array([0.5]), value, key=KEY)
+        return first, step, state.pipeline_state.mass
+
+    def after(which: int, value: float) -> Any:
+        return angle(jnp.asarray(which), jnp.asarray(value))
+
+    first, step, mass = after(0, 1.0)
+    for which in range(3):
+        same, other = after(which, 1.0), after(which, 2.0)
+        np.testing.assert_array_equal(same[1].observation, step.observation)
+        np.testing.assert_array_equal(other[0], first)
+        assert np.abs(other[1].observation - step.observation).max() > 1e-4
+    # The engine keeps masses in its state, from the beginning of the episode.
+    exponent = 1 - float(_load("inverted_pendulum", "spring", False).sys.spring_mass_scale)
+    np.testing.assert_allclose(after(1, 2.0)[2], 2**exponent * mass, rtol=1e-6)
+    assert not step.terminated
+    assert not step.truncated
+    assert step.observation.shape == (4,)
+
+
+def test_worlds():
+    """They are one class; what is not loaded here is the same with other names."""
+    world = tasks.changing_body(
+        "inverted_pendulum",
+        Gravity(),
+        schedule=tasks.Cycle((0.5, 1.5)),
+        steps_per_task=100,
+        change="drift",
+        episode_length=50,
+        limit_is_terminal=True,
+    )
+    limited = world.environment
+    assert isinstance(limited, tasks.TimeLimit)
+    assert (limited.steps, limited.terminal) == (50, True)
+    assert (world.steps_per_task, world.change) == (100, "drift")
+    for make, quantity in ((tasks.ChangingGravity, Gravity), (tasks.ChangingMass, Mass)):
+        body = make("inverted_pendulum").environment
+        assert isinstance(body, tasks.TimeLimit)
+        assert isinstance(body.environment, Brax)
+        assert isinstance(body.environment.quantity, quantity)
+    ant = tasks.SlipperyAnt()
+    assert (ant.environment.observation_size, ant.environment.action_size) == (27, 8)
+    assert (ant.steps_per_task, ant.change) == (2_000_000, "episode")
+
+
+def test_bad_bodies(monkeypatch):
+    with pytest.raises(
+        ValueError, match="Environment of brax 'aunt' does not exist.*did you mean 'ant'"
+    ):
+        Brax("aunt")
+    # The type checker of the tests would refuse it first.
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    backend: Any = "sprung"
+    with pytest.raises(ValueError, match="Backend 'sprung' does not exist.*did you mean 'spring'"):
+        Brax("ant", backend=backend)
