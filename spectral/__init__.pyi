@@ -5,8 +5,10 @@ from . import (
     probes as probes,
     studies as studies,
     tasks as tasks,
+    theory as theory,
 )
 from ._core import Run as Run, train_tasks as train_tasks
+from ._ensemble import Ensemble as Ensemble
 from ._history import History as History
 from ._loop import (
     AbstractCheckpointer as AbstractCheckpointer,

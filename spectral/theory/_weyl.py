@@ -1,0 +1,106 @@
+"""Corollary B.4: what an L2 penalty does to the eigenvalues of the Hessian."""
+
+import numpy as np
+from jaxtyping import ArrayLike, Float, Real
+
+from .._arguments import check_above
+
+
+def eigenvalue_floor(
+    eigenvalues: Real[ArrayLike, " dim"], residual_norm: float, *, weight_decay: float = 0.0
+) -> Float[np.ndarray, " dim"]:
+    """Corollary B.4, as far as it is true: lambda_i(H + w I) >= lambda_i(G) - ||R|| + w.
+
+    Weyl's inequality, index by index: the i-th entry bounds the i-th largest eigenvalue of the
+    Hessian with the penalty (w/2) ||theta||^2, which is the paper's q ||theta||^2 with w = 2q.
+
+    Caution: with w above epsilon the eps-rank of the regularised Hessian is that of w I, which is
+    full whatever the network is. Report the spectrum of the loss without its penalty.
+
+    ```python
+    eigenvalue_floor(jnp.array([3.0, 1.0, 0.0]), 0.5, weight_decay=0.1)  # [2.6, 0.6, -0.4]
+    ```
+
+    **Arguments:**
+
+    - `eigenvalues`: all those of the Gauss-Newton matrix G, in any order.
+    - `residual_norm`: ||R||, or more, such as `residual_bound` of Theorem B.3.
+    - `weight_decay`: w.
+
+    **Returns:** the bounds in descending order.
+
+    **Raises:** `ValueError` for no eigenvalues, or a norm or weight decay below 0.
+    """
+    descending = _descending(eigenvalues)
+    check_above("residual_norm", residual_norm, 0, strict=False)
+    check_above("weight_decay", weight_decay, 0, strict=False)
+    return descending - residual_norm + weight_decay
+
+
+def sufficient_weight_decay(
+    eigenvalues: Real[ArrayLike, " dim"], residual_norm: float, *, index: int
+) -> float:
+    """The least weight decay w above which Corollary B.4 makes the eigenvalues 1, ..., `index` of
+    the regularised Hessian positive: max(0, ||R|| - lambda_index(G)).
+
+    The penalty is (w/2) ||theta||^2; in the paper's q ||theta||^2 the strength is q = w / 2.
+
+    **Raises:** `ValueError` as `eigenvalue_floor`, and for an index outside [1, dim].
+    """
+    floor = eigenvalue_floor(eigenvalues, residual_norm)
+    if not 1 <= index <= floor.size:
+        raise ValueError(
+            f"`index` is {index}, but there are {floor.size} eigenvalues: count from 1."
+        )
+    return max(0.0, -float(floor[index - 1]))
+
+
+def weyl_as_printed(
+    eigenvalues: Real[ArrayLike, " dim"], residual_eigenvalues: Real[ArrayLike, " residual"]
+) -> tuple[Float[np.ndarray, " dim"], Float[np.ndarray, " dim"]]:
+    """Equation (35) as printed; false: lower and upper bounds for the eigenvalues of G + R.
+
+    |lambda_i(G + R) - lambda_i(R)| <= ||R||: it has lambda_i(R) in the place of lambda_i(G). With
+    R = 0 it says that G is 0.
+
+    **Raises:** `ValueError` for no eigenvalues, or different numbers of them.
+    """
+    g, r = _descending(eigenvalues), _descending(residual_eigenvalues)
+    if g.size != r.size:
+        raise ValueError(
+            f"There are {g.size} `eigenvalues` and {r.size} `residual_eigenvalues`, but the "
+            "matrices act on the same parameters: pass all eigenvalues of both."
+        )
+    norm = np.max(np.abs(r))
+    return r - norm, r + norm
+
+
+def least_positive_floor_as_printed(
+    eigenvalues: Real[ArrayLike, " dim"], residual_norm: float, *, weight_decay: float = 0.0
+) -> float:
+    """Equations (38) to (40) as printed; false: a lower bound for the least positive eigenvalue.
+
+    lambda+_min(H + w I) >= lambda+_min(G) - ||R|| + w. The residual makes small positive
+    eigenvalues out of zeros of G: with G = diag(1, 0) and R = diag(0, 0.01) the least positive
+    eigenvalue of H is 0.01, and not at least 0.99. Use `eigenvalue_floor`.
+
+    **Raises:** `ValueError` as `eigenvalue_floor`, and where no eigenvalue is positive.
+    """
+    floor = eigenvalue_floor(eigenvalues, residual_norm, weight_decay=weight_decay)
+    positive = floor[_descending(eigenvalues) > 0]
+    if positive.size == 0:
+        raise ValueError(
+            "Corollary B.4 as printed has the hypothesis that one of the `eigenvalues` is "
+            "positive, but none is: it says nothing here."
+        )
+    return float(positive[-1])
+
+
+def _descending(eigenvalues: Real[ArrayLike, " dim"]) -> Float[np.ndarray, " dim"]:
+    array = np.asarray(eigenvalues, np.float64)
+    if array.ndim != 1 or array.size == 0 or not np.all(np.isfinite(array)):
+        raise ValueError(
+            f"The eigenvalues have the shape {array.shape}, but must be at least one finite "
+            "number, all eigenvalues of one matrix: pass them as a vector."
+        )
+    return np.sort(array)[::-1]

@@ -1,0 +1,48 @@
+"""How many networks a property is tried on, and how often it says something."""
+
+import pytest
+from hypothesis import given, HealthCheck, Phase, settings
+
+
+# Every statement that holds is tried on 200 drawn cases, and on 1000 in the full suite.
+COUNTS = pytest.mark.parametrize("count", [200, pytest.param(1000, marks=pytest.mark.slow)])
+
+
+def tried(count, *drawn, shrink=True):
+    """Run the decorated property on `count` drawn cases, the same ones every time."""
+    phases = [Phase.explicit, Phase.generate, *([Phase.shrink] if shrink else [])]
+    chosen = settings(
+        max_examples=count,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        phases=phases,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+    return lambda holds: chosen(given(*drawn)(holds))()
+
+
+def broken(*drawn):
+    """Run a property that is wrong on purpose: one of the drawn cases shows it."""
+
+    def run(holds):
+        with pytest.raises(AssertionError):
+            tried(200, *drawn, shrink=False)(holds)
+
+    return run
+
+
+class Tally:
+    """In how many cases a hypothesis was met, and in how many of these the bound was tight."""
+
+    def __init__(self):
+        self.cases = self.applied = self.tight = 0
+
+    def add(self, applies, tight=True):
+        self.cases += 1
+        self.applied += bool(applies)
+        self.tight += bool(applies and tight)
+
+    def at_least(self, applies, tight=0.0):
+        assert self.applied >= applies * self.cases, (self.applied, self.cases)
+        assert self.tight >= tight * self.applied, (self.tight, self.applied)
