@@ -24,13 +24,10 @@ class RenewOldest(algorithms.AbstractTransform):
         model, optimiser, ages = learner.model, learner.optimiser, []
         for i, (group, age) in enumerate(zip(model.units(), state, strict=True)):
             oldest = jnp.arange(group.size) == jnp.argmax(age)
-            optimiser = optimiser.forget(models.entries_of(model, group, oldest))
+            optimiser = models.forget_units(optimiser, model, group, oldest)
             model = models.renew_units(model, group, oldest, key=jax.random.fold_in(key, i))
             ages.append(jnp.where(oldest, 0, age + 1))
         return Learner(model, learner.model_state, optimiser), tuple(ages)
-
-    def update(self, learner, state, signal, *, key):
-        return learner, state
 
 
 def main() -> None:

@@ -72,7 +72,7 @@ class Optimiser(eqx.Module):
         """One step along `grads`; returns the new model and the new optimiser.
 
         `key` is handed to transformations that draw numbers and take it as optax's extra argument
-        `key`, such as `spectral.algorithms.upgd_optimiser`; all others never see it.
+        `key`, such as `spectral.algorithms.perturbed_sgd`; all others never see it.
         """
         params = eqx.filter(model, eqx.is_inexact_array)
         transformation = optax.with_extra_args_support(self.transformation)
@@ -91,21 +91,41 @@ class Optimiser(eqx.Module):
         `optax.adam`, stays. `spectral.algorithms.adam` counts the steps of every entry, so with it
         a marked entry goes on exactly as one that has never been trained.
         """
+        shapes = jax.tree.map(lambda m: jnp.zeros(m.shape, float), fresh)
+        return self.rewrite(lambda now, first, m: jnp.where(m, first, now), shapes, fresh)
+
+    def rewrite(self, change: Callable[..., Array], model: PyTree, *trees: PyTree) -> "Optimiser":
+        """Change what is kept per parameter of `model`, and nothing that all entries share.
+
+        **Arguments:**
+
+        - `change`: `change(now, first, *of_trees)` gives the new array for each array that optax
+          keeps in the shape of a parameter, from the present one and from what it is before the
+          first step.
+        - `trees`: in the structure of the parameters; `of_trees` is what they have, be it an array
+          or a whole tree, in the place of the parameter.
+
+        ```python
+        params = eqx.filter(model, eqx.is_inexact_array)
+        optimiser.rewrite(lambda now, first: now / 2, params)  # halves all momenta
+        ```
+        """
         transformation = self.transformation
-        initial = transformation.init(jax.tree.map(lambda m: jnp.zeros(m.shape, float), fresh))
-        marks = optax.tree_utils.tree_map_params(
+        params = eqx.filter(model, eqx.is_inexact_array)
+        initial = transformation.init(jax.tree.map(lambda p: jnp.zeros(p.shape, float), params))
+        others = optax.tree_utils.tree_map_params(
             transformation,
-            lambda s, m: s if isinstance(s, optax.MaskedNode) else m,
+            lambda s, *own: s if isinstance(s, optax.MaskedNode) else own,
             self.state,
-            fresh,
+            *trees,
             transform_non_params=lambda _: _SHARED,
             is_leaf=lambda s: isinstance(s, optax.MaskedNode),
         )
         state = jax.tree.map(
-            lambda s, i, m: s if m is _SHARED else jnp.where(m, i.astype(s.dtype), s),
+            lambda s, i, own: s if own is _SHARED else change(s, i.astype(s.dtype), *own),
             self.state,
             initial,
-            marks,
+            others,
         )
         return eqx.tree_at(lambda o: o.state, self, state)
 

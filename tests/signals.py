@@ -27,14 +27,15 @@ def clock_at(step, task=0):
     return Clock(*map(jnp.asarray, (step, step, 0, task)))
 
 
-def signal_at(model, inputs, step=0):
+def signal_at(model, inputs, step=0, taps=None):
     """The signal after `step` of a chunk: `inputs` is [minibatches, examples, ...]."""
-    _, aux = forward(model, None, inputs[step], key=None, inference=False)
+    if taps is None:
+        taps = forward(model, None, inputs[step], key=None, inference=False)[1].taps
     return Signal(
         clock=clock_at(step),
         batch=inputs[step],
         loss=jnp.asarray(0.0),
-        taps=aux.taps,
+        taps=taps,
         grads=jax.tree.map(jnp.zeros_like, eqx.filter(model, eqx.is_inexact_array)),
         chunk=Chunk(inputs),
         take=lambda items: items,

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 from growing_classes import BatchNormNetwork, growing_classes
-from point_mass import actor_critic, PointMass
+from point_mass import actor_critic, point_mass
 from unit_rewriter import RewriteUnits
 
 from spectral import algorithms, curvature, models, Optimiser, tasks
@@ -38,10 +38,11 @@ def tiny_images() -> tasks.ImageSet:
     )
 
 
-def permuted(**options: Any) -> Setting:
+def permuted(network: dict[str, Any] | None = None, **options: Any) -> Setting:
     options = {"num_tasks": 3, "steps_per_task": 16, "chunks_per_task": 2} | options
     stream = tasks.PermutedImages(tiny_images(), **options)
-    return Setting(stream, models.MLP(6, 3, width=5, depth=2, key=jax.random.key(1)))
+    network = {"width": 5, "depth": 2} | (network or {})
+    return Setting(stream, models.MLP(6, 3, **network, key=jax.random.key(1)))
 
 
 def growing() -> Setting:
@@ -49,11 +50,28 @@ def growing() -> Setting:
     return Setting(growing_classes(), model, state)
 
 
+def split_convnet() -> Setting:
+    loader = tasks.Loader(epochs=2, batch_size=7)
+    stream = tasks.SplitClasses(tiny_images(), classes_per_task=2, num_tasks=3, loader=loader)
+    options = {"channels": (3,), "kernels": (3,), "dense_sizes": (4,), "key": jax.random.key(1)}
+    return Setting(stream, models.ConvNet((1, 3, 2), 2, **options))
+
+
+def incremental_resnet() -> Setting:
+    """Epochs of 2, 5 and 8 minibatches."""
+    loader = tasks.Loader(epochs=2, batch_size=5)
+    stream = tasks.IncrementalClasses(tiny_images(), classes_per_task=1, loader=loader)
+    options = {"width": 2, "blocks": (1,), "dense_sizes": (3,), "key": jax.random.key(1)}
+    return Setting(stream, *eqx.nn.make_with_state(models.ResNet18)((1, 3, 2), 3, **options))
+
+
 STREAMS = {
     "permuted_online": permuted,
     "permuted_minibatch": lambda: permuted(batch_size=4),
     "growing_classes": growing,
-    "point_mass": lambda: Setting(PointMass(), actor_critic(key=jax.random.key(1))),
+    "point_mass": lambda: Setting(point_mass(), actor_critic(key=jax.random.key(1))),
+    "split_convnet": split_convnet,
+    "incremental_resnet": incremental_resnet,
 }
 
 
@@ -62,10 +80,9 @@ def rewriter(lr: Any) -> algorithms.Algorithm:
     return algorithms.Algorithm(Optimiser(optax.adam, learning_rate=lr), transforms=(transform,))
 
 
-def projected(lr: Any) -> algorithms.Algorithm:
-    return algorithms.Algorithm(
-        algorithms.sgd(lr), transforms=(algorithms.Every(algorithms.NormalizeProject(), 2),)
-    )
+def rewired(lr: Any) -> algorithms.Algorithm:
+    transform = algorithms.Every(algorithms.SparseRewiring(0.4), 4)
+    return algorithms.Algorithm(algorithms.adam(lr), transforms=(transform,))
 
 
 def curved(lr: Any) -> algorithms.Algorithm:
@@ -99,10 +116,19 @@ ALGORITHMS = {
     "wasserstein": algorithms.wasserstein,
     "spectral_reg": lambda lr: algorithms.spectral_reg(lr, strength=1e-2),
     "parseval": lambda lr: algorithms.parseval(lr, strength=1e-5),
-    "projected": projected,
+    "layernorm_l2": lambda lr: algorithms.layernorm_l2(lr, weight_decay=1e-2),
+    "nap": lambda lr: algorithms.nap(lr, every=2),
+    "rewired": rewired,
     "curved": curved,
     "upgd": algorithms.upgd,
     "hare_tortoise": lambda lr: algorithms.hare_tortoise(lr, decay=0.5, every=4),
+}
+
+# What a network must be for some of them; these are not paired with the networks of all streams.
+NEEDS = {
+    "layernorm_l2": {"layer_norm": True},
+    "nap": {"layer_norm": True},
+    "rewired": {"density": 0.5},
 }
 
 
@@ -110,11 +136,14 @@ def _pairs() -> list[Any]:
     """Each stream with two algorithms, and those that the loop itself was made for on one stream;
     the rest are slow, for `test_recipes.py` holds every algorithm to the laws with one program."""
     quick = {(name, "permuted_online") for name in ("bp", "l2", "er", "l2_er", "rewriter", "cbp")}
-    quick |= {(name, stream) for stream in STREAMS for name in ("l2_er", "rewriter")}
+    quick |= {("l2_er", stream) for stream in STREAMS}
+    # Convolutions take longer to compile than anything else here.
+    quick |= {("rewriter", name) for name in STREAMS if not name.endswith(("convnet", "resnet"))}
     return [
         pytest.param(a, s, id=f"{a}-{s}", marks=() if (a, s) in quick else pytest.mark.slow)
         for a in ALGORITHMS
         for s in STREAMS
+        if a not in NEEDS
     ]
 
 

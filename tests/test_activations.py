@@ -151,4 +151,20 @@ def test_initial_weights_have_the_stated_variance(initialiser, variance, bound, 
         assert not np.allclose(bias[:5], weight.ravel()[:5])
     else:
         assert not np.asarray(bias).any()
-    assert initialiser.weight(getkey(), (4, 3)).shape == (4, 3)
+    # The same for half of the outputs, drawn by themselves.
+    rows = initialiser.rows(getkey(), (50, 2, 5, 5), 100)
+    np.testing.assert_allclose(rows.var(), variance, rtol=0.1)
+    assert np.abs(rows).max() <= bound * (1 + 1e-3)
+
+
+class ByOutputs(models.AbstractInitialiser):
+    """Weights that depend on the number of outputs."""
+
+    def __call__(self, key, shape):
+        return jnp.full(shape, 1.0 * shape[0]), jnp.zeros(shape[0])
+
+
+def test_rows_of_an_initialiser_of_ones_own(getkey):
+    """A whole layer is drawn, whose outputs may share what is drawn."""
+    model = MLP(3, 2, width=5, depth=1, initialiser=ByOutputs(), key=getkey())
+    assert np.all(np.asarray(model.units()[0].draw(getkey(), (2, 3))) == 5)

@@ -145,6 +145,25 @@ def test_every_refuses_a_period_that_does_not_fit(period, getkey):
         )
 
 
+@pytest.mark.parametrize(("every", "message"), [(16, "A window of 16"), (12, "A period of 12")])
+def test_a_window_larger_than_the_chunk_is_refused(every, message):
+    setting = permuted(num_tasks=1, steps_per_task=16, chunks_per_task=2)
+    with pytest.raises(ValueError, match=f"{message}.* fit a chunk of 8 minibatches: choose"):
+        train_continual(setting.model, setting.stream, algorithms.er(0.1, er_every=every))
+
+
+def test_a_transform_does_nothing_by_itself(getkey):
+    class Idle(algorithms.AbstractTransform[None]):
+        def init(self, learner, *, key):
+            return None
+
+    model = models.MLP(3, 2, width=4, depth=1, key=getkey())
+    now = signal(0, jnp.ones((8, 3)), model)
+    learner = Learner(model, None, Optimiser(optax.sgd, learning_rate=0.1).init(model))
+    assert Idle().begin_task(learner, None, now.clock, key=getkey()) == (learner, None)
+    assert Idle().update(learner, None, now, key=getkey()) == (learner, None)
+
+
 @pytest.mark.parametrize("name", ["bp", "l2", "er", "l2_er"])
 def test_recipes_have_the_papers_defaults(name):
     algo = getattr(algorithms, name)()

@@ -1,5 +1,6 @@
 """Continual backpropagation against NumPy, and its invariants over the layouts of units."""
 
+import dataclasses
 from typing import Any
 
 import equinox as eqx
@@ -8,13 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from growing_classes import BatchNormNetwork
+from networks import Network, resnet
 from signals import arrays, forward, learner_of, signal_at
 
-from spectral import algorithms, models
+from spectral import algorithms, Learner, models
 from spectral.algorithms import ContinualBackprop
 from spectral.algorithms._continual_backprop import UnitRecord
 from spectral.algorithms._groups import renewed
-from spectral.models import AbstractNetwork, Entries, UnitGroup
+from spectral.models import AbstractNetwork, apply_network, Entries, UnitGroup
 
 
 class TwoHeads(AbstractNetwork):
@@ -47,18 +49,25 @@ class TwoHeads(AbstractNetwork):
         return TwoHeads(key=key)
 
 
-class NoOutgoing(AbstractNetwork):
+class Described(AbstractNetwork):
+    """A network with another description of its units."""
+
     inner: models.MLP
+    groups: tuple[UnitGroup, ...]
 
     def __call__(self, x, /):
         return self.inner(x)
 
     def units(self):
-        group = self.inner.units()[0]
-        return (eqx.tree_at(lambda g: g.outgoing, group, ()),)
+        inside = lambda e: dataclasses.replace(e, where=lambda m: e.where(m.inner))
+        parts = ("incoming", "bias", "outgoing")
+        return tuple(
+            dataclasses.replace(g, **{p: tuple(map(inside, getattr(g, p))) for p in parts})
+            for g in self.groups
+        )
 
     def fresh(self, *, key):
-        return NoOutgoing(self.inner.fresh(key=key))
+        return Described(self.inner.fresh(key=key), self.groups)
 
 
 def ready(transform, learner, key, **changes):
@@ -103,7 +112,7 @@ class NumPyCBP:
                 biases[layer + 1] += weights[layer + 1][:, units] @ centre[units]
         for layer, (units, _) in enumerate(replaced):
             for i in units:
-                weights[layer][i] = draw(layer)[i]
+                weights[layer][i] = draw(layer, i)
                 biases[layer][i] = 0
                 weights[layer + 1][:, i] = 0
                 self.age[layer][i] = self.f[layer][i] = self.u[layer][i] = 0
@@ -166,9 +175,10 @@ def test_against_numpy_over_many_steps(compensate, float64, getkey):
             biases[k] -= 0.1 * d.sum(0)
         draw_key = jax.random.split(keys[t])[1]
 
-        def draw(layer, draw_key=draw_key):
-            own = jax.random.fold_in(jax.random.fold_in(draw_key, layer), 0)
-            return np.asarray(model.units()[layer].draw(own, weights[layer].shape))
+        def draw(layer, unit, draw_key=draw_key):
+            for number in (layer, 0, unit):
+                draw_key = jax.random.fold_in(draw_key, number)
+            return np.asarray(model.units()[layer].draw(draw_key, (1, weights[layer].shape[1])))[0]
 
         units = oracle.step(weights, biases, [h1, h2], draw)
         counts += [len(u) for u in units]
@@ -325,6 +335,88 @@ def test_constant_units_are_replaced_without_a_trace(layout, float64, getkey):
     np.testing.assert_allclose(after, before, rtol=1e-11, atol=1e-11)
 
 
+def two_trunks(key):
+    model = models.ActorCritic(3, 2, width=5, depth=2, activation="tanh", key=key)
+    layers = {
+        f"{trunk}_hidden_{i}": lambda m, t=trunk, i=i: (*getattr(m, t).layers[i : i + 2], None)
+        for trunk in ("actor", "critic")
+        for i in range(2)
+    }
+    return Network(model, None, (3,)), layers
+
+
+def residual(key):
+    layers = {
+        "block_0_0_inner": lambda m: _block(m.stages[0][0]),
+        "block_1_0_inner": lambda m: _block(m.stages[1][0]),
+        "dense_0": lambda m: (m.dense[0], m.dense[1], None),
+    }
+    return resnet(key, dense_sizes=(5,)), layers
+
+
+def _block(block):
+    return block.first, block.second, block.first_norm
+
+
+@pytest.mark.parametrize("make", [two_trunks, residual])
+def test_a_whole_update_against_numpy(make, getkey):
+    """Which units are replaced, and all that changes with them: nothing else does."""
+    (model, state, shape), layers = make(getkey())
+    model = jax.tree.map(lambda x: x + 0.1 if eqx.is_inexact_array(x) else x, model)
+    x = jax.random.normal(getkey(), (6, *shape))
+    _, aux = apply_network(model, state, x, inference=False)
+    learner = learner_of(model, algorithms.adam(0.1), aux.model_state)
+    params = eqx.filter(model, eqx.is_inexact_array)
+    optimiser = learner.optimiser.apply(jax.tree.map(jnp.ones_like, params), model)[1]
+    learner = Learner(model, aux.model_state, optimiser)
+    transform = ContinualBackprop(0.3)  # 1.2 of 4 units, 1.5 of 5; 0.6 of 2 is none yet
+    records = ready(transform, learner, getkey())
+    signal = signal_at(model, x[None], taps=aux.taps)
+    old = jax.tree.map(np.asarray, params)
+    update = eqx.filter_jit(transform.update)
+    after, records = update(learner, records, signal, key=getkey())
+
+    replaceable = [group.name for group in model.units() if group.replaceable]
+    assert replaceable == list(layers)
+    expected = jax.tree.map(np.array, params)
+    touched = jax.tree.map(lambda p: np.zeros(p.shape, bool), params)
+    for (name, of), record in zip(layers.items(), records, strict=True):
+        into, out, norm = of(old)
+        h = np.moveaxis(np.asarray(aux.taps[name]), 1, -1).reshape(-1, into.bias.size)
+        f = h.mean(0) * 0.01 / (1 - 0.99**1001)
+        others = lambda w, axis: tuple(a for a in range(w.ndim) if a != axis)
+        worth = np.abs(out.weight).mean(others(out.weight, 1)) * np.abs(h - f).mean(0)
+        worth /= np.abs(into.weight).mean(others(into.weight, 0))
+        due = int(0.3 * worth.size)
+        units = np.argsort(worth)[:due]
+        assert np.flatnonzero(np.asarray(record.age) == 0).tolist() == units.tolist()
+        owed = float(record.remainder + 0.3 * record.pending)
+        np.testing.assert_allclose(owed, 0.3 * worth.size - due, rtol=1e-5)
+        new_into, new_out, new_norm = of(expected)
+        marks_into, marks_out, marks_norm = of(touched)
+        reach = out.weight.reshape(*out.weight.shape[:2], -1).sum(-1)
+        new_out.bias[...] += reach[:, units] @ f[units]
+        drawn = np.asarray(of(after.model)[0].weight)[units]
+        assert np.all(drawn != into.weight[units])
+        new_into.weight[units], new_into.bias[units], new_out.weight[:, units] = drawn, 0, 0
+        marks_into.weight[units] = marks_into.bias[units] = marks_out.weight[:, units] = True
+        if norm is not None:
+            new_norm.weight[units], new_norm.bias[units] = 1, 0
+            marks_norm.weight[units] = marks_norm.bias[units] = True
+            where, states = of(model)[2].statistics, (aux.model_state, after.model_state)
+            first, mean = (np.asarray(s.get(where)[0]) for s in states)
+            np.testing.assert_array_equal(mean, np.where(record.age == 0, 0, first))
+            assert np.all(first != 0)
+    for a, b in zip(arrays(after.model), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    marks = jax.tree.leaves(touched)
+    assert 0 < sum(m.sum() for m in marks) < sum(m.size for m in marks)
+    for copy in ("mean", "square", "mean_bias", "square_bias"):
+        kept = (jax.tree.leaves(getattr(o.state, copy)) for o in (optimiser, after.optimiser))
+        for a, b, m in zip(*kept, marks, strict=True):
+            np.testing.assert_array_equal(b, np.where(m, 1 if "bias" in copy else 0, a))
+
+
 def test_new_weights_are_drawn_as_the_network_draws_them(getkey):
     model = models.MLP(50, 2, width=40, depth=1, key=getkey())
     learner, transform = learner_of(model), ContinualBackprop(1.0)
@@ -393,10 +485,8 @@ def test_a_dead_unit_without_weights_has_a_finite_utility(getkey):
 def test_batch_norm_statistics_begin_again(getkey):
     model, model_state = eqx.nn.make_with_state(BatchNormNetwork)(key=getkey())
     norm: Any = model.norm
-    model_state = model_state.set(norm.batch_counter, jnp.asarray(5))
-    model_state = model_state.set(
-        norm.batch_state_index, tuple(jnp.full(5, x, jnp.float32) for x in (2, 3))
-    )
+    kept = jnp.full(5, 2.0, jnp.float32), jnp.full(5, 3.0, jnp.float32)
+    model_state = model_state.set(norm.statistics, kept)
     group = model.units()[0]
     group = eqx.tree_at(
         lambda g: (g.scale, g.shift),
@@ -412,10 +502,10 @@ def test_batch_norm_statistics_begin_again(getkey):
     learner = learner_of(model, model_state=model_state)
     units = jnp.arange(5) == 3
     after: Any = renewed(learner, [(group, units)], key=getkey())
-    mean, variance = after.model_state.get(norm.batch_state_index)
+    mean, variance = after.model_state.get(norm.statistics)
     assert np.flatnonzero(mean != 2.0).tolist() == [3]
-    assert float(mean[3]) == 0
-    np.testing.assert_allclose(variance[3] / (1 - norm.momentum**5), 1, rtol=1e-5)
+    assert mean[3] == 0
+    assert variance.tolist() == [3, 3, 3, 1, 3]
 
 
 @pytest.mark.parametrize(
@@ -437,8 +527,37 @@ def test_what_it_needs_of_a_model(getkey):
     transform = ContinualBackprop(0.1)
     with pytest.raises(TypeError, match="Linear without a method `units\\(\\)`"):
         transform.init(learner_of(eqx.nn.Linear(2, 2, key=getkey())), key=getkey())
-    mute = NoOutgoing(models.MLP(3, 2, width=4, depth=1, key=getkey()))
-    with pytest.raises(ValueError, match="No hidden units of this NoOutgoing can be renewed"):
+    model = models.MLP(3, 2, width=4, depth=1, key=getkey())
+    mute = Described(model, (dataclasses.replace(model.units()[0], outgoing=()),))
+    with pytest.raises(ValueError, match="No hidden units of this Described can be renewed"):
         transform.init(learner_of(mute), key=getkey())
     with pytest.raises(ValueError, match="No hidden units of this MLP"):
         transform.init(learner_of(models.MLP(3, 2, depth=0, key=getkey())), key=getkey())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"repeat": 3}, "the layer 'hidden_0' cannot be found .* axis 1 must have 12 entries"),
+        ({"axis": 2}, "an array of shape \\(2, 4\\), but axis 2 must have 4 entries"),
+        ({"where": lambda m: m.head.weight}, "`where` gives AttributeError"),
+        ({"where": lambda m: None}, "The `outgoing` entries .* `where` gives None"),
+    ],
+)
+def test_outgoing_weights_that_cannot_be_found(change, message, getkey):
+    model = models.MLP(3, 2, width=4, depth=1, key=getkey())
+    (group,) = model.units()
+    wrong = dataclasses.replace(group.outgoing[0], **change)
+    model = Described(model, (dataclasses.replace(group, outgoing=(wrong,)),))
+    with pytest.raises(ValueError, match=message):
+        ContinualBackprop(0.1).init(learner_of(model), key=getkey())
+
+
+def test_taps_that_are_not_those_of_the_units(getkey):
+    model = models.MLP(3, 2, width=4, depth=1, key=getkey())
+    transform, learner = ContinualBackprop(0.1), learner_of(model)
+    state = transform.init(learner, key=getkey())
+    for taps in ({}, {"hidden_0": jnp.ones((2, 5))}):
+        signal = signal_at(model, jnp.ones((1, 2, 3)), taps=taps)
+        with pytest.raises(ValueError, match="describes a layer 'hidden_0' of 4 activations, but"):
+            transform.update(learner, state, signal, key=getkey())

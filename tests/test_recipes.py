@@ -1,6 +1,9 @@
 """Every row of the table of algorithms, with one program each; the recipes and their presets."""
 
+import ast
 import inspect
+import pathlib
+import re
 from typing import Any
 
 import equinox as eqx
@@ -9,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from signals import arrays
-from tables import ALGORITHMS, permuted
+from tables import ALGORITHMS, NEEDS, permuted
 
 from spectral import algorithms, models, train_continual, train_tasks
 from spectral._core import begin_task, run_tasks, start_run
@@ -27,50 +30,52 @@ RECIPES = [
 
 def killed(model):
     """No unit of any hidden layer is active on any input."""
-    biases = lambda m: [layer.bias for layer in m.layers[:-1]]
-    return eqx.tree_at(biases, model, [b - 1e3 for b in biases(model)])
+    for group in model.units():
+        for entries in group.shift or group.bias:
+            model = eqx.tree_at(entries.where, model, entries.where(model) - 1e3)
+    return model
+
+
+def small(name, **options):
+    """A network of one hidden layer: programs are compiled as often as there are rows."""
+    network = {"width": 4, "depth": 1} | NEEDS.get(name, {})
+    return permuted(network, steps_per_task=8, **options)
 
 
 @pytest.mark.parametrize("name", [n for n in ALGORITHMS if n not in LAWFUL])
 def test_one_program_that_can_stop_and_survives_dead_units(name):
-    setting, traces = permuted(steps_per_task=8), 0
+    setting, traces = small(name), 0
     stream, make = setting.stream, ALGORITHMS[name]
 
     @eqx.filter_jit
-    def start(model, algo):
-        return start_run(model, None, stream, algo, KEY)
-
-    @eqx.filter_jit
-    def begin(run, algo, task):
-        return begin_task(run, stream, algo, task, KEY)
-
-    @eqx.filter_jit
-    def segment(run, algo, first, count):
+    def tasks_of(run, algo, first, count):
         nonlocal traces
         traces += 1
+        run = begin_task(run, stream, algo, first, KEY)
         return run_tasks(run, stream, algo, first, count, 3, KEY)
 
-    def tasks_of(run, algo, first, count):
-        run = begin(run, algo, jnp.asarray(first))
-        return segment(run, algo, jnp.asarray(first), jnp.asarray(count))
+    def train(run, algo, first, count):
+        return tasks_of(run, algo, jnp.asarray(first), jnp.asarray(count))
 
     algo = make(0.05)
-    whole, table = tasks_of(start(setting.model, algo), algo, 0, 3)
+    begun = start_run(setting.model, None, stream, algo, KEY)
+    whole, table = train(begun, algo, 0, 3)
     assert all(np.isfinite(column).all() for column in table.values())
     assert int(whole.diverged_step) == -1
     for a, b in zip(arrays(setting.model), arrays(whole.learner.model), strict=True):
         assert not np.array_equal(a, b)
 
-    part, _ = tasks_of(start(setting.model, algo), algo, 0, 1)
-    resumed, rest = tasks_of(part, algo, 1, 2)
+    part, _ = train(begun, algo, 0, 1)
+    resumed, rest = train(part, algo, 1, 2)
     leaves = lambda run: jax.tree.leaves(eqx.filter(run, eqx.is_array))
     for a, b in zip(leaves(whole), leaves(resumed), strict=True):
         np.testing.assert_array_equal(a, b)
     np.testing.assert_array_equal(rest["loss"][:2], table["loss"][1:])
 
     other = make(jnp.asarray(0.01))
-    dead, table = tasks_of(start(killed(setting.model), other), other, 0, 2)
-    assert int(dead.diverged_step) == -1
+    dead = start_run(killed(setting.model), None, stream, other, KEY)
+    after, table = train(dead, other, 0, 2)
+    assert int(after.diverged_step) == -1
     assert np.isfinite(table["loss"]).all()
     assert traces == 1
 
@@ -78,13 +83,14 @@ def test_one_program_that_can_stop_and_survives_dead_units(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list(ALGORITHMS))
 def test_seeds_side_by_side(name):
-    setting = permuted(num_tasks=1, steps_per_task=8, chunks_per_task=1)
+    setting = small(name, num_tasks=1)
 
     def losses(key, lr):
         return train_tasks(setting.model, setting.stream, ALGORITHMS[name](lr), key=key)[1]["loss"]
 
     keys, rates = jax.random.split(KEY, 2), jnp.array([0.05, 0.01])
-    alone = jnp.stack([jax.jit(losses)(k, r) for k, r in zip(keys, rates, strict=True)])
+    one = jax.jit(losses)
+    alone = jnp.stack([one(k, r) for k, r in zip(keys, rates, strict=True)])
     np.testing.assert_allclose(jax.jit(jax.vmap(losses))(keys, rates), alone, rtol=1e-3)
 
 
@@ -105,16 +111,38 @@ def test_a_recipe_takes_a_rate_and_numbers_and_says_where_it_is_from(name):
         assert noun in make.__doc__ + str(inspect.signature(make))
 
 
+def test_the_page_has_every_recipe_with_its_defaults():
+    page = (pathlib.Path(__file__).parent.parent / "docs" / "algorithms.md").read_text()
+    table = page[page.index("## Recipes") : page.index("Formulas in full")]
+    rows = [line.split("|")[1:-1] for line in table.splitlines() if line.startswith("| `")]
+    assert [name.strip(" `") for name, *_ in rows] == RECIPES
+    for name, _, defaults, _ in rows:
+        recipe = inspect.unwrap(getattr(algorithms, name.strip(" `")))
+        (_, *parameters) = inspect.signature(recipe).parameters.values()
+        told = dict(re.findall(r"`(\w+)=([^`]*)`", defaults))
+        for p in parameters:
+            value = told.pop(p.name)
+            assert (p.default.__name__ if callable(p.default) else p.default) == (
+                value if callable(p.default) else ast.literal_eval(value)
+            )
+        assert not told
+
+
 def test_recipes_hand_their_numbers_on():
-    redo: Any = algorithms.redo(every=20, threshold=0.3)
-    assert isinstance(redo.transforms[0], Every)
-    assert (redo.transforms[0].period, redo.transforms[0].transform.window) == (20, 20)
-    regrama: Any = algorithms.regrama(every=20, window=5)
-    assert regrama.transforms[0].transform.window == 5
-    cbp: Any = algorithms.cbp_l2(replacement_rate=0.25, weight_decay=0.125, compensate=False)
-    assert float(cbp.transforms[0].rate) == 0.25
-    assert not cbp.transforms[0].compensate
-    assert float(cbp.penalties[0].weight_decay) == 0.125
+    every: Any
+    for make, window in ((algorithms.redo, None), (algorithms.regrama, 5)):
+        (every,) = make(every=20, threshold=0.3, window=window).transforms
+        assert isinstance(every, Every)
+        assert (every.period, every.transform.window) == (20, window or 20)
+        assert float(every.transform.threshold) == pytest.approx(0.3)
+    options = {"maturity": 7, "utility": algorithms.contribution, "replacement_rate": 0.25}
+    cbp: Any = algorithms.cbp(**options, decay=0.5, compensate=False)
+    assert (float(cbp.transforms[0].decay), cbp.transforms[0].compensate) == (0.5, False)
+    cbp_l2: Any = algorithms.cbp_l2(weight_decay=0.125, **options)
+    assert float(cbp_l2.penalties[0].weight_decay) == 0.125
+    for transform in (cbp.transforms[0], cbp_l2.transforms[0]):
+        assert (float(transform.rate), transform.maturity) == (0.25, 7)
+        assert transform.utility is algorithms.contribution
     perturb: Any = algorithms.snp(noise=0.5, every=10).transforms[0]
     assert (perturb.period, perturb.transform.steps, float(perturb.transform.noise)) == (
         10,
@@ -132,6 +160,11 @@ def test_recipes_that_need_a_norm(name):
     model = models.MLP(6, 3, width=4, depth=1, layer_norm=True, key=KEY)
     _, history = train_continual(model, setting.stream, algo)
     assert np.isfinite(history["loss"]).all()
+
+
+def test_upgd_is_an_optimiser_itself():
+    with pytest.raises(TypeError, match="`lr` is an optimiser, but UPGD is one itself: pass a"):
+        inspect.unwrap(algorithms.upgd)(algorithms.adam(0.1))
 
 
 def test_presets():

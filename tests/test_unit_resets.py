@@ -1,5 +1,7 @@
 """ReDo, ReGraMa and self-normalised resets against NumPy on a small network."""
 
+import inspect
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -9,6 +11,8 @@ from signals import arrays, forward, learner_of, signal_at
 
 from spectral import algorithms, models
 from spectral.algorithms import ReDo, ReGraMa, SelfNormalizedReset
+from spectral.algorithms._fresh import fresh_parameters
+from spectral.algorithms._recycling import AbstractRecycling
 
 
 def renewed_units(before, after):
@@ -78,6 +82,34 @@ def test_redo_leaves_no_dormant_unit_and_no_trace(getkey):
     np.testing.assert_allclose(after[0], before[0], atol=1e-6)
     again, _ = update(learner, None, signal, key=getkey())
     for a, b in zip(arrays(again), arrays(learner), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("density", [1.0, 0.5])
+def test_fresh_outgoing_weights(density, getkey):
+    """Those of a new network, for renewed units alone, where a sparse layer has connections."""
+    model = models.MLP(3, 2, width=8, depth=2, density=density, key=getkey())
+    bias = jnp.full(8, 5.0).at[jnp.array([2, 5])].set(-100)
+    biases = lambda m: (m.layers[0].bias, m.layers[1].bias)
+    model = eqx.tree_at(biases, model, (bias, jnp.full(8, 100.0)))
+    inputs, learner, key = jax.random.normal(getkey(), (1, 16, 3)), learner_of(model), getkey()
+    signal, results = signal_at(model, inputs), {}
+    for outgoing in ("zero", "fresh"):
+        update = eqx.filter_jit(ReDo(0.0, outgoing=outgoing).update)
+        results[outgoing], _ = update(learner, None, signal, key=key)
+    zero, fresh = (np.asarray(r.model.layers[1].weight) for r in results.values())
+    mask = np.asarray(model.layers[1].mask) if density < 1 else np.ones((8, 8), bool)
+    new = fresh_parameters(model, key=jax.random.split(key, 3)[2]).layers[1].weight
+    dead = np.arange(8)[None] * np.ones((8, 1)) % 3 == 2
+    assert not zero[dead].any()
+    np.testing.assert_array_equal(fresh, np.where(dead, np.where(mask, new, 0), zero))
+    assert fresh[dead].any()
+    for a, b in zip(*(arrays(r) for r in results.values()), strict=True):
+        assert a is b or a.shape == (8, 8) or np.array_equal(a, b)
+    # Without a dormant unit nothing moves.
+    alive = learner_of(eqx.tree_at(lambda m: m.layers[0].bias, model, jnp.full(8, 5.0)))
+    after, _ = update(alive, None, signal_at(alive.model, inputs), key=key)
+    for a, b in zip(arrays(after), arrays(alive), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
@@ -179,6 +211,12 @@ def test_a_live_unit_is_never_reset(getkey):
 def test_bad_arguments(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_outgoing_weights_that_do_not_exist():
+    make = inspect.unwrap(AbstractRecycling.__init__)
+    with pytest.raises(ValueError, match="`outgoing`: Name 'random' does not exist"):
+        make(object.__new__(ReDo), 0.1, outgoing="random")
 
 
 @pytest.mark.parametrize("make", [ReDo, ReGraMa, SelfNormalizedReset])

@@ -4,13 +4,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from networks import convnet, mlp, MODELS, resnet
+from programs import equations
 
+from spectral import algorithms
 from spectral.models import (
     absorb_mean,
     apply_network,
     CReLU,
     dead,
     entries_of,
+    forget_units,
     MLP,
     renew_statistics,
     renew_units,
@@ -23,7 +26,14 @@ def forward(model, state, x):
     return outputs, aux.taps
 
 
+KEY = jax.random.key(2)
 EXAMPLES = 6  # everywhere, so that each network is compiled once
+
+
+@eqx.filter_jit
+def renew(model, group, units, key):
+    """Compiled once for a group, which keeps its identity as long as the test keeps it."""
+    return renew_units(model, group, units, key=key)
 
 
 def one_unit(group, i):
@@ -86,7 +96,7 @@ def test_a_new_unit_is_drawn_and_not_yet_heard(name, getkey):
         one = one_unit(group, 1)
         model_without = silenced(model, group, one)
         outputs, before = forward(model_without, state, x)
-        renewed = renew_units(model_without, group, one, key=getkey())
+        renewed = renew(model_without, group, one, getkey())
         now, taps = forward(renewed, state, x)
         np.testing.assert_allclose(now, outputs, atol=1e-5)
         others = np.flatnonzero(~one)
@@ -101,7 +111,7 @@ def test_a_new_unit_is_drawn_and_not_yet_heard(name, getkey):
         for value, kinds in ((1, group.scale), (0, group.bias + group.shift + group.outgoing)):
             for entries in kinds:
                 assert (entries.by_unit(entries.where(renewed))[1] == value).all()
-        again = renew_units(renewed, group, one, key=getkey())
+        again = renew(renewed, group, one, getkey())
         np.testing.assert_allclose(forward(again, state, x)[0], now, atol=1e-5)
 
 
@@ -114,7 +124,7 @@ def test_marks_are_the_entries_that_change(name, getkey):
     params = eqx.filter(ones, eqx.is_inexact_array)
     for group in replaceable(model):
         units = jnp.arange(group.size) >= group.size - 2
-        renewed = eqx.filter(renew_units(ones, group, units, key=getkey()), eqx.is_inexact_array)
+        renewed = eqx.filter(renew(ones, group, units, getkey()), eqx.is_inexact_array)
         changed = jax.tree.map(lambda a, b: np.asarray(a != b), params, renewed)
         jax.tree.map(np.testing.assert_array_equal, changed, entries_of(ones, group, units))
 
@@ -148,10 +158,10 @@ def test_a_constant_unit_is_replaced_without_a_trace(name, getkey):
             activations = taps[group.name]
             means = activations.mean(axis=(0, *range(2, activations.ndim)))
             moved = absorb_mean(constant, group, units, means)
-            renewed = renew_units(moved, group, units, key=getkey())
+            renewed = renew(moved, group, units, getkey())
             np.testing.assert_allclose(forward(renewed, state, x)[0], outputs, atol=1e-5)
             if value > 0 or group.copies == 2:
-                silent = renew_units(constant, group, units, key=getkey())
+                silent = renew(constant, group, units, getkey())
                 assert not np.allclose(forward(silent, state, x)[0], outputs, atol=1e-3)
 
 
@@ -172,6 +182,59 @@ def test_indices_of_units_by_counting():
     weight = jnp.arange(12.0)[None] + jnp.array([[0.0], [100.0]])
     rows = entries.by_unit(weight)
     assert sorted(rows[1].tolist()) == [2, 3, 8, 9, 102, 103, 108, 109]
+    taken = entries.take(weight, jnp.array([1, 0]))
+    assert taken.shape == (2, 2, 2, 2)
+    assert sorted(taken[:, :, 0].ravel().tolist()) == sorted(rows[1].tolist())
+    assert sorted(taken[:, :, 1].ravel().tolist()) == sorted(rows[0].tolist())
+    # Back in its place, with a number that no unit has; nothing else moves.
+    np.testing.assert_array_equal(entries.put(0 * weight, jnp.array([3]), jnp.ones(())), 0 * weight)
+    put = entries.put(-weight, jnp.array([1, 3, 0]), jnp.insert(taken, 1, 0.5, axis=2))
+    mine = np.asarray(entries.spread(jnp.arange(3) < 2))
+    np.testing.assert_array_equal(put, np.where(mine, weight, -weight))
+
+
+def test_many_units_are_renewed_as_each_would_be_alone(getkey):
+    """The weights of a unit follow from the key and its number; more than are written at once."""
+    model = MLP(3, 2, width=11, depth=1, density=0.6, key=getkey())
+    (group,), key = model.units(), getkey()
+    units = jnp.arange(11) % 5 != 3
+    together = renew(model, group, units, key).layers
+    rows = np.asarray(together[0].weight)
+    for i in range(11):
+        alone = renew(model, group, one_unit(group, i), key).layers[0].weight
+        old = np.asarray(model.layers[0].weight)[i]
+        np.testing.assert_array_equal(rows[i], alone[i] if units[i] else old)
+    gone = np.asarray(together[1].weight) == 0
+    assert gone.all(axis=0).tolist() == gone.any(axis=0).tolist() == units.tolist()
+    assert len(np.unique(rows[rows != 0])) == int(together[0].mask.sum())
+
+
+def test_no_more_is_drawn_than_a_few_rows(getkey):
+    """A whole matrix of weights would cost more than a step of training."""
+    model = MLP(40, 2, width=50, depth=1, key=getkey())
+    (group,) = model.units()
+    renew = lambda units: eqx.filter(renew_units(model, group, units, key=KEY), eqx.is_array)
+    jaxpr = jax.make_jaxpr(renew)(one_unit(group, 3))
+    draws = [e for e in equations(jaxpr.jaxpr) if e.primitive.name == "random_bits"]
+    assert draws
+    assert max(v.aval.size for e in draws for v in e.outvars) <= 4 * 40
+
+
+@pytest.mark.parametrize("make", [algorithms.adam, algorithms.muon])
+def test_units_are_forgotten_entry_by_entry(make, getkey):
+    """As by marking every entry."""
+    model, _, _ = convnet(getkey(), padding="valid", activation=CReLU())
+    params = eqx.filter(model, eqx.is_inexact_array)
+    grads = jax.tree.map(lambda p: jax.random.normal(KEY, p.shape), params)
+    optimiser = make(0.1).init(model).apply(grads, model)[1]
+    for group, units in zip(replaceable(model), ([0, 1, 1], [1, 0], [1, 1, 1]), strict=True):
+        marked = jnp.array(units, bool)
+        expected = optimiser.forget(entries_of(model, group, marked))
+        after = forget_units(optimiser, model, group, marked)
+        assert jax.tree.structure(after) == jax.tree.structure(expected)
+        for a, b in zip(jax.tree.leaves(after), jax.tree.leaves(expected), strict=True):
+            np.testing.assert_array_equal(a, b)
+        assert not eqx.tree_equal(after, optimiser)
 
 
 def test_renewed_statistics_are_mean_zero_and_variance_one(getkey):
@@ -182,20 +245,20 @@ def test_renewed_statistics_are_mean_zero_and_variance_one(getkey):
         state = aux.model_state
     group = next(g for g in model.units() if g.name == "block_1_0_inner")
     (where,) = group.statistics
-    norm = where(model)
+    norm = eqx.nn.inference_mode(where(model))
     probe = jax.random.normal(getkey(), (group.size, 3, 3))
-    before, _ = norm(probe, state, inference=True)
+    before, _ = norm(probe, state)
     one = one_unit(group, 2)
     clone = jax.tree.map(lambda s: s, state)
     state = renew_statistics(model, state, group, one)
-    after, _ = norm(probe, state, inference=True)
+    after, _ = norm(probe, state)
     np.testing.assert_allclose(after[2], probe[2] / np.sqrt(1 + norm.eps), rtol=1e-5)
     np.testing.assert_array_equal(after[np.asarray(~one)], before[np.asarray(~one)])
     changed = sum(
         not np.array_equal(a, b)
         for a, b in zip(jax.tree.leaves(clone), jax.tree.leaves(state), strict=True)
     )
-    assert changed == 2
+    assert changed == 2  # mean and variance of one norm
     assert renew_statistics(model, None, group, one) is None
 
 
@@ -205,7 +268,3 @@ def test_what_is_refused(getkey):
     assert not stem.replaceable
     with pytest.raises(ValueError, match="units of `stem` have no outgoing weights of their own"):
         renew_units(model, stem, one_unit(stem, 0), key=getkey())
-    norm, group = eqx.nn.BatchNorm(2, "batch", mode="ema"), model.units()[0]
-    model = eqx.tree_at(lambda m: m.stem_norm, model, norm, is_leaf=lambda x: x is model.stem_norm)
-    with pytest.raises(ValueError, match='`mode="batch"` can be renewed'):
-        renew_statistics(model, state, group, one_unit(group, 0))

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from spectral import Learner
 from spectral.algorithms import AbstractTransform
-from spectral.models import entries_of, mean_activity, renew_units
+from spectral.models import forget_units, mean_activity, renew_units
 
 
 class RewriteUnits(AbstractTransform[jax.Array]):
@@ -17,15 +17,12 @@ class RewriteUnits(AbstractTransform[jax.Array]):
     def init(self, learner, *, key):
         return jnp.asarray(0)
 
-    def begin_task(self, learner, state, clock, *, key):
-        return learner, state
-
     def update(self, learner, state, signal, *, key):
         model, optimiser = learner.model, learner.optimiser
         for i, group in enumerate(model.units()):
             activity = mean_activity(signal.taps[group.name])
             worst = jnp.arange(group.size) == jnp.argmin(activity)
             if self.forget:
-                optimiser = optimiser.forget(entries_of(model, group, worst))
+                optimiser = forget_units(optimiser, model, group, worst)
             model = renew_units(model, group, worst, key=jax.random.fold_in(key, i))
         return Learner(model, learner.model_state, optimiser), state + 1

@@ -11,6 +11,7 @@ from ._continual_backprop import ContinualBackprop as ContinualBackprop
 from ._curvature_barrier import CurvatureBarrier as CurvatureBarrier
 from ._effective_rank import EffectiveRank as EffectiveRank
 from ._every import Every as Every
+from ._followed_by import followed_by as followed_by
 from ._hare_tortoise import HareTortoise as HareTortoise
 from ._l2 import L2 as L2
 from ._l2_init import L2Init as L2Init
@@ -18,6 +19,7 @@ from ._muon import equinox_muon as equinox_muon, muon as muon
 from ._normalize_project import NormalizeProject as NormalizeProject
 from ._parseval import Parseval as Parseval
 from ._presets import Preset as Preset, preset as preset, PRESETS as PRESETS
+from ._rate_steps import RateSteps as RateSteps
 from ._recipes import bp as bp, er as er, l2 as l2, l2_er as l2_er
 from ._redo import ReDo as ReDo
 from ._regrama import ReGraMa as ReGraMa
@@ -25,6 +27,7 @@ from ._reset import Reset as Reset
 from ._self_normalized_reset import SelfNormalizedReset as SelfNormalizedReset
 from ._sgd import sgd as sgd
 from ._shrink_perturb import ShrinkPerturb as ShrinkPerturb
+from ._sparse_rewiring import SparseRewiring as SparseRewiring
 from ._spectral_norm import SpectralNorm as SpectralNorm
 from ._unit_recipes import (
     cbp as cbp,

@@ -19,24 +19,25 @@ class AbstractTransform(eqx.Module, Generic[State]):
 
     optax transformations cannot do this work: chained ones neither reset each other's state nor
     rewrite a weight exactly. `init` is called once, `begin_task` at the start of every task before
-    its first gradient, `update` after every optimiser step.
+    its first gradient, `update` after every optimiser step. The last two change nothing unless they
+    are written.
     """
 
     @abstractmethod
     def init(self, learner: Learner, *, key: PRNGKeyArray) -> State:
         """The state before the first task; `None` if there is nothing to remember."""
 
-    @abstractmethod
     def begin_task(
         self, learner: Learner, state: State, clock: Clock, *, key: PRNGKeyArray
     ) -> tuple[Learner, State]:
         """The learner with which the task begins."""
+        return learner, state
 
-    @abstractmethod
     def update(
         self, learner: Learner, state: State, signal: Signal, *, key: PRNGKeyArray
     ) -> tuple[Learner, State]:
         """The learner after this step."""
+        return learner, state
 
 
 class AbstractPenalty(eqx.Module, Generic[State]):

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from .._arguments import check_count, check_fraction
-from .._types import Clock, Learner, Signal
+from .._types import Learner, Signal
 from ..models import absorb_mean, UnitGroup
 from ._base import AbstractTransform
-from ._groups import magnitude, renewed, replaceable_groups
+from ._groups import incoming_and_outgoing, renewed, replaceable_groups, tapped
 from ._utilities import adaptable_contribution, UnitFacts
 from ._when import when
 
@@ -94,20 +94,17 @@ class ContinualBackprop(AbstractTransform[_State]):
         outgoing weights."""
         return tuple(_newborn(group) for group in replaceable_groups(learner.model))
 
-    def begin_task(
-        self, learner: Learner, state: _State, clock: Clock, *, key: PRNGKeyArray
-    ) -> tuple[Learner, _State]:
-        return learner, state
-
     def update(
         self, learner: Learner, state: _State, signal: Signal, *, key: PRNGKeyArray
     ) -> tuple[Learner, _State]:
         groups = replaceable_groups(learner.model)
         utility_key, draw_key = jax.random.split(key)
+        weights = incoming_and_outgoing(groups, learner.model)
         records, owed = [], []
         for i, (group, record) in enumerate(zip(groups, state, strict=True)):
             own = jax.random.fold_in(utility_key, i)
-            record = self._observed(record, group, learner, signal, key=own)
+            activations = tapped(group, signal.taps)
+            record = self._observed(record, activations, *weights[i], key=own)
             record, due = self._charged(record)
             records.append(record)
             owed.append(due)
@@ -133,14 +130,13 @@ class ContinualBackprop(AbstractTransform[_State]):
     def _observed(
         self,
         record: UnitRecord,
-        group: UnitGroup,
-        learner: Learner,
-        signal: Signal,
+        activations: Float[Array, "examples units copies *positions"],
+        incoming: Float[Array, " units"],
+        outgoing: Float[Array, " units"],
         *,
         key: PRNGKeyArray,
     ) -> UnitRecord:
         """One step older, with the running means after this step."""
-        activations = group.by_unit(signal.taps[group.name])
         others = (0, *range(3, activations.ndim))
         mean = self.decay * record.mean + (1 - self.decay) * jnp.mean(activations, axis=others)
         record = UnitRecord(record.age + 1, mean, record.utility, record.pending, record.remainder)
@@ -149,8 +145,8 @@ class ContinualBackprop(AbstractTransform[_State]):
         facts = UnitFacts(
             activity=jnp.mean(jnp.abs(activations), axis=over),
             deviation=jnp.mean(jnp.abs(activations - centre), axis=over),
-            incoming=magnitude(group.incoming, learner.model),
-            outgoing=magnitude(group.outgoing, learner.model),
+            incoming=incoming,
+            outgoing=outgoing,
             key=key,
         )
         utility = self.decay * record.utility + (1 - self.decay) * self.utility(facts)

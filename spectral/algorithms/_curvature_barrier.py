@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._arguments import check_above, check_count
-from .._types import Clock, Learner, Signal
+from .._types import Learner, Signal
 from ._base import AbstractTransform
 
 
@@ -50,11 +50,6 @@ class CurvatureBarrier(AbstractTransform[None]):
 
     def init(self, learner: Learner, *, key: PRNGKeyArray) -> None:
         return None
-
-    def begin_task(
-        self, learner: Learner, state: None, clock: Clock, *, key: PRNGKeyArray
-    ) -> tuple[Learner, None]:
-        return learner, state
 
     def update(
         self, learner: Learner, state: None, signal: Signal, *, key: PRNGKeyArray

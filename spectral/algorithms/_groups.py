@@ -4,19 +4,23 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
 from .._types import Learner
-from ..models import Entries, entries_of, renew_statistics, renew_units, UnitGroup
-from ._when import when
+from ..models import Entries, forget_units, renew_statistics, renew_units, UnitGroup
+
+
+_KINDS = ("incoming", "bias", "scale", "shift", "outgoing")
 
 
 def unit_groups(model: Any) -> tuple[UnitGroup, ...]:
     """All groups of hidden units.
 
-    **Raises:** `TypeError` for a model that does not describe its units.
+    **Raises:** `TypeError` for a model that does not describe its units, `ValueError` where the
+    description does not fit the model.
     """
     if not hasattr(model, "units"):
         raise TypeError(
@@ -24,14 +28,18 @@ def unit_groups(model: Any) -> tuple[UnitGroup, ...]:
             "algorithm finds the weights of hidden units: derive it from "
             "`spectral.models.AbstractNetwork`."
         )
-    return model.units()
+    groups = model.units()
+    for group in groups:
+        for kind in _KINDS:
+            for entries in getattr(group, kind):
+                _check_entries(model, group, kind, entries)
+    return groups
 
 
 def replaceable_groups(model: Any) -> tuple[UnitGroup, ...]:
     """The groups whose units have outgoing weights of their own, and so can be renewed one by one.
 
-    **Raises:** `TypeError` for a model that does not describe its units, `ValueError` if there is
-    no such group.
+    **Raises:** as `unit_groups`, and `ValueError` if there is no such group.
     """
     groups = tuple(group for group in unit_groups(model) if group.replaceable)
     if not groups:
@@ -43,25 +51,37 @@ def replaceable_groups(model: Any) -> tuple[UnitGroup, ...]:
     return groups
 
 
+def tapped(
+    group: UnitGroup, taps: dict[str, Array]
+) -> Float[Array, "examples units copies *positions"]:
+    """The activations of a group, with an axis for those of one unit.
+
+    **Raises:** `ValueError` if the taps have no such layer, or one of another size.
+    """
+    tap, wanted = taps.get(group.name), group.size * group.copies
+    if tap is None or tap.shape[1] != wanted:
+        shapes = {name: tap.shape[1:] for name, tap in taps.items()}
+        raise ValueError(
+            f"`units()` of the model describes a layer {group.name!r} of {wanted} activations, but "
+            f"its taps are {shapes}: give a layer the same name and size in both."
+        )
+    return group.by_unit(tap)
+
+
 def renewed(
     learner: Learner,
-    chosen: Sequence[tuple[UnitGroup, Bool[Array, " units"]]],
+    chosen: Sequence[tuple[UnitGroup, Bool[Array, " _"]]],
     *,
     key: PRNGKeyArray,
 ) -> Learner:
     """The learner with the marked units of each group drawn anew, with outgoing weights of zero,
     running statistics of a beginning, and forgotten by the optimiser."""
+    model, model_state, optimiser = learner.model, learner.model_state, learner.optimiser
     for i, (group, units) in enumerate(chosen):
-
-        def renew(before: Learner, i=i, group=group, units=units) -> Learner:
-            optimiser = before.optimiser.forget(entries_of(before.model, group, units))
-            state = renew_statistics(before.model, before.model_state, group, units)
-            model = renew_units(before.model, group, units, key=jax.random.fold_in(key, i))
-            return Learner(model, state, optimiser)
-
-        # Drawing weights takes longer than a gradient step: only where there is a unit to renew.
-        learner = when(jnp.any(units), renew, learner)
-    return learner
+        optimiser = forget_units(optimiser, model, group, units)
+        model_state = renew_statistics(model, model_state, group, units)
+        model = renew_units(model, group, units, key=jax.random.fold_in(key, i))
+    return Learner(model, model_state, optimiser)
 
 
 def magnitude(kind: tuple[Entries, ...], tree: PyTree) -> Float[Array, " units"]:
@@ -69,11 +89,41 @@ def magnitude(kind: tuple[Entries, ...], tree: PyTree) -> Float[Array, " units"]
     totals, counts = [], []
     for entries in kind:
         # Sums first, units afterwards: bringing the units of a matrix to the front would copy it,
-        # at eight times the time of the sums. The barrier keeps XLA from taking sums over rows and
-        # over columns in one loop, which is half as fast as two.
-        array = jax.lax.optimization_barrier(entries.where(tree))
+        # at eight times the time of the sums.
+        array = entries.where(tree)
         others = tuple(a for a in range(array.ndim) if a != entries.axis)
         along = dataclasses.replace(entries, axis=0)
         totals.append(jnp.sum(along.by_unit(jnp.sum(jnp.abs(array), axis=others)), axis=1))
         counts.append(array.size // totals[-1].size)
     return jnp.stack(totals).sum(axis=0) / sum(counts)
+
+
+def incoming_and_outgoing(
+    groups: Sequence[UnitGroup], model: PyTree
+) -> list[tuple[Float[Array, " _"], Float[Array, " _"]]]:
+    """The mean |weight| that enters and that leaves each unit, for groups of the model."""
+    params = jax.lax.optimization_barrier(eqx.filter(model, eqx.is_inexact_array))
+    outgoing = [magnitude(group.outgoing, params) for group in groups]
+    # Most matrices enter one layer and leave another. Left alone, XLA would take the sums of a
+    # matrix over rows and over columns in one loop, three times slower than one after the other.
+    params, outgoing = jax.lax.optimization_barrier((params, outgoing))
+    incoming = [magnitude(group.incoming, params) for group in groups]
+    return list(zip(incoming, outgoing, strict=True))
+
+
+def _check_entries(model: Any, group: UnitGroup, kind: str, entries: Entries) -> None:
+    """**Raises:** `ValueError` if the entries are not found, or cannot be divided among the units
+    of the group."""
+    wanted = group.size * entries.repeat * entries.tile
+    try:
+        found = entries.where(model)
+    except (AttributeError, IndexError, KeyError, TypeError) as error:
+        found = error
+    shape = getattr(found, "shape", None)
+    if shape is None or len(shape) <= entries.axis or shape[entries.axis] != wanted:
+        got = repr(found) if shape is None else f"an array of shape {shape}"
+        raise ValueError(
+            f"The `{kind}` entries of the layer {group.name!r} cannot be found in this "
+            f"{type(model).__name__}: `where` gives {got}, but axis {entries.axis} must have "
+            f"{wanted} entries (size x repeat x tile): mend the `Entries` in its `units()`."
+        )

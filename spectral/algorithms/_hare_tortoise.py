@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from .._arguments import check_count, check_fraction
-from .._types import Clock, Learner, Signal
+from .._types import Learner, Signal
 from ._base import AbstractTransform
 from ._every import is_due
 
@@ -33,11 +33,6 @@ class HareTortoise(AbstractTransform[PyTree]):
 
     def init(self, learner: Learner, *, key: PRNGKeyArray) -> PyTree:
         return eqx.filter(learner.model, eqx.is_inexact_array)
-
-    def begin_task(
-        self, learner: Learner, state: PyTree, clock: Clock, *, key: PRNGKeyArray
-    ) -> tuple[Learner, PyTree]:
-        return learner, state
 
     def update(
         self, learner: Learner, state: PyTree, signal: Signal, *, key: PRNGKeyArray

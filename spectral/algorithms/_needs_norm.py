@@ -2,7 +2,7 @@
 
 from jaxtyping import PRNGKeyArray
 
-from .._types import Clock, Learner, Signal
+from .._types import Learner
 from ._base import AbstractTransform
 from ._groups import unit_groups
 
@@ -18,13 +18,3 @@ class NeedsNorm(AbstractTransform[None]):
                     f"This algorithm presumes a norm before every activation, but the hidden layer "
                     f"{group.name!r} has none: make the model with `layer_norm=True`."
                 )
-
-    def begin_task(
-        self, learner: Learner, state: None, clock: Clock, *, key: PRNGKeyArray
-    ) -> tuple[Learner, None]:
-        return learner, state
-
-    def update(
-        self, learner: Learner, state: None, signal: Signal, *, key: PRNGKeyArray
-    ) -> tuple[Learner, None]:
-        return learner, state

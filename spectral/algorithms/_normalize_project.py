@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from .._types import Clock, Learner, Signal
+from .._types import Learner, Signal
 from ._base import AbstractTransform
 from ._groups import unit_groups
 
@@ -30,11 +30,6 @@ class NormalizeProject(AbstractTransform[_Norms]):
     def init(self, learner: Learner, *, key: PRNGKeyArray) -> _Norms:
         """**Raises:** `TypeError` for a model without `units()`."""
         return tuple(_norm(learner.model, kept) for kept, _ in _layers(learner.model))
-
-    def begin_task(
-        self, learner: Learner, state: _Norms, clock: Clock, *, key: PRNGKeyArray
-    ) -> tuple[Learner, _Norms]:
-        return learner, state
 
     def update(
         self, learner: Learner, state: _Norms, signal: Signal, *, key: PRNGKeyArray

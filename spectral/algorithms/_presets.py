@@ -29,202 +29,148 @@ class Preset(NamedTuple):
     note: str = ""
 
 
+def _rows(
+    source: str,
+    benchmark: str,
+    optimiser: Callable[..., Optimiser],
+    shared: dict[str, float],
+    *rows: tuple[Callable[..., Algorithm], float, dict[str, Any]],
+    note: str = "",
+) -> list[Preset]:
+    """Rows of a recipe, its learning rate and its other arguments; `shared` belongs to the
+    optimiser of each."""
+    return [
+        Preset(source, benchmark, recipe, optimiser, {"lr": lr} | shared, arguments, note)
+        for recipe, lr, arguments in rows
+    ]
+
+
 _MOMENTUM = {"momentum": 0.9}
 _BETAS = {"b1": 0.99, "b2": 0.99}
 _ANT_CBP = {"maturity": 10_000, "utility": contribution}
-_UNPRINTED = "The table prints no weight decay; this is Dohare et al.'s."
 _SWEPT = "Published as a sweep; this is the middle value."
+_EPOCH = "Table 3 prints a window of 1 minibatch; one epoch is what was run."
+_STEPS = "Published with the rate times 0.2 at epochs 60, 120 and 160 of each task."
 
 PRESETS: tuple[Preset, ...] = (
-    # He et al., Table 2, learning rate fixed.
-    Preset("paper", "permuted_mnist", bp, sgd, {"lr": 1e-2}, {}),
-    Preset("paper", "permuted_mnist", er, sgd, {"lr": 1e-2}, {"er_lr": 1e-3, "er_every": 100}),
-    Preset(
-        "paper",
-        "permuted_mnist",
-        l2_er,
-        sgd,
-        {"lr": 1e-2},
-        {"er_lr": 1e-3, "er_every": 100, "weight_decay": 1e-3},
+    # He et al., Table 2, at the fixed learning rate and at the best.
+    *(
+        row
+        for benchmark, lr in (("permuted_mnist", 1e-2), ("permuted_mnist_best_lr", 1e-3))
+        for row in _rows(
+            "paper",
+            benchmark,
+            sgd,
+            {},
+            (bp, lr, {}),
+            (er, lr, {"er_lr": 1e-3, "er_every": 100}),
+            (l2_er, lr, {"er_lr": 1e-3, "er_every": 100, "weight_decay": 1e-3}),
+            (cbp, lr, {"replacement_rate": 1e-6}),
+            (l2, lr, {"weight_decay": 1e-3}),
+        )
     ),
-    Preset("paper", "permuted_mnist", cbp, sgd, {"lr": 1e-2}, {"replacement_rate": 1e-6}),
-    Preset("paper", "permuted_mnist", l2, sgd, {"lr": 1e-2}, {"weight_decay": 1e-3}),
-    # Table 2, best learning rate.
-    Preset("paper", "permuted_mnist_best_lr", bp, sgd, {"lr": 1e-3}, {}),
-    Preset(
-        "paper", "permuted_mnist_best_lr", er, sgd, {"lr": 1e-3}, {"er_lr": 1e-3, "er_every": 100}
-    ),
-    Preset(
-        "paper",
-        "permuted_mnist_best_lr",
-        l2_er,
-        sgd,
-        {"lr": 1e-3},
-        {"er_lr": 1e-3, "er_every": 100, "weight_decay": 1e-3},
-    ),
-    Preset("paper", "permuted_mnist_best_lr", cbp, sgd, {"lr": 1e-3}, {"replacement_rate": 1e-6}),
-    Preset("paper", "permuted_mnist_best_lr", l2, sgd, {"lr": 1e-3}, {"weight_decay": 1e-3}),
-    # Table 4. One epoch of 12 minibatches between effective-rank steps.
-    Preset("paper", "continual_imagenet", bp, sgd, {"lr": 1e-4} | _MOMENTUM, {}),
-    Preset(
+    # Table 4.
+    *_rows(
         "paper",
         "continual_imagenet",
-        er,
         sgd,
-        {"lr": 1e-4} | _MOMENTUM,
-        {"er_lr": 1e-5, "er_every": 12},
-        "Table 3 prints a window of 1 minibatch; one epoch is what was run.",
+        _MOMENTUM,
+        (bp, 1e-4, {}),
+        (cbp, 1e-4, {"replacement_rate": 1e-5}),
+        (l2, 1e-4, {"weight_decay": 1e-3}),
     ),
-    Preset(
+    *_rows(
         "paper",
         "continual_imagenet",
-        l2_er,
         sgd,
-        {"lr": 1e-3} | _MOMENTUM,
-        {"er_lr": 1e-4, "er_every": 12, "weight_decay": 1e-3},
-        "Table 3 prints a window of 1 minibatch; one epoch is what was run.",
-    ),
-    Preset(
-        "paper",
-        "continual_imagenet",
-        cbp,
-        sgd,
-        {"lr": 1e-4} | _MOMENTUM,
-        {"replacement_rate": 1e-5},
-    ),
-    Preset(
-        "paper", "continual_imagenet", l2, sgd, {"lr": 1e-4} | _MOMENTUM, {"weight_decay": 1e-3}
+        _MOMENTUM,
+        (er, 1e-4, {"er_lr": 1e-5, "er_every": 12}),
+        (l2_er, 1e-3, {"er_lr": 1e-4, "er_every": 12, "weight_decay": 1e-3}),
+        note=_EPOCH,
     ),
     # Table 6.
-    Preset("paper", "incremental_cifar", bp, sgd, {"lr": 1e-2} | _MOMENTUM, {}),
-    Preset(
+    *_rows(
         "paper",
         "incremental_cifar",
-        er,
         sgd,
-        {"lr": 1e-2} | _MOMENTUM,
-        {"er_lr": 1e-4, "er_every": 5},
+        _MOMENTUM,
+        (bp, 1e-2, {}),
+        (er, 1e-2, {"er_lr": 1e-4, "er_every": 5}),
+        (l2_er, 1e-2, {"er_lr": 1e-3, "er_every": 5, "weight_decay": 1e-3}),
+        (cbp, 1e-2, {"replacement_rate": 1e-6}),
+        (l2, 1e-2, {"weight_decay": 1e-4}),
     ),
-    Preset(
-        "paper",
-        "incremental_cifar",
-        l2_er,
-        sgd,
-        {"lr": 1e-2} | _MOMENTUM,
-        {"er_lr": 1e-3, "er_every": 5, "weight_decay": 1e-3},
-    ),
-    Preset(
-        "paper",
-        "incremental_cifar",
-        cbp,
-        sgd,
-        {"lr": 1e-2} | _MOMENTUM,
-        {"replacement_rate": 1e-6},
-    ),
-    Preset("paper", "incremental_cifar", l2, sgd, {"lr": 1e-2} | _MOMENTUM, {"weight_decay": 1e-4}),
     # Table 7.
-    Preset("paper", "slippery_ant", bp, adam, {"lr": 1e-4}, {}),
-    Preset(
+    *_rows(
         "paper",
         "slippery_ant",
-        er,
         adam,
-        {"lr": 1e-4},
-        {"er_lr": 1e-7, "er_every": 128},
-        "The best value lies outside the printed sweep.",
+        {},
+        (bp, 1e-4, {}),
+        (l2_er, 1e-4, {"er_lr": 1e-6, "er_every": 128, "weight_decay": 1e-3}),
+        (l2, 1e-4, {"weight_decay": 1e-3}),
     ),
-    Preset(
+    *_rows(
         "paper",
         "slippery_ant",
-        l2_er,
         adam,
-        {"lr": 1e-4},
-        {"er_lr": 1e-6, "er_every": 128, "weight_decay": 1e-3},
+        {},
+        (er, 1e-4, {"er_lr": 1e-7, "er_every": 128}),
+        note="The best value lies outside the printed sweep.",
     ),
-    Preset(
+    *_rows(
         "paper",
         "slippery_ant",
-        cbp_l2,
         adam,
-        {"lr": 1e-4},
-        {"replacement_rate": 1e-7, "weight_decay": 1e-4} | _ANT_CBP,
-        _UNPRINTED,
+        {},
+        (cbp_l2, 1e-4, {"replacement_rate": 1e-7, "weight_decay": 1e-4} | _ANT_CBP),
+        note="The table prints no weight decay; this is Dohare et al.'s.",
     ),
-    Preset("paper", "slippery_ant", l2, adam, {"lr": 1e-4}, {"weight_decay": 1e-3}),
     # Dohare et al. (2024).
-    Preset("dohare", "permuted_mnist", bp, sgd, {"lr": 3e-3}, {}, _SWEPT),
-    Preset("dohare", "permuted_mnist", l2, sgd, {"lr": 3e-3}, {"weight_decay": 1e-4}, _SWEPT),
-    Preset(
+    *_rows(
         "dohare",
         "permuted_mnist",
-        snp_l2,
         sgd,
-        {"lr": 3e-3},
-        {"weight_decay": 1e-4, "noise": 1e-5},
-        _SWEPT,
+        {},
+        (bp, 3e-3, {}),
+        (l2, 3e-3, {"weight_decay": 1e-4}),
+        (snp_l2, 3e-3, {"weight_decay": 1e-4, "noise": 1e-5}),
+        (cbp, 3e-3, {"replacement_rate": 1e-5}),
+        note=_SWEPT,
     ),
-    Preset("dohare", "permuted_mnist", cbp, sgd, {"lr": 3e-3}, {"replacement_rate": 1e-5}, _SWEPT),
-    Preset("dohare", "continual_imagenet", bp, sgd, {"lr": 1e-3} | _MOMENTUM, {}, _SWEPT),
-    Preset(
-        "dohare", "continual_imagenet", l2, sgd, {"lr": 3e-2} | _MOMENTUM, {"weight_decay": 3e-6}
-    ),
-    Preset(
+    *_rows("dohare", "continual_imagenet", sgd, _MOMENTUM, (bp, 1e-3, {}), note=_SWEPT),
+    *_rows(
         "dohare",
         "continual_imagenet",
-        snp_l2,
         sgd,
-        {"lr": 1e-2} | _MOMENTUM,
-        {"weight_decay": 1e-5, "noise": 1e-5},
+        _MOMENTUM,
+        (l2, 3e-2, {"weight_decay": 3e-6}),
+        (snp_l2, 1e-2, {"weight_decay": 1e-5, "noise": 1e-5}),
+        (cbp, 1e-2, {"replacement_rate": 3e-4}),
     ),
-    Preset(
-        "dohare",
-        "continual_imagenet",
-        cbp,
-        sgd,
-        {"lr": 1e-2} | _MOMENTUM,
-        {"replacement_rate": 3e-4},
-    ),
-    Preset(
+    *_rows(
         "dohare",
         "incremental_cifar",
-        l2,
         sgd,
-        {"lr": 0.1} | _MOMENTUM,
-        {"weight_decay": 5e-4},
-        "Published with the rate times 0.2 at epochs 60, 120 and 160 of each task.",
+        _MOMENTUM,
+        (l2, 0.1, {"weight_decay": 5e-4}),
+        (snp_l2, 0.1, {"weight_decay": 5e-4, "noise": 1e-5}),
+        (
+            cbp_l2,
+            0.1,
+            {"replacement_rate": 1e-5, "maturity": 1000, "utility": contribution}
+            | {"weight_decay": 5e-4},
+        ),
+        note=_STEPS,
     ),
-    Preset(
-        "dohare",
-        "incremental_cifar",
-        snp_l2,
-        sgd,
-        {"lr": 0.1} | _MOMENTUM,
-        {"weight_decay": 5e-4, "noise": 1e-5},
-        "Published with the rate times 0.2 at epochs 60, 120 and 160 of each task.",
-    ),
-    Preset(
-        "dohare",
-        "incremental_cifar",
-        cbp_l2,
-        sgd,
-        {"lr": 0.1} | _MOMENTUM,
-        {
-            "replacement_rate": 1e-5,
-            "maturity": 1000,
-            "utility": contribution,
-            "weight_decay": 5e-4,
-        },
-        "Published with the rate times 0.2 at epochs 60, 120 and 160 of each task.",
-    ),
-    Preset("dohare", "slippery_ant", bp, adam, {"lr": 1e-4}, {}),
-    Preset("dohare", "slippery_ant", l2, adam, {"lr": 1e-4} | _BETAS, {"weight_decay": 1e-3}),
-    Preset(
+    *_rows("dohare", "slippery_ant", adam, {}, (bp, 1e-4, {})),
+    *_rows(
         "dohare",
         "slippery_ant",
-        cbp_l2,
         adam,
-        {"lr": 1e-4} | _BETAS,
-        {"replacement_rate": 1e-4, "weight_decay": 1e-4} | _ANT_CBP,
+        _BETAS,
+        (l2, 1e-4, {"weight_decay": 1e-3}),
+        (cbp_l2, 1e-4, {"replacement_rate": 1e-4, "weight_decay": 1e-4} | _ANT_CBP),
     ),
 )
 

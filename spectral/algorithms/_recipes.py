@@ -17,8 +17,8 @@ Number = float | Float[Array, ""]
 def bp(lr: Number | Optimiser = 1e-2) -> Algorithm:
     """Backpropagation: plain stochastic gradient descent.
 
-    Here and in every recipe `lr` may also be an optimiser, such as `adam(1e-4)`, in place of plain
-    stochastic gradient descent at that rate.
+    Here and in every recipe but `upgd`, `lr` may also be an optimiser, such as `adam(1e-4)`, in
+    place of plain stochastic gradient descent at that rate.
 
     The default is the paper's fixed learning rate for Permuted MNIST (Table 2).
 

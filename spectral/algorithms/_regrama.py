@@ -1,17 +1,18 @@
 """ReGraMa: units with small gradients are recycled."""
 
+from typing import Literal
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .._arguments import check_above, check_count
-from .._types import Clock, Learner, Signal
-from ._base import AbstractTransform
-from ._groups import magnitude, renewed, replaceable_groups
+from .._types import Learner, Signal
+from ._groups import magnitude, replaceable_groups
+from ._recycling import AbstractRecycling, Chosen
 
 
-class ReGraMa(AbstractTransform[None]):
+class ReGraMa(AbstractRecycling):
     """As `ReDo`, but a unit is inactive when its gradients are small (Liu et al., *Measure
     gradients, not activations!*, 2025).
 
@@ -22,40 +23,27 @@ class ReGraMa(AbstractTransform[None]):
     Used under `Every`; published with a period of 1000 steps and a threshold of 0.01.
     """
 
-    threshold: Float[Array, ""]
-    window: int = eqx.field(static=True)
+    def __init__(
+        self,
+        threshold: float | Float[Array, ""] = 0.01,
+        *,
+        window: int = 1,
+        outgoing: Literal["zero", "fresh"] = "zero",
+    ):
+        """**Raises:** `ValueError` for a negative threshold, a window below one or an unknown
+        name."""
+        super().__init__(threshold, window=window, outgoing=outgoing)
 
-    def __init__(self, threshold: float | Float[Array, ""] = 0.01, *, window: int = 1):
-        """**Raises:** `ValueError` for a negative threshold or a window below one."""
-        check_above("threshold", threshold, 0, strict=False)
-        check_count("window", window)
-        self.threshold = jnp.asarray(threshold, dtype=float)
-        self.window = window
-
-    def init(self, learner: Learner, *, key: PRNGKeyArray) -> None:
-        """**Raises:** `TypeError` for a model without `units()`, `ValueError` if none of them has
-        outgoing weights."""
-        replaceable_groups(learner.model)
-
-    def begin_task(
-        self, learner: Learner, state: None, clock: Clock, *, key: PRNGKeyArray
-    ) -> tuple[Learner, None]:
-        return learner, state
-
-    def update(
-        self, learner: Learner, state: None, signal: Signal, *, key: PRNGKeyArray
-    ) -> tuple[Learner, None]:
-        forward_key, draw_key = jax.random.split(key)
+    def inactive(self, learner: Learner, signal: Signal, *, key: PRNGKeyArray) -> Chosen:
         batch = signal.window(self.window)
         params, static = eqx.partition(learner.model, eqx.is_inexact_array)
 
         def loss(params):
             now = Learner(eqx.combine(params, static), learner.model_state, learner.optimiser)
-            return signal.loss_of(now, batch, key=forward_key)
+            return signal.loss_of(now, batch, key=key)
 
-        grads = jax.grad(loss)(params)
-        chosen = []
+        grads, chosen = jax.grad(loss)(params), []
         for group in replaceable_groups(learner.model):
             score = magnitude(group.incoming, grads)
             chosen.append((group, score <= self.threshold * jnp.mean(score)))
-        return renewed(learner, chosen, key=draw_key), state
+        return chosen

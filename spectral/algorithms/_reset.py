@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from .._arguments import unknown_name
-from .._types import Clock, Learner, Signal
+from .._types import Clock, Learner
 from ._base import AbstractTransform
 from ._fresh import fresh_parameters
 from ._groups import unit_groups
@@ -61,11 +61,6 @@ class Reset(AbstractTransform[list[Array]]):
         renewed = lambda d: eqx.filter(act(eqx.combine(d, static), state, key=key), eqx.is_array)
         dynamic = jax.lax.cond(clock.task > 0, renewed, lambda d: d, dynamic)
         return eqx.combine(dynamic, static), state
-
-    def update(
-        self, learner: Learner, state: list[Array], signal: Signal, *, key: PRNGKeyArray
-    ) -> tuple[Learner, list[Array]]:
-        return learner, state
 
     def _whole(self, learner: Learner, state: list[Array], *, key: PRNGKeyArray) -> Learner:
         _, static = eqx.partition(learner.model, eqx.is_inexact_array)

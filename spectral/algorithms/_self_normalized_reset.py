@@ -6,10 +6,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from .._arguments import check_above, check_count
-from .._types import Clock, Learner, Signal
+from .._types import Learner, Signal
 from ..models import UnitGroup
 from ._base import AbstractTransform
-from ._groups import renewed, replaceable_groups
+from ._groups import renewed, replaceable_groups, tapped
 from ._when import when
 
 
@@ -59,11 +59,6 @@ class SelfNormalizedReset(AbstractTransform[_State]):
             for group in replaceable_groups(learner.model)
         )
 
-    def begin_task(
-        self, learner: Learner, state: _State, clock: Clock, *, key: PRNGKeyArray
-    ) -> tuple[Learner, _State]:
-        return learner, state
-
     def update(
         self, learner: Learner, state: _State, signal: Signal, *, key: PRNGKeyArray
     ) -> tuple[Learner, _State]:
@@ -84,7 +79,7 @@ class SelfNormalizedReset(AbstractTransform[_State]):
         return learner, tuple(records)
 
     def _heard(self, record: Silence, group: UnitGroup, signal: Signal) -> Silence:
-        activations = group.by_unit(signal.taps[group.name])
+        activations = tapped(group, signal.taps)
         fires = jnp.any(activations > 0, axis=(0, *range(2, activations.ndim)))
         reached = record.age[:, None] >= _edges(self.max_age)[None, :]
         return Silence(

@@ -40,11 +40,7 @@ def cbp(
     **Raises:** `ValueError` for a rate or decay outside [0, 1] or a maturity below one.
     """
     transform = ContinualBackprop(
-        replacement_rate,
-        decay=decay,
-        maturity=maturity,
-        utility=utility,
-        compensate=compensate,
+        replacement_rate, decay=decay, maturity=maturity, utility=utility, compensate=compensate
     )
     return Algorithm(optimiser_of(lr), transforms=(transform,))
 
@@ -52,24 +48,17 @@ def cbp(
 def cbp_l2(
     lr: Number | Optimiser = 1e-2,
     *,
+    weight_decay: Number = 1e-3,
     replacement_rate: Number = 1e-4,
     maturity: int = 100,
-    decay: Number = 0.99,
     utility: Utility = adaptable_contribution,
-    compensate: bool = True,
-    weight_decay: Number = 1e-3,
 ) -> Algorithm:
-    """`cbp` with the penalty of `l2`, as Dohare et al. and the paper use it on Slippery Ant.
+    """`cbp` with the penalty of `l2`, as Dohare et al. and the paper use it on Slippery Ant. For
+    its other options write `Algorithm(sgd(lr), (L2(weight_decay),), (ContinualBackprop(...),))`.
 
     **Raises:** as `cbp` and `l2`.
     """
-    transform = ContinualBackprop(
-        replacement_rate,
-        decay=decay,
-        maturity=maturity,
-        utility=utility,
-        compensate=compensate,
-    )
+    transform = ContinualBackprop(replacement_rate, maturity=maturity, utility=utility)
     return Algorithm(optimiser_of(lr), penalties=(L2(weight_decay),), transforms=(transform,))
 
 
@@ -88,8 +77,7 @@ def redo(
 
     **Raises:** `ValueError` for a negative threshold, or a period or window below one.
     """
-    transform = ReDo(threshold, window=every if window is None else window)
-    return Algorithm(optimiser_of(lr), transforms=(Every(transform, every),))
+    return Algorithm(optimiser_of(lr), transforms=(_recycle(ReDo, threshold, every, window),))
 
 
 def regrama(
@@ -104,8 +92,7 @@ def regrama(
 
     **Raises:** as `redo`.
     """
-    transform = ReGraMa(threshold, window=every if window is None else window)
-    return Algorithm(optimiser_of(lr), transforms=(Every(transform, every),))
+    return Algorithm(optimiser_of(lr), transforms=(_recycle(ReGraMa, threshold, every, window),))
 
 
 def snr(
@@ -120,3 +107,9 @@ def snr(
     return Algorithm(
         optimiser_of(lr), transforms=(SelfNormalizedReset(rejection, max_age=max_age),)
     )
+
+
+def _recycle(
+    make: type[ReDo] | type[ReGraMa], threshold: Number, every: int, window: int | None
+) -> Every:
+    return Every(make(threshold, window=every if window is None else window), every)

@@ -134,8 +134,13 @@ def upgd(
     the formula, and `perturbed_adam`. `weight_decay` here is decoupled: theta <- (1 - lr w) theta.
 
     **Raises:** `ValueError` for a rate that is not positive, a decay outside [0, 1], a negative
-    noise or weight decay, or an unknown scope.
+    noise or weight decay, or an unknown scope; `TypeError` for an optimiser in its place.
     """
+    if isinstance(lr, Optimiser):
+        raise TypeError(
+            "`lr` is an optimiser, but UPGD is one itself: pass a learning rate, or write "
+            "`Algorithm(Optimiser(perturbed_adam, learning_rate=...))` for its Adam."
+        )
     check_above("lr", lr, 0)
     check_fraction("utility_decay", utility_decay)
     check_above("noise", noise, 0, strict=False)

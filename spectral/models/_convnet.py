@@ -149,7 +149,7 @@ class ConvNet(AbstractNetwork):
                 # Flattening puts the positions of a channel, after pooling, side by side.
                 repeat=positions if i == convolutions - 1 else 1,
                 copies=activation.copies,
-                draw=self.initialiser.weight,
+                initialiser=self.initialiser,
             )
             for i, (norm, activation) in enumerate(zip(self.norms, self.activations, strict=True))
         )

@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
-import equinox as eqx
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array
 
+from ._batch_norm import BatchNorm
+from ._entries import Entries
+from ._initialisers import AbstractInitialiser
 from ._sparse import Sparse
-from ._units import Entries, UnitGroup
+from ._units import UnitGroup
 
 
 def unit_group(
@@ -16,7 +18,7 @@ def unit_group(
     layer: Callable[[Any], Any],
     into: Callable[[Any], Any] | None,
     *,
-    draw: Callable[[PRNGKeyArray, tuple[int, ...]], Float[Array, "..."]],
+    initialiser: AbstractInitialiser,
     norm: Callable[[Any], Any] | None = None,
     repeat: int = 1,
     copies: int = 1,
@@ -27,9 +29,11 @@ def unit_group(
 
     - `layer`: where in `model` the layer is, as in `eqx.tree_at`.
     - `into`: where the layer is whose inputs are these units, or `None` if there is not one alone.
+    - `initialiser`: what the weights of the layer were drawn by.
     - `norm`: where the normalisation between the layer and its activation is, if there is one.
     - `repeat`, `copies`: inputs of `into` for each activation, and activations for each unit.
     """
+    size = layer(model).weight.shape[0]
     incoming = Entries(lambda m: layer(m).weight, 0, mask=_mask(model, layer))
     biases = () if layer(model).bias is None else (Entries(lambda m: layer(m).bias, 0),)
     if into is None:
@@ -46,15 +50,15 @@ def unit_group(
             ),
         )
     statistics = ()
-    if norm is not None and isinstance(norm(model), eqx.nn.BatchNorm):
+    if norm is not None and isinstance(norm(model), BatchNorm):
         statistics = (norm,)
     return UnitGroup(
         name=name,
-        size=layer(model).weight.shape[0],
+        size=size,
         incoming=(incoming,),
         bias=biases,
         outgoing=outgoing,
-        draw=draw,
+        draw=lambda key, shape: initialiser.rows(key, shape, size),
         scale=() if norm is None else (Entries(lambda m: norm(m).weight, 0),),
         shift=() if norm is None else (Entries(lambda m: norm(m).bias, 0),),
         statistics=statistics,

@@ -27,12 +27,30 @@ class AbstractInitialiser(eqx.Module):
     ) -> tuple[Float[Array, "out in *kernel"], Float[Array, " out"]]:
         """Weights of the given shape, and the biases that go with them."""
 
-    def weight(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> Float[Array, "out in *kernel"]:
-        """The weights alone, as units are given them when they are renewed."""
+    def rows(
+        self, key: PRNGKeyArray, shape: tuple[int, ...], total: int
+    ) -> Float[Array, "rows in *kernel"]:
+        """Weights, of the given shape, for some of the `total` outputs of a layer, as units are
+        given them when they are renewed.
+
+        Right for every initialiser that treats all outputs alike; but a whole layer is drawn, of
+        which only the first rows are kept.
+        """
+        return self(key, (total, *shape[1:]))[0][: shape[0]]
+
+
+class AbstractRowInitialiser(AbstractInitialiser):
+    """Draws weights that do not depend on the number of outputs: rows can be drawn by themselves,
+    which is much faster than to draw a whole layer for them."""
+
+    def rows(
+        self, key: PRNGKeyArray, shape: tuple[int, ...], total: int
+    ) -> Float[Array, "rows in *kernel"]:
+        """Weights of the given shape, whatever the `total` number of outputs."""
         return self(key, shape)[0]
 
 
-class KaimingUniform(AbstractInitialiser):
+class KaimingUniform(AbstractRowInitialiser):
     """Weights uniform on +-sqrt(6 / fan_in), zero biases (He et al., 2015, for ReLU)."""
 
     def __call__(
@@ -42,7 +60,7 @@ class KaimingUniform(AbstractInitialiser):
         return draw(key, shape), jnp.zeros(shape[0])
 
 
-class KaimingNormal(AbstractInitialiser):
+class KaimingNormal(AbstractRowInitialiser):
     """Normal weights of variance 2 / fan_in, zero biases (He et al., 2015, for ReLU)."""
 
     def __call__(
@@ -52,7 +70,7 @@ class KaimingNormal(AbstractInitialiser):
         return draw(key, shape), jnp.zeros(shape[0])
 
 
-class LecunNormal(AbstractInitialiser):
+class LecunNormal(AbstractRowInitialiser):
     """Weights of variance 1 / fan_in, zero biases (LeCun et al., 1998).
 
     The distribution is a normal one, cut at two standard deviations.
@@ -85,8 +103,14 @@ class FanOutNormal(AbstractInitialiser):
         )
         return draw(key, shape), jnp.zeros(shape[0])
 
+    def rows(
+        self, key: PRNGKeyArray, shape: tuple[int, ...], total: int
+    ) -> Float[Array, "rows in *kernel"]:
+        """Weights of the given shape, of the variance that a layer of `total` outputs has."""
+        return FanOutNormal(self.scale * shape[0] / total)(key, shape)[0]
 
-class TorchDefault(AbstractInitialiser):
+
+class TorchDefault(AbstractRowInitialiser):
     """Weights and biases uniform on +-sqrt(1 / fan_in), as PyTorch's layers begin."""
 
     def __call__(

@@ -112,7 +112,7 @@ class MLP(AbstractNetwork):
                 lambda m, i=i: m.layers[i + 1],
                 norm=None if norm is None else lambda m, i=i: m.norms[i],
                 copies=activation.copies,
-                draw=self.initialiser.weight,
+                initialiser=self.initialiser,
             )
             for i, (norm, activation) in enumerate(zip(self.norms, self.activations, strict=True))
         )

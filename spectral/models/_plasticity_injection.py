@@ -9,8 +9,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
+from ._batch_norm import BatchNorm
+from ._entries import Entries
 from ._network import AbstractNetwork
-from ._units import Entries, UnitGroup
+from ._units import UnitGroup
 
 
 class PlasticityInjection(AbstractNetwork):
@@ -33,7 +35,7 @@ class PlasticityInjection(AbstractNetwork):
     def __init__(self, base: AbstractNetwork, *, key: PRNGKeyArray):
         """**Raises:** `ValueError` for a network with running statistics, whose function would not
         stay as it was."""
-        is_norm = lambda x: isinstance(x, eqx.nn.BatchNorm)
+        is_norm = lambda x: isinstance(x, BatchNorm | eqx.nn.BatchNorm)
         if any(map(is_norm, jax.tree.leaves(base, is_leaf=is_norm))):
             raise ValueError(
                 "`base` has running statistics, which go on changing in a frozen network: inject "

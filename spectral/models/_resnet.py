@@ -11,13 +11,14 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._arguments import check_count
 from ._activations import AbstractActivation, Activation, as_activation, Elementwise
+from ._batch_norm import BatchNorm
 from ._convolution import Convolution
 from ._groups import unit_group
 from ._image_shape import check_image, check_shape
 from ._initialisers import AbstractInitialiser, FanOutNormal
 from ._layers import convolution, dense, normalise
 from ._network import AbstractNetwork
-from ._residual_block import batch_norm, ResidualBlock
+from ._residual_block import ResidualBlock
 from ._sparse import Sparse
 from ._units import UnitGroup
 
@@ -46,7 +47,7 @@ class ResNet18(AbstractNetwork):
     """
 
     stem: Convolution | Sparse
-    stem_norm: eqx.nn.BatchNorm
+    stem_norm: BatchNorm
     stem_activation: AbstractActivation
     stages: tuple[tuple[ResidualBlock, ...], ...]
     dense: tuple[eqx.nn.Linear | Sparse, ...]  # the last gives the outputs
@@ -105,7 +106,7 @@ class ResNet18(AbstractNetwork):
         self.stem = convolution(
             in_shape[0], width, 3, initialiser=initialiser, density=density, key=stem_key
         )
-        self.stem_norm = batch_norm(width)
+        self.stem_norm = BatchNorm(width)
         self.stem_activation = outer.fresh()
         stages, channels = [], width
         for s, number in enumerate(blocks):
@@ -169,14 +170,17 @@ class ResNet18(AbstractNetwork):
         The stem and the sums of the blocks are one residual stream, whose channels have no outgoing
         weights of their own: these groups are not replaceable.
         """
-        draw = self.initialiser.weight
+        stem_norm = lambda m: m.stem_norm
+        initialiser = self.initialiser
         groups = [
-            unit_group(self, "stem", lambda m: m.stem, None, norm=lambda m: m.stem_norm, draw=draw)
+            unit_group(
+                self, "stem", lambda m: m.stem, None, norm=stem_norm, initialiser=initialiser
+            )
         ]
         for s, stage in enumerate(self.stages):
             for b, block in enumerate(stage):
                 groups += _block_groups(
-                    self, f"block_{s}_{b}", lambda m, s=s, b=b: m.stages[s][b], block, draw
+                    self, f"block_{s}_{b}", lambda m, s=s, b=b: m.stages[s][b], block, initialiser
                 )
         groups += [
             unit_group(
@@ -186,7 +190,7 @@ class ResNet18(AbstractNetwork):
                 lambda m, i=i: m.dense[i + 1],
                 norm=None if norm is None else lambda m, i=i: m.norms[i],
                 copies=activation.copies,
-                draw=self.dense_initialiser.weight,
+                initialiser=self.dense_initialiser,
             )
             for i, (norm, activation) in enumerate(zip(self.norms, self.activations, strict=True))
         ]
@@ -218,7 +222,7 @@ def _block_groups(
     name: str,
     where: Callable[[Any], ResidualBlock],
     block: ResidualBlock,
-    draw: Callable[[PRNGKeyArray, tuple[int, ...]], Float[Array, "..."]],
+    initialiser: AbstractInitialiser,
 ) -> list[UnitGroup]:
     """The channels between the two convolutions of a block, and those of its sum."""
     inner = unit_group(
@@ -228,7 +232,7 @@ def _block_groups(
         lambda m: where(m).second,
         norm=lambda m: where(m).first_norm,
         copies=block.inner.copies,
-        draw=draw,
+        initialiser=initialiser,
     )
     outer = unit_group(
         model,
@@ -236,11 +240,16 @@ def _block_groups(
         lambda m: where(m).second,
         None,
         norm=lambda m: where(m).second_norm,
-        draw=draw,
+        initialiser=initialiser,
     )
     if block.skip is not None:
         skip = unit_group(
-            model, name, lambda m: where(m).skip, None, norm=lambda m: where(m).skip_norm, draw=draw
+            model,
+            name,
+            lambda m: where(m).skip,
+            None,
+            norm=lambda m: where(m).skip_norm,
+            initialiser=initialiser,
         )
         outer = dataclasses.replace(
             outer,

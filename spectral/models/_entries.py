@@ -1,0 +1,84 @@
+"""Which entries of an array belong to which unit of a layer."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int, PyTree, Shaped
+
+
+class Entries(eqx.Module):
+    """One array of a model, and how one of its axes is divided among the units of a group.
+
+    Index `t * (size * repeat) + i * repeat + r` of the axis belongs to unit `i`, with
+    `r < repeat` and `t < tile`. So `repeat` is the number of positions where the channels of an
+    image were flattened, channels first; `tile` is the number of activations of a unit where these
+    are concatenated, as by CReLU; both are 1 in most layers.
+
+    `fed_bias`, for outgoing weights only, is the bias of the layer that they lead to, if there is
+    one to which what a constant activation contributes can be added. `mask` says which entries
+    exist in a sparse layer; the others stay zero.
+    """
+
+    where: Callable[[Any], Array] = eqx.field(static=True)  # as in `eqx.tree_at`
+    axis: int = eqx.field(static=True)
+    repeat: int = eqx.field(static=True, default=1)
+    tile: int = eqx.field(static=True, default=1)
+    fed_bias: Callable[[Any], Array | None] | None = eqx.field(static=True, default=None)
+    mask: Callable[[Any], Array | None] | None = eqx.field(static=True, default=None)
+
+    def read(self, model: PyTree) -> Array:
+        """The array, with zeros where a sparse layer has no connection."""
+        array = self.where(model)
+        mask = None if self.mask is None else self.mask(model)
+        return array if mask is None else jnp.where(mask, array, 0)
+
+    def mark(self, model: PyTree, units: Bool[Array, " units"]) -> Bool[Array, "..."]:
+        """Booleans of the shape of the array: the entries of the units marked in `units`."""
+        array = self.where(model)
+        shape = [1] * array.ndim
+        shape[self.axis] = array.shape[self.axis]
+        return jnp.broadcast_to(self.spread(units).reshape(shape), array.shape)
+
+    def spread(self, values: Shaped[Array, " units"]) -> Shaped[Array, " indices"]:
+        """For each index of the axis, the value of the unit that it belongs to."""
+        return jnp.tile(jnp.repeat(values, self.repeat), self.tile)
+
+    def by_unit(self, array: Shaped[Array, "..."]) -> Shaped[Array, "units entries"]:
+        """An array of the shape of the model's, one row for each unit with all of its entries.
+
+        The mean weight that leaves each unit: `jnp.abs(e.by_unit(e.read(model))).mean(1)`.
+        """
+        return split_units(array, self.axis, self.repeat, self.tile).reshape(
+            array.shape[self.axis] // (self.repeat * self.tile), -1
+        )
+
+    def take(self, array: Shaped[Array, "..."], few: Int[Array, " few"]) -> Shaped[Array, "..."]:
+        """The entries of the units of the given numbers, in an array of the shape of the model's:
+        its axis of units becomes the axes `[tile, few, repeat]`."""
+        return self._apart(array).at[self._at(few)].get(mode="clip")
+
+    def put(
+        self, array: Shaped[Array, "..."], few: Int[Array, " few"], values: Shaped[Array, "..."]
+    ) -> Shaped[Array, "..."]:
+        """The array with `values`, in the shape of `take`, for the entries of these units. A number
+        that no unit has changes nothing."""
+        apart = self._apart(array).at[self._at(few)].set(values, mode="drop")
+        return apart.reshape(array.shape)
+
+    def _apart(self, array: Array) -> Array:
+        before, after = array.shape[: self.axis], array.shape[self.axis + 1 :]
+        return array.reshape(*before, self.tile, -1, self.repeat, *after)
+
+    def _at(self, few: Int[Array, " few"]) -> tuple[Any, ...]:
+        return (*[slice(None)] * (self.axis + 1), few)
+
+
+def split_units(
+    array: Shaped[Array, "..."], axis: int, repeat: int, tile: int
+) -> Shaped[Array, "units tile repeat ..."]:
+    """Bring the units to the front: `axis` becomes the axes unit, tile and repeat."""
+    array = jnp.moveaxis(array, axis, 0)
+    array = array.reshape(tile, -1, repeat, *array.shape[1:])
+    return array.swapaxes(0, 1)
