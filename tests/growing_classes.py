@@ -7,19 +7,19 @@ import jax
 import jax.numpy as jnp
 
 from spectral import Chunk
-from spectral.models import AbstractNetwork, apply_network, Entries, UnitGroup
+from spectral.models import AbstractNetwork, apply_network, BatchNorm, Entries, UnitGroup
 from spectral.tasks import AbstractTaskStream, cross_entropy
 
 
 class BatchNormNetwork(AbstractNetwork):
     first: eqx.nn.Linear
-    norm: eqx.nn.BatchNorm
+    norm: BatchNorm
     last: eqx.nn.Linear
 
     def __init__(self, *, key):
         a, b = jax.random.split(key)
         self.first = eqx.nn.Linear(3, 5, key=a)
-        self.norm = eqx.nn.BatchNorm(5, "batch", mode="batch")
+        self.norm = BatchNorm(5)
         self.last = eqx.nn.Linear(5, 6, key=b)
 
     def __call__(self, x, state):  # pyright: ignore[reportIncompatibleMethodOverride]

@@ -12,6 +12,7 @@ from spectral.algorithms import Algorithm
 from spectral.studies import continual_imagenet, incremental_cifar, permuted_mnist
 from spectral.studies._call import parse
 from spectral.studies._cli import main
+from spectral.studies._experiment import read_experiment
 from spectral.studies._settings import differences
 
 
@@ -144,14 +145,14 @@ EXAMPLES = ["continual_imagenet.yaml", "incremental_cifar.yaml"]
 
 
 @pytest.mark.parametrize("file", EXAMPLES)
-def test_examples_take_presets_and_changes(file, synthetic):
-    load = lambda *options: studies.load_experiment(ROOT / "examples" / file, options)
-    experiment = load("stream.num_tasks=2", "preset=small", "probes={}")
-    assert experiment.settings["stream"]["num_tasks"] == 2
-    assert experiment.settings["probes"] == {}
-    assert experiment.benchmark is not None
-    assert experiment.benchmark.preset == "small"
-    assert tuple(experiment.algorithms) == PAPER
+def test_examples_take_presets_and_changes(file):
+    options = ["stream.num_tasks=2", "preset=small", "probes={}"]
+    settings, benchmark = read_experiment(ROOT / "examples" / file, options)
+    assert settings["stream"]["num_tasks"] == 2
+    assert settings["probes"] == {}
+    assert benchmark is not None
+    assert benchmark.preset == "small"
+    assert tuple(settings["algorithms"]) == PAPER
 
 
 MISTAKES = [

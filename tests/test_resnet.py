@@ -54,7 +54,7 @@ def test_the_resnet_computes_what_it_says(getkey):
         norms += [] if block.skip_norm is None else [block.skip_norm]
     assert len(norms) == len(statistics)
     for norm, (mean, var) in zip(norms, statistics, strict=True):
-        kept_mean, kept_var = aux.model_state.get(norm.batch_state_index)
+        kept_mean, kept_var = aux.model_state.get(norm.statistics)
         np.testing.assert_allclose(kept_mean, 0.1 * mean, rtol=1e-3, atol=1e-5)
         np.testing.assert_allclose(kept_var, 0.9 + 0.1 * var, rtol=1e-3, atol=1e-5)
 

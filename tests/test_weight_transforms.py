@@ -130,7 +130,7 @@ def test_reset_of_the_network(getkey):
     model, model_state = eqx.nn.make_with_state(BatchNormNetwork)(key=getkey())
     transform = Reset()
     state = transform.init(learner_of(model, model_state=model_state), key=getkey())
-    index: Any = model.norm.batch_state_index
+    index: Any = model.norm.statistics
     ones: Any = tuple(jnp.ones_like(x) for x in model_state.get(index))
     learner, key = trained(model, model_state.set(index, ones)), getkey()
     begin = eqx.filter_jit(transform.begin_task)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..models import Convolution, Sparse
+from ..models import BatchNorm, Convolution, Sparse
 
 
 _CONVOLUTIONS = eqx.nn.Conv, eqx.nn.Conv1d, eqx.nn.Conv2d, eqx.nn.Conv3d
@@ -30,7 +30,7 @@ def layer_name(path: Any) -> str:
 
 def is_norm(node: Any) -> bool:
     """Whether a node of a network normalises, with a scale and a shift as its parameters."""
-    norms = eqx.nn.BatchNorm, eqx.nn.GroupNorm, eqx.nn.LayerNorm, eqx.nn.RMSNorm
+    norms = BatchNorm, eqx.nn.BatchNorm, eqx.nn.GroupNorm, eqx.nn.LayerNorm, eqx.nn.RMSNorm
     return isinstance(node, norms)
 
 

@@ -5,6 +5,7 @@ import jax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ._activations import AbstractActivation
+from ._batch_norm import BatchNorm
 from ._convolution import Convolution
 from ._initialisers import AbstractInitialiser
 from ._layers import convolution
@@ -20,12 +21,12 @@ class ResidualBlock(eqx.Module):
     """
 
     first: Convolution | Sparse
-    first_norm: eqx.nn.BatchNorm
+    first_norm: BatchNorm
     inner: AbstractActivation
     second: Convolution | Sparse
-    second_norm: eqx.nn.BatchNorm
+    second_norm: BatchNorm
     skip: Convolution | Sparse | None
-    skip_norm: eqx.nn.BatchNorm | None
+    skip_norm: BatchNorm | None
     outer: AbstractActivation
 
     def __init__(
@@ -53,13 +54,13 @@ class ResidualBlock(eqx.Module):
 
         first, second, skip = jax.random.split(key, 3)
         self.first = layer(in_channels, 3, stride, first)
-        self.first_norm = batch_norm(out_channels)
+        self.first_norm = BatchNorm(out_channels)
         self.inner = inner.fresh()
         self.second = layer(inner.copies * out_channels, 3, 1, second)
-        self.second_norm = batch_norm(out_channels)
+        self.second_norm = BatchNorm(out_channels)
         around = stride == 1 and in_channels == out_channels
         self.skip = None if around else layer(in_channels, 1, stride, skip)
-        self.skip_norm = None if around else batch_norm(out_channels)
+        self.skip_norm = None if around else BatchNorm(out_channels)
         self.outer = outer.fresh()
 
     def __call__(
@@ -73,8 +74,3 @@ class ResidualBlock(eqx.Module):
         if self.skip is not None and self.skip_norm is not None:
             x, state = self.skip_norm(self.skip(x), state)
         return (inner, self.outer(x + y)), state
-
-
-def batch_norm(channels: int) -> eqx.nn.BatchNorm:
-    """Running statistics keep 0.9 of themselves in each step, as in the paper and PyTorch."""
-    return eqx.nn.BatchNorm(channels, "batch", momentum=0.9, mode="batch")

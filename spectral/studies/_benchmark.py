@@ -3,7 +3,7 @@
 import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any, get_args, Literal
 
 from .._arguments import unknown_name
 from ..algorithms import Preset, PRESETS
@@ -64,8 +64,7 @@ def benchmark(
 ) -> Benchmark:
     """**Raises:** `SettingsError` for an unknown preset, or a scale that is not above 0 and at
     most 1."""
-    if preset not in presets:
-        raise SettingsError(unknown_name("`preset`: Preset", str(preset), presets))
+    check_preset(preset)
     number = isinstance(scale, int | float) and not isinstance(scale, bool)
     if not number or not 0 < scale <= 1:
         raise SettingsError(
@@ -75,6 +74,13 @@ def benchmark(
     full, settings = presets[preset](Size(1.0)), presets[preset](Size(scale))
     smaller = tuple(differences(full, settings))
     return Benchmark(name, preset, float(scale), settings, smaller, departures.get(preset, ()))
+
+
+def check_preset(preset: Any) -> None:
+    """**Raises:** `SettingsError` for an unknown preset."""
+    if preset not in get_args(PresetName):
+        names = get_args(PresetName)
+        raise SettingsError(unknown_name("`preset`: Preset", str(preset), names))
 
 
 def published(

@@ -6,6 +6,8 @@ import typing
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from jaxtyping import AbstractArray
+
 from .. import algorithms, curvature, models, probes, tasks
 
 
@@ -29,14 +31,8 @@ def constructors(wanted: Any) -> dict[str, Callable[..., Any]]:
     sorted(constructors(spectral.tasks.AbstractTaskStream))  # ["PermutedImages", ...]
     ```
     """
-    found = {}
-    for room in _ROOMS:
-        for name, value in vars(room).items():
-            product = _product(value)
-            if not name.startswith("_") and product is not None:
-                if any(_fits(product, part) for part in alternatives(wanted)):
-                    found[name] = value
-    return found
+    parts = alternatives(wanted)
+    return {n: v for n, v, made in _public() if any(_fits(made, part) for part in parts)}
 
 
 def makers(wanted: Any) -> dict[str, Callable[..., Any]]:
@@ -44,12 +40,15 @@ def makers(wanted: Any) -> dict[str, Callable[..., Any]]:
 
     That is where the annotation is a function of given arguments, such as
     `Callable[[Risk, PyTree], AbstractOperator]`: `Hessian` is one, and is named `matrix: Hessian`.
+    Functions that return arrays are found as well, such as those of `UnitFacts`.
     """
     found = {}
     for part in alternatives(wanted):
         given = typing.get_args(part)
         if typing.get_origin(part) is Callable and isinstance(given[0], list):
-            for name, value in constructors(given[-1]).items():
+            for name, value, made in _public():
+                if not (_fits(made, given[-1]) or _same_arrays(made, given[-1])):
+                    continue
                 needed = [p for p in parameters(value).values() if p.default is p.empty]
                 if len(needed) == len(given[0]) and all(
                     given_type in alternatives(parameter.annotation)
@@ -93,6 +92,15 @@ def _words(annotation: Any) -> Iterator[str]:
         yield f"a mapping with the `type` {' or '.join(names)}"
 
 
+def _public() -> Iterator[tuple[str, Any, type]]:
+    """Name, constructor and product of all that settings can name."""
+    for room in _ROOMS:
+        for name, value in vars(room).items():
+            product = _product(value)
+            if not name.startswith("_") and product is not None:
+                yield name, value, product
+
+
 def _product(value: Any) -> type | None:
     """The class of what a constructor makes."""
     if inspect.isclass(value):
@@ -101,6 +109,14 @@ def _product(value: Any) -> type | None:
         made = inspect.signature(value).return_annotation
         return made if inspect.isclass(made) else None
     return None
+
+
+def _same_arrays(product: type, annotation: Any) -> bool:
+    """Whether two annotations of arrays say the same; they are not the same objects."""
+    both = (product, annotation)
+    if not all(inspect.isclass(x) and issubclass(x, AbstractArray) for x in both):
+        return False
+    return (product.dtypes, product.dim_str) == (annotation.dtypes, annotation.dim_str)
 
 
 def _fits(product: type, annotation: Any) -> bool:

@@ -17,7 +17,7 @@ from ..algorithms import Algorithm
 from ..models import AbstractNetwork
 from ..probes import AbstractProbe
 from ..tasks import AbstractTaskStream
-from ._benchmark import Benchmark
+from ._benchmark import Benchmark, check_preset
 from ._call import Call, parse
 from ._continual_imagenet import continual_imagenet
 from ._incremental_cifar import incremental_cifar
@@ -166,6 +166,7 @@ def _expanded(settings: Mapping[str, Any]) -> tuple[dict[str, Any], Benchmark | 
     name = options.pop("benchmark", None)
     if not isinstance(name, str) or name not in _BENCHMARKS:
         raise SettingsError(unknown_name("`benchmark`: Benchmark", str(name), _BENCHMARKS))
+    check_preset(options.get("preset", "paper"))
     benchmark = _BENCHMARKS[name](**options)
     return {**benchmark.settings, **own}, benchmark
 
