@@ -1,5 +1,7 @@
 """Orthogonal initialisation."""
 
+import math
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -29,3 +31,13 @@ class Orthogonal(AbstractInitialiser):
     ) -> tuple[Float[Array, "out in *kernel"], Float[Array, " out"]]:
         draw = jax.nn.initializers.orthogonal(self.scale, column_axis=0)
         return draw(key, shape), jnp.zeros(shape[0])
+
+    def rows(
+        self, key: PRNGKeyArray, shape: tuple[int, ...], total: int
+    ) -> Float[Array, "rows in *kernel"]:
+        """Rows of such matrices with `total` rows, each from a matrix of its own."""
+        inputs = math.prod(shape[1:])
+        # With fewer columns than rows, a row is a part of one of a square orthogonal matrix.
+        direction = jax.random.normal(key, (shape[0], max(total, inputs)))
+        direction /= jnp.linalg.norm(direction, axis=1, keepdims=True)
+        return self.scale * direction[:, :inputs].reshape(shape)

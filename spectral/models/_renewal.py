@@ -28,9 +28,9 @@ def renew_units(
 
     The rest of the network is untouched, so its function changes only by what the marked units
     contributed to it; and, where a norm goes over the units of the layer, by what the new
-    pre-activations change in its mean and deviation. The weights of a unit depend on the key and on its number, not on which
-    others are marked. Running statistics are renewed by `renew_statistics`, the optimiser by
-    `forget_units`.
+    pre-activations change in its mean and deviation. The weights of a unit depend on the key and on
+    its number, not on which others are marked. Running statistics are renewed by
+    `renew_statistics`, the optimiser by `forget_units`.
 
     **Raises:** `ValueError` if the units of the group have no outgoing weights of their own.
     """
