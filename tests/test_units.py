@@ -20,10 +20,16 @@ from spectral.models import (
 )
 
 
+def rows(outputs):
+    """All outputs of each example, those of an actor and of a critic side by side."""
+    flat = [y.reshape(y.shape[0], -1) for y in jax.tree.leaves(outputs)]
+    return jnp.concatenate(flat, axis=1)
+
+
 @eqx.filter_jit
 def forward(model, state, x):
     outputs, aux = apply_network(model, state, x, inference=True)
-    return outputs, aux.taps
+    return rows(outputs), aux.taps
 
 
 KEY = jax.random.key(2)
@@ -60,7 +66,7 @@ def replaceable(model):
 @eqx.filter_grad
 def gradient(model, state, x, readout):
     outputs, _ = apply_network(model, state, x, inference=True)
-    return jnp.sum(readout * outputs)
+    return jnp.sum(readout * rows(outputs))
 
 
 @pytest.mark.parametrize("name", MODELS)
