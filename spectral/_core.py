@@ -11,7 +11,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, Float, Int, Integer, PRNGKeyArray, PyTree
 
 from ._types import Chunk, Clock, Learner, Signal
 from .algorithms import Algorithm, AlgorithmState
@@ -37,7 +37,7 @@ class Role(enum.IntEnum):
 _OURS = 0x5EC7_2A1F
 
 
-def derive(key: PRNGKeyArray, role: Role, *indices: Int[Array, ""] | int) -> PRNGKeyArray:
+def derive(key: PRNGKeyArray, role: Role, *indices: Integer[Array, ""] | int) -> PRNGKeyArray:
     """The key of the run for one role and index; all calls have their role's number of indices."""
     for index in (_OURS, role, *indices):
         key = jax.random.fold_in(key, index)

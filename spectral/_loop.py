@@ -10,11 +10,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PRNGKeyArray, PyTree
+from jaxtyping import Array, Int, PRNGKeyArray, PyTree, UInt32
 
 from ._arguments import check_count
 from ._blas import single_threaded_blas
 from ._core import begin_task, derive, Role, Run, run_tasks, start_run
+from ._ensemble import count_members, Ensemble, replicate, spread
 from ._history import extend, History
 from ._types import Learner
 from .algorithms import Algorithm
@@ -34,13 +35,15 @@ class AbstractCheckpointer(eqx.Module):
     """Keeps a run on disk, so that it can be resumed."""
 
     @abstractmethod
-    def restore(self, config: PyTree, run: Run) -> tuple[int, Run, History] | None:
+    def restore(
+        self, config: PyTree, run: Run | Ensemble
+    ) -> tuple[int, Run | Ensemble, History] | None:
         """The last state saved under this configuration: tasks done, run and history; `None` if
         there is none. `run` shows the structure to be filled."""
 
     @abstractmethod
-    def save(self, config: PyTree, done: int, run: Run, history: History) -> None:
-        """Keep the state after `done` tasks."""
+    def save(self, config: PyTree, done: int, run: Run | Ensemble, history: History) -> None:
+        """Keep the state after `done` tasks. All calls of one run get one object `config`."""
 
 
 class Diverged(FloatingPointError):
@@ -64,15 +67,15 @@ class Diverged(FloatingPointError):
 def train_continual(
     model: PyTree,
     stream: AbstractTaskStream,
-    algo: Algorithm,
+    algo: Algorithm | Ensemble,
     *,
-    key: PRNGKeyArray | None = None,
+    key: PRNGKeyArray | Ensemble | None = None,
     probes: Mapping[str, AbstractProbe] | None = None,
-    model_state: eqx.nn.State | None = None,
+    model_state: eqx.nn.State | Ensemble | None = None,
     segment_tasks: int | None = None,
     meter: AbstractMeter | None = None,
     checkpointer: AbstractCheckpointer | None = None,
-) -> tuple[Learner, History]:
+) -> tuple[Learner | Ensemble, History]:
     """Train `model` on all tasks of `stream`, one after another, with `algo`.
 
     The training is one compiled program, called for a segment of tasks at a time.
@@ -100,6 +103,12 @@ def train_continual(
       called. By default a segment lasts about two seconds. The length changes no result.
     - `meter`, `checkpointer`: see `spectral.studies`. With a checkpointer that holds a state of
       the same configuration, the run goes on from there.
+
+    **Ensembles.** Where `model`, `algo`, `key` or `model_state` is an `Ensemble`, as many runs as
+    it has members are one program; what is no ensemble is shared by all. The columns of the history
+    then have a second axis over members, and the learner is an ensemble. A member that diverges
+    raises nothing and leaves the others as they are: its rows are NaN from there on, and the
+    columns `diverged_step` and `diverged_in_weights` (0 or 1), NaN as long as all is well, mark it.
 
     **Returns:** the learner after the last task, and the history.
 
@@ -132,6 +141,8 @@ def train_continual(
         segment_tasks=segment_tasks,
     )
     with single_threaded_blas():
+        size = count_members(model, model_state, algo, key)
+        stream = stream if size is None else replicate(stream, size)
         run = _start(model, model_state, stream, algo, key)
         done, history = 0, History({})
         if checkpointer is not None:
@@ -148,7 +159,8 @@ def train_continual(
             run, table = _segment(
                 run, stream, algo, jnp.asarray(done, int), jnp.asarray(count, int), most, key
             )
-            history = extend(history, {k: np.asarray(v)[:count] for k, v in table.items()}, done)
+            rows = {name: column[:count] for name, column in _columns(table).items()}
+            history = extend(history, rows | _marks(run, stream, done, count), done)
             seconds_per_task = (time.perf_counter() - began) / count if hurry else 0.0
             done += count
             _refuse_divergence(run, stream, history)
@@ -157,17 +169,17 @@ def train_continual(
                 checkpointer.save(config, done, run, history)
         if meter is not None:
             meter.update(done, stream.num_tasks, history)
-    return run.learner, history
+    return (Ensemble(run.stacked.learner) if isinstance(run, Ensemble) else run.learner), history
 
 
 def check_parts(
     model: PyTree,
     stream: AbstractTaskStream,
-    algo: Algorithm,
+    algo: Algorithm | Ensemble,
     *,
-    key: PRNGKeyArray | None = None,
+    key: PRNGKeyArray | Ensemble | None = None,
     probes: Mapping[str, AbstractProbe] | None = None,
-    model_state: eqx.nn.State | None = None,
+    model_state: eqx.nn.State | Ensemble | None = None,
     segment_tasks: int | None = None,
 ) -> None:
     """Refuse arguments of `train_continual` that do not fit together.
@@ -179,7 +191,8 @@ def check_parts(
     key = jax.random.key(0) if key is None else key
     probes = {} if probes is None else probes
     _check_kind("stream", stream, AbstractTaskStream, "tasks.PermutedImages(...)")
-    _check_kind("algo", algo, Algorithm, "algorithms.bp()")
+    one = algo.stacked if isinstance(algo, Ensemble) else algo
+    _check_kind("algo", one, Algorithm, "algorithms.bp()")
     _check_kind("probes", probes, Mapping, '{"dead": probes.DeadUnits()}')
     for name, probe in probes.items():
         _check_kind(f"probes[{name!r}]", probe, AbstractProbe, "probes.DeadUnits()")
@@ -204,7 +217,7 @@ def check_parts(
     eqx.filter_eval_shape(_begin, run, stream, algo, zero, key)
     eqx.filter_eval_shape(_segment, run, stream, algo, zero, zero, most, key)
     for probe in probes.values():
-        eqx.filter_eval_shape(_probe, probe, run.learner, stream, run.stream, key)
+        eqx.filter_eval_shape(_probe, probe, run, stream, key, zero.astype("uint32"), zero)
 
 
 def _check_kind(name: str, value: Any, kind: type, example: str) -> None:
@@ -219,40 +232,60 @@ def _most_tasks(stream: AbstractTaskStream, segment_tasks: int | None) -> int:
     return min(64, stream.num_tasks) if segment_tasks is None else segment_tasks
 
 
-_SEGMENT_SECONDS = 2.0
-_start = eqx.filter_jit(start_run)
-_begin = eqx.filter_jit(begin_task)
-_segment = eqx.filter_jit(run_tasks)
-
-
-@eqx.filter_jit
-def _probe(
+def _measured(
     probe: AbstractProbe,
-    learner: Learner,
+    run: Run,
     stream: AbstractTaskStream,
-    state: Any,
     key: PRNGKeyArray,
+    name: UInt32[Array, ""],
+    task: Int[Array, ""],
 ) -> dict[str, Array]:
-    measured = probe(learner, stream, state, key=key)
-    return {name: jnp.asarray(value, float) for name, value in measured.items()}
+    # The compiler may not mix what is measured with how its inputs are come by, which is otherwise
+    # alone than among the members of an ensemble: their numbers would be rounded otherwise.
+    given, static = eqx.partition((run, stream, key), eqx.is_array)
+    run, stream, key = eqx.combine(jax.lax.optimization_barrier(given), static)
+    own = derive(key, Role.PROBE, name, task)
+    measured = probe(run.learner, stream, run.stream, key=own)
+    return {what: jnp.asarray(value, float) for what, value in measured.items()}
+
+
+_SEGMENT_SECONDS = 2.0
+_start = eqx.filter_jit(spread(start_run))
+_begin = eqx.filter_jit(spread(begin_task))
+_segment = eqx.filter_jit(spread(run_tasks))
+_probe = eqx.filter_jit(spread(_measured))
+
+
+def _columns(table: dict[str, Array] | Ensemble) -> dict[str, np.ndarray]:
+    """The table of a segment as columns: `[tasks, ...]`, or `[tasks, members, ...]`."""
+    if isinstance(table, Ensemble):
+        return {name: np.asarray(column).swapaxes(0, 1) for name, column in table.stacked.items()}
+    return {name: np.asarray(column) for name, column in table.items()}
 
 
 def _measure(
     when: When,
     probes: dict[str, AbstractProbe],
     task: int,
-    run: Run,
+    run: Run | Ensemble,
     stream: AbstractTaskStream,
-    key: PRNGKeyArray,
+    key: PRNGKeyArray | Ensemble,
 ) -> dict[str, np.ndarray]:
     """One row of the history: what the probes that are due measure."""
     rows = {}
     for name, probe in probes.items():
         if when in probe.when and task % probe.every == 0:
             # The key follows from the probe's name, so that other probes do not change it.
-            own = derive(key, Role.PROBE, zlib.crc32(f"{name}.{when}".encode()), task)
-            measured = _probe(probe, run.learner, stream, run.stream, own)
-            rows |= {f"{name}.{when}.{k}": np.asarray(v)[None] for k, v in measured.items()}
+            number = jnp.asarray(zlib.crc32(f"{name}.{when}".encode()), jnp.uint32)
+            measured = _probe(probe, run, stream, key, number, jnp.asarray(task, int))
+            if isinstance(measured, Ensemble):
+                lost = np.asarray(run.stacked.diverged_step) >= 0
+                found = {k: np.array(v) for k, v in measured.stacked.items()}
+                for column in found.values():
+                    column[lost] = np.nan
+            else:
+                found = {k: np.asarray(v) for k, v in measured.items()}
+            rows |= {f"{name}.{when}.{k}": v[None] for k, v in found.items()}
     return rows
 
 
@@ -267,9 +300,22 @@ def _to_boundary(done: int, num_tasks: int, probes: dict[str, AbstractProbe]) ->
     return num_tasks - done
 
 
-def _refuse_divergence(run: Run, stream: AbstractTaskStream, history: History) -> None:
-    step = int(run.diverged_step)
-    if step >= 0:
+def _refuse_divergence(run: Run | Ensemble, stream: AbstractTaskStream, history: History) -> None:
+    if isinstance(run, Run) and (step := int(run.diverged_step)) >= 0:
         task = step // (stream.chunks_per_task * stream.minibatches)
         what = "weights" if bool(run.diverged_in_weights) else "loss"
         raise Diverged(task, step, what, run.learner, history)
+
+
+def _marks(
+    run: Run | Ensemble, stream: AbstractTaskStream, first: int, count: int
+) -> dict[str, np.ndarray]:
+    """For `count` tasks from `first` on, where the members of an ensemble diverged."""
+    if isinstance(run, Run):
+        return {}
+    step = np.asarray(run.stacked.diverged_step)
+    in_weights = np.asarray(run.stacked.diverged_in_weights)
+    task = step // (stream.chunks_per_task * stream.minibatches)
+    lost = (step >= 0) & (task <= np.arange(first, first + count)[:, None])
+    mark = lambda values: np.where(lost, values.astype(float), np.nan)
+    return {"diverged_step": mark(step), "diverged_in_weights": mark(in_weights)}

@@ -74,9 +74,12 @@ def _entropy_rank(
 ) -> tuple[Float[Array, ""], Float[Array, " k"]]:
     """The effective rank, and its derivative with respect to each singular value."""
     total = jnp.sum(s)
-    p = s / jnp.where(total > 0, total, 1)
+    # The compiler may write a division by one number as a product with its reciprocal, and does so
+    # in some programs only. Here it is always one, so that all programs agree to the bit.
+    share = 1 / jnp.where(total > 0, total, 1)
+    p = s * share
     log_p = jnp.log(jnp.where(resolved, p, 1))
     entropy = -jnp.sum(p * log_p)
     rank = jnp.where(total > 0, jnp.exp(entropy), 0)
-    slope = jnp.where(resolved, -rank * (log_p + entropy), 0) / jnp.where(total > 0, total, 1)
+    slope = jnp.where(resolved, -rank * (log_p + entropy), 0) * share
     return rank, slope
