@@ -1,5 +1,7 @@
 """Theorem B.3, Corollary B.4, the Kronecker statements, and the Gram matrix."""
 
+from typing import Any
+
 import equinox as eqx
 import hypothesis.strategies as st
 import jax
@@ -26,7 +28,7 @@ from spectral.theory import strategies
 
 
 pytestmark = pytest.mark.usefixtures("float64")
-DEEP = {"in_size": 2, "width": 3, "depth": 2, "out_size": 2}
+DEEP: dict[str, Any] = {"in_size": 2, "width": 3, "depth": 2, "out_size": 2}
 
 
 @eqx.filter_jit
@@ -264,14 +266,14 @@ def test_the_rank_of_a_block_does_not_rise_with_those_of_the_covariances():
 
 def test_the_condition_of_section_7_is_not_sufficient(getkey):
     """It is at least the rank of the Gauss-Newton matrix, and much more in this case."""
-    model = MLP(12, 4, width=12, depth=1, key=getkey())
-    inputs = jax.random.normal(getkey(), (5, 12))
-    risk = Risk(outputs_of, SquaredError(), inputs, jnp.zeros((5, 4)))
+    model = MLP(6, 4, width=8, depth=1, key=getkey())
+    inputs = jax.random.normal(getkey(), (3, 6))
+    risk = Risk(outputs_of, SquaredError(), inputs, jnp.zeros((3, 4)))
     bound = theory.kronecker_rank_bound(KFAC(risk, model))
     spectrum = GramSpectrum()(GaussNewton(risk, model), key=getkey())
     rank = epsilon_rank(spectrum, 1e-9, relative=True).value
-    assert theory.gram_rank_bound(risk, model) == round(float(rank)) == 20
-    # Five inputs of either layer, with their biases, and the gradients of living units and outputs.
+    assert theory.gram_rank_bound(risk, model) == round(float(rank)) == 12
+    # Three inputs of either layer, and the gradients of living units and of outputs.
     assert bound >= 2 * rank
 
 

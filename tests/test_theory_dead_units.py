@@ -1,6 +1,7 @@
 """Theorem 6.2 and Lemma 6.3 on networks that are drawn, and the definitions."""
 
 import dataclasses
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -20,7 +21,7 @@ from spectral.theory import strategies
 
 
 pytestmark = pytest.mark.usefixtures("float64")
-SHAPES = {
+SHAPES: dict[str, dict[str, Any]] = {
     "two_layers": {"in_size": 2, "width": 4, "depth": 1, "out_size": 2},
     "deep": {"in_size": 2, "width": 3, "depth": 2, "out_size": 2},
 }
@@ -81,7 +82,7 @@ def bound_on_units(model, inputs, silent):
 
 
 def without_biases(model, inputs, silent):
-    biases = sum(layer.bias.size for layer in model.layers)
+    biases = sum(len(layer.weight) for layer in model.layers)
     return bound_on_units(model, inputs, silent) - biases
 
 
@@ -148,11 +149,11 @@ def test_margins_and_pre_activations(getkey):
     model = MLP(3, 2, width=4, depth=2, key=getkey())
     inputs = jax.random.normal(getkey(), (6, 3))
     first, second = pre_activations(model, inputs).values()
-    expected = inputs @ model.layers[0].weight.T + model.layers[0].bias[None]
+    (w0, b0), (w1, b1) = ((np.asarray(m.weight), np.asarray(m.bias)) for m in model.layers[:2])
+    expected = np.asarray(inputs) @ w0.T + b0
     np.testing.assert_allclose(first, expected, rtol=1e-12)
     hidden = np.maximum(expected, 0)
-    expected = hidden @ model.layers[1].weight.T + model.layers[1].bias[None]
-    np.testing.assert_allclose(second, expected, rtol=1e-12)
+    np.testing.assert_allclose(second, hidden @ w1.T + b1, rtol=1e-12)
     gamma = margins(second)
     np.testing.assert_array_equal(gamma, -np.asarray(second).max(axis=0))
     alive = taps_of(model, inputs)["hidden_1"]

@@ -1,5 +1,7 @@
 """How many networks a property is tried on, and how often it says something."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given, HealthCheck, Phase, settings
 
@@ -38,7 +40,7 @@ class Tally:
     def __init__(self):
         self.cases = self.applied = self.tight = 0
 
-    def add(self, applies, tight=True):
+    def add(self, applies: Any, tight: Any = True):
         self.cases += 1
         self.applied += bool(applies)
         self.tight += bool(applies and tight)

@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 import equinox as eqx
 import numpy as np
-import scipy.spatial
+import scipy.spatial.distance
 from jaxtyping import ArrayLike, Float
+from scipy.spatial import KDTree
 
 from .._arguments import check_count
 from ._hypotheses import as_points
@@ -42,7 +43,7 @@ class TreeIndex(eqx.Module):
     def __call__(
         self, points: Float[np.ndarray, "points size"], others: Float[np.ndarray, "others size"]
     ) -> Float[np.ndarray, " points"]:
-        return scipy.spatial.cKDTree(others).query(points)[0]
+        return KDTree(others).query(points)[0]
 
 
 Nearest = Callable[[np.ndarray, np.ndarray], np.ndarray]

@@ -10,8 +10,8 @@ from ..models import effective_rank, singular_values
 
 
 def kronecker_epsilon_rank(
-    inputs: Real[ArrayLike, "inputs inputs"],
-    gradients: Real[ArrayLike, "outputs outputs"],
+    inputs: Real[ArrayLike, "..."],
+    gradients: Real[ArrayLike, "..."],
     epsilon: float,
 ) -> int:
     """The eps-rank of a Kronecker product of two symmetric matrices: how many products of their
@@ -27,7 +27,7 @@ def kronecker_epsilon_rank(
 
     **Arguments:**
 
-    - `inputs`: A, such as the second moment E[x x^T] of the inputs of a layer.
+    - `inputs`: A, `[size, size]`, such as the second moment E[x x^T] of the inputs of a layer.
     - `gradients`: B, such as that of the gradients in its outputs.
     - `epsilon`: a positive threshold, in the units of a product.
 

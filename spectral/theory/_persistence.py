@@ -41,8 +41,7 @@ def persistence_radii(
     **Raises:** `ValueError` naming the hypothesis that fails: anything but an `MLP` of ReLUs
     without normalisation.
     """
-    _check_dense("Lemma 6.3", model)
-    return _radii(model, inputs)
+    return _radii(_dense("Lemma 6.3", model), inputs)
 
 
 def remains_dead(
@@ -93,8 +92,8 @@ def layer_shifts(
 
     **Raises:** `ValueError` as `persistence_radii` and `one_sided_hausdorff`.
     """
-    _check_dense("Lemma 6.3", model)
-    before, after = _layer_inputs(model, old), _layer_inputs(model, new)
+    layers = _dense("Lemma 6.3", model)
+    before, after = _layer_inputs(layers, old), _layer_inputs(layers, new)
     return {name: one_sided_hausdorff(after[name], before[name], nearest=nearest) for name in after}
 
 
@@ -107,22 +106,22 @@ def lipschitz_constants(model: AbstractNetwork) -> dict[str, float]:
 
     **Raises:** `ValueError` as `persistence_radii`.
     """
-    _check_dense("Lemma 6.3", model)
     result, constant = {}, 1.0
-    for group in model.units():
+    for group in _dense("Lemma 6.3", model).units():
         result[group.name] = constant
         weight = np.asarray(group.incoming[0].read(model), np.float64)
         constant *= float(np.linalg.norm(weight, 2))
     return result
 
 
-def _check_dense(statement: str, model: AbstractNetwork) -> None:
+def _dense(statement: str, model: AbstractNetwork) -> MLP:
     if not isinstance(model, MLP):
         raise ValueError(
             f"{statement} has the hypothesis that each layer multiplies the activations of the one "
             f"before by a matrix, but `model` is a {type(model).__name__}: pass an `MLP`."
         )
     check_relu_network(statement, model)
+    return model
 
 
 @eqx.filter_jit

@@ -7,10 +7,14 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from .._arguments import check_above, check_count
 from ..curvature import AbstractOperator, extreme_eigenpairs, GaussNewton, Hessian, Risk
+
+
+Number = float | np.floating | Float[Array, ""]
 
 
 class OperatorNorm(eqx.Module):
@@ -82,7 +86,7 @@ def output_curvature(
     return max(norms)
 
 
-def two_layer_curvature(radius: float) -> float:
+def two_layer_curvature(radius: Number) -> float:
     """Gamma of Theorem B.3 for a two-layer ReLU network with biases on inputs of norm at most
     `radius`: at most sqrt(1 + radius^2), whatever the weights are.
 
@@ -92,19 +96,19 @@ def two_layer_curvature(radius: float) -> float:
     **Raises:** `ValueError` for a radius that is negative or not finite.
     """
     check_above("radius", radius, 0, strict=False)
-    return math.sqrt(1 + radius**2)
+    return math.sqrt(1 + float(radius) ** 2)
 
 
 def residual_bound(
     outputs: int,
-    curvature: float,
-    gradient: float,
+    curvature: Number,
+    gradient: Number,
     *,
-    shift: float,
-    network_lipschitz: float,
-    gradient_lipschitz: float,
-    label_change: float,
-    limit: float = math.inf,
+    shift: Number,
+    network_lipschitz: Number,
+    gradient_lipschitz: Number,
+    label_change: Number,
+    limit: Number = math.inf,
 ) -> float:
     """Theorem B.3 with the term that is missing in (33): a bound on ||R|| at the start of a task.
 
@@ -143,17 +147,17 @@ def residual_bound(
     if not limit >= 0:
         raise ValueError(f"`limit` is {limit}, but a norm has no bound below 0: pass at least 0.")
     whole = gradient + network_lipschitz * gradient_lipschitz * shift + label_change
-    return math.sqrt(outputs) * curvature * min(limit, whole)
+    return math.sqrt(outputs) * float(curvature) * min(float(limit), float(whole))
 
 
 def residual_bound_as_printed(
     outputs: int,
-    curvature: float,
-    gradient: float,
+    curvature: Number,
+    gradient: Number,
     *,
-    shift: float,
-    network_lipschitz: float,
-    gradient_lipschitz: float,
+    shift: Number,
+    network_lipschitz: Number,
+    gradient_lipschitz: Number,
 ) -> float:
     """Theorem B.3, equation (27), as printed; false where labels change.
 

@@ -1,13 +1,19 @@
 """Corollary B.4: what an L2 penalty does to the eigenvalues of the Hessian."""
 
 import numpy as np
-from jaxtyping import ArrayLike, Float, Real
+from jaxtyping import Array, ArrayLike, Float, Real
 
 from .._arguments import check_above
 
 
+Number = float | np.floating | Float[Array, ""]
+
+
 def eigenvalue_floor(
-    eigenvalues: Real[ArrayLike, " dim"], residual_norm: float, *, weight_decay: float = 0.0
+    eigenvalues: Real[ArrayLike, " dim"],
+    residual_norm: Number,
+    *,
+    weight_decay: Number = 0.0,
 ) -> Float[np.ndarray, " dim"]:
     """Corollary B.4, as far as it is true: lambda_i(H + w I) >= lambda_i(G) - ||R|| + w.
 
@@ -34,11 +40,11 @@ def eigenvalue_floor(
     descending = _descending(eigenvalues)
     check_above("residual_norm", residual_norm, 0, strict=False)
     check_above("weight_decay", weight_decay, 0, strict=False)
-    return descending - residual_norm + weight_decay
+    return descending - float(residual_norm) + float(weight_decay)
 
 
 def sufficient_weight_decay(
-    eigenvalues: Real[ArrayLike, " dim"], residual_norm: float, *, index: int
+    eigenvalues: Real[ArrayLike, " dim"], residual_norm: Number, *, index: int
 ) -> float:
     """The least weight decay w above which Corollary B.4 makes the eigenvalues 1, ..., `index` of
     the regularised Hessian positive: max(0, ||R|| - lambda_index(G)).
@@ -76,7 +82,10 @@ def weyl_as_printed(
 
 
 def least_positive_floor_as_printed(
-    eigenvalues: Real[ArrayLike, " dim"], residual_norm: float, *, weight_decay: float = 0.0
+    eigenvalues: Real[ArrayLike, " dim"],
+    residual_norm: Number,
+    *,
+    weight_decay: Number = 0.0,
 ) -> float:
     """Equations (38) to (40) as printed; false: a lower bound for the least positive eigenvalue.
 

@@ -1,0 +1,118 @@
+"""Does the forecast of trainability come true? Forecast against outcome over 200 tasks.
+
+    python benchmarks/forecast.py [--tasks 200] [--examples 100] [--out FOLDER] [--small]
+
+Permuted digits, one image a step, as in `examples/digits.yaml`: backpropagation, which loses its
+plasticity, and L2-ER, which keeps it. At the start of every task `TrainabilityForecast` says which
+loss gradient flow on the linearised network reaches in the steps of the task; at its end the loss
+on training images is measured. The trivial forecast is the measured loss of the task before.
+
+For each algorithm it prints the rank correlation of both forecasts with the outcome, over all tasks
+and over the changes from one task to the next, and when the forecast first warned: the first of
+three tasks in a row with a forecast above the target, against three in a row with an outcome above
+it and with an accuracy below half of that of the first ten tasks.
+"""
+
+import argparse
+import pathlib
+
+import jax
+import matplotlib.pyplot as plt
+import numpy as np
+import scipy.stats
+
+from spectral import algorithms, History, models, probes, tasks, theory, train_continual
+
+
+TARGET = 1.0  # nats; a network that guesses has 2.3
+
+
+def first_run(marked: np.ndarray, length: int = 3) -> int | None:
+    """The first index of `length` marked ones in a row."""
+    for n in range(len(marked) - length + 1):
+        if marked[n : n + length].all():
+            return n
+    return None
+
+
+def correlation(forecast: np.ndarray, outcome: np.ndarray) -> str:
+    """Spearman's, with a 95 % interval over blocks of ten tasks that are drawn with replacement."""
+    rng, blocks = np.random.default_rng(0), np.arange(len(outcome) // 10)
+    value = lambda a, b: scipy.stats.spearmanr(a, b)[0]
+    drawn = []
+    for _ in range(500):
+        rows = (rng.choice(blocks, len(blocks))[:, None] * 10 + np.arange(10)[None]).ravel()
+        if np.ptp(forecast[rows]) and np.ptp(outcome[rows]):
+            drawn.append(value(forecast[rows], outcome[rows]))
+    low, high = np.quantile(drawn, [0.025, 0.975]) if drawn else (np.nan, np.nan)
+    return f"{value(forecast, outcome):6.3f} [{low:6.3f}, {high:6.3f}]"
+
+
+def report(name: str, history: History) -> None:
+    forecast, outcome = history["forecast.start.loss"], history["outcome.end.loss"]
+    accuracy = history["test_accuracy"]
+    last, now = outcome[:-1], outcome[1:]
+    print(f"\n{name}: {len(outcome)} tasks, {np.mean(outcome > TARGET):.2f} above the target")
+    print(f"  rank correlation with the outcome: forecast {correlation(forecast[1:], now)}")
+    print(f"                                 last outcome {correlation(last, now)}")
+    changes = scipy.stats.spearmanr(forecast[1:] - last, now - last)[0]
+    print(f"  of (forecast - last) with (outcome - last): {changes:6.3f}")
+    errors = np.abs(np.log(forecast[1:] / now)), np.abs(np.log(last / now))
+    print(f"  median |log ratio| to the outcome: {np.median(errors[0]):.3f}", end="")
+    print(f", last outcome {np.median(errors[1]):.3f}")
+    right = [np.mean((f > TARGET) == (now > TARGET)) for f in (forecast[1:], last)]
+    print(f"  verdict against the target right: {right[0]:.3f}, last outcome {right[1]:.3f}")
+    half = accuracy < accuracy[:10].mean() / 2
+    warned, failed = first_run(forecast > TARGET), first_run(outcome > TARGET)
+    print(f"  first of three in a row above the target: forecast {warned}, outcome {failed}")
+    print(f"  first of three in a row below half the early accuracy: {first_run(half)}", flush=True)
+
+
+def draw(histories: dict[str, History], path: pathlib.Path) -> None:
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    for (name, history), colour in zip(histories.items(), ("C0", "C1"), strict=True):
+        forecast, outcome = history["forecast.start.loss"], history["outcome.end.loss"]
+        axes[0].plot(forecast, color=colour, linestyle=":", label=f"{name}, forecast")
+        axes[0].plot(outcome, color=colour, label=f"{name}, outcome")
+        axes[1].scatter(forecast, outcome, s=8, color=colour, label=name)
+    axes[0].set(xlabel="task", ylabel="training loss (nats)", yscale="log")
+    axes[1].set(xlabel="forecast (nats)", ylabel="outcome (nats)", xscale="log", yscale="log")
+    for axis in axes:
+        axis.legend()
+    path.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path / "forecast.png", dpi=120)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Forecast against outcome over many tasks.")
+    parser.add_argument("--tasks", type=int, default=200)
+    parser.add_argument("--examples", type=int, default=100)
+    parser.add_argument("--out", type=pathlib.Path, default=None, help="where to draw the figure")
+    parser.add_argument("--small", action="store_true", help="to see that it runs")
+    arguments = parser.parse_args()
+    count, examples, steps, width = arguments.tasks, arguments.examples, 1500, 100
+    if arguments.small:
+        count, examples, steps, width = 20, 5, 50, 8
+    stream = tasks.PermutedImages(
+        tasks.load_images("digits"), num_tasks=count, steps_per_task=steps
+    )
+    model = models.MLP(64, 10, width=width, depth=3, key=jax.random.key(0))
+    watch = {
+        "forecast": theory.TrainabilityForecast(lr=0.03, target=TARGET, examples=examples),
+        "outcome": probes.GradientNorm(when=("end",)),
+    }
+    contenders = {
+        "BP": algorithms.bp(0.03),
+        "L2-ER": algorithms.l2_er(0.03, er_lr=1e-3, er_every=50, weight_decay=2e-3),
+    }
+    histories = {}
+    for name, algo in contenders.items():
+        key = jax.random.key(1)
+        _, histories[name] = train_continual(model, stream, algo, key=key, probes=watch)
+        report(name, histories[name])
+    if arguments.out is not None:
+        draw(histories, arguments.out)
+
+
+if __name__ == "__main__":
+    main()

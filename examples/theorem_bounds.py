@@ -1,0 +1,289 @@
+"""Every statement of the paper on random cases: does it hold, and if not, what does?
+
+    python examples/theorem_bounds.py [--small]
+
+The first table tries each statement on as many random cases as are written there and counts those
+in which it was violated; a case in which its hypothesis is not met does not count. The second asks
+how often probabilistic bounds cover the truth, with 95 % intervals of Clopper and Pearson. It takes
+about a minute. What is tried here in a few lines is tried in the tests on drawn networks, which
+shrink to a smallest counterexample; `docs/theory.md` has all results.
+"""
+
+import argparse
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from spectral import theory
+from spectral.curvature import epsilon_rank, GaussNewton, GramSpectrum, KFAC, Risk, SquaredError
+from spectral.models import dead, dormant, effective_rank, MLP
+
+
+SIZES = (3, 6, 2)
+EXAMPLES = 8
+TEMPLATE = MLP(3, 2, width=6, depth=1, key=jax.random.key(0))
+Case = Callable[[np.random.Generator], bool | None]  # None: the hypothesis is not met
+
+
+def network(rng: np.random.Generator) -> MLP:
+    """Random weights, and biases that leave about a third of the units dead."""
+    flat, unravel = ravel_pytree(eqx.filter(TEMPLATE, eqx.is_array))
+    model = eqx.combine(unravel(jnp.asarray(rng.normal(size=flat.size))), TEMPLATE)
+    bias = rng.normal(size=6) - 5 * (rng.random(6) < 0.4)
+    return eqx.tree_at(lambda m: m.layers[0].bias, model, jnp.asarray(bias))
+
+
+def batch(rng: np.random.Generator) -> jax.Array:
+    return jnp.asarray(rng.normal(size=(EXAMPLES, 3)))
+
+
+def outputs_of(model: MLP, inputs: jax.Array) -> jax.Array:
+    return jax.vmap(model)(inputs)[0]
+
+
+@eqx.filter_jit
+def features_of(model: MLP, inputs: jax.Array) -> jax.Array:
+    return jax.vmap(model)(inputs)[1]["hidden_0"]
+
+
+@eqx.filter_jit
+def derivatives(model: MLP, inputs: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Outputs, and their Jacobian and second derivatives in the parameters."""
+    params, static = eqx.partition(model, eqx.is_array)
+    flat, unravel = ravel_pytree(params)
+    outputs = lambda p: outputs_of(eqx.combine(unravel(p), static), inputs)
+    return outputs(flat), jax.jacrev(outputs)(flat), jax.hessian(outputs)(flat)
+
+
+def matrices(model: MLP, inputs: jax.Array, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The Gauss-Newton matrix and the residual of half the squared error."""
+    outputs, jacobian, hessians = (np.asarray(x) for x in derivatives(model, inputs))
+    ggn = np.einsum("nop,noq->pq", jacobian, jacobian) / EXAMPLES
+    return ggn, np.einsum("no,nopq->pq", outputs - targets, hessians) / EXAMPLES
+
+
+def used_rows(rng: np.random.Generator, silent: Callable) -> tuple[int, int]:
+    """Rows of a Hessian that are not zero, and what Theorem 6.2 says for the units counted."""
+    model, inputs = network(rng), batch(rng)
+    ggn, residual = matrices(model, inputs, rng.normal(size=(EXAMPLES, 2)))
+    units = int(silent(features_of(model, inputs)).sum())
+    return int((ggn + residual).any(axis=1).sum()), theory.dense_rank_bound(SIZES, (units,))
+
+
+def theorem_6_2(rng: np.random.Generator) -> bool:
+    used, bound = used_rows(rng, dead)
+    return used <= bound
+
+
+def theorem_6_2_dormant(rng: np.random.Generator) -> bool:
+    used, bound = used_rows(rng, lambda features: dormant(features, 0.2))
+    return used <= bound
+
+
+def lemma_6_3(rng: np.random.Generator) -> bool | None:
+    model, old = network(rng), batch(rng)
+    new = old + rng.exponential() * batch(rng) / 4
+    radii = theory.persistence_radii(model, old)["hidden_0"]
+    survivors = theory.remains_dead(radii, theory.one_sided_hausdorff(new, old))
+    if not survivors.any():
+        return None
+    return bool(dead(features_of(model, new))[survivors].all())
+
+
+def theorem_6_5(form: Callable) -> Case:
+    """Against the exact probability for indicators that all compare one uniform number."""
+
+    def case(rng: np.random.Generator) -> bool | None:
+        p, most = rng.random(6), int(rng.integers(0, 7))
+        # No more than m of the sets [0, p_j] hold the number: it lies above the (m+1)-th largest.
+        truth = 1 - np.sort(np.append(p, np.zeros(3)))[::-1][most]
+        try:
+            return bool(truth <= form(p, most, units=8) + 1e-12)
+        except ValueError:
+            return None
+
+    return case
+
+
+def theorem_b_3(printed: bool) -> Case:
+    def case(rng: np.random.Generator) -> bool:
+        model, old = network(rng), batch(rng)
+        new = old + 0.1 * batch(rng)
+        before = np.asarray(outputs_of(model, old)) + 0.1 * rng.normal(size=(EXAMPLES, 2))
+        after = rng.permutation(before)
+        _, residual = matrices(model, new, after)
+        gradient = np.linalg.norm(np.asarray(outputs_of(model, old)) - before, axis=1).max()
+        gamma = theory.two_layer_curvature(float(np.linalg.norm(new, axis=1).max()))
+        stands_for = np.linalg.norm(new[:, None] - old[None], axis=2).argmin(axis=1)
+        change = np.linalg.norm(after - before[stands_for], axis=1).max()
+        bound = theory.residual_bound(
+            2,
+            gamma,
+            gradient,
+            shift=theory.one_sided_hausdorff(new, old),
+            network_lipschitz=float(np.prod([np.linalg.norm(w.weight, 2) for w in model.layers])),
+            gradient_lipschitz=1.0,
+            label_change=0.0 if printed else float(change),
+        )
+        return bool(np.linalg.norm(residual, 2) <= bound * (1 + 1e-5))
+
+    return case
+
+
+def corollary_b_4(form: str) -> Case:
+    def case(rng: np.random.Generator) -> bool:
+        ggn, residual = matrices(network(rng), batch(rng), rng.normal(size=(EXAMPLES, 2)))
+        norm, rounding = np.linalg.norm(residual, 2), 1e-4 * np.linalg.norm(ggn, 2)
+        g, r, h = (np.linalg.eigvalsh(m)[::-1] for m in (ggn, residual, ggn + residual))
+        if form == "index by index":
+            return bool((h >= theory.eigenvalue_floor(g, norm) - rounding).all())
+        if form == "(35)":
+            low, high = theory.weyl_as_printed(g, r)
+            return bool(((low - rounding <= h) & (h <= high + rounding)).all())
+        positive = np.where(g > rounding, g, 0)
+        least = theory.least_positive_floor_as_printed(positive, 0.01 * norm)
+        h = np.linalg.eigvalsh(ggn + 0.01 * residual)
+        return bool(h[h > rounding / 1000].min() >= least)
+
+    return case
+
+
+def equation_6(form: Callable) -> Case:
+    def case(rng: np.random.Generator) -> bool:
+        x, g = rng.normal(size=(2, 5, 3))
+        inputs, gradients = jnp.asarray(np.tile(x, (2, 1))), jnp.asarray(np.concatenate([g, -g]))
+        error = theory.factorisation_error(inputs, gradients)
+        return bool(jnp.allclose(form(inputs, gradients), error, atol=1e-4))
+
+    return case
+
+
+def section_7(sufficient: bool) -> Case:
+    """sum_l rank A_l rank B_l against the rank of the Gauss-Newton matrix."""
+
+    def case(rng: np.random.Generator) -> bool:
+        risk, model = (
+            Risk(outputs_of, SquaredError(), batch(rng)[:3], jnp.zeros((3, 2))),
+            network(rng),
+        )
+        spectrum = GramSpectrum()(GaussNewton(risk, model), key=jax.random.key(0))
+        rank = round(float(epsilon_rank(spectrum, 1e-5, relative=True).value))
+        bound = theory.kronecker_rank_bound(KFAC(risk, model))
+        return rank >= bound if sufficient else rank <= bound
+
+    return case
+
+
+def equivalence(rng: np.random.Generator) -> bool:
+    risk = Risk(outputs_of, SquaredError(), batch(rng), jnp.zeros((EXAMPLES, 2)))
+    return bool(theory.equivalence_gap(risk, network(rng)) < 1e-5)
+
+
+def effective_ranks(rng: np.random.Generator) -> bool:
+    features = features_of(network(rng), batch(rng))
+    return bool(theory.covariance_effective_rank(features) <= effective_rank(features) + 1e-4)
+
+
+STATEMENTS: list[tuple[str, Case, int]] = [
+    ("Theorem 6.2", theorem_6_2, 10),
+    ("  with dormant units in the place of dead ones", theorem_6_2_dormant, 10),
+    ("Lemma 6.3, one-sided distance", lemma_6_3, 10),
+    ("Theorem 6.5 as printed", theorem_6_5(theory.trainability_bound_as_printed), 10),
+    ("  m, Cantelli, independence", theorem_6_5(theory.cantelli_independent), 10),
+    ("  m, Cantelli, true variance", theorem_6_5(theory.cantelli_comonotone), 10),
+    ("  comonotone, exact", theorem_6_5(theory.trainability_bound), 10),
+    ("Theorem B.3 as printed, labels change", theorem_b_3(True), 5),
+    ("  with the change of labels", theorem_b_3(False), 5),
+    ("Corollary B.4, (35) as printed", corollary_b_4("(35)"), 5),
+    ("  (38) as printed", corollary_b_4("(38)"), 5),
+    ("  index by index", corollary_b_4("index by index"), 5),
+    ("Equation (6) as printed", equation_6(theory.cumulant_error_as_printed), 5),
+    ("  with the right signs", equation_6(theory.cumulant_error), 5),
+    ("Section 7: rank G >= sum rank A rank B", section_7(True), 1),
+    ("  rank G <= sum rank A rank B", section_7(False), 1),
+    ("Gauss-Newton and Gram matrix have one spectrum", equivalence, 1),
+    ("Effective rank of covariance <= of features", effective_ranks, 5),
+]
+
+
+def ball(rng: np.random.Generator, points: int, dim: int) -> np.ndarray:
+    directions = rng.normal(size=(points, dim))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    return directions * rng.random((points, 1)) ** (1 / dim)
+
+
+def share(good: int, draws: int) -> str:
+    p = theory.proportion(good, draws)
+    return f"{p.value:.3f} [{p.lower:.3f}, {p.upper:.3f}]"
+
+
+def lemma_b_1(rng: np.random.Generator, points: int, draws: int) -> None:
+    delta = 0.1
+    print(f"\nLemma B.1: share of {draws} draws covered (wanted: {1 - delta:.1f}), N = {points}")
+    print(f"{'dimension':>10s}{'as printed':>24s}{'corrected':>24s}{'distance':>10s}")
+    for dim in (1, 2, 5, 10, 50, 784):
+        sets = ((ball(rng, points, dim), ball(rng, points, dim)) for _ in range(draws))
+        found = np.array([theory.hausdorff(*pair) for pair in sets])
+        printed = theory.hausdorff_bound_as_printed(points, dim, delta)
+        corrected = theory.hausdorff_bound(points, dim, delta)
+        cells = [share(int(np.sum(found <= bound)), draws) for bound in (printed, corrected)]
+        print(f"{dim:10d}{cells[0]:>24s}{cells[1]:>24s}{found.mean():10.3f}")
+
+
+def theorem_6_5_coverage(rng: np.random.Generator, worlds: int, shifts: int) -> None:
+    """Inputs of a first task, radii and m are drawn; the next task's inputs are simulated."""
+    forms = {
+        "as printed": theory.trainability_bound_as_printed,
+        "Cantelli, independence": theory.cantelli_independent,
+        "Cantelli, true variance": theory.cantelli_comonotone,
+        "comonotone, exact": theory.trainability_bound,
+    }
+    covered, applied = dict.fromkeys(forms, 0), dict.fromkeys(forms, 0)
+    slack: dict[str, list[float]] = {name: [] for name in forms}
+    for _ in range(worlds):
+        old = ball(rng, 30, 2)
+        new = [ball(rng, 20, 2) for _ in range(shifts)]
+        distances = np.array([theory.one_sided_hausdorff(x, old) for x in new])
+        radii = rng.choice(distances, 6) * rng.uniform(0.7, 1.3, 6)
+        most = int(rng.integers(0, 6))
+        count = np.sum(radii[None] >= distances[:, None], axis=1)
+        truth = theory.proportion(int(np.sum(count <= most)), shifts, confidence=0.999)
+        p = theory.HausdorffTail(old, ball(rng, 20_000, 2), examples=20).at_most(radii).value
+        for name, form in forms.items():
+            try:
+                bound = form(p, most, units=8)
+            except ValueError:
+                continue
+            applied[name] += 1
+            covered[name] += bool(bound >= truth.lower)
+            slack[name].append(bound - float(truth.value))
+    print(f"\nTheorem 6.5: share of {worlds} random first tasks with a bound that covers the truth")
+    for name in forms:
+        cell = share(covered[name], applied[name]) if applied[name] else "never"
+        print(
+            f"  {name:26s}{cell:>24s} of {applied[name]:4d}, mean slack {np.mean(slack[name]):.3f}"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Every statement of the paper on random cases.")
+    parser.add_argument("--small", action="store_true", help="few cases, to see that it runs")
+    few = 1 if parser.parse_args().small else 30
+    rng = np.random.default_rng(0)
+    print(f"{'statement':50s}{'cases':>7s}{'violated':>10s}  status")
+    for name, case, weight in STATEMENTS:
+        results = [case(rng) for _ in range(few * weight)]
+        cases = sum(r is not None for r in results)
+        violated = sum(r is False for r in results)
+        status = "fails" if violated else "holds"
+        print(f"{name:50s}{cases:7d}{violated:10d}  {status if cases else 'not met'}", flush=True)
+    lemma_b_1(rng, 10 * few, 7 * few)
+    theorem_6_5_coverage(rng, 5 * few, 10 * few)
+
+
+if __name__ == "__main__":
+    main()
