@@ -31,8 +31,8 @@ Case = Callable[[np.random.Generator], bool | None]  # None: the hypothesis is n
 
 def network(rng: np.random.Generator) -> MLP:
     """Random weights, and biases that leave about a third of the units dead."""
-    flat, unravel = ravel_pytree(eqx.filter(TEMPLATE, eqx.is_array))
-    model = eqx.combine(unravel(jnp.asarray(rng.normal(size=flat.size))), TEMPLATE)
+    draw = lambda p: jnp.asarray(rng.normal(size=p.shape)) if eqx.is_array(p) else p
+    model = jax.tree.map(draw, TEMPLATE)
     bias = rng.normal(size=6) - 5 * (rng.random(6) < 0.4)
     return eqx.tree_at(lambda m: m.layers[0].bias, model, jnp.asarray(bias))
 
@@ -112,8 +112,9 @@ def theorem_6_5(form: Callable) -> Case:
 def theorem_b_3(printed: bool) -> Case:
     def case(rng: np.random.Generator) -> bool:
         model, old = network(rng), batch(rng)
-        new = old + 0.1 * batch(rng)
-        before = np.asarray(outputs_of(model, old)) + 0.1 * rng.normal(size=(EXAMPLES, 2))
+        # The old task is all but learned, and the new one has its inputs but for a little.
+        new = old + 1e-3 * batch(rng)
+        before = np.asarray(outputs_of(model, old)) + 1e-3 * rng.normal(size=(EXAMPLES, 2))
         after = rng.permutation(before)
         _, residual = matrices(model, new, after)
         gradient = np.linalg.norm(np.asarray(outputs_of(model, old)) - before, axis=1).max()
@@ -129,25 +130,29 @@ def theorem_b_3(printed: bool) -> Case:
             gradient_lipschitz=1.0,
             label_change=0.0 if printed else float(change),
         )
-        return bool(np.linalg.norm(residual, 2) <= bound * (1 + 1e-5))
+        return bool(np.linalg.norm(residual, 2) <= bound * (1 + 1e-9))
 
     return case
 
 
 def corollary_b_4(form: str) -> Case:
-    def case(rng: np.random.Generator) -> bool:
+    def case(rng: np.random.Generator) -> bool | None:
         ggn, residual = matrices(network(rng), batch(rng), rng.normal(size=(EXAMPLES, 2)))
-        norm, rounding = np.linalg.norm(residual, 2), 1e-4 * np.linalg.norm(ggn, 2)
+        norm, rounding = np.linalg.norm(residual, 2), 1e-10 * np.linalg.norm(ggn, 2)
         g, r, h = (np.linalg.eigvalsh(m)[::-1] for m in (ggn, residual, ggn + residual))
         if form == "index by index":
             return bool((h >= theory.eigenvalue_floor(g, norm) - rounding).all())
         if form == "(35)":
             low, high = theory.weyl_as_printed(g, r)
             return bool(((low - rounding <= h) & (h <= high + rounding)).all())
+        # A residual that is small against the least positive eigenvalue.
         positive = np.where(g > rounding, g, 0)
-        least = theory.least_positive_floor_as_printed(positive, 0.01 * norm)
-        h = np.linalg.eigvalsh(ggn + 0.01 * residual)
-        return bool(h[h > rounding / 1000].min() >= least)
+        if not positive.any():
+            return None
+        small = 0.01 * positive[positive > 0].min() / max(norm, 1e-300)
+        least = theory.least_positive_floor_as_printed(positive, small * norm)
+        h = np.linalg.eigvalsh(ggn + small * residual)
+        return bool(h[h > rounding].min() >= least)
 
     return case
 
@@ -157,7 +162,7 @@ def equation_6(form: Callable) -> Case:
         x, g = rng.normal(size=(2, 5, 3))
         inputs, gradients = jnp.asarray(np.tile(x, (2, 1))), jnp.asarray(np.concatenate([g, -g]))
         error = theory.factorisation_error(inputs, gradients)
-        return bool(jnp.allclose(form(inputs, gradients), error, atol=1e-4))
+        return bool(jnp.allclose(form(inputs, gradients), error, atol=1e-9))
 
     return case
 
@@ -171,7 +176,7 @@ def section_7(sufficient: bool) -> Case:
             network(rng),
         )
         spectrum = GramSpectrum()(GaussNewton(risk, model), key=jax.random.key(0))
-        rank = round(float(epsilon_rank(spectrum, 1e-5, relative=True).value))
+        rank = round(float(epsilon_rank(spectrum, 1e-12, relative=True).value))
         bound = theory.kronecker_rank_bound(KFAC(risk, model))
         return rank >= bound if sufficient else rank <= bound
 
@@ -180,33 +185,53 @@ def section_7(sufficient: bool) -> Case:
 
 def equivalence(rng: np.random.Generator) -> bool:
     risk = Risk(outputs_of, SquaredError(), batch(rng), jnp.zeros((EXAMPLES, 2)))
-    return bool(theory.equivalence_gap(risk, network(rng)) < 1e-5)
+    return bool(theory.equivalence_gap(risk, network(rng)) < 1e-10)
 
 
 def effective_ranks(rng: np.random.Generator) -> bool:
     features = features_of(network(rng), batch(rng))
-    return bool(theory.covariance_effective_rank(features) <= effective_rank(features) + 1e-4)
+    return bool(theory.covariance_effective_rank(features) <= effective_rank(features) + 1e-9)
 
 
-STATEMENTS: list[tuple[str, Case, int]] = [
-    ("Theorem 6.2", theorem_6_2, 10),
-    ("  with dormant units in the place of dead ones", theorem_6_2_dormant, 10),
-    ("Lemma 6.3, one-sided distance", lemma_6_3, 10),
-    ("Theorem 6.5 as printed", theorem_6_5(theory.trainability_bound_as_printed), 10),
-    ("  m, Cantelli, independence", theorem_6_5(theory.cantelli_independent), 10),
-    ("  m, Cantelli, true variance", theorem_6_5(theory.cantelli_comonotone), 10),
-    ("  comonotone, exact", theorem_6_5(theory.trainability_bound), 10),
-    ("Theorem B.3 as printed, labels change", theorem_b_3(True), 5),
-    ("  with the change of labels", theorem_b_3(False), 5),
-    ("Corollary B.4, (35) as printed", corollary_b_4("(35)"), 5),
-    ("  (38) as printed", corollary_b_4("(38)"), 5),
-    ("  index by index", corollary_b_4("index by index"), 5),
-    ("Equation (6) as printed", equation_6(theory.cumulant_error_as_printed), 5),
-    ("  with the right signs", equation_6(theory.cumulant_error), 5),
-    ("Section 7: rank G >= sum rank A rank B", section_7(True), 1),
-    ("  rank G <= sum rank A rank B", section_7(False), 1),
-    ("Gauss-Newton and Gram matrix have one spectrum", equivalence, 1),
-    ("Effective rank of covariance <= of features", effective_ranks, 5),
+STATEMENTS: list[tuple[str, Case, int, str]] = [
+    ("Theorem 6.2", theorem_6_2, 10, ""),
+    ("  for dormant units", theorem_6_2_dormant, 10, "a unit that is active on one input of many"),
+    ("Lemma 6.3, one-sided distance", lemma_6_3, 10, ""),
+    (
+        "Theorem 6.5 as printed",
+        theorem_6_5(theory.trainability_bound_as_printed),
+        10,
+        "5 of 10 units dead, 8 may be: trainable, and the bound is 0",
+    ),
+    (
+        "  m, Cantelli, independence",
+        theorem_6_5(theory.cantelli_independent),
+        10,
+        "two units alike, p = 1/2, m = 0: truth 1/2, bound 1/3",
+    ),
+    ("  m, Cantelli, true variance", theorem_6_5(theory.cantelli_comonotone), 10, ""),
+    ("  comonotone, exact", theorem_6_5(theory.trainability_bound), 10, ""),
+    (
+        "Theorem B.3 as printed",
+        theorem_b_3(True),
+        5,
+        "an input that was fitted gets another label: ||R|| > 0, bound 0",
+    ),
+    ("  with the change of labels", theorem_b_3(False), 5, ""),
+    ("Corollary B.4, (35) as printed", corollary_b_4("(35)"), 5, "R = 0: it says that G = 0"),
+    (
+        "  (38) as printed",
+        corollary_b_4("(38)"),
+        5,
+        "G = diag(1, 0), R = diag(0, 0.01): 0.01 >= 0.99",
+    ),
+    ("  index by index", corollary_b_4("index by index"), 5, ""),
+    ("Equation (6) as printed", equation_6(theory.cumulant_error_as_printed), 5, "nearly all"),
+    ("  with the right signs", equation_6(theory.cumulant_error), 5, ""),
+    ("Section 7: rank G >= sum of products", section_7(True), 1, "fewer examples than products"),
+    ("  rank G <= sum of products", section_7(False), 1, ""),
+    ("Spectra of Gauss-Newton and Gram matrix", equivalence, 1, ""),
+    ("Effective rank: covariance <= features", effective_ranks, 5, ""),
 ]
 
 
@@ -263,24 +288,29 @@ def theorem_6_5_coverage(rng: np.random.Generator, worlds: int, shifts: int) -> 
             slack[name].append(bound - float(truth.value))
     print(f"\nTheorem 6.5: share of {worlds} random first tasks with a bound that covers the truth")
     for name in forms:
-        cell = share(covered[name], applied[name]) if applied[name] else "never"
-        print(
-            f"  {name:26s}{cell:>24s} of {applied[name]:4d}, mean slack {np.mean(slack[name]):.3f}"
-        )
+        if not applied[name]:
+            print(f"  {name:26s}{'hypothesis never met':>24s}")
+            continue
+        cell, mean = share(covered[name], applied[name]), np.mean(slack[name])
+        print(f"  {name:26s}{cell:>24s} of {applied[name]:4d}, mean slack {mean:+.3f}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Every statement of the paper on random cases.")
     parser.add_argument("--small", action="store_true", help="few cases, to see that it runs")
     few = 1 if parser.parse_args().small else 30
-    rng = np.random.default_rng(0)
-    print(f"{'statement':50s}{'cases':>7s}{'violated':>10s}  status")
-    for name, case, weight in STATEMENTS:
+    with jax.enable_x64(True):  # a violation by rounding would be none
+        tables(np.random.default_rng(0), few)
+
+
+def tables(rng: np.random.Generator, few: int) -> None:
+    print(f"{'statement':40s}{'cases':>6s}{'violated':>9s}  status")
+    for name, case, weight, example in STATEMENTS:
         results = [case(rng) for _ in range(few * weight)]
         cases = sum(r is not None for r in results)
         violated = sum(r is False for r in results)
-        status = "fails" if violated else "holds"
-        print(f"{name:50s}{cases:7d}{violated:10d}  {status if cases else 'not met'}", flush=True)
+        status = f"fails: {example}" if violated else f"holds on {cases} cases"
+        print(f"{name:40s}{cases:6d}{violated:9d}  {status}", flush=True)
     lemma_b_1(rng, 10 * few, 7 * few)
     theorem_6_5_coverage(rng, 5 * few, 10 * few)
 

@@ -66,7 +66,9 @@ def persistence_bound_as_printed(
     """
     _check(examples, dim, radius)
     relative = np.maximum(np.asarray(radii, np.float64), 0) / radius
-    return np.maximum(1 - 2 * examples * np.exp(-examples * relative**dim), 0)
+    # Beyond 700 the exponential is 0, and the power may overflow.
+    power = np.minimum(relative, 700 ** (1 / dim)) ** dim
+    return np.maximum(1 - 2 * examples * np.exp(-examples * power), 0)
 
 
 def persistence_bound(
