@@ -11,7 +11,7 @@ import yaml
 from test_studies_settings import tiny as tiny
 
 from spectral import AbstractMeter, History, studies
-from spectral.studies import _run
+from spectral.studies import _keeper, _run
 from spectral.studies._cli import main
 
 
@@ -42,12 +42,13 @@ def test_run_and_plot(run, tmp_path, capsys):
     assert {"config.yaml", "summary.json"} <= files(out)
     config = yaml.safe_load((out / "config.yaml").read_text())
     assert config["algorithms"] == {"bp": {"type": "bp", "lr": 0.02}}
-    assert {"spectral", "jax", "python", "device"} <= config["recorded"].keys()
+    facts = {"spectral", "jax", "python", "device", "devices", "commit", "command", "started"}
+    assert facts <= config["recorded"].keys()
     assert config["recorded"]["chance_accuracy"] == 0.1
     for seed in range(2):
         folder = out / "bp" / f"seed_{seed}"
         assert json.loads((folder / "status.json").read_text())["status"] == "finished"
-        assert (folder / "checkpoints").is_dir()
+    assert (out / "checkpoints" / "0").is_dir()
     assert not [name for name in files(out) if name.endswith(".part")]
 
     results = studies.load_results(out)
@@ -62,7 +63,8 @@ def test_run_and_plot(run, tmp_path, capsys):
 
     assert main(["plot", str(out)]) == 0
     listed = {pathlib.Path(line) for line in capsys.readouterr().out.splitlines()}
-    names = ("performance", "units", "epsilon_rank", "hessian_spectra")
+    names = ("performance", "units", "overview", "epsilon_rank", "curvature_accuracy")
+    names += ("hessian_spectra",)
     assert listed == {out / "figures" / f"{n}.{kind}" for n in names for kind in ("png", "pdf")}
     assert all(path.stat().st_size > 1000 for path in listed)
 
@@ -123,8 +125,11 @@ def test_a_folder_of_someone_else_is_left_alone(run, tmp_path, capsys, option):
 
 
 def test_an_interrupted_run_goes_on_where_it_was(run, tmp_path, capsys, monkeypatch):
-    assert run() == 0
-    whole = studies.load_results(tmp_path / "out").of("bp")
+    """Of two programs the first is finished, and the second resumed from its checkpoint."""
+    two = ("--set", "algorithms={bp: {type: bp, lr: 1e-2}, l2: {type: l2, lr: 1e-2}}")
+    assert run(*two) == 0
+    load = lambda: studies.load_results(tmp_path / "out").members
+    whole = load()
     (tmp_path / "out").rename(tmp_path / "whole")
 
     seen = []
@@ -134,29 +139,36 @@ def test_an_interrupted_run_goes_on_where_it_was(run, tmp_path, capsys, monkeypa
 
         def update(self, done, total, history):
             seen.append((self.label, done))
-            if interrupt and self.label == "bp, seed 1" and done == 2:
+            if interrupt and self.label == "l2, 2 seeds" and done == 2:
+                # What is recorded so far can be read at any moment.
+                data = studies.load(tmp_path / "out")
+                assert data["status"].sel(run="l2").values.tolist() == ["unfinished"] * 2
+                assert np.isfinite(data["test_accuracy"].sel(run="l2", task=1)).all()
+                assert np.isnan(data["test_accuracy"].sel(run="l2", task=2)).all()
                 raise KeyboardInterrupt
 
         def close(self):
             pass
 
     monkeypatch.setattr(_run, "ProgressBar", Interrupting)
-    monkeypatch.setattr(_run, "_SECONDS", 0.0)
+    monkeypatch.setattr(_keeper, "SHARE", np.inf)
     interrupt = True
-    assert run() == 130
+    assert run(*two) == 130
     assert "--resume" in capsys.readouterr().err
-    half = studies.load_results(tmp_path / "out").of("bp")
-    assert [m.status for m in half] == ["finished", "unfinished"]
-    assert half[1].history.num_tasks == 2
+    half = load()
+    assert [m.status for m in half] == ["finished"] * 2 + ["unfinished"] * 2
+    assert half[3].history.num_tasks == 2
     first = (tmp_path / "out" / "bp" / "seed_0" / "history.npz").stat().st_mtime_ns
 
     interrupt = False
     seen.clear()
-    assert run("--resume") == 0
-    assert seen[0] == ("bp, seed 1", 2)  # from where it was; the finished one is not run again
+    assert run(*two, "--resume") == 0
+    assert seen[0] == ("l2, 2 seeds", 2)  # from where it was; the finished ones are not run again
     assert (tmp_path / "out" / "bp" / "seed_0" / "history.npz").stat().st_mtime_ns == first
-    for old, new in zip(whole, studies.load_results(tmp_path / "out").of("bp"), strict=True):
+    for old, new in zip(whole, load(), strict=True):
         assert new.status == "finished"
+        assert (new.algorithm, new.seed, new.together) == (old.algorithm, old.seed, 2)
+        assert new.seconds > 0
         for name in old.history:
             np.testing.assert_array_equal(old.history[name], new.history[name])
 

@@ -8,7 +8,6 @@ from matplotlib.text import Text
 from spectral import History
 from spectral.studies import (
     _figures,
-    _run,
     collapse_task,
     Member,
     Results,
@@ -346,10 +345,6 @@ def test_when_it_was_measured_is_said(when, tmp_path, monkeypatch):
     assert any(t.startswith("Share of") and t.endswith(f", {when} of task") for t in texts)
     assert f"beyond epsilon ({when} of task)" in said
     assert f"{other} of task" not in said.lower()
-
-
-def test_saving_is_frequent():
-    assert _run._SECONDS <= 5
 
 
 def test_table_without_probes():

@@ -17,9 +17,21 @@ from ._folder import (
 )
 from ._incremental_cifar import incremental_cifar as incremental_cifar
 from ._landscape_figure import draw_landscapes as draw_landscapes
+from ._load import load as load, tidy as tidy
+from ._meters import Meters as Meters
 from ._permuted_mnist import permuted_mnist as permuted_mnist
 from ._progress import ProgressBar as ProgressBar
+from ._report import write_report as write_report
 from ._run import run_experiment as run_experiment
 from ._settings import SettingsError as SettingsError
 from ._summary import summarise as summarise
+from ._sweep import (
+    load_sweep as load_sweep,
+    run_sweep as run_sweep,
+    Score as Score,
+    select as select,
+    Sweep as Sweep,
+    sweep_table as sweep_table,
+)
 from ._table import table as table
+from ._tensorboard import TensorBoard as TensorBoard

@@ -107,7 +107,7 @@ def _dohare(size: Size) -> Settings:
 
 
 def _small(size: Size) -> Settings:
-    """Half the channels and units, and a learning rate at which 60 steps are enough for a task."""
+    """A quarter of the channels, and a learning rate at which 60 steps are enough for a task."""
     per_class = size(150, 25)
     rate = {"type": "sgd", "lr": 1e-2, "momentum": 0.9}
     rank = {"er_lr": 1e-3, "er_every": per_class // 25}
@@ -116,10 +116,10 @@ def _small(size: Size) -> Settings:
         seeds=1,
         images="tiny_imagenet32",
         per_class=per_class,
-        stream={"num_tasks": size(80), "redraw": True},
+        stream={"num_tasks": size(60), "redraw": True},
         loader={"epochs": 10, "batch_size": 50},
         model={
-            "channels": [size(16), size(32), size(64)],
+            "channels": [size(8), size(16), size(32)],
             "dense_sizes": [size(64), size(64)],
             "padding": "same",
         },

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 import pathlib
 import re
@@ -21,7 +22,8 @@ from ._settings import differences, read_settings, SettingsError
 Mode = Literal["new", "resume", "overwrite"]
 Status = Literal["finished", "diverged", "unfinished"]
 
-_MARKER = ".spectral-run"
+MARKER = ".spectral-run"
+SWEEP_FILES = ("sweep.yaml", "sweep.csv", "selected.yaml")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +35,8 @@ class Member:
     status: Status
     message: str  # what diverged; empty otherwise
     history: History
+    seconds: float = math.nan  # for which it was trained, together with `together` others
+    together: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +62,7 @@ def check_folder(folder: pathlib.Path, settings: Mapping[str, Any], mode: Mode) 
         return
     if not folder.is_dir():
         raise SettingsError(f"`--out` is {str(folder)!r}, which is a file: name a folder.")
-    if not (folder / _MARKER).exists():
+    if not (folder / MARKER).exists():
         if any(folder.iterdir()):
             raise SettingsError(
                 f"`--out` is {str(folder)!r}, which holds files that no run has written: name an "
@@ -84,10 +88,10 @@ def open_folder(
 ) -> None:
     """Make the folder, or empty it of the run it holds, and write its `config.yaml`."""
     folder.mkdir(parents=True, exist_ok=True)
-    if mode == "overwrite" and (folder / _MARKER).exists():
+    if mode == "overwrite" and (folder / MARKER).exists():
         _clear(folder)
-    if not (folder / _MARKER).exists():
-        (folder / _MARKER).touch()
+    if not (folder / MARKER).exists():
+        (folder / MARKER).touch()
     if mode != "resume" or not (folder / "config.yaml").exists():
         text = yaml.safe_dump({**settings, RECORDED: dict(recorded)}, sort_keys=False)
         about = f"# Can be run again: what is under `{RECORDED}` is not read.\n"
@@ -99,27 +103,38 @@ def member_folder(folder: pathlib.Path, algorithm: str, seed: int) -> pathlib.Pa
     return folder / algorithm / f"seed_{seed}"
 
 
-def save_history(folder: pathlib.Path, history: History) -> None:
-    """Keep the history of one training run in its folder."""
-    _write(folder / "history.npz", lambda file: np.savez(file, allow_pickle=False, **history))
-
-
-def save_status(folder: pathlib.Path, status: Status, message: str = "") -> None:
-    """Note that one training run has come to its end."""
-    write_text(folder / "status.json", json.dumps({"status": status, "message": message}))
+def save_member(folder: pathlib.Path, member: Member) -> None:
+    """Keep what is known of one training run in its folder."""
+    own = member_folder(folder, member.algorithm, member.seed)
+    save = lambda file: np.savez(file, allow_pickle=False, **member.history)
+    _write(own / "history.npz", save)
+    about = {
+        "status": member.status,
+        "message": member.message,
+        "seed": member.seed,
+        "tasks": member.history.num_tasks,
+        "seconds": member.seconds,
+        "together": member.together,
+    }
+    write_text(own / "status.json", json.dumps(about))
 
 
 def load_member(folder: pathlib.Path, algorithm: str, seed: int) -> Member | None:
     """One training run; `None` if it has recorded nothing yet."""
     folder = member_folder(folder, algorithm, seed)
-    if not (folder / "history.npz").exists():
+    if not (folder / "status.json").exists():
         return None
     with np.load(folder / "history.npz", allow_pickle=False) as columns:
         history = History(dict(columns))
-    ended = folder / "status.json"
-    about = json.loads(ended.read_text()) if ended.exists() else {}
+    about = json.loads((folder / "status.json").read_text())
     return Member(
-        algorithm, seed, about.get("status", "unfinished"), about.get("message", ""), history
+        algorithm,
+        seed,
+        about["status"],
+        about["message"],
+        history,
+        about["seconds"],
+        about["together"],
     )
 
 
@@ -134,7 +149,7 @@ def load_results(folder: str | os.PathLike[str]) -> Results:
     **Raises:** `SettingsError` if the folder holds no run.
     """
     folder = pathlib.Path(folder)
-    if not (folder / _MARKER).exists() or not (folder / "config.yaml").exists():
+    if not (folder / MARKER).exists() or not (folder / "config.yaml").exists():
         raise SettingsError(
             f"{str(folder)!r} holds no run: pass a folder that `spectral run` has written."
         )
@@ -171,7 +186,8 @@ def _write(path: pathlib.Path, write: Callable[[BinaryIO], Any]) -> None:
 def _clear(folder: pathlib.Path) -> None:
     """Delete what runs write, and leave everything else that someone has put there."""
     runs = [p for p in folder.glob("*/seed_*") if re.fullmatch(r"seed_\d+", p.name)]
-    for path in (folder / "figures", *runs):
+    kept = (folder / name for name in ("figures", "checkpoints", "events"))
+    for path in (*kept, *runs):
         if path.is_symlink():
             path.unlink()
         elif path.is_dir():
@@ -179,5 +195,5 @@ def _clear(folder: pathlib.Path) -> None:
     for parent in {path.parent for path in runs}:
         if not any(parent.iterdir()):
             parent.rmdir()
-    for name in ("config.yaml", "summary.json"):
+    for name in ("config.yaml", "summary.json", *SWEEP_FILES):
         (folder / name).unlink(missing_ok=True)

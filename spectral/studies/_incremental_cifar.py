@@ -108,7 +108,7 @@ def _dohare(size: Size) -> Settings:
 
 
 def _small(size: Size) -> Settings:
-    """One block in each stage, an eighth of the channels, and a constant number of steps a task."""
+    """One block in each stage, few channels, and a constant number of steps in each task."""
     rate = {"type": "sgd", "lr": 1e-2, "momentum": 0.9}
     rank = {"er_lr": 1e-3, "er_every": 5}
     settings = _experiment(
@@ -118,7 +118,7 @@ def _small(size: Size) -> Settings:
         per_class=size(150, 30),
         loader={"epochs": 10, "batch_size": 50, "minibatches": 5},
         model={
-            "width": size(8),
+            "width": size(4),
             "blocks": [1, 1, 1, 1],
             "dense_sizes": [size(64), size(64)],
         },

@@ -12,7 +12,8 @@ from .._loop import AbstractMeter
 
 
 class ProgressBar(AbstractMeter):
-    """A line on standard error that shows how far a run is, and its latest accuracy.
+    """A line on standard error that shows how far a run is, its pace, how long it still takes, and
+    its latest accuracy (of an ensemble, the mean over the members that have not diverged).
 
     Nothing is shown where standard error is no terminal.
 
@@ -43,5 +44,7 @@ class ProgressBar(AbstractMeter):
 def _latest(history: History) -> str:
     for name in ("test_accuracy", "online_accuracy"):
         if name in history and len(history[name]):
-            return f"{name.replace('_', ' ')} {np.mean(history[name][-1]):.3f}"
+            latest = history[name][-1]
+            if np.isfinite(latest).any():
+                return f"{name.replace('_', ' ')} {np.nanmean(latest):.3f}"
     return ""

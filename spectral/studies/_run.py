@@ -2,39 +2,47 @@
 
 import os
 import pathlib
-import platform
-import time
-from importlib import metadata
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import equinox as eqx
-import jax
-from jaxtyping import PyTree
-
-from .._core import Run
-from .._history import History
-from .._loop import AbstractCheckpointer, Diverged, train_continual
-from ._checkpoint import OrbaxCheckpointer
+from .._ensemble import Ensemble, same_program
+from .._loop import AbstractMeter, train_continual
 from ._experiment import Experiment
 from ._folder import (
     check_folder,
     load_member,
     load_results,
-    member_folder,
+    MARKER,
     Mode,
     open_folder,
     Results,
-    save_history,
-    save_status,
+    save_member,
 )
+from ._keeper import Keeper
+from ._lock import sole_writer
+from ._meters import Meters
 from ._progress import ProgressBar
+from ._record import circumstances
 from ._settings import SettingsError
 
 
+Names = tuple[tuple[str, int], ...]
+# Makes a meter from the folder of the run, and algorithm and seed of those that are trained
+# together.
+Logger = Callable[[pathlib.Path, Names], AbstractMeter]
+
+
 def run_experiment(
-    experiment: Experiment, folder: str | os.PathLike[str], *, mode: Mode = "new"
+    experiment: Experiment,
+    folder: str | os.PathLike[str],
+    *,
+    mode: Mode = "new",
+    loggers: Sequence[Logger] = (),
 ) -> Results:
-    """Train every algorithm from every seed, one after another.
+    """Train every algorithm from every seed.
+
+    All seeds of an algorithm are trained in one program, as an `Ensemble`, and so are algorithms
+    that differ in nothing but their numbers, such as the cells of a sweep.
 
     ```python
     experiment = studies.load_experiment("examples/digits.yaml", ["stream.num_tasks=20"])
@@ -43,93 +51,90 @@ def run_experiment(
 
     **Arguments:**
 
-    - `folder`: where the configuration, histories and checkpoints are written.
+    - `folder`: where the configuration, histories and checkpoints are written. Histories can be
+      read while the run goes on, by `load`.
     - `mode`: `"new"` wants a folder without a run, `"overwrite"` replaces a run, `"resume"` goes
       on with the unfinished parts of one, from their checkpoints.
+    - `loggers`: each makes a meter that is called besides the progress bar, from the folder and
+      the names of those that are trained together: `TensorBoard`.
 
     A run that diverges is noted as such, with what it recorded until then; the others go on.
 
-    **Raises:** `SettingsError` if the folder must not be written to, before anything is.
+    **Raises:** `SettingsError` if the folder must not be written to, before anything is; or if it
+    can no longer be written to, when what was saved before is intact.
     """
     folder = pathlib.Path(folder)
     check_folder(folder, experiment.settings, mode)
     try:
-        open_folder(folder, experiment.settings, _recorded(experiment), mode)
+        folder.mkdir(parents=True, exist_ok=True)
+        with sole_writer(folder / MARKER):
+            open_folder(folder, experiment.settings, _recorded(experiment), mode)
+            for number, names in enumerate(_groups(experiment)):
+                known = [load_member(folder, *name) for name in names]
+                if any(member is None or member.status == "unfinished" for member in known):
+                    _train(experiment, folder, number, names, loggers)
     except OSError as error:
-        raise SettingsError(f"`--out` cannot be written to: {error}.") from error
-    for name in experiment.algorithms:
-        for seed in range(experiment.seeds):
-            known = load_member(folder, name, seed)
-            if known is None or known.status == "unfinished":
-                _train(experiment, folder, name, seed)
+        raise SettingsError(
+            f"{str(folder)!r} cannot be written to: {error}. What was saved before is intact: make "
+            "room, go on with --resume, or name another folder with --out."
+        ) from error
     return load_results(folder)
 
 
-def _train(experiment: Experiment, folder: pathlib.Path, name: str, seed: int) -> None:
-    own = member_folder(folder, name, seed)
-    model, model_state, key = experiment.member(seed)
-    meter = ProgressBar(f"{name}, seed {seed}")
+def _groups(experiment: Experiment) -> list[Names]:
+    """The members, algorithm and seed, that one program can train."""
+    groups: list[list[str]] = []
+    for name, algo in experiment.algorithms.items():
+        for group in groups:
+            if same_program(experiment.algorithms[group[0]], algo):
+                group.append(name)
+                break
+        else:
+            groups.append([name])
+    seeds = range(experiment.seeds)
+    return [tuple((name, seed) for name in group for seed in seeds) for group in groups]
+
+
+def _train(
+    experiment: Experiment,
+    folder: pathlib.Path,
+    number: int,
+    names: Names,
+    loggers: Sequence[Logger],
+) -> None:
+    keeper = Keeper(folder, number, names, experiment.stream)
+    own = {seed: experiment.member(seed) for seed in range(experiment.seeds)}
+    models, states, keys = zip(*(own[seed] for _, seed in names), strict=True)
+    bar = ProgressBar(_label(names))
     try:
         _, history = train_continual(
-            model,
+            Ensemble.of(models),
             experiment.stream,
-            experiment.algorithms[name],
-            key=key,
+            Ensemble.of([experiment.algorithms[name] for name, _ in names]),
+            key=Ensemble.of(keys),
             probes=experiment.probes,
-            model_state=model_state,
-            meter=meter,
-            checkpointer=_Keeper(own),
+            model_state=None if states[0] is None else Ensemble.of(states),
+            meter=Meters((bar, *(logger(folder, names) for logger in loggers))),
+            checkpointer=keeper,
         )
-        save_history(own, history)
-        save_status(own, "finished")
-    except Diverged as error:
-        save_history(own, error.history)
-        save_status(own, "diverged", f"the {error.what} in task {error.task}, step {error.step}")
     finally:
-        meter.close()
+        bar.close()
+    for member in keeper.members(history, ended=True):
+        save_member(folder, member)
 
 
-_SECONDS = 5.0
-
-
-class _Keeper(AbstractCheckpointer):
-    """Keeps the run and its history, not oftener than every `_SECONDS`, and at the end.
-
-    With a probe at every task the loop stops at every task, and keeping a run, about 0.1 s, can
-    take longer than a short task. So it takes about 2 % of the time at most, and an interruption
-    costs seconds of work (or the tasks since the loop last stopped, if those took longer).
-    """
-
-    folder: pathlib.Path = eqx.field(static=True)
-    _inner: OrbaxCheckpointer
-    _last: list[float] = eqx.field(static=True)
-
-    def __init__(self, folder: pathlib.Path):
-        self.folder = folder
-        self._inner = OrbaxCheckpointer(folder / "checkpoints", keep=1)
-        self._last = [time.monotonic()]
-
-    def restore(self, config: PyTree, run: Run) -> tuple[int, Run, History] | None:
-        try:
-            return self._inner.restore(config, run)
-        except ValueError as error:
-            raise SettingsError(str(error)) from error
-
-    def save(self, config: PyTree, done: int, run: Run, history: History) -> None:
-        ended = done == config["stream"].num_tasks
-        if ended or time.monotonic() - self._last[0] >= _SECONDS:
-            self._inner.save(config, done, run, history)
-            save_history(self.folder, history)
-            self._last[0] = time.monotonic()
+def _label(names: Names) -> str:
+    """What a progress bar calls a group."""
+    algorithms = list(dict.fromkeys(name for name, _ in names))
+    seeds = len(names) // len(algorithms)
+    first = algorithms[0] if len(algorithms) == 1 else f"{algorithms[0]} to {algorithms[-1]}"
+    return f"{first}, {seeds} seed{'s' if seeds > 1 else ''}"
 
 
 def _recorded(experiment: Experiment) -> dict[str, Any]:
-    device = jax.devices()[0]
-    classes = getattr(experiment.stream, "num_classes", None)
-    facts = {
-        "spectral": metadata.version("spectral-plasticity"),
-        "jax": jax.__version__,
-        "python": platform.python_version(),
-        "device": f"{device.platform}: {device.device_kind}",
-    }
-    return facts if classes is None else facts | {"chance_accuracy": 1 / classes}
+    facts = circumstances()
+    if (chance := getattr(experiment.stream, "chance_accuracy", None)) is not None:
+        facts["chance_accuracy"] = chance
+    if experiment.benchmark is not None:
+        facts["benchmark"] = experiment.benchmark.facts
+    return facts

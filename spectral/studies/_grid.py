@@ -1,0 +1,71 @@
+"""Grids: settings in which a value stands for several."""
+
+import dataclasses
+import itertools
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ._settings import SettingsError
+
+
+GRID = "grid"
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One point of the grid of an algorithm."""
+
+    algorithm: str
+    values: dict[str, Any]  # by dotted path, what this cell has where the grid has several
+    settings: dict[str, Any]  # of the algorithm
+
+
+def expand(algorithms: Mapping[str, Any]) -> dict[str, Cell]:
+    """The cells of all algorithms, by name: `l2-1`, `l2-2`, ..., or `bp` where there is but one.
+
+    A mapping `{grid: [a, b, c]}` in the place of a value stands for each of its elements in turn;
+    several make all combinations, of which the last changes first.
+
+    **Raises:** `SettingsError` for a grid without values, or if two cells would share a name.
+    """
+    found: dict[str, Cell] = {}
+    for name, settings in algorithms.items():
+        axes = dict(_axes(settings, (), f"algorithms.{name}"))
+        points = list(itertools.product(*axes.values()))
+        for i, point in enumerate(points, start=1):
+            cell = name if len(points) == 1 else f"{name}-{i}"
+            if cell in found or (cell != name and cell in algorithms):
+                raise SettingsError(
+                    f"`algorithms` has the name {cell!r}, which a cell of the grid of {name!r} has "
+                    "too: rename it."
+                )
+            values = dict(zip(axes, point, strict=True))
+            filled = settings
+            for path, value in values.items():
+                filled = _fill(filled, path, value)
+            named = {".".join(path): value for path, value in values.items()}
+            found[cell] = Cell(name, named, filled)
+    return found
+
+
+def _axes(
+    settings: Any, path: tuple[str, ...], where: str
+) -> Iterator[tuple[tuple[str, ...], list[Any]]]:
+    if not isinstance(settings, Mapping):
+        return
+    if GRID in settings:
+        values = settings[GRID]
+        if len(settings) > 1 or not isinstance(values, list) or not values:
+            raise SettingsError(
+                f"`{where}` is {dict(settings)!r}, but a grid must be a list of at least one value "
+                f"and nothing else: for example {{{GRID}: [1e-2, 1e-3]}}."
+            )
+        yield path, values
+        return
+    for name, value in settings.items():
+        yield from _axes(value, (*path, str(name)), f"{where}.{name}")
+
+
+def _fill(settings: Mapping[str, Any], path: tuple[str, ...], value: Any) -> dict[str, Any]:
+    name, *rest = path
+    return {**settings, name: _fill(settings[name], tuple(rest), value) if rest else value}

@@ -1,0 +1,85 @@
+"""What the figures and the report of a run have in common."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from ..curvature import Spectrum
+from ._folder import Member, Results
+from ._measures import measures, Moment, probed
+
+
+# Okabe and Ito's palette, which colour-blind readers can tell apart. Yellow is left out, for it
+# cannot be seen on paper.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+STYLE: dict[Any, Any] = {
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "lines.linewidth": 1.2,
+    "pdf.fonttype": 42,  # letters stay letters
+}
+
+
+def finished(results: Results) -> Iterator[tuple[str, list[Member]]]:
+    """Each algorithm with the members that finished, if there are any."""
+    for algorithm in results.settings["algorithms"]:
+        members = [m for m in results.of(algorithm) if m.status == "finished"]
+        if members:
+            yield algorithm, members
+
+
+def colour(results: Results, algorithm: str) -> str:
+    """Of an algorithm: the same in all figures of a run."""
+    return COLOURS[list(results.settings["algorithms"]).index(algorithm) % len(COLOURS)]
+
+
+def label(results: Results, algorithm: str) -> str:
+    """What a legend calls an algorithm: with its seeds, if not all finished."""
+    seeds = results.settings["seeds"]
+    done = len(dict(finished(results))[algorithm])
+    diverged = sum(m.status == "diverged" for m in results.of(algorithm))
+    why = f", {diverged} diverged" if diverged else ""
+    return algorithm if done == seeds else f"{algorithm} ({done} of {seeds} seeds{why})"
+
+
+def hessian_probes(results: Results) -> list[str]:
+    """The probes of a Hessian spectrum."""
+    probes = results.settings["probes"].items()
+    return [name for name, p in probes if p["type"] == "HessianSpectrum"]
+
+
+def column(member: Member, probe: str, what: str) -> tuple[Moment, np.ndarray]:
+    """When a probe recorded something that every run with it has, and what."""
+    known = probed(probe, what, member.history)
+    assert known is not None
+    return known
+
+
+def accuracy(results: Results, member: Member) -> Float[np.ndarray, " tasks"] | None:
+    """The accuracy of each task: on test rows, or else online; `None` if there is none."""
+    known = measures(results.settings["probes"], member.history)
+    for name in ("accuracy", "online accuracy"):
+        if name in known:
+            return known[name].series
+    return None
+
+
+def as_spectrum(nodes: np.ndarray, weights: np.ndarray) -> Spectrum:
+    """The quadrature in a history. No density needs what a history does not hold."""
+    unknown = jnp.full(nodes.shape, jnp.nan)
+    return Spectrum(
+        nodes=jnp.asarray(nodes),
+        weights=jnp.asarray(weights),
+        residuals=unknown,
+        diagonal=unknown,
+        off_diagonal=unknown[:, 1:],
+        exhausted=jnp.zeros(len(nodes), bool),
+        tolerance=unknown[:, 0],
+        dim=nodes.shape[1],
+    )

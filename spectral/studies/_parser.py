@@ -1,0 +1,127 @@
+"""What the command line understands. Nothing heavy is imported here, so that help comes at once."""
+
+import argparse
+import pathlib
+
+
+EXIT = (
+    "Exit status: 0 all went well, 1 a training run diverged, 2 something has to be changed first."
+)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Of all commands. The result names the command in `name`, or for data in `name_of_command`."""
+    top = argparse.ArgumentParser(
+        prog="spectral",
+        description="Loss of plasticity in continual learning: run experiments that YAML files "
+        "describe, select among settings, and draw what was recorded.",
+    )
+    commands = top.add_subparsers(dest="name", required=True, metavar="COMMAND")
+    run = commands.add_parser(
+        "run",
+        help="train every algorithm of a YAML file from every seed",
+        description="Train every algorithm of a YAML file from every seed, write histories and "
+        "checkpoints to a folder, and print a summary.",
+        epilog=EXIT,
+    )
+    sweep = commands.add_parser(
+        "sweep",
+        help="train a grid of settings and select the best",
+        description="Train every cell of the grid of a YAML file from every seed, print a table of "
+        "scores, and write the experiment of the best cells to FOLDER/selected.yaml.",
+        epilog=EXIT,
+    )
+    _add_run_options(run, default="runs/<name of the file>")
+    _add_run_options(sweep, default="runs/<name of the file>_sweep")
+    plot = commands.add_parser(
+        "plot",
+        help="draw the figures of a run",
+        description="Draw the figures of a run, as PNG and PDF, into FOLDER/figures.",
+    )
+    plot.add_argument("folder", type=pathlib.Path, metavar="FOLDER", help="what --out named")
+    plot.add_argument(
+        "--only", action="append", metavar="FIGURE", help="draw this figure and no other"
+    )
+    plot.add_argument(
+        "--smooth",
+        type=int,
+        metavar="TASKS",
+        help="smooth the performance by a Savitzky-Golay filter over so many tasks; said in the "
+        "figure",
+    )
+    report = commands.add_parser(
+        "report",
+        help="write a page about runs, to be opened in a browser",
+        description="Write one self-contained page with interactive curves, spectra, scatter "
+        "plots, settings and commands of one or several runs. It needs no network.",
+    )
+    report.add_argument("folders", type=pathlib.Path, nargs="+", metavar="FOLDER")
+    report.add_argument(
+        "--out",
+        type=pathlib.Path,
+        default=pathlib.Path("report.html"),
+        metavar="FILE.html",
+        help="default: report.html",
+    )
+    _add_data_commands(commands.add_parser("data", help="list or prepare data sets of images"))
+    return top
+
+
+def _add_run_options(command: argparse.ArgumentParser, *, default: str) -> None:
+    command.add_argument("file", type=pathlib.Path, metavar="FILE.yaml", help="see examples/")
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="PATH=VALUE",
+        help="change a setting: --set stream.num_tasks=20 --set algorithms.bp.lr=1e-2",
+    )
+    command.add_argument("--seeds", type=int, metavar="N", help="train each algorithm from N seeds")
+    command.add_argument("--data-dir", metavar="FOLDER", help="prepared data sets, for load_images")
+    command.add_argument(
+        "--devices",
+        type=int,
+        metavar="N",
+        help="host devices, over which what is trained together is spread; default: one for each "
+        "core ($JAX_NUM_CPU_DEVICES)",
+    )
+    command.add_argument("--out", type=pathlib.Path, metavar="FOLDER", help=f"default: {default}")
+    both = command.add_mutually_exclusive_group()
+    both.add_argument(
+        "--resume", action="store_true", help="go on with a run of the same settings in FOLDER"
+    )
+    both.add_argument("--overwrite", action="store_true", help="replace the run in FOLDER")
+    command.add_argument(
+        "--log",
+        action="append",
+        default=[],
+        choices=["tensorboard"],
+        help="write what is recorded to FOLDER/events, too",
+    )
+    command.add_argument(
+        "--json", action="store_true", help="print the summary as JSON, in the last line"
+    )
+
+
+def _add_data_commands(data: argparse.ArgumentParser) -> None:
+    commands = data.add_subparsers(dest="name_of_command", required=True, metavar="COMMAND")
+    listed = commands.add_parser(
+        "list",
+        help="the data sets that are prepared",
+        description="Print the names and versions of the data sets that are prepared in a folder.",
+    )
+    prepare = commands.add_parser(
+        "prepare",
+        help="download and prepare a data set (needs TensorFlow)",
+        description="Download a data set of TensorFlow Datasets and prepare it for reading, which "
+        "needs TensorFlow: pip install 'spectral-plasticity[data]'.",
+    )
+    prepare.add_argument(
+        "name_of_set", metavar="NAME", help="such as cifar100 or imagenet_resized/32x32"
+    )
+    for command in (listed, prepare):
+        command.add_argument(
+            "--data-dir",
+            metavar="FOLDER",
+            help="default: $TFDS_DATA_DIR, or else ~/tensorflow_datasets",
+        )

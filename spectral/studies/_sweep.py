@@ -1,0 +1,207 @@
+"""Sweeps: a grid of settings for each algorithm, from which the best is selected."""
+
+import dataclasses
+import io
+import math
+import os
+import pathlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from .._arguments import unknown_name
+from ._experiment import Experiment, make_experiment, read_experiment, RECORDED
+from ._folder import Mode, Results, write_text
+from ._grid import Cell, expand
+from ._interval import student_half_width
+from ._measures import measures
+from ._run import Logger, run_experiment
+from ._settings import SettingsError
+
+
+_OVER = ("all", "last")
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """What is highest for the best cell: the mean of a measure over tasks and seeds.
+
+    - `measure`: such as `accuracy` or `online accuracy`, as the table of a run calls it.
+    - `over`: `"all"` tasks or the `"last"` fifth.
+    """
+
+    measure: str
+    over: str
+
+    def __str__(self) -> str:
+        tasks = "all tasks" if self.over == "all" else "the last fifth of the tasks"
+        return f"mean {self.measure} over {tasks} and seeds"
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """An experiment whose algorithms are the cells of a grid, and how the best is chosen."""
+
+    experiment: Experiment
+    cells: dict[str, Cell]
+    score: Score
+    settings: dict[str, Any]  # with the grid, as they were given
+
+
+def load_sweep(
+    path: str | os.PathLike[str],
+    assignments: Iterable[str] = (),
+    *,
+    seeds: int | None = None,
+    data_dir: str | None = None,
+) -> Sweep:
+    """The sweep that a YAML file describes.
+
+    Such a file is that of an experiment, in which arguments of algorithms may be
+    `{grid: [1e-2, 1e-3]}` in the place of a value, and with a `score`, such as
+    `{measure: accuracy, over: all}`: see `examples/sweeps/digits.yaml`.
+
+    ```python
+    sweep = studies.load_sweep("examples/sweeps/digits.yaml", ["stream.num_tasks=5"], seeds=1)
+    ```
+
+    **Arguments:** as those of `load_experiment`.
+
+    **Raises:** `SettingsError` for whatever is wrong in the file, in one message.
+    """
+    settings, benchmark = read_experiment(path, assignments, seeds=seeds)
+    score = _score(settings)
+    algorithms = settings.get("algorithms")
+    cells = expand(algorithms) if isinstance(algorithms, Mapping) else {}
+    plain = {name: value for name, value in settings.items() if name != "score"}
+    if cells:
+        plain["algorithms"] = {name: cell.settings for name, cell in cells.items()}
+    experiment = make_experiment(plain, data_dir=data_dir, benchmark=benchmark)
+    return Sweep(experiment, cells, score, settings)
+
+
+def run_sweep(
+    sweep: Sweep,
+    folder: str | os.PathLike[str],
+    *,
+    mode: Mode = "new",
+    loggers: Sequence[Logger] = (),
+) -> pd.DataFrame:
+    """Train every cell from every seed, and select the best cell of each algorithm.
+
+    Cells that differ in nothing but numbers are trained in one program. The folder is that of a
+    run, and holds besides `sweep.yaml` (the grid), `sweep.csv` (the table that is returned) and
+    `selected.yaml`, the experiment of the best cells, for `spectral run`.
+
+    ```python
+    table = studies.run_sweep(studies.load_sweep("examples/sweeps/digits.yaml"), "runs/sweep")
+    ```
+
+    **Arguments:** as those of `run_experiment`.
+
+    **Returns:** what `select` returns.
+
+    **Raises:** `SettingsError` as `run_experiment` does.
+    """
+    folder = pathlib.Path(folder)
+    results = run_experiment(sweep.experiment, folder, mode=mode, loggers=loggers)
+    write_text(folder / "sweep.yaml", yaml.safe_dump(sweep.settings, sort_keys=False))
+    table = select(results, sweep.cells, sweep.score)
+    write_text(folder / "sweep.csv", _csv(table))
+    write_text(folder / "selected.yaml", _selected(sweep, table))
+    return table
+
+
+def select(results: Results, cells: Mapping[str, Cell], score: Score) -> pd.DataFrame:
+    """The score of every cell, and which is the best of its algorithm.
+
+    A row for each cell: its `algorithm` and name (`cell`), the values that it has where the grid
+    has several, `seeds` that finished and `diverged` ones, the mean `score` over the seeds that
+    finished, the `half_width` of its 95 % interval (Student's t), and whether it is `selected`: the
+    highest score among the cells of the algorithm of which every seed finished (the first of equal
+    ones). Where there is none, none is selected.
+
+    **Raises:** `SettingsError` if the run has not recorded the measure.
+    """
+    seeds = results.settings["seeds"]
+    known = sorted({n for m in results.members for n in _measured(results, m.history)})
+    if results.members and score.measure not in known:
+        raise SettingsError(unknown_name("`score.measure`: Measure", score.measure, known))
+    rows = []
+    for name, cell in cells.items():
+        members = results.of(name)
+        done = [m for m in members if m.status == "finished"]
+        by_seed = np.array([_value(results, m.history, score) for m in done])
+        row = {"algorithm": cell.algorithm, "cell": name, **cell.values, "seeds": len(done)}
+        row["diverged"] = sum(m.status == "diverged" for m in members)
+        row["score"] = float(np.mean(by_seed)) if len(done) else math.nan
+        row["half_width"] = float(student_half_width(by_seed)) if len(done) else math.nan
+        rows.append(row)
+    axes = list(dict.fromkeys(path for cell in cells.values() for path in cell.values))
+    columns = ["algorithm", "cell", *axes, "seeds", "diverged", "score", "half_width"]
+    table = pd.DataFrame(rows, columns=pd.Index(columns))
+    table["selected"] = False
+    eligible = table[(table["seeds"] == seeds) & table["score"].notna()]
+    for _, group in eligible.groupby("algorithm", sort=False):
+        table.loc[group["score"].idxmax(), "selected"] = True
+    return table
+
+
+def sweep_table(table: pd.DataFrame, score: Score) -> str:
+    """What `select` returns as aligned text; the best cell of each algorithm is marked by `*`."""
+    shown = table.drop(columns=["selected", "half_width"]).astype(object)
+    shown.insert(0, "", table["selected"].map({True: "*", False: ""}))
+    half_width = table["half_width"].map(lambda w: "" if math.isnan(w) else f" ± {w:.2g}")
+    shown["score"] = table["score"].map(lambda s: "-" if math.isnan(s) else f"{s:.4g}") + half_width
+    short = lambda x: "" if math.isnan(x) else f"{x:g}"
+    known = shown.map(lambda x: short(x) if isinstance(x, float) else x)
+    return f"Score: {score}, with 95 % intervals (Student's t)\n\n{known.to_string(index=False)}"
+
+
+def _measured(results: Results, history: Any) -> list[str]:
+    return list(measures(results.settings["probes"], history))
+
+
+def _value(results: Results, history: Any, score: Score) -> float:
+    series = measures(results.settings["probes"], history)[score.measure].series
+    if score.over == "last":
+        series = series[-max(1, len(series) // 5) :]
+    known = series[np.isfinite(series)]
+    return float(np.mean(known)) if len(known) else math.nan
+
+
+def _score(settings: Mapping[str, Any]) -> Score:
+    given = settings.get("score")
+    example = "for example `score: {measure: accuracy, over: all}`"
+    if not isinstance(given, Mapping) or not isinstance(given.get("measure"), str):
+        raise SettingsError(
+            f"`score` is {given!r}, but a sweep must say by what it selects: {example}."
+        )
+    for name in given:
+        if name not in ("measure", "over"):
+            raise SettingsError(unknown_name(f"`score.{name}`: Name", name, ("measure", "over")))
+    over = given.get("over", "all")
+    if over not in _OVER:
+        raise SettingsError(unknown_name("`score.over`: Choice", str(over), _OVER))
+    return Score(given["measure"], over)
+
+
+def _csv(table: pd.DataFrame) -> str:
+    file = io.StringIO()
+    table.to_csv(file, index=False)
+    return file.getvalue()
+
+
+def _selected(sweep: Sweep, table: pd.DataFrame) -> str:
+    """The experiment of the best cells."""
+    settings = {n: v for n, v in sweep.experiment.settings.items() if n != RECORDED}
+    best = table[table["selected"]]
+    settings["algorithms"] = {
+        str(algorithm): sweep.experiment.settings["algorithms"][cell]
+        for algorithm, cell in zip(best["algorithm"], best["cell"], strict=True)
+    }
+    about = f"# The best of a sweep, by the {sweep.score}.\n"
+    return about + yaml.safe_dump(settings, sort_keys=False)

@@ -1,0 +1,190 @@
+"""Grids: what they expand to, which cells are trained together, and which is selected."""
+
+import json
+import pathlib
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.stats
+import yaml
+from test_studies_settings import TINY, tiny as tiny
+
+from spectral import History, studies
+from spectral.studies import Member, Results, Score, select, SettingsError
+from spectral.studies._cli import main
+from spectral.studies._grid import Cell, expand
+from spectral.studies._run import _groups
+
+
+SWEEPS = pathlib.Path(__file__).parent.parent / "examples" / "sweeps"
+GRID = "bp: {type: bp, lr: {grid: [1e-2, 1e30, 2e-2]}}\n  l2: {type: l2, lr: 1e-2}"
+
+
+@pytest.fixture
+def grid(tiny):
+    """A function that writes a tiny sweep, with one piece of its text replaced."""
+
+    def write(old: str = "", new: str = ""):
+        path = tiny()
+        text = TINY.replace("bp: {type: bp, lr: 1e-2}", GRID)
+        text = text[: text.index("probes:")] + "score: {measure: accuracy, over: all}\n"
+        assert old in text
+        path.write_text(text.replace(old, new) if old else text)
+        return path
+
+    return write
+
+
+def test_expand():
+    algorithms = {
+        "a": {"type": "x", "lr": {"grid": [1, 2]}, "inner": {"type": "y", "n": {"grid": [3, 4]}}},
+        "b": {"type": "z", "list": [1, 2]},
+    }
+    cells = expand(algorithms)
+    assert list(cells) == ["a-1", "a-2", "a-3", "a-4", "b"]
+    assert cells["b"] == Cell("b", {}, algorithms["b"])
+    assert [c.values for c in cells.values()][:3] == [
+        {"lr": 1, "inner.n": 3},
+        {"lr": 1, "inner.n": 4},
+        {"lr": 2, "inner.n": 3},
+    ]
+    assert cells["a-4"].settings == {"type": "x", "lr": 2, "inner": {"type": "y", "n": 4}}
+    assert algorithms["a"]["lr"] == {"grid": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    ("algorithms", "message"),
+    [
+        ({"a": {"lr": {"grid": []}}}, "`algorithms.a.lr` is .*at least one value"),
+        ({"a": {"lr": {"grid": 3}}}, "`algorithms.a.lr` is .*must be a list"),
+        ({"a": {"lr": {"grid": [1], "x": 2}}}, "nothing else"),
+        ({"a": {"lr": {"grid": [1, 2]}}, "a-1": {}}, "name 'a-1'.*rename"),
+    ],
+)
+def test_expand_refuses(algorithms, message):
+    with pytest.raises(SettingsError, match=message):
+        expand(algorithms)
+
+
+def random_results(rng, *, seeds=3, tasks=10):
+    """A sweep of two algorithms, whose accuracies are random and in which some seeds diverged."""
+    cells, members = {}, []
+    for algorithm, points in (("a", 4), ("b", 3)):
+        for i in range(1, points + 1):
+            name = f"{algorithm}-{i}"
+            cells[name] = Cell(algorithm, {"lr": i}, {"type": "bp"})
+            for seed in range(seeds):
+                status = "diverged" if rng.random() < 0.2 else "finished"
+                accuracy = rng.random(tasks)
+                columns = {"test_accuracy": accuracy, "online_accuracy": accuracy[:, None] / 2}
+                members.append(Member(name, seed, status, "", History(columns)))
+    settings = {"probes": {}, "algorithms": dict.fromkeys(cells), "seeds": seeds}
+    return Results(pathlib.Path("nowhere"), settings, tuple(members)), cells
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(("measure", "over"), [("accuracy", "all"), ("online accuracy", "last")])
+def test_selection_is_that_of_a_brute_force_computation(seed, measure, over):
+    results, cells = random_results(np.random.default_rng(seed))
+    table = select(results, cells, Score(measure, over)).set_index("cell")
+    column = {"accuracy": "test_accuracy", "online accuracy": "online_accuracy"}[measure]
+    rows = [
+        (m.algorithm, m.algorithm[0], m.seed, m.status, task, float(np.mean(value)))
+        for m in results.members
+        for task, value in enumerate(m.history[column])
+    ]
+    frame = pd.DataFrame(rows, columns=["cell", "algorithm", "seed", "status", "task", "value"])
+    frame = frame[(frame["task"] >= 8) | (over == "all")]
+    done = frame[frame["status"] == "finished"]
+    by_seed = done.groupby(["algorithm", "cell", "seed"])["value"].mean()
+    for cell, row in table.iterrows():
+        values = by_seed.xs(cell, level="cell") if cell in by_seed.index.levels[1] else []
+        assert row["seeds"] == len(values)
+        assert row["diverged"] == 3 - len(values)
+        if len(values):
+            assert row["score"] == pytest.approx(np.mean(values))
+        if len(values) > 1:
+            low, high = scipy.stats.t.interval(
+                0.95, len(values) - 1, loc=np.mean(values), scale=scipy.stats.sem(values)
+            )
+            assert row["half_width"] == pytest.approx((high - low) / 2)
+    complete = by_seed.groupby(["algorithm", "cell"]).filter(lambda s: len(s) == 3)
+    best = complete.groupby(["algorithm", "cell"]).mean().groupby("algorithm").idxmax()
+    assert sorted(table.index[table["selected"]]) == sorted(cell for _, cell in best)
+
+
+def test_nothing_is_selected_where_no_cell_is_whole():
+    results, cells = random_results(np.random.default_rng(0))
+    lost = tuple(Member(m.algorithm, m.seed, "diverged", "", m.history) for m in results.members)
+    table = select(Results(results.folder, results.settings, lost), cells, Score("accuracy", "all"))
+    assert not table["selected"].any()
+    assert table["score"].isna().all()
+    with pytest.raises(SettingsError, match="`score.measure`: Measure 'acuracy'.*did you mean"):
+        select(results, cells, Score("acuracy", "all"))
+
+
+def test_sweep(grid, tmp_path, capsys):
+    path, out = grid(), tmp_path / "out"
+    assert main(["sweep", str(path), "--out", str(out), "--json"]) == 1  # a cell diverged
+    text, last = capsys.readouterr().out.rsplit("\n", 2)[:2]
+    assert "Score: mean accuracy over all tasks and seeds" in text
+    rows = {row["cell"]: row for row in json.loads(last)["cells"]}
+    assert list(rows) == ["bp-1", "bp-2", "bp-3", "l2"]
+    assert [rows[c]["diverged"] for c in rows] == [0, 2, 0, 0]
+    assert rows["bp-2"]["score"] is None
+    assert not rows["bp-2"]["selected"]
+    assert rows["l2"]["selected"]
+    data = studies.load(out)
+    score = data["test_accuracy"].mean(["seed", "task"])
+    best = max(("bp-1", "bp-3"), key=lambda cell: float(score.sel(run=cell)))
+    assert rows[best]["selected"]
+    assert data["together"].sel(run="bp-2").values.tolist() == [6, 6]
+    selected = yaml.safe_load((out / "selected.yaml").read_text())
+    assert selected["algorithms"]["bp"]["lr"] == rows[best]["lr"]
+    assert list(selected["algorithms"]) == ["bp", "l2"]
+    assert pd.read_csv(out / "sweep.csv")["selected"].sum() == 2
+    studies.load_experiment(out / "selected.yaml")
+
+    # The second time nothing is left to do.
+    assert main(["sweep", str(path), "--out", str(out), "--resume"]) == 1
+    assert "another" not in capsys.readouterr().err
+    # A member of a sweep is what it is alone.
+    alone = tmp_path / "alone"
+    assert main(["run", str(out / "selected.yaml"), "--out", str(alone)]) == 0
+    for member in studies.load_results(alone).of("bp"):
+        own = data.sel(run=best, seed=member.seed)
+        for name, column in member.history.items():
+            np.testing.assert_array_equal(own[name].values, column, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("score: {measure: accuracy, over: all}", "", "`score` is None.*must say by what"),
+        ("over: all", "over: some", "`score.over`: Choice 'some'"),
+        ("over: all", "oevr: all", "`score.oevr`: Name 'oevr'.*did you mean 'over'"),
+        ("lr: {grid: [1e-2, 1e30, 2e-2]}", "lr: {grid: [1e-2, fast]}", "`algorithms.bp-2.lr`"),
+    ],
+)
+def test_a_sweep_that_is_refused(grid, tmp_path, capsys, old, new, message):
+
+    assert main(["sweep", str(grid(old, new)), "--out", str(tmp_path / "out")]) == 2
+    assert re.search(message, capsys.readouterr().err)
+    assert not (tmp_path / "out").exists()
+
+
+SMALL = ["stream.num_tasks=2", "model.width=4", "probes={}"]
+
+
+@pytest.mark.parametrize(
+    ("name", "cells", "groups"),
+    [("digits", 19, 4), ("permuted_mnist", 48, 5)],
+)
+def test_shipped_grids(name, cells, groups):
+    """Each is valid, has the cells it says, and needs one program for each algorithm."""
+    changes = [*SMALL, "stream.images.name=digits"] if name != "digits" else SMALL
+    sweep = studies.load_sweep(SWEEPS / f"{name}.yaml", changes)
+    assert len(sweep.cells) == cells
+    assert len(_groups(sweep.experiment)) == groups
