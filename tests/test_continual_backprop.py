@@ -403,7 +403,8 @@ def test_a_whole_update_against_numpy(make, getkey):
         if norm is not None:
             new_norm.weight[units], new_norm.bias[units] = 1, 0
             marks_norm.weight[units] = marks_norm.bias[units] = True
-            where, states = of(model)[2].statistics, (aux.model_state, after.model_state)
+            states: Any = (aux.model_state, after.model_state)
+            where = of(model)[2].statistics
             first, mean = (np.asarray(s.get(where)[0]) for s in states)
             np.testing.assert_array_equal(mean, np.where(record.age == 0, 0, first))
             assert np.all(first != 0)

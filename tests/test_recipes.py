@@ -129,10 +129,10 @@ def test_the_page_has_every_recipe_with_its_defaults():
 
 
 def test_recipes_hand_their_numbers_on():
-    every: Any
     for make, window in ((algorithms.redo, None), (algorithms.regrama, 5)):
-        (every,) = make(every=20, threshold=0.3, window=window).transforms
-        assert isinstance(every, Every)
+        algo: Any = make(every=20, threshold=0.3, window=window)
+        assert [type(t) for t in algo.transforms] == [Every]
+        (every,) = algo.transforms
         assert (every.period, every.transform.window) == (20, window or 20)
         assert float(every.transform.threshold) == pytest.approx(0.3)
     options = {"maturity": 7, "utility": algorithms.contribution, "replacement_rate": 0.25}

@@ -26,13 +26,12 @@ class Entries(eqx.Module):
     repeat: int = eqx.field(static=True, default=1)
     tile: int = eqx.field(static=True, default=1)
     fed_bias: Callable[[Any], Array | None] | None = eqx.field(static=True, default=None)
-    mask: Callable[[Any], Array | None] | None = eqx.field(static=True, default=None)
+    mask: Callable[[Any], Array] | None = eqx.field(static=True, default=None)
 
     def read(self, model: PyTree) -> Array:
         """The array, with zeros where a sparse layer has no connection."""
         array = self.where(model)
-        mask = None if self.mask is None else self.mask(model)
-        return array if mask is None else jnp.where(mask, array, 0)
+        return array if self.mask is None else jnp.where(self.mask(model), array, 0)
 
     def mark(self, model: PyTree, units: Bool[Array, " units"]) -> Bool[Array, "..."]:
         """Booleans of the shape of the array: the entries of the units marked in `units`."""
