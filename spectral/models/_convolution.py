@@ -89,8 +89,10 @@ class Convolution(eqx.Module):
         `weight.reshape(out, -1) @ patches(x)[p]`.
         """
         self._check(x)
-        shape = (*x.shape[1:], self.weight.shape[-1], self.stride, self._margins)
-        seen = windows(x.transpose(1, 2, 0)[None], Geometry(*shape))[0]
+        _, height, width = x.shape
+        side = self.weight.shape[-1]
+        geometry = Geometry(height, width, side, self.stride, self._margins)
+        seen = windows(x.transpose(1, 2, 0)[None], geometry)[0]
         return seen.swapaxes(2, 3).reshape(seen.shape[0] * seen.shape[1], -1)
 
     @property

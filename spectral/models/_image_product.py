@@ -8,11 +8,11 @@ derivatives of each are the other two, and on CPU each is written with channels 
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float
@@ -147,8 +147,8 @@ def _primitive(
         return plain(a, b, geometry)
 
     def abstract(a: Any, b: Any, *, geometry: Geometry) -> Any:
-        shape = jax.eval_shape(partial(plain, g=geometry), a, b)
-        return jax.core.ShapedArray(shape.shape, shape.dtype)
+        made = jax.eval_shape(lambda a, b: plain(a, b, geometry), a, b)
+        return ShapedArray(made.shape, made.dtype)
 
     def batched(arguments: Any, axes: Any, *, geometry: Geometry) -> tuple[Array, int]:
         (a, b), (i, j) = arguments, axes
@@ -156,7 +156,7 @@ def _primitive(
             a = jnp.moveaxis(a, i, 0)
             out = primitive.bind(a.reshape(-1, *a.shape[2:]), b, geometry=geometry)
             return out.reshape(*a.shape[:2], *out.shape[1:]), 0
-        each = lambda product: jax.vmap(partial(product, g=geometry), in_axes=(i, j))
+        each = lambda f: jax.vmap(lambda a, b: f(a, b, geometry), in_axes=(i, j))
         return jax.lax.platform_dependent(a, b, cpu=each(patches), default=each(plain)), 0
 
     primitive.def_impl(jax.jit(primitive.bind, static_argnames="geometry"))

@@ -59,8 +59,8 @@ def benchmark(
     name: str,
     preset: PresetName,
     scale: float,
-    presets: Mapping[PresetName, Callable[[Size], Settings]],
-    departures: Mapping[PresetName, tuple[str, ...]],
+    presets: Mapping[str, Callable[[Size], Settings]],
+    departures: Mapping[str, tuple[str, ...]],
 ) -> Benchmark:
     """**Raises:** `SettingsError` for an unknown preset, or a scale that is not above 0 and at
     most 1."""
