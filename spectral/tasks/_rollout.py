@@ -74,8 +74,8 @@ def play(
     environments = players.length.shape[0]
     last = values.shape[0] - 2
 
-    def move(player: Player, action: Array, key: PRNGKeyArray) -> tuple[Player, Rollout]:
-        step_key, reset_key = jax.random.split(key)
+    def move(player: Player, action: Array, keys: PRNGKeyArray) -> tuple[Player, Rollout]:
+        step_key, reset_key = keys
         parameter = world.parameter(values, player.phase)
         applied = jnp.clip(action, -1, 1) if clip else action
         state, step = world.environment.step(player.state, applied, parameter, key=step_key)
@@ -93,12 +93,20 @@ def play(
         )
         return after, Rollout(player.observation, action, step, parameter, length, total)
 
-    def one_step(players: Player, key: PRNGKeyArray) -> tuple[Player, Rollout]:
-        act_key, move_key = jax.random.split(key)
+    def one_step(
+        players: Player, keys: tuple[PRNGKeyArray, PRNGKeyArray]
+    ) -> tuple[Player, Rollout]:
+        act_key, move_keys = keys
         action = act(players.observation, act_key)
-        return _each(move, players, action, jax.random.split(move_key, environments))
+        return _each(move, players, action, move_keys)
 
-    return jax.lax.scan(one_step, players, jax.random.split(key, steps))
+    # All at once: within the steps, one after another, they would take as long as the physics.
+    act_key, move_key = jax.random.split(key)
+    keys = (
+        jax.random.split(act_key, steps),
+        jax.random.split(move_key, (steps, environments, 2)),
+    )
+    return jax.lax.scan(one_step, players, keys)
 
 
 def _each(function: Callable, *arguments: Any) -> Any:

@@ -1,0 +1,259 @@
+"""How fast PPO learns on the ant, and whether its update is what it says.
+
+    python benchmarks/reinforcement.py [--minibatches 16 128] [--backends spring mjx]
+                                       [--rollouts 4] [--rounds 3] [--er] [--check]
+
+Environment steps per second, learning included: two hidden layers of 256, rollouts of 2048 steps of
+one environment, 10 epochs, Adam. Ours inside the loop of `train_continual`; the peer is a plain
+PyTorch PPO of the same sizes on Gymnasium's Ant-v5, in the same process and in turn. `--er` adds
+L2-ER with one effective-rank step for each epoch. `--check` compares instead the updates of one
+rollout with those of PyTorch from the same weights and minibatches. The peers come with the extra
+`benchmarks`; without them their rows are left out.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from spectral import algorithms, Clock, models, tasks, train_continual
+
+
+try:
+    import torch  # pyright: ignore[reportMissingImports]  (an extra)
+except ImportError:
+    torch = None
+try:
+    import gymnasium  # pyright: ignore[reportMissingImports]  (an extra)
+except ImportError:
+    gymnasium = None
+
+ROLLOUT = 2048
+EPOCHS = 10
+
+
+def stream_of(world: tasks.ChangingEnvironment, minibatches: int) -> tasks.PPO:
+    return tasks.PPO(
+        world,
+        num_tasks=1,
+        rollout=ROLLOUT,
+        epochs=EPOCHS,
+        minibatches_per_epoch=minibatches,
+        evaluation_environments=1,
+        evaluation_steps=1,
+    )
+
+
+def ours(backend: Any, minibatches: int, rollouts: int, algo: Any) -> Callable[[], object]:
+    world = tasks.SlipperyAnt(backend=backend, steps_per_task=rollouts * ROLLOUT)
+    stream = stream_of(world, minibatches)
+    model = models.ActorCritic(stream.in_size, stream.out_size, key=jax.random.key(0))
+    return lambda: train_continual(model, stream, algo)
+
+
+def algorithm(er_every: int | None) -> algorithms.Algorithm:
+    adam = algorithms.adam(1e-4)
+    if er_every is None:
+        return algorithms.bp(adam)
+    return algorithms.l2_er(adam, er_lr=1e-6, er_every=er_every, weight_decay=1e-3)
+
+
+def torch_networks(model: models.ActorCritic) -> tuple[Any, Any, Any]:
+    """The same networks, with the same weights."""
+    assert torch is not None
+    made = []
+    for network in (model.actor, model.critic):
+        layers = []
+        for layer in network.layers:
+            linear = torch.nn.Linear(layer.weight.shape[1], layer.weight.shape[0])
+            with torch.no_grad():
+                linear.weight.copy_(torch.tensor(np.asarray(layer.weight)))
+                linear.bias.copy_(torch.tensor(np.asarray(layer.bias)))
+            layers += [linear, torch.nn.ReLU()]
+        made.append(torch.nn.Sequential(*layers[:-1]))
+    return *made, torch.nn.Parameter(torch.tensor(np.asarray(model.log_std)))
+
+
+def torch_loss(networks: tuple[Any, Any, Any], rows: dict[str, Any]) -> Any:
+    assert torch is not None
+    actor, critic, log_std = networks
+    policy = torch.distributions.Normal(actor(rows["observation"]), log_std.exp())
+    ratio = (policy.log_prob(rows["action"]).sum(1) - rows["log_probability"]).exp()
+    gain = torch.minimum(
+        ratio * rows["advantage"], ratio.clamp(0.8, 1.2) * rows["advantage"]
+    ).mean()
+    return ((critic(rows["observation"])[:, 0] - rows["target"]) ** 2).mean() - gain
+
+
+def torch_adam(networks: tuple[Any, Any, Any]) -> Any:
+    assert torch is not None
+    actor, critic, log_std = networks
+    return torch.optim.Adam([*actor.parameters(), *critic.parameters(), log_std], lr=1e-4)
+
+
+def peer(minibatches: int, rollouts: int) -> Callable[[], object] | None:
+    """Gymnasium and PyTorch."""
+    if torch is None or gymnasium is None:
+        return None
+    env = gymnasium.make("Ant-v5")
+    size = env.observation_space.shape[0]
+    networks = torch_networks(models.ActorCritic(size, 8, key=jax.random.key(0)))
+    actor, critic, log_std = networks
+    optimiser = torch_adam(networks)
+
+    def collect(observation: np.ndarray) -> tuple[dict[str, Any], np.ndarray]:
+        seen, following = np.zeros((2, ROLLOUT, size), np.float32)
+        actions = np.zeros((ROLLOUT, 8), np.float32)
+        rewards, terminated, ended = np.zeros((3, ROLLOUT), np.float32)
+        with torch.no_grad():
+            for t in range(ROLLOUT):
+                seen[t] = observation
+                mean = actor(torch.from_numpy(seen[t]))
+                actions[t] = torch.normal(mean, log_std.exp()).numpy()
+                observation, rewards[t], over, cut, _ = env.step(actions[t])
+                following[t], terminated[t], ended[t] = observation, over, over or cut
+                if over or cut:
+                    observation, _ = env.reset()
+            rows = torch.from_numpy(seen)
+            value = critic(rows)[:, 0].numpy()
+            later = critic(torch.from_numpy(following))[:, 0].numpy()
+            policy = torch.distributions.Normal(actor(rows), log_std.exp())
+            log_p = policy.log_prob(torch.from_numpy(actions)).sum(1)
+        deltas = rewards + 0.99 * later * (1 - terminated) - value
+        advantages, total = np.zeros(ROLLOUT, np.float32), 0.0
+        for t in reversed(range(ROLLOUT)):
+            total = deltas[t] + 0.99 * 0.95 * (1 - ended[t]) * total
+            advantages[t] = total
+        target = torch.from_numpy(advantages + value)
+        normal = (advantages - advantages.mean()) / (advantages.std(ddof=1) + 1e-8)
+        return {
+            "observation": rows,
+            "action": torch.from_numpy(actions),
+            "log_probability": log_p,
+            "advantage": torch.from_numpy(normal),
+            "target": target,
+        }, observation
+
+    def train() -> None:
+        observation, _ = env.reset(seed=0)
+        for _ in range(rollouts):
+            rows, observation = collect(observation)
+            for _ in range(EPOCHS):
+                for part in torch.randperm(ROLLOUT).chunk(minibatches):
+                    optimiser.zero_grad()
+                    torch_loss(networks, {n: x[part] for n, x in rows.items()}).backward()
+                    optimiser.step()
+
+    return train
+
+
+def measure(runners: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    for run in runners.values():
+        run()
+    seconds: dict[str, list[float]] = {name: [] for name in runners}
+    for _ in range(rounds):
+        for name, run in runners.items():
+            start = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def check() -> None:
+    """All updates of one rollout of the point mass."""
+    if torch is None:
+        print("PyTorch is not installed: there is nothing to compare with.")
+        return
+    limited = tasks.TimeLimit(tasks.PointMass(), 50)
+    stream = stream_of(tasks.ChangingEnvironment(limited, tasks.Cycle((1.0,)), ROLLOUT), 16)
+    model = models.ActorCritic(2, 1, key=jax.random.key(0))
+    algo = algorithm(None)
+    learner, own = algo.init(model, None, key=jax.random.key(1))
+    zero = jnp.asarray(0)
+    clock = Clock(zero, zero, zero, zero)
+    _, chunk, _ = eqx.filter_jit(stream.collect)(
+        stream.init(key=jax.random.key(2)), learner, clock, key=jax.random.key(3)
+    )
+    networks = torch_networks(model)
+    optimiser = torch_adam(networks)
+
+    @eqx.filter_jit
+    def step(model: Any, optimiser: Any, item: Any) -> tuple[Any, Any, Any, Any]:
+        def loss(model: Any) -> Any:
+            outputs = jax.vmap(model)(item.observation)[0]
+            return stream.criterion(outputs, item)[0]
+
+        value, grads = eqx.filter_value_and_grad(loss)(model)
+        return *optimiser.apply(grads, model), value, grads
+
+    worst = {"loss": 0.0, "gradient": 0.0, "weights": 0.0}
+    model, own = learner.model, learner.optimiser
+    for i in range(stream.minibatches):
+        item = jax.tree.map(lambda x, i=i: x[i], chunk.items)
+        rows = {n: torch.tensor(np.asarray(getattr(item, n))) for n in vars(item)}
+        model, own, value, grads = step(model, own, item)
+        optimiser.zero_grad()
+        theirs = torch_loss(networks, rows)
+        theirs.backward()
+        optimiser.step()
+        worst["loss"] = max(worst["loss"], abs(float(value) / theirs.item() - 1))
+        for network, name in zip(networks[:2], ("actor", "critic"), strict=True):
+            for j, layer in enumerate(getattr(grads, name).layers):
+                own_grad, other = np.asarray(layer.weight), network[2 * j].weight.grad.numpy()
+                apart = np.abs(own_grad - other).max() / np.abs(other).max()
+                worst["gradient"] = max(worst["gradient"], float(apart))
+                weight = np.asarray(getattr(model, name).layers[j].weight)
+                apart = np.abs(weight - network[2 * j].weight.detach().numpy()).max()
+                worst["weights"] = max(worst["weights"], float(apart))
+    print(
+        f"{stream.minibatches} updates from the same weights and minibatches, largest differences:"
+    )
+    print(f"  loss {worst['loss']:.1e} and gradients {worst['gradient']:.1e}, relative;")
+    print(f"  weights {worst['weights']:.1e}, of updates of 1e-4 each")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="How fast PPO learns on the ant.")
+    parser.add_argument("--minibatches", type=int, nargs="+", default=[16, 128])
+    parser.add_argument("--backends", nargs="+", default=["spring", "mjx"])
+    parser.add_argument("--rollouts", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--er", action="store_true")
+    parser.add_argument("--check", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.check:
+        check()
+        return
+    for minibatches in arguments.minibatches:
+        runners = {}
+        for backend in arguments.backends:
+            plain = algorithm(None)
+            runners[backend] = ours(backend, minibatches, arguments.rollouts, plain)
+            if arguments.er:
+                with_er = algorithm(minibatches)
+                name = f"{backend}, l2_er"
+                runners[name] = ours(backend, minibatches, arguments.rollouts, with_er)
+        other = peer(minibatches, arguments.rollouts)
+        if other is not None:
+            runners["Gymnasium, PyTorch"] = other
+        seconds = measure(runners, arguments.rounds)
+        print(
+            f"\n{minibatches} minibatches an epoch, {arguments.rollouts} rollouts, median of rounds"
+        )
+        print(f"{'':20s}{'steps/s':>10s}{'ratio to the last':>20s}")
+        last = np.asarray(list(seconds.values())[-1])
+        for name, own in seconds.items():
+            pace = arguments.rollouts * ROLLOUT / float(np.median(own))
+            print(
+                f"{name:20s}{pace:10.0f}{float(np.median(last / np.asarray(own))):20.2f}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
