@@ -7,6 +7,7 @@ import equinox as eqx
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from .._types import Aux, Chunk, Clock, Learner
+from ..curvature import AbstractLoss
 
 
 State = TypeVar("State")
@@ -65,6 +66,11 @@ class AbstractTaskStream(eqx.Module, Generic[State]):
     def criterion(self, outputs: PyTree, batch: PyTree) -> tuple[Float[Array, ""], Metrics]:
         """The mean loss over the batch (the surrogate g of the paper, section 4) and metrics of
         this step, which are averaged over the chunk."""
+
+    def output_loss(self) -> AbstractLoss | None:
+        """The criterion example by example, where it says for itself what stands for its Hessian in
+        the outputs; `None`, as for most streams, if the criterion is taken as it is."""
+        return None
 
     @abstractmethod
     def sample(
