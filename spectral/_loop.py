@@ -118,14 +118,7 @@ def train_continual(
     key = jax.random.key(0) if key is None else key
     probes = {} if probes is None else dict(probes)
     most = _most_tasks(stream, segment_tasks)
-    config = {
-        "model": model,
-        "model_state": model_state,
-        "stream": stream,
-        "algorithm": algo,
-        "probes": probes,
-        "key": key,
-    }
+    config = configuration(model, stream, algo, key=key, probes=probes, model_state=model_state)
     # Only those who watch need short segments.
     hurry = segment_tasks is None and not (meter is None and checkpointer is None)
     seconds_per_task = np.inf if hurry else 0.0
@@ -170,6 +163,26 @@ def train_continual(
         if meter is not None:
             meter.update(done, stream.num_tasks, history)
     return (Ensemble(run.stacked.learner) if isinstance(run, Ensemble) else run.learner), history
+
+
+def configuration(
+    model: PyTree,
+    stream: AbstractTaskStream,
+    algo: Algorithm | Ensemble,
+    *,
+    key: PRNGKeyArray | Ensemble,
+    probes: Mapping[str, AbstractProbe],
+    model_state: eqx.nn.State | Ensemble | None,
+) -> dict[str, Any]:
+    """What a checkpointer is given to tell one run from another."""
+    return {
+        "model": model,
+        "model_state": model_state,
+        "stream": stream,
+        "algorithm": algo,
+        "probes": dict(probes),
+        "key": key,
+    }
 
 
 def check_parts(

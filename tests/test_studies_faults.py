@@ -17,7 +17,7 @@ from tables import permuted
 from test_studies_settings import TINY, tiny as tiny
 from watching import StopAfter, StoppedError
 
-from spectral import AbstractMeter, algorithms, studies, train_continual
+from spectral import _loop, AbstractMeter, algorithms, studies, train_continual
 from spectral.studies import _keeper, _run, OrbaxCheckpointer
 from spectral.studies._cli import main
 from spectral.studies._folder import MARKER
@@ -85,6 +85,7 @@ def run(tiny, tmp_path, monkeypatch):
     path = tiny()
     path.write_text(TINY[: TINY.index("probes:")])
     monkeypatch.setattr(_keeper, "SHARE", np.inf)
+    monkeypatch.setattr(_loop, "_SEGMENT_SECONDS", 0.0)
     return lambda *options: main(["run", str(path), "--out", str(tmp_path / "out"), *options])
 
 
@@ -176,7 +177,8 @@ def test_a_run_that_is_killed_goes_on(kills, tiny, tmp_path):
     code = (
         "import sys; from spectral.studies import _keeper\n"
         "from spectral.studies._cli import main\n"
-        "_keeper.SHARE = float('inf')\n"
+        "from spectral import _loop\n"
+        "_keeper.SHARE, _loop._SEGMENT_SECONDS = float('inf'), 0.0\n"
         f"sys.exit(main(['run', {str(path)!r}, '--out', sys.argv[1], *sys.argv[2:]]))"
     )
     begin = lambda folder, *options: subprocess.Popen(

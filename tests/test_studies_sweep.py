@@ -12,10 +12,14 @@ import yaml
 from test_studies_settings import TINY, tiny as tiny
 
 from spectral import History, studies
+from spectral._ensemble import same_program
+from spectral.algorithms import Algorithm
 from spectral.studies import Member, Results, Score, select, SettingsError
+from spectral.studies._call import parse
 from spectral.studies._cli import main
 from spectral.studies._grid import Cell, expand
-from spectral.studies._run import _groups
+from spectral.studies._groups import groups
+from spectral.studies._settings import read_settings
 
 
 SWEEPS = pathlib.Path(__file__).parent.parent / "examples" / "sweeps"
@@ -175,16 +179,31 @@ def test_a_sweep_that_is_refused(grid, tmp_path, capsys, old, new, message):
     assert not (tmp_path / "out").exists()
 
 
-SMALL = ["stream.num_tasks=2", "model.width=4", "probes={}"]
+GRIDS = {
+    "permuted_mnist": 48,
+    "continual_imagenet": 39,
+    "incremental_cifar": 39,
+    "slippery_ant": 30,
+}
 
 
-@pytest.mark.parametrize(
-    ("name", "cells", "groups"),
-    [("digits", 19, 4), ("permuted_mnist", 48, 5)],
-)
-def test_shipped_grids(name, cells, groups):
-    """Each is valid, has the cells it says, and needs one program for each algorithm."""
-    changes = [*SMALL, "stream.images.name=digits"] if name != "digits" else SMALL
-    sweep = studies.load_sweep(SWEEPS / f"{name}.yaml", changes)
-    assert len(sweep.cells) == cells
-    assert len(_groups(sweep.experiment)) == groups
+@pytest.mark.parametrize("name", GRIDS)
+def test_the_grids_of_the_paper(name):
+    """Each has the cells of its table, and needs one program for each algorithm."""
+    settings = read_settings(SWEEPS / f"{name}.yaml")
+    cells = expand(settings["algorithms"])
+    assert len(cells) == GRIDS[name]
+    made = {}
+    for cell in cells.values():
+        algo = parse(cell.settings, Algorithm, "algorithms", {}).make()
+        made.setdefault(cell.algorithm, []).append(algo)
+    assert len(made) == 5
+    for algos in made.values():
+        assert all(same_program(algos[0], other) for other in algos)
+    assert settings["score"]["over"] == "all"
+
+
+def test_the_grid_of_digits():
+    sweep = studies.load_sweep(SWEEPS / "digits.yaml", ["stream.num_tasks=2", "probes={}"])
+    assert len(sweep.cells) == 19
+    assert [len(group.names) for group in groups(sweep.experiment)] == [6, 12, 8, 12]

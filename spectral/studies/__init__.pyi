@@ -23,6 +23,7 @@ from ._permuted_mnist import permuted_mnist as permuted_mnist
 from ._progress import ProgressBar as ProgressBar
 from ._report import write_report as write_report
 from ._run import run_experiment as run_experiment
+from ._run_landscapes import draw_run_landscapes as draw_run_landscapes
 from ._settings import SettingsError as SettingsError
 from ._summary import summarise as summarise
 from ._sweep import (

@@ -23,7 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "devices" in given and (wrong := choose_devices(given.devices)):
         print(f"spectral {given.name}: {wrong}", file=sys.stderr)
         return 2
-    commands = {"run": _run, "sweep": _sweep, "plot": _plot, "report": _report, "data": _data}
+    commands = {"run": _run, "sweep": _sweep, "plot": _plot, "landscape": _landscape}
+    commands |= {"report": _report, "data": _data}
     try:
         return commands[given.name](given)
     except KeyboardInterrupt:
@@ -69,6 +70,20 @@ def _sweep(given: argparse.Namespace) -> int:
 def _plot(given: argparse.Namespace) -> int:
     results = studies.load_results(given.folder)
     for path in studies.draw_figures(results, only=given.only, smooth=given.smooth):
+        print(path)
+    return 0
+
+
+def _landscape(given: argparse.Namespace) -> int:
+    drawn = studies.draw_run_landscapes(
+        given.folder,
+        algorithms=given.algorithm,
+        seed=given.seed,
+        examples=given.examples,
+        reach=given.reach,
+        data_dir=given.data_dir,
+    )
+    for path in drawn:
         print(path)
     return 0
 

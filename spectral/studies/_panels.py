@@ -5,7 +5,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from ..curvature import Spectrum
 from ._folder import Member, Results
@@ -70,7 +70,10 @@ def accuracy(results: Results, member: Member) -> Float[np.ndarray, " tasks"] | 
     return None
 
 
-def as_spectrum(nodes: np.ndarray, weights: np.ndarray) -> Spectrum:
+def as_spectrum(
+    nodes: Float[Array | np.ndarray, "probes order"],
+    weights: Float[Array | np.ndarray, "probes order"],
+) -> Spectrum:
     """The quadrature in a history. No density needs what a history does not hold."""
     unknown = jnp.full(nodes.shape, jnp.nan)
     return Spectrum(

@@ -49,6 +49,23 @@ def parser() -> argparse.ArgumentParser:
         help="smooth the performance by a Savitzky-Golay filter over so many tasks; said in the "
         "figure",
     )
+    landscape = commands.add_parser(
+        "landscape",
+        help="draw the loss landscapes of the networks of a run",
+        description="Draw the loss of the networks of a run, from its last checkpoints, along the "
+        "two eigenvectors of the Hessian with the largest eigenvalues, at the start of the next "
+        "task; into FOLDER/figures/landscape.",
+    )
+    landscape.add_argument("folder", type=pathlib.Path, metavar="FOLDER")
+    landscape.add_argument(
+        "--algorithm", action="append", metavar="NAME", help="one of them; default: all"
+    )
+    landscape.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
+    landscape.add_argument("--examples", type=int, default=500, metavar="N", help="default: 500")
+    landscape.add_argument(
+        "--reach", type=float, default=1.0, metavar="X", help="in both directions; default: 1"
+    )
+    landscape.add_argument("--data-dir", metavar="FOLDER", help="as for run")
     report = commands.add_parser(
         "report",
         help="write a page about runs, to be opened in a browser",

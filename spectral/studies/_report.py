@@ -176,7 +176,7 @@ def _folder(results: Results) -> dict[str, Any]:
     }
 
 
-def _numbers(values: np.ndarray) -> Any:
+def _numbers(values: np.ndarray | np.number) -> Any:
     """Lists of numbers of five digits, with `None` for what is not finite."""
     if values.ndim:
         return [_numbers(value) for value in values]

@@ -5,7 +5,6 @@ import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .._ensemble import Ensemble, same_program
 from .._loop import AbstractMeter, train_continual
 from ._experiment import Experiment
 from ._folder import (
@@ -18,6 +17,7 @@ from ._folder import (
     Results,
     save_member,
 )
+from ._groups import assemble, Group, groups, Names
 from ._keeper import Keeper
 from ._lock import sole_writer
 from ._meters import Meters
@@ -26,7 +26,6 @@ from ._record import circumstances
 from ._settings import SettingsError
 
 
-Names = tuple[tuple[str, int], ...]
 # Makes a meter from the folder of the run, and algorithm and seed of those that are trained
 # together.
 Logger = Callable[[pathlib.Path, Names], AbstractMeter]
@@ -69,10 +68,10 @@ def run_experiment(
         folder.mkdir(parents=True, exist_ok=True)
         with sole_writer(folder / MARKER):
             open_folder(folder, experiment.settings, _recorded(experiment), mode)
-            for number, names in enumerate(_groups(experiment)):
-                known = [load_member(folder, *name) for name in names]
+            for group in groups(experiment):
+                known = [load_member(folder, *name) for name in group.names]
                 if any(member is None or member.status == "unfinished" for member in known):
-                    _train(experiment, folder, number, names, loggers)
+                    _train(experiment, folder, group, loggers)
     except OSError as error:
         raise SettingsError(
             f"{str(folder)!r} cannot be written to: {error}. What was saved before is intact: make "
@@ -81,54 +80,20 @@ def run_experiment(
     return load_results(folder)
 
 
-def _groups(experiment: Experiment) -> list[Names]:
-    """The members, algorithm and seed, that one program can train."""
-    groups: list[list[str]] = []
-    for name, algo in experiment.algorithms.items():
-        for group in groups:
-            if same_program(experiment.algorithms[group[0]], algo):
-                group.append(name)
-                break
-        else:
-            groups.append([name])
-    seeds = range(experiment.seeds)
-    return [tuple((name, seed) for name in group for seed in seeds) for group in groups]
-
-
 def _train(
-    experiment: Experiment,
-    folder: pathlib.Path,
-    number: int,
-    names: Names,
-    loggers: Sequence[Logger],
+    experiment: Experiment, folder: pathlib.Path, group: Group, loggers: Sequence[Logger]
 ) -> None:
-    keeper = Keeper(folder, number, names, experiment.stream)
-    own = {seed: experiment.member(seed) for seed in range(experiment.seeds)}
-    models, states, keys = zip(*(own[seed] for _, seed in names), strict=True)
-    bar = ProgressBar(_label(names))
+    keeper = Keeper(folder, group.number, group.names, experiment.stream)
+    bar = ProgressBar(group.label)
+    meter = Meters((bar, *(logger(folder, group.names) for logger in loggers)))
     try:
         _, history = train_continual(
-            Ensemble.of(models),
-            experiment.stream,
-            Ensemble.of([experiment.algorithms[name] for name, _ in names]),
-            key=Ensemble.of(keys),
-            probes=experiment.probes,
-            model_state=None if states[0] is None else Ensemble.of(states),
-            meter=Meters((bar, *(logger(folder, names) for logger in loggers))),
-            checkpointer=keeper,
+            **assemble(experiment, group.names), meter=meter, checkpointer=keeper
         )
     finally:
         bar.close()
     for member in keeper.members(history, ended=True):
         save_member(folder, member)
-
-
-def _label(names: Names) -> str:
-    """What a progress bar calls a group."""
-    algorithms = list(dict.fromkeys(name for name, _ in names))
-    seeds = len(names) // len(algorithms)
-    first = algorithms[0] if len(algorithms) == 1 else f"{algorithms[0]} to {algorithms[-1]}"
-    return f"{first}, {seeds} seed{'s' if seeds > 1 else ''}"
 
 
 def _recorded(experiment: Experiment) -> dict[str, Any]:
