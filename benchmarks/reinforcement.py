@@ -6,9 +6,9 @@
 Environment steps per second, learning included: two hidden layers of 256, rollouts of 2048 steps of
 one environment, 10 epochs, Adam. Ours inside the loop of `train_continual`; the peer is a plain
 PyTorch PPO of the same sizes on Gymnasium's Ant-v5, in the same process and in turn. `--er` adds
-L2-ER with one effective-rank step for each epoch. `--check` compares instead the updates of one
-rollout with those of PyTorch from the same weights and minibatches. The peers come with the extra
-`benchmarks`; without them their rows are left out.
+L2-ER with one effective-rank step of 128 examples for each epoch. `--check` compares instead the
+updates of one rollout with those of PyTorch from the same weights and minibatches. The peers come
+with the extra `benchmarks`; without them their rows are left out.
 """
 
 import argparse
@@ -60,7 +60,10 @@ def algorithm(er_every: int | None) -> algorithms.Algorithm:
     adam = algorithms.adam(1e-4)
     if er_every is None:
         return algorithms.bp(adam)
-    return algorithms.l2_er(adam, er_lr=1e-6, er_every=er_every, weight_decay=1e-3)
+    window = max(1, er_every // 16)  # 128 of the 2048 steps, as the paper prints
+    return algorithms.l2_er(
+        adam, er_lr=1e-6, er_every=er_every, er_window=window, weight_decay=1e-3
+    )
 
 
 def torch_networks(model: models.ActorCritic) -> tuple[Any, Any, Any]:

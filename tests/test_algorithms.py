@@ -185,6 +185,8 @@ def test_recipes_have_the_papers_defaults(name):
         (lambda: algorithms.l2(weight_decay=-1e-3), "`weight_decay` is -0.001"),
         (lambda: algorithms.er(er_lr=-1.0), "`er_lr` is -1.0"),
         (lambda: algorithms.l2_er(er_every=0), "`er_every` is 0"),
+        (lambda: algorithms.l2_er(er_every=4, er_window=0), "`er_window` is 0"),
+        (lambda: algorithms.er(er_every=4, er_window=8), "`er_window` is 8, but must be at most"),
         (lambda: Every(CountSteps(), 0), "`period` is 0"),
         (lambda: EffectiveRank(0.1, 0), "`window` is 0"),
     ],

@@ -1,5 +1,9 @@
 """Physics of brax whose quantities change."""
 
+import base64
+import json
+import re
+import zlib
 from typing import Any
 
 import equinox as eqx
@@ -8,8 +12,9 @@ import jax.numpy as jnp
 import jaxtyping
 import numpy as np
 import pytest
+from point_mass import point_mass
 
-from spectral import tasks
+from spectral import algorithms, Learner, models, tasks
 from spectral.tasks import Brax, Friction, Gravity, Mass, Strength
 from spectral.tasks._brax import _load
 
@@ -159,6 +164,25 @@ def test_worlds():
     ant = tasks.SlipperyAnt()
     assert (ant.environment.observation_size, ant.environment.action_size) == (27, 8)
     assert (ant.steps_per_task, ant.change) == (2_000_000, "episode")
+
+
+def test_an_episode_is_shown():
+    world = tasks.changing_body("inverted_pendulum", Gravity(), episode_length=50)
+    stream = tasks.PPO(world, num_tasks=1)
+    model = models.ActorCritic(4, 1, width=3, depth=1, key=KEY)
+    learner = Learner(model, None, algorithms.bp().optimiser)
+    page = tasks.render_episode(stream, learner, parameter=1.0, steps=5, key=KEY)
+    assert page.lstrip().lower().startswith("<")
+    encoded = max(re.findall(r"[A-Za-z0-9+/=]{200,}", page), key=len)
+    shown = json.loads(zlib.decompress(base64.b64decode(encoded)))
+    places = np.array([x["pos"] for x in shown["states"]["x"]])
+    assert places.shape == (5, 2, 3)
+    assert np.abs(np.diff(places[:, :, 0], axis=0)).max() > 0
+    frozen = tasks.PPO(world, num_tasks=1, normalise_observations=True)
+    with pytest.raises(ValueError, match="does not hold their statistics"):
+        tasks.render_episode(frozen, learner, parameter=1.0, key=KEY)
+    with pytest.raises(ValueError, match="plays on PointMass, but only bodies of brax"):
+        tasks.render_episode(point_mass(), learner, parameter=1.0, key=KEY)
 
 
 def test_bad_bodies(monkeypatch):

@@ -23,6 +23,7 @@ from ._continual_imagenet import continual_imagenet
 from ._incremental_cifar import incremental_cifar
 from ._permuted_mnist import permuted_mnist
 from ._settings import override, read_settings, SettingsError
+from ._slippery_ant import slippery_ant
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,7 +155,9 @@ RECORDED = "recorded"
 _TOP = ("seeds", "stream", "model", "algorithms", "probes")
 # What names a benchmark, in place of the sections that it gives.
 _BENCHMARK = ("benchmark", "preset", "scale")
-_BENCHMARKS = {b.__name__: b for b in (permuted_mnist, continual_imagenet, incremental_cifar)}
+_BENCHMARKS = {
+    b.__name__: b for b in (permuted_mnist, continual_imagenet, incremental_cifar, slippery_ant)
+}
 
 
 def _expanded(settings: Mapping[str, Any]) -> tuple[dict[str, Any], Benchmark | None]:

@@ -20,6 +20,7 @@ from ._folder import Member, Results
 from ._interval import student_half_width
 from ._measures import EFFECTIVE_RANK, measures, MOMENTS
 from ._panels import accuracy, as_spectrum, colour, column, finished, hessian_probes, label, STYLE
+from ._returns_figure import draw_returns
 from ._settings import SettingsError
 
 
@@ -41,6 +42,8 @@ def draw_figures(
     """Draw what a run has recorded, as PNG and PDF, into the folder `figures` of the run.
 
     - `performance`: accuracy over tasks (paper, Figure 3);
+    - `returns`: returns of episodes over the steps of reinforcement learning, with the changes of
+      the environment;
     - `units`: dead units and the least effective rank of the layers over tasks (Figure 6);
     - `overview`: both in one row (Figure 9);
     - `epsilon_rank`: the share of large eigenvalues over tasks, with its rigorous bracket;
@@ -65,6 +68,7 @@ def draw_figures(
     """
     drawings: dict[str, Callable[[], Figure | None]] = {
         "performance": lambda: _over_tasks(results, _PERFORMANCE, smooth),
+        "returns": lambda: draw_returns(results),
         "units": lambda: _over_tasks(results, _UNITS, None),
         "overview": lambda: _over_tasks(results, _PERFORMANCE + _UNITS, smooth, of=_UNITS),
         "epsilon_rank": lambda: _epsilon_rank(results),

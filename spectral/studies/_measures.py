@@ -38,10 +38,11 @@ def measures(probes: Mapping[str, Any], history: History) -> dict[str, Measure]:
     """By name, what was measured.
 
     Those are, as far as they were recorded: `accuracy` (on test rows at the end of the task),
-    `online accuracy`, and from probes, at the start of tasks where they measure there and else at
-    the end: `dead units` (share), `effective rank (least of the layers)`, `epsilon-rank` (share of
-    the eigenvalues), `largest eigenvalue`. Where two probes measure the same, their names are
-    added.
+    `online accuracy`, `episode return` (mean over the rollouts of a task in which an episode
+    ended), `evaluation return` (of separate episodes at the end of the task), and from probes, at
+    the start of tasks where they measure there and else at the end: `dead units` (share),
+    `effective rank (least of the layers)`, `epsilon-rank` (share of the eigenvalues), `largest
+    eigenvalue`. Where two probes measure the same, their names are added.
 
     The layers of a network do not collapse together: a mean over them hides that some did.
 
@@ -52,6 +53,10 @@ def measures(probes: Mapping[str, Any], history: History) -> dict[str, Measure]:
         found["accuracy"] = Measure(_mean(history["test_accuracy"]), "end", {})
     if "online_accuracy" in history:
         found["online accuracy"] = Measure(_mean(history["online_accuracy"]), "whole", {})
+    if "episode_return" in history:
+        found["episode return"] = Measure(_mean_known(history["episode_return"]), "whole", {})
+    if "evaluation_return" in history:
+        found["evaluation return"] = Measure(_mean(history["evaluation_return"]), "end", {})
     types = [section["type"] for section in probes.values()]
     for name, section in probes.items():
         for label, (what, reduce) in _PROBED.get(section["type"], {}).items():
@@ -75,6 +80,14 @@ def probed(probe: str, what: str, history: History) -> tuple[Moment, np.ndarray]
 
 def _mean(column: np.ndarray) -> Series:
     return column.reshape(len(column), -1).mean(axis=1)
+
+
+def _mean_known(column: np.ndarray) -> Series:
+    """The mean of what is a number, and NaN where nothing is."""
+    rows = column.reshape(len(column), -1)
+    known = np.isfinite(rows)
+    total, count = np.where(known, rows, 0).sum(axis=1), known.sum(axis=1)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
 def _least(column: np.ndarray) -> Series:

@@ -41,6 +41,7 @@ from ._physics import (
 from ._point_mass import PointMass as PointMass
 from ._ppo import PPO as PPO
 from ._random_labels import RandomLabels as RandomLabels
+from ._render import render_episode as render_episode
 from ._rotated_images import RotatedImages as RotatedImages
 from ._schedules import (
     AbstractSchedule as AbstractSchedule,

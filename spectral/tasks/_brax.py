@@ -5,6 +5,7 @@ import copy
 import functools
 import io
 import logging
+import types
 import warnings
 from collections.abc import Iterator
 from typing import Any, Literal
@@ -101,6 +102,15 @@ class Brax(AbstractEnvironment[Any]):
         environment = copy.copy(_load(self.name, self.backend, jax.config.read("jax_enable_x64")))
         environment.sys = self.quantity.put(environment.sys, jnp.asarray(parameter))
         return environment
+
+    def page(self, places: list[Any]) -> str:
+        """A page of HTML with brax's viewer, which shows the links of the body at these places, one
+        transform (`pipeline_state.x`) for each step."""
+        system = _load(self.name, self.backend, jax.config.read("jax_enable_x64")).sys
+        with _as_brax_expects():
+            from brax.io import html
+
+            return html.render(system, [types.SimpleNamespace(x=place) for place in places])
 
 
 @functools.lru_cache
