@@ -189,15 +189,15 @@ def _one_by_one(one: Callable[[PyTree], PyTree], owned: PyTree) -> PyTree:
     return jax.lax.fori_loop(0, rounds, put, empty)
 
 
-def _devices(size: int) -> list[jax.Device]:
+def _devices(size: int) -> list[Any]:
     """Those that get a member."""
-    default = jax.config.jax_default_device
+    default = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
     if default is None:
         return jax.devices()[:size]
     return jax.devices(default)[:1] if isinstance(default, str) else [default]
 
 
-def _mesh(devices: list[jax.Device]) -> Mesh:
+def _mesh(devices: list[Any]) -> Mesh:
     return Mesh(np.array(devices), ("members",))
 
 

@@ -75,7 +75,7 @@ def train_continual(
     segment_tasks: int | None = None,
     meter: AbstractMeter | None = None,
     checkpointer: AbstractCheckpointer | None = None,
-) -> tuple[Learner | Ensemble, History]:
+) -> tuple[Any, History]:
     """Train `model` on all tasks of `stream`, one after another, with `algo`.
 
     The training is one compiled program, called for a segment of tasks at a time.
@@ -110,7 +110,7 @@ def train_continual(
     raises nothing and leaves the others as they are: its rows are NaN from there on, and the
     columns `diverged_step` and `diverged_in_weights` (0 or 1), NaN as long as all is well, mark it.
 
-    **Returns:** the learner after the last task, and the history.
+    **Returns:** the `Learner` after the last task (an `Ensemble` of them), and the history.
 
     **Raises:** `Diverged` when a loss or weight is not finite, with what was recorded until then;
     `ValueError` for arguments that do not fit together, before anything is compiled.
@@ -291,7 +291,7 @@ def _measure(
             # The key follows from the probe's name, so that other probes do not change it.
             number = jnp.asarray(zlib.crc32(f"{name}.{when}".encode()), jnp.uint32)
             measured = _probe(probe, run, stream, key, number, jnp.asarray(task, int))
-            if isinstance(measured, Ensemble):
+            if isinstance(run, Ensemble):
                 lost = np.asarray(run.stacked.diverged_step) >= 0
                 found = {k: np.array(v) for k, v in measured.stacked.items()}
                 for column in found.values():

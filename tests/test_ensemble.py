@@ -4,6 +4,7 @@ import os
 import pathlib
 import subprocess
 import sys
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -43,15 +44,10 @@ def seeds_and_rates(algorithm, stream):
     return setting, own, algos
 
 
-def together(setting, own, algos, **options):
-    return train_continual(
-        Ensemble.of(own),
-        setting.stream,
-        Ensemble.of(algos),
-        key=Ensemble(KEYS),
-        model_state=setting.model_state,
-        **{"probes": PROBES} | options,
-    )
+def together(setting, own, algos, **options: Any):
+    options = {"probes": PROBES, "model_state": setting.model_state} | options
+    nets, algos = Ensemble.of(own), Ensemble.of(algos)
+    return train_continual(nets, setting.stream, algos, key=Ensemble(KEYS), **options)
 
 
 def assert_as_alone(setting, own, algos, learners, history):

@@ -5,6 +5,7 @@ import pathlib
 import re
 import shutil
 import subprocess
+from typing import Any
 
 import numpy as np
 import pytest
@@ -68,7 +69,7 @@ def folder(tmp_path_factory):
 
 
 def test_load(folder):
-    data = load(folder)
+    data: Any = load(folder)
     assert dict(data.sizes) == {
         "run": 2,
         "seed": 3,
@@ -111,10 +112,10 @@ def test_load_several(folder, tmp_path):
 
 def test_tidy(folder):
     data = load(folder)
-    frame = tidy(data)
+    frame: Any = tidy(data)
     assert len(frame) == 3 * TASKS + TASKS + 7 + 4
     assert {"run", "seed", "task", "test_accuracy", "dead.start.fraction"} <= set(frame.columns)
-    chunks = tidy(data, ["online_accuracy"])
+    chunks: Any = tidy(data, ["online_accuracy"])
     assert set(chunks.columns) == {"run", "seed", "task", "chunk", "online_accuracy"}
     mean = chunks[chunks["run"] == "good"]["online_accuracy"].mean()
     assert mean == pytest.approx(float(data["online_accuracy"].sel(run="good").mean()))
@@ -158,6 +159,15 @@ def test_the_page_holds_everything_and_asks_for_nothing(folder, tmp_path, capsys
     ranks = np.stack([m.history["hessian.start.epsilon_rank"][::3] for m in members])
     assert x == pytest.approx(ranks.mean(axis=0), rel=1e-4)
     assert y == pytest.approx(own[:, ::3].mean(axis=0), rel=1e-4)
+
+
+def test_of_a_sweep_the_best_are_shown_first(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "sweep")
+    (tmp_path / "sweep" / "sweep.csv").write_text("cell,selected\ngood,False\nbad,True\n")
+    data = embedded(page(tmp_path / "sweep", tmp_path))
+    assert [run["shown"] for run in data["runs"]] == [False, True]
+    assert data["runs"][1]["colour"] == "#0072B2"
+    assert [run["shown"] for run in embedded(page(folder, tmp_path))["runs"]] == [True, True]
 
 
 def test_fit():

@@ -3,6 +3,7 @@
 import json
 import pathlib
 import re
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -92,14 +93,16 @@ def random_results(rng, *, seeds=3, tasks=10):
 @pytest.mark.parametrize(("measure", "over"), [("accuracy", "all"), ("online accuracy", "last")])
 def test_selection_is_that_of_a_brute_force_computation(seed, measure, over):
     results, cells = random_results(np.random.default_rng(seed))
-    table = select(results, cells, Score(measure, over)).set_index("cell")
+    table: Any = select(results, cells, Score(measure, over)).set_index("cell")
     column = {"accuracy": "test_accuracy", "online accuracy": "online_accuracy"}[measure]
     rows = [
         (m.algorithm, m.algorithm[0], m.seed, m.status, task, float(np.mean(value)))
         for m in results.members
         for task, value in enumerate(m.history[column])
     ]
-    frame = pd.DataFrame(rows, columns=["cell", "algorithm", "seed", "status", "task", "value"])
+    frame: Any = pd.DataFrame(
+        rows, columns=["cell", "algorithm", "seed", "status", "task", "value"]
+    )
     frame = frame[(frame["task"] >= 8) | (over == "all")]
     done = frame[frame["status"] == "finished"]
     by_seed = done.groupby(["algorithm", "cell", "seed"])["value"].mean()
@@ -122,7 +125,9 @@ def test_selection_is_that_of_a_brute_force_computation(seed, measure, over):
 def test_nothing_is_selected_where_no_cell_is_whole():
     results, cells = random_results(np.random.default_rng(0))
     lost = tuple(Member(m.algorithm, m.seed, "diverged", "", m.history) for m in results.members)
-    table = select(Results(results.folder, results.settings, lost), cells, Score("accuracy", "all"))
+    table: Any = select(
+        Results(results.folder, results.settings, lost), cells, Score("accuracy", "all")
+    )
     assert not table["selected"].any()
     assert table["score"].isna().all()
     with pytest.raises(SettingsError, match="`score.measure`: Measure 'acuracy'.*did you mean"):
@@ -148,7 +153,8 @@ def test_sweep(grid, tmp_path, capsys):
     selected = yaml.safe_load((out / "selected.yaml").read_text())
     assert selected["algorithms"]["bp"]["lr"] == rows[best]["lr"]
     assert list(selected["algorithms"]) == ["bp", "l2"]
-    assert pd.read_csv(out / "sweep.csv")["selected"].sum() == 2
+    written: Any = pd.read_csv(out / "sweep.csv")
+    assert written["selected"].sum() == 2
     studies.load_experiment(out / "selected.yaml")
 
     # The second time nothing is left to do.

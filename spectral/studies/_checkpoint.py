@@ -34,7 +34,7 @@ class OrbaxCheckpointer(AbstractCheckpointer):
     """
 
     folder: pathlib.Path = eqx.field(static=True)
-    keep: int = eqx.field(static=True, default=2)
+    keep: int = eqx.field(static=True)
     # The configuration of the run and its fingerprint, which takes as long as reading all data.
     _known: list[Any] = eqx.field(static=True)
 

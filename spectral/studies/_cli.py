@@ -62,9 +62,9 @@ def _sweep(given: argparse.Namespace) -> int:
         f"spectral report {folder}"
     )
     if given.json:
-        rows = json.loads(table.to_json(orient="records"))
+        rows = json.loads(str(table.to_json(orient="records")))
         print(json.dumps({"folder": str(folder), "score": str(sweep.score), "cells": rows}))
-    return 1 if table["diverged"].any() else 0
+    return 1 if max(table["diverged"]) > 0 else 0
 
 
 def _plot(given: argparse.Namespace) -> int:
@@ -107,7 +107,7 @@ def _folder(given: argparse.Namespace) -> pathlib.Path:
 
 
 def _how(given: argparse.Namespace) -> dict[str, Any]:
-    loggers = {"tensorboard": studies.TensorBoard}
+    loggers = {"tensorboard": studies.TensorBoard, "wandb": studies.WeightsAndBiases}
     return {
         "mode": "resume" if given.resume else "overwrite" if given.overwrite else "new",
         "loggers": [loggers[name] for name in given.log],

@@ -38,12 +38,13 @@ def curvature_points(results: Results) -> dict[str, CurvaturePoints]:
     for probe in hessian_probes(results)[:1]:
         epsilon = results.settings["probes"][probe]["epsilon"]
         for algorithm, members in finished(results):
-            accuracies = [accuracy(results, member) for member in members]
-            if any(series is None for series in accuracies):
+            known = [accuracy(results, member) for member in members]
+            accuracies = [series for series in known if series is not None]
+            if len(accuracies) < len(members):
                 continue
             counted = np.stack([column(m, probe, "epsilon_rank")[1] for m in members])
-            known = np.isfinite(counted) & np.isfinite(np.stack(accuracies))
-            tasks = np.flatnonzero(known.all(axis=0))
+            finite = np.isfinite(counted) & np.isfinite(np.stack(accuracies))
+            tasks = np.flatnonzero(finite.all(axis=0))
             nodes, weights = (
                 np.stack([column(m, probe, what)[1][tasks] for m in members])
                 for what in ("nodes", "weights")

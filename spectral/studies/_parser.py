@@ -112,7 +112,7 @@ def _add_run_options(command: argparse.ArgumentParser, *, default: str) -> None:
         "--log",
         action="append",
         default=[],
-        choices=["tensorboard"],
+        choices=["tensorboard", "wandb"],
         help="write what is recorded to FOLDER/events, too",
     )
     command.add_argument(

@@ -1,6 +1,6 @@
 "use strict";
 const data = JSON.parse(document.getElementById("data").textContent);
-const hidden = { run: new Set(), seed: new Set() };
+const hidden = { run: new Set(data.runs.filter((r) => !r.shown).map((r) => r.name)), seed: new Set() };
 const shown = (run) => !hidden.run.has(run.name);
 
 // Drawing ------------------------------------------------------------------------------------
@@ -86,7 +86,9 @@ function drawCurves() {
       const stroke = run.colour, group = { ...own, svg: element("g", { "data-run": run.name }, own.svg) };
       if (done.length === run.finished.length && curve.half_width) {
         const band = curve.tasks.map((t, i) => [t, curve.mean[i], curve.half_width[i]]).filter((b) => b[1] !== null && b[2] !== null);
-        const edge = [...band.map(([t, m, h]) => [t, m + h]), ...band.reverse().map(([t, m, h]) => [t, m - h])];
+        const within = (v) => Math.min(range[1], Math.max(range[0], v));
+        const upper = band.map(([t, m, h]) => [t, within(m + h)]);
+        const edge = [...upper, ...band.reverse().map(([t, m, h]) => [t, within(m - h)])];
         path(edge, group, { fill: stroke, "fill-opacity": 0.15, stroke: "none" });
       }
       for (const seed of seeds) {
@@ -173,7 +175,7 @@ function toggles(kind, names, colours) {
   html("legend", set, kind === "run" ? "Algorithms" : "Seeds");
   for (const name of names) {
     const label = html("label", set), box = html("input", label);
-    Object.assign(box, { type: "checkbox", checked: true });
+    Object.assign(box, { type: "checkbox", checked: !hidden[kind].has(name) });
     box.dataset[kind] = name;
     const mark = html("span", label, kind === "run" ? " \u25A0 " : " ");
     if (colours) mark.style.color = colours[name];

@@ -10,6 +10,7 @@ from importlib import resources
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import yaml
 
 from ._curvature_figure import curvature_points
@@ -50,7 +51,8 @@ def write_report(
             "has trained its first tasks, or name other folders."
         )
     runs = [run for result in results for run in _runs(result, alone=len(results) == 1)]
-    for index, run in enumerate(runs):
+    # Of a sweep the best are shown to begin with, and so get colours of their own.
+    for index, run in enumerate(sorted(runs, key=lambda run: not run["shown"])):
         run["colour"] = COLOURS[index % len(COLOURS)]
     names = dict.fromkeys(name for run in runs for name in run["curves"])
     when = {name: c["when"] for run in runs for name, c in run["curves"].items()}
@@ -81,9 +83,11 @@ def write_report(
 
 def _runs(results: Results, *, alone: bool) -> list[dict[str, Any]]:
     points = curvature_points(results)
+    selected = _selected(results)
     return [
         {
             "name": algorithm if alone else f"{results.folder}/{algorithm}",
+            "shown": selected is None or algorithm in selected,
             "settings": results.settings["algorithms"][algorithm],
             "seeds": [m.seed for m in results.of(algorithm)],
             "finished": [m.seed for m in results.of(algorithm) if m.status == "finished"],
@@ -176,9 +180,18 @@ def _folder(results: Results) -> dict[str, Any]:
     }
 
 
+def _selected(results: Results) -> set[str] | None:
+    """The best cells, if the run is a sweep that has ended."""
+    path = results.folder / "sweep.csv"
+    if not path.exists():
+        return None
+    table = pd.read_csv(path)
+    return set(table.loc[table["selected"], "cell"])
+
+
 def _numbers(values: np.ndarray | np.number) -> Any:
     """Lists of numbers of five digits, with `None` for what is not finite."""
-    if values.ndim:
+    if isinstance(values, np.ndarray) and values.ndim:
         return [_numbers(value) for value in values]
     number = float(values)
     return float(f"{number:.5g}") if math.isfinite(number) else None

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from .._arguments import check_above, check_count, unknown_name
 from .._blas import single_threaded_blas
 from .._core import begin_task, Run, start_run
-from .._ensemble import spread
+from .._ensemble import Ensemble, spread
 from .._loop import configuration
 from ..curvature import extreme_eigenpairs, Hessian, loss_landscape
 from ..probes import sample_risk
@@ -112,6 +112,7 @@ def _planes(
                 "trained its first tasks."
             )
         done, run, _ = kept
+        assert isinstance(run, Ensemble)
         found = {}
         for name in wanted:
             index = group.names.index(name)

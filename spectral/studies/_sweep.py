@@ -20,6 +20,7 @@ from ._interval import student_half_width
 from ._measures import measures
 from ._run import Logger, run_experiment
 from ._settings import SettingsError
+from ._table import align
 
 
 _OVER = ("all", "last")
@@ -135,30 +136,37 @@ def select(results: Results, cells: Mapping[str, Cell], score: Score) -> pd.Data
         members = results.of(name)
         done = [m for m in members if m.status == "finished"]
         by_seed = np.array([_value(results, m.history, score) for m in done])
-        row = {"algorithm": cell.algorithm, "cell": name, **cell.values, "seeds": len(done)}
-        row["diverged"] = sum(m.status == "diverged" for m in members)
-        row["score"] = float(np.mean(by_seed)) if len(done) else math.nan
-        row["half_width"] = float(student_half_width(by_seed)) if len(done) else math.nan
-        rows.append(row)
+        about = {
+            "seeds": len(done),
+            "diverged": sum(m.status == "diverged" for m in members),
+            "score": float(np.mean(by_seed)) if done else math.nan,
+            "half_width": float(student_half_width(by_seed)) if done else math.nan,
+            "selected": False,
+        }
+        rows.append({"algorithm": cell.algorithm, "cell": name, **cell.values, **about})
+    for algorithm in {row["algorithm"] for row in rows}:
+        own = [row for row in rows if row["algorithm"] == algorithm and row["seeds"] == seeds]
+        known = [row for row in own if not math.isnan(row["score"])]
+        if known:
+            max(known, key=lambda row: row["score"])["selected"] = True
     axes = list(dict.fromkeys(path for cell in cells.values() for path in cell.values))
-    columns = ["algorithm", "cell", *axes, "seeds", "diverged", "score", "half_width"]
-    table = pd.DataFrame(rows, columns=pd.Index(columns))
-    table["selected"] = False
-    eligible = table[(table["seeds"] == seeds) & table["score"].notna()]
-    for _, group in eligible.groupby("algorithm", sort=False):
-        table.loc[group["score"].idxmax(), "selected"] = True
-    return table
+    columns = ["algorithm", "cell", *axes, "seeds", "diverged", "score", "half_width", "selected"]
+    return pd.DataFrame(rows, columns=pd.Index(columns))
 
 
 def sweep_table(table: pd.DataFrame, score: Score) -> str:
     """What `select` returns as aligned text; the best cell of each algorithm is marked by `*`."""
-    shown = table.drop(columns=["selected", "half_width"]).astype(object)
-    shown.insert(0, "", table["selected"].map({True: "*", False: ""}))
-    half_width = table["half_width"].map(lambda w: "" if math.isnan(w) else f" ± {w:.2g}")
-    shown["score"] = table["score"].map(lambda s: "-" if math.isnan(s) else f"{s:.4g}") + half_width
-    short = lambda x: "" if math.isnan(x) else f"{x:g}"
-    known = shown.map(lambda x: short(x) if isinstance(x, float) else x)
-    return f"Score: {score}, with 95 % intervals (Student's t)\n\n{known.to_string(index=False)}"
+    number = lambda x: "" if isinstance(x, float) and math.isnan(x) else f"{x:g}"
+    rows: list[list[str]] = []
+    for row in table.to_dict(orient="records"):
+        width = "" if math.isnan(row["half_width"]) else f" ± {row['half_width']:.2g}"
+        level = "-" if math.isnan(row["score"]) else f"{row['score']:.4g}{width}"
+        shown = {n: v for n, v in row.items() if n not in ("score", "half_width", "selected")}
+        words = [x if isinstance(x, str) else number(x) for x in shown.values()]
+        rows.append(["*" if row["selected"] else "", *words, level])
+    names = [str(n) for n in table.columns if n not in ("score", "half_width", "selected")]
+    head = f"Score: {score}, with 95 % intervals (Student's t); * marks the best of an algorithm"
+    return f"{head}\n\n{align([['', *names, 'score'], *rows])}"
 
 
 def _measured(results: Results, history: Any) -> list[str]:

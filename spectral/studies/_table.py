@@ -19,7 +19,7 @@ def table(summary: Mapping[str, Any]) -> str:
     for name, algorithm in algorithms.items():
         measured = algorithm["measures"]
         rows.append([name, _seeds(algorithm), *(_mean(measured.get(n)) for n in names)])
-    parts.append(_align(rows))
+    parts.append(align(rows))
     notes = []
     for name in names:
         if name.startswith("epsilon-rank"):
@@ -36,7 +36,7 @@ def table(summary: Mapping[str, Any]) -> str:
         for name, algorithm in algorithms.items():
             tasks = [_collapse(algorithm["collapse"].get(n)) for n in names]
             rows.append([name, *tasks, _came_first(algorithm["first"])])
-        parts.append(_align(rows))
+        parts.append(align(rows))
         notes.append(
             f"collapse: from that task on, the running median over {WINDOW} tasks of the grid "
             "stays below half the median of the first tenth of the tasks (without task 0); "
@@ -102,7 +102,8 @@ def _came_first(by_seed: Sequence[Sequence[str]]) -> str:
     return "; ".join(f"{names} ({count})" for names, count in counts.most_common()) or "-"
 
 
-def _align(rows: Sequence[Sequence[str]]) -> str:
+def align(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of words as lines, with columns of one width."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)) for r in rows)
     return "\n".join(line.rstrip() for line in lines)

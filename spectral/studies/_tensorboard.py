@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
-import numpy as np
 from tensorboardX import SummaryWriter
 
 from .._history import History
 from .._loop import AbstractMeter
+from ._scalars import scalars
 
 
 class TensorBoard(AbstractMeter):
@@ -47,14 +47,9 @@ class TensorBoard(AbstractMeter):
         # What was recorded before a run was resumed has been written then.
         first = self._done[-1] if self._done else done
         for index, writer in enumerate(self._writers):
-            for name, column in history.items():
-                own = column if self._alone else column[:, index]
-                if own.ndim == 1 or (own.ndim == 2 and "." not in name):
-                    tag = name.replace(".", "/")
-                    for task in range(first, min(done, len(own))):
-                        value = float(np.mean(own[task]))
-                        if np.isfinite(value):
-                            writer.add_scalar(tag, value, task)
+            for task, values in scalars(history, None if self._alone else index, first, done):
+                for name, value in values.items():
+                    writer.add_scalar(name.replace(".", "/"), value, task)
             writer.flush()
             if done == total:
                 writer.close()
