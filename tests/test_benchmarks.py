@@ -4,6 +4,8 @@ import pathlib
 import subprocess
 import sys
 
+import pytest
+
 
 FOLDER = pathlib.Path(__file__).parent.parent / "benchmarks"
 
@@ -33,3 +35,17 @@ def test_algorithms_script():
     lines = done.stdout.splitlines()
     assert [line[:16].strip() for line in lines[-3:]] == ["bp", "cbp", "snp /10"]
     assert all(float(line.split()[-1]) > 0 for line in lines[-3:])
+
+
+@pytest.mark.slow
+def test_forecast_script():
+    done = subprocess.run(
+        [sys.executable, "forecast.py", "--small", "--only", "BP"],
+        cwd=FOLDER,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = done.stdout.splitlines()
+    assert lines[1].startswith("BP: 20 tasks")
+    assert -1 <= float(lines[2].split()[6]) <= 1

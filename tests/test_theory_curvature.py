@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 from theory_networks import hessian, outputs_of, squared_error, with_weights
-from theory_profile import broken, COUNTS, Tally, tried
+from theory_profile import broken, COUNTS, counts_of, Tally, tried
 
 from spectral import theory
 from spectral.curvature import (
@@ -69,8 +69,7 @@ def relabelled(draw, targets):
     return first, first if draw(st.booleans()) else draw(targets)
 
 
-@COUNTS
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize(("loss", "count"), counts_of("softmax", "squared"))
 def test_the_residual_is_bounded_when_inputs_and_labels_change(loss, count):
     """Theorem B.3 with its label term, and that its equal parts are what they are said to be."""
     targets, lipschitz, change = LOSSES[loss]
@@ -108,7 +107,7 @@ def test_the_residual_is_bounded_when_inputs_and_labels_change(loss, count):
             assert printed == bound
         tally.add(norm > 1e-9, tight=bound <= 20 * norm)
 
-    tally.at_least(applies=0.5, tight=0.1)
+    tally.at_least(applies=0.65, tight=0.5)
 
 
 def test_theorem_b3_as_printed_is_false_where_labels_change():
@@ -147,7 +146,7 @@ def test_curvature_of_the_outputs_of_two_layers(count):
         assert abs(np.trace(residual)) <= 1e-12
         tally.add(norms.max() > 0, tight=norms.max() >= 0.999 * gamma)
 
-    tally.at_least(applies=0.8, tight=0.5)
+    tally.at_least(applies=0.8, tight=0.7)
 
 
 def test_measured_curvature_and_residual(getkey):
@@ -197,7 +196,7 @@ def test_eigenvalues_index_by_index(count):
         assert eigenvalues(ggn + residual + enough * np.eye(4))[index - 1] > 0
         tally.add(floor[0] > 0, tight=slack.min() <= 0.5 * norm)
 
-    tally.at_least(applies=0.3, tight=0.3)
+    tally.at_least(applies=0.9, tight=0.3)
 
 
 @pytest.mark.parametrize("wrong", ["(35)", "(38)"])
@@ -251,7 +250,7 @@ def test_ranks_of_kronecker_products(count):
         assert theory.kronecker_epsilon_rank(a + more, b, epsilon) >= found
         tally.add(found > 0, tight=found < rank(a) * rank(b))
 
-    tally.at_least(applies=0.5, tight=0.1)
+    tally.at_least(applies=0.8, tight=0.1)
 
 
 def test_the_rank_of_a_block_does_not_rise_with_those_of_the_covariances():
@@ -362,18 +361,18 @@ def test_effective_rank_of_features_and_of_their_covariance(count):
     np.testing.assert_allclose(theory.covariance_effective_rank(equal), effective_rank(equal))
 
 
-@COUNTS
-@pytest.mark.parametrize("loss", [SquaredError(0.7), SoftmaxCrossEntropy()], ids=["squared", "ce"])
+@pytest.mark.parametrize(("loss", "count"), counts_of("softmax", "squared"))
 def test_the_gram_matrix_has_the_eigenvalues_of_the_gauss_newton_matrix(loss, count):
     """For every eps: the sorted eigenvalues agree. The Gauss-Newton matrix is made of Jacobians
     here, and the Gram matrix by the operator."""
-    squared = isinstance(loss, SquaredError)
+    squared = loss == "squared"
+    of_outputs = SquaredError(0.7) if squared else SoftmaxCrossEntropy()
     targets = strategies.targets() if squared else strategies.labels()
     tally = Tally()
 
     @eqx.filter_jit
     def gram(model, inputs, targets):
-        return Gram(Risk(outputs_of, loss, inputs, targets), model).dense()
+        return Gram(Risk(outputs_of, of_outputs, inputs, targets), model).dense()
 
     @tried(count, strategies.relu_networks(**DEEP), strategies.inputs(), targets)
     def holds(model, inputs, targets):

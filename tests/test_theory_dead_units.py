@@ -71,7 +71,7 @@ def test_dead_units_bound_the_rank(shape, count):
         # As tight as a count of parameters can be: every other row is used.
         tally.add(sum(counts) > 0, tight=matrix.any(axis=1).sum() == bound)
 
-    tally.at_least(applies=0.7, tight=0.1)
+    tally.at_least(applies=0.65, tight=0.5)
 
 
 def bound_on_units(model, inputs, silent):
@@ -187,7 +187,7 @@ def test_dead_units_stay_dead_within_their_radius(count):
             moved = jnp.asarray(np.asarray(shift.old).copy()).at[0].set(far)
             assert not dead(taps_of(model, moved)["hidden_0"])[finite[0]]
 
-    tally.at_least(applies=0.2)
+    tally.at_least(applies=0.25)
 
 
 @pytest.mark.parametrize("wrong", ["direction", "norm", "dormant"])
@@ -233,7 +233,7 @@ def test_dead_units_of_deeper_layers(count):
             applied |= name == "hidden_1" and survivors.any() and distance > 0
         tally.add(applied)
 
-    tally.at_least(applies=0.1)
+    tally.at_least(applies=0.2)
 
 
 @COUNTS
@@ -339,6 +339,11 @@ def test_a_kink_on_the_data_is_refused(getkey):
 
 def test_bad_numbers_are_refused(getkey):
     model = MLP(3, 2, width=4, depth=1, key=getkey())
+    for statement in (theory.hessian_rank_bound, theory.persistence_radii):
+        with pytest.raises(ValueError, match=r"the inputs have the shape \(0, 3\)"):
+            statement(model, jnp.zeros((0, 3)))
+        with pytest.raises(ValueError, match="the inputs have numbers that are not finite"):
+            statement(model, jnp.full((2, 3), jnp.nan))
     for rank in (-1, 27):
         with pytest.raises(ValueError, match="`rank` is"):
             theory.most_dead_units(model, rank)

@@ -84,7 +84,7 @@ def test_descent_that_diverges_is_forecast(getkey):
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("risk_of", [softmax, softmax_mean])
+@pytest.mark.parametrize("risk_of", [softmax_mean, pytest.param(softmax, marks=pytest.mark.slow)])
 def test_cross_entropy_follows_the_flow(risk_of, getkey):
     """Descent with short steps, on a model that is linear in its parameters."""
     params, data = linear_problem(getkey, softmax)
@@ -96,7 +96,11 @@ def test_cross_entropy_follows_the_flow(risk_of, getkey):
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("loss", [SquaredError(0.7), SoftmaxCrossEntropy()], ids=["squared", "ce"])
+@pytest.mark.parametrize(
+    "loss",
+    [pytest.param(SquaredError(0.7), marks=pytest.mark.slow), SoftmaxCrossEntropy()],
+    ids=["squared", "softmax"],
+)
 def test_directions_are_counted_in_the_gauss_newton_matrix(loss, getkey):
     """The weighted kernel of the forecast is the Gram matrix of the loss."""
     model = MLP(3, 3, width=4, depth=1, key=getkey())

@@ -60,7 +60,11 @@ def test_lemma_b1_as_printed_is_false():
     assert bound == pytest.approx(np.log(4) ** 0.2)
     a, b = ball(rng, 20_000, 5), ball(rng, 20_000, 5)
     covered = int(np.sum(np.linalg.norm(a - b, axis=1) <= bound))
-    assert theory.proportion(covered, 20_000, confidence=1 - 1e-9).upper < 0.5
+    truth = theory.proportion(covered, 20_000, confidence=1 - 1e-9)
+    assert truth.upper < 0.5
+    # The probability with which a unit with this radius stays dead, by (14) and corrected.
+    assert theory.persistence_bound_as_printed(np.array([bound]), 1, 5) == pytest.approx(0.5)
+    assert theory.persistence_bound(np.array([bound]), 1, 5) <= truth.lower
     assert theory.hausdorff_bound(1, 5, 0.5) == 2.0
 
 
@@ -98,7 +102,7 @@ def test_coverage_of_lemma_b1(dim):
 
 
 def test_union_bound_against_a_simulation():
-    """What is left is the union over points: 0.35 against 0.24 in the plane."""
+    """What is left is the union over points: about 0.38 against 0.25 in the plane."""
     rng = np.random.default_rng(3)
     found = distances(rng, 200, 100, 2)[:, 1]
     reach = float(np.quantile(found, 0.75))
@@ -177,7 +181,7 @@ def test_forms_of_theorem_6_5_on_comonotone_indicators(count):
             assert exact <= theory.trainability_bound(p / 2, most, units=8)
         tally.add(applies, tight=applies and cantelli <= 3 * truth)
 
-    tally.at_least(applies=0.2, tight=0.2)
+    tally.at_least(applies=0.35, tight=0.6)
 
 
 @pytest.mark.parametrize(

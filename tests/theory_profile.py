@@ -10,6 +10,12 @@ from hypothesis import given, HealthCheck, Phase, settings
 COUNTS = pytest.mark.parametrize("count", [200, pytest.param(1000, marks=pytest.mark.slow)])
 
 
+def counts_of(first, *others):
+    """As `COUNTS`, for a statement with several forms: 200 cases of the first, 1000 of all."""
+    slow = [pytest.param(name, 1000, marks=pytest.mark.slow) for name in (first, *others)]
+    return [(first, 200), *slow]
+
+
 def tried(count, *drawn, shrink=True):
     """Run the decorated property on `count` drawn cases, the same ones every time."""
     phases = [Phase.explicit, Phase.generate, *([Phase.shrink] if shrink else [])]

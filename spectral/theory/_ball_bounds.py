@@ -105,7 +105,7 @@ def hausdorff_union_bound(
     place. What is left between it and the truth is the union over the points.
 
     ```python
-    hausdorff_union_bound(0.1, 1000, 2)  # 0.35
+    hausdorff_union_bound(0.1, 1000, 2)  # 0.53
     ```
 
     **Raises:** `ValueError` as `hausdorff_bound_as_printed`, and for a negative distance.

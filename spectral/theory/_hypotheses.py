@@ -35,6 +35,20 @@ def check_relu_network(statement: str, model: AbstractNetwork) -> None:
             )
 
 
+def check_examples(statement: str, inputs: ArrayLike) -> None:
+    """Refuse inputs of which nothing, or everything, could be said.
+
+    **Raises:** `ValueError` naming the statement, for no examples or numbers that are not finite.
+    """
+    array = np.asarray(inputs)
+    if array.size == 0 or not np.all(np.isfinite(array)):
+        got = f"the shape {array.shape}" if array.size == 0 else "numbers that are not finite"
+        raise ValueError(
+            f"{statement} has the hypothesis of at least one example of finite numbers, but the "
+            f"inputs have {got}: on no examples every unit is dead. Pass those of a task."
+        )
+
+
 def check_no_kink(
     statement: str, pre: dict[str, Float[Array, "examples units *positions"]]
 ) -> None:

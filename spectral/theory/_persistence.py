@@ -8,7 +8,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Real
 from .._arguments import check_above
 from ..models import AbstractNetwork, apply_network, margins, MLP, pre_activations
 from ._hausdorff import Nearest, one_sided_hausdorff, Pairwise
-from ._hypotheses import check_relu_network
+from ._hypotheses import check_examples, check_relu_network
 
 
 _PAIRWISE = Pairwise()
@@ -39,9 +39,11 @@ def persistence_radii(
     ```
 
     **Raises:** `ValueError` naming the hypothesis that fails: anything but an `MLP` of ReLUs
-    without normalisation.
+    without normalisation, or no examples.
     """
-    return _radii(_dense("Lemma 6.3", model), inputs)
+    layers = _dense("Lemma 6.3", model)
+    check_examples("Lemma 6.3", inputs)
+    return _radii(layers, inputs)
 
 
 def remains_dead(

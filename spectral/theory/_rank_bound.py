@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from .._arguments import check_count
 from ..models import AbstractNetwork, apply_network, dead, entries_of, pre_activations
-from ._hypotheses import check_no_kink, check_relu_network
+from ._hypotheses import check_examples, check_no_kink, check_relu_network
 
 
 def hessian_rank_bound(model: AbstractNetwork, inputs: Float[Array, "examples ..."]) -> int:
@@ -34,10 +34,12 @@ def hessian_rank_bound(model: AbstractNetwork, inputs: Float[Array, "examples ..
     ```
 
     **Raises:** `ValueError` naming the hypothesis that fails: other activations than ReLU,
-    normalisation, units without outgoing weights of their own, or a pre-activation of exactly 0.
+    normalisation, units without outgoing weights of their own, no examples, or a pre-activation of
+    exactly 0.
     """
     statement = "Theorem 6.2"
     check_relu_network(statement, model)
+    check_examples(statement, inputs)
     pre, silent = _activity(model, inputs)
     check_no_kink(statement, pre)
     return _parameters(model) - dead_parameters(model, silent)
