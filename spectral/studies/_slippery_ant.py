@@ -120,6 +120,7 @@ def _small(size: Size) -> Settings:
             "epochs": 8,
             "minibatches_per_epoch": 8,
             "discount": 0.97,
+            "evaluation_environments": 0,
         },
         model={"width": size(64), "depth": 2, "initial_log_std": -0.5},
         algorithms={
@@ -142,6 +143,7 @@ def _small(size: Size) -> Settings:
             },
         },
     )
+    del settings["probes"]["dead"]  # recorded for each rollout as it is
     settings["probes"]["hessian"] |= {
         "examples": 500,
         "chunk": 500,

@@ -118,7 +118,8 @@ class PPO(AbstractTaskStream[Practice]):
         - `normalise_observations`, `scale_rewards`: by running statistics of the observations, and
             of the discounted sum of rewards. They are updated after a rollout and frozen within.
         - `clip_actions`: the environment is given actions within +-1.
-        - `evaluation_environments`, `evaluation_steps`: how many, and the most steps of each.
+        - `evaluation_environments`, `evaluation_steps`: how many, and the most steps of each. With
+            none there is no evaluation, which saves a good part of the time to compile an engine.
 
         **Raises:** `ValueError` for a number below one, a rollout that cannot be divided among the
         environments or into the minibatches, or numbers out of range.
@@ -129,9 +130,9 @@ class PPO(AbstractTaskStream[Practice]):
             "rollout": rollout,
             "epochs": epochs,
             "minibatches_per_epoch": minibatches_per_epoch,
-            "evaluation_environments": evaluation_environments,
             "evaluation_steps": evaluation_steps,
         }
+        check_count("evaluation_environments", evaluation_environments, least=0)
         for name, count in counts.items():
             check_count(name, count)
         for name in ("environments", "minibatches_per_epoch"):
@@ -277,6 +278,8 @@ class PPO(AbstractTaskStream[Practice]):
         return self.batch(state, self._experience(state, learner, rollout)[0])
 
     def evaluate(self, state: Practice, learner: Learner, *, key: PRNGKeyArray) -> Metrics:
+        if self.evaluation_environments == 0:
+            return {}
         begin_key, play_key = jax.random.split(key)
         values = self._present(state)
         players = begin(self.world, values, self.evaluation_environments, key=begin_key)

@@ -6,7 +6,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from ._changing_environment import ChangingEnvironment, Phase
 from ._environment import Step
@@ -74,7 +74,7 @@ def play(
     environments = players.length.shape[0]
     last = values.shape[0] - 2
 
-    def move(player: Player, action: Array, keys: PRNGKeyArray) -> tuple[Player, Rollout]:
+    def move(player: Player, action: Array, keys: Key[Array, "2"]) -> tuple[Player, Rollout]:
         step_key, reset_key = keys
         parameter = world.parameter(values, player.phase)
         applied = jnp.clip(action, -1, 1) if clip else action
@@ -94,13 +94,13 @@ def play(
         return after, Rollout(player.observation, action, step, parameter, length, total)
 
     def one_step(
-        players: Player, keys: tuple[PRNGKeyArray, PRNGKeyArray]
+        players: Player, keys: tuple[PRNGKeyArray, Key[Array, "environments 2"]]
     ) -> tuple[Player, Rollout]:
         act_key, move_keys = keys
         action = act(players.observation, act_key)
         return _each(move, players, action, move_keys)
 
-    # All at once: within the steps, one after another, they would take as long as the physics.
+    # All at once, which is faster than one after another within the steps.
     act_key, move_key = jax.random.split(key)
     keys = (
         jax.random.split(act_key, steps),

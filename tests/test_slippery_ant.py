@@ -1,0 +1,62 @@
+"""The presets of Slippery Ant."""
+
+import pytest
+
+from spectral import studies
+from spectral.algorithms import Algorithm
+from spectral.models import AbstractNetwork
+from spectral.probes import AbstractProbe
+from spectral.studies._call import parse
+from spectral.tasks import AbstractTaskStream, LogUniform, PPO, TimeLimit
+
+
+ALGORITHMS = {
+    "paper": {"bp", "er", "l2_er", "cbp_l2", "l2"},
+    "dohare": {"bp", "l2", "cbp_l2"},
+    "small": {"bp", "l2", "l2_er", "cbp_l2"},
+}
+
+
+@pytest.mark.parametrize("preset", ALGORITHMS)
+def test_a_preset_describes_an_experiment(preset):
+    benchmark = studies.slippery_ant(preset)
+    settings = benchmark.settings
+    assert benchmark.smaller == ()
+    assert set(settings["algorithms"]) == ALGORITHMS[preset]
+    for name, section in settings["algorithms"].items():
+        algo = parse(section, Algorithm, name, {}).make()
+        # Compared under equal betas, but for those of Dohare et al.
+        betas = [float(algo.optimiser.hyper[b]) for b in ("b1", "b2")]
+        own = preset == "dohare" and name != "bp"
+        assert betas == pytest.approx([0.99, 0.99] if own else [0.9, 0.999])
+    for name, section in settings["probes"].items():
+        parse(section, AbstractProbe, name, {}).make()
+    stream = parse(settings["stream"], AbstractTaskStream, "stream", {}).make()
+    assert isinstance(stream, PPO)
+    sizes = {"in_size": stream.in_size, "out_size": stream.out_size}
+    assert sizes == {"in_size": 27, "out_size": 8}
+    parse(settings["model"], AbstractNetwork, "model", sizes)
+    world, published = stream.world, preset != "small"
+    assert isinstance(world.environment, TimeLimit)
+    assert isinstance(world.schedule, LogUniform)
+    assert (world.environment.terminal, world.environment.steps) == (published, 1000)
+    assert (stream.rollout, stream.environments) == (2048, 1 if published else 16)
+    if published:
+        # Tasks of 976.56 rollouts.
+        assert (world.steps_per_task, stream.chunks_per_task) == (2_000_000, 977)
+        assert (stream.epochs, float(stream.discount)) == (10, pytest.approx(0.99))
+    minibatches = {"paper": 1280, "dohare": 160, "small": 64}
+    assert stream.minibatches == minibatches[preset]
+    assert world.change == ("episode" if preset == "dohare" else "step")
+    assert (world.schedule.seed is None) == (preset == "dohare")
+    assert stream.surrogate.clip_value == (preset == "paper")
+    assert float(stream.surrogate.entropy_weight) == pytest.approx(0.01 * (preset == "paper"))
+    assert stream.advantages == ("minibatch" if preset == "paper" else "rollout")
+
+
+def test_scale():
+    smaller = studies.slippery_ant("paper", scale=0.1)
+    stream = smaller.settings["stream"]
+    assert (stream["num_tasks"], stream["world"]["steps_per_task"]) == (1, 200_000)
+    assert smaller.settings["model"]["width"] == 26
+    assert len(smaller.smaller) > 2
