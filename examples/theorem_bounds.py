@@ -226,7 +226,12 @@ STATEMENTS: list[tuple[str, Case, int, str]] = [
         "G = diag(1, 0), R = diag(0, 0.01): 0.01 >= 0.99",
     ),
     ("  index by index", corollary_b_4("index by index"), 5, ""),
-    ("Equation (6) as printed", equation_6(theory.cumulant_error_as_printed), 5, "nearly all"),
+    (
+        "Equation (6) as printed",
+        equation_6(theory.cumulant_error_as_printed),
+        5,
+        "x = 2, g = +-1 and x = 0, g = 0: the error is 1, printed 0",
+    ),
     ("  with the right signs", equation_6(theory.cumulant_error), 5, ""),
     ("Section 7: rank G >= sum of products", section_7(True), 1, "fewer examples than products"),
     ("  rank G <= sum of products", section_7(False), 1, ""),
