@@ -1,13 +1,14 @@
 """How fast networks of convolutions train inside the loop, and whether they are what they say.
 
     python benchmarks/networks.py [--rounds 5] [--steps 4] [--only NAME ...] [--check]
-                                  [--data-dir FOLDER --data NAME]
+                                  [--double] [--data-dir FOLDER --data NAME]
 
 A step is a minibatch of 32 x 32 images, its gradient and SGD with momentum; ours inside the loop
 of `train_continual`, PyTorch's in a Python loop, both from bytes, in turn in one process. `--check`
 compares the networks with an independent definition in PyTorch with the same weights instead:
-outputs, gradients and running statistics, in training and in inference. `--data` times the loading
-of a data set whose decoded copy is kept. PyTorch comes with the extra `benchmarks`.
+outputs, gradients and running statistics, in training and in inference; with `--double` in double
+precision, where no rounding can turn a ReLU on that is off in the other. `--data-dir` times the
+loading of a data set whose decoded copy is kept. PyTorch comes with the extra `benchmarks`.
 """
 
 import argparse
@@ -131,9 +132,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--only", nargs="+", choices=list(CASES), default=list(CASES))
     parser.add_argument("--check", action="store_true")
+    parser.add_argument("--double", action="store_true")
     parser.add_argument("--data", default="tiny_imagenet32")
     parser.add_argument("--data-dir")
     given = parser.parse_args()
+    jax.config.update("jax_enable_x64", given.double)
     if given.data_dir is not None:
         loading(given.data, given.data_dir)
     elif given.check:

@@ -114,6 +114,7 @@ def differences(
     model: Any, state: Any, logits: Any, grads: Any, inferred: Any, x: np.ndarray, y: np.ndarray
 ) -> dict[str, float]:
     """Between ours and PyTorch's, each relative to the largest entry of the array or layer."""
+    torch.set_default_dtype(torch.float64 if jax.config.read("jax_enable_x64") else torch.float32)
     net = in_torch(model)
     outputs = net(torch.tensor(x))
     torch.nn.functional.cross_entropy(outputs, torch.tensor(y)).backward()
