@@ -12,7 +12,7 @@ class ImageSet(eqx.Module):
     """Labelled images of one size: those to train on, and those held out. See `load_images`.
 
     ```python
-    images = load_images("digits")
+    images = tasks.load_images("digits")
     floats = images.train_images / images.max_value
     ```
 
@@ -50,7 +50,7 @@ def fewer_images(
     """The first rows of every class, in the order of the set, and nothing else.
 
     ```python
-    few = fewer_images(load_images("digits"), train_per_class=100)
+    few = fewer_images(tasks.load_images("digits"), train_per_class=100)
     few.train_images.shape  # (1000, 8, 8, 1)
     ```
 
