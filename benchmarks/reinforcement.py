@@ -12,6 +12,7 @@ with the extra `benchmarks`; without them their rows are left out.
 """
 
 import argparse
+import importlib.util
 import time
 from collections.abc import Callable
 from typing import Any
@@ -24,14 +25,11 @@ import numpy as np
 from spectral import algorithms, Clock, models, tasks, train_continual
 
 
-try:
-    import torch  # pyright: ignore[reportMissingImports]  (an extra)
-except ImportError:
-    torch = None
-try:
-    import gymnasium  # pyright: ignore[reportMissingImports]  (an extra)
-except ImportError:
-    gymnasium = None
+def _extra(name: str) -> Any:
+    return importlib.import_module(name) if importlib.util.find_spec(name) else None
+
+
+torch, gymnasium = _extra("torch"), _extra("gymnasium")
 
 ROLLOUT = 2048
 EPOCHS = 10
@@ -68,7 +66,6 @@ def algorithm(er_every: int | None) -> algorithms.Algorithm:
 
 def torch_networks(model: models.ActorCritic) -> tuple[Any, Any, Any]:
     """The same networks, with the same weights."""
-    assert torch is not None
     made = []
     for network in (model.actor, model.critic):
         layers = []
@@ -83,7 +80,6 @@ def torch_networks(model: models.ActorCritic) -> tuple[Any, Any, Any]:
 
 
 def torch_loss(networks: tuple[Any, Any, Any], rows: dict[str, Any]) -> Any:
-    assert torch is not None
     actor, critic, log_std = networks
     policy = torch.distributions.Normal(actor(rows["observation"]), log_std.exp())
     ratio = (policy.log_prob(rows["action"]).sum(1) - rows["log_probability"]).exp()
@@ -94,7 +90,6 @@ def torch_loss(networks: tuple[Any, Any, Any], rows: dict[str, Any]) -> Any:
 
 
 def torch_adam(networks: tuple[Any, Any, Any]) -> Any:
-    assert torch is not None
     actor, critic, log_std = networks
     return torch.optim.Adam([*actor.parameters(), *critic.parameters(), log_std], lr=1e-4)
 

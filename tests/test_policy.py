@@ -1,5 +1,7 @@
 """Policies against SciPy, their Fisher information against the divergence, and the actor-critic."""
 
+from typing import Any
+
 import jax
 import jax.flatten_util
 import jax.numpy as jnp
@@ -103,6 +105,7 @@ def test_actor_critic_is_two_networks(getkey):
     model = ActorCritic(3, 2, width=5, depth=2, initial_log_std=-0.7, key=getkey())
     x = jnp.array([0.3, -1.0, 2.0])
     outputs, taps = model(x)
+    policy: Any = outputs.policy
 
     def by_hand(layers):
         y = x
@@ -110,9 +113,9 @@ def test_actor_critic_is_two_networks(getkey):
             y = jnp.maximum(layer.weight @ y + layer.bias, 0)
         return layers[-1].weight @ y + layers[-1].bias
 
-    np.testing.assert_allclose(outputs.policy.mean, by_hand(model.actor.layers))
+    np.testing.assert_allclose(policy.mean, by_hand(model.actor.layers))
     np.testing.assert_allclose(outputs.value, by_hand(model.critic.layers)[0])
-    np.testing.assert_array_equal(outputs.policy.log_std, [-0.7, -0.7])
+    np.testing.assert_array_equal(policy.log_std, [-0.7, -0.7])
     names = ["actor_hidden_0", "actor_hidden_1", "critic_hidden_0", "critic_hidden_1"]
     assert list(taps) == [group.name for group in model.units()] == names
     weights = [layer.weight for net in (model.actor, model.critic) for layer in net.layers]
@@ -125,7 +128,7 @@ def test_actor_critic_begins_as_asked(getkey):
         for layer in network.layers:
             bound = (3 / layer.weight.shape[1]) ** 0.5
             assert 0.95 * bound < jnp.abs(layer.weight).max() <= bound
-            assert not layer.bias.any()
+            assert not np.any(layer.bias)
     model = ActorCritic(
         6,
         3,

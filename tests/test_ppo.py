@@ -210,14 +210,13 @@ def test_evaluation_and_samples_have_the_parameter_of_the_task():
         totals = [float(rollout.total[t, e]) for e, t in enumerate(ends)]
         np.testing.assert_allclose(row["evaluation_return"], np.mean(totals), rtol=1e-5)
         np.testing.assert_allclose(row["evaluation_length"], np.mean(ends) + 1)
-    assert batch.observation.shape == (30, 3)
-    assert len(np.unique(batch.observation[:, 1])) > 6
+        assert batch.observation.shape == (30, 3)
+        assert len(np.unique(batch.observation[:, 1])) > 6
 
 
-def surrogate(**options: Any) -> ClippedSurrogate:
-    numbers = {"clip": 0.2, "value_weight": 0.7, "entropy_weight": 0.03} | options
-    clip_value = numbers.pop("clip_value", False)
-    return ClippedSurrogate(*map(jnp.asarray, numbers.values()), clip_value)
+def surrogate(clip_value: bool = False) -> ClippedSurrogate:
+    clip, value_weight, entropy_weight = map(jnp.asarray, (0.2, 0.7, 0.03))
+    return ClippedSurrogate(clip, value_weight, entropy_weight, clip_value)
 
 
 @pytest.mark.parametrize("clip_value", [False, True])
@@ -242,7 +241,7 @@ def test_surrogate_against_numpy(clip_value):
     policy = models.GaussianPolicy(jnp.asarray(mean), jnp.asarray(log_std))
     outputs = models.PolicyAndValue(policy, jnp.asarray(value))
     arrays = map(jnp.asarray, (mean, action, old, advantage, target, then))
-    losses = surrogate(clip_value=clip_value).losses(outputs, Experience(*arrays))
+    losses = surrogate(clip_value).losses(outputs, Experience(*arrays))
     np.testing.assert_allclose(losses, expected, rtol=2e-4, atol=2e-4)
 
 
@@ -265,13 +264,15 @@ def test_curvature_of_a_policy(discrete):
     hessian = jax.jit(jax.hessian(lambda p: loss.losses(network(p), batch).mean()))(flat)
     np.testing.assert_allclose(Hessian(risk, model).dense(), hessian, atol=1e-9)
 
+    before: Any = outputs.policy
+
     def distance(p):
         new = network(p)
         if discrete:
-            logs = jax.nn.log_softmax(outputs.policy.logits), jax.nn.log_softmax(new.policy.logits)
+            logs = jax.nn.log_softmax(before.logits), jax.nn.log_softmax(new.policy.logits)
             divergence = jnp.sum(jnp.exp(logs[0]) * (logs[0] - logs[1]), axis=1)
         else:
-            mean, log_std = outputs.policy.mean, outputs.policy.log_std
+            mean, log_std = before.mean, before.log_std
             ratio = jnp.exp(2 * (log_std - new.policy.log_std))
             shift = (mean - new.policy.mean) ** 2 * jnp.exp(-2 * new.policy.log_std)
             divergence = jnp.sum(0.5 * (ratio + shift) + new.policy.log_std, axis=1)

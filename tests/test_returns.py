@@ -49,7 +49,7 @@ def test_returns_over_steps():
     np.testing.assert_array_equal(line.get_xdata(), [100, 300, 700, 800, 900])
     np.testing.assert_array_equal(line.get_ydata(), [2, 4, 6, 7, 8])
     # The parameter changed once, in the rollout after step 400.
-    assert [mark.get_xdata()[0] for mark in marks] == [400]
+    assert [np.asarray(mark.get_xdata())[0] for mark in marks] == [400]
     np.testing.assert_array_equal(below.lines[0].get_ydata(), PARAMETER.reshape(-1))
 
 
@@ -59,8 +59,8 @@ def test_many_rollouts_are_averaged():
     figure = draw_returns(results(member(returns, drifting)))
     assert figure is not None
     (line,) = figure.axes[0].lines  # and no marks, for it changes all the time
-    np.testing.assert_allclose(line.get_ydata(), np.arange(0.5, 300, 2))
-    assert line.get_xdata()[0] == 200
+    np.testing.assert_allclose(np.asarray(line.get_ydata()), np.arange(0.5, 300, 2))
+    assert np.asarray(line.get_xdata())[0] == 200
 
 
 @pytest.mark.parametrize("members", [(), (Member("bp", 0, "finished", "", History({})),)])

@@ -106,7 +106,7 @@ def _dohare(size: Size) -> Settings:
 
 
 def _small(size: Size) -> Settings:
-    """Several ants side by side, narrower networks, and a higher rate."""
+    """Shorter tasks, narrower networks and a higher rate."""
     rate = {"type": "adam", "lr": 1e-3}
     settings = _experiment(
         size,
@@ -116,7 +116,6 @@ def _small(size: Size) -> Settings:
         steps_per_task=204_800,
         world={"change": "step", "limit_is_terminal": False},
         learning={
-            "environments": 16,
             "epochs": 8,
             "minibatches_per_epoch": 8,
             "discount": 0.97,

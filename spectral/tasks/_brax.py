@@ -29,7 +29,7 @@ class Brax(AbstractEnvironment[Any]):
     """An environment of brax, such as `"ant"`, whose physics depends on the parameter.
 
     ```python
-    ant = TimeLimit(Brax("ant", backend="spring"), 1000)
+    pendulum = tasks.TimeLimit(Brax("inverted_pendulum", backend="spring"), 1000)
     ```
 
     Episodes have no limit of time here, and each begins from a state of its own. Actions are not
@@ -110,7 +110,8 @@ class Brax(AbstractEnvironment[Any]):
         with _as_brax_expects():
             from brax.io import html
 
-            return html.render(system, [types.SimpleNamespace(x=place) for place in places])
+            states: list[Any] = [types.SimpleNamespace(x=place) for place in places]
+            return html.render(system, states)
 
 
 @functools.lru_cache

@@ -26,7 +26,8 @@ class ChangingEnvironment(eqx.Module):
     """An environment, the values that its parameter takes one after another, and when it changes.
 
     ```python
-    world = ChangingEnvironment(TimeLimit(PointMass(), 20), LogUniform(0.1, 5.0), 10_000)
+    limited = tasks.TimeLimit(tasks.PointMass(), 20)
+    world = ChangingEnvironment(limited, tasks.LogUniform(0.1, 5.0), 10_000)
     ```
 
     **Arguments:**

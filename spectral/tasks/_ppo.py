@@ -39,9 +39,10 @@ class PPO(AbstractTaskStream[Practice]):
     minibatches. The criterion is `ClippedSurrogate`, so that every algorithm, probe and matrix of
     curvature works on it; the Gauss-Newton matrix is what that class says.
 
-    ```python
-    world = ChangingEnvironment(TimeLimit(PointMass(), 20), LogUniform(0.1, 5.0), 80)
-    stream = PPO(world, num_tasks=2, rollout=40, epochs=2, minibatches_per_epoch=4)
+    ```
+    limited = tasks.TimeLimit(tasks.PointMass(), 20)
+    world = tasks.ChangingEnvironment(limited, tasks.LogUniform(0.1, 5.0), 80)
+    stream = tasks.PPO(world, num_tasks=2, rollout=40, epochs=2, minibatches_per_epoch=4)
     model = models.ActorCritic(stream.in_size, stream.out_size, width=4, key=jax.random.key(0))
     learner, history = train_continual(model, stream, algorithms.bp(algorithms.adam(1e-3)))
     history["episode_return"]   # [tasks, rollouts]

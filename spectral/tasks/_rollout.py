@@ -85,7 +85,8 @@ def play(
 
         def anew() -> Player:
             fresh = world.environment.reset(world.parameter(values, phase), key=reset_key)
-            return Player(*_alike(fresh, (state, step.observation)), phase, 0 * length, 0 * total)
+            own, observation = _alike(fresh, (state, step.observation))
+            return Player(own, observation, phase, 0 * length, 0 * total)
 
         # For a single environment this is a branch, and a reset costs nothing until it is due.
         after = jax.lax.cond(

@@ -22,7 +22,7 @@ class TimeLimit(AbstractEnvironment[Timed]):
     limit counts as an end instead, after which nothing follows, as in Dohare et al. (2024).
 
     ```python
-    environment = TimeLimit(PointMass(), 20)
+    environment = TimeLimit(tasks.PointMass(), 20)
     ```
 
     **Raises:** `ValueError` for a limit below one.
@@ -30,10 +30,13 @@ class TimeLimit(AbstractEnvironment[Timed]):
 
     environment: AbstractEnvironment
     steps: int = eqx.field(static=True)
-    terminal: bool = eqx.field(static=True, default=False)
+    terminal: bool = eqx.field(static=True)
 
-    def __check_init__(self):
-        check_count("steps", self.steps)
+    def __init__(self, environment: AbstractEnvironment, steps: int, terminal: bool = False):
+        check_count("steps", steps)
+        self.environment = environment
+        self.steps = steps
+        self.terminal = terminal
 
     @property
     def observation_size(self) -> int:

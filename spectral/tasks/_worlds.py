@@ -25,7 +25,8 @@ def changing_body(
     """A body of brax, of whose physics one quantity changes.
 
     ```python
-    world = changing_body("inverted_pendulum", Gravity(), schedule=Cycle((0.5, 1.5)))
+    swing = tasks.Cycle((0.5, 1.5))
+    world = changing_body("inverted_pendulum", Gravity(), schedule=swing)
     ```
 
     **Arguments:**
