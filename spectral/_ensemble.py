@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Int, PyTree
+from jaxtyping import PyTree
 
 
 class Ensemble(eqx.Module):
@@ -152,7 +152,7 @@ def _lay_out(one: Callable[..., PyTree], owned: PyTree, shared: PyTree, size: in
 
     def block(owned: PyTree, shared: PyTree) -> PyTree:
         if devices[0].platform == "cpu":
-            return _one_by_one(lambda own: one(own, shared), owned)
+            return jax.lax.map(lambda own: one(own, shared), owned)
         return jax.vmap(one, in_axes=(0, None))(owned, shared)
 
     if len(devices) == 1:
@@ -169,24 +169,6 @@ def _lay_out(one: Callable[..., PyTree], owned: PyTree, shared: PyTree, size: in
         check_vma=False,  # no device asks another for anything
     )(owned, shared)
     return jax.tree.map(lambda leaf: leaf[:size], made)
-
-
-def _one_by_one(one: Callable[[PyTree], PyTree], owned: PyTree) -> PyTree:
-    """`jax.lax.map`, but that the compiler does not know how many members there are.
-
-    It unrolls loops of few rounds, and mixes their rounds: members would be rounded otherwise than
-    alone.
-    """
-    count = jax.tree.leaves(owned)[0].shape[0]
-    made = jax.eval_shape(one, jax.tree.map(lambda leaf: leaf[0], owned))
-    empty = jax.tree.map(lambda leaf: jax.lax.full((count, *leaf.shape), 0, leaf.dtype), made)
-
-    def put(i: Int[Array, ""], done: PyTree) -> PyTree:
-        made = one(jax.tree.map(lambda leaf: leaf[i], owned))
-        return jax.tree.map(lambda leaf, new: leaf.at[i].set(new), done, made)
-
-    rounds = jax.lax.optimization_barrier(jnp.asarray(count, int))
-    return jax.lax.fori_loop(0, rounds, put, empty)
 
 
 def _devices(size: int) -> list[Any]:
