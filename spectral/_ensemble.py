@@ -175,7 +175,7 @@ def _devices(size: int) -> list[Any]:
     """Those that get a member."""
     default = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
     if default is None:
-        return jax.devices()[:size]
+        return jax.local_devices()[:size]
     return jax.devices(default)[:1] if isinstance(default, str) else [default]
 
 

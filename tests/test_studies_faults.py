@@ -3,6 +3,7 @@
 import os
 import pathlib
 import random
+import re
 import resource
 import shutil
 import signal
@@ -108,6 +109,34 @@ def when_two_tasks_are_done(monkeypatch):
         monkeypatch.setattr(_run, "ProgressBar", Acting)
 
     return patch
+
+
+@pytest.mark.parametrize(("share", "kept"), [(0.0, ["1", "4"]), (np.inf, ["3", "4"])])
+def test_saving_takes_no_more_than_its_share(share, kept, run, tmp_path, monkeypatch):
+    """With no share at all the first save is known to be too dear for all others but the last."""
+    monkeypatch.setattr(_keeper, "SHARE", share)
+    assert run() == 0
+    assert sorted(p.name for p in (tmp_path / "out" / "checkpoints" / "0").iterdir()) == kept
+
+
+@pytest.mark.slow
+def test_landscapes_of_a_run(run, tmp_path, capsys):
+    assert run() == 0
+    capsys.readouterr()
+    out = str(tmp_path / "out")
+    assert main(["landscape", out, "--seed", "1", "--examples", "50"]) == 0
+    drawn = [pathlib.Path(line).name for line in capsys.readouterr().out.splitlines()]
+    assert drawn == ["landscape.png", "landscape.pdf"]
+    for options, message in [
+        (["--seed", "2"], "`--seed` is 2, but the run has the seeds 0 to 1"),
+        (["--algorithm", "pb"], "did you mean 'bp'"),
+        (["--examples", "5000"], "`--examples`: .*1500 rows"),
+    ]:
+        assert main(["landscape", out, *options]) == 2
+        assert re.search(message, capsys.readouterr().err)
+    shutil.rmtree(tmp_path / "out" / "checkpoints")
+    assert main(["landscape", out]) == 2
+    assert "holds no checkpoint of 'bp'" in capsys.readouterr().err
 
 
 def test_two_processes_on_one_folder(run, tmp_path, capsys):
