@@ -49,3 +49,17 @@ def test_forecast_script():
     lines = done.stdout.splitlines()
     assert lines[1].startswith("BP: 20 tasks")
     assert -1 <= float(lines[2].split()[6]) <= 1
+
+
+def test_studies_script():
+    done = subprocess.run(
+        [sys.executable, "studies.py", "--small", "--only", "seeds", "saving", "help"],
+        cwd=FOLDER,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "devices: 2 of" in done.stdout
+    assert "ratio: " in done.stdout
+    assert "saving costs" in done.stdout
+    assert "spectral --help: " in done.stdout
