@@ -12,6 +12,7 @@ import jax
 from jaxtyping import PRNGKeyArray, PyTree
 
 from .._arguments import unknown_name
+from .._ensemble import same_program
 from .._loop import check_parts
 from ..algorithms import Algorithm
 from ..models import AbstractNetwork
@@ -221,10 +222,16 @@ def _check_sizes(model: Call, sizes: Mapping[str, Any]) -> None:
 def _check_parts(experiment: Experiment) -> None:
     """Refuse parts that do not fit together, by tracing what would be compiled."""
     model, state, key = experiment.member(0)
-    algorithms = list(experiment.algorithms.items())
-    trials = [(f"algorithms.{name}", algo, {}) for name, algo in algorithms]
-    for name, probe in experiment.probes.items():
-        trials.append((f"probes.{name}", algorithms[0][1], {name: probe}))
+    # One of those that share a program: they differ in numbers, which a trace does not see.
+    algorithms: dict[str, Algorithm] = {}
+    for name, algo in experiment.algorithms.items():
+        if not any(same_program(other, algo) for other in algorithms.values()):
+            algorithms[name] = algo
+    first = next(iter(algorithms.values()))
+    trials = [(f"algorithms.{name}", algo, {}) for name, algo in algorithms.items()]
+    trials += [
+        (f"probes.{name}", first, {name: probe}) for name, probe in experiment.probes.items()
+    ]
     for place, algo, probes in trials:
         try:
             check_parts(model, experiment.stream, algo, key=key, probes=probes, model_state=state)
