@@ -114,26 +114,30 @@ def relu_networks(
         the box. (In deeper layers the box of activations is a bound, and margins are larger.)
     """
     template = MLP(in_size, out_size, width=width, depth=depth, key=jax.random.key(0))
-    return _filled(template, dead)
+    shapes = [layer.weight.shape for layer in template.layers]
+    # Made once, and not for each network that is drawn.
+    weights = [numbers(*shape) for shape in shapes]
+    biases = [numbers(shape[0]) for shape in shapes]
+    gammas = [*(dead(width) for _ in range(depth)), st.just(np.full(out_size, np.nan))]
+    return _filled(template, list(zip(weights, biases, gammas, strict=True)))
 
 
 @st.composite
-def _filled(draw: Callable[..., Any], template: MLP, dead: Callable) -> MLP:
-    model, step = template, _STEP
+def _filled(draw: Callable[..., Any], template: MLP, layers: list[Any]) -> MLP:
+    step = _STEP
     low, high = -_MOST * _STEP, _MOST * _STEP  # what the inputs of the layer lie between
-    for n, layer in enumerate(template.layers):
-        weight = draw(numbers(*layer.weight.shape))
+    drawn = []
+    for weights, biases, gammas in layers:
+        weight, gamma = draw(weights), draw(gammas)
         step = step * _STEP  # of the pre-activations without their biases
-        bias = draw(numbers(layer.weight.shape[0])) + step / 2
         reach = np.maximum(weight * low, weight * high).sum(axis=1)
-        if n < len(template.layers) - 1:
-            gamma = draw(dead(layer.weight.shape[0]))
-            bias = np.where(np.isnan(gamma), bias, -reach - gamma - step / 2)
+        bias = draw(biases) + step / 2
+        bias = np.where(np.isnan(gamma), bias, -reach - gamma - step / 2)
         low, high = 0.0, max(float(np.max(reach + bias)), 0.0)
         step = step / 2
-        where = lambda m, n=n: (m.layers[n].weight, m.layers[n].bias)
-        model = eqx.tree_at(where, model, (_as_array(weight), _as_array(bias)))
-    return model
+        drawn += [_as_array(weight), _as_array(bias)]
+    where = lambda m: [x for layer in m.layers for x in (layer.weight, layer.bias)]
+    return eqx.tree_at(where, template, drawn)
 
 
 def probabilities(units: int = 6) -> st.SearchStrategy[Float[np.ndarray, " units"]]:
