@@ -1,4 +1,5 @@
 import gc
+import os
 import pathlib
 
 import jax
@@ -9,7 +10,15 @@ from jaxtyping import install_import_hook
 # Every annotation of the package is checked at run time; before anything imports it.
 install_import_hook("spectral", "type_checking.check")
 
-# Compilation takes most of the time of the suite: keep what was compiled between runs.
+# The programs of tests run for milliseconds and compile for seconds: half of that time with little
+# optimisation. `XLA_FLAGS= make test-all` tests them as users run them. (With none at all and the
+# older emitters float64 keeps eight digits.)
+_quick = "--xla_backend_optimization_level=1 --xla_llvm_disable_expensive_passes=true"
+if jax.__version_info__ < (0, 11):
+    _quick += " --xla_cpu_use_fusion_emitters=false"
+os.environ.setdefault("XLA_FLAGS", _quick)
+
+# Keep what was compiled between runs.
 _cache = pathlib.Path(__file__).parent.parent / ".cache" / "jax"
 jax.config.update("jax_compilation_cache_dir", str(_cache))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
