@@ -1,3 +1,5 @@
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -165,8 +167,9 @@ def test_bad_arguments():
     for probe in (probes.HessianSpectrum, probes.DeadUnits, probes.FeatureRank):
         with pytest.raises(ValueError, match="`examples` is 0, but must be an integer of at least"):
             probe(examples=0)
+    estimator: Any = Dense
     with pytest.raises(TypeError, match=r"`estimator` is the class Dense.* call it.*`Dense\(\)`"):
-        probes.HessianSpectrum(estimator=Dense)
+        probes.HessianSpectrum(estimator=estimator)
     setting = permuted()
     with pytest.raises(ValueError, match=r"`probes\['dead'\].every` is 0"):
         train_continual(
