@@ -138,7 +138,8 @@ def _pairs() -> list[Any]:
     quick = {(name, "permuted_online") for name in ("bp", "l2", "er", "l2_er", "rewriter", "cbp")}
     quick |= {("l2_er", stream) for stream in STREAMS}
     # Convolutions take longer to compile than anything else here.
-    quick |= {("rewriter", name) for name in STREAMS if not name.endswith(("convnet", "resnet"))}
+    slow = ("convnet", "resnet", "point_mass")
+    quick |= {("rewriter", name) for name in STREAMS if not name.endswith(slow)}
     return [
         pytest.param(a, s, id=f"{a}-{s}", marks=() if (a, s) in quick else pytest.mark.slow)
         for a in ALGORITHMS

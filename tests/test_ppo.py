@@ -24,7 +24,7 @@ from spectral import (
     train_tasks,
 )
 from spectral._loop import check_parts
-from spectral.curvature import GaussNewton, Hessian, Risk
+from spectral.curvature import GaussNewton, Hessian, KFAC, Risk
 from spectral.probes._sampling import sample_risk
 from spectral.tasks import ChangingEnvironment, ClippedSurrogate, Cycle, Experience, PPO
 from spectral.tasks._rollout import begin, play
@@ -305,6 +305,14 @@ def test_sampled_gradients_have_the_covariance_of_the_curvature():
     drawn = jax.jit(jax.vmap(lambda k: ravel(loss.sampled_gradient(outputs, key=k))))(keys)
     np.testing.assert_allclose(np.cov(drawn.T), matrix, atol=0.03)
     np.testing.assert_allclose(drawn.mean(axis=0), 0, atol=0.03)
+
+
+def test_kfac_names_what_is_no_layer():
+    model = models.ActorCritic(3, 2, width=3, depth=1, key=KEY)
+    x = jnp.ones((2, 3))
+    batch = Experience(x, x[:, :2], *[jnp.zeros(2)] * 4)
+    with pytest.raises(ValueError, match="layers: log_std. There are no Kronecker factors"):
+        KFAC(Risk(_forward, surrogate(), batch, batch), model)
 
 
 def test_probes_take_the_loss_of_the_stream():
