@@ -137,7 +137,7 @@ def _pairs() -> list[Any]:
     the rest are slow, for `test_recipes.py` holds every algorithm to the laws with one program."""
     quick = {(name, "permuted_online") for name in ("bp", "l2", "er", "l2_er", "rewriter", "cbp")}
     quick |= {("l2_er", stream) for stream in STREAMS}
-    # Convolutions take longer to compile than anything else here.
+    # Convolutions and rollouts take longer to compile than anything else here.
     slow = ("convnet", "resnet", "point_mass")
     quick |= {("rewriter", name) for name in STREAMS if not name.endswith(slow)}
     return [
