@@ -128,6 +128,25 @@ def test_theorem_b3_as_printed_is_false_where_labels_change():
     np.testing.assert_allclose(bound, norm.value, rtol=1e-12)
 
 
+def test_theorem_b3_is_attained_with_the_root_of_the_outputs():
+    """Two outputs that are large multiples of one hidden unit, with equal gradients."""
+    model = MLP(2, 2, width=3, depth=2, key=jax.random.key(0))
+    zero = [(jnp.zeros_like(m.weight), jnp.full_like(m.bias, -1.0)) for m in model.layers]
+    one = [(w.at[0, 0].set(1.0), b.at[0].set(0.0)) for w, b in zero]
+    one[2] = (jnp.zeros((2, 3)).at[:, 0].set(1000.0), jnp.zeros(2))
+    model = with_weights(model, one)
+    inputs = jnp.ones((5, 2))
+    outputs, _, hessians = (np.asarray(x) for x in pieces(model, inputs))
+    gamma = np.linalg.norm(hessians, 2, axis=(2, 3)).max()
+    norm = np.linalg.norm(residual_of(outputs - (outputs - 1), hessians), 2)
+    options = {"shift": 0.0, "network_lipschitz": 1.0, "gradient_lipschitz": 1.0}
+    bound = theory.residual_bound(2, gamma, 2**0.5, label_change=0.0, **options)
+    assert 0.99 * bound < norm <= bound * (1 + 1e-12)
+    numbers = {"shift": 0.5, "network_lipschitz": 2.0, "gradient_lipschitz": 3.0}
+    assert theory.residual_bound(4, 2.0, 1.0, label_change=0.5, **numbers) == 2 * 2 * 4.5
+    assert theory.residual_bound(4, 2.0, 1.0, label_change=0.5, limit=3.0, **numbers) == 12
+
+
 @COUNTS
 def test_curvature_of_the_outputs_of_two_layers(count):
     """Gamma in closed form; R has as much curvature of one sign as of the other."""

@@ -1,6 +1,8 @@
 """Theorem 6.2 and Lemma 6.3 on networks that are drawn, and the definitions."""
 
 import dataclasses
+import pathlib
+import re
 from typing import Any
 
 import equinox as eqx
@@ -269,6 +271,14 @@ def test_strategies_shrink_to_networks_that_can_be_read():
     weight = np.asarray(model.layers[0].weight)
     assert sorted(np.abs(weight).ravel().tolist()) == [0] * 7 + [1.25]
     assert (np.asarray(model.layers[0].bias) == 0.25 / 8).all()
+
+
+def test_only_the_strategies_need_hypothesis():
+    """And nothing in the package imports them."""
+    package = pathlib.Path(theory.__file__).parents[1]
+    needs = re.compile(r"^(from|import) (hypothesis|.*strategies)", re.MULTILINE)
+    users = {p.name for p in package.rglob("*.py") if needs.search(p.read_text())}
+    assert users == {"strategies.py"}
 
 
 def test_definitions():
