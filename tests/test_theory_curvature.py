@@ -131,7 +131,7 @@ def test_theorem_b3_as_printed_is_false_where_labels_change():
 def test_theorem_b3_is_attained_with_the_root_of_the_outputs():
     """Two outputs that are large multiples of one hidden unit, with equal gradients."""
     model = MLP(2, 2, width=3, depth=2, key=jax.random.key(0))
-    zero = [(jnp.zeros_like(m.weight), jnp.full_like(m.bias, -1.0)) for m in model.layers]
+    zero = [(jnp.zeros_like(m.weight), -jnp.ones(len(m.weight))) for m in model.layers]
     one = [(w.at[0, 0].set(1.0), b.at[0].set(0.0)) for w, b in zero]
     one[2] = (jnp.zeros((2, 3)).at[:, 0].set(1000.0), jnp.zeros(2))
     model = with_weights(model, one)
