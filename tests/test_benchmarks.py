@@ -24,6 +24,7 @@ def test_gpu_script():
     assert all(float(line.split()[2]) > 0 for line in lines[-2:])
 
 
+@pytest.mark.slow
 def test_algorithms_script():
     done = subprocess.run(
         [sys.executable, "algorithms.py", "--small", "--only", "cbp", "snp /10"],
@@ -51,6 +52,7 @@ def test_forecast_script():
     assert -1 <= float(lines[2].split()[6]) <= 1
 
 
+@pytest.mark.slow
 def test_studies_script():
     done = subprocess.run(
         [sys.executable, "studies.py", "--small", "--only", "seeds", "saving", "help"],

@@ -173,7 +173,8 @@ def test_a_network_whose_hidden_units_are_all_dead(row, getkey):
     if row.exact:
         np.testing.assert_allclose([rank.lower, rank.value, rank.upper], 2, rtol=1e-5)
     else:
-        assert abs(rank.value - 2) <= 5 * rank.sem
+        # Signs see each coordinate alike: their standard error is that of rounding.
+        assert abs(rank.value - 2) <= 5 * rank.sem + 1e-4
     np.testing.assert_allclose(spectrum.range(), [0, 1], atol=1e-3)
 
 

@@ -112,7 +112,7 @@ def test_a_probe_is_not_disturbed_by_another():
     assert len(set(draws.tolist())) == draws.size
 
 
-QUICK = [p for p in PAIRS if not p.marks and "bp" not in p.id and p.id != "l2-permuted_online"]
+QUICK = [p for p in PAIRS if not p.marks]
 
 
 def _part(folder: str) -> None:

@@ -127,7 +127,10 @@ PROBES = {
 }
 
 
-@pytest.mark.parametrize("stream", ["permuted_online", "growing_classes", "point_mass"])
+@pytest.mark.parametrize(
+    "stream",
+    ["permuted_online", "growing_classes", pytest.param("point_mass", marks=pytest.mark.slow)],
+)
 def test_all_probes_on_all_streams(stream):
     setting = STREAMS[stream]()
     _, history = train_continual(
