@@ -59,7 +59,9 @@ def digits(rows: int) -> tasks.ImageSet:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Every estimator under one experiment.")
-    parser.add_argument("--small", action="store_true", help="few tasks, a tiny network, two of the ways")
+    parser.add_argument(
+        "--small", action="store_true", help="few tasks, a tiny network, two of the ways"
+    )
     parser.add_argument("--out", type=pathlib.Path, default=None, help="where to draw the figure")
     arguments = parser.parse_args()
     num_tasks, every, rows, width = (2, 1, 20, 2) if arguments.small else (101, 20, 200, 16)

@@ -134,8 +134,8 @@ NEEDS = {
 
 def _pairs() -> list[Any]:
     """Each stream with an algorithm that has a penalty and a transform, and two streams with one
-    that rewrites units under Adam; the rest are slow, for `test_recipes.py` holds every algorithm to
-    the laws with one program."""
+    that rewrites units under Adam; the rest are slow, for `test_recipes.py` holds every algorithm
+    to the laws with one program."""
     quick = {("l2_er", stream) for stream in STREAMS}
     quick |= {("rewriter", name) for name in ("permuted_online", "growing_classes")}
     return [

@@ -14,7 +14,11 @@ MISTAKES = {
     "no model": ("model:", "probes2:", ["`probes2`"]),
     "constructor": ("type: bp", "type: pb", ["`algorithms.bp.type`", "'pb'", "did you mean 'bp'"]),
     "wrong room": ("type: bp", "type: MLP", ["`algorithms.bp.type`", "'MLP'", "l2_er"]),
-    "abstract": ("type: MLP", "type: AbstractNetwork", ["`model.type`", "Allowed: ActorCritic, ConvNet, MLP"]),
+    "abstract": (
+        "type: MLP",
+        "type: AbstractNetwork",
+        ["`model.type`", "Allowed: ActorCritic, ConvNet, MLP"],
+    ),
     "no type": ("type: bp, ", "", ["`algorithms.bp`", "must be a mapping with the `type`"]),
     "argument": ("num_tasks", "num_taks", ["`stream.num_taks`", "did you mean 'num_tasks'"]),
     "nested": ("order: 4", "ordr: 4", ["`probes.hessian.estimator.ordr`", "did you mean 'order'"]),

@@ -189,7 +189,7 @@ GRIDS = {
     "permuted_mnist": 48,
     "continual_imagenet": 39,
     "incremental_cifar": 39,
-    "slippery_ant": 30,
+    "slippery_ant": 39,
 }
 
 
