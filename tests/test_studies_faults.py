@@ -156,6 +156,9 @@ def test_a_folder_that_is_deleted_under_a_run(run, tmp_path, capsys, when_two_ta
     assert not (tmp_path / "out").exists()
 
 
+# The threads of the storage library raise the same error, each for itself, and sooner or later.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_full_disk(run, tmp_path, capsys, when_two_tasks_are_done):
     """Stood in for by a limit on the size of files. What was saved before is intact."""
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
