@@ -8,31 +8,21 @@ VARIABLE = "JAX_NUM_CPU_DEVICES"
 
 
 def choose_devices(count: int | None) -> str | None:
-    """Ask JAX, before it starts, for `count` host devices; `None` is one for each core.
+    """Ask JAX, before it starts, for `count` host devices; `None` leaves it to the environment,
+    and JAX makes one.
 
-    The members of an ensemble are spread over them. A choice that the environment has made already
-    stands where none is given here. Returns what is wrong, if something is.
+    The members of an ensemble are spread over them. Returns what is wrong, if something is.
 
     This module must not import JAX, which reads the number when it starts.
     """
-    chosen = VARIABLE in os.environ or "host_platform_device_count" in os.environ.get(
-        "XLA_FLAGS", ""
-    )
-    if count is None and (chosen or "jax" in sys.modules):
+    if count is None:
         return None
-    if count is not None and count < 1:
+    if count < 1:
         return f"`--devices` is {count}, but must be an integer of at least 1."
-    if count is not None and "jax" in sys.modules:
+    if "jax" in sys.modules:
         return (
             f"`--devices` is {count}, but JAX has started already: set {VARIABLE}={count} in the "
             "environment of the process."
         )
-    os.environ[VARIABLE] = str(count or _cores())
+    os.environ[VARIABLE] = str(count)
     return None
-
-
-def _cores() -> int:
-    """Those that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

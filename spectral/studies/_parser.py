@@ -99,8 +99,8 @@ def _add_run_options(command: argparse.ArgumentParser, *, default: str) -> None:
         "--devices",
         type=int,
         metavar="N",
-        help="host devices, over which what is trained together is spread; default: one for each "
-        "core ($JAX_NUM_CPU_DEVICES)",
+        help="host devices, over which what is trained together is spread; default: "
+        "$JAX_NUM_CPU_DEVICES, or one",
     )
     command.add_argument("--out", type=pathlib.Path, metavar="FOLDER", help=f"default: {default}")
     both = command.add_mutually_exclusive_group()
