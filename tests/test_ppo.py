@@ -419,7 +419,7 @@ class Mistaken(tasks.AbstractEnvironment):
         return jnp.zeros(2), jnp.zeros(2)
 
     def step(self, state, action, parameter, *, key):
-        raise NotImplementedError
+        raise AssertionError("A network that does not fit is refused before the first step.")
 
 
 @pytest.mark.parametrize(
@@ -469,7 +469,7 @@ def test_ppo_reaches_the_optimum_of_the_point_mass():
         algo = algorithms.bp(algorithms.adam(1e-3))
         after, _ = train_tasks(model, stream, algo, key=keys[1])
         begin_key, _ = jax.random.split(KEY)
-        values = stream._present(after.stream)
+        values = after.stream.present(stream.world)
         start = begin(world, values, 64, key=begin_key).observation
         return start, stream.evaluate(after.stream, after.learner, key=KEY)["evaluation_return"]
 

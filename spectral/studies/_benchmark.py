@@ -129,3 +129,23 @@ def probes(num_tasks: int, examples: int) -> Settings:
             "estimator": {"type": "Lanczos", "order": 100, "probes": 3},
         },
     }
+
+
+def quick_algorithms(*, er_every: int) -> Settings:
+    """The algorithms of the small presets, at a rate that learns a task in some fifty steps."""
+    rate = {"type": "sgd", "lr": 1e-2, "momentum": 0.9}
+    rank = {"er_lr": 1e-3, "er_every": er_every}
+    return {
+        "bp": {"type": "bp", "lr": rate},
+        "l2": {"type": "l2", "lr": rate, "weight_decay": 1e-3},
+        "er": {"type": "er", "lr": rate, **rank},
+        "l2_er": {"type": "l2_er", "lr": rate, "weight_decay": 1e-3, **rank},
+        "cbp": {"type": "cbp", "lr": rate, "replacement_rate": 1e-4},
+    }
+
+
+def with_quick_spectra(settings: Settings) -> Settings:
+    """The same experiment with spectra of 100 examples, order 40 and one probe vector."""
+    quick = {"examples": 100, "estimator": {"type": "Lanczos", "order": 40, "probes": 1}}
+    hessian = settings["probes"]["hessian"] | quick
+    return settings | {"probes": settings["probes"] | {"hessian": hessian}}

@@ -1,6 +1,16 @@
 """Incremental CIFAR, as the paper and Dohare et al. publish it."""
 
-from ._benchmark import Benchmark, benchmark, PresetName, probes, published, Settings, Size
+from ._benchmark import (
+    Benchmark,
+    benchmark,
+    PresetName,
+    probes,
+    published,
+    quick_algorithms,
+    Settings,
+    Size,
+    with_quick_spectra,
+)
 
 
 def incremental_cifar(preset: PresetName = "paper", *, scale: float = 1.0) -> Benchmark:
@@ -109,8 +119,6 @@ def _dohare(size: Size) -> Settings:
 
 def _small(size: Size) -> Settings:
     """One block in each stage, few channels, and a constant number of steps in each task."""
-    rate = {"type": "sgd", "lr": 1e-2, "momentum": 0.9}
-    rank = {"er_lr": 1e-3, "er_every": 5}
     settings = _experiment(
         size,
         seeds=1,
@@ -122,14 +130,6 @@ def _small(size: Size) -> Settings:
             "blocks": [1, 1, 1, 1],
             "dense_sizes": [size(64), size(64)],
         },
-        algorithms={
-            "bp": {"type": "bp", "lr": rate},
-            "l2": {"type": "l2", "lr": rate, "weight_decay": 1e-3},
-            "er": {"type": "er", "lr": rate, **rank},
-            "l2_er": {"type": "l2_er", "lr": rate, "weight_decay": 1e-3, **rank},
-            "cbp": {"type": "cbp", "lr": rate, "replacement_rate": 1e-4},
-        },
+        algorithms=quick_algorithms(er_every=5),
     )
-    hessian = {"type": "Lanczos", "order": 40, "probes": 1}
-    settings["probes"]["hessian"] |= {"examples": 100, "estimator": hessian}
-    return settings
+    return with_quick_spectra(settings)

@@ -49,3 +49,9 @@ def generalised_advantages(
         return advantage, advantage
 
     return jax.lax.scan(back, jnp.zeros_like(deltas[0]), (deltas, goes_on), reverse=True)[1]
+
+
+def normalised(advantages: Float[Array, " examples"]) -> Float[Array, " examples"]:
+    """With mean 0 and variance 1 (unbiased)."""
+    centred = advantages - jnp.mean(advantages)
+    return centred / (jnp.std(advantages, ddof=1) + 1e-8)

@@ -5,31 +5,23 @@ from typing import Any, Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._arguments import check_above, check_count, check_fraction, unknown_name
 from .._types import Aux, Chunk, Clock, Learner
-from ..models import AbstractNetwork, apply_network, dead, PolicyAndValue
-from ._advantages import generalised_advantages
+from ..models import PolicyAndValue
+from ._advantages import generalised_advantages, normalised
 from ._base import AbstractTaskStream, Metrics, Split
 from ._changing_environment import ChangingEnvironment
 from ._moments import Moments
-from ._rollout import begin, play, Player, Rollout
+from ._policy_outputs import policy_outputs
+from ._practice import Practice
+from ._rollout import begin, play, Rollout
+from ._rollout_metrics import dead_fraction, episodes
 from ._surrogate import ClippedSurrogate, Experience
 
 
 Normalised = Literal["minibatch", "rollout", "never"]
-
-
-class Practice(eqx.Module):
-    """What evolves: the environments, and what was seen of them."""
-
-    players: Player
-    values: Float[Array, " values"]  # of the parameter, task by task, and one more
-    task: Int[Array, ""]
-    seen: Moments | None  # observations
-    returns: Moments | None  # discounted sums of rewards
-    running: Float[Array, " environments"]  # those sums now
 
 
 class PPO(AbstractTaskStream[Practice]):
@@ -226,13 +218,13 @@ class PPO(AbstractTaskStream[Practice]):
             jax.random.split(order_key, self.epochs)
         )
         chunk = Chunk(jax.tree.map(lambda x: x[orders.reshape(self.minibatches, -1)], experience))
-        metrics = _episodes(rollout) | {"dead_fraction": _dead_fraction(learner.model, taps)}
-        return self._after(state, players, rollout), chunk, metrics
+        metrics = episodes(rollout) | {"dead_fraction": dead_fraction(learner.model, taps)}
+        return state.after(players, rollout, discount=self.discount), chunk, metrics
 
     def batch(self, state: Practice, item: Experience) -> Experience:
         if self.advantages != "minibatch":
             return item
-        return eqx.tree_at(lambda e: e.advantage, item, _normalised(item.advantage))
+        return eqx.tree_at(lambda e: e.advantage, item, normalised(item.advantage))
 
     def forward(
         self,
@@ -243,7 +235,8 @@ class PPO(AbstractTaskStream[Practice]):
         key: PRNGKeyArray,
         inference: bool,
     ) -> tuple[PolicyAndValue, Aux]:
-        return self._outputs(model, model_state, batch.observation, inference=inference)
+        network, environment = (model, model_state), self.world.environment
+        return policy_outputs(network, environment, batch.observation, inference=inference)
 
     def criterion(
         self, outputs: PolicyAndValue, batch: Experience
@@ -272,7 +265,7 @@ class PPO(AbstractTaskStream[Practice]):
         parameter of the task, whatever the split."""
         check_count("n", n)
         begin_key, play_key = jax.random.split(key)
-        values = self._present(state)
+        values = state.present(self.world)
         players = begin(self.world, values, 1, key=begin_key)
         act = self._actor(state, learner, greedy=False)
         _, rollout = play(self.world, values, players, act, n, clip=self.clip_actions, key=play_key)
@@ -282,7 +275,7 @@ class PPO(AbstractTaskStream[Practice]):
         if self.evaluation_environments == 0:
             return {}
         begin_key, play_key = jax.random.split(key)
-        values = self._present(state)
+        values = state.present(self.world)
         players = begin(self.world, values, self.evaluation_environments, key=begin_key)
         act = self._actor(state, learner, greedy=True)
         _, rollout = play(
@@ -300,68 +293,33 @@ class PPO(AbstractTaskStream[Practice]):
             "evaluation_length": first.sum(axis=0, dtype=float).mean(),
         }
 
-    def _present(self, state: Practice) -> Float[Array, " values"]:
-        """The parameter of the present task, in the place of every task."""
-        if self.world.change == "drift":
-            phase = jax.tree.map(lambda x: x[0], state.players.phase)
-            parameter = self.world.parameter(state.values, phase)
-        else:
-            parameter = state.values[state.task]
-        return jnp.full_like(state.values, parameter)
-
     def _actor(self, state: Practice, learner: Learner, *, greedy: bool):
         def act(observations: Array, key: PRNGKeyArray) -> Array:
-            shown = self._shown(state, observations)
-            outputs, _ = self._outputs(learner.model, learner.model_state, shown, inference=True)
+            shown = state.shown(observations)
+            outputs, _ = self._judge(learner, shown)
             return outputs.policy.mode() if greedy else outputs.policy.sample(key=key)
 
         return act
 
-    def _shown(self, state: Practice, observations: Array) -> Array:
-        """Observations as the network sees them."""
-        return observations if state.seen is None else state.seen.standardise(observations)
-
-    def _outputs(
-        self,
-        model: Any,
-        model_state: eqx.nn.State | None,
-        observations: Float[Array, "examples observation"],
-        *,
-        inference: bool,
-    ) -> tuple[PolicyAndValue, Aux]:
-        outputs, aux = apply_network(model, model_state, observations, inference=inference)
-        if not isinstance(outputs, PolicyAndValue):
-            raise ValueError(
-                f"`model` gives outputs of type {type(outputs).__name__}, but PPO needs a "
-                "`PolicyAndValue`: make an `ActorCritic`."
-            )
-        discrete, size = self.world.environment.discrete, self.out_size
-        sizes = {x.shape[-1] for x in jax.tree.leaves(outputs.policy)}
-        action = jax.eval_shape(outputs.policy.mode)
-        if sizes != {size} or action.ndim != (1 if discrete else 2):
-            raise ValueError(
-                f"`model` gives a {type(outputs.policy).__name__} of {sorted(sizes)} numbers, but "
-                f"the environment takes {'one of' if discrete else 'a vector of'} {size}: make an "
-                f"`ActorCritic` with `out_size={size}` and `discrete={discrete}`."
-            )
-        return outputs, aux
+    def _judge(self, learner: Learner, shown: Array) -> tuple[PolicyAndValue, Aux]:
+        network = learner.model, learner.model_state
+        return policy_outputs(network, self.world.environment, shown, inference=True)
 
     def _experience(
         self, state: Practice, learner: Learner, rollout: Rollout
     ) -> tuple[Experience, dict[str, Array]]:
         """The steps of a rollout as rows `[steps * environments, ...]`, and their activations."""
         rows = lambda x: x.reshape(-1, *x.shape[2:])
-        observations = self._shown(state, rows(rollout.observation))
-        following = self._shown(state, rows(rollout.step.observation))
-        network = lambda x: self._outputs(learner.model, learner.model_state, x, inference=True)
-        outputs, aux = network(observations)
+        observations = state.shown(rows(rollout.observation))
+        following = state.shown(rows(rollout.step.observation))
+        outputs, aux = self._judge(learner, observations)
         rewards = rollout.step.reward
         if state.returns is not None:
             rewards = state.returns.scale(rewards.reshape(-1)).reshape(rewards.shape)
         advantages = generalised_advantages(
             rewards,
             outputs.value.reshape(rewards.shape),
-            network(following)[0].value.reshape(rewards.shape),
+            self._judge(learner, following)[0].value.reshape(rewards.shape),
             rollout.step.terminated,
             rollout.step.truncated,
             discount=self.discount,
@@ -372,50 +330,8 @@ class PPO(AbstractTaskStream[Practice]):
             observation=observations,
             action=action,
             log_probability=outputs.policy.log_probability(action),
-            advantage=_normalised(advantages) if self.advantages == "rollout" else advantages,
+            advantage=normalised(advantages) if self.advantages == "rollout" else advantages,
             target=advantages + outputs.value,
             value=outputs.value,
         )
         return experience, aux.taps
-
-    def _after(self, state: Practice, players: Player, rollout: Rollout) -> Practice:
-        """The state after a rollout, with what it showed among the statistics."""
-        seen, returns, running = state.seen, state.returns, state.running
-        if seen is not None:
-            seen = seen.including(rollout.step.observation.reshape(-1, self.in_size))
-        if returns is not None:
-
-            def add(running, now):
-                reward, ended = now
-                total = self.discount * running + reward
-                return jnp.where(ended, 0, total), total
-
-            running, totals = jax.lax.scan(add, running, (rollout.step.reward, rollout.ended))
-            returns = returns.including(totals.reshape(-1))
-        return Practice(players, state.values, state.task, seen, returns, running)
-
-
-def _normalised(advantages: Float[Array, " examples"]) -> Float[Array, " examples"]:
-    centred = advantages - jnp.mean(advantages)
-    return centred / (jnp.std(advantages, ddof=1) + 1e-8)
-
-
-def _episodes(rollout: Rollout) -> Metrics:
-    """Metrics of the episodes that ended in a rollout."""
-    ended = rollout.ended
-    episodes = jnp.sum(ended, dtype=float)
-    mean = lambda x: jnp.sum(jnp.where(ended, x, 0)) / episodes  # NaN for none
-    return {
-        "episode_return": mean(rollout.total),
-        "episode_length": mean(rollout.length),
-        "episodes": episodes,
-        "reward": jnp.mean(rollout.step.reward),
-        "parameter": rollout.parameter[-1].mean(),
-    }
-
-
-def _dead_fraction(model: Any, taps: dict[str, Array]) -> Float[Array, ""]:
-    """The share of units that are silent on all examples."""
-    groups = {g.name: g for g in model.units()} if isinstance(model, AbstractNetwork) else {}
-    silent = [dead(groups[n].by_unit(t) if n in groups else t) for n, t in taps.items()]
-    return jnp.mean(jnp.concatenate(silent), dtype=float) if silent else jnp.asarray(0.0)

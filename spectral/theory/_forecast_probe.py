@@ -8,12 +8,12 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._arguments import check_above, check_count
 from .._types import Learner
-from ..probes import AbstractProbe, sample_risk, When
+from ..probes import AbstractSamplingProbe, sample_risk, When
 from ..tasks import AbstractTaskStream, Split
 from ._forecast import trainability_forecast
 
 
-class TrainabilityForecast(AbstractProbe):
+class TrainabilityForecast(AbstractSamplingProbe):
     """`trainability_forecast` at the start of tasks, on examples of the new task.
 
     Records `loss`, the training loss that the forecast expects at the end of the task, and
@@ -66,7 +66,6 @@ class TrainabilityForecast(AbstractProbe):
         check_above("target", target, 0, strict=False)
         check_above("shrinkage", shrinkage, 0)
         check_above("1 - shrinkage", 1 - shrinkage, 0)
-        check_count("examples", examples)
         if steps is not None:
             check_count("steps", steps)
         self.lr = jnp.asarray(lr, dtype=float)
