@@ -38,9 +38,12 @@ def first_run(marked: np.ndarray, length: int = 3) -> int | None:
 
 
 def correlation(forecast: np.ndarray, outcome: np.ndarray) -> str:
-    """Spearman's, with a 95 % interval over blocks of ten tasks that are drawn with replacement."""
+    """Spearman's, with a 95 % interval over blocks of ten tasks that are drawn with replacement,
+    if there are two blocks at least: draws of a single one are all the same."""
     rng, blocks = np.random.default_rng(0), np.arange(len(outcome) // 10)
     value = lambda a, b: scipy.stats.spearmanr(a, b)[0]
+    if len(blocks) < 2:
+        return f"{value(forecast, outcome):6.3f}"
     drawn = []
     for _ in range(500):
         rows = (rng.choice(blocks, len(blocks))[:, None] * 10 + np.arange(10)[None]).ravel()
@@ -102,6 +105,8 @@ def main() -> None:
     parser.add_argument("--out", type=pathlib.Path, default=None, help="where to draw the figure")
     parser.add_argument("--small", action="store_true", help="to see that it runs")
     arguments = parser.parse_args()
+    if arguments.tasks < 3:
+        parser.error(f"--tasks is {arguments.tasks}, but a correlation needs 3 tasks at least")
     count, examples, steps, width = arguments.tasks, arguments.examples, 1500, 100
     if arguments.small:
         count, examples, steps, width = 20, 5, 50, 8
