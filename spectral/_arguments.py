@@ -24,6 +24,18 @@ def check_above(name: str, value: Any, bound: float, *, strict: bool = True) -> 
         raise ValueError(f"`{name}` is {value}, but must be {allowed}: pass such a number.")
 
 
+def check_no_nan(name: str, value: Any) -> None:
+    """Refuse a concrete `value` that is or has NaN. Infinities and traced values pass.
+
+    **Raises:** `ValueError` naming the argument, the value, what is allowed and the next step.
+    """
+    if not isinstance(value, Tracer) and np.any(np.isnan(np.asarray(value))):
+        raise ValueError(
+            f"`{name}` is {value}, but NaN can be compared with nothing: leave such numbers out, "
+            "or find where they come from."
+        )
+
+
 def check_count(name: str, value: int, *, least: int = 1) -> None:
     """Refuse a size, order or period below `least`.
 

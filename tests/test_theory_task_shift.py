@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.special
 from scipy.stats import binom
 from theory_networks import hessian, squared_error
 from theory_profile import broken, COUNTS, Tally, tried
@@ -49,6 +50,36 @@ def test_overlap_of_balls_in_closed_form():
             overlap = theory.ball_overlap(reach, np.linspace(0, 1, 50), dim)
             assert (overlap >= (reach / 2) ** dim * (1 - 1e-9)).all()
             assert (overlap <= min(reach, 1.0) ** dim * (1 + 1e-9)).all()
+
+
+def overlap_by_slices(reach, distance, dim):
+    """Both balls cut into balls of one dimension less, whose volumes are added up."""
+    log_beta = scipy.special.betaln((dim + 1) / 2, 0.5)
+
+    def integral(low, high, squared_radius):
+        step = (high - low) / 20_000
+        t = low + step * (np.arange(20_000) + 0.5)
+        logs = (dim - 1) / 2 * np.log(squared_radius(t))
+        return scipy.special.logsumexp(logs) + np.log(step) - log_beta
+
+    plane = (distance**2 + 1 - reach**2) / (2 * distance)
+    of_ball = integral(plane, 1.0, lambda t: 1 - t**2)
+    of_reach = integral(distance - reach, plane, lambda t: reach**2 - (t - distance) ** 2)
+    return np.exp(np.logaddexp(of_ball, of_reach))
+
+
+def test_overlap_of_balls_in_high_dimensions():
+    """Where a power of the reach overflows, and the share of a cap is below the least number."""
+    for reach, distance, dim in [(1.4, 0.99, 3072), (1.41, 1.0, 3072), (1.2, 0.9, 784)]:
+        found = theory.ball_overlap(np.float64(reach), distance, dim)
+        np.testing.assert_allclose(found, overlap_by_slices(reach, distance, dim), rtol=1e-4)
+    assert theory.ball_overlap(1.4, 0.3, 3072) == 1
+    # The mean over the law of the distance, by its quantiles.
+    quantiles = ((np.arange(200) + 0.5) / 200) ** (1 / 3072)
+    misses = [(1 - overlap_by_slices(1.39, d, 3072)) ** 200 for d in quantiles]
+    found = theory.hausdorff_union_bound(np.float64(1.39), 200, 3072)
+    np.testing.assert_allclose(found, 400 * np.mean(misses), rtol=1e-3)
+    assert theory.hausdorff_union_bound(np.float64(4.0), 100, 784) == 0
 
 
 def test_lemma_b1_as_printed_is_false():
@@ -282,5 +313,12 @@ def test_bad_numbers_are_refused():
         theory.ball_overlap(-1, 0.5, 2)
     with pytest.raises(ValueError, match="`examples` is 0"):
         theory.HausdorffTail(np.zeros((2, 2)), np.zeros((2, 2)), examples=0)
+    tail = theory.HausdorffTail(np.zeros((2, 2)), np.zeros((2, 2)), examples=1)
+    for function in (tail.at_most, tail.exceeds):
+        with pytest.raises(ValueError, match="`distance` is nan, but NaN can be compared with"):
+            function(np.nan)
+    with pytest.raises(ValueError, match="`radii` is .* but NaN can be compared with nothing"):
+        theory.persistence_probabilities(np.array([np.inf, np.nan]), np.ones(2))
+    assert theory.persistence_probabilities(np.array([np.inf]), np.ones(2)) == 1
     with pytest.raises(ValueError, match="hypothesis of at least one point"):
         theory.HausdorffTail(np.zeros((0, 2)), np.zeros((2, 2)), examples=2)

@@ -4,7 +4,7 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import ArrayLike, Float, Real
 
-from .._arguments import check_count
+from .._arguments import check_count, check_no_nan
 from ._hausdorff import Nearest, nearest_distances, Pairwise
 from ._proportion import Proportion, proportion
 
@@ -59,7 +59,11 @@ class HausdorffTail(eqx.Module):
 
     def at_most(self, distance: Real[ArrayLike, "..."], *, confidence: float = 0.95) -> Proportion:
         """Pr(Delta <= distance | X): for a distance of gamma / ||w||, the probability p that a unit
-        stays dead (Definition 6.4)."""
+        stays dead (Definition 6.4).
+
+        **Raises:** `ValueError` for a distance of NaN, and as `proportion`.
+        """
+        check_no_nan("distance", distance)
         inside = np.searchsorted(self.distances, np.asarray(distance), side="right")
         v = proportion(inside, self.distances.size, confidence=confidence)
         return Proportion(*(np.asarray(x**self.examples) for x in (v.value, v.lower, v.upper)))

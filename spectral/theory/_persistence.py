@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
-from .._arguments import check_above
+from .._arguments import check_above, check_no_nan
 from ..models import AbstractNetwork, apply_network, margins, MLP, pre_activations
 from ._hausdorff import Nearest, one_sided_hausdorff, Pairwise
 from ._hypotheses import check_examples, check_relu_network
@@ -73,8 +73,10 @@ def persistence_probabilities(
 
     - `distances`: one-sided Hausdorff distances of independent draws of the next task's inputs.
 
-    **Raises:** `ValueError` for no draws, or distances that are negative or not finite.
+    **Raises:** `ValueError` for no draws, distances that are negative or not finite, or a radius of
+    NaN.
     """
+    check_no_nan("radii", radii)
     drawn = np.sort(np.ravel(np.asarray(distances)))
     check_above("distances", drawn, 0, strict=False)
     if drawn.size == 0:
