@@ -100,9 +100,10 @@ def test_fresh_outgoing_weights(density, getkey):
     zero, fresh = (np.asarray(r.model.layers[1].weight) for r in results.values())
     mask = np.asarray(model.layers[1].mask) if density < 1 else np.ones((8, 8), bool)
     new = fresh_parameters(model, key=jax.random.split(key, 3)[2]).layers[1].weight
+    np.testing.assert_array_equal(np.asarray(new) != 0, mask)
     dead = np.arange(8)[None] * np.ones((8, 1)) % 3 == 2
     assert not zero[dead].any()
-    np.testing.assert_array_equal(fresh, np.where(dead, np.where(mask, new, 0), zero))
+    np.testing.assert_array_equal(fresh, np.where(dead, new, zero))
     assert fresh[dead].any()
     for a, b in zip(*(arrays(r) for r in results.values()), strict=True):
         assert a is b or a.shape == (8, 8) or np.array_equal(a, b)

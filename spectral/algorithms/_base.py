@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from .._types import Clock, Learner, Optimiser, Signal
+from ..models import connected
 
 
 State = TypeVar("State")
@@ -41,7 +42,11 @@ class AbstractTransform(eqx.Module, Generic[State]):
 
 
 class AbstractPenalty(eqx.Module, Generic[State]):
-    """A term that is added to the loss before the gradient is taken."""
+    """A term that is added to the loss before the gradient is taken.
+
+    `Algorithm` hands over the model as `spectral.models.connected` gives it: the weights of
+    connections that do not exist are zero, and get no gradient.
+    """
 
     @abstractmethod
     def init(self, model: PyTree, *, key: PRNGKeyArray) -> State:
@@ -83,7 +88,7 @@ class Algorithm(eqx.Module):
         """The learner and the state of this algorithm before the first task."""
         learner = Learner(model, model_state, self.optimiser.init(model))
         keys = _keys(key, len(self.penalties) + len(self.transforms))
-        penalties = tuple(p.init(model, key=next(keys)) for p in self.penalties)
+        penalties = tuple(p.init(connected(model), key=next(keys)) for p in self.penalties)
         transforms = tuple(t.init(learner, key=next(keys)) for t in self.transforms)
         return learner, AlgorithmState(penalties, transforms)
 
@@ -100,6 +105,7 @@ class Algorithm(eqx.Module):
 
     def penalty(self, model: PyTree, state: AlgorithmState) -> Float[Array, ""]:
         """The sum of all penalties."""
+        model = connected(model)
         values = [p.value(model, s) for p, s in zip(self.penalties, state.penalties, strict=True)]
         return sum(values, start=jnp.zeros(()))
 
@@ -114,8 +120,9 @@ class Algorithm(eqx.Module):
         for transform, own in zip(self.transforms, state.transforms, strict=True):
             learner, own = transform.update(learner, own, signal, key=next(keys))
             transforms.append(own)
+        model = connected(learner.model)
         for penalty, own in zip(self.penalties, state.penalties, strict=True):
-            penalties.append(penalty.update(learner.model, own, key=next(keys)))
+            penalties.append(penalty.update(model, own, key=next(keys)))
         return learner, AlgorithmState(tuple(penalties), tuple(transforms))
 
 

@@ -4,11 +4,21 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray, PyTree
+
+from ._groups import sparse_layers
+
+
+# What a key is folded with for the weights under a mask; no network makes so many keys of one.
+_UNDER_A_MASK = 0x6D61736B
 
 
 def fresh_parameters(model: Any, *, key: PRNGKeyArray) -> PyTree:
     """The parameters of `model.fresh(key=key)`, in the structure of those of `model`.
+
+    The connections of a sparse layer stay where they are, and their weights are drawn for them: a
+    new network has its connections elsewhere.
 
     **Raises:** `TypeError` for a model without `fresh`.
     """
@@ -24,4 +34,11 @@ def fresh_parameters(model: Any, *, key: PRNGKeyArray) -> PyTree:
     drawn = [
         n.astype(o.dtype) for o, n in zip(jax.tree.leaves(old), jax.tree.leaves(new), strict=True)
     ]
-    return jax.tree.unflatten(jax.tree.structure(old), drawn)
+    fresh = jax.tree.unflatten(jax.tree.structure(old), drawn)
+    key = jax.random.fold_in(key, _UNDER_A_MASK)
+    sparse = sparse_layers(model) if hasattr(model, "units") else []
+    for i, (group, weight_of, mask_of) in enumerate(sparse):
+        weight = weight_of(fresh)
+        own = group.draw(jax.random.fold_in(key, i), weight.shape).astype(weight.dtype)
+        fresh = eqx.tree_at(weight_of, fresh, jnp.where(mask_of(model), own, 0))
+    return fresh

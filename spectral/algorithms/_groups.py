@@ -1,7 +1,7 @@
 """The unit groups of a model, and their renewal together with what the optimiser keeps for them."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -10,9 +10,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
 from .._types import Learner
-from ..models import Entries, forget_units, renew_statistics, renew_units, UnitGroup
+from ..models import connected, Entries, forget_units, renew_statistics, renew_units, UnitGroup
 
 
+Where = Callable[[Any], Any]
 _KINDS = ("incoming", "bias", "scale", "shift", "outgoing")
 
 
@@ -102,13 +103,27 @@ def incoming_and_outgoing(
     groups: Sequence[UnitGroup], model: PyTree
 ) -> list[tuple[Float[Array, " _"], Float[Array, " _"]]]:
     """The mean |weight| that enters and that leaves each unit, for groups of the model."""
-    params = jax.lax.optimization_barrier(eqx.filter(model, eqx.is_inexact_array))
+    params = eqx.filter(connected(model), eqx.is_inexact_array)
+    params = jax.lax.optimization_barrier(params)
     outgoing = [magnitude(group.outgoing, params) for group in groups]
     # Most matrices enter one layer and leave another. Left alone, XLA would take the sums of a
     # matrix over rows and over columns in one loop, three times slower than one after the other.
     params, outgoing = jax.lax.optimization_barrier((params, outgoing))
     incoming = [magnitude(group.incoming, params) for group in groups]
     return list(zip(incoming, outgoing, strict=True))
+
+
+def sparse_layers(model: Any) -> list[tuple[UnitGroup, Where, Where]]:
+    """Hidden layers that have a mask: where in the model their weights and the mask are.
+
+    **Raises:** as `unit_groups`.
+    """
+    return [
+        (group, entries.where, entries.mask)
+        for group in unit_groups(model)
+        for entries in group.incoming
+        if entries.mask is not None
+    ]
 
 
 def _check_entries(model: Any, group: UnitGroup, kind: str, entries: Entries) -> None:

@@ -81,8 +81,6 @@ def _heard(model: Any, chosen: Chosen, *, key: PRNGKeyArray) -> Any:
     for group, units in chosen:
         for entries in group.outgoing:
             drawn = entries.where(fresh)
-            if entries.mask is not None:
-                drawn = jnp.where(entries.mask(model), drawn, 0)
             new = jnp.where(entries.mark(model, units), drawn, entries.where(model))
             model = eqx.tree_at(entries.where, model, new)
     return model

@@ -1,8 +1,5 @@
 """Sparse evolutionary training: the weakest connections make way for new ones."""
 
-from collections.abc import Callable
-from typing import Any
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -10,12 +7,8 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from .._arguments import check_fraction
 from .._types import Learner, Signal
-from ..models import UnitGroup
 from ._base import AbstractTransform
-from ._groups import unit_groups
-
-
-_Where = Callable[[Any], Any]
+from ._groups import sparse_layers
 
 
 class SparseRewiring(AbstractTransform[None]):
@@ -49,7 +42,7 @@ class SparseRewiring(AbstractTransform[None]):
     def init(self, learner: Learner, *, key: PRNGKeyArray) -> None:
         """**Raises:** `TypeError` for a model without `units()`, `ValueError` if none of its layers
         is sparse."""
-        if not _sparse_layers(learner.model):
+        if not sparse_layers(learner.model):
             raise ValueError(
                 f"No layer of this {type(learner.model).__name__} is sparse, so there are no "
                 "connections to move: make the model with a `density` below 1."
@@ -61,7 +54,7 @@ class SparseRewiring(AbstractTransform[None]):
         model = learner.model
         params = eqx.filter(model, eqx.is_inexact_array)
         moved = jax.tree.map(lambda p: jnp.zeros(p.shape, bool), params)
-        for i, (group, weight_of, mask_of) in enumerate(_sparse_layers(model)):
+        for i, (group, weight_of, mask_of) in enumerate(sparse_layers(model)):
             place_key, weight_key = jax.random.split(jax.random.fold_in(key, i))
             weight, mask = weight_of(model), mask_of(model)
             removed, made = self._moves(weight, mask, key=place_key)
@@ -88,13 +81,3 @@ def _first(count: Int[Array, ""], scores: Float[Array, "..."]) -> Bool[Array, ".
     order = jnp.argsort(scores, axis=None)
     chosen = jnp.arange(order.size) < count
     return jnp.zeros(order.size, bool).at[order].set(chosen).reshape(scores.shape)
-
-
-def _sparse_layers(model: Any) -> list[tuple[UnitGroup, _Where, _Where]]:
-    """Hidden layers that have a mask: where in the model their weights and the mask are."""
-    return [
-        (group, entries.where, entries.mask)
-        for group in unit_groups(model)
-        for entries in group.incoming
-        if entries.mask is not None
-    ]

@@ -55,5 +55,5 @@ from ._renewal import (
     renew_units as renew_units,
 )
 from ._resnet import ResNet18 as ResNet18
-from ._sparse import Sparse as Sparse
+from ._sparse import connected as connected, Sparse as Sparse
 from ._units import entries_of as entries_of, UnitGroup as UnitGroup

@@ -5,7 +5,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
 from .._arguments import check_above
 from ._convolution import Convolution
@@ -16,8 +16,9 @@ class Sparse(eqx.Module):
 
     The mask is data, not a parameter: no optimiser changes it, and another one may be put in its
     place while the network trains (`eqx.tree_at(lambda m: m.layers[0].mask, model, mask)`) without
-    compiling anew. The other weights begin at zero and have no gradient, so they stay zero under
-    any optimiser; whatever else is written there has no effect.
+    compiling anew. The other weights begin at zero and have no gradient. Noise and the dense steps
+    of Muon write there nevertheless; it has no effect, for all that reads weights reads zeros in
+    their place: this layer, and by `connected` penalties, utilities and norms.
 
     They are still among the parameters: in the spectrum of a Hessian each of them adds a zero.
 
@@ -58,6 +59,27 @@ class Sparse(eqx.Module):
     def __call__(self, x: Float[Array, "in ..."]) -> Float[Array, "out ..."]:
         weight = jnp.where(self.mask, self.layer.weight, 0)
         return eqx.tree_at(lambda d: d.weight, self.layer, weight)(x)
+
+
+def connected(model: PyTree) -> PyTree:
+    """The model with zeros for the weights that no connection has, in all layers that are `Sparse`.
+
+    ```python
+    connected(layer).weight   # jnp.where(layer.mask, layer.weight, 0)
+    ```
+    """
+
+    def cut(node: Any) -> Any:
+        # The weights of a layer that is frozen are no numbers.
+        if not _is_sparse(node) or not eqx.is_inexact_array(node.weight):
+            return node
+        return eqx.tree_at(lambda s: s.weight, node, jnp.where(node.mask, node.weight, 0))
+
+    return jax.tree.map(cut, model, is_leaf=_is_sparse)
+
+
+def _is_sparse(node: Any) -> bool:
+    return isinstance(node, Sparse)
 
 
 def check_density(density: float) -> None:

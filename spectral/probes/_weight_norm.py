@@ -9,13 +9,14 @@ import optax
 from jaxtyping import Array, PRNGKeyArray
 
 from .._types import Learner
+from ..models import connected
 from ..tasks import AbstractTaskStream
 from ._base import AbstractProbe, When
 
 
 class WeightNorm(AbstractProbe):
     """Records `norm`, the Euclidean norm of all parameters, and `mean_magnitude`, the mean of their
-    absolute values."""
+    absolute values; weights that a sparse layer has no connection for count as zeros."""
 
     when: tuple[When, ...] = eqx.field(static=True, default=("start", "end"))
     every: int = eqx.field(static=True, default=1)
@@ -23,7 +24,7 @@ class WeightNorm(AbstractProbe):
     def __call__(
         self, learner: Learner, stream: AbstractTaskStream, stream_state: Any, *, key: PRNGKeyArray
     ) -> dict[str, Array]:
-        params = eqx.filter(learner.model, eqx.is_inexact_array)
+        params = eqx.filter(connected(learner.model), eqx.is_inexact_array)
         size = sum(p.size for p in jax.tree.leaves(params))
         return {
             "norm": optax.tree_utils.tree_norm(params),
