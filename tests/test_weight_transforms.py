@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import scipy.stats
 from growing_classes import BatchNormNetwork
+from networks import resnet
 from signals import arrays, clock_at, learner_of, signal_at
 
 from spectral import algorithms, Learner, models
@@ -146,7 +147,10 @@ def test_reset_of_the_network(getkey):
 
 
 @pytest.mark.parametrize("to", ["fresh", "zero"])
-def test_reset_of_the_head(to, model, getkey):
+@pytest.mark.parametrize("activation", ["relu", models.Rational()])
+def test_reset_of_the_head(to, activation, getkey):
+    """Learnt activations are part of the hidden layers."""
+    model = models.MLP(3, 2, width=4, depth=2, activation=activation, key=getkey())
     transform, key = Reset("head", to=to), getkey()
     learner = trained(model)
     after, _ = transform.begin_task(learner, [], clock_at(9, task=1), key=key)
@@ -154,6 +158,7 @@ def test_reset_of_the_head(to, model, getkey):
         assert_close(after.model.layers[layer], arrays(learner.model.layers[layer]), rtol=0)
         kept = after.optimiser.state.mean.layers[layer].weight
         assert np.all(np.asarray(kept) != 0)
+    assert_close(after.model.activations, arrays(learner.model.activations), rtol=0)
     fresh = arrays(model.fresh(key=key).layers[2])
     assert_close(after.model.layers[2], [f * (to == "fresh") for f in fresh], rtol=0)
     assert not np.any(after.optimiser.state.mean.layers[2].weight)
@@ -177,6 +182,35 @@ def test_projection_gives_the_norms_back(model, getkey):
     zero = jax.tree.map(lambda x: 0 * x if eqx.is_array(x) else x, model)
     still, _ = transform.update(learner_of(zero), norms, signal, key=getkey())
     assert not any(np.any(p) for p in arrays(still.model))
+
+
+def test_projection_of_a_residual_network(getkey):
+    """Both matrices that lead to a sum keep their norms, and both norm layers their joint ones."""
+    network = resnet(getkey())
+    transform = NormalizeProject()
+    state = transform.init(learner_of(network.model), key=getkey())
+    params, static = eqx.partition(network.model, eqx.is_inexact_array)
+    leaves, structure = jax.tree.flatten(params)
+    grown = jax.tree.unflatten(structure, [(2 + i) * x + 0.01 for i, x in enumerate(leaves)])
+    learner = learner_of(eqx.combine(grown, static))
+    signal = signal_at(models.MLP(1, 1, depth=0, key=getkey()), jnp.ones((1, 1, 1)))
+    after, _ = eqx.filter_jit(transform.update)(learner, state, signal, key=getkey())
+    for leaf, new in zip(leaves, arrays(after.model), strict=True):
+        if leaf.ndim > 1:
+            np.testing.assert_allclose(jnp.linalg.norm(new), jnp.linalg.norm(leaf), rtol=1e-5)
+    norms = lambda m: [n for n in jax.tree.leaves(m, is_leaf=is_norm) if is_norm(n)]
+    joint = lambda n: jnp.sqrt(jnp.sum(n.weight**2) + jnp.sum(n.bias**2))
+    assert len(norms(network.model)) == 6
+    for old, new in zip(norms(network.model), norms(after.model), strict=True):
+        np.testing.assert_allclose(joint(new), joint(old), rtol=1e-5)
+    # A bias is scaled with its own matrix.
+    old, big, new = (m.stages[1][0].skip for m in (network.model, learner.model, after.model))
+    factor = jnp.linalg.norm(old.weight) / jnp.linalg.norm(big.weight)
+    np.testing.assert_allclose(new.bias, factor * big.bias, rtol=1e-5)
+
+
+def is_norm(node):
+    return isinstance(node, models.BatchNorm)
 
 
 def test_hare_and_tortoise(model, getkey):

@@ -1,13 +1,15 @@
 """Normalise and project: weights keep the norms with which they began."""
 
+from itertools import zip_longest
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._types import Learner, Signal
+from ..models import connected, Entries
 from ._base import AbstractTransform
 from ._groups import unit_groups
 
@@ -29,15 +31,15 @@ class NormalizeProject(AbstractTransform[_Norms]):
 
     def init(self, learner: Learner, *, key: PRNGKeyArray) -> _Norms:
         """**Raises:** `TypeError` for a model without `units()`."""
-        return tuple(_norm(learner.model, kept) for kept, _ in _layers(learner.model))
+        return tuple(_norms(learner.model))
 
     def update(
         self, learner: Learner, state: _Norms, signal: Signal, *, key: PRNGKeyArray
     ) -> tuple[Learner, _Norms]:
-        params, static = eqx.partition(learner.model, eqx.is_inexact_array)
+        model = learner.model
+        params, static = eqx.partition(model, eqx.is_inexact_array)
         leaves, structure = jax.tree.flatten(params)
-        for (kept, moved), norm in zip(_layers(learner.model), state, strict=True):
-            now = _norm(learner.model, kept)
+        for (kept, moved), norm, now in zip(_layers(model), state, _norms(model), strict=True):
             factor = jnp.where(now > 0, norm / jnp.where(now > 0, now, 1), 1)
             for i in (*kept, *moved):
                 leaves[i] = leaves[i] * factor
@@ -51,23 +53,26 @@ def _layers(model: Any) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
     place = {id(leaf): i for i, leaf in enumerate(leaves)}
     seen: set[int] = set()
 
-    def of(kind: tuple[Any, ...]) -> tuple[int, ...]:
-        found = [place[id(entries.where(model))] for entries in kind]
-        new = tuple(i for i in dict.fromkeys(found) if i not in seen)
-        seen.update(new)
-        return new
+    def new(*kinds: Entries | None) -> tuple[int, ...]:
+        found = [place[id(entries.where(model))] for entries in kinds if entries is not None]
+        found = tuple(i for i in dict.fromkeys(found) if i not in seen)
+        seen.update(found)
+        return found
 
     layers = []
     for group in unit_groups(model):
-        weights, biases = of(group.incoming), of(group.bias)
-        if weights:
-            layers.append((weights, biases))
-        if norm := of(group.scale + group.shift):
-            layers.append((norm, ()))
+        # The units of a residual sum have several matrices, each with a bias and a norm of its own.
+        for weight, bias in zip_longest(group.incoming, group.bias):
+            if kept := new(weight):
+                layers.append((kept, new(bias)))
+        for scale, shift in zip_longest(group.scale, group.shift):
+            if kept := new(scale, shift):
+                layers.append((kept, ()))
     rest = [i for i, leaf in enumerate(leaves) if leaf.ndim > 1 and i not in seen]
     return layers + [((i,), ()) for i in rest]
 
 
-def _norm(model: PyTree, which: tuple[int, ...]) -> Float[Array, ""]:
-    leaves = jax.tree.leaves(eqx.filter(model, eqx.is_inexact_array))
-    return jnp.sqrt(sum(jnp.sum(leaves[i] ** 2) for i in which))
+def _norms(model: Any) -> list[Float[Array, ""]]:
+    """The joint norm of each layer's parameters."""
+    leaves = jax.tree.leaves(eqx.filter(connected(model), eqx.is_inexact_array))
+    return [jnp.sqrt(sum(jnp.sum(leaves[i] ** 2) for i in kept)) for kept, _ in _layers(model)]

@@ -9,6 +9,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from .._arguments import unknown_name
 from .._types import Clock, Learner
+from ..models import activations_of
 from ._base import AbstractTransform
 from ._fresh import fresh_parameters
 from ._groups import unit_groups
@@ -23,9 +24,9 @@ class Reset(AbstractTransform[list[Array]]):
 
     - `part="network"`: all parameters, the running statistics and the whole state of the optimiser
       (the baseline RESET).
-    - `part="head"`: the parameters that are the incoming weights, bias or norm of no hidden unit,
-      that is the output layer, and what the optimiser keeps for them. `to="zero"` sets them to zero
-      instead (the head of Dohare et al.'s Continual ImageNet).
+    - `part="head"`: the parameters that are the incoming weights, bias, norm or learnt activation
+      of no hidden unit, that is the output layer, and what the optimiser keeps for them.
+      `to="zero"` sets them to zero instead (the head of Dohare et al.'s Continual ImageNet).
     """
 
     part: str = eqx.field(static=True)
@@ -84,7 +85,7 @@ class Reset(AbstractTransform[list[Array]]):
 
 def _head_of(model: Any, params: PyTree) -> PyTree[bool]:
     """Which parameters determine no hidden unit."""
-    hidden = set()
+    hidden = {id(leaf) for leaf in jax.tree.leaves(activations_of(model))}
     for group in unit_groups(model):
         for entries in (*group.incoming, *group.bias, *group.scale, *group.shift):
             hidden.add(id(entries.where(model)))
