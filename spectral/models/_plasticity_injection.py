@@ -1,7 +1,5 @@
 """Plasticity injection: a new network beside a frozen one, with the same function at first."""
 
-import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -10,9 +8,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from ._batch_norm import BatchNorm
-from ._entries import Entries
 from ._network import AbstractNetwork
 from ._units import UnitGroup
+from ._within import within
 
 
 class PlasticityInjection(AbstractNetwork):
@@ -54,7 +52,7 @@ class PlasticityInjection(AbstractNetwork):
 
     def units(self) -> tuple[UnitGroup, ...]:
         """Those of the network that is trained."""
-        return tuple(_inside(group) for group in self.trained.units())
+        return tuple(within(group, lambda m: m.trained) for group in self.trained.units())
 
     def fresh(self, *, key: PRNGKeyArray) -> "PlasticityInjection":
         """A newly initialised network with newly injected plasticity."""
@@ -87,20 +85,3 @@ def _thawed(frozen: PyTree) -> Any:
         return jax.lax.bitcast_convert_type(x.bits, x.dtype) if isinstance(x, _Frozen) else x
 
     return jax.tree.map(thaw, frozen, is_leaf=lambda x: isinstance(x, _Frozen))
-
-
-def _inside(group: UnitGroup) -> UnitGroup:
-    """The group as it is found from the whole model."""
-    parts = ("incoming", "bias", "outgoing", "scale", "shift")
-    moved = {name: tuple(map(_inner, getattr(group, name))) for name in parts}
-    return dataclasses.replace(group, **moved)
-
-
-def _inner(entries: Entries) -> Entries:
-    """Where they are in the whole model."""
-
-    def inner(where: Callable[[Any], Any] | None) -> Callable[[Any], Any] | None:
-        return None if where is None else lambda model: where(model.trained)
-
-    places = {name: inner(getattr(entries, name)) for name in ("where", "fed_bias", "mask")}
-    return dataclasses.replace(entries, **places)
