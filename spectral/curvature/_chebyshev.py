@@ -26,10 +26,11 @@ class Chebyshev(eqx.Module):
     density(spectrum, jnp.linspace(-5.0, 90.0, 500), width=1.0)
     ```
 
-    It makes three vectors where `Lanczos` keeps `order` of them, and every node has the same place
-    for all probes. The price is resolution: an eigenvalue is spread over about pi / (2 order) of
-    half the *whole* range, outliers included, where Lanczos resolves the range between the
-    outliers. Nothing rigorous is known about the error: the bounds of a rank are 0 and dim.
+    After a first iteration that finds the range, it makes three vectors where `Lanczos` keeps
+    `order` of them, and every node has the same place for all probes. The price is resolution: an
+    eigenvalue is spread over about pi / (2 order) of half the *whole* range, outliers included,
+    where Lanczos resolves the range between the outliers. Nothing rigorous is known about the
+    error: the bounds of a rank are 0 and dim.
 
     **Arguments:**
 

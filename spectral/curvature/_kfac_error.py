@@ -30,8 +30,10 @@ def kfac_error(
     G_l is the diagonal block of layer l in the Gauss-Newton matrix (or the Fisher matrix that
     `factor` belongs to), written out, so the error is exact. The difference is the joint cumulants
     of inputs and gradients in the paper's equation (6), in which the sign before the second term
-    should be a plus. It is 0 for deep linear networks with squared error, for a single example, and
-    wherever inputs and gradients are independent.
+    should be a plus. Where a layer acts at a single position, it is 0 for deep linear networks with
+    squared error, for a single example, and wherever inputs and gradients are independent. With
+    several positions (convolutions, layers that are called more than once) it is in general not,
+    see `Expand` and `Reduce`.
 
     ```python
     import equinox as eqx

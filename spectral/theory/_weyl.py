@@ -20,8 +20,9 @@ def eigenvalue_floor(
     Weyl's inequality, index by index: the i-th entry bounds the i-th largest eigenvalue of the
     Hessian with the penalty (w/2) ||theta||^2, which is the paper's q ||theta||^2 with w = 2q.
 
-    Caution: with w above epsilon the eps-rank of the regularised Hessian is that of w I, which is
-    full whatever the network is. Report the spectrum of the loss without its penalty.
+    Caution: with w above epsilon every zero eigenvalue of H counts towards the eps-rank of the
+    regularised Hessian, and only those within epsilon of -w do not: it is nearly full for a network
+    that has collapsed. Report the spectrum of the loss without its penalty.
 
     ```python
     eigenvalue_floor(jnp.array([3.0, 1.0, 0.0]), 0.5, weight_decay=0.1)  # [2.6, 0.6, -0.4]

@@ -21,9 +21,10 @@ test_dead_units_persist()
 ```
 
 All drawn numbers are small multiples of powers of two. So sums and products are exact, numbers are
-easy to read, and, with biases half a step off the grid, no pre-activation is ever 0: every network
-is twice differentiable on every input. One call of a strategy draws one shape of network, so that
-what is tested compiles once.
+easy to read, and, with biases half a step off the grid, no pre-activation is 0 on what `inputs`
+draws: every network is twice differentiable there, and on the old inputs of a task shift. The new
+ones lie on a finer grid, on which a pre-activation may be 0. One call of a strategy draws one shape
+of network, so that what is tested compiles once.
 """
 
 from collections.abc import Callable
