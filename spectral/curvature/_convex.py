@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from ._eigh import eigh
 from ._loss import AbstractLoss, total_loss
 
 
@@ -55,7 +56,7 @@ class Convex(AbstractLoss):
 
         eye = jnp.eye(width, dtype=joined(outputs).dtype)
         hessians = jax.lax.map(column, eye).transpose(1, 0, 2)
-        values, vectors = jnp.linalg.eigh(hessians)
+        values, vectors = jax.vmap(eigh)(hessians)
         # A confident prediction leaves a Hessian that is all rounding, of terms of order one.
         scale = jnp.maximum(1, jnp.abs(values).max(axis=1, keepdims=True))
         rounding = width * jnp.finfo(values.dtype).eps * scale

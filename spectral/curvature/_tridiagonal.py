@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from ._eigh import eigh
 from ._probe_vectors import probe_key, Sphere
 
 
@@ -120,7 +121,7 @@ def ritz(matrix: Tridiagonal) -> Ritz:
     with jax.enable_x64(True):
         d, e = matrix.diagonal.astype(jnp.float64), matrix.off_diagonal.astype(jnp.float64)
         full = jnp.diag(d) + jnp.diag(e, 1) + jnp.diag(e, -1)
-        values, vectors = jnp.linalg.eigh(full, symmetrize_input=False)
+        values, vectors = eigh(full)
         values, vectors = values.astype(dtype), vectors.astype(dtype)
     # The rows that fill up are cut off from the others, and their vectors with them.
     own = jnp.arange(values.size) < matrix.dimensions
