@@ -29,6 +29,7 @@ def images(uneven: bool = False) -> tasks.ImageSet:
     return tasks.ImageSet("rows", *part(8), *part(5), num_classes=CLASSES, max_value=255)
 
 
+KEY = jax.random.key(0)
 NO_ONE = Learner(None, None, algorithms.bp().optimiser)
 LOADER = Loader(epochs=2, batch_size=4, flat=True, evaluation_batch=4)
 STREAMS = {
@@ -153,7 +154,7 @@ def test_a_given_order_of_classes():
     assert found[2] != found[0]
     assert sorted(found[2]) == sorted(order)
     growing = tasks.IncrementalClasses(images(), classes_per_task=2, order=order, loader=LOADER)
-    assert growing.num_tasks == 2
+    assert growing.num_tasks == 3  # the last takes the class that is left
     labels = np.asarray(growing.source.images.train_labels)
     for task, state in states(growing):
         rows = np.asarray(state.rows)[: int(state.count)]
@@ -195,6 +196,37 @@ def test_number_of_new_classes_is_drawn_evenly():
     ways = {(a, b, 6 - a - b) for a in (1, 2, 3) for b in (1, 2, 3) if 1 <= 6 - a - b <= 3}
     assert set(steps) == ways
     assert max(abs(n - 2000 / len(ways)) for n in steps.values()) < 90  # 5 standard deviations
+
+
+@pytest.mark.parametrize(
+    ("least", "most", "ends"), [(4, None, [4, 6]), (4, 5, [4, 6]), (5, 6, [5, 6]), (2, 3, None)]
+)
+def test_all_classes_join(least, most, ends):
+    """The last task takes what is left, where the numbers do not come out even."""
+    options = {"classes_per_task": least, "most_per_task": most, "loader": LOADER}
+    stream = tasks.IncrementalClasses(images(), **options)
+    drawn = jax.vmap(lambda k: stream.first_change(key=k).ends)(jax.random.split(KEY, 30))
+    drawn = np.asarray(drawn)
+    assert (drawn[:, -1] == CLASSES).all()
+    assert ends is None or (drawn == ends).all()
+
+
+def test_tasks_without_test_rows():
+    """A class without any is refused where it may be a task of its own."""
+    whole = images()
+    kept = np.asarray(whole.test_labels) != 3
+    few = whole.test_images[kept], whole.test_labels[kept]
+    lacking = tasks.ImageSet(
+        "lacking", whole.train_images, whole.train_labels, *few, num_classes=CLASSES, max_value=255
+    )
+    for make in (tasks.SplitClasses, tasks.IncrementalClasses):
+        with pytest.raises(ValueError, match="'lacking' has too few test rows"):
+            make(lacking, classes_per_task=1, loader=LOADER)
+        make(lacking, classes_per_task=2, loader=LOADER)
+        make(lacking, classes_per_task=1, order=(0, 1), loader=LOADER)
+    none = eqx.tree_at(lambda i: (i.test_images, i.test_labels), lacking, [x[:0] for x in few])
+    with pytest.raises(ValueError, match="'lacking' has too few test rows"):
+        tasks.PermutedLabels(none, loader=LOADER)
 
 
 def test_constant_budget():
@@ -300,9 +332,9 @@ def test_changes_of_single_images():
         ),
         (lambda i: tasks.SplitClasses(i, order=(1, 6)), "`order` has class 6, but 'rows' has"),
         (lambda i: tasks.SplitClasses(i, order=(1, 0, 1)), "`order` has class 1 twice"),
-        (lambda i: tasks.IncrementalClasses(i, num_tasks=2), "has 6 classes"),
+        (lambda i: tasks.IncrementalClasses(i, num_tasks=3), "has 6 classes"),
         (
-            lambda i: tasks.IncrementalClasses(i, classes_per_task=2, num_tasks=2, order=(0, 1, 2)),
+            lambda i: tasks.IncrementalClasses(i, classes_per_task=2, num_tasks=3, order=(0, 1, 2)),
             "`order` has 3 classes",
         ),
         (lambda i: tasks.IncrementalClasses(i, most_per_task=3), "`most_per_task` is 3"),

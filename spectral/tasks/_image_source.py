@@ -17,8 +17,10 @@ class ImageSource(eqx.Module):
     - `images`: from `load_images`.
     - `loader`: by default `Loader()`.
     - `fewest`, `most`: training rows of the smallest and of the largest task, by default all.
+    - `fewest_tests`: test rows of the task that has the fewest, by default all.
 
-    **Raises:** `ValueError` if the smallest task does not fill a minibatch.
+    **Raises:** `ValueError` if the smallest task does not fill a minibatch, or a task has no test
+    rows, on which it is evaluated.
     """
 
     images: ImageSet
@@ -34,6 +36,7 @@ class ImageSource(eqx.Module):
         *,
         fewest: int | None = None,
         most: int | None = None,
+        fewest_tests: int | None = None,
     ):
         loader = Loader() if loader is None else loader
         rows = len(images.train_labels)
@@ -42,6 +45,13 @@ class ImageSource(eqx.Module):
             raise ValueError(
                 f"`batch_size` is {loader.batch_size}, but the smallest task has {fewest} training "
                 f"rows: choose at most {fewest}."
+            )
+        tests = len(images.test_labels) if fewest_tests is None else fewest_tests
+        if tests == 0:
+            raise ValueError(
+                f"{images.name!r} has too few test rows: a task may be left without any to be "
+                "evaluated on. Hold some out of every class, take more classes for a task, or "
+                "leave out by `order` those that have none."
             )
         whole = (rows if most is None else most) // loader.batch_size
         self.images = images

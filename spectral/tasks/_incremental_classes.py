@@ -60,32 +60,34 @@ class IncrementalClasses(AbstractImageStream[Seen]):
         """**Arguments:**
 
         - `images`: from `load_images`.
-        - `classes_per_task`: new classes in each task.
+        - `classes_per_task`: new classes in each task; where they do not come out even, the last
+          task takes those that are left.
         - `most_per_task`: if given, the number of new classes is drawn for every task between
           `classes_per_task` and this number, uniformly among all ways to reach the whole number
           of classes in `num_tasks` tasks. The dynamic variant has 2 to 8.
         - `num_tasks`: by default as many as it takes to see all classes; with `most_per_task`, at
-          the mean number of new classes.
+          the mean number of new classes. Fewer tasks may see a part of the classes only.
         - `order`: the classes in the order in which they join, all or some; by default all of them,
           in an order that is drawn.
         - `loader`: by default `Loader()`.
 
-        **Raises:** `ValueError` for a number below one, for more classes than there are, for an
-        order with a class that does not exist or comes twice, or for a batch larger than the
-        smallest task.
+        **Raises:** `ValueError` for a number below one, for more tasks than have new classes, for
+        an order with a class that does not exist or comes twice, for a batch larger than the
+        smallest task, or for a first task that may have no test rows.
         """
         most = classes_per_task if most_per_task is None else most_per_task
         check_count("classes_per_task", classes_per_task)
         check_count("most_per_task", most, least=classes_per_task)
         available = class_order(images, order)
-        usual = 2 * len(available) // (classes_per_task + most)
+        usual = -(-2 * len(available) // (classes_per_task + most))
         num_tasks = usual if num_tasks is None else num_tasks
         check_count("num_tasks", num_tasks)
-        if classes_per_task * num_tasks > len(available):
+        if classes_per_task * (num_tasks - 1) >= len(available):
             whose = f"{images.name!r}" if order is None else "`order`"
             raise ValueError(
                 f"`num_tasks` is {num_tasks} with at least {classes_per_task} new classes in each, "
-                f"but {whose} has {len(available)} classes: choose fewer."
+                f"but {whose} has {len(available)} classes, so that the last would have none: "
+                "choose fewer."
             )
         self.train_classes = ClassRows(images.train_labels, images.num_classes)
         self.test_classes = ClassRows(images.test_labels, images.num_classes)
@@ -99,6 +101,7 @@ class IncrementalClasses(AbstractImageStream[Seen]):
             loader,
             fewest=self.train_classes.fewest(classes_per_task, available),
             most=self.train_classes.most(len(available), available),
+            fewest_tests=self.test_classes.fewest(classes_per_task, available),
         )
 
     @property
@@ -111,7 +114,7 @@ class IncrementalClasses(AbstractImageStream[Seen]):
         order = self.available
         if not self.ordered:
             order = jax.random.permutation(order_key, order)
-        ends = jnp.cumsum(self._new_classes(count_key))
+        ends = jnp.minimum(jnp.cumsum(self._new_classes(count_key)), len(self.available))
         return Seen(order, ends[0], ends)
 
     def next_change(self, change: Seen, clock: Clock, *, key: PRNGKeyArray) -> Seen:
@@ -140,11 +143,12 @@ class IncrementalClasses(AbstractImageStream[Seen]):
         return ImageBatch(self.source.shown(pixels), labels, classes)
 
     def _new_classes(self, key: PRNGKeyArray) -> Int[Array, " tasks"]:
-        """New classes of each task, uniform among all sequences with the right sum."""
+        """New classes of each task, uniform among all sequences with the right sum; in the last
+        task perhaps more than are left."""
         spread, tasks = self.most - self.least, self.num_tasks
         if spread == 0:
             return jnp.full(tasks, self.least)
-        extra = min(len(self.available) - self.least * tasks, spread * tasks)
+        extra = max(0, min(len(self.available) - self.least * tasks, spread * tasks))
         logs = jnp.asarray(_log_ways(spread, tasks, extra), dtype=float)
 
         def draw(left: Int[Array, ""], task: Int[Array, ""]):

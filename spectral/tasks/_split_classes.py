@@ -67,8 +67,8 @@ class SplitClasses(AbstractImageStream[ClassOrder]):
         - `loader`: by default `Loader()`.
 
         **Raises:** `ValueError` for a number below one, for more classes in a task than there are,
-        for an order with a class that does not exist or comes twice, or for a batch larger than the
-        smallest task.
+        for an order with a class that does not exist or comes twice, for a batch larger than the
+        smallest task, or for a task that may have no test rows.
         """
         check_count("classes_per_task", classes_per_task)
         available = class_order(images, order)
@@ -93,6 +93,7 @@ class SplitClasses(AbstractImageStream[ClassOrder]):
             loader,
             fewest=self.train_classes.fewest(classes_per_task, available),
             most=self.train_classes.most(classes_per_task, available),
+            fewest_tests=self.test_classes.fewest(classes_per_task, available),
         )
 
     @property
