@@ -410,6 +410,11 @@ def test_bad_discounts():
         PPO(world, num_tasks=2**21)
 
 
+def test_choices_are_not_clipped():
+    with pytest.raises(ValueError, match="`clip_actions` is True, but .* numbers of choices"):
+        PPO(ChangingEnvironment(Exploding(), Cycle((0.5,)), 8), clip_actions=True)
+
+
 class Mistaken(tasks.AbstractEnvironment):
     observation_size: int = eqx.field(static=True, default=3)
     action_size: int = eqx.field(static=True, default=1)

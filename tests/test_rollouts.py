@@ -32,11 +32,11 @@ def ten_steps(world: ChangingEnvironment, values: Any, players: Any, key: Any):
     return play(world, values, players, act, 10, clip=True, key=key)
 
 
-def forty_steps(world: ChangingEnvironment, environments: int = 1):
-    """Four rollouts in a row, joined."""
+def forty_steps(world: ChangingEnvironment, environments: int = 1, rollouts: int = 4):
+    """Four rollouts in a row, or as many as are given, joined."""
     values = world.schedule.values(4, key=KEY)[:4]
     players, parts = begin(world, values, environments, key=KEY), []
-    for i in range(4):
+    for i in range(rollouts):
         players, rollout = ten_steps(world, values, players, jax.random.fold_in(KEY, i))
         parts.append(rollout)
     return jax.tree.map(lambda *x: np.concatenate(x), *parts)
@@ -48,7 +48,8 @@ def changing(change: Any) -> ChangingEnvironment:
 
 @pytest.fixture(scope="module")
 def played():
-    return {change: forty_steps(changing(change)) for change in ("step", "episode", "drift")}
+    kinds = {"step": 4, "episode": 4, "drift": 6}
+    return {kind: forty_steps(changing(kind), rollouts=n) for kind, n in kinds.items()}
 
 
 @pytest.fixture(scope="module")
@@ -118,11 +119,13 @@ def test_the_parameter_changes_at_the_end_of_an_episode(played):
 
 
 def test_the_parameter_drifts(played):
+    """And stays at the last value after the last task."""
     values = [*VALUES, VALUES[0]]
     expected = []
-    for k in range(40):
+    for k in range(60):
         task, done = k // TASK, (k % TASK) / TASK
-        expected.append(values[task] ** (1 - done) * values[task + 1] ** done)
+        now = values[task] ** (1 - done) * values[task + 1] ** done if task < 3 else values[3]
+        expected.append(now)
     np.testing.assert_allclose(played["drift"].parameter[:, 0], expected, rtol=1e-5)
 
 

@@ -38,8 +38,9 @@ class ChangingEnvironment(eqx.Module):
         are played side by side.
     - `change`: `"step"` changes the value at exactly that step, in the middle of an episode;
         `"episode"` at the end of the first episode after that many steps with the present value, as
-        in Dohare et al. (2024); `"drift"` moves it a little in every step, from the value of a task
-        to that of the next, evenly in the logarithm.
+        in Dohare et al. (2024): each change waits for such an end, so that changes come later and
+        later; `"drift"` moves it a little in every step, from the value of a task to that of the
+        next, evenly in the logarithm, and leaves it there after the last task.
 
     **Raises:** `ValueError` for tasks of no steps or an unknown `change`.
     """
@@ -63,7 +64,8 @@ class ChangingEnvironment(eqx.Module):
         """The value in the step that follows. `values` are those of all tasks, and one more."""
         if self.change != "drift":
             return values[phase.task]
-        done = (phase.steps % self.steps_per_task) / self.steps_per_task
+        done = (phase.steps - phase.task * self.steps_per_task) / self.steps_per_task
+        done = jnp.minimum(done, 1)
         now, after = jnp.log(values[phase.task]), jnp.log(values[phase.task + 1])
         return jnp.exp(now + done * (after - now))
 

@@ -43,9 +43,12 @@ class PPO(AbstractTaskStream[Practice]):
     **Tasks and rollouts.** The parameter of the environment follows its own count of steps, within
     rollouts. A task of the loop is the least number of rollouts that takes at least
     `world.steps_per_task` steps. Where that is not a whole number, the tasks of the loop begin a
-    little after those of the environment, at most one rollout later with each task. The parameter
-    of every rollout is recorded. Probes at the start of a task and the evaluation play with the
-    parameter of that task, on environments of their own.
+    little after those of the environment, at most one rollout later with each task. With
+    `change="episode"` the environment waits for the end of an episode at every change, and counts
+    from there to the next: its tasks, too, begin later with each, by up to an episode, and may
+    begin after those of the loop. The parameter of every rollout is recorded. Probes at the start
+    of a task and the evaluation play with the parameter that belongs to the task of the loop, on
+    environments of their own.
 
     **Recorded for each rollout:** `episode_return` and `episode_length` (means over the episodes
     that ended in it, NaN if none did), `episodes` (their number), `reward` (mean of a step),
@@ -110,12 +113,14 @@ class PPO(AbstractTaskStream[Practice]):
             over each `"minibatch"`, or `"never"`.
         - `normalise_observations`, `scale_rewards`: by running statistics of the observations, and
             of the discounted sum of rewards. They are updated after a rollout and frozen within.
-        - `clip_actions`: the environment is given actions within +-1.
+        - `clip_actions`: the environment is given actions within +-1. Not for a choice among
+            actions.
         - `evaluation_environments`, `evaluation_steps`: how many, and the most steps of each. With
             none there is no evaluation, which saves a good part of the time to compile an engine.
 
         **Raises:** `ValueError` for a number below one, a rollout that cannot be divided among the
-        environments or into the minibatches, or numbers out of range.
+        environments or into the minibatches, numbers out of range, or `clip_actions` where an
+        action is a choice.
         """
         counts = {
             "num_tasks": num_tasks,
@@ -147,6 +152,11 @@ class PPO(AbstractTaskStream[Practice]):
             raise ValueError(
                 f"`num_tasks` is {num_tasks}, which makes {num_tasks * chunks * rollout} steps, "
                 "more than a 32-bit counter holds: ask for fewer or shorter tasks."
+            )
+        if clip_actions and world.environment.discrete:
+            raise ValueError(
+                "`clip_actions` is True, but the actions of this environment are the numbers of "
+                "choices, of which 0 and 1 alone would be left: leave it out."
             )
         check_fraction("discount", discount)
         check_fraction("trace", trace)
