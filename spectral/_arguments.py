@@ -47,16 +47,19 @@ def check_count(name: str, value: int, *, least: int = 1) -> None:
         )
 
 
-def check_fraction(name: str, value: Any) -> None:
-    """Refuse a concrete `value` outside [0, 1]. Traced values pass.
+def check_fraction(name: str, value: Any, *, strict: bool = False) -> None:
+    """Refuse a concrete `value` outside [0, 1], or outside [0, 1) where it is `strict`: the decay
+    of a mean that is divided by 1 - decay^t. Traced values pass.
 
     **Raises:** `ValueError` naming the argument, the value, what is allowed and the next step.
     """
     if isinstance(value, Tracer):
         return
     numbers = np.asarray(value)
-    if not np.all((numbers >= 0) & (numbers <= 1)):
-        raise ValueError(f"`{name}` is {value}, but must lie between 0 and 1: pass such a number.")
+    high = numbers < 1 if strict else numbers <= 1
+    if not np.all((numbers >= 0) & high):
+        allowed = "be at least 0 and below 1" if strict else "lie between 0 and 1"
+        raise ValueError(f"`{name}` is {value}, but must {allowed}: pass such a number.")
 
 
 def unknown_name(what: str, got: str, allowed: Iterable[str]) -> str:

@@ -516,6 +516,7 @@ def test_batch_norm_statistics_begin_again(getkey):
         (lambda: ContinualBackprop(-0.1), "`rate` is -0.1"),
         (lambda: ContinualBackprop(float("nan")), "`rate` is nan"),
         (lambda: ContinualBackprop(0.1, decay=1.1), "`decay` is 1.1"),
+        (lambda: ContinualBackprop(0.1, decay=1.0), "`decay` is 1.0, but .* below 1"),
         (lambda: ContinualBackprop(0.1, maturity=0), "`maturity` is 0"),
     ],
 )

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PyTree
 
-from .._arguments import check_above
+from .._arguments import check_above, check_fraction
 from .._types import Optimiser
 
 
@@ -65,7 +65,7 @@ def adam(
 
     Every recipe takes it in place of a learning rate.
 
-    **Raises:** `ValueError` for a rate or an eps that is not positive.
+    **Raises:** `ValueError` for a rate or an eps that is not positive, or a beta outside [0, 1).
 
     ```python
     algorithms.cbp(adam(1e-4), replacement_rate=1e-4)
@@ -73,6 +73,8 @@ def adam(
     """
     check_above("lr", lr, 0)
     check_above("eps", eps, 0)
+    check_fraction("b1", b1, strict=True)
+    check_fraction("b2", b2, strict=True)
     array = lambda x: jnp.asarray(x, dtype=float)
     return Optimiser(
         entrywise_adam, learning_rate=array(lr), b1=array(b1), b2=array(b2), eps=array(eps)

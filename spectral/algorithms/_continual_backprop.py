@@ -80,10 +80,11 @@ class ContinualBackprop(AbstractTransform[_State]):
         - `compensate`: add the mean contribution of a replaced unit to the next layer's biases, as
           published. The public code of the authors leaves it out.
 
-        **Raises:** `ValueError` for a rate or decay outside [0, 1], or a maturity below one.
+        **Raises:** `ValueError` for a rate outside [0, 1], a decay outside [0, 1), or a maturity
+        below one.
         """
         check_fraction("rate", rate)
-        check_fraction("decay", decay)
+        check_fraction("decay", decay, strict=True)
         check_count("maturity", maturity)
         self.rate = jnp.asarray(rate, dtype=float)
         self.decay = jnp.asarray(decay, dtype=float)

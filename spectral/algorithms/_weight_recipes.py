@@ -133,7 +133,7 @@ def upgd(
     """Utility-based perturbed gradient descent (Elsayed & Mahmood, 2024). See `perturbed_sgd` for
     the formula, and `perturbed_adam`. `weight_decay` here is decoupled: theta <- (1 - lr w) theta.
 
-    **Raises:** `ValueError` for a rate that is not positive, a decay outside [0, 1], a negative
+    **Raises:** `ValueError` for a rate that is not positive, a decay outside [0, 1), a negative
     noise or weight decay, or an unknown scope; `TypeError` for an optimiser in its place.
     """
     if isinstance(lr, Optimiser):
@@ -142,7 +142,7 @@ def upgd(
             "`Algorithm(Optimiser(perturbed_adam, learning_rate=...))` for its Adam."
         )
     check_above("lr", lr, 0)
-    check_fraction("utility_decay", utility_decay)
+    check_fraction("utility_decay", utility_decay, strict=True)
     check_above("noise", noise, 0, strict=False)
     check_above("weight_decay", weight_decay, 0, strict=False)
     array = lambda x: jnp.asarray(x, dtype=float)
