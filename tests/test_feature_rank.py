@@ -105,6 +105,17 @@ def test_degenerate_features(kind, rank, transpose):
         assert int(srank99(a)) == 0
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_features_that_are_no_numbers_have_no_rank(bad):
+    """Not 0, which would look like a collapse."""
+    a = jnp.asarray(matrix(0, (6, 4)), jnp.float32).at[2, 1].set(bad)
+    for measure in (effective_rank, srank99, stable_rank):
+        assert np.isnan(measure(a))
+    value, gradient = jax.value_and_grad(effective_rank)(a)
+    assert np.isnan(value)
+    assert np.isnan(gradient).all()
+
+
 def test_scale_does_not_matter():
     a = jnp.asarray(matrix(1, (6, 4)), jnp.float32)
     np.testing.assert_allclose(effective_rank(8 * a), effective_rank(a), rtol=1e-6)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from networks import resnet
 
-from spectral.models import apply_network, CReLU, ResNet18
+from spectral.models import apply_network, CReLU, pre_activations, ResNet18
 
 
 def convolve(x, layer, stride):
@@ -101,3 +101,21 @@ def test_two_activations_for_each_unit_within_the_blocks(getkey):
 def test_sizes_are_checked(options, message, getkey):
     with pytest.raises(ValueError, match=message):
         resnet(getkey(), **options)
+
+
+def test_pre_activations_take_the_running_statistics(getkey):
+    model, state, shape = resnet(getkey())
+    inputs = jax.random.normal(getkey(), (3, *shape))
+
+    @eqx.filter_jit
+    def both(model, state):
+        taps = apply_network(model, state, inputs, inference=True)[1].taps
+        return pre_activations(model, inputs, state), taps
+
+    pre, taps = both(model, state)
+    assert set(pre) == {group.name for group in model.units()}
+    for name, values in pre.items():
+        np.testing.assert_allclose(np.maximum(values, 0), taps[name], atol=1e-6)
+        assert (np.asarray(values) < 0).any()
+    with pytest.raises(ValueError, match="ResNet18 keeps running statistics, but `model_state`"):
+        pre_activations(model, inputs)

@@ -26,8 +26,14 @@ def apply_network(
     - `model_state`: running statistics, or `None` for a network without any.
     - `inference`: use the running statistics instead of updating them.
 
-    **Raises:** `TypeError` if the network does not return a pair of outputs and taps.
+    **Raises:** `ValueError` for a network with running statistics and none in `model_state`,
+    `TypeError` if it does not return a pair of outputs and taps.
     """
+    if model_state is None and any(map(_is_index, jax.tree.leaves(model, is_leaf=_is_index))):
+        raise ValueError(
+            f"This {type(model).__name__} keeps running statistics, but `model_state` is None: "
+            "pass the state that `eqx.nn.make_with_state` made with it."
+        )
     if model_state is not None:
         model = eqx.nn.inference_mode(model, inference)
         result, model_state = jax.vmap(
@@ -48,3 +54,7 @@ def apply_network(
         )
     outputs, taps = result
     return outputs, Aux(taps, model_state)
+
+
+def _is_index(node: Any) -> bool:
+    return isinstance(node, eqx.nn.StateIndex)

@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 
 def singular_values(features: Float[Array, "examples units"]) -> Float[Array, " smaller"]:
@@ -15,7 +15,7 @@ def effective_rank(features: Float[Array, "examples units"]) -> Float[Array, ""]
     """exp(entropy of p), with p the singular values divided by their sum (Roy & Vetterli, 2007).
 
     Rows are examples, columns are units; the matrix is not centred. Between 1 and the rank; 0 for
-    a matrix of zeros.
+    a matrix of zeros, NaN for one with entries that are not finite.
 
     The derivative is the exact one along the singular directions that are resolved, those with a
     singular value above `max(shape) * eps` times the largest (NumPy's criterion for the rank). In
@@ -49,18 +49,21 @@ def _effective_rank_jvp(primals, tangents):
     return rank, jnp.sum(gradient * wide_tangent)
 
 
-def srank99(features: Float[Array, "examples units"]) -> Int[Array, ""]:
+def srank99(features: Float[Array, "examples units"]) -> Float[Array, ""]:
     """The least k such that the k largest singular values hold 99 % of the sum of all.
 
-    Kumar et al. (2021); called "stable rank" by Dohare et al. (2024). 0 for a matrix of zeros.
+    Kumar et al. (2021); called "stable rank" by Dohare et al. (2024). 0 for a matrix of zeros, NaN
+    for one with entries that are not finite.
     """
     s = singular_values(features)
-    reached = jnp.cumsum(s) >= 0.99 * jnp.sum(s)
-    return jnp.where(jnp.sum(s) > 0, jnp.argmax(reached) + 1, 0)
+    total = jnp.sum(s)
+    count = jnp.argmax(jnp.cumsum(s) >= 0.99 * total) + 1
+    return jnp.where(jnp.isfinite(total), jnp.where(total > 0, count, 0), jnp.nan)
 
 
 def stable_rank(features: Float[Array, "examples units"]) -> Float[Array, ""]:
-    """||A||_F^2 / ||A||_2^2, the stable rank of numerical analysis. 0 for a matrix of zeros."""
+    """||A||_F^2 / ||A||_2^2, the stable rank of numerical analysis. 0 for a matrix of zeros, NaN
+    for one with entries that are not finite."""
     s = singular_values(features)
     return jnp.sum(s**2) / jnp.where(s[0] > 0, s[0] ** 2, 1)
 
@@ -80,6 +83,6 @@ def _entropy_rank(
     p = s * share
     log_p = jnp.log(jnp.where(resolved, p, 1))
     entropy = -jnp.sum(p * log_p)
-    rank = jnp.where(total > 0, jnp.exp(entropy), 0)
+    rank = jnp.where(total == 0, 0, jnp.exp(entropy))
     slope = jnp.where(resolved, -rank * (log_p + entropy), 0) * share
     return rank, slope

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PyTree
@@ -17,11 +18,14 @@ def activations_of(model: PyTree) -> list[AbstractActivation]:
 
 
 def pre_activations(
-    model: AbstractNetwork, inputs: PyTree[Float[Array, "examples ..."]]
+    model: AbstractNetwork,
+    inputs: PyTree[Float[Array, "examples ..."]],
+    model_state: eqx.nn.State | None = None,
 ) -> dict[str, Float[Array, "examples units *positions"]]:
     """What the activation of each hidden layer is given, under the names of the taps.
 
-    After a normalisation, if there is one. It takes one forward pass for each layer.
+    After a normalisation, if there is one, which takes the running statistics in `model_state`. It
+    takes one forward pass for each layer.
 
     ```python
     import jax
@@ -33,7 +37,8 @@ def pre_activations(
     ```
 
     **Raises:** `ValueError` for a network that does not hold one activation with one number for
-    each unit (an `Elementwise`, such as `"relu"`) for each of its groups of units.
+    each unit (an `Elementwise`, such as `"relu"`) for each of its groups of units, or for one with
+    running statistics and no `model_state`.
     """
     found, groups = activations_of(model), model.units()
     if len(found) != len(groups) or not all(isinstance(a, Elementwise) for a in found):
@@ -45,7 +50,7 @@ def pre_activations(
         )
     result = {}
     for layer, group in enumerate(groups):
-        _, aux = apply_network(_laid_bare(model, layer), None, inputs, inference=True)
+        _, aux = apply_network(_laid_bare(model, layer), model_state, inputs, inference=True)
         result[group.name] = aux.taps[group.name]
     return result
 
