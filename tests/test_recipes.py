@@ -185,6 +185,10 @@ def test_presets():
     assert float(algo.penalties[0].weight_decay) == pytest.approx(1e-3)
     assert float(algo.transforms[0].transform.lr) == pytest.approx(1e-4)
     assert algo.transforms[0].period == 12
+    head: Any = algorithms.preset("continual_imagenet", "cbp", source="dohare").transforms[-1]
+    assert (head.part, head.to) == ("head", "zero")
+    falling: Any = algorithms.preset("incremental_cifar", "l2", source="dohare").transforms[-1]
+    assert (float(falling.factor), falling.chunks) == (pytest.approx(0.2), (60, 120, 160))
     ant: Any = algorithms.preset("slippery_ant", "cbp_l2", source="dohare")
     assert float(ant.transforms[0].rate) == pytest.approx(1e-4)
     assert ant.transforms[0].maturity == 10_000

@@ -1,10 +1,13 @@
-"""The presets of Slippery Ant."""
+"""The presets of Slippery Ant, and those of single algorithms beside those of studies."""
 
+import equinox as eqx
+import jax
+import jax.numpy as jnp
 import pytest
 
-from spectral import studies
+from spectral import algorithms, studies
 from spectral.algorithms import Algorithm
-from spectral.models import AbstractNetwork
+from spectral.models import AbstractNetwork, ActorCritic
 from spectral.probes import AbstractProbe
 from spectral.studies._call import parse
 from spectral.tasks import AbstractTaskStream, LogUniform, PPO, TimeLimit
@@ -52,6 +55,27 @@ def test_a_preset_describes_an_experiment(preset):
     assert stream.surrogate.clip_value == (preset == "paper")
     assert float(stream.surrogate.entropy_weight) == pytest.approx(0.01 * (preset == "paper"))
     assert stream.advantages == ("minibatch" if preset == "paper" else "rollout")
+
+
+@pytest.mark.parametrize("make", [studies.continual_imagenet, studies.incremental_cifar])
+def test_presets_and_studies_make_the_same_algorithm(make):
+    """With the transforms that follow."""
+    for name, section in make("dohare").settings["algorithms"].items():
+        own = parse(section, Algorithm, name, {}).make()
+        single = algorithms.preset(make.__name__, name, source="dohare")
+        assert eqx.tree_equal(own, single)
+        assert len(own.transforms) > 0
+
+
+def test_effective_rank_rates():
+    """Printed for the mean of the actor plus that of the critic; ours is the mean of all layers."""
+    model = ActorCritic(27, 8, depth=1, width=2, key=jax.random.key(0))
+    owners = [name.split("_")[0] for name in model(jnp.zeros(27))[1]]
+    assert owners.count("actor") == owners.count("critic")
+    printed = {"er": 1e-7, "l2_er": 1e-6}
+    for name, rate in printed.items():
+        section = studies.slippery_ant("paper").settings["algorithms"][name]
+        assert section["er_lr"] == pytest.approx(2 * rate)
 
 
 def test_scale():

@@ -84,33 +84,32 @@ def check_preset(preset: Any) -> None:
 
 
 def published(
-    source: Literal["paper", "dohare"],
-    name: str,
-    *,
-    er_every: int | None = None,
-    then: tuple[Settings, ...] = (),
+    source: Literal["paper", "dohare"], name: str, *, er_every: int | None = None
 ) -> Settings:
     """The algorithms that a source publishes for a benchmark, by name.
 
-    `er_every` takes the place of what is published, where a task is shorter; `then` are transforms
-    that each algorithm is followed by.
+    `er_every` takes the place of what is published, where a task is shorter.
     """
     rows = [row for row in PRESETS if (row.source, row.benchmark) == (source, name)]
-    return {row.recipe.__name__: _followed(_algorithm(row, er_every), then) for row in rows}
+    return {row.recipe.__name__: _algorithm(row, er_every) for row in rows}
 
 
 def _algorithm(row: Preset, er_every: int | None) -> Settings:
     rate = {"type": row.optimiser.__name__, **row.rate}
-    plain = {k: v.__name__ if inspect.isfunction(v) else v for k, v in row.arguments.items()}
-    if "er_every" in plain and er_every is not None:
-        plain["er_every"] = er_every
-    return {"type": row.recipe.__name__, "lr": rate, **plain}
-
-
-def _followed(algorithm: Settings, then: tuple[Settings, ...]) -> Settings:
-    if not then:
+    arguments = _plain(row.arguments)
+    if "er_every" in arguments and er_every is not None:
+        arguments["er_every"] = er_every
+    algorithm = {"type": row.recipe.__name__, "lr": rate, **arguments}
+    if not row.then:
         return algorithm
-    return {"type": "followed_by", "algorithm": algorithm, "transforms": list(then)}
+    then = [{"type": make.__name__, **_plain(given)} for make, given in row.then]
+    return {"type": "followed_by", "algorithm": algorithm, "transforms": then}
+
+
+def _plain(arguments: Settings) -> Settings:
+    """As YAML holds them."""
+    named = {k: v.__name__ if inspect.isfunction(v) else v for k, v in arguments.items()}
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in named.items()}
 
 
 def probes(num_tasks: int, examples: int) -> Settings:

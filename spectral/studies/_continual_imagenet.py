@@ -1,7 +1,5 @@
 """Continual ImageNet, as the paper and Dohare et al. publish it."""
 
-from typing import Any
-
 from ._benchmark import (
     Benchmark,
     benchmark,
@@ -103,7 +101,6 @@ def _paper(size: Size) -> Settings:
 
 def _dohare(size: Size) -> Settings:
     per_class = size(600, 50)
-    head: dict[str, Any] = {"type": "Reset", "part": "head", "to": "zero"}
     return _experiment(
         size,
         seeds=30,
@@ -112,7 +109,7 @@ def _dohare(size: Size) -> Settings:
         stream={"num_tasks": size(2000), "redraw": False},
         loader={"epochs": 250, "batch_size": 100},
         model={"padding": "valid", "initialiser": {"type": "TorchDefault"}},
-        algorithms=published("dohare", "continual_imagenet", then=(head,)),
+        algorithms=published("dohare", "continual_imagenet"),
     )
 
 

@@ -95,7 +95,6 @@ def _dohare(size: Size) -> Settings:
         {"type": "Crop", "padding": 4},
         {"type": "Rotate", "degrees": 15.0},
     ]
-    rates: Settings = {"type": "RateSteps", "factor": 0.2, "chunks": [60, 120, 160]}
     settings = _experiment(
         size,
         num_tasks=size(20),
@@ -111,7 +110,7 @@ def _dohare(size: Size) -> Settings:
             "initialiser": {"type": "KaimingNormal"},
             "dense_initialiser": {"type": "KaimingNormal"},
         },
-        algorithms=published("dohare", "incremental_cifar", then=(rates,)),
+        algorithms=published("dohare", "incremental_cifar"),
     )
     del settings["probes"]["rank"]  # there is no dense hidden layer
     return settings

@@ -33,6 +33,9 @@ _DEPARTURES = {
         "Adam's betas are 0.9 and 0.999 for all algorithms, as printed; published: 0.99 and 0.99 "
         "for some.",
         "The friction is uniform in its logarithm on [0.02, 2], which the paper does not print.",
+        "Effective-rank steps come after the minibatches of an epoch; published: before them.",
+        "The effective rank is a mean over the layers of actor and critic together, half of the "
+        "sum of two means that was published; its rates are twice those of Table 7.",
     ),
     "dohare": (
         _BODY,
