@@ -19,7 +19,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from spectral import theory
-from spectral.curvature import epsilon_rank, GaussNewton, GramSpectrum, KFAC, Risk, SquaredError
+from spectral.curvature import epsilon_rank, GaussNewton, GramSpectrum, Risk, SquaredError
 from spectral.models import dead, dormant, effective_rank, MLP
 
 
@@ -177,7 +177,7 @@ def section_7(sufficient: bool) -> Case:
         )
         spectrum = GramSpectrum()(GaussNewton(risk, model), key=jax.random.key(0))
         rank = round(float(epsilon_rank(spectrum, 1e-12, relative=True).value))
-        bound = theory.kronecker_rank_bound(KFAC(risk, model))
+        bound = theory.kronecker_rank_bound(risk, model)
         return rank >= bound if sufficient else rank <= bound
 
     return case

@@ -287,7 +287,7 @@ def test_the_condition_of_section_7_is_not_sufficient(getkey):
     model = MLP(6, 4, width=8, depth=1, key=getkey())
     inputs = jax.random.normal(getkey(), (3, 6))
     risk = Risk(outputs_of, SquaredError(), inputs, jnp.zeros((3, 4)))
-    bound = theory.kronecker_rank_bound(KFAC(risk, model))
+    bound = theory.kronecker_rank_bound(risk, model)
     spectrum = GramSpectrum()(GaussNewton(risk, model), key=getkey())
     rank = epsilon_rank(spectrum, 1e-9, relative=True).value
     assert theory.gram_rank_bound(risk, model) == round(float(rank)) == 12
@@ -378,6 +378,11 @@ def test_effective_rank_of_features_and_of_their_covariance(count):
     # They agree where all singular values are equal.
     equal = jnp.eye(4, 3)[:, :2]
     np.testing.assert_allclose(theory.covariance_effective_rank(equal), effective_rank(equal))
+    # Whatever their size is, also where the squares are no longer numbers of float32.
+    for size in (1e-30, 1e30):
+        of_features = theory.covariance_effective_rank(jnp.float32(size) * jnp.eye(3, dtype="f4"))
+        np.testing.assert_allclose(of_features, 3, rtol=1e-5)
+    assert theory.covariance_effective_rank(jnp.zeros((3, 2))) == 0
 
 
 @pytest.mark.parametrize(("loss", "count"), counts_of("softmax", "squared"))

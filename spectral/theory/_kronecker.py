@@ -2,10 +2,10 @@
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, Real
+from jaxtyping import Array, ArrayLike, Float, PyTree, Real
 
 from .._arguments import check_above
-from ..curvature import KFAC
+from ..curvature import KFAC, Risk
 from ..models import effective_rank, singular_values
 
 
@@ -40,8 +40,12 @@ def kronecker_epsilon_rank(
     return int(np.sum(np.abs(a[:, None] * b[None]) > epsilon))
 
 
-def kronecker_rank_bound(kfac: KFAC) -> int:
+def kronecker_rank_bound(risk: Risk, params: PyTree) -> int:
     """sum_l rank A_l * rank B_l: an upper bound on the rank of the Gauss-Newton matrix.
+
+    A_l and B_l are the factors of `KFAC(risk, params)`, with the exact output factor, taking the
+    positions of a layer for more examples. Those of other output factors have other ranges, and a
+    mean over positions has a smaller one: with them the sum bounds nothing.
 
     Section 7 calls it sufficient for being tau-trainable that this is at least rho. It is not: it
     is necessary for the Gauss-Newton matrix to have the rank rho. Each block of that matrix is a
@@ -54,7 +58,7 @@ def kronecker_rank_bound(kfac: KFAC) -> int:
     import equinox as eqx
     import jax
     import jax.numpy as jnp
-    from spectral.curvature import KFAC, Risk, SquaredError
+    from spectral.curvature import Risk, SquaredError
     from spectral.theory import kronecker_rank_bound
 
     def forward(model, inputs):
@@ -62,14 +66,16 @@ def kronecker_rank_bound(kfac: KFAC) -> int:
 
     model = eqx.nn.MLP(3, 2, 4, 1, key=jax.random.key(0))
     risk = Risk(forward, SquaredError(), jnp.eye(3), jnp.zeros((3, 2)))
-    kronecker_rank_bound(KFAC(risk, model))
+    kronecker_rank_bound(risk, model)
     ```
 
     Eigenvalues of a factor count as zero where they are at most its size times the rounding of its
     largest, as for `numpy.linalg.matrix_rank`.
+
+    **Raises:** `ValueError` as `KFAC`.
     """
     total = 0
-    for block in kfac.blocks:
+    for block in KFAC(risk, params).blocks:
         ranks = [np.linalg.matrix_rank(np.asarray(m)) for m in (block.inputs, block.outputs)]
         total += int(ranks[0]) * int(ranks[1])
     return total
@@ -88,8 +94,10 @@ def covariance_effective_rank(features: Float[Array, "examples units"]) -> Float
     covariance_effective_rank(jnp.diag(jnp.array([2.0, 1.0])))  # 1.65; of the features: 1.89
     ```
     """
-    # Not of the product of the features with themselves, which has half their digits.
-    return effective_rank(jnp.diag(singular_values(features) ** 2))
+    # Not of the product of the features with themselves, which has half their digits. Relative to
+    # the largest, so that squares neither overflow nor underflow.
+    s = singular_values(features)
+    return effective_rank(jnp.diag((s / jnp.where(s[0] > 0, s[0], 1)) ** 2))
 
 
 def _eigenvalues(name: str, matrix: Real[ArrayLike, "..."]) -> Float[np.ndarray, " size"]:
