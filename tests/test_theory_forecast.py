@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tables import permuted
+from growing_classes import growing_classes
+from tables import permuted, tiny_images
 from theory_profile import COUNTS, tried
 
-from spectral import algorithms, Learner, theory, train_continual
+from spectral import algorithms, Learner, tasks, theory, train_continual
 from spectral.curvature import (
     Convex,
     Dense,
@@ -156,6 +157,7 @@ def test_probe_records_the_forecast_of_the_new_task():
     )
     for name in ("loss", "initial_loss", "epsilon", "directions", "largest", "trainable"):
         assert np.isfinite(history[f"forecast.start.{name}"]).all()
+    assert "forecast.start.possible" not in history
     assert (history["forecast.start.loss"] < history["forecast.start.initial_loss"]).all()
     epsilon = theory.budget_epsilon(0.05, 16)[0]
     np.testing.assert_allclose(history["forecast.start.epsilon"], epsilon, rtol=1e-5)
@@ -169,6 +171,45 @@ def test_probe_records_the_forecast_of_the_new_task():
     np.testing.assert_allclose(found["initial_loss"], risk(setting.model), rtol=1e-5)
     largest = Dense()(Gram(risk, setting.model), key=key).range()[1]
     np.testing.assert_allclose(found["largest"], largest, rtol=1e-3)
+
+
+def test_probe_refuses_steps_that_it_does_not_know():
+    """The tasks of a stream that grows take different numbers of steps."""
+    key, model = jax.random.key(0), permuted().model
+    learner = Learner(model, None, algorithms.bp(0.05).optimiser.init(model))
+    forecast = theory.TrainabilityForecast(lr=0.05, target=1.0, examples=4)
+    loader = tasks.Loader(batch_size=5)
+    incremental = tasks.IncrementalClasses(tiny_images(), classes_per_task=1, loader=loader)
+    for stream in (growing_classes(), incremental):
+        state = jax.eval_shape(lambda stream=stream: stream.init(key=key))
+        ask = lambda state, stream=stream: forecast(learner, stream, state, key=key)
+        with pytest.raises(ValueError, match="`steps` is None, but the tasks .* different numbers"):
+            jax.eval_shape(ask, state)
+
+
+@pytest.mark.parametrize("rate", [4.5e-8, 1.0, 1.5])
+def test_slow_directions_keep_their_digits(rate):
+    """One input of one entry: the eigenvalue is its square. In float32 1 - 4.5e-8 is 1 - 6e-8."""
+    risk = Risk(linear_outputs, SquaredError(), jnp.ones((1, 1)), jnp.ones((1, 1)))
+    steps = 10_000_000 if rate < 1 else 5
+    found = theory.trainability_forecast(risk, jnp.zeros((1, 1)), lr=rate, steps=steps, target=0.2)
+    expected = np.exp(-2 * steps * rate) if rate < 1 else (1 - rate) ** (2 * steps)
+    np.testing.assert_allclose(found.loss, 0.5 * expected, rtol=1e-4)
+
+
+def test_directions_without_curvature_do_not_grow(getkey):
+    """Six examples of one input: all but their mean is out of reach, and stays as it is."""
+    inputs = jnp.broadcast_to(jax.random.normal(getkey(), (1, 4)), (6, 4))
+    targets = jax.random.normal(getkey(), (6, 3))
+    risk = Risk(
+        linear_outputs, SquaredError(0.7), inputs, targets - jnp.mean(targets, axis=0)[None]
+    )
+    lr = 6 / float(jnp.sum(inputs**2))
+    found = theory.trainability_forecast(
+        risk, jnp.zeros((4, 3)), lr=lr, steps=100_000_000, target=0.2
+    )
+    assert found.loss <= found.initial_loss * (1 + 1e-5)
+    assert found.largest * lr == pytest.approx(1.4)  # and all others are 0
 
 
 def test_bad_numbers_are_refused(getkey):

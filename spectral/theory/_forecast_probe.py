@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._arguments import check_above, check_count
-from .._types import Learner
+from .._types import Clock, Learner
 from ..probes import AbstractSamplingProbe, sample_risk, When
 from ..tasks import AbstractTaskStream, Split
 from ._forecast import trainability_forecast
@@ -17,10 +17,10 @@ class TrainabilityForecast(AbstractSamplingProbe):
     """`trainability_forecast` at the start of tasks, on examples of the new task.
 
     Records `loss`, the training loss that the forecast expects at the end of the task, and
-    `initial_loss`, `epsilon`, `directions`, `largest`, `possible` and `trainable` (1 or 0). The
-    history holds the outcome beside it: `loss` of the last chunk, or the loss at the end of the
-    task that `probes.GradientNorm(when=("end",))` measures. Penalties, and what else an algorithm
-    does besides descent, are not part of the forecast.
+    `initial_loss`, `epsilon`, `directions`, `largest` and `trainable` (1 or 0). The history holds
+    the outcome beside it: `loss` of the last chunk, or the loss at the end of the task that
+    `probes.GradientNorm(when=("end",))` measures. Penalties, and what else an algorithm does
+    besides descent, are not part of the forecast.
 
     ```python
     from spectral import theory
@@ -33,12 +33,14 @@ class TrainabilityForecast(AbstractSamplingProbe):
 
     - `lr`: the rate of the algorithm's gradient steps.
     - `target`: the training loss that counts as success.
-    - `steps`: gradient steps in a task, by default those of the stream.
+    - `steps`: gradient steps in a task, by default those of the stream, if all of its tasks take
+        as many.
     - `shrinkage`: see `trainability_forecast`.
     - `examples`, `split`: how many examples of the present task, and which. Time grows with the
         square of examples times outputs.
 
-    **Raises:** `ValueError` for numbers that `trainability_forecast` refuses.
+    **Raises:** `ValueError` for numbers that `trainability_forecast` refuses, and when called, for
+    no `steps` where a stream may skip minibatches.
     """
 
     lr: Float[Array, ""]
@@ -80,12 +82,15 @@ class TrainabilityForecast(AbstractSamplingProbe):
     def __call__(
         self, learner: Learner, stream: AbstractTaskStream, stream_state: Any, *, key: PRNGKeyArray
     ) -> dict[str, Array]:
+        steps = self.steps
+        if steps is None:
+            steps = _steps_of_a_task(learner, stream, stream_state, key)
         risk = sample_risk(learner, stream, stream_state, self.examples, self.split, key=key)
         forecast = trainability_forecast(
             risk,
             learner.model,
             lr=self.lr,
-            steps=stream.chunks_per_task * stream.minibatches if self.steps is None else self.steps,
+            steps=steps,
             target=self.target,
             shrinkage=self.shrinkage,
         )
@@ -95,6 +100,19 @@ class TrainabilityForecast(AbstractSamplingProbe):
             "epsilon": forecast.epsilon,
             "directions": forecast.directions,
             "largest": forecast.largest,
-            "possible": forecast.possible,
             "trainable": forecast.trainable,
         }
+
+
+def _steps_of_a_task(
+    learner: Learner, stream: AbstractTaskStream, stream_state: Any, key: PRNGKeyArray
+) -> int:
+    zero = jnp.asarray(0)
+    clock = Clock(step=zero, step_in_chunk=zero, chunk=zero, task=zero)
+    _, chunk, _ = eqx.filter_eval_shape(stream.collect, stream_state, learner, clock, key=key)
+    if chunk.in_use is not None:
+        raise ValueError(
+            "`steps` is None, but the tasks of this stream take different numbers of steps: pass "
+            "`steps`, or give all tasks as many, such as by the `minibatches` of a `Loader`."
+        )
+    return stream.chunks_per_task * stream.minibatches
