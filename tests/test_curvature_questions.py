@@ -50,7 +50,7 @@ def quadratic(eigenvalues):
     return Hessian(Partial(half_quadratic, matrix), jnp.zeros(len(eigenvalues))), vectors
 
 
-def by_hand(nodes, weights, *, exhausted=False, tolerance=0.0, dim=100):
+def by_hand(nodes, weights, *, exhausted=False, tolerance=0.0, dim=100, gauss=True):
     """A spectrum with the same nodes for each row of weights."""
     weights = jnp.asarray(weights)
     probes, order = weights.shape
@@ -63,6 +63,7 @@ def by_hand(nodes, weights, *, exhausted=False, tolerance=0.0, dim=100):
         exhausted=jnp.full(probes, exhausted),
         tolerance=jnp.full(probes, tolerance),
         dim=dim,
+        gauss=gauss,
     )
 
 
@@ -357,6 +358,13 @@ def test_extremes_of_factors(getkey):
     np.testing.assert_allclose(few.largest, truth[:-4:-1], rtol=1e-9)
 
 
+def test_nodes_that_were_chosen_are_no_eigenvalues():
+    spectrum = by_hand(NODES, WEIGHTS, gauss=False)
+    np.testing.assert_allclose(extremes(spectrum).largest, spectrum.range()[1])
+    with pytest.raises(ValueError, match="`count` is 2, but must be at most 1, .* estimator"):
+        extremes(spectrum, 2)
+
+
 def test_questions_that_are_refused():
     spectrum = by_hand(NODES, WEIGHTS)
     with pytest.raises(ValueError, match="`count` is 6, but must be at most 5"):
@@ -366,7 +374,7 @@ def test_questions_that_are_refused():
     key = jax.random.key(0)
     with pytest.raises(ValueError, match="`count` is 4, but must be at most 3"):
         extremes(Dense()(Matrix(jnp.eye(3)), key=key), 4)
-    with pytest.raises(ValueError, match="`count` is 3, but must be at most 2.*raise the order"):
+    with pytest.raises(ValueError, match="`count` is 3, but must be at most 2.*a higher order"):
         extremes(Deflated(order=2)(Matrix(jnp.eye(3)), key=key), 3)
     for question in (log_det, condition_number):
         with pytest.raises(ValueError, match="`damping` is -1.0, but must be finite and at least"):

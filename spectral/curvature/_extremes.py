@@ -35,17 +35,18 @@ def extremes(spectrum: AbstractSpectrum, count: int = 1) -> Extremes:
     residual: some eigenvalue, not necessarily the k-th, lies within it. A converged value has a
     residual near `spectrum.tolerance`. Eigenvalues that `Deflated` has counted come before those of
     its probes where they lie further out. Where all eigenvalues are known with their multiplicities
-    (`Dense`, `GramSpectrum`, `KFACSpectrum`), these are the eigenvalues themselves. For
-    eigenvectors see `extreme_eigenpairs`.
+    (`Dense`, `GramSpectrum`, `KFACSpectrum`), these are the eigenvalues themselves. `Chebyshev`
+    knows none but the ends of its interval, whose residuals are infinite. For eigenvectors see
+    `extreme_eigenpairs`.
 
     **Raises:** `ValueError` if `count` is not between 1 and the nodes of a probe (the dimension,
-    where all eigenvalues are known).
+    where all eigenvalues are known; 1 for `Chebyshev`).
     """
     check_count("count", count)
     if count > spectrum.resolved:
         raise ValueError(
             f"`count` is {count}, but must be at most {spectrum.resolved}, the eigenvalues that "
-            "are known: ask for fewer, or raise the order of the estimator."
+            "are known: ask for fewer, or take a higher order or another estimator."
         )
     return Extremes(*spectrum.outermost(count, "largest"), *spectrum.outermost(count, "least"))
 

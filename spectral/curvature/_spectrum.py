@@ -126,6 +126,8 @@ class Spectrum(AbstractSpectrum):
 
     @property
     def resolved(self) -> int:
+        if not self.gauss:  # the nodes are places that were chosen, not Ritz values
+            return 1
         return self.dim if self.exact else self.nodes.shape[1]
 
     def outermost(
