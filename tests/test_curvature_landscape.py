@@ -118,6 +118,17 @@ def test_directions_have_the_norms_of_the_filters(getkey):
     )
 
 
+def test_directions_leave_the_biases_of_convolutions_alone(getkey):
+    """Some have the shape of weights: that of a convolution in one dimension is `[channels, 1]`."""
+    for layer in (eqx.nn.Conv1d, eqx.nn.ConvTranspose2d):
+        model = [layer(2, 3, 2, key=getkey()), eqx.nn.Linear(1, 3, key=getkey())]
+        direction = filter_normalised_direction(eqx.filter(model, eqx.is_array), key=getkey())
+        assert (direction[0].bias == 0).all()
+        assert (direction[0].weight != 0).all()
+        np.testing.assert_allclose(jnp.abs(direction[1].weight), jnp.abs(model[1].weight), 1e-6)
+        assert (direction[1].bias == 0).all()
+
+
 def test_directions_are_gaussian(getkey):
     params = {"w": jnp.ones((20_000, 5))}
     direction = filter_normalised_direction(params, key=getkey())["w"]

@@ -1,5 +1,8 @@
 """Random directions in which losses of different networks can be compared."""
 
+from typing import Any
+
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
@@ -17,8 +20,8 @@ def filter_normalised_direction(
 
     In each weight, the slice of every output (a row of a matrix, a filter of a convolution) is
     scaled to the norm of the same slice of the weight. Parameters with one axis or none (biases,
-    normalisation) are 0. A network whose weights are scaled up, with no effect behind a
-    normalisation, then has the same landscape.
+    normalisation) are 0, and so are the biases of `eqx.nn.Conv`, which have more. A network whose
+    weights are scaled up, with no effect behind a normalisation, then has the same landscape.
 
     **Arguments:**
 
@@ -37,8 +40,18 @@ def filter_normalised_direction(
     dynamic, _ = split_parameters(params)
     leaves, structure = jax.tree.flatten(dynamic)
     keys = jax.random.split(key, len(leaves))
-    scaled = [_filters(w, k, output_axis) for w, k in zip(leaves, keys, strict=True)]
+    # They have the axes of an image, of length 1: by their shape they might be weights.
+    layers = filter(_is_convolution, jax.tree.leaves(dynamic, is_leaf=_is_convolution))
+    biases = {id(layer.bias) for layer in layers}
+    scaled = [
+        jnp.zeros_like(w) if id(w) in biases else _filters(w, k, output_axis)
+        for w, k in zip(leaves, keys, strict=True)
+    ]
     return jax.tree.unflatten(structure, scaled)
+
+
+def _is_convolution(node: Any) -> bool:
+    return isinstance(node, eqx.nn.Conv | eqx.nn.ConvTranspose)
 
 
 def _filters(weight: Weight, key: PRNGKeyArray, output_axis: int) -> Weight:
