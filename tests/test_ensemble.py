@@ -17,6 +17,8 @@ from watching import DrawingProbe, StopAfter, StoppedError
 import spectral._loop as loop
 from spectral import algorithms, Ensemble, models, train_continual
 from spectral._ensemble import spread
+from spectral.curvature import Lanczos
+from spectral.probes import HessianSpectrum
 from spectral.studies import OrbaxCheckpointer
 
 
@@ -91,9 +93,13 @@ def _on_devices() -> None:
     learners, history = together(setting, own, algos, segment_tasks=2)
     assert len(arrays(learners)[0].devices()) == 2
     assert_as_alone(setting, own, algos, learners, history)
+    # Whose several tridiagonal matrices LAPACK could be handed at once, and wait for ever.
+    hessian = HessianSpectrum(examples=20, estimator=Lanczos(order=4, probes=3))
+    _, history = together(setting, own, algos, probes={"hessian": hessian})
+    assert np.isfinite(history["hessian.start.nodes"]).all()
 
 
-@pytest.mark.slow  # programs for several host devices have been seen to stand still
+@pytest.mark.slow
 def test_members_are_spread_over_host_devices():
     here = pathlib.Path(__file__)
     cache = str(here.parent.parent / ".cache" / "jax")
