@@ -18,7 +18,14 @@ from tables import permuted
 from test_studies_settings import TINY, tiny as tiny
 from watching import StopAfter, StoppedError
 
-from spectral import _loop, AbstractMeter, algorithms, studies, train_continual
+from spectral import (
+    _loop,
+    AbstractCheckpointer,
+    AbstractMeter,
+    algorithms,
+    studies,
+    train_continual,
+)
 from spectral.studies import _keeper, _run, OrbaxCheckpointer
 from spectral.studies._cli import main
 from spectral.studies._folder import MARKER
@@ -63,6 +70,34 @@ def test_a_damaged_checkpoint_is_refused_and_the_one_before_is_used(spoil, tmp_p
         spoil(tmp_path / step)
     with pytest.raises(ValueError, match=r"No checkpoint .*task 3 is damaged.*task 2 is damaged"):
         train(checkpointer=OrbaxCheckpointer(tmp_path))
+
+
+class Reading(AbstractCheckpointer):
+    """Reads, as one who looks at a run that goes on, and stops."""
+
+    inner: OrbaxCheckpointer
+
+    def restore(self, config, run):
+        done, *_ = self.inner.read(config, run) or (None,)
+        raise StoppedError(done)
+
+    def save(self, config, done, run, history):
+        raise AssertionError
+
+
+def test_reading_leaves_the_folder_as_it_is(tmp_path):
+    """Also what another process is writing, and what is damaged."""
+    stop_after_two(tmp_path)
+    truncate(tmp_path / "2")
+    unfinished = tmp_path / "3.orbax-checkpoint-tmp-1" / "arrays"
+    unfinished.mkdir(parents=True)
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
+    with (
+        pytest.warns(UserWarning, match=r"task 2 in .* The one of task 1 is used"),
+        pytest.raises(StoppedError, match="^1$"),
+    ):
+        train(checkpointer=Reading(OrbaxCheckpointer(tmp_path)))
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")} == before
 
 
 def test_a_foreign_checkpoint_is_refused_and_the_one_before_is_used(tmp_path):
@@ -119,18 +154,30 @@ def test_saving_takes_no_more_than_its_share(share, kept, run, tmp_path, monkeyp
     assert sorted(p.name for p in (tmp_path / "out" / "checkpoints" / "0").iterdir()) == kept
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [(["--reach", "0"], "`--reach` is 0.0, but"), (["--examples", "0"], "`--examples` is 0, but")],
+)
+def test_landscapes_that_are_refused(options, message, tmp_path, capsys):
+    assert main(["landscape", str(tmp_path), *options]) == 2
+    assert message in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_landscapes_of_a_run(run, tmp_path, capsys):
-    assert run() == 0
+    wild = "algorithms={bp: {type: bp, lr: 1e-2}, wild: {type: bp, lr: 1e30}}"
+    assert run("--set", wild) == 1
     capsys.readouterr()
     out = str(tmp_path / "out")
-    assert main(["landscape", out, "--seed", "1", "--examples", "50"]) == 0
+    with pytest.warns(UserWarning, match="loss of wild, seed 1, is finite nowhere.*left out"):
+        assert main(["landscape", out, "--seed", "1", "--examples", "50"]) == 0
     drawn = [pathlib.Path(line).name for line in capsys.readouterr().out.splitlines()]
     assert drawn == ["landscape.png", "landscape.pdf"]
     for options, message in [
         (["--seed", "2"], "`--seed` is 2, but the run has the seeds 0 to 1"),
         (["--algorithm", "pb"], "did you mean 'bp'"),
         (["--examples", "5000"], "`--examples`: .*1500 rows"),
+        (["--algorithm", "wild", "--examples", "50"], "loss of wild, seed 0, is .*choose another"),
     ]:
         assert main(["landscape", out, *options]) == 2
         assert re.search(message, capsys.readouterr().err)

@@ -50,23 +50,40 @@ class OrbaxCheckpointer(AbstractCheckpointer):
 
         **Raises:** `ValueError` if there are states and none can be used, with the reasons.
         """
+        restored, refused = self._newest(config, run)
+        for step in refused:
+            path = self.folder / str(step)
+            path.rename(_free(path.with_name(f"refused-{step}")))
+        return restored
+
+    def read(
+        self, config: PyTree, run: Run | Ensemble
+    ) -> tuple[int, Run | Ensemble, History] | None:
+        """As `restore`, but the folder is left as it is: another process may be writing to it.
+
+        **Raises:** `ValueError` as `restore` does.
+        """
+        return self._newest(config, run)[0]
+
+    def _newest(
+        self, config: PyTree, run: Run | Ensemble
+    ) -> tuple[tuple[int, Run | Ensemble, History] | None, list[int]]:
+        """What `restore` returns, and the states that were refused before it."""
         if not self.folder.exists():
-            return None
-        with self._manager() as manager:
+            return None, []
+        with self._reader() as manager:
             steps = sorted(manager.all_steps(), reverse=True)
         refused: dict[int, str] = {}
         for done in steps:
             restored = self._restore(done, config, run)
             if not isinstance(restored, str):
                 for step, reason in refused.items():
-                    path = self.folder / str(step)
-                    path.rename(_free(path.with_name(f"refused-{step}")))
                     warnings.warn(
                         f"The checkpoint of task {step} in {str(self.folder)!r} {reason}. The one "
                         f"of task {done} is used.",
-                        stacklevel=2,
+                        stacklevel=3,
                     )
-                return restored
+                return restored, list(refused)
             refused[done] = restored
         if refused:
             reasons = "; ".join(f"that of task {step} {why}" for step, why in refused.items())
@@ -74,7 +91,7 @@ class OrbaxCheckpointer(AbstractCheckpointer):
                 f"No checkpoint in {str(self.folder)!r} can be used: {reasons}. Choose another "
                 "folder, or go back to the configuration it belongs to."
             )
-        return None
+        return None, []
 
     def save(self, config: PyTree, done: int, run: Run | Ensemble, history: History) -> None:
         leaves = jax.tree.leaves(eqx.filter(run, eqx.is_array))
@@ -85,7 +102,10 @@ class OrbaxCheckpointer(AbstractCheckpointer):
             "columns": list(history),
             "checksums": {name: _checksum(array) for name, array in arrays.items()},
         }
-        with self._manager() as manager:
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=self.keep, enable_async_checkpointing=False, cleanup_tmp_directories=True
+        )
+        with ocp.CheckpointManager(self.folder, options=options) as manager:
             manager.save(
                 done,
                 args=ocp.args.Composite(
@@ -102,7 +122,7 @@ class OrbaxCheckpointer(AbstractCheckpointer):
         leaves, structure = jax.tree.flatten(arrays)
         # Orbax and its storage raise errors of many kinds for files that are damaged.
         try:
-            with self._manager() as manager:
+            with self._reader() as manager:
                 about = manager.restore(done, args=ocp.args.Composite(about=ocp.args.JsonRestore()))
                 about = about["about"]
                 changed = difference(about["fingerprint"], self._fingerprint(config))
@@ -133,10 +153,9 @@ class OrbaxCheckpointer(AbstractCheckpointer):
             self._known[:] = [config, fingerprint(config)]
         return self._known[1]
 
-    def _manager(self) -> ocp.CheckpointManager:
-        options = ocp.CheckpointManagerOptions(
-            max_to_keep=self.keep, enable_async_checkpointing=False, cleanup_tmp_directories=True
-        )
+    def _reader(self) -> ocp.CheckpointManager:
+        """Leaves what lies in the folder alone, such as what another process is writing."""
+        options = ocp.CheckpointManagerOptions(read_only=True, create=False, save_interval_steps=0)
         return ocp.CheckpointManager(self.folder, options=options)
 
 

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import warnings
 from collections.abc import Sequence
 
 import equinox as eqx
@@ -59,10 +60,16 @@ def draw_run_landscapes(
     **Returns:** the files that were written.
 
     **Raises:** `SettingsError` for a folder without a run, an algorithm or a seed that is not
-    there, or if there is no checkpoint of it.
+    there, if there is no checkpoint of it, for numbers that are not above 0, or if no network has a
+    finite loss. Networks without one are left out with a warning.
+
+    Nothing of the run is changed, so it may still be going on.
     """
-    check_above("reach", reach, 0)
-    check_count("examples", examples)
+    try:
+        check_above("--reach", reach, 0)
+        check_count("--examples", examples)
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
     results = load_results(folder)
     settings = {name: value for name, value in results.settings.items() if name != RECORDED}
     names = list(settings["algorithms"]) if algorithms is None else list(algorithms)
@@ -81,7 +88,15 @@ def draw_run_landscapes(
         wanted = [(name, seed) for name in names if (name, seed) in group.names]
         if wanted:
             planes |= _planes(experiment, results.folder, group, wanted, examples, line)
-    ordered = {name: planes[name] for name in names}
+    ordered = {name: planes[name] for name in names if np.isfinite(planes[name]).any()}
+    if lost := [name for name in names if name not in ordered]:
+        message = (
+            f"The loss of {', '.join(lost)}, seed {seed}, is finite nowhere in the plane, as after "
+            "a divergence"
+        )
+        if not ordered:
+            raise SettingsError(f"{message}: choose another `--seed` or `--algorithm`.")
+        warnings.warn(f"{message}: left out.", stacklevel=2)
     labels = ("First eigenvector", "Second eigenvector")
     path = results.folder / "figures" / "landscape"
     return draw_landscapes(ordered, line, line, path, labels=labels)
@@ -101,9 +116,8 @@ def _planes(
     with single_threaded_blas():
         empty = eqx.filter_jit(spread(start_run))(model, given["model_state"], stream, algo, key)
         try:
-            kept = OrbaxCheckpointer(folder / "checkpoints" / f"{group.number}").restore(
-                config, empty
-            )
+            checkpointer = OrbaxCheckpointer(folder / "checkpoints" / f"{group.number}")
+            kept = checkpointer.read(config, empty)
         except ValueError as error:
             raise SettingsError(str(error)) from error
         if kept is None:
