@@ -9,7 +9,12 @@ import pytest
 
 from spectral import studies, tasks, train_continual
 from spectral.algorithms import Algorithm
-from spectral.studies import continual_imagenet, incremental_cifar, permuted_mnist
+from spectral.studies import (
+    continual_imagenet,
+    incremental_cifar,
+    permuted_mnist,
+    slippery_ant,
+)
 from spectral.studies._call import parse
 from spectral.studies._cli import main
 from spectral.studies._experiment import read_experiment
@@ -114,6 +119,28 @@ def test_a_scale_shrinks_and_says_so(name, preset):
     assert small.facts["smaller_than_the_preset"] == list(small.smaller)
     ratio = small.settings["stream"]["num_tasks"] / full.settings["stream"]["num_tasks"]
     assert ratio == pytest.approx(0.1, abs=0.01)
+
+
+@pytest.mark.parametrize("scale", [0.01, 0.1, 0.2, 1.0])
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("make", [*BENCHMARKS.values(), slippery_ant])
+def test_probes_have_examples_at_every_scale(make, preset, scale):
+    """As many as there are, in whole chunks."""
+    settings = make(preset, scale=scale).settings
+    images = settings["stream"].get("images", {})
+    classes = {continual_imagenet: 2, incremental_cifar: 5}.get(make, 1)
+    rows = classes * images.get("train_per_class", 2000)
+    for probe in settings["probes"].values():
+        if "examples" in probe:
+            assert 0 < probe["examples"] <= rows
+            assert probe["examples"] % probe.get("chunk", 1) == 0
+
+
+def test_the_probes_of_a_small_scale(synthetic):
+    settings = continual_imagenet("small", scale=0.2).settings
+    probes = {"hessian": settings["probes"]["hessian"]}
+    experiment = studies.make_experiment(_few_steps(settings) | {"probes": probes})
+    assert experiment.settings["probes"]["hessian"]["examples"] == 50
 
 
 @pytest.mark.slow

@@ -112,7 +112,7 @@ def sample_risk(
     return Risk(forward, loss, batch, batch, chunk=chunk)
 
 
-def shares(marked: list[Bool[Array, " units"]]) -> dict[str, Array]:
+def shares(marked: list[Bool[Array, " _"]]) -> dict[str, Array]:
     """The share of marked units among all units and in each layer."""
     return {
         "fraction": jnp.mean(jnp.concatenate(marked), dtype=float),

@@ -115,7 +115,8 @@ def _plain(arguments: Settings) -> Settings:
 def probes(num_tasks: int, examples: int) -> Settings:
     """Units and ranks at the starts of about forty tasks, the spectrum at about eight."""
     often, seldom = max(1, num_tasks // 40), max(1, num_tasks // 8)
-    examples -= examples % 100  # whole chunks
+    chunk = min(100, examples)
+    examples -= examples % chunk  # whole chunks
     return {
         "dead": {"type": "DeadUnits", "when": ["start"], "every": often, "examples": examples},
         "rank": {"type": "FeatureRank", "when": ["start"], "every": often, "examples": examples},
@@ -124,7 +125,7 @@ def probes(num_tasks: int, examples: int) -> Settings:
             "type": "HessianSpectrum",
             "every": seldom,
             "examples": examples,
-            "chunk": 100,
+            "chunk": chunk,
             "estimator": {"type": "Lanczos", "order": 100, "probes": 3},
         },
     }
@@ -144,7 +145,10 @@ def quick_algorithms(*, er_every: int) -> Settings:
 
 
 def with_quick_spectra(settings: Settings) -> Settings:
-    """The same experiment with spectra of 100 examples, order 40 and one probe vector."""
-    quick = {"examples": 100, "estimator": {"type": "Lanczos", "order": 40, "probes": 1}}
-    hessian = settings["probes"]["hessian"] | quick
+    """The same experiment with spectra of 100 examples at most, order 40 and one probe vector."""
+    hessian = settings["probes"]["hessian"]
+    hessian = hessian | {
+        "examples": min(100, hessian["examples"]),
+        "estimator": {"type": "Lanczos", "order": 40, "probes": 1},
+    }
     return settings | {"probes": settings["probes"] | {"hessian": hessian}}
