@@ -1,9 +1,13 @@
 """The criterion that all streams of classification tasks share."""
 
+from typing import Any
+
 import equinox as eqx
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
+
+from ._outputs import check_outputs
 
 
 class LabelledBatch(eqx.Module):
@@ -11,6 +15,12 @@ class LabelledBatch(eqx.Module):
 
     inputs: Float[Array, "examples ..."]
     labels: Int[Array, " examples"]
+
+
+def check_logits(outputs: Any, classes: int) -> None:
+    """**Raises:** `ValueError` if the outputs for a batch are not one number for each class."""
+    wanted = f"there are {classes} classes: make one with `out_size={classes}`."
+    check_outputs(outputs, (classes,), wanted)
 
 
 def cross_entropy(

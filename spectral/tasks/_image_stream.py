@@ -12,7 +12,7 @@ from .._arguments import check_count, unknown_name
 from .._types import Aux, Chunk, Clock, Learner
 from ..models import apply_network
 from ._base import AbstractTaskStream, Metrics, Split
-from ._classification import cross_entropy
+from ._classification import check_logits, cross_entropy
 from ._image_source import ImageSource
 from ._loader import in_new_order
 
@@ -151,11 +151,7 @@ class AbstractImageStream(AbstractTaskStream[ImageTask[Change]], Generic[Change]
         inference: bool,
     ) -> tuple[Float[Array, "examples classes"], Aux]:
         logits, aux = apply_network(model, model_state, batch.inputs, inference=inference)
-        if logits.shape[1:] != (self.out_size,):
-            raise ValueError(
-                f"`model` gives outputs of shape {logits.shape[1:]} for one image, but there are "
-                f"{self.out_size} classes: make one with `out_size={self.out_size}`."
-            )
+        check_logits(logits, self.out_size)
         if batch.classes is None:
             return logits, aux
         # Finite, so that no product with zero is NaN; far enough for a probability of exactly 0.

@@ -12,7 +12,7 @@ from .._arguments import check_count, unknown_name
 from .._types import Aux, Chunk, Clock, Learner
 from ..models import apply_network
 from ._base import AbstractTaskStream, Metrics, Split
-from ._classification import cross_entropy, LabelledBatch
+from ._classification import check_logits, cross_entropy, LabelledBatch
 from ._image_set import ImageSet
 
 
@@ -188,11 +188,7 @@ class PermutedImages(AbstractTaskStream[PermutedImagesState]):
         inference: bool,
     ) -> tuple[Float[Array, "examples classes"], Aux]:
         outputs, aux = apply_network(model, model_state, batch.inputs, inference=inference)
-        if outputs.shape[1:] != (self.num_classes,):
-            raise ValueError(
-                f"`model` gives outputs of shape {outputs.shape[1:]} for one image, but there are "
-                f"{self.num_classes} classes: make one with `out_size={self.num_classes}`."
-            )
+        check_logits(outputs, self.num_classes)
         return outputs, aux
 
     def criterion(

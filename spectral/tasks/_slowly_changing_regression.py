@@ -11,6 +11,7 @@ from .._arguments import check_above, check_count
 from .._types import Aux, Chunk, Clock, Learner
 from ..models import apply_network
 from ._base import AbstractTaskStream, Metrics, Split
+from ._outputs import check_outputs
 
 
 class Regression(eqx.Module):
@@ -144,11 +145,8 @@ class SlowlyChangingRegression(AbstractTaskStream[Regression]):
         inference: bool,
     ) -> tuple[Float[Array, "examples 1"], Aux]:
         outputs, aux = apply_network(model, model_state, batch.inputs, inference=inference)
-        if outputs.shape[1:] != (1,):
-            raise ValueError(
-                f"`model` gives outputs of shape {outputs.shape[1:]} for one example, but there is "
-                "one number to predict: make one with `out_size=1`."
-            )
+        wanted = "there is one number to predict: make one with `out_size=1`."
+        check_outputs(outputs, (1,), wanted)
         return outputs, aux
 
     def criterion(

@@ -11,6 +11,7 @@ from .._arguments import check_count
 from .._types import Aux, Chunk, Clock, Learner
 from ..models import apply_network
 from ._base import AbstractTaskStream, Metrics, Split
+from ._outputs import check_outputs
 
 
 class Place(eqx.Module):
@@ -80,11 +81,8 @@ class ToyLandscapes(AbstractTaskStream[Int[Array, ""]]):
         outputs, aux = apply_network(
             model, model_state, batch.task.astype(float), inference=inference
         )
-        if outputs.shape[1:] != (2,):
-            raise ValueError(
-                f"`model` gives outputs of shape {outputs.shape[1:]}, but a landscape lies over "
-                "the plane: pass `models.Point` with two coordinates."
-            )
+        wanted = "a landscape lies over the plane: pass `models.Point` with two coordinates."
+        check_outputs(outputs, (2,), wanted)
         return outputs, aux
 
     def criterion(
