@@ -5,7 +5,7 @@ import jax
 import pytest
 
 from spectral import algorithms, curvature, probes, tasks
-from spectral.studies import load_experiment, SettingsError
+from spectral.studies import load_experiment, make_experiment, SettingsError
 from spectral.studies._constructors import constructors, describe, makers, parameters
 from spectral.studies._settings import differences, override, read_settings
 
@@ -197,12 +197,18 @@ def test_resolved_settings_spell_out_defaults_and_can_be_read_again(tiny, tmp_pa
     assert isinstance(hessian.estimator, curvature.Lanczos)
 
 
-def test_given_sizes_and_data_dir_stay(tiny):
-    images = "name: digits, data_dir: mine"
-    settings = load_experiment(
-        tiny("name: digits", images), ["model.in_size=64"], data_dir="other"
-    ).settings
+def test_a_data_dir_of_the_call_takes_the_place_of_one_in_the_file(tiny):
+    """What a run has recorded, with its `data_dir`, can be run where the data are elsewhere."""
+    path = tiny("name: digits", "name: digits, data_dir: mine")
+    settings = load_experiment(path).settings
     assert settings["stream"]["images"]["data_dir"] == "mine"
+    moved = make_experiment(settings, data_dir="other").settings
+    assert moved["stream"]["images"]["data_dir"] == "other"
+    assert settings["stream"]["images"]["data_dir"] == "mine"
+
+
+def test_given_sizes_stay(tiny):
+    load_experiment(tiny(), ["model.in_size=64"])
     for wrong in ("in_size=63", "in_size=65", "out_size=9"):
         with pytest.raises(SettingsError, match="`model..*the stream needs"):
             load_experiment(tiny(), [f"model.{wrong}"])

@@ -71,7 +71,8 @@ def load_experiment(
       `preset` and its `scale`; what it gives besides takes the place of what the benchmark gives.
     - `assignments`: changes such as `"stream.num_tasks=20"` or `"preset=paper"`.
     - `seeds`: how many networks each algorithm trains, in place of what the file says.
-    - `data_dir`: where data sets are, for constructors that take a `data_dir` and are given none.
+    - `data_dir`: where data sets are, for all constructors that take a `data_dir`, in place of what
+      the file says.
 
     **Raises:** `SettingsError` for whatever is wrong in the file, in one message; nothing has been
     compiled or written by then.
@@ -127,6 +128,7 @@ def make_experiment(
     """
     _check_top(settings)
     supplied = {} if data_dir is None else {"data_dir": data_dir}
+    settings = settings if data_dir is None else _moved(settings, data_dir)
     stream = parse(settings["stream"], AbstractTaskStream, "stream", supplied)
     algorithms = _parse_all(settings, "algorithms", Algorithm, supplied)
     probes = _parse_all(settings, "probes", AbstractProbe, supplied)
@@ -173,6 +175,16 @@ def _expanded(settings: Mapping[str, Any]) -> tuple[dict[str, Any], Benchmark | 
     check_preset(options.get("preset", "paper"))
     benchmark = _BENCHMARKS[name](**options)
     return {**benchmark.settings, **own}, benchmark
+
+
+def _moved(settings: Any, data_dir: str) -> Any:
+    """The settings with another `data_dir` wherever they give one."""
+    if isinstance(settings, Mapping):
+        moved = {name: _moved(value, data_dir) for name, value in settings.items()}
+        return moved | ({"data_dir": data_dir} if "data_dir" in moved else {})
+    if isinstance(settings, list):
+        return [_moved(value, data_dir) for value in settings]
+    return settings
 
 
 def _check_top(settings: Mapping[str, Any]) -> None:
