@@ -27,6 +27,9 @@ def history(tasks: int) -> History:
         "loss": np.stack([accuracy, accuracy + 1], axis=2),
         "hessian.start.epsilon_rank": np.where(np.arange(tasks) % 2, np.nan, 0.5)[:, None]
         * np.ones(2),
+        # In the second rollout no episode ended.
+        "episode_return": np.stack([accuracy, accuracy * np.nan], axis=2),
+        "diverged_step": np.where(np.isnan(accuracy), 7.0, np.nan),
         "hessian.start.nodes": np.ones((tasks, 2, 1, 4)),
     }
     return History(columns)
@@ -53,6 +56,9 @@ EXPECTED = {
     ("loss", 0): 0.5,
     ("loss", 1): 2.5,
     ("loss", 2): 4.5,
+    ("episode_return", 0): 0.0,
+    ("episode_return", 1): 2.0,
+    ("episode_return", 2): 4.0,
     ("hessian/start/epsilon_rank", 0): 0.5,
     ("hessian/start/epsilon_rank", 2): 0.5,
 }

@@ -15,7 +15,16 @@ from test_studies_settings import TINY, tiny as tiny
 from spectral import History, studies
 from spectral._ensemble import same_program
 from spectral.algorithms import Algorithm
-from spectral.studies import Member, Results, Score, select, SettingsError
+from spectral.studies import (
+    _sweep,
+    Member,
+    Results,
+    run_sweep,
+    Score,
+    select,
+    SettingsError,
+    sweep_table,
+)
 from spectral.studies._call import parse
 from spectral.studies._cli import main
 from spectral.studies._grid import Cell, expand
@@ -57,6 +66,15 @@ def test_expand():
     ]
     assert cells["a-4"].settings == {"type": "x", "lr": 2, "inner": {"type": "y", "n": 4}}
     assert algorithms["a"]["lr"] == {"grid": [1, 2]}
+
+
+def test_a_grid_of_whole_algorithms():
+    first, second = {"type": "x"}, {"type": "y", "lr": 1}
+    cells = expand({"a": {"grid": [first, second]}})
+    assert cells == {
+        "a-1": Cell("a", {"settings": first}, first),
+        "a-2": Cell("a", {"settings": second}, second),
+    }
 
 
 @pytest.mark.parametrize(
@@ -130,8 +148,21 @@ def test_nothing_is_selected_where_no_cell_is_whole():
     )
     assert not table["selected"].any()
     assert table["score"].isna().all()
+    text = sweep_table(table.reset_index(), Score("accuracy", "all"))
+    assert "no cell finished from every seed with a score: a, b." in text
     with pytest.raises(SettingsError, match="`score.measure`: Measure 'acuracy'.*did you mean"):
         select(results, cells, Score("acuracy", "all"))
+
+
+def test_a_table_of_values_of_all_kinds():
+    values = [{"type": "sgd", "lr": 0.1}, [0.1, 2], "text", True, None, 3e-5, 12]
+    cells = {f"a-{i}": Cell("a", {"what": v}, {}) for i, v in enumerate(values)}
+    settings = {"probes": {}, "algorithms": dict.fromkeys(cells), "seeds": 1}
+    table = select(Results(pathlib.Path(), settings, ()), cells, Score("accuracy", "all"))
+    lines = sweep_table(table, Score("accuracy", "all")).splitlines()
+    words = ["{'type': 'sgd', 'lr': 0.1}", "[0.1, 2]", "text", "True", "None", "3e-05", "12"]
+    for i, word in enumerate(words):
+        assert f"a-{i}   {word}  " in next(line for line in lines if f"a-{i} " in line)
 
 
 def test_sweep(grid, tmp_path, capsys):
@@ -169,11 +200,33 @@ def test_sweep(grid, tmp_path, capsys):
             np.testing.assert_array_equal(own[name].values, column, err_msg=name)
 
 
+def test_what_is_not_selected_is_named(grid, tmp_path, monkeypatch):
+    sweep = studies.load_sweep(grid("{grid: [1e-2, 1e30, 2e-2]}", "1e-2"))
+    statuses: Any = {"bp": "finished", "l2": "diverged"}
+
+    def run(experiment, folder, **_):
+        folder.mkdir(exist_ok=True)
+        columns = History({"test_accuracy": np.ones(4)})
+        members = [Member(a, s, statuses[a], "", columns) for a in statuses for s in range(2)]
+        return Results(folder, experiment.settings, tuple(members))
+
+    monkeypatch.setattr(_sweep, "run_experiment", run)
+    run_sweep(sweep, tmp_path / "some")
+    text = (tmp_path / "some" / "selected.yaml").read_text()
+    assert "# Nothing selected, for no cell finished from every seed with a score: l2." in text
+    assert list(yaml.safe_load(text)["algorithms"]) == ["bp"]
+    statuses["bp"] = "diverged"
+    run_sweep(sweep, tmp_path / "none")
+    assert (tmp_path / "none" / "sweep.csv").exists()
+    assert not (tmp_path / "none" / "selected.yaml").exists()
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
         ("score: {measure: accuracy, over: all}", "", "`score` is None.*must say by what"),
         ("over: all", "over: some", "`score.over`: Choice 'some'"),
+        ("measure: accuracy", "measure: acuracy", "`score.measure`: .*did you mean 'accuracy'"),
         ("over: all", "oevr: all", "`score.oevr`: Name 'oevr'.*did you mean 'over'"),
         ("lr: {grid: [1e-2, 1e30, 2e-2]}", "lr: {grid: [1e-2, fast]}", "`algorithms.bp-2.lr`"),
     ],
@@ -207,6 +260,22 @@ def test_the_grids_of_the_paper(name):
     for algos in made.values():
         assert all(same_program(algos[0], other) for other in algos)
     assert settings["score"]["over"] == "all"
+
+
+def test_the_smaller_sweep_that_the_grid_of_the_ant_recommends(tmp_path):
+    """For the algorithm whose period must fit, on a body that is traced at once."""
+    path = SWEEPS / "slippery_ant.yaml"
+    recommended = re.findall(r"--set (\S+)", path.read_text())
+    assert "preset=small" in recommended
+    grid = yaml.safe_load(path.read_text())
+    own = grid | {"algorithms": {"er": grid["algorithms"]["er"]}, "probes": {}}
+    (tmp_path / "er.yaml").write_text(yaml.safe_dump(own))
+    point = (
+        "stream.world={type: ChangingEnvironment, environment: {type: PointMass}, "
+        "schedule: {type: Cycle, each: [1.0]}, steps_per_task: 20480}"
+    )
+    recommended = [a for a in recommended if "l2_er" not in a]
+    studies.load_sweep(tmp_path / "er.yaml", [*recommended, point])
 
 
 def test_the_grid_of_digits():

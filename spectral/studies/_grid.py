@@ -17,14 +17,15 @@ class Cell:
 
     algorithm: str
     values: dict[str, Any]  # by dotted path, what this cell has where the grid has several
-    settings: dict[str, Any]  # of the algorithm
+    settings: Any  # of the algorithm
 
 
 def expand(algorithms: Mapping[str, Any]) -> dict[str, Cell]:
     """The cells of all algorithms, by name: `l2-1`, `l2-2`, ..., or `bp` where there is but one.
 
     A mapping `{grid: [a, b, c]}` in the place of a value stands for each of its elements in turn;
-    several make all combinations, of which the last changes first.
+    several make all combinations, of which the last changes first. In the place of an algorithm its
+    elements are whole algorithms, and the value is called `settings`.
 
     **Raises:** `SettingsError` for a grid without values, or if two cells would share a name.
     """
@@ -43,7 +44,7 @@ def expand(algorithms: Mapping[str, Any]) -> dict[str, Cell]:
             filled = settings
             for path, value in values.items():
                 filled = _fill(filled, path, value)
-            named = {".".join(path): value for path, value in values.items()}
+            named = {".".join(path) or "settings": value for path, value in values.items()}
             found[cell] = Cell(name, named, filled)
     return found
 
@@ -66,6 +67,8 @@ def _axes(
         yield from _axes(value, (*path, str(name)), f"{where}.{name}")
 
 
-def _fill(settings: Mapping[str, Any], path: tuple[str, ...], value: Any) -> dict[str, Any]:
+def _fill(settings: Any, path: tuple[str, ...], value: Any) -> Any:
+    if not path:
+        return value
     name, *rest = path
-    return {**settings, name: _fill(settings[name], tuple(rest), value) if rest else value}
+    return {**settings, name: _fill(settings[name], tuple(rest), value)}

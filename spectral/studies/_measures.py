@@ -1,6 +1,6 @@
 """Which numbers of a history an experimenter looks at, task by task."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -11,6 +11,7 @@ from .._history import History
 
 Series = Float[np.ndarray, " tasks"]
 Moment = Literal["start", "end", "whole"]
+Source = tuple[str, Callable[[np.ndarray], Series]]  # a column of a probe, and how it is reduced
 
 MOMENTS: dict[Moment, str] = {
     "start": "start of task",
@@ -49,27 +50,22 @@ def measures(probes: Mapping[str, Any], history: History) -> dict[str, Measure]:
     `probes` is that section of the settings.
     """
     found: dict[str, Measure] = {}
-    if "test_accuracy" in history:
-        found["accuracy"] = Measure(_mean(history["test_accuracy"]), "end", {})
-    if "online_accuracy" in history:
-        found["online accuracy"] = Measure(_mean(history["online_accuracy"]), "whole", {})
-    if "episode_return" in history:
-        found["episode return"] = Measure(_mean_known(history["episode_return"]), "whole", {})
-    if "evaluation_return" in history:
-        found["evaluation return"] = Measure(_mean(history["evaluation_return"]), "end", {})
-    types = [section["type"] for section in probes.values()]
-    for name, section in probes.items():
-        for label, (what, reduce) in _PROBED.get(section["type"], {}).items():
-            known = probed(name, what, history)
-            if known is not None:
-                when, column = known
-                names = _BOUNDS.get(label, {})
-                columns = {b: f"{name}.{when}.{c}" for b, c in names.items()}
-                bounds = {b: _mean(history[c]) for b, c in columns.items() if c in history}
-                alone = types.count(section["type"]) == 1
-                key = label if alone else f"{label} ({name})"
-                found[key] = Measure(reduce(column), when, bounds)
+    for name, (recorded, reduce, when) in _RECORDED.items():
+        if recorded in history:
+            found[name] = Measure(reduce(history[recorded]), when, {})
+    for key, probe, label, (what, reduce) in _sought(probes):
+        known = probed(probe, what, history)
+        if known is not None:
+            when, column = known
+            columns = {b: f"{probe}.{when}.{c}" for b, c in _BOUNDS.get(label, {}).items()}
+            bounds = {b: _mean(history[c]) for b, c in columns.items() if c in history}
+            found[key] = Measure(reduce(column), when, bounds)
     return found
+
+
+def measure_names(probes: Mapping[str, Any]) -> list[str]:
+    """All names that `measures` can give where there are these probes."""
+    return [*_RECORDED, *(key for key, *_ in _sought(probes))]
 
 
 def probed(probe: str, what: str, history: History) -> tuple[Moment, np.ndarray] | None:
@@ -78,11 +74,7 @@ def probed(probe: str, what: str, history: History) -> tuple[Moment, np.ndarray]
     return next(((w, history[c]) for w in moments if (c := f"{probe}.{w}.{what}") in history), None)
 
 
-def _mean(column: np.ndarray) -> Series:
-    return column.reshape(len(column), -1).mean(axis=1)
-
-
-def _mean_known(column: np.ndarray) -> Series:
+def mean_known(column: np.ndarray) -> Series:
     """The mean of what is a number, and NaN where nothing is."""
     rows = column.reshape(len(column), -1)
     known = np.isfinite(rows)
@@ -90,11 +82,31 @@ def _mean_known(column: np.ndarray) -> Series:
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
+def _sought(probes: Mapping[str, Any]) -> Iterator[tuple[str, str, str, Source]]:
+    """What probes can measure: its name, the probe, its name among `_PROBED`, and where it is."""
+    types = [section["type"] for section in probes.values()]
+    for name, section in probes.items():
+        for label, source in _PROBED.get(section["type"], {}).items():
+            alone = types.count(section["type"]) == 1
+            yield label if alone else f"{label} ({name})", name, label, source
+
+
+def _mean(column: np.ndarray) -> Series:
+    return column.reshape(len(column), -1).mean(axis=1)
+
+
 def _least(column: np.ndarray) -> Series:
     return column.reshape(len(column), -1).min(axis=1)
 
 
-_PROBED: dict[str, dict[str, tuple[str, Callable[[np.ndarray], Series]]]] = {
+# A column of the history, how it becomes one number per task, and when it is measured.
+_RECORDED: dict[str, tuple[str, Callable[[np.ndarray], Series], Moment]] = {
+    "accuracy": ("test_accuracy", _mean, "end"),
+    "online accuracy": ("online_accuracy", _mean, "whole"),
+    "episode return": ("episode_return", mean_known, "whole"),
+    "evaluation return": ("evaluation_return", _mean, "end"),
+}
+_PROBED: dict[str, dict[str, Source]] = {
     "DeadUnits": {"dead units": ("fraction", _mean)},
     "FeatureRank": {EFFECTIVE_RANK: ("effective_rank", _least)},
     "HessianSpectrum": {

@@ -17,7 +17,7 @@ from ._experiment import Experiment, make_experiment, read_experiment, RECORDED
 from ._folder import Mode, Results, write_text
 from ._grid import Cell, expand
 from ._interval import student_half_width
-from ._measures import measures
+from ._measures import measure_names, measures
 from ._run import Logger, run_experiment
 from ._settings import SettingsError
 from ._table import align
@@ -81,6 +81,7 @@ def load_sweep(
     if cells:
         plain["algorithms"] = {name: cell.settings for name, cell in cells.items()}
     experiment = make_experiment(plain, data_dir=data_dir, benchmark=benchmark)
+    _check_measure(score, measure_names(experiment.settings["probes"]))
     return Sweep(experiment, cells, score, settings)
 
 
@@ -95,7 +96,7 @@ def run_sweep(
 
     Cells that differ in nothing but numbers are trained in one program. The folder is that of a
     run, and holds besides `sweep.yaml` (the grid), `sweep.csv` (the table that is returned) and
-    `selected.yaml`, the experiment of the best cells, for `spectral run`.
+    `selected.yaml`, the experiment of the best cells, for `spectral run`; if there are any.
 
     ```python
     table = studies.run_sweep(studies.load_sweep("examples/sweeps/digits.yaml"), "runs/sweep")
@@ -112,7 +113,8 @@ def run_sweep(
     write_text(folder / "sweep.yaml", yaml.safe_dump(sweep.settings, sort_keys=False))
     table = select(results, sweep.cells, sweep.score)
     write_text(folder / "sweep.csv", _csv(table))
-    write_text(folder / "selected.yaml", _selected(sweep, table))
+    if any(table["selected"]):
+        write_text(folder / "selected.yaml", _selected(sweep, table))
     return table
 
 
@@ -129,8 +131,8 @@ def select(results: Results, cells: Mapping[str, Cell], score: Score) -> pd.Data
     """
     seeds = results.settings["seeds"]
     known = sorted({n for m in results.members for n in _measured(results, m.history)})
-    if results.members and score.measure not in known:
-        raise SettingsError(unknown_name("`score.measure`: Measure", score.measure, known))
+    if results.members:
+        _check_measure(score, known)
     rows = []
     for name, cell in cells.items():
         members = results.of(name)
@@ -155,18 +157,38 @@ def select(results: Results, cells: Mapping[str, Cell], score: Score) -> pd.Data
 
 
 def sweep_table(table: pd.DataFrame, score: Score) -> str:
-    """What `select` returns as aligned text; the best cell of each algorithm is marked by `*`."""
-    number = lambda x: "" if isinstance(x, float) and math.isnan(x) else f"{x:g}"
+    """What `select` returns as aligned text; the best cell of each algorithm is marked by `*`, and
+    algorithms without one are named."""
     rows: list[list[str]] = []
     for row in table.to_dict(orient="records"):
         width = "" if math.isnan(row["half_width"]) else f" ± {row['half_width']:.2g}"
         level = "-" if math.isnan(row["score"]) else f"{row['score']:.4g}{width}"
         shown = {n: v for n, v in row.items() if n not in ("score", "half_width", "selected")}
-        words = [x if isinstance(x, str) else number(x) for x in shown.values()]
-        rows.append(["*" if row["selected"] else "", *words, level])
+        rows.append(["*" if row["selected"] else "", *map(_word, shown.values()), level])
     names = [str(n) for n in table.columns if n not in ("score", "half_width", "selected")]
     head = f"Score: {score}, with 95 % intervals (Student's t); * marks the best of an algorithm"
-    return f"{head}\n\n{align([['', *names, 'score'], *rows])}"
+    text = f"{head}\n\n{align([['', *names, 'score'], *rows])}"
+    lost = _lost(table)
+    return f"{text}\n\n{lost}" if lost else text
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+        return str(value)
+    return "" if math.isnan(value) else f"{value:g}"
+
+
+def _lost(table: pd.DataFrame) -> str:
+    """Of which algorithms nothing was selected, as a sentence; empty if there are none."""
+    best = set(table.loc[table["selected"], "algorithm"])
+    names = [str(name) for name in dict.fromkeys(table["algorithm"]) if name not in best]
+    why = "Nothing selected, for no cell finished from every seed with a score"
+    return f"{why}: {', '.join(names)}." if names else ""
+
+
+def _check_measure(score: Score, known: Iterable[str]) -> None:
+    if score.measure not in known:
+        raise SettingsError(unknown_name("`score.measure`: Measure", score.measure, known))
 
 
 def _measured(results: Results, history: Any) -> list[str]:
@@ -212,4 +234,5 @@ def _selected(sweep: Sweep, table: pd.DataFrame) -> str:
         for algorithm, cell in zip(best["algorithm"], best["cell"], strict=True)
     }
     about = f"# The best of a sweep, by the {sweep.score}.\n"
+    about += f"# {lost}\n" if (lost := _lost(table)) else ""
     return about + yaml.safe_dump(settings, sort_keys=False)
