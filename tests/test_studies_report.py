@@ -110,6 +110,35 @@ def test_load_several(folder, tmp_path):
             refused(tmp_path / "none")
 
 
+def test_folders_of_other_sizes_are_joined(folder, tmp_path):
+    """As in the README, of a run and of a sweep."""
+    other = tmp_path / "other"
+    settings = {"seeds": 1, "algorithms": {"bp": {}}, "probes": {}}
+    open_folder(other, settings, {}, "new")
+    columns = {
+        "test_accuracy": np.arange(3.0),
+        "online_accuracy": np.ones((3, 5)),
+        "hessian.start.nodes": np.ones((3, 2, 4)),
+        "more.start.nodes": np.full((3, 2, 8), 7.0),  # of a higher order, in the same run
+        "rank.start.effective_rank": np.ones((3, 2)),
+    }
+    save_member(other, Member("bp", 0, "finished", "", History(columns)))
+    data: Any = load([folder, other])
+    assert dict(data.sizes) | {"task": TASKS, "chunk": 5, "node": 8, "run": 3} == dict(data.sizes)
+    own = data.sel(run=f"{other}/bp")
+    assert own["status"].values.tolist() == ["finished", "", ""]
+    assert own["message"].values.tolist() == [""] * 3
+    assert own["together"].values.tolist() == [0] * 3
+    more = own["more.start.nodes"].sel(seed=0, task=range(3))
+    assert more.values.tolist() == [[[7.0] * 8] * 2] * 3
+    assert np.isfinite(own["hessian.start.nodes"]).sum() == 3 * 2 * 4
+    alone: Any = load(folder)
+    for name in ("test_accuracy", "hessian.start.nodes"):
+        old = alone[name].sel(run="bad")
+        same = data[name].sel({"run": f"{folder}/bad"} | {d: old[d] for d in old.dims})
+        np.testing.assert_array_equal(same, old)
+
+
 def test_tidy(folder):
     data = load(folder)
     frame: Any = tidy(data)
@@ -185,6 +214,21 @@ def test_smoothing_is_said_and_refused_where_it_does_not_fit(folder, capsys):
     assert "`--smooth` is 50, but must be more than 2 and at most" in capsys.readouterr().err
     assert main(["plot", str(folder), "--only", "performnce"]) == 2
     assert "did you mean 'performance'" in capsys.readouterr().err
+
+
+def test_where_nothing_can_be_drawn(folder, tmp_path, capsys):
+    assert main(["plot", str(folder), "--only", "returns"]) == 2
+    message = capsys.readouterr().err
+    assert "can be drawn as returns: 4 of 6 training runs have finished" in message
+
+
+def test_what_the_system_refuses_is_one_message(folder, tmp_path, capsys):
+    shutil.copytree(folder, tmp_path / "mine", ignore=shutil.ignore_patterns("figures"))
+    (tmp_path / "mine" / "figures").write_text("in the place of the folder")
+    assert main(["plot", str(tmp_path / "mine"), "--only", "performance"]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("spectral plot: [Errno 17] File exists: ")
+    assert message.count("\n") == 1
 
 
 CHROMIUM = shutil.which("chromium")

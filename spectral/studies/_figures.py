@@ -64,7 +64,8 @@ def draw_figures(
 
     **Returns:** the files that were written.
 
-    **Raises:** `SettingsError` for a figure that does not exist, or a filter that does not fit.
+    **Raises:** `SettingsError` for a figure that does not exist, a filter that does not fit, or if
+    nothing was recorded that could be drawn.
     """
     drawings: dict[str, Callable[[], Figure | None]] = {
         "performance": lambda: _over_tasks(results, _PERFORMANCE, smooth),
@@ -88,6 +89,14 @@ def draw_figures(
                     path.parent.mkdir(exist_ok=True)
                     figure.savefig(path, dpi=200)
                     files.append(path)
+    if not files:
+        done = sum(len(members) for _, members in finished(results))
+        total = len(results.settings["algorithms"]) * results.settings["seeds"]
+        raise SettingsError(
+            f"Nothing in {str(results.folder)!r} can be drawn as {', '.join(only or drawings)}: "
+            f"{done} of {total} training runs have finished, and figures show what those have "
+            "recorded. Wait until more have, or choose other figures."
+        )
     return files
 
 

@@ -43,7 +43,13 @@ def load(folders: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> 
             "the run has trained its first tasks, or name other folders."
         )
     runs = [_run(result, alone=len(paths) == 1) for result in results]
-    return xr.concat([run for pair in runs for run in pair], "run", join="outer", data_vars="all")
+    return xr.concat(
+        [run for several in runs for run in several],
+        "run",
+        join="outer",
+        data_vars="all",
+        fill_value={"status": "", "message": "", "together": 0},
+    )
 
 
 def tidy(data: xr.Dataset, names: Sequence[str] | None = None) -> pd.DataFrame:
@@ -88,15 +94,15 @@ def _run(results: Results, *, alone: bool) -> list[xr.Dataset]:
     for algorithm in results.settings["algorithms"]:
         members = {member.seed: member for member in results.of(algorithm)}
         name = algorithm if alone else f"{results.folder}/{algorithm}"
-        data = xr.Dataset(
-            {
-                "status": ("seed", [_known(members, s, "status", "") for s in range(seeds)]),
-                "message": ("seed", [_known(members, s, "message", "") for s in range(seeds)]),
-                "seconds": ("seed", [_known(members, s, "seconds", np.nan) for s in range(seeds)]),
-                "together": ("seed", [_known(members, s, "together", 0) for s in range(seeds)]),
-            },
-            coords={"seed": range(seeds)},
-        )
+        absent = {"status": "", "message": "", "seconds": np.nan, "together": 0}
+        variables = {
+            field: xr.DataArray(
+                [_known(members, s, field, value) for s in range(seeds)],
+                dims="seed",
+                coords={"seed": range(seeds)},
+            )
+            for field, value in absent.items()
+        }
         columns = dict.fromkeys(c for member in members.values() for c in member.history)
         for column in columns:
             own = {s: m.history[column] for s, m in members.items() if column in m.history}
@@ -105,11 +111,11 @@ def _run(results: Results, *, alone: bool) -> list[xr.Dataset]:
             values = np.full((seeds, tasks, *shape), np.nan)
             for seed, recorded in own.items():
                 values[seed, : len(recorded)] = recorded
-            data[column] = xr.DataArray(
-                values,
-                dims=("seed", "task", *_further_axes(column, len(shape))),
-                coords={"task": range(tasks)},
-            )
+            axes = ("seed", "task", *_further_axes(column, len(shape)))
+            # Numbered, so that those of other lengths can be joined.
+            places = {axis: range(size) for axis, size in zip(axes, values.shape, strict=True)}
+            variables[column] = xr.DataArray(values, places, axes)
+        data = xr.merge([variables], join="outer")
         data = data.expand_dims(run=[name])
         data = data.assign_coords(
             folder=("run", [str(results.folder)]), algorithm=("run", [algorithm])
