@@ -1,5 +1,7 @@
 """Every mistake in an experiment is one message that names the place, and nothing is written."""
 
+import sys
+
 import pytest
 from test_studies_settings import tiny as tiny
 
@@ -62,6 +64,11 @@ MISTAKES = {
     "name": ("  bp:", "  ../bp:", ["`algorithms` has the name '../bp'"]),
     "number as name": ("  dead:", "  1:", ["`probes` has the name 1"]),
     # What only shows when the program is traced:
+    "outputs": (
+        "model: {type: MLP, width: 4, depth: 1}",
+        "model: {type: ActorCritic}",
+        ["In `algorithms.bp`", "outputs of PolicyAndValue", "10 classes"],
+    ),
     "period": (
         "type: bp, lr: 1e-2",
         "type: er, er_every: 7",
@@ -91,6 +98,12 @@ def test_mistake(mistake, tiny, tmp_path, monkeypatch, capsys):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["tiny.yaml"]
 
 
+CART = (
+    "{type: PPO, num_tasks: 1, world: {type: ChangingEnvironment, steps_per_task: 10, "
+    "environment: {type: Gymnax, name: CartPole-v1}, schedule: {type: Cycle, each: [1.0]}}}"
+)
+
+
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
@@ -100,10 +113,14 @@ def test_mistake(mistake, tiny, tmp_path, monkeypatch, capsys):
         (["--seeds", "0"], "`seeds` is 0"),
         (["--set", "stream.images.name=mnist", "--data-dir", "nowhere"], "'nowhere'"),
         (["--out", "tiny.yaml"], "which is a file"),
+        (["--log", "wandb"], "`--log wandb` needs the package wandb"),
+        (["--set", f"stream={CART}"], "In `stream.world.environment`: `Gymnax` needs"),
     ],
 )
 def test_mistake_in_options(arguments, part, tiny, tmp_path, monkeypatch, capsys):
     path = tiny()
+    for package in ("wandb", "gymnax"):  # as if they were not installed
+        monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.chdir(tmp_path)
     assert main(["run", str(path), *arguments]) == 2
     assert part in capsys.readouterr().err

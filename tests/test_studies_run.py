@@ -162,6 +162,8 @@ def test_an_interrupted_run_goes_on_where_it_was(run, tmp_path, capsys, monkeypa
 
     interrupt = False
     seen.clear()
+    # In another order of the algorithms, which is not that of the checkpoints.
+    two = ("--set", "algorithms={l2: {type: l2, lr: 1e-2}, bp: {type: bp, lr: 1e-2}}")
     assert run(*two, "--resume") == 0
     assert seen[0] == ("l2, 2 seeds", 2)  # from where it was; the finished ones are not run again
     assert (tmp_path / "out" / "bp" / "seed_0" / "history.npz").stat().st_mtime_ns == first

@@ -36,11 +36,13 @@ class Call:
             return self.constructor(**{k: _made(v) for k, v in self.arguments.items()}, **own)
         except SettingsError:
             raise
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, ImportError) as error:
             # "`lr` is 0, but ..." gains the path: "`algorithms.bp.lr` is 0, but ...".
-            text, named = re.subn(r"^`(\w+)`", rf"`{self.where}.\1`", str(error))
-            place = "" if named else f"In `{self.where}`: "
-            raise SettingsError(place + text) from error
+            text = str(error)
+            named = re.match(r"`(\w+)`", text)
+            if named and named[1] in parameters(self.constructor):
+                raise SettingsError(f"`{self.where}.{text[1:]}") from error
+            raise SettingsError(f"In `{self.where}`: {text}") from error
 
     @property
     def settings(self) -> dict[str, Any]:

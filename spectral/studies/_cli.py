@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("Interrupted. `spectral run` and `sweep` go on with --resume.", file=sys.stderr)
         return 130
-    except studies.SettingsError as error:
+    except (studies.SettingsError, OSError) as error:
         print(f"spectral {given.name}: {error}", file=sys.stderr)
         return 2
 
@@ -57,10 +57,9 @@ def _sweep(given: argparse.Namespace) -> int:
     folder = _folder(given)
     table = studies.run_sweep(sweep, folder, **_how(given))
     print(studies.sweep_table(table, sweep.score))
-    print(
-        f"\nThe best are in {folder / 'selected.yaml'}, for spectral run. To see all cells: "
-        f"spectral report {folder}"
-    )
+    best = f"The best are in {folder / 'selected.yaml'}, for spectral run. "
+    best = best if any(table["selected"]) else ""
+    print(f"\n{best}To see all cells: spectral report {folder}")
     if given.json:
         rows = json.loads(str(table.to_json(orient="records")))
         print(json.dumps({"folder": str(folder), "score": str(sweep.score), "cells": rows}))

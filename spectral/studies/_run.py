@@ -1,5 +1,6 @@
 """Carry out an experiment: every algorithm from every seed, into a run folder."""
 
+import dataclasses
 import os
 import pathlib
 from collections.abc import Callable, Sequence
@@ -23,7 +24,8 @@ from ._lock import sole_writer
 from ._meters import Meters
 from ._progress import ProgressBar
 from ._record import circumstances
-from ._settings import SettingsError
+from ._settings import read_settings, SettingsError
+from ._wandb import import_wandb, WeightsAndBiases
 
 
 # Makes a meter from the folder of the run, and algorithm and seed of those that are trained
@@ -59,15 +61,22 @@ def run_experiment(
 
     A run that diverges is noted as such, with what it recorded until then; the others go on.
 
-    **Raises:** `SettingsError` if the folder must not be written to, before anything is; or if it
-    can no longer be written to, when what was saved before is intact.
+    **Raises:** `SettingsError` if the folder must not be written to or the package of a logger is
+    not installed, before anything is written; or if the folder can no longer be written to, when
+    what was saved before is intact.
     """
     folder = pathlib.Path(folder)
     check_folder(folder, experiment.settings, mode)
+    if WeightsAndBiases in loggers:
+        import_wandb()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with sole_writer(folder / MARKER):
             open_folder(folder, experiment.settings, _recorded(experiment), mode)
+            # The order in which a resumed run has numbered its checkpoints.
+            order = read_settings(folder / "config.yaml")["algorithms"]
+            algorithms = {name: experiment.algorithms[name] for name in order}
+            experiment = dataclasses.replace(experiment, algorithms=algorithms)
             for group in groups(experiment):
                 known = [load_member(folder, *name) for name in group.names]
                 if any(member is None or member.status == "unfinished" for member in known):
@@ -85,8 +94,8 @@ def _train(
 ) -> None:
     keeper = Keeper(folder, group.number, group.names, experiment.stream)
     bar = ProgressBar(group.label)
-    meter = Meters((bar, *(logger(folder, group.names) for logger in loggers)))
     try:
+        meter = Meters((bar, *(logger(folder, group.names) for logger in loggers)))
         _, history = train_continual(
             **assemble(experiment, group.names), meter=meter, checkpointer=keeper
         )

@@ -39,12 +39,7 @@ class WeightsAndBiases(AbstractMeter):
     def __init__(
         self, folder: str | os.PathLike[str], names: Sequence[tuple[str, int]] | None = None
     ):
-        try:
-            wandb = importlib.import_module("wandb")
-        except ImportError as error:
-            raise SettingsError(
-                "`--log wandb` needs the package wandb: pip install 'spectral-plasticity[wandb]'."
-            ) from error
+        wandb = import_wandb()
         events = pathlib.Path(folder) / "events"
         events.mkdir(parents=True, exist_ok=True)
         group = pathlib.Path(folder).name
@@ -65,3 +60,16 @@ class WeightsAndBiases(AbstractMeter):
             if done == total:
                 run.finish()
         self._done[:] = [done]
+
+
+def import_wandb() -> Any:
+    """The package, which is imported when it is used.
+
+    **Raises:** `SettingsError` if it is not installed.
+    """
+    try:
+        return importlib.import_module("wandb")
+    except ImportError as error:
+        raise SettingsError(
+            "`--log wandb` needs the package wandb: pip install 'spectral-plasticity[wandb]'."
+        ) from error
