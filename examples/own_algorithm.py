@@ -24,8 +24,8 @@ class RenewOldest(algorithms.AbstractTransform):
         model, optimiser, ages = learner.model, learner.optimiser, []
         for i, (group, age) in enumerate(zip(model.units(), state, strict=True)):
             oldest = jnp.arange(group.size) == jnp.argmax(age)
-            optimiser = models.forget_units(optimiser, model, group, oldest)
             model = models.renew_units(model, group, oldest, key=jax.random.fold_in(key, i))
+            optimiser = models.forget_units(optimiser, model, group, oldest)
             ages.append(jnp.where(oldest, 0, age + 1))
         return Learner(model, learner.model_state, optimiser), tuple(ages)
 
@@ -34,7 +34,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Compare a transform of one's own.")
     parser.add_argument("--small", action="store_true", help="two short tasks, to see it run")
     count, steps = (2, 100) if parser.parse_args().small else (100, 1500)
-    stream = tasks.PermutedImages(tasks.load_images("digits"), num_tasks=count, steps_per_task=1500)
+    images = tasks.load_images("digits")
+    stream = tasks.PermutedImages(images, num_tasks=count, steps_per_task=steps)
     model = models.MLP(64, 10, width=100, key=jax.random.key(0))
     contenders = {
         "bp": algorithms.bp(0.03),

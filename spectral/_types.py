@@ -79,20 +79,20 @@ class Optimiser(eqx.Module):
         updates, state = transformation.update(grads, self.state, params, key=key)
         return eqx.apply_updates(model, updates), eqx.tree_at(lambda o: o.state, self, state)
 
-    def forget(self, fresh: PyTree[Bool[Array, "..."]]) -> "Optimiser":
-        """Return the state of the entries marked in `fresh` to what it was at the beginning.
+    def forget(self, fresh: PyTree[Bool[Array, "..."]], model: PyTree) -> "Optimiser":
+        """Return the state of the entries marked in `fresh` to that of a beginning from `model`.
 
         **Arguments:**
 
         - `fresh`: Booleans of the shapes of the parameters, in the structure of the parameters.
+        - `model`: with the weights from which the marked entries begin.
 
-        Everything that optax keeps per parameter (momenta, second moments) is returned to what it
-        is before the first step; what all entries share, such as the one step count of
-        `optax.adam`, stays. `spectral.algorithms.adam` counts the steps of every entry, so with it
-        a marked entry goes on exactly as one that has never been trained.
+        Everything that optax keeps per parameter (momenta, second moments, copies of the weights)
+        is returned to what it is before the first step; what all entries share, such as the one
+        step count of `optax.adam`, stays. `spectral.algorithms.adam` counts the steps of every
+        entry, so with it a marked entry goes on exactly as one that has never been trained.
         """
-        shapes = jax.tree.map(lambda m: jnp.zeros(m.shape, float), fresh)
-        return self.rewrite(lambda now, first, m: jnp.where(m, first, now), shapes, fresh)
+        return self.rewrite(lambda now, first, m: jnp.where(m, first, now), model, fresh)
 
     def rewrite(self, change: Callable[..., Array], model: PyTree, *trees: PyTree) -> "Optimiser":
         """Change what is kept per parameter of `model`, and nothing that all entries share.
@@ -101,7 +101,7 @@ class Optimiser(eqx.Module):
 
         - `change`: `change(now, first, *of_trees)` gives the new array for each array that optax
           keeps in the shape of a parameter, from the present one and from what it is before the
-          first step.
+          first step of `model`.
         - `trees`: in the structure of the parameters; `of_trees` is what they have, be it an array
           or a whole tree, in the place of the parameter.
 
@@ -112,7 +112,7 @@ class Optimiser(eqx.Module):
         """
         transformation = self.transformation
         params = eqx.filter(model, eqx.is_inexact_array)
-        initial = transformation.init(jax.tree.map(lambda p: jnp.zeros(p.shape, float), params))
+        initial = transformation.init(params)
         others = optax.tree_utils.tree_map_params(
             transformation,
             lambda s, *own: s if isinstance(s, optax.MaskedNode) else own,

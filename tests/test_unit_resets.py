@@ -6,10 +6,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from signals import arrays, forward, learner_of, signal_at
 
-from spectral import algorithms, models
+from spectral import algorithms, models, Optimiser
 from spectral.algorithms import ReDo, ReGraMa, SelfNormalizedReset
 from spectral.algorithms._fresh import fresh_parameters
 from spectral.algorithms._recycling import AbstractRecycling
@@ -92,11 +93,16 @@ def test_fresh_outgoing_weights(density, getkey):
     bias = jnp.full(8, 5.0).at[jnp.array([2, 5])].set(-100)
     biases = lambda m: (m.layers[0].bias, m.layers[1].bias)
     model = eqx.tree_at(biases, model, (bias, jnp.full(8, 100.0)))
-    inputs, learner, key = jax.random.normal(getkey(), (1, 16, 3)), learner_of(model), getkey()
-    signal, results = signal_at(model, inputs), {}
+    inputs, key = jax.random.normal(getkey(), (1, 16, 3)), getkey()
+    # It keeps a copy of the weights, which must follow.
+    optimiser = Optimiser(optax.contrib.schedule_free_sgd, learning_rate=0.1)
+    learner, signal, results = learner_of(model, optimiser), signal_at(model, inputs), {}
     for outgoing in ("zero", "fresh"):
         update = eqx.filter_jit(ReDo(0.0, outgoing=outgoing).update)
         results[outgoing], _ = update(learner, None, signal, key=key)
+        copy = results[outgoing].optimiser.state.z
+        for a, b in zip(arrays(results[outgoing].model), arrays(copy), strict=True):
+            np.testing.assert_array_equal(a, b)
     zero, fresh = (np.asarray(r.model.layers[1].weight) for r in results.values())
     mask = np.asarray(model.layers[1].mask) if density < 1 else np.ones((8, 8), bool)
     new = fresh_parameters(model, key=jax.random.split(key, 3)[2]).layers[1].weight
@@ -108,7 +114,8 @@ def test_fresh_outgoing_weights(density, getkey):
     for a, b in zip(*(arrays(r) for r in results.values()), strict=True):
         assert a is b or a.shape == (8, 8) or np.array_equal(a, b)
     # Without a dormant unit nothing moves.
-    alive = learner_of(eqx.tree_at(lambda m: m.layers[0].bias, model, jnp.full(8, 5.0)))
+    model = eqx.tree_at(lambda m: m.layers[0].bias, model, jnp.full(8, 5.0))
+    alive = learner_of(model, optimiser)
     after, _ = update(alive, None, signal_at(alive.model, inputs), key=key)
     for a, b in zip(arrays(after), arrays(alive), strict=True):
         np.testing.assert_array_equal(a, b)

@@ -2,11 +2,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from networks import convnet, mlp, MODELS, resnet
 from programs import equations
 
-from spectral import algorithms
+from spectral import algorithms, Optimiser
 from spectral.models import (
     absorb_mean,
     apply_network,
@@ -226,7 +227,12 @@ def test_no_more_is_drawn_than_a_few_rows(getkey):
     assert max(v.aval.size for e in draws for v in e.outvars) <= 4 * 40
 
 
-@pytest.mark.parametrize("make", [algorithms.adam, algorithms.muon])
+def schedule_free(lr):
+    """Keeps a copy of the weights."""
+    return Optimiser(optax.contrib.schedule_free_sgd, learning_rate=lr)
+
+
+@pytest.mark.parametrize("make", [algorithms.adam, algorithms.muon, schedule_free])
 def test_units_are_forgotten_entry_by_entry(make, getkey):
     """As by marking every entry."""
     model, _, _ = convnet(getkey(), padding="valid", activation=CReLU())
@@ -235,7 +241,7 @@ def test_units_are_forgotten_entry_by_entry(make, getkey):
     optimiser = make(0.1).init(model).apply(grads, model)[1]
     for group, units in zip(replaceable(model), ([0, 1, 1], [1, 0], [1, 1, 1]), strict=True):
         marked = jnp.array(units, bool)
-        expected = optimiser.forget(entries_of(model, group, marked))
+        expected = optimiser.forget(entries_of(model, group, marked), model)
         after = forget_units(optimiser, model, group, marked)
         assert jax.tree.structure(after) == jax.tree.structure(expected)
         for a, b in zip(jax.tree.leaves(after), jax.tree.leaves(expected), strict=True):

@@ -22,7 +22,7 @@ class RewriteUnits(AbstractTransform[jax.Array]):
         for i, group in enumerate(model.units()):
             activity = mean_activity(signal.taps[group.name])
             worst = jnp.arange(group.size) == jnp.argmin(activity)
+            model = renew_units(model, group, worst, key=jax.random.fold_in(key, i))
             if self.forget:
                 optimiser = forget_units(optimiser, model, group, worst)
-            model = renew_units(model, group, worst, key=jax.random.fold_in(key, i))
         return Learner(model, learner.model_state, optimiser), state + 1

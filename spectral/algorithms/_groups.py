@@ -79,9 +79,9 @@ def renewed(
     running statistics of a beginning, and forgotten by the optimiser."""
     model, model_state, optimiser = learner.model, learner.model_state, learner.optimiser
     for i, (group, units) in enumerate(chosen):
-        optimiser = forget_units(optimiser, model, group, units)
-        model_state = renew_statistics(model, model_state, group, units)
         model = renew_units(model, group, units, key=jax.random.fold_in(key, i))
+        model_state = renew_statistics(model, model_state, group, units)
+        optimiser = forget_units(optimiser, model, group, units)
     return Learner(model, model_state, optimiser)
 
 

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import equinox as eqx
 import jax
@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from .._arguments import check_above, check_count, unknown_name
 from .._types import Learner, Signal
-from ..models import UnitGroup
+from ..models import forget_units, UnitGroup
 from ._base import AbstractTransform
 from ._fresh import fresh_parameters
 from ._groups import renewed, replaceable_groups
@@ -70,17 +70,18 @@ class AbstractRecycling(AbstractTransform[None]):
         if self.outgoing == "zero":
             return learner, state
         some = jnp.stack([jnp.any(units) for _, units in chosen]).any()
-        heard = lambda model: _heard(model, chosen, key=outgoing_key)
-        model = when(some, heard, learner.model)
-        return Learner(model, learner.model_state, learner.optimiser), state
+        return when(some, lambda before: _heard(before, chosen, key=outgoing_key), learner), state
 
 
-def _heard(model: Any, chosen: Chosen, *, key: PRNGKeyArray) -> Any:
-    """The model with the outgoing weights of a new network for the marked units."""
+def _heard(learner: Learner, chosen: Chosen, *, key: PRNGKeyArray) -> Learner:
+    """The learner with the outgoing weights of a new network for the marked units."""
+    model, optimiser = learner.model, learner.optimiser
     fresh = fresh_parameters(model, key=key)
     for group, units in chosen:
         for entries in group.outgoing:
             drawn = entries.where(fresh)
             new = jnp.where(entries.mark(model, units), drawn, entries.where(model))
             model = eqx.tree_at(entries.where, model, new)
-    return model
+    for group, units in chosen:
+        optimiser = forget_units(optimiser, model, group, units)
+    return Learner(model, learner.model_state, optimiser)

@@ -78,9 +78,8 @@ class Reset(AbstractTransform[list[Array]]):
             new = fresh_parameters(learner.model, key=key)
         params = jax.tree.map(lambda p, n, h: n if h else p, params, new, head)
         marks = jax.tree.map(lambda p, h: jnp.full(p.shape, h), params, head)
-        return Learner(
-            eqx.combine(params, static), learner.model_state, learner.optimiser.forget(marks)
-        )
+        optimiser = learner.optimiser.forget(marks, params)
+        return Learner(eqx.combine(params, static), learner.model_state, optimiser)
 
 
 def _head_of(model: Any, params: PyTree) -> PyTree[bool]:

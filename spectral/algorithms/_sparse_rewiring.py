@@ -63,7 +63,7 @@ class SparseRewiring(AbstractTransform[None]):
             model = eqx.tree_at(weight_of, model, weight)
             model = eqx.tree_at(mask_of, model, (mask & ~removed) | made)
             moved = eqx.tree_at(weight_of, moved, removed | made)
-        return Learner(model, learner.model_state, learner.optimiser.forget(moved)), state
+        return Learner(model, learner.model_state, learner.optimiser.forget(moved, model)), state
 
     def _moves(
         self, weight: Float[Array, "..."], mask: Bool[Array, "..."], *, key: PRNGKeyArray

@@ -56,8 +56,9 @@ def renew_units(
 def forget_units(
     optimiser: Optimiser, model: PyTree, group: UnitGroup, units: Bool[Array, " units"]
 ) -> Optimiser:
-    """Let `optimiser` forget the marked units of `model`: `Optimiser.forget` for the entries that
-    `entries_of` names, at a cost that grows with the marked units and not with the layer."""
+    """Let `optimiser` forget the marked units of `model`, in which they have been renewed:
+    `Optimiser.forget` for the entries that `entries_of` names, at a cost that grows with the marked
+    units and not with the layer."""
     params = eqx.filter(model, eqx.is_inexact_array)
     of: dict[int, tuple[Entries, ...]] = {}  # by array: two kinds of entries may share one
     for entries in group.incoming + group.bias + group.scale + group.shift + group.outgoing:
