@@ -216,3 +216,20 @@ def test_the_update_of_a_penalty_reaches_the_next_step(getkey):
     seen = [s.layers[0].weight for s in (*state.penalties[:2], *after.penalties[:2])]
     assert len({float(w[0, 0]) for w in seen}) == 4
     assert jax.tree.structure(after) == jax.tree.structure(state)
+
+
+def test_the_distribution_in_single_precision():
+    """Where weights are sorted as integers: signs, zeros, equal ones, subnormals, infinities."""
+    numbers = [-3.0, 2.0, -0.0, 0.0, 2.0, -jnp.inf, 1e-40, -1e-40, jnp.inf, -2.5, 7e37, -7e37]
+    first = WassersteinInit(1.0).init(
+        {"w": jnp.asarray(numbers).reshape(3, 4)}, key=jax.random.key(0)
+    )["w"]
+    np.testing.assert_array_equal(first, np.sort(np.float32(numbers)))
+
+    start, now = (np.random.default_rng(i).normal(size=(5, 6)).astype("f") for i in (0, 1))
+    penalty = WassersteinInit(1.0)
+    state = penalty.init(jnp.asarray(start), key=jax.random.key(0))
+    grad = jax.jit(jax.grad(penalty.value))(jnp.asarray(now), state)
+    ranks = now.ravel().argsort().argsort().reshape(now.shape)
+    expected = 2 * (now - np.sort(start.ravel())[ranks]) / now.size
+    np.testing.assert_allclose(grad, expected, rtol=1e-5, atol=1e-7)
