@@ -151,7 +151,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.collapse:
         collapse(100, 200, 0.03)
-        collapse(1000, 40, 0.05)
+        collapse(1000, 40, 0.03)
         return
     lr = 0.01
     for width, steps in zip(arguments.width, arguments.steps, strict=True):
