@@ -266,22 +266,22 @@ def test_a_run_that_is_killed_goes_on(kills, tiny, tmp_path):
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert begin(tmp_path / "whole").wait() == 0
+    with begin(tmp_path / "whole") as process:
+        assert process.wait() == 0
     out, rng = tmp_path / "out", random.Random(0)
     killed = 0
     for _ in range(kills):
-        process = begin(out, *(["--resume"] if killed else []))
-        before = set(out.glob("checkpoints/0/*"))
-        while process.poll() is None and set(out.glob("checkpoints/0/*")) <= before:
-            time.sleep(0.005)
-        time.sleep(rng.random() * 0.3)
-        if process.poll() is not None:
-            break
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        killed += 1
+        with begin(out, *(["--resume"] if killed else [])) as process:
+            before = set(out.glob("checkpoints/0/*"))
+            while process.poll() is None and set(out.glob("checkpoints/0/*")) <= before:
+                time.sleep(0.005)
+            time.sleep(rng.random() * 0.3)
+            if process.poll() is not None:
+                break
+            process.send_signal(signal.SIGKILL)
+            killed += 1
     assert killed >= 3
-    last = begin(out, "--resume")
-    _, message = last.communicate()
-    assert last.returncode == 0, message
+    with begin(out, "--resume") as process:
+        _, message = process.communicate()
+        assert process.returncode == 0, message
     assert_same_results(tmp_path / "whole", out)
