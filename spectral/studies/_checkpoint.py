@@ -155,7 +155,8 @@ class OrbaxCheckpointer(AbstractCheckpointer):
 
     def _reader(self) -> ocp.CheckpointManager:
         """Leaves what lies in the folder alone, such as what another process is writing."""
-        options = ocp.CheckpointManagerOptions(read_only=True, create=False, save_interval_steps=0)
+        # Not `read_only`, of which Orbax warns on standard error each time.
+        options = ocp.CheckpointManagerOptions(create=False, enable_async_checkpointing=False)
         return ocp.CheckpointManager(self.folder, options=options)
 
 
