@@ -25,6 +25,7 @@ from ._report import write_report as write_report
 from ._run import run_experiment as run_experiment
 from ._run_landscapes import draw_run_landscapes as draw_run_landscapes
 from ._settings import SettingsError as SettingsError
+from ._side_by_side import draw_side_by_side as draw_side_by_side
 from ._slippery_ant import slippery_ant as slippery_ant
 from ._summary import summarise as summarise
 from ._sweep import (

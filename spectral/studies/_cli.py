@@ -67,8 +67,18 @@ def _sweep(given: argparse.Namespace) -> int:
 
 
 def _plot(given: argparse.Namespace) -> int:
-    results = studies.load_results(given.folder)
-    for path in studies.draw_figures(results, only=given.only, smooth=given.smooth):
+    runs = [studies.load_results(folder) for folder in given.folders]
+    how = {"only": given.only, "smooth": given.smooth}
+    if len(runs) > 1:
+        drawn = studies.draw_side_by_side(runs, given.out or pathlib.Path("figures"), **how)
+    elif given.out:
+        raise studies.SettingsError(
+            f"`--out` is {str(given.out)!r}, but the figures of a single run go into its folder: "
+            "leave it out, or name several runs."
+        )
+    else:
+        drawn = studies.draw_figures(runs[0], **how)
+    for path in drawn:
         print(path)
     return 0
 

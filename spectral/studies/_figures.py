@@ -4,36 +4,30 @@ import pathlib
 from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
-import matplotlib
 import numpy as np
 from jaxtyping import Float
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from scipy.signal import savgol_filter
 
 from .._arguments import unknown_name
 from ..curvature import density
 from ._curvature_figure import draw_curvature
 from ._folder import Member, Results
-from ._interval import student_half_width
-from ._measures import EFFECTIVE_RANK, measures, MOMENTS
-from ._panels import accuracy, as_spectrum, colour, column, finished, hessian_probes, label, STYLE
+from ._lines import draw_measure, measured, PERFORMANCE, UNITS
+from ._measures import MOMENTS
+from ._panels import (
+    accuracy,
+    as_spectrum,
+    colour,
+    column,
+    finished,
+    hessian_probes,
+    label,
+    save_figures,
+)
 from ._returns_figure import draw_returns
 from ._settings import SettingsError
-
-
-_PERFORMANCE = ("accuracy", "online accuracy")
-_UNITS = ("dead units", EFFECTIVE_RANK)
-_LABELS = {
-    "accuracy": "Accuracy",
-    "online accuracy": "Online accuracy",
-    "dead units": "Dead units (share)",
-    EFFECTIVE_RANK: "Effective rank (least of the layers)",
-}
-_POINTS = 50  # on a line: more tasks than that are averaged
-_ORDER = 2  # of the polynomials of the Savitzky-Golay filter
 
 
 def draw_figures(
@@ -68,10 +62,10 @@ def draw_figures(
     nothing was recorded that could be drawn.
     """
     drawings: dict[str, Callable[[], Figure | None]] = {
-        "performance": lambda: _over_tasks(results, _PERFORMANCE, smooth),
+        "performance": lambda: _over_tasks(results, PERFORMANCE, smooth),
         "returns": lambda: draw_returns(results),
-        "units": lambda: _over_tasks(results, _UNITS, None),
-        "overview": lambda: _over_tasks(results, _PERFORMANCE + _UNITS, smooth, of=_UNITS),
+        "units": lambda: _over_tasks(results, UNITS, None),
+        "overview": lambda: _over_tasks(results, PERFORMANCE + UNITS, smooth, of=UNITS),
         "epsilon_rank": lambda: _epsilon_rank(results),
         "curvature_accuracy": lambda: draw_curvature(results),
         "hessian_spectra": lambda: _spectra(results),
@@ -79,16 +73,7 @@ def draw_figures(
     for name in only or ():
         if name not in drawings:
             raise SettingsError(unknown_name("`--only`: Figure", name, drawings))
-    files = []
-    with matplotlib.rc_context(STYLE):
-        for name in only or drawings:
-            figure = drawings[name]()
-            if figure is not None:
-                for kind in ("png", "pdf"):
-                    path = results.folder / "figures" / f"{name}.{kind}"
-                    path.parent.mkdir(exist_ok=True)
-                    figure.savefig(path, dpi=200)
-                    files.append(path)
+    files = save_figures({n: drawings[n] for n in only or drawings}, results.folder / "figures")
     if not files:
         done = sum(len(members) for _, members in finished(results))
         total = len(results.settings["algorithms"]) * results.settings["seeds"]
@@ -104,31 +89,14 @@ def _over_tasks(
     results: Results, names: tuple[str, ...], smooth: int | None, *, of: tuple[str, ...] = ()
 ) -> Figure | None:
     """A panel for each measure, with a line for each algorithm; of `of`, one must be there."""
-    probes = results.settings["probes"]
-    table = {a: [measures(probes, m.history) for m in ms] for a, ms in finished(results)}
-    names = tuple(n for n in names if any(n in r for rows in table.values() for r in rows))
+    names = tuple(name for name in names if name in measured(results))
     if not names or (of and not set(of) & set(names)):
         return None
     figure = Figure(figsize=(3.5 * len(names), 2.9), layout="constrained")
     panels = figure.subplots(1, len(names), squeeze=False)[0]
+    shades = {a: colour(results, a) for a in results.settings["algorithms"]}
     for axes, name in zip(panels, names, strict=True):
-        binned = 1
-        for algorithm, rows in table.items():
-            if all(name in row for row in rows):
-                shade, about = colour(results, algorithm), label(results, algorithm)
-                series = np.stack([row[name].series for row in rows])
-                filtered = smooth if name in _PERFORMANCE else None
-                binned = _line(axes, series, shade, about, filtered)
-        means = f" (means over {binned} tasks)" if binned > 1 else ""
-        means += (
-            f"\nSavitzky-Golay filter over {smooth} tasks, quadratic"
-            if smooth and name in _PERFORMANCE
-            else ""
-        )
-        measured = [row[name] for rows in table.values() for row in rows if name in row]
-        when = MOMENTS[measured[0].when]
-        axes.set(xlabel=f"Task{means}", ylabel=f"{_LABELS[name]}\n{when}", xmargin=0.01)
-        axes.set_ylim(0.0, None if name == EFFECTIVE_RANK else 1.0)
+        draw_measure(axes, results, name, shades, smooth if name in PERFORMANCE else None)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
     return figure
 
@@ -216,28 +184,3 @@ def _last(results: Results, member: Member) -> float:
     """The mean accuracy over the last fifth of the tasks; 0 if there is none."""
     series = accuracy(results, member)
     return 0.0 if series is None else float(np.nanmean(series[-max(1, len(series) // 5) :]))
-
-
-def _line(
-    axes: Axes, by_seed: np.ndarray, colour: str, label: str, smooth: int | None = None
-) -> int:
-    """Mean and interval over seeds. Returns how many measured tasks are averaged to a point."""
-    tasks = np.flatnonzero(np.isfinite(by_seed).all(axis=0))
-    if smooth is not None:
-        if not _ORDER < smooth <= len(tasks):
-            raise SettingsError(
-                f"`--smooth` is {smooth}, but must be more than {_ORDER} and at most the "
-                f"{len(tasks)} tasks that were measured."
-            )
-        by_seed = by_seed.copy()
-        by_seed[:, tasks] = savgol_filter(by_seed[:, tasks], smooth, _ORDER)
-    binned = 1 if smooth else max(1, len(tasks) // _POINTS)
-    points = len(tasks) // binned
-    # What is left over of the tasks, less than a point, is cut off at the beginning.
-    tasks = tasks[len(tasks) - points * binned :]
-    by_seed = by_seed[:, tasks].reshape(-1, points, binned).mean(axis=2)
-    tasks = tasks.reshape(points, binned).mean(axis=1)
-    mean, half_width = by_seed.mean(axis=0), student_half_width(by_seed)
-    axes.plot(tasks, mean, color=colour, label=label)
-    axes.fill_between(tasks, mean - half_width, mean + half_width, color=colour, alpha=0.2, lw=0)
-    return binned

@@ -1,11 +1,14 @@
 """What the figures and the report of a run have in common."""
 
-from collections.abc import Iterator
+import pathlib
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax.numpy as jnp
+import matplotlib
 import numpy as np
 from jaxtyping import Array, Float
+from matplotlib.figure import Figure
 
 from ..curvature import Spectrum
 from ._folder import Member, Results
@@ -24,6 +27,22 @@ STYLE: dict[Any, Any] = {
     "lines.linewidth": 1.2,
     "pdf.fonttype": 42,  # letters stay letters
 }
+
+
+def save_figures(
+    drawings: Mapping[str, Callable[[], Figure | None]], folder: pathlib.Path
+) -> list[pathlib.Path]:
+    """Draw, and write what there is to be seen as PNG and PDF. Returns the files."""
+    files = []
+    with matplotlib.rc_context(STYLE):
+        for name, draw in drawings.items():
+            figure = draw()
+            for kind in () if figure is None else ("png", "pdf"):
+                path = folder / f"{name}.{kind}"
+                folder.mkdir(parents=True, exist_ok=True)
+                figure.savefig(path, dpi=200)
+                files.append(path)
+    return files
 
 
 def finished(results: Results) -> Iterator[tuple[str, list[Member]]]:

@@ -35,10 +35,16 @@ def parser() -> argparse.ArgumentParser:
     _add_run_options(sweep, default="runs/<name of the file>_sweep")
     plot = commands.add_parser(
         "plot",
-        help="draw the figures of a run",
-        description="Draw the figures of a run, as PNG and PDF, into FOLDER/figures.",
+        help="draw the figures of a run, or several runs side by side",
+        description="Draw the figures of a run, as PNG and PDF, into FOLDER/figures; or of several "
+        "runs, a panel for each.",
     )
-    plot.add_argument("folder", type=pathlib.Path, metavar="FOLDER", help="what --out named")
+    plot.add_argument(
+        "folders", type=pathlib.Path, nargs="+", metavar="FOLDER", help="what --out of run named"
+    )
+    plot.add_argument(
+        "--out", type=pathlib.Path, metavar="FOLDER", help="of several runs; default: figures"
+    )
     plot.add_argument(
         "--only", action="append", metavar="FIGURE", help="draw this figure and no other"
     )

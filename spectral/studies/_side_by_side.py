@@ -1,0 +1,83 @@
+"""Figures of several runs."""
+
+import pathlib
+from collections.abc import Callable, Sequence
+
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from .._arguments import unknown_name
+from ._folder import Results
+from ._lines import draw_measure, measured, PERFORMANCE, UNITS
+from ._panels import COLOURS, save_figures
+from ._settings import SettingsError
+
+
+_RESULTS = (*PERFORMANCE, "episode return")  # the first that was measured is drawn
+
+
+def draw_side_by_side(
+    runs: Sequence[Results],
+    folder: pathlib.Path,
+    *,
+    only: Sequence[str] | None = None,
+    smooth: int | None = None,
+) -> list[pathlib.Path]:
+    """Draw several runs, such as one of each benchmark, in one figure, as PNG and PDF.
+
+    - `performance`: a panel for each run, with its accuracy, or else its online accuracy or the
+      returns of its episodes (paper, Figure 3);
+    - `units`: a column for each run, with dead units above and the least effective rank of the
+      layers below (Figure 6).
+
+    Lines and bands are those of `draw_figures`. An algorithm is known by its name, and has one
+    colour in all panels.
+
+    **Arguments:**
+
+    - `runs`: from `load_results`.
+    - `folder`: into which the files are written.
+    - `only`, `smooth`: see `draw_figures`.
+
+    **Returns:** the files that were written.
+
+    **Raises:** `SettingsError` for a figure that does not exist, or if a run has recorded nothing
+    that could be drawn.
+    """
+    drawings: dict[str, Callable[[], Figure | None]] = {
+        "performance": lambda: _columns(runs, [[_result(run) for run in runs]], smooth),
+        "units": lambda: _columns(runs, [[name] * len(runs) for name in UNITS], None),
+    }
+    for name in only or ():
+        if name not in drawings:
+            raise SettingsError(unknown_name("`--only`: Figure of several runs", name, drawings))
+    return save_figures({name: drawings[name] for name in only or drawings}, folder)
+
+
+def _result(run: Results) -> str:
+    known = measured(run)
+    for name in _RESULTS:
+        if name in known:
+            return name
+    raise SettingsError(
+        f"Nothing in {str(run.folder)!r} can be drawn as performance: none of its training runs "
+        "that finished has recorded accuracies or returns. Leave it out, or wait until more have."
+    )
+
+
+def _columns(runs: Sequence[Results], rows: list[list[str]], smooth: int | None) -> Figure | None:
+    """A column for each run. Rows that no run has measured are left out."""
+    known = [measured(run) for run in runs]
+    rows = [r for r in rows if any(n in k for n, k in zip(r, known, strict=True))]
+    if not rows:
+        return None
+    names = list(dict.fromkeys(a for run in runs for a in run.settings["algorithms"]))
+    shades = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(names)}
+    figure = Figure(figsize=(2.7 * len(runs), 2.4 * len(rows) + 0.5), layout="constrained")
+    for row, panels in zip(rows, figure.subplots(len(rows), len(runs), squeeze=False), strict=True):
+        for run, name, axes in zip(runs, row, panels, strict=True):
+            draw_measure(axes, run, name, shades, smooth if name in PERFORMANCE else None)
+            axes.set_title(run.folder.name)
+    lines = [Line2D([], [], color=shade, label=name) for name, shade in shades.items()]
+    figure.legend(handles=lines, loc="outside upper center", ncols=5)
+    return figure
