@@ -224,7 +224,7 @@ def test_the_distribution_in_single_precision():
     first = WassersteinInit(1.0).init(
         {"w": jnp.asarray(numbers).reshape(3, 4)}, key=jax.random.key(0)
     )["w"]
-    np.testing.assert_array_equal(first, np.sort(np.float32(numbers)))
+    np.testing.assert_array_equal(first, np.sort(np.array(numbers, np.float32)))
 
     start, now = (np.random.default_rng(i).normal(size=(5, 6)).astype("f") for i in (0, 1))
     penalty = WassersteinInit(1.0)

@@ -37,11 +37,11 @@ def save_figures(
     with matplotlib.rc_context(STYLE):
         for name, draw in drawings.items():
             figure = draw()
-            for kind in () if figure is None else ("png", "pdf"):
-                path = folder / f"{name}.{kind}"
+            if figure is not None:
                 folder.mkdir(parents=True, exist_ok=True)
-                figure.savefig(path, dpi=200)
-                files.append(path)
+                for kind in ("png", "pdf"):
+                    files.append(folder / f"{name}.{kind}")
+                    figure.savefig(files[-1], dpi=200)
     return files
 
 
