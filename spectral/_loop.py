@@ -247,7 +247,7 @@ def _most_tasks(stream: AbstractTaskStream, segment_tasks: int | None) -> int:
 
 def _measured(
     probe: AbstractProbe,
-    run: Run,
+    seen: tuple[Learner, Any],
     stream: AbstractTaskStream,
     key: PRNGKeyArray,
     name: UInt32[Array, ""],
@@ -255,10 +255,11 @@ def _measured(
 ) -> dict[str, Array]:
     # The compiler may not mix what is measured with how its inputs are come by, which is otherwise
     # alone than among the members of an ensemble: their numbers would be rounded otherwise.
-    given, static = eqx.partition((run, stream, key), eqx.is_array)
-    run, stream, key = eqx.combine(jax.lax.optimization_barrier(given), static)
+    given, static = eqx.partition((seen, stream, key), eqx.is_array)
+    seen, stream, key = eqx.combine(jax.lax.optimization_barrier(given), static)
+    learner, state = seen
     own = derive(key, Role.PROBE, name, task)
-    measured = probe(run.learner, stream, run.stream, key=own)
+    measured = probe(learner, stream, state, key=own)
     return {what: jnp.asarray(value, float) for what, value in measured.items()}
 
 
@@ -266,7 +267,21 @@ _SEGMENT_SECONDS = 2.0
 _start = eqx.filter_jit(spread(start_run))
 _begin = eqx.filter_jit(spread(begin_task))
 _segment = eqx.filter_jit(spread(run_tasks))
-_probe = eqx.filter_jit(spread(_measured))
+_measurement = eqx.filter_jit(spread(_measured))
+
+
+def _probe(
+    probe: AbstractProbe,
+    run: Run | Ensemble,
+    stream: AbstractTaskStream,
+    key: PRNGKeyArray | Ensemble,
+    name: UInt32[Array, ""],
+    task: Int[Array, ""],
+) -> Any:
+    # Without the state of the algorithm: those with the same optimiser share the program.
+    seen = lambda r: (r.learner, r.stream)
+    seen = Ensemble(seen(run.stacked)) if isinstance(run, Ensemble) else seen(run)
+    return _measurement(probe, seen, stream, key, name, task)
 
 
 def _columns(table: dict[str, Array] | Ensemble) -> dict[str, np.ndarray]:

@@ -28,6 +28,7 @@ from watching import (
 import spectral._loop as loop
 from spectral import algorithms, Diverged, History, Optimiser, probes, train_continual, train_tasks
 from spectral._core import begin_task, run_tasks, start_run
+from spectral._ensemble import spread
 from spectral.algorithms import Every
 from spectral.studies import OrbaxCheckpointer
 
@@ -99,6 +100,24 @@ def test_one_trace(algorithm, stream, monkeypatch):
     assert traces == 1
     train(setting, make(0.01), probes=PROBES, key=jax.random.key(8))
     train(setting, make(jnp.asarray(0.02)))
+    assert traces == 1
+
+
+def test_algorithms_share_the_programs_of_probes(monkeypatch):
+    """A measurement knows the learner and the task, and not what trains the one on the other."""
+    traces = 0
+
+    def counted(*args):
+        nonlocal traces
+        traces += 1
+        return measured(*args)
+
+    measured = loop._measured
+    monkeypatch.setattr(loop, "_measurement", eqx.filter_jit(spread(counted)))
+    setting = permuted()
+    watch = {"weights": probes.WeightNorm(when=("start",))}
+    for algo in (algorithms.bp(0.05), algorithms.l2_er(0.05, er_every=2)):
+        train_continual(setting.model, setting.stream, algo, probes=watch)
     assert traces == 1
 
 
