@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from tables import ALGORITHMS, permuted, STREAMS
-from watching import DrawingProbe, StopAfter, StoppedError
+from watching import DrawingProbe, StopAfter, StoppedError, Traces
 
 import spectral._loop as loop
 from spectral import algorithms, Ensemble, models, train_continual
@@ -112,19 +112,12 @@ def test_members_are_spread_over_host_devices():
 
 def test_what_is_shared_and_what_is_not(monkeypatch):
     """One trace; networks and keys may be shared; columns and learners keep their order."""
-    traces = 0
-
-    def counted(*args):
-        nonlocal traces
-        traces += 1
-        return run_tasks(*args)
-
-    run_tasks = loop.run_tasks
+    counted = Traces(loop.run_tasks)
     monkeypatch.setattr(loop, "_segment", eqx.filter_jit(spread(counted)))
     setting = permuted()
     algos = Ensemble.of([algorithms.bp(lr) for lr in (0.05, 0.01, 0.05)])
     _, history = train_continual(setting.model, setting.stream, algos, segment_tasks=2)
-    assert traces == 1
+    assert counted.count == 1
     loss = history["loss"]
     np.testing.assert_array_equal(loss[:, 0], loss[:, 2])
     assert (loss[:, 0] != loss[:, 1]).all()

@@ -1,5 +1,6 @@
 """Data sets of images: what is read, what is kept between runs, and what is refused."""
 
+import contextlib
 import hashlib
 import importlib.util
 import io
@@ -8,6 +9,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import tempfile
 import warnings
 import zlib
 from typing import Any
@@ -447,16 +449,32 @@ def test_warns_once(places, monkeypatch):
     assert not list(cache.iterdir())
 
 
-def test_read_only_cache_folder(places):
-    data, cache = places
-    contents = write(data)
-    cache.mkdir(parents=True)
-    cache.chmod(0o555)
-    if os.access(cache, os.W_OK):
-        pytest.skip("this user, perhaps the superuser, may write to read-only folders")
-    with pytest.warns(UserWarning, match="Permission denied"):
-        images = load_images("shapes", data, cache_dir=cache)
-    assert_holds(images, contents)
+@contextlib.contextmanager
+def ordinary_user():
+    """Files are reached as by a user whom permissions bind, which the superuser is not."""
+    superuser = os.geteuid() == 0
+    if superuser:
+        os.seteuid(65534)  # nobody
+    try:
+        yield
+    finally:
+        if superuser:
+            os.seteuid(0)
+
+
+def test_read_only_cache_folder():
+    # Not in a folder of pytest, into which no other user may look.
+    with tempfile.TemporaryDirectory() as place:
+        os.chmod(place, 0o755)
+        data, cache = pathlib.Path(place) / "data", pathlib.Path(place) / "cache"
+        contents = write(data)
+        load_images("shapes", data, cache_dir=data / "first")  # what it imports may be private
+        cache.mkdir()
+        cache.chmod(0o555)
+        with ordinary_user(), pytest.warns(UserWarning, match="Permission denied"):
+            images = load_images("shapes", data, cache_dir=cache)
+        assert_holds(images, contents)
+        assert not list(cache.iterdir())
 
 
 # What is refused.

@@ -23,6 +23,7 @@ from watching import (
     RecordingStream,
     StopAfter,
     StoppedError,
+    Traces,
 )
 
 import spectral._loop as loop
@@ -86,39 +87,26 @@ def test_probes_and_segments_change_nothing(algorithm, stream):
 
 @pytest.mark.parametrize(("algorithm", "stream"), PAIRS)
 def test_one_trace(algorithm, stream, monkeypatch):
-    traces = 0
-
-    def counted(*args):
-        nonlocal traces
-        traces += 1
-        return run_tasks(*args)
-
+    counted = Traces(run_tasks)
     setting = STREAMS[stream]()
     make = ALGORITHMS[algorithm]
     monkeypatch.setattr(loop, "_segment", eqx.filter_jit(counted))
     train(setting, make(0.05), probes={"a": DrawingProbe()})
-    assert traces == 1
+    assert counted.count == 1
     train(setting, make(0.01), probes=PROBES, key=jax.random.key(8))
     train(setting, make(jnp.asarray(0.02)))
-    assert traces == 1
+    assert counted.count == 1
 
 
 def test_algorithms_share_the_programs_of_probes(monkeypatch):
     """A measurement knows the learner and the task, and not what trains the one on the other."""
-    traces = 0
-
-    def counted(*args):
-        nonlocal traces
-        traces += 1
-        return measured(*args)
-
-    measured = loop._measured
+    counted = Traces(loop._measured)
     monkeypatch.setattr(loop, "_measurement", eqx.filter_jit(spread(counted)))
     setting = permuted()
     watch = {"weights": probes.WeightNorm(when=("start",))}
     for algo in (algorithms.bp(0.05), algorithms.l2_er(0.05, er_every=2)):
         train_continual(setting.model, setting.stream, algo, probes=watch)
-    assert traces == 1
+    assert counted.count == 1
 
 
 def test_a_probe_is_not_disturbed_by_another():

@@ -72,6 +72,16 @@ def test_a_panel_for_each_run(runs, saved, tmp_path):
     assert [text.get_text() for text in legend.get_texts()] == ["bp", "l2", "cbp"]
 
 
+def test_seeds_that_did_not_finish_are_told(runs, saved, tmp_path):
+    images, ant = runs
+    lost = dataclasses.replace(images.members[0], status="diverged")
+    images = dataclasses.replace(images, members=(lost, *images.members[1:]))
+    draw_side_by_side((images, ant), tmp_path / "out", only=["performance"])
+    left, right = saved["performance"].axes
+    assert left.get_title() == "images\nbp (1 of 2 seeds, 1 diverged)"
+    assert right.get_title() == "ant"
+
+
 def test_what_cannot_be_drawn(runs, tmp_path):
     with pytest.raises(SettingsError, match="`--only`: Figure of several runs 'perform'"):
         draw_side_by_side(runs, tmp_path / "out", only=["perform"])
@@ -79,6 +89,8 @@ def test_what_cannot_be_drawn(runs, tmp_path):
     empty = dataclasses.replace(ant, members=())
     with pytest.raises(SettingsError, match="'.*ant' can be drawn as performance: none"):
         draw_side_by_side((images, empty), tmp_path / "out")
+    with pytest.raises(SettingsError, match="can be drawn as units: no training run"):
+        draw_side_by_side((ant, ant), tmp_path / "out", only=["units"])
     assert not (tmp_path / "out").exists()
 
 

@@ -172,3 +172,15 @@ class PythonCounter(AbstractTransform[int]):
 
     def update(self, learner, state, signal, *, key):
         return learner, state + (self.where == "update")
+
+
+class Traces:
+    """A function that counts how often it is called: inside a program, how often that is traced."""
+
+    def __init__(self, function: Callable[..., Any]):
+        self.function = function
+        self.count = 0
+
+    def __call__(self, *arguments: Any) -> Any:
+        self.count += 1
+        return self.function(*arguments)

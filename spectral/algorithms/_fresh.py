@@ -10,12 +10,8 @@ from jaxtyping import PRNGKeyArray, PyTree
 from ._groups import sparse_layers
 
 
-# What a key is folded with for the weights under a mask; no network makes so many keys of one.
-_UNDER_A_MASK = 0x6D61736B
-
-
 def fresh_parameters(model: Any, *, key: PRNGKeyArray) -> PyTree:
-    """The parameters of `model.fresh(key=key)`, in the structure of those of `model`.
+    """The parameters of a `model.fresh`, in the structure of those of `model`.
 
     The connections of a sparse layer stay where they are, and their weights are drawn for them: a
     new network has its connections elsewhere.
@@ -27,6 +23,8 @@ def fresh_parameters(model: Any, *, key: PRNGKeyArray) -> PyTree:
             f"`model` is a {type(model).__name__} without a method `fresh(key=...)`, by which this "
             "algorithm draws new weights: derive it from `spectral.models.AbstractNetwork`."
         )
+    sparse = sparse_layers(model) if hasattr(model, "units") else []
+    key, *keys = jax.random.split(key, 1 + len(sparse)) if sparse else [key]
     old = eqx.filter(model, eqx.is_inexact_array)
     # A new network carries the beginning of its running statistics, which are no parameters.
     new = eqx.filter(eqx.nn.delete_init_state(model.fresh(key=key)), eqx.is_inexact_array)
@@ -35,10 +33,8 @@ def fresh_parameters(model: Any, *, key: PRNGKeyArray) -> PyTree:
         n.astype(o.dtype) for o, n in zip(jax.tree.leaves(old), jax.tree.leaves(new), strict=True)
     ]
     fresh = jax.tree.unflatten(jax.tree.structure(old), drawn)
-    key = jax.random.fold_in(key, _UNDER_A_MASK)
-    sparse = sparse_layers(model) if hasattr(model, "units") else []
-    for i, (group, weight_of, mask_of) in enumerate(sparse):
+    for (group, weight_of, mask_of), own_key in zip(sparse, keys, strict=True):
         weight = weight_of(fresh)
-        own = group.draw(jax.random.fold_in(key, i), weight.shape).astype(weight.dtype)
+        own = group.draw(own_key, weight.shape).astype(weight.dtype)
         fresh = eqx.tree_at(weight_of, fresh, jnp.where(mask_of(model), own, 0))
     return fresh

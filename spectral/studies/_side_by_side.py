@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from .._arguments import unknown_name
 from ._folder import Results
 from ._lines import draw_measure, measured, PERFORMANCE, UNITS
-from ._panels import COLOURS, save_figures
+from ._panels import COLOURS, finished, label, save_figures
 from ._settings import SettingsError
 
 
@@ -31,7 +31,7 @@ def draw_side_by_side(
       layers below (Figure 6).
 
     Lines and bands are those of `draw_figures`. An algorithm is known by its name, and has one
-    colour in all panels.
+    colour in all panels; where not all of its seeds finished, the title of the panel says so.
 
     **Arguments:**
 
@@ -41,8 +41,8 @@ def draw_side_by_side(
 
     **Returns:** the files that were written.
 
-    **Raises:** `SettingsError` for a figure that does not exist, or if a run has recorded nothing
-    that could be drawn.
+    **Raises:** `SettingsError` for a figure that does not exist, if a run has no accuracies or
+    returns, or if no run has anything that could be drawn.
     """
     drawings: dict[str, Callable[[], Figure | None]] = {
         "performance": lambda: _columns(runs, [[_result(run) for run in runs]], smooth),
@@ -51,7 +51,13 @@ def draw_side_by_side(
     for name in only or ():
         if name not in drawings:
             raise SettingsError(unknown_name("`--only`: Figure of several runs", name, drawings))
-    return save_figures({name: drawings[name] for name in only or drawings}, folder)
+    files = save_figures({name: drawings[name] for name in only or drawings}, folder)
+    if not files:
+        raise SettingsError(
+            f"Nothing in these runs can be drawn as {', '.join(only or drawings)}: no training run "
+            "that finished has recorded it. Wait until more have, or choose other figures."
+        )
+    return files
 
 
 def _result(run: Results) -> str:
@@ -71,13 +77,14 @@ def _columns(runs: Sequence[Results], rows: list[list[str]], smooth: int | None)
     rows = [r for r in rows if any(n in k for n, k in zip(r, known, strict=True))]
     if not rows:
         return None
-    names = list(dict.fromkeys(a for run in runs for a in run.settings["algorithms"]))
+    names = list(dict.fromkeys(name for run in runs for name, _ in finished(run)))
     shades = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(names)}
     figure = Figure(figsize=(2.7 * len(runs), 2.4 * len(rows) + 0.5), layout="constrained")
     for row, panels in zip(rows, figure.subplots(len(rows), len(runs), squeeze=False), strict=True):
         for run, name, axes in zip(runs, row, panels, strict=True):
             draw_measure(axes, run, name, shades, smooth if name in PERFORMANCE else None)
-            axes.set_title(run.folder.name)
+            some = [label(run, a) for a, _ in finished(run) if label(run, a) != a]
+            axes.set_title("\n".join([run.folder.name, *some]))
     lines = [Line2D([], [], color=shade, label=name) for name, shade in shades.items()]
     figure.legend(handles=lines, loc="outside upper center", ncols=5)
     return figure
