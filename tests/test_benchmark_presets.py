@@ -17,7 +17,7 @@ from spectral.studies import (
 )
 from spectral.studies._call import parse
 from spectral.studies._cli import main
-from spectral.studies._experiment import read_experiment
+from spectral.studies._read_experiment import read_experiment
 from spectral.studies._settings import differences
 
 

@@ -110,6 +110,18 @@ def test_load_several(folder, tmp_path):
             refused(tmp_path / "none")
 
 
+def test_load_while_a_run_goes_on(tmp_path):
+    """One algorithm has finished, one has begun, one has not."""
+    settings = {"seeds": 1, "algorithms": {"bp": {}, "l2": {}, "er": {}}, "probes": {}}
+    open_folder(tmp_path / "run", settings, {}, "new")
+    for name, tasks in (("bp", 5), ("l2", 3)):
+        columns = {"test_accuracy": np.arange(float(tasks)), "loss": np.ones((tasks, 2))}
+        save_member(tmp_path / "run", Member(name, 0, "unfinished", "", History(columns)))
+    data: Any = load(tmp_path / "run")
+    assert np.isfinite(data["test_accuracy"]).sum("task").values.tolist() == [[5], [3], [0]]
+    assert data["status"].values.tolist() == [["unfinished"], ["unfinished"], [""]]
+
+
 def test_folders_of_other_sizes_are_joined(folder, tmp_path):
     """As in the README, of a run and of a sweep."""
     other = tmp_path / "other"

@@ -3,11 +3,7 @@ from ._checkpoint import OrbaxCheckpointer as OrbaxCheckpointer
 from ._collapse import collapse_task as collapse_task
 from ._continual_imagenet import continual_imagenet as continual_imagenet
 from ._data import prepare_data as prepare_data, prepared_data as prepared_data
-from ._experiment import (
-    Experiment as Experiment,
-    load_experiment as load_experiment,
-    make_experiment as make_experiment,
-)
+from ._experiment import Experiment as Experiment
 from ._figures import draw_figures as draw_figures
 from ._folder import (
     load_results as load_results,
@@ -21,6 +17,10 @@ from ._load import load as load, tidy as tidy
 from ._meters import Meters as Meters
 from ._permuted_mnist import permuted_mnist as permuted_mnist
 from ._progress import ProgressBar as ProgressBar
+from ._read_experiment import (
+    load_experiment as load_experiment,
+    make_experiment as make_experiment,
+)
 from ._report import write_report as write_report
 from ._run import run_experiment as run_experiment
 from ._run_landscapes import draw_run_landscapes as draw_run_landscapes

@@ -145,9 +145,11 @@ def quick_algorithms(*, er_every: int) -> Settings:
 
 
 def with_quick_spectra(settings: Settings) -> Settings:
-    """The same experiment with spectra of 100 examples at most, order 40 and one probe vector."""
+    """The same experiment with spectra at task starts alone, of 100 examples at most, order 40 and
+    one probe vector."""
     hessian = settings["probes"]["hessian"]
     hessian = hessian | {
+        "when": ["start"],
         "examples": min(100, hessian["examples"]),
         "estimator": {"type": "Lanczos", "order": 40, "probes": 1},
     }

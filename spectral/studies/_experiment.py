@@ -1,30 +1,23 @@
-"""An experiment: what a YAML file describes, checked and put together."""
+"""An experiment: one stream, one network, and what is compared on them."""
 
 import dataclasses
-import os
-import pathlib
-import re
-from collections.abc import Iterable, Mapping
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
 import jax
 from jaxtyping import PRNGKeyArray, PyTree
 
-from .._arguments import unknown_name
-from .._ensemble import same_program
-from .._loop import check_parts
 from ..algorithms import Algorithm
-from ..models import AbstractNetwork
 from ..probes import AbstractProbe
 from ..tasks import AbstractTaskStream
-from ._benchmark import Benchmark, check_preset
-from ._call import Call, parse
-from ._continual_imagenet import continual_imagenet
-from ._incremental_cifar import incremental_cifar
-from ._permuted_mnist import permuted_mnist
-from ._settings import override, read_settings, SettingsError
-from ._slippery_ant import slippery_ant
+from ._benchmark import Benchmark
+from ._call import Call
+
+
+# What a run records about itself, so that its `config.yaml` can be run again.
+RECORDED = "recorded"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,207 +38,11 @@ class Experiment:
         They are the same for every algorithm: algorithms are compared on equal networks and tasks.
         """
         key = jax.random.key(seed)
-        make = eqx.nn.make_with_state(self.model.make)
-        model, state = make(key=jax.random.fold_in(key, 0))
+        model, state = self._make(key=jax.random.fold_in(key, 0))
         state = state if jax.tree.leaves(state) else None
         return model, state, jax.random.fold_in(key, 1)
 
-
-def load_experiment(
-    path: str | os.PathLike[str],
-    assignments: Iterable[str] = (),
-    *,
-    seeds: int | None = None,
-    data_dir: str | None = None,
-) -> Experiment:
-    """The experiment that a YAML file describes.
-
-    ```python
-    experiment = studies.load_experiment("examples/digits.yaml", ["stream.num_tasks=20"])
-    ```
-
-    **Arguments:**
-
-    - `path`: the file. It names constructors of `spectral` and their arguments, and holds nothing
-      else: see `examples/digits.yaml`. Or it names a `benchmark`, such as `continual_imagenet`, its
-      `preset` and its `scale`; what it gives besides takes the place of what the benchmark gives.
-    - `assignments`: changes such as `"stream.num_tasks=20"` or `"preset=paper"`.
-    - `seeds`: how many networks each algorithm trains, in place of what the file says.
-    - `data_dir`: where data sets are, for all constructors that take a `data_dir`, in place of what
-      the file says.
-
-    **Raises:** `SettingsError` for whatever is wrong in the file, in one message; nothing has been
-    compiled or written by then.
-    """
-    settings, benchmark = read_experiment(path, assignments, seeds=seeds)
-    return make_experiment(settings, data_dir=data_dir, benchmark=benchmark)
-
-
-def read_experiment(
-    path: str | os.PathLike[str],
-    assignments: Iterable[str] = (),
-    *,
-    seeds: int | None = None,
-) -> tuple[dict[str, Any], Benchmark | None]:
-    """What `load_experiment` reads, before it is checked and put together."""
-    settings = read_settings(pathlib.Path(path))
-    assignments = list(assignments)
-    chosen = [a for a in assignments if a.partition("=")[0] in _BENCHMARK]
-    for assignment in chosen:
-        settings = override(settings, assignment)
-    settings, benchmark = _expanded(settings)
-    for assignment in (a for a in assignments if a not in chosen):
-        settings = override(settings, assignment)
-    if seeds is not None:
-        settings = {**settings, "seeds": seeds}
-    return settings, benchmark
-
-
-def make_experiment(
-    settings: Mapping[str, Any],
-    *,
-    data_dir: str | None = None,
-    benchmark: Benchmark | None = None,
-) -> Experiment:
-    """The experiment that settings describe, as `load_experiment` reads them from a file.
-
-    ```python
-    benchmark = studies.continual_imagenet("paper")
-    experiment = studies.make_experiment(benchmark.settings, data_dir="data")
-    model, model_state, key = experiment.member(0)
-    algo = experiment.algorithms["l2_er"]
-    train_continual(model, experiment.stream, algo, model_state=model_state, key=key)
-    ```
-
-    **Arguments:**
-
-    - `settings`: of stream, model, algorithms, probes and seeds.
-    - `data_dir`: as in `load_experiment`.
-    - `benchmark`: where the settings come from, for the record of a run.
-
-    **Raises:** `SettingsError` for whatever is wrong, in one message; nothing has been compiled or
-    written by then.
-    """
-    _check_top(settings)
-    supplied = {} if data_dir is None else {"data_dir": data_dir}
-    settings = settings if data_dir is None else _moved(settings, data_dir)
-    stream = parse(settings["stream"], AbstractTaskStream, "stream", supplied)
-    algorithms = _parse_all(settings, "algorithms", Algorithm, supplied)
-    probes = _parse_all(settings, "probes", AbstractProbe, supplied)
-    made_algorithms = {name: call.make() for name, call in algorithms.items()}
-    made_probes = {name: call.make() for name, call in probes.items()}
-    made_stream = stream.make()
-    sizes = ("in_size", "in_shape", "out_size")
-    sizes = {n: getattr(made_stream, n) for n in sizes if hasattr(made_stream, n)}
-    model = parse(settings["model"], AbstractNetwork, "model", supplied | sizes)
-    _check_sizes(model, sizes)
-    resolved = {
-        "seeds": settings.get("seeds", 1),
-        "stream": stream.settings,
-        "model": model.settings,
-        "algorithms": {name: call.settings for name, call in algorithms.items()},
-        "probes": {name: call.settings for name, call in probes.items()},
-    }
-    experiment = Experiment(
-        resolved, resolved["seeds"], made_stream, model, made_algorithms, made_probes, benchmark
-    )
-    _check_parts(experiment)
-    return experiment
-
-
-# What a run records about itself, so that its `config.yaml` can be run again.
-RECORDED = "recorded"
-_TOP = ("seeds", "stream", "model", "algorithms", "probes")
-# What names a benchmark, in place of the sections that it gives.
-_BENCHMARK = ("benchmark", "preset", "scale")
-_BENCHMARKS = {
-    b.__name__: b for b in (permuted_mnist, continual_imagenet, incremental_cifar, slippery_ant)
-}
-
-
-def _expanded(settings: Mapping[str, Any]) -> tuple[dict[str, Any], Benchmark | None]:
-    """Settings with the sections of the benchmark that they name, but for those they give."""
-    own = {k: v for k, v in settings.items() if k not in _BENCHMARK}
-    options = {k: v for k, v in settings.items() if k in _BENCHMARK}
-    if not options:
-        return own, None
-    name = options.pop("benchmark", None)
-    if not isinstance(name, str) or name not in _BENCHMARKS:
-        raise SettingsError(unknown_name("`benchmark`: Benchmark", str(name), _BENCHMARKS))
-    check_preset(options.get("preset", "paper"))
-    benchmark = _BENCHMARKS[name](**options)
-    return {**benchmark.settings, **own}, benchmark
-
-
-def _moved(settings: Any, data_dir: str) -> Any:
-    """The settings with another `data_dir` wherever they give one."""
-    if isinstance(settings, Mapping):
-        moved = {name: _moved(value, data_dir) for name, value in settings.items()}
-        return moved | ({"data_dir": data_dir} if "data_dir" in moved else {})
-    if isinstance(settings, list):
-        return [_moved(value, data_dir) for value in settings]
-    return settings
-
-
-def _check_top(settings: Mapping[str, Any]) -> None:
-    for name in settings:
-        if name not in (*_TOP, RECORDED):
-            raise SettingsError(unknown_name(f"`{name}`: Setting", str(name), (*_TOP, *_BENCHMARK)))
-    for name in ("stream", "model", "algorithms"):
-        if name not in settings:
-            raise SettingsError(
-                f"`{name}` is missing, but every experiment has a stream, a model and algorithms: "
-                f"add `{name}:` to the file."
-            )
-    seeds = settings.get("seeds", 1)
-    if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:
-        raise SettingsError(f"`seeds` is {seeds!r}, but must be an integer of at least 1.")
-
-
-def _parse_all(
-    settings: Mapping[str, Any], place: str, wanted: type, supplied: Mapping[str, Any]
-) -> dict[str, Call]:
-    sections = settings.get(place, {})
-    if not isinstance(sections, Mapping) or (place == "algorithms" and not sections):
-        raise SettingsError(
-            f"`{place}` is {sections!r}, but must be a mapping of names to constructors, such as "
-            f"`{{my_name: {{type: ...}}}}`."
-        )
-    for name in sections:
-        # Names become folders, columns of the history and parts of a path after `--set`.
-        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_+-]+", name):
-            raise SettingsError(
-                f"`{place}` has the name {name!r}, but names must be of letters, digits, `_`, `+` "
-                "and `-`: choose another, and quote it if it is a number or yes or no."
-            )
-    return {n: parse(s, wanted, f"{place}.{n}", supplied) for n, s in sections.items()}
-
-
-def _check_sizes(model: Call, sizes: Mapping[str, Any]) -> None:
-    for name, size in sizes.items():
-        given = model.arguments.get(name, size)
-        # Outputs that are no class are allowed.
-        if given != size and (name != "out_size" or given < size):
-            raise SettingsError(
-                f"`model.{name}` is {given}, but the stream needs {size}: leave `{name}` out."
-            )
-
-
-def _check_parts(experiment: Experiment) -> None:
-    """Refuse parts that do not fit together, by tracing what would be compiled."""
-    model, state, key = experiment.member(0)
-    # One of those that share a program: they differ in numbers, which a trace does not see.
-    algorithms: dict[str, Algorithm] = {}
-    for name, algo in experiment.algorithms.items():
-        if not any(same_program(other, algo) for other in algorithms.values()):
-            algorithms[name] = algo
-    first = next(iter(algorithms.values()))
-    trials = [(f"algorithms.{name}", algo, {}) for name, algo in algorithms.items()]
-    trials += [
-        (f"probes.{name}", first, {name: probe}) for name, probe in experiment.probes.items()
-    ]
-    for place, algo, probes in trials:
-        try:
-            check_parts(model, experiment.stream, algo, key=key, probes=probes, model_state=state)
-        except ValueError as error:
-            raise SettingsError(f"In `{place}`: {error}") from error
+    @functools.cached_property
+    def _make(self) -> Callable[..., tuple[PyTree, eqx.nn.State]]:
+        # One program for all seeds: otherwise every draw of another shape is compiled alone.
+        return eqx.filter_jit(eqx.nn.make_with_state(self.model.make))

@@ -58,6 +58,7 @@ def _experiment(
     model: Settings,
     algorithms: Settings,
     seeds: int = 5,
+    test_per_class: int | None = None,
 ) -> Settings:
     return {
         "seeds": seeds,
@@ -67,6 +68,7 @@ def _experiment(
                 "type": "fewer_images",
                 "images": {"type": "load_images", "name": "cifar100"},
                 "train_per_class": per_class,
+                "test_per_class": test_per_class,
             },
             "classes_per_task": 5,
             "num_tasks": num_tasks,
@@ -117,13 +119,15 @@ def _dohare(size: Size) -> Settings:
 
 
 def _small(size: Size) -> Settings:
-    """One block in each stage, few channels, and a constant number of steps in each task."""
+    """Half the classes, one block in each stage, few channels, and a constant number of steps in
+    each task."""
     settings = _experiment(
         size,
         seeds=1,
-        num_tasks=size(20),
+        num_tasks=size(10),
         per_class=size(150, 30),
-        loader={"epochs": 10, "batch_size": 50, "minibatches": 5},
+        test_per_class=20,
+        loader={"epochs": 12, "batch_size": 25, "minibatches": 5},
         model={
             "width": size(4),
             "blocks": [1, 1, 1, 1],

@@ -48,6 +48,7 @@ def load(folders: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> 
         "run",
         join="outer",
         data_vars="all",
+        coords="minimal",  # a run that has just begun has no axis of tasks
         fill_value={"status": "", "message": "", "together": 0},
     )
 

@@ -19,10 +19,11 @@ from .._loop import configuration
 from ..curvature import extreme_eigenpairs, Hessian, loss_landscape
 from ..probes import sample_risk
 from ._checkpoint import OrbaxCheckpointer
-from ._experiment import Experiment, make_experiment, RECORDED
+from ._experiment import Experiment, RECORDED
 from ._folder import load_results
 from ._groups import assemble, Group, groups
 from ._landscape_figure import draw_landscapes
+from ._read_experiment import make_experiment
 from ._settings import SettingsError
 
 

@@ -13,11 +13,12 @@ import pandas as pd
 import yaml
 
 from .._arguments import unknown_name
-from ._experiment import Experiment, make_experiment, read_experiment, RECORDED
+from ._experiment import Experiment, RECORDED
 from ._folder import Mode, Results, write_text
 from ._grid import Cell, expand
 from ._interval import student_half_width
 from ._measures import measure_names, measures
+from ._read_experiment import make_experiment, read_experiment
 from ._run import Logger, run_experiment
 from ._settings import SettingsError
 from ._table import align
