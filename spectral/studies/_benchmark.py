@@ -144,13 +144,20 @@ def quick_algorithms(*, er_every: int) -> Settings:
     }
 
 
-def with_quick_spectra(settings: Settings) -> Settings:
-    """The same experiment with spectra at task starts alone, of 100 examples at most, order 40 and
-    one probe vector."""
-    hessian = settings["probes"]["hessian"]
-    hessian = hessian | {
+def with_quick_probes(settings: Settings) -> Settings:
+    """The same experiment with few examples, and spectra of order 40 from one probe vector, at the
+    starts of four or five tasks alone."""
+    given = settings["probes"]
+    few = {name: given[name] | {"examples": min(200, given[name]["examples"])} for name in _UNITS}
+    examples = min(50, given["hessian"]["examples"])
+    hessian = given["hessian"] | {
         "when": ["start"],
-        "examples": min(100, hessian["examples"]),
+        "every": 2 * given["hessian"]["every"],
+        "examples": examples,
+        "chunk": examples,
         "estimator": {"type": "Lanczos", "order": 40, "probes": 1},
     }
-    return settings | {"probes": settings["probes"] | {"hessian": hessian}}
+    return settings | {"probes": given | few | {"hessian": hessian}}
+
+
+_UNITS = ("dead", "rank")

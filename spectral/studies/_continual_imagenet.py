@@ -9,7 +9,7 @@ from ._benchmark import (
     quick_algorithms,
     Settings,
     Size,
-    with_quick_spectra,
+    with_quick_probes,
 )
 
 
@@ -121,8 +121,8 @@ def _small(size: Size) -> Settings:
         seeds=1,
         images="tiny_imagenet32",
         per_class=per_class,
-        stream={"num_tasks": size(60), "redraw": True},
-        loader={"epochs": 10, "batch_size": 50},
+        stream={"num_tasks": size(40), "redraw": True},
+        loader={"epochs": 5, "batch_size": 25},
         model={
             "channels": [size(8), size(16), size(32)],
             "dense_sizes": [size(64), size(64)],
@@ -130,4 +130,4 @@ def _small(size: Size) -> Settings:
         },
         algorithms=quick_algorithms(er_every=per_class // 25),
     )
-    return with_quick_spectra(settings)
+    return with_quick_probes(settings)

@@ -9,7 +9,7 @@ from ._benchmark import (
     quick_algorithms,
     Settings,
     Size,
-    with_quick_spectra,
+    with_quick_probes,
 )
 
 
@@ -135,4 +135,4 @@ def _small(size: Size) -> Settings:
         },
         algorithms=quick_algorithms(er_every=5),
     )
-    return with_quick_spectra(settings)
+    return with_quick_probes(settings)
