@@ -146,13 +146,13 @@ def quick_algorithms(*, er_every: int) -> Settings:
 
 def with_quick_probes(settings: Settings) -> Settings:
     """The same experiment with few examples, and spectra of order 40 from one probe vector, at the
-    starts of four or five tasks alone."""
+    starts of tasks alone."""
     given = settings["probes"]
     few = {name: given[name] | {"examples": min(200, given[name]["examples"])} for name in _UNITS}
     examples = min(50, given["hessian"]["examples"])
     hessian = given["hessian"] | {
         "when": ["start"],
-        "every": 2 * given["hessian"]["every"],
+        "every": max(2, given["hessian"]["every"]),
         "examples": examples,
         "chunk": examples,
         "estimator": {"type": "Lanczos", "order": 40, "probes": 1},
