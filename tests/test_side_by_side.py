@@ -80,6 +80,11 @@ def test_seeds_that_did_not_finish_are_told(runs, saved, tmp_path):
     left, right = saved["performance"].axes
     assert left.get_title() == "images\nbp (1 of 2 seeds, 1 diverged)"
     assert right.get_title() == "ant"
+    # What nobody finished has no line, and takes no colour.
+    without = tuple(m for m in images.members if m.algorithm != "bp")
+    draw_side_by_side((dataclasses.replace(images, members=without), ant), tmp_path / "out")
+    (legend,) = saved["performance"].legends
+    assert [text.get_text() for text in legend.get_texts()] == ["l2", "cbp"]
 
 
 def test_what_cannot_be_drawn(runs, tmp_path):

@@ -243,7 +243,8 @@ def test_what_the_system_refuses_is_one_message(folder, tmp_path, capsys):
     assert message.count("\n") == 1
 
 
-CHROMIUM = shutil.which("chromium")
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next((path for name in NAMES if (path := shutil.which(name))), None)
 # Moves the slider and uses the switches, and writes down what the page shows each time.
 ACT = """
 <script>

@@ -5,12 +5,16 @@ import subprocess
 import sys
 import time
 
+import equinox as eqx
 import numpy as np
 import pytest
 import yaml
 from test_studies_settings import tiny as tiny
+from watching import Traces
 
+import spectral._loop as loop
 from spectral import AbstractMeter, History, studies
+from spectral._ensemble import spread
 from spectral.studies import _keeper, _run
 from spectral.studies._cli import main
 
@@ -75,6 +79,17 @@ def test_run_and_plot(run, tmp_path, capsys):
         assert old.history.keys() == new.history.keys()
         for name in old.history:
             np.testing.assert_array_equal(old.history[name], new.history[name])
+
+
+def test_what_is_checked_is_not_traced_again(tiny, tmp_path, monkeypatch):
+    counted = [Traces(loop.run_tasks), Traces(loop._measured)]
+    for name, function in zip(("_segment", "_measurement"), counted, strict=True):
+        monkeypatch.setattr(loop, name, eqx.filter_jit(spread(function)))
+    experiment = studies.load_experiment(tiny(), ["seeds=2"])
+    checked = [function.count for function in counted]
+    studies.run_experiment(experiment, tmp_path / "out")
+    assert checked == [function.count for function in counted]
+    assert all(checked)
 
 
 def test_a_run_is_not_replaced_by_accident(run, tmp_path, capsys):

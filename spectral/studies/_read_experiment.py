@@ -208,10 +208,10 @@ def _check_parts(experiment: Experiment) -> None:
     for group in groups(experiment):
         # Shapes alone; training finds what is traced here, and does not trace it again.
         parts = eqx.filter_eval_shape(lambda names: assemble(experiment, names), group.names)
-        named = {name: {name: probe} for name, probe in parts.pop("probes").items()}
+        every = parts.pop("probes")
         trials = {f"algorithms.{group.names[0][0]}": {}}
         if group.number == 0:
-            trials |= {f"probes.{name}": probe for name, probe in named.items()}
+            trials |= {f"probes.{name}": {name: probe} for name, probe in every.items()}
         for place, probes in trials.items():
             try:
                 check_parts(**parts, probes=probes)
