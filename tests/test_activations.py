@@ -23,6 +23,8 @@ def test_activations_by_their_formulas():
     x = jnp.asarray(X, jnp.float32)
     expected = np.concatenate([np.maximum(X, 0), np.maximum(-X, 0)])
     np.testing.assert_allclose(CReLU()(x), expected, rtol=1e-6)
+    positions = jnp.stack([x, 2 * x])
+    np.testing.assert_allclose(CReLU()(positions), jax.vmap(CReLU())(positions), rtol=1e-6)
     expected = np.concatenate([np.sin(X), np.cos(X)])
     np.testing.assert_allclose(DeepFourier()(x), expected, atol=1e-6)
     np.testing.assert_allclose(PELU()(x), jax.nn.elu(x), rtol=1e-5)

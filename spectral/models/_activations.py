@@ -13,7 +13,7 @@ from .._arguments import unknown_name
 
 
 class AbstractActivation(eqx.Module):
-    """Maps the pre-activations of a layer, `[units, *positions]`, to its activations.
+    """Maps the pre-activations of a layer, `[*positions, units]`, to its activations.
 
     There are `copies` activations for each unit: unit `i` has those at `i`, `i + units`, ... A
     network gives every layer an activation of its own, so parameters are learnt layer by layer.
@@ -22,7 +22,7 @@ class AbstractActivation(eqx.Module):
     copies: eqx.AbstractClassVar[int]
 
     @abstractmethod
-    def __call__(self, x: Float[Array, "units ..."], /) -> Float[Array, "activations ..."]:
+    def __call__(self, x: Float[Array, "... units"], /) -> Float[Array, "... activations"]:
         """The activations of one example."""
 
     @abstractmethod
@@ -39,7 +39,7 @@ class Elementwise(AbstractActivation):
     function: Callable[[Array], Array] = eqx.field(static=True)
     copies: ClassVar[int] = 1
 
-    def __call__(self, x: Float[Array, "units ..."], /) -> Float[Array, "activations ..."]:
+    def __call__(self, x: Float[Array, "... units"], /) -> Float[Array, "... activations"]:
         return self.function(x)
 
     def fresh(self) -> "Elementwise":
@@ -59,8 +59,8 @@ class CReLU(AbstractActivation):
 
     copies: ClassVar[int] = 2
 
-    def __call__(self, x: Float[Array, "units ..."], /) -> Float[Array, "activations ..."]:
-        return jnp.concatenate([jax.nn.relu(x), jax.nn.relu(-x)])
+    def __call__(self, x: Float[Array, "... units"], /) -> Float[Array, "... activations"]:
+        return jnp.concatenate([jax.nn.relu(x), jax.nn.relu(-x)], axis=-1)
 
     def fresh(self) -> "CReLU":
         return self
@@ -75,8 +75,8 @@ class DeepFourier(AbstractActivation):
 
     copies: ClassVar[int] = 2
 
-    def __call__(self, x: Float[Array, "units ..."], /) -> Float[Array, "activations ..."]:
-        return jnp.concatenate([jnp.sin(x), jnp.cos(x)])
+    def __call__(self, x: Float[Array, "... units"], /) -> Float[Array, "... activations"]:
+        return jnp.concatenate([jnp.sin(x), jnp.cos(x)], axis=-1)
 
     def fresh(self) -> "DeepFourier":
         return self
@@ -97,7 +97,7 @@ class PELU(AbstractActivation):
     def __init__(self):
         self.log_a, self.log_b = jnp.zeros(()), jnp.zeros(())
 
-    def __call__(self, x: Float[Array, "units ..."], /) -> Float[Array, "activations ..."]:
+    def __call__(self, x: Float[Array, "... units"], /) -> Float[Array, "... activations"]:
         a, b = jnp.exp(self.log_a), jnp.exp(self.log_b)
         # Both sides have slope a / b at 0. The exponential sees no positive number, where it could
         # overflow and make the gradient NaN although it is not chosen.
@@ -123,7 +123,7 @@ class Rational(AbstractActivation):
     def __init__(self):
         self.numerator, self.denominator = jnp.array(_NUMERATOR), jnp.array(_DENOMINATOR)
 
-    def __call__(self, x: Float[Array, "units ..."], /) -> Float[Array, "activations ..."]:
+    def __call__(self, x: Float[Array, "... units"], /) -> Float[Array, "... activations"]:
         above = self.numerator[-1]
         for j in range(4, -1, -1):
             above = above * x + self.numerator[j]

@@ -49,10 +49,12 @@ class BatchNorm(eqx.Module):
     def __call__(
         self, x: Float[Array, "channels ..."], state: eqx.nn.State
     ) -> tuple[Float[Array, "channels ..."], eqx.nn.State]:
+        # Once and for all uses, see `channels_last`.
+        x = jnp.moveaxis(x, 0, -1)
         if self.inference:
             mean, variance = state.get(self.statistics)
         else:
-            positions = tuple(range(1, x.ndim))
+            positions = tuple(range(x.ndim - 1))
             mean = jax.lax.pmean(jnp.mean(x, positions), "batch")
             apart = x - _along(mean, x)
             variance = jax.lax.pmean(jnp.mean(apart**2, positions), "batch")
@@ -60,7 +62,8 @@ class BatchNorm(eqx.Module):
             old_mean, old_variance = state.get(self.statistics)
             state = state.set(self.statistics, (keep(old_mean, mean), keep(old_variance, variance)))
         scale = self.weight * jax.lax.rsqrt(variance + self.eps)
-        return (x - _along(mean, x)) * _along(scale, x) + _along(self.bias, x), state
+        scaled = (x - _along(mean, x)) * _along(scale, x) + _along(self.bias, x)
+        return jnp.moveaxis(scaled, -1, 0), state
 
     def renew(self, state: eqx.nn.State, channels: Bool[Array, " channels"]) -> eqx.nn.State:
         """The state with the running values of the marked channels as in the beginning."""
@@ -69,6 +72,6 @@ class BatchNorm(eqx.Module):
         return state.set(self.statistics, renewed)
 
 
-def _along(values: Float[Array, " channels"], x: Float[Array, "channels ..."]) -> Array:
+def _along(values: Float[Array, " channels"], x: Float[Array, "... channels"]) -> Array:
     """The number of each channel at all of its positions."""
-    return values.reshape(-1, *[1] * (x.ndim - 1))
+    return values.reshape(*[1] * (x.ndim - 1), -1)

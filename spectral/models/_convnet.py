@@ -12,7 +12,7 @@ from ._convolution import Convolution
 from ._groups import unit_group
 from ._image_shape import check_image, check_shape
 from ._initialisers import AbstractInitialiser, LecunNormal
-from ._layers import convolution, dense, max_pool, normalise
+from ._layers import activate, convolution, dense, max_pool
 from ._network import AbstractNetwork
 from ._sparse import Sparse
 from ._units import UnitGroup
@@ -121,13 +121,13 @@ class ConvNet(AbstractNetwork):
         after = list(zip(self.norms, self.activations, strict=True))
         for i, layer in enumerate(self.convolutions):
             norm, activation = after[i]
-            taps[f"conv_{i}"] = activation(normalise(norm, layer(x)))
+            taps[f"conv_{i}"] = activate(norm, activation, layer(x))
             x = max_pool(taps[f"conv_{i}"])
         x = x.reshape(-1)
         *hidden, last = self.dense
         for i, layer in enumerate(hidden):
             norm, activation = after[len(self.convolutions) + i]
-            x = taps[f"dense_{i}"] = activation(normalise(norm, layer(x)))
+            x = taps[f"dense_{i}"] = activate(norm, activation, layer(x))
         return last(x), taps
 
     def units(self) -> tuple[UnitGroup, ...]:

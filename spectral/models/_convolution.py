@@ -6,6 +6,7 @@ import equinox as eqx
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._arguments import check_count, unknown_name
+from ._channels_last import channels_last
 from ._image_product import convolve, Geometry, windows
 from ._initialisers import AbstractInitialiser, LecunNormal
 
@@ -77,10 +78,12 @@ class Convolution(eqx.Module):
         convolution has no position in so small an image."""
         self._check(x)
         kernel = self.weight.transpose(2, 3, 1, 0)
-        images = x.transpose(1, 2, 0)[None]
-        out = convolve(images, kernel, stride=self.stride, margins=self._margins)[0]
-        out = out.transpose(2, 0, 1)
-        return out if self.bias is None else out + self.bias[:, None, None]
+
+        def convolved(image: Float[Array, "height width in"]) -> Float[Array, "rows columns out"]:
+            out = convolve(image[None], kernel, stride=self.stride, margins=self._margins)[0]
+            return out if self.bias is None else out + self.bias[None, None]
+
+        return channels_last(convolved, x)
 
     def patches(self, x: Float[Array, "in height width"]) -> Float[Array, "positions inputs"]:
         """What the kernel sees at each position, row by row of the output.

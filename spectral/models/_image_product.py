@@ -4,7 +4,8 @@ Inside a loop XLA computes a convolution on CPU well only where the channels com
 image, the kernel and the result; in any other order it takes 20 to 50 times as long. The
 derivatives of a convolution are convolutions again, which JAX writes in other orders. So the three
 products of images, kernels and outputs are primitives here: each is linear in both arguments, the
-derivatives of each are the other two, and on CPU each is written with channels last.
+derivatives of each are the other two, and on CPU each is written with channels last, or as one
+product of matrices.
 """
 
 from collections.abc import Callable
@@ -56,43 +57,6 @@ def _convolution(images: Images, kernel: Kernel, g: Geometry) -> Outputs:
     )
 
 
-def _to_images(outputs: Outputs, kernel: Kernel, g: Geometry) -> Images:
-    """The transpose of `_convolution` in the images: the outputs, spread by the stride, under the
-    kernel turned by 180 degrees."""
-    before = g.side - 1 - g.margins[0]
-    spread = [(g.positions(n) - 1) * g.stride + 1 for n in (g.height, g.width)]
-    after = [n + g.side - 1 - s - before for n, s in zip((g.height, g.width), spread, strict=True)]
-    return jax.lax.conv_general_dilated(
-        outputs,
-        jnp.flip(kernel, (0, 1)).swapaxes(2, 3),
-        (1, 1),
-        [(before, a) for a in after],
-        lhs_dilation=(g.stride, g.stride),
-        dimension_numbers=_ORDER,
-    )
-
-
-def _to_kernel(images: Images, outputs: Outputs, g: Geometry) -> Kernel:
-    """The transpose of `_convolution` in the kernel: examples and channels change places."""
-    # The last pixels may lie under no position of the kernel.
-    height, width = (
-        min(n, (g.positions(n) - 1) * g.stride + g.side - g.margins[0]) for n in (g.height, g.width)
-    )
-    after = [
-        (g.positions(n) - 1) * g.stride + g.side - g.margins[0] - used
-        for n, used in ((g.height, height), (g.width, width))
-    ]
-    kernel = jax.lax.conv_general_dilated(
-        images[:, :height, :width].transpose(3, 1, 2, 0),
-        outputs.transpose(1, 2, 0, 3),
-        (1, 1),
-        [(g.margins[0], a) for a in after],
-        rhs_dilation=(g.stride, g.stride),
-        dimension_numbers=_ORDER,
-    )
-    return kernel.transpose(1, 2, 0, 3)
-
-
 def _by_patches(images: Images, kernel: Kernel, g: Geometry) -> Outputs:
     """The convolution as patches times a matrix, which no loop and no precision slows down."""
     seen = windows(images, g)
@@ -128,20 +92,81 @@ def _transposed(product: Product) -> tuple[Product, Product]:
     return to_images, to_kernel
 
 
+_patches, _plain = _transposed(_by_patches), _transposed(_convolution)
+
+
+# Channels of an image, not of a layer: their patches are small, the pass forwards and the gradient
+# of the kernel share them, and a convolution of them is slow.
+_FEW = 4
+
+
+def _forwards(images: Images, kernel: Kernel, g: Geometry) -> Outputs:
+    """The convolution, with the channels last."""
+    return (_by_patches if images.shape[3] <= _FEW else _convolution)(images, kernel, g)
+
+
+def _to_images(outputs: Outputs, kernel: Kernel, g: Geometry) -> Images:
+    """The transpose of `_convolution` in the images: the outputs, spread by the stride, under the
+    kernel turned by 180 degrees."""
+    before = g.side - 1 - g.margins[0]
+    spread = [(g.positions(n) - 1) * g.stride + 1 for n in (g.height, g.width)]
+    after = [n + g.side - 1 - s - before for n, s in zip((g.height, g.width), spread, strict=True)]
+    return jax.lax.conv_general_dilated(
+        outputs,
+        jnp.flip(kernel, (0, 1)).swapaxes(2, 3),
+        (1, 1),
+        [(before, a) for a in after],
+        lhs_dilation=(g.stride, g.stride),
+        dimension_numbers=_ORDER,
+    )
+
+
+def _to_kernel(images: Images, outputs: Outputs, g: Geometry) -> Kernel:
+    """The transpose of `_convolution` in the kernel, as one product of matrices.
+
+    An entry of the kernel is a sum over positions of the outputs and the images, moved against each
+    other. Here the images are moved along the columns and the outputs along the rows, which for a
+    kernel of 3 x 3 copies either three times, where patches would copy the images nine times.
+    """
+    if images.shape[3] <= _FEW:
+        return _patches[1](images, outputs, g)
+    # What they are made of would be computed anew for each of their copies.
+    images, outputs = jax.lax.optimization_barrier((images, outputs))
+    padded = jnp.pad(images, ((0, 0), (0, 0), g.margins, (0, 0)))
+    columns = g.stride * (g.positions(g.width) - 1) + 1
+    seen = [padded[:, :, j : j + columns : g.stride] for j in range(g.side)]
+    moved = [_under_rows(outputs, i, g) for i in range(g.side)]
+    rows = lambda copies: jnp.concatenate(copies, 3).reshape(-1, g.side * copies[0].shape[3])
+    pairs = rows(seen).T @ rows(moved)
+    shape = g.side, images.shape[3], g.side, outputs.shape[3]
+    return pairs.reshape(shape).transpose(2, 0, 1, 3)
+
+
+def _under_rows(outputs: Outputs, i: int, g: Geometry) -> Float[Array, "n height columns out"]:
+    """The outputs, each at the row of the image that its row `i` of the kernel sees, with zeros in
+    the others. What sees the margins is left out."""
+    spread = g.stride * (g.positions(g.height) - 1) + 1
+    before = i - g.margins[0]
+    rows = (before, g.height - spread - before, g.stride - 1)
+    zero = jnp.zeros((), outputs.dtype)
+    return jax.lax.pad(outputs, zero, ((0, 0, 0), rows, (0, 0, 0), (0, 0, 0)))
+
+
 def _primitive(
-    name: str, loop: Product, patches: Product, plain: Product, folds: bool
+    name: str, loop: Product, product: Product, plain: Product, folds: bool
 ) -> Primitive:
     """A product that is computed as the device and the precision ask for.
 
     - `loop`: on CPU. XLA's fast convolution knows single precision alone.
-    - `patches`: on CPU otherwise, and where a batch has a kernel for every example.
+    - `product`: a product of matrices: on CPU otherwise, and where a batch has a kernel for every
+        example.
     - `plain`: on other devices, where XLA knows best.
     - `folds`: a batch of first arguments is no more than further examples.
     """
     primitive = Primitive(name)
 
     def on_cpu(a: Array, b: Array, geometry: Geometry) -> Array:
-        return (loop if a.dtype == jnp.float32 else patches)(a, b, geometry)
+        return (loop if a.dtype == jnp.float32 else product)(a, b, geometry)
 
     def elsewhere(a: Array, b: Array, geometry: Geometry) -> Array:
         return plain(a, b, geometry)
@@ -157,7 +182,7 @@ def _primitive(
             out = primitive.bind(a.reshape(-1, *a.shape[2:]), b, geometry=geometry)
             return out.reshape(*a.shape[:2], *out.shape[1:]), 0
         each = lambda f: jax.vmap(lambda a, b: f(a, b, geometry), in_axes=(i, j))
-        return jax.lax.platform_dependent(a, b, cpu=each(patches), default=each(plain)), 0
+        return jax.lax.platform_dependent(a, b, cpu=each(product), default=each(plain)), 0
 
     primitive.def_impl(jax.jit(primitive.bind, static_argnames="geometry"))
     primitive.def_abstract_eval(abstract)
@@ -169,10 +194,9 @@ def _primitive(
     return primitive
 
 
-_patches, _plain = _transposed(_by_patches), _transposed(_convolution)
-_outputs = _primitive("convolution", _convolution, _by_patches, _convolution, folds=True)
+_outputs = _primitive("convolution", _forwards, _by_patches, _convolution, folds=True)
 _images = _primitive("image_gradient", _to_images, _patches[0], _plain[0], folds=True)
-_kernel = _primitive("kernel_gradient", _to_kernel, _patches[1], _plain[1], folds=False)
+_kernel = _primitive("kernel_gradient", _to_kernel, _to_kernel, _plain[1], folds=False)
 
 # With y = x * w, each product is the derivative of <y, v> = <x * w, v> in one of the three.
 ad.defbilinear(

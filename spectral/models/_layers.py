@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from ._activations import AbstractActivation
+from ._channels_last import channels_last
 from ._convolution import Convolution
 from ._initialisers import AbstractInitialiser
 from ._sparse import check_density, Sparse
@@ -53,15 +55,21 @@ def convolution(
     return layer if mask_key is None else Sparse(layer, density, key=mask_key)
 
 
-def normalise(
-    norm: eqx.nn.LayerNorm | None, x: Float[Array, "units ..."]
-) -> Float[Array, "units ..."]:
-    """`norm` over the units of a layer, at each position by itself; `None` leaves `x` as it is."""
-    if norm is None:
-        return x
-    for axis in range(1, x.ndim):
-        norm = jax.vmap(norm, in_axes=axis, out_axes=axis)
-    return norm(x)
+def activate(
+    norm: eqx.nn.LayerNorm | None, activation: AbstractActivation, x: Float[Array, "units ..."]
+) -> Float[Array, "activations ..."]:
+    """The activations of a layer, after `norm` over its units at each position by itself; `None`
+    leaves them as they are."""
+
+    def activated(x: Float[Array, "... units"]) -> Float[Array, "... activations"]:
+        if norm is None:
+            return activation(x)
+        over = norm
+        for _ in range(x.ndim - 1):
+            over = jax.vmap(over)
+        return activation(over(x))
+
+    return channels_last(activated, x)
 
 
 def max_pool(x: Float[Array, "channels height width"]) -> Float[Array, "channels rows columns"]:
@@ -69,8 +77,12 @@ def max_pool(x: Float[Array, "channels height width"]) -> Float[Array, "channels
 
     Where several are largest the gradient goes to the first of them, as in PyTorch.
     """
-    height, width = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
-    corners = [x[:, i:height:2, j:width:2] for i in (0, 1) for j in (0, 1)]
+    return channels_last(_largest, x)
+
+
+def _largest(x: Float[Array, "height width channels"]) -> Float[Array, "rows columns channels"]:
+    height, width = x.shape[0] // 2 * 2, x.shape[1] // 2 * 2
+    corners = [x[i:height:2, j:width:2] for i in (0, 1) for j in (0, 1)]
     largest = corners[0]
     for corner in corners[1:]:
         # What is not a number stays visible.

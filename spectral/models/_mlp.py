@@ -8,7 +8,7 @@ from .._arguments import check_count
 from ._activations import AbstractActivation, Activation, as_activation
 from ._groups import unit_group
 from ._initialisers import AbstractInitialiser, KaimingUniform
-from ._layers import dense, normalise
+from ._layers import activate, dense
 from ._network import AbstractNetwork
 from ._sparse import Sparse
 from ._units import UnitGroup
@@ -98,7 +98,7 @@ class MLP(AbstractNetwork):
         for i, (layer, norm, activation) in enumerate(
             zip(hidden, self.norms, self.activations, strict=True)
         ):
-            x = activation(normalise(norm, layer(x)))
+            x = activate(norm, activation, layer(x))
             taps[f"hidden_{i}"] = x
         return last(x), taps
 

@@ -6,9 +6,10 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from ._activations import AbstractActivation
 from ._batch_norm import BatchNorm
+from ._channels_last import channels_last
 from ._convolution import Convolution
 from ._initialisers import AbstractInitialiser
-from ._layers import convolution
+from ._layers import activate, convolution
 from ._sparse import Sparse
 
 
@@ -69,8 +70,8 @@ class ResidualBlock(eqx.Module):
         tuple[Float[Array, "inner rows columns"], Float[Array, "out rows columns"]], eqx.nn.State
     ]:
         y, state = self.first_norm(self.first(x), state)
-        inner = self.inner(y)
+        inner = activate(None, self.inner, y)
         y, state = self.second_norm(self.second(inner), state)
         if self.skip is not None and self.skip_norm is not None:
             x, state = self.skip_norm(self.skip(x), state)
-        return (inner, self.outer(x + y)), state
+        return (inner, channels_last(lambda x, y: self.outer(x + y), x, y)), state

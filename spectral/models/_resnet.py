@@ -12,11 +12,12 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from .._arguments import check_count
 from ._activations import AbstractActivation, Activation, as_activation, Elementwise
 from ._batch_norm import BatchNorm
+from ._channels_last import channels_last
 from ._convolution import Convolution
 from ._groups import unit_group
 from ._image_shape import check_image, check_shape
 from ._initialisers import AbstractInitialiser, FanOutNormal
-from ._layers import convolution, dense, normalise
+from ._layers import activate, convolution, dense
 from ._network import AbstractNetwork
 from ._residual_block import ResidualBlock
 from ._sparse import Sparse
@@ -150,18 +151,18 @@ class ResNet18(AbstractNetwork):
     ]:
         check_image(x, self.in_shape)
         x, state = self.stem_norm(self.stem(x), state)
-        x = self.stem_activation(x)
+        x = activate(None, self.stem_activation, x)
         taps = {"stem": x}
         for s, stage in enumerate(self.stages):
             for b, block in enumerate(stage):
                 (inner, x), state = block(x, state)
                 taps |= {f"block_{s}_{b}_inner": inner, f"block_{s}_{b}": x}
-        x = jnp.mean(x, axis=(1, 2))
+        x = channels_last(lambda x: jnp.mean(x, axis=(0, 1)), x)
         *hidden, last = self.dense
         for i, (layer, norm, activation) in enumerate(
             zip(hidden, self.norms, self.activations, strict=True)
         ):
-            x = taps[f"dense_{i}"] = activation(normalise(norm, layer(x)))
+            x = taps[f"dense_{i}"] = activate(norm, activation, layer(x))
         return (last(x), taps), state
 
     def units(self) -> tuple[UnitGroup, ...]:
