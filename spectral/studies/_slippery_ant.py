@@ -115,8 +115,8 @@ def _small(size: Size) -> Settings:
         size,
         seeds=1,
         examples=500,
-        num_tasks=size(5),
-        steps_per_task=204_800,
+        num_tasks=size(4),
+        steps_per_task=102_400,
         world={"change": "step", "limit_is_terminal": False},
         learning={
             "epochs": 8,
