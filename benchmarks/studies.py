@@ -7,9 +7,9 @@
   devices, as a multiple of that of one seed in the same process. After compilation.
 - `saving`: a digits run with checkpoints and histories after every segment, as `spectral run` keeps
   them, over the same run without.
-- `kills`: `spectral run` is killed (SIGKILL) at random moments after its first checkpoint and
-  resumed, `--kills` times in all; the histories and the checksums of all weights in the end must be
-  those of a run that was not.
+- `kills`: `spectral run` is killed (SIGKILL) at random moments after its first checkpoint, every
+  second time while a checkpoint is being written, and resumed, `--kills` times in all; the
+  histories and the checksums of all weights in the end must be those of a run that was not.
 - `help`: seconds until `spectral --help` has ended.
 """
 
@@ -121,18 +121,25 @@ def measure_kills(kills: int) -> None:
             raise SystemExit("The run without kills failed.")
         done, amid = 0, 0
         kept = place / "out" / "checkpoints" / "0"
+
+        def writing(before: set[pathlib.Path]) -> bool:
+            return any("tmp" in path.name for path in set(kept.glob("*")) - before)
+
         while done < kills:
             process = begin("out", *(["--resume"] if done else []))
             before = set(kept.glob("*"))
             while process.poll() is None and set(kept.glob("*")) <= before:
                 time.sleep(0.002)
             time.sleep(rng.random())
+            # Every second time while a checkpoint is being written.
+            while done % 2 and process.poll() is None and not writing(before):
+                time.sleep(0.0005)
             if process.poll() is not None:
                 break
             process.send_signal(signal.SIGKILL)
             process.wait()
             done += 1
-            amid += any("tmp" in path.name for path in kept.glob("*"))
+            amid += writing(before)
         if begin("out", "--resume").wait():
             raise SystemExit("The run that was killed could not be resumed.")
         first, second = (load_results(place / f).members for f in ("whole", "out"))
