@@ -23,13 +23,17 @@ def test_activations_by_their_formulas():
     x = jnp.asarray(X, jnp.float32)
     expected = np.concatenate([np.maximum(X, 0), np.maximum(-X, 0)])
     np.testing.assert_allclose(CReLU()(x), expected, rtol=1e-6)
-    positions = jnp.stack([x, 2 * x])
-    np.testing.assert_allclose(CReLU()(positions), jax.vmap(CReLU())(positions), rtol=1e-6)
     expected = np.concatenate([np.sin(X), np.cos(X)])
     np.testing.assert_allclose(DeepFourier()(x), expected, atol=1e-6)
     np.testing.assert_allclose(PELU()(x), jax.nn.elu(x), rtol=1e-5)
     other = eqx.tree_at(lambda p: (p.log_a, p.log_b), PELU(), (jnp.log(2.0), jnp.log(0.5)))
     np.testing.assert_allclose(other(x), pelu(X, 2, 0.5), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("activation", [CReLU(), DeepFourier(), PELU(), Rational()])
+def test_activations_at_several_positions(activation):
+    x = jnp.asarray(np.stack([X, 2 * X]), jnp.float32)
+    np.testing.assert_allclose(activation(x), jax.vmap(activation)(x), rtol=1e-5, atol=1e-6)
 
 
 def test_a_rational_activation_begins_as_leaky_relu_and_is_a_quotient():
