@@ -23,58 +23,72 @@ KEY = jax.random.key(0)
 FRICTIONS = (0.02, 0.3, 1.0, 2.0)
 
 
-class FloorFriction(tasks.AbstractQuantity):
-    """Of the floor alone, which is the first geometry."""
+KINDS = ("gravity", "mass", "strength", "friction", "friction of the floor")
+
+
+class OneOf(tasks.AbstractQuantity):
+    """A number says which quantity is changed, so that one program serves to look at all."""
+
+    which: jax.Array
 
     def put(self, system, value):
-        return system.replace(geom_friction=system.geom_friction.at[0, 0].set(value))
-
-
-class Both(tasks.AbstractQuantity):
-    """That of everything for positive values, that of the floor alone for negative ones."""
-
-    def put(self, system, value):
+        one = jnp.ones(())
+        for i, quantity in enumerate((Gravity(), Mass(), Strength())):
+            system = quantity.put(system, jnp.where(self.which == i, value, one))
         everywhere = Friction().put(system, value).geom_friction
-        floor = FloorFriction().put(system, -value).geom_friction
-        return system.replace(geom_friction=jnp.where(value > 0, everywhere, floor))
+        floor = system.geom_friction.at[0, 0].set(value)
+        friction = jnp.where(self.which == 4, floor, system.geom_friction)
+        return system.replace(geom_friction=jnp.where(self.which == 3, everywhere, friction))
 
 
-def journey(body: Brax, value: Any, steps: int) -> Any:
-    """Where the body is after random actions, which do not depend on the value."""
+def journey(body: Brax, which: Any, value: Any, steps: int) -> Any:
+    """What is seen after random actions, the same in all cases; where the body is; the rewards."""
+    body = eqx.tree_at(lambda b: b.quantity.which, body, which)
     state, _ = body.reset(jnp.asarray(1.0), key=KEY)
     actions = jax.random.uniform(KEY, (steps, body.action_size), minval=-1.0)
 
     def move(state, action):
         state, step = body.step(state, action, value, key=KEY)
-        return state, step.reward
+        return state, (step.observation, step.reward)
 
-    state, rewards = jax.lax.scan(move, state, actions)
-    return state.pipeline_state.x.pos[0, :2], rewards
+    state, (seen, rewards) = jax.lax.scan(move, state, actions)
+    return seen, state.pipeline_state.x.pos[0, :2], rewards
+
+
+SLOW = [
+    (b, e) for b in ("halfcheetah", "hopper", "walker2d", "humanoid") for e in ("spring", "mjx")
+]
+SLOW += [("ant", "positional"), ("ant", "generalized"), ("ant", "mjx"), ("hopper", "positional")]
 
 
 @pytest.mark.parametrize(
-    "backend",
-    [
-        "spring",
-        *(pytest.param(b, marks=pytest.mark.slow) for b in ("positional", "generalized", "mjx")),
-    ],
+    ("name", "backend"),
+    [("ant", "spring"), *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW)],
 )
-def test_friction_bites(backend):
-    """Everywhere: it changes the way. On the floor alone: only above that of the feet, which is 1,
-    for the larger of the two counts."""
-    ant = Brax("ant", backend=backend, quantity=Both())
-    values = jnp.array([*FRICTIONS, *(-f for f in FRICTIONS)])
-    places, rewards = jax.jit(jax.vmap(lambda v: journey(ant, v, 40)))(values)
-    assert np.isfinite(places).all()
-    everywhere, floor = np.split(np.asarray(places), 2)
-    apart = lambda a, b: np.abs(a - b).max()
+def test_every_quantity_bites(name, backend):
+    """And friction of the floor alone only above that of the feet, which is 1: the larger of the
+    two counts."""
+    body = Brax(name, backend=backend, quantity=OneOf(jnp.asarray(0)))
+    cases = [(i, v) for i in range(3) for v in (0.5, 2.0)]
+    cases += [(i, v) for i in (3, 4) for v in FRICTIONS]
+    which, values = (jnp.array(column) for column in zip(*cases, strict=True))
+    run = jax.jit(jax.vmap(lambda w, v: journey(body, w, v, 40)))
+    seen, places, rewards = map(np.asarray, run(which, values))
+    assert np.isfinite(seen).all()
+    apart = lambda i, j: np.abs(seen[i] - seen[j]).max()
+    for i, kind in enumerate(KINDS[:3]):
+        assert apart(2 * i, 2 * i + 1) > 1e-3, kind
+    everywhere, floor = places[6:10], places[10:]
+    assert not np.array_equal(rewards[6], rewards[9])
+    if name != "ant":  # others are slower to slip, and the friction of their feet is another
+        return
     for i in range(4):
         for j in range(i):
-            assert apart(everywhere[i], everywhere[j]) > 1e-3
-    assert apart(floor[0], floor[1]) == apart(floor[1], floor[2]) == 0
-    assert apart(floor[2], floor[3]) > 1e-3
+            assert np.abs(everywhere[i] - everywhere[j]).max() > 1e-3
+    assert np.array_equal(floor[0], floor[1])
+    assert np.array_equal(floor[1], floor[2])
+    assert np.abs(floor[2] - floor[3]).max() > 1e-3
     np.testing.assert_allclose(floor[2], everywhere[2], atol=1e-5)
-    assert not np.array_equal(rewards[0], rewards[3])
 
 
 @pytest.fixture(scope="module")
@@ -101,20 +115,8 @@ def test_quantities_reach_all_engines(pendulum):
     np.testing.assert_array_equal(slippery[:, 1:], system.geom_friction[:, 1:])
 
 
-class Either(tasks.AbstractQuantity):
-    """Three quantities at once, so that one program serves to look at all of them."""
-
-    which: jax.Array
-
-    def put(self, system, value):
-        one = jnp.ones(())
-        for i, quantity in enumerate((Gravity(), Mass(), Strength())):
-            system = quantity.put(system, jnp.where(self.which == i, value, one))
-        return system
-
-
 def test_quantities_change_the_physics():
-    body = Brax("inverted_pendulum", quantity=Either(jnp.asarray(0)))
+    body = Brax("inverted_pendulum", quantity=OneOf(jnp.asarray(0)))
 
     @eqx.filter_jit
     def angle(which, value):
@@ -178,6 +180,8 @@ def test_an_episode_is_shown():
     places = np.array([x["pos"] for x in shown["states"]["x"]])
     assert places.shape == (5, 2, 3)
     assert np.abs(np.diff(places[:, :, 0], axis=0)).max() > 0
+    with pytest.raises(ValueError, match="`parameter` is -1"):
+        tasks.render_episode(stream, learner, parameter=-1.0, key=KEY)
     frozen = tasks.PPO(world, num_tasks=1, normalise_observations=True)
     with pytest.raises(ValueError, match="does not hold their statistics"):
         tasks.render_episode(frozen, learner, parameter=1.0, key=KEY)

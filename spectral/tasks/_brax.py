@@ -86,8 +86,7 @@ class Brax(AbstractEnvironment[Any]):
         system, physics = environment.sys, state.pipeline_state
         if hasattr(physics, "mass"):
             # Some backends keep the masses of the beginning of the episode.
-            mass = system.link.inertia.mass ** (1 - system.spring_mass_scale)
-            state = state.replace(pipeline_state=physics.replace(mass=mass))
+            state = state.replace(pipeline_state=physics.replace(mass=system.link.inertia.mass))
         with _as_brax_expects():
             after = environment.step(state, action)
         # Some environments change the type of a number in their first step.
@@ -126,7 +125,26 @@ def _load(name: str, backend: Backend, double: bool) -> Any:
             raise ValueError(unknown_name("`name`: Environment of brax", str(name), known))
         # Its arrays outlive the function that is being traced, if there is one.
         with jax.ensure_compile_time_eval():
-            return envs.get_environment(name, backend=backend)
+            environment: Any = envs.get_environment(name, backend=backend)
+            if backend in ("spring", "positional"):
+                environment.sys = _with_masses_in_force(environment.sys)
+            return environment
+
+
+def _with_masses_in_force(system: Any) -> Any:
+    """The same physics, with the exponents of the masses applied.
+
+    These two engines take powers of the masses and moments of inertia of a model, for the ant of
+    exponent 0: all of them are 1, and a factor on what is read from the file would do nothing.
+    """
+    inertia = system.link.inertia
+    mass = inertia.mass ** (1 - system.spring_mass_scale)
+    moments = jnp.diagonal(inertia.i, axis1=1, axis2=2) ** (1 - system.spring_inertia_scale)
+    inertia = inertia.replace(mass=mass, i=jax.vmap(jnp.diag)(moments))
+    none = jnp.zeros_like(jnp.asarray(system.spring_mass_scale))
+    return system.replace(
+        link=system.link.replace(inertia=inertia), spring_mass_scale=none, spring_inertia_scale=none
+    )
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .._arguments import check_count
+from .._arguments import check_above, check_count
 from .._types import Learner
 from ..models import apply_network
 from ._brax import Brax
@@ -35,10 +35,11 @@ def render_episode(
     - `parameter`: the value of the quantity that changes, such as the friction.
     - `steps`: the most steps that are shown; the episode may end before.
 
-    **Raises:** `ValueError` for an environment that is not of brax, or a stream that normalises
-    observations, by statistics that the learner does not hold.
+    **Raises:** `ValueError` for a parameter that is not positive, an environment that is not of
+    brax, or a stream that normalises observations, by statistics that the learner does not hold.
     """
     check_count("steps", steps)
+    check_above("parameter", parameter, 0)
     body = stream.world.environment
     while isinstance(body, TimeLimit):
         body = body.environment
