@@ -11,9 +11,12 @@ import subprocess
 import sys
 import time
 
+import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from point_mass import actor_critic, point_mass
 from tables import permuted
 from test_studies_settings import TINY, tiny as tiny
 from watching import StopAfter, StoppedError
@@ -24,6 +27,7 @@ from spectral import (
     AbstractMeter,
     algorithms,
     studies,
+    tasks,
     train_continual,
 )
 from spectral.studies import _keeper, _run, OrbaxCheckpointer
@@ -70,6 +74,40 @@ def test_a_damaged_checkpoint_is_refused_and_the_one_before_is_used(spoil, tmp_p
         spoil(tmp_path / step)
     with pytest.raises(ValueError, match=r"No checkpoint .*task 3 is damaged.*task 2 is damaged"):
         train(checkpointer=OrbaxCheckpointer(tmp_path))
+
+
+class Hollow(tasks.AbstractEnvironment):
+    """Its state has a part without entries, as that of some engines of physics."""
+
+    observation_size: int = eqx.field(static=True, default=2)
+    action_size: int = eqx.field(static=True, default=1)
+    discrete: bool = eqx.field(static=True, default=False)
+
+    def reset(self, parameter, *, key):
+        state, observation = tasks.PointMass().reset(parameter, key=key)
+        return (state, jnp.zeros((0, 3))), observation
+
+    def step(self, state, action, parameter, *, key):
+        after, step = tasks.PointMass().step(state[0], action, parameter, key=key)
+        return (after, state[1]), step
+
+
+def test_a_state_with_a_part_without_entries_is_kept(tmp_path):
+    limited = tasks.TimeLimit(Hollow(), 5)
+    stream = point_mass()
+    stream = eqx.tree_at(lambda s: s.world.environment, stream, limited)
+
+    def train(checkpointer=None):
+        model = actor_critic(key=jax.random.key(1))
+        options = {"segment_tasks": 1, "checkpointer": checkpointer}
+        return train_continual(model, stream, algorithms.bp(), **options)
+
+    _, whole = train()
+    with pytest.raises(StoppedError):
+        train(StopAfter(tmp_path, 2))
+    _, history = train(OrbaxCheckpointer(tmp_path))
+    for name in whole:
+        np.testing.assert_array_equal(whole[name], history[name])
 
 
 class Reading(AbstractCheckpointer):

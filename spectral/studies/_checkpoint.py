@@ -95,7 +95,8 @@ class OrbaxCheckpointer(AbstractCheckpointer):
 
     def save(self, config: PyTree, done: int, run: Run | Ensemble, history: History) -> None:
         leaves = jax.tree.leaves(eqx.filter(run, eqx.is_array))
-        arrays = {f"{i}": _to_numpy(leaf) for i, leaf in enumerate(leaves)}
+        # Orbax takes none without entries, such as some physics has; their shape says it all.
+        arrays = {f"{i}": _to_numpy(leaf) for i, leaf in enumerate(leaves) if leaf.size}
         arrays |= {f"column {i}": column for i, column in enumerate(history.values())}
         about = {
             "fingerprint": self._fingerprint(config),
@@ -129,7 +130,7 @@ class OrbaxCheckpointer(AbstractCheckpointer):
                 if changed is not None:
                     return f"belongs to another configuration: {changed}"
                 names = about["columns"]
-                like = {f"{i}": np.zeros(0) for i in range(len(leaves))}
+                like = {f"{i}": np.zeros(0) for i, leaf in enumerate(leaves) if leaf.size}
                 like |= {f"column {i}": np.zeros(0) for i in range(len(names))}
                 numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), like)
                 kept = manager.restore(
@@ -144,7 +145,9 @@ class OrbaxCheckpointer(AbstractCheckpointer):
         except Exception as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             return f"is damaged: {reason[:200]}"
-        leaves = [_from_numpy(kept[f"{i}"], leaf) for i, leaf in enumerate(leaves)]
+        leaves = [
+            _from_numpy(kept[f"{i}"], leaf) if leaf.size else leaf for i, leaf in enumerate(leaves)
+        ]
         history = History({name: kept[f"column {i}"] for i, name in enumerate(names)})
         return done, eqx.combine(jax.tree.unflatten(structure, leaves), static), history
 
