@@ -62,6 +62,18 @@ def check_fraction(name: str, value: Any, *, strict: bool = False) -> None:
         raise ValueError(f"`{name}` is {value}, but must {allowed}: pass such a number.")
 
 
+def check_kind(name: str, value: Any, kind: type, example: str) -> None:
+    """Refuse a `value` that is no `kind`; `example` is one that is.
+
+    **Raises:** `TypeError` naming the argument, the value, what is allowed and the next step.
+    """
+    if not isinstance(value, kind):
+        raise TypeError(
+            f"`{name}` is {value!r}, but must be of type {kind.__name__}: pass for example "
+            f"`{example}`."
+        )
+
+
 def unknown_name(what: str, got: str, allowed: Iterable[str]) -> str:
     """The message for a name that does not exist, with the nearest one that does."""
     names = sorted(allowed)

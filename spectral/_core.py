@@ -52,7 +52,9 @@ class Run(eqx.Module):
     stream: Any
     # The step after which a loss or weight was first not finite; -1 while all is well.
     diverged_step: Int[Array, ""]
+    # Where it was seen first: in the loss if in neither of these.
     diverged_in_weights: Bool[Array, ""]
+    diverged_in_data: Bool[Array, ""]  # what was collected, before it was learnt from
 
 
 def start_run(
@@ -65,7 +67,9 @@ def start_run(
     """The run before its first task."""
     learner, algorithm = algo.init(model, model_state, key=derive(key, Role.INIT_ALGORITHM))
     state = stream.init(key=derive(key, Role.INIT_STREAM))
-    return _strong(Run(learner, algorithm, state, jnp.array(-1), jnp.array(False)))
+    return _strong(
+        Run(learner, algorithm, state, jnp.array(-1), jnp.array(False), jnp.array(False))
+    )
 
 
 def begin_task(
@@ -83,7 +87,7 @@ def begin_task(
     )
     _refuse_static_change("begin_task", (run.learner, run.algorithm), (learner, algorithm))
     _refuse_static_change("begin_task", run.stream, state)
-    return _strong(Run(learner, algorithm, state, run.diverged_step, run.diverged_in_weights))
+    return _strong(_with(run, learner, algorithm, state))
 
 
 def run_tasks(
@@ -158,14 +162,22 @@ def _train_task(
 ) -> tuple[Run, dict[str, Array]]:
     static = eqx.filter(run, eqx.is_array, inverse=True)
 
+    # Compiled within the program, so that it is traced once: for its shapes, and to be run.
+    @jax.jit
     def one_chunk(arrays, index):
         run = eqx.combine(arrays, static)
         run, metrics = _train_chunk(run, stream, algo, task, index, key=key)
         return eqx.filter(run, eqx.is_array), metrics
 
-    arrays, row = jax.lax.scan(
-        one_chunk, eqx.filter(run, eqx.is_array), jnp.arange(stream.chunks_per_task)
-    )
+    chunks = jnp.arange(stream.chunks_per_task)
+    arrays = eqx.filter(run, eqx.is_array)
+    shapes = jax.eval_shape(one_chunk, arrays, chunks[0])[1]
+
+    def unless_diverged(arrays, index):
+        stay = lambda arrays, _: (arrays, jax.tree.map(lambda s: jnp.full_like(s, jnp.nan), shapes))
+        return jax.lax.cond(arrays.diverged_step < 0, one_chunk, stay, arrays, index)
+
+    arrays, row = jax.lax.scan(unless_diverged, arrays, chunks)
     run = eqx.combine(arrays, static)
     evaluation = stream.evaluate(run.stream, run.learner, key=derive(key, Role.EVALUATE, task))
     _refuse_twins(row, evaluation)
@@ -186,7 +198,7 @@ def _train_chunk(
         run.stream, run.learner, start, key=derive(key, Role.COLLECT, task, index)
     )
     _refuse_static_change("collect", run.stream, state)
-    run = Run(run.learner, run.algorithm, state, run.diverged_step, run.diverged_in_weights)
+    run = _with(run, run.learner, run.algorithm, state)
     static = eqx.filter(run, eqx.is_array, inverse=True)
 
     def one_step(arrays, xs):
@@ -219,10 +231,11 @@ def _train_chunk(
 
         arrays, metrics = jax.lax.scan(maybe, arrays, (chunk.items, steps))
 
-    run = _watch(eqx.combine(arrays, static), metrics["loss"], used, start.step)
+    run = _watch(eqx.combine(arrays, static), metrics["loss"], used, start.step, chunk.items)
     _refuse_twins(metrics, collected)
-    row = jax.tree.map(lambda m: _mean(m, used), metrics) | collected
-    return run, _void(row, run.diverged_step >= 0)
+    metrics = jax.tree.map(lambda m: _mean(m, used), metrics)
+    # What was collected for the chunk that diverged came before, and may show why.
+    return run, _void(metrics, run.diverged_step >= 0) | _floats(collected)
 
 
 def _step(
@@ -273,28 +286,36 @@ def _step(
     )
     _refuse_twins(metrics, {"loss": loss})
     _refuse_static_change("update", (run.learner, run.algorithm), (learner, algorithm))
-    run = Run(learner, algorithm, run.stream, run.diverged_step, run.diverged_in_weights)
-    return run, {"loss": loss} | metrics
+    return _with(run, learner, algorithm, run.stream), {"loss": loss} | metrics
 
 
 def _watch(
-    run: Run, losses: Float[Array, " steps"], used: Bool[Array, " steps"], first: Int[Array, ""]
+    run: Run,
+    losses: Float[Array, " steps"],
+    used: Bool[Array, " steps"],
+    first: Int[Array, ""],
+    items: PyTree,
 ) -> Run:
-    """Note the first step of this chunk after which something was not finite."""
+    """Note the first step of this chunk after which something was not finite. Until this chunk all
+    was well."""
     bad = used & ~jnp.isfinite(losses)
-    weights = jax.tree.leaves(eqx.filter(run.learner.model, eqx.is_inexact_array))
-    bad_weights = ~jnp.stack([jnp.all(jnp.isfinite(w)) for w in weights]).all()
+    bad_weights = ~_all_finite(run.learner.model)
     last = first + jnp.sum(used) - 1
     step = jnp.where(bad.any(), first + jnp.argmax(bad), jnp.where(bad_weights, last, -1))
-    new = run.diverged_step < 0
-    return eqx.tree_at(
-        lambda r: (r.diverged_step, r.diverged_in_weights),
-        run,
-        (
-            jnp.where(new, step.astype(run.diverged_step.dtype), run.diverged_step),
-            jnp.where(new, bad_weights & ~bad.any(), run.diverged_in_weights),
-        ),
-    )
+    in_data = jax.lax.cond(step < 0, lambda: False, lambda: ~_all_finite(items))
+    in_weights = bad_weights & ~bad.any() & ~in_data
+    step = step.astype(run.diverged_step.dtype)
+    return Run(run.learner, run.algorithm, run.stream, step, in_weights, in_data)
+
+
+def _with(run: Run, learner: Learner, algorithm: AlgorithmState, stream: Any) -> Run:
+    marks = run.diverged_step, run.diverged_in_weights, run.diverged_in_data
+    return Run(learner, algorithm, stream, *marks)
+
+
+def _all_finite(tree: PyTree) -> Bool[Array, ""]:
+    leaves = jax.tree.leaves(eqx.filter(tree, eqx.is_inexact_array))
+    return jnp.stack([jnp.array(True), *(jnp.isfinite(leaf).all() for leaf in leaves)]).all()
 
 
 def _mean(values: Array, used: Bool[Array, " steps"]) -> Array:
@@ -304,7 +325,11 @@ def _mean(values: Array, used: Bool[Array, " steps"]) -> Array:
 
 def _void(row: dict[str, Array], diverged: Bool[Array, ""]) -> dict[str, Array]:
     """NaN in place of numbers that come after a divergence, so that no mean can hide it."""
-    return {k: jnp.where(diverged, jnp.nan, jnp.asarray(v, float)) for k, v in row.items()}
+    return {k: jnp.where(diverged, jnp.nan, v) for k, v in _floats(row).items()}
+
+
+def _floats(row: dict[str, Array]) -> dict[str, Array]:
+    return {k: jnp.asarray(v, float) for k, v in row.items()}
 
 
 def _clock(stream: AbstractTaskStream, task: Int[Array, ""], chunk: Any, step: Any) -> Clock:

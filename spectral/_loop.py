@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree, UInt32
 
-from ._arguments import check_count
+from ._arguments import check_count, check_kind
 from ._blas import single_threaded_blas
 from ._core import begin_task, derive, Role, Run, run_tasks, start_run
 from ._ensemble import count_members, Ensemble, replicate, spread
@@ -49,16 +49,22 @@ class AbstractCheckpointer(eqx.Module):
 class Diverged(FloatingPointError):
     """A loss or weight that is not finite.
 
-    `task` and `step` (of the whole run) say where it appeared, `what` whether in the loss or in
-    the weights. `history` holds the rows recorded so far, with NaN from the divergence on, and
-    `learner` the weights as they are.
+    `task` and `step` (of the whole run) say where it appeared, `what` whether in the loss, in the
+    weights, or in the data: what was collected for the steps around this one, such as the
+    observations and rewards of a rollout, before it was learnt from. `history` holds the rows
+    recorded so far, with NaN from the divergence on, and `learner` the weights as they are.
     """
 
     def __init__(self, task: int, step: int, what: str, learner: Learner, history: History):
+        mend = "lower the learning rate, or look at the data of that task"
+        if what == "data":
+            mend = (
+                "they were so before they were learnt from. Look at the data of that task, or at "
+                "the environment and the size of its actions"
+            )
         super().__init__(
-            f"The {what} became non-finite in task {task} at step {step}: lower the learning rate, "
-            "or look at the data of that task. `.history` and `.learner` of this exception hold "
-            "what was recorded."
+            f"The {what} became non-finite in task {task} at step {step}: {mend}. `.history` and "
+            "`.learner` of this exception hold what was recorded."
         )
         self.task, self.step, self.what = task, step, what
         self.learner, self.history = learner, history
@@ -108,7 +114,8 @@ def train_continual(
     it has members are one program; what is no ensemble is shared by all. The columns of the history
     then have a second axis over members, and the learner is an ensemble. A member that diverges
     raises nothing and leaves the others as they are: its rows are NaN from there on, and the
-    columns `diverged_step` and `diverged_in_weights` (0 or 1), NaN as long as all is well, mark it.
+    columns `diverged_step`, `diverged_in_weights` and `diverged_in_data` (0 or 1), NaN as long as
+    all is well, mark it.
 
     **Returns:** the `Learner` after the last task (an `Ensemble` of them), and the history.
 
@@ -203,12 +210,12 @@ def check_parts(
     """
     key = jax.random.key(0) if key is None else key
     probes = {} if probes is None else probes
-    _check_kind("stream", stream, AbstractTaskStream, "tasks.PermutedImages(...)")
+    check_kind("stream", stream, AbstractTaskStream, "tasks.PermutedImages(...)")
     one = algo.stacked if isinstance(algo, Ensemble) else algo
-    _check_kind("algo", one, Algorithm, "algorithms.bp()")
-    _check_kind("probes", probes, Mapping, '{"dead": probes.DeadUnits()}')
+    check_kind("algo", one, Algorithm, "algorithms.bp()")
+    check_kind("probes", probes, Mapping, '{"dead": probes.DeadUnits()}')
     for name, probe in probes.items():
-        _check_kind(f"probes[{name!r}]", probe, AbstractProbe, "probes.DeadUnits()")
+        check_kind(f"probes[{name!r}]", probe, AbstractProbe, "probes.DeadUnits()")
         unknown = set(probe.when) - {"start", "end"}
         if not isinstance(probe.when, tuple) or not probe.when or unknown:
             raise ValueError(
@@ -231,14 +238,6 @@ def check_parts(
     eqx.filter_eval_shape(_segment, run, stream, algo, zero, zero, most, key)
     for probe in probes.values():
         eqx.filter_eval_shape(_probe, probe, run, stream, key, zero.astype("uint32"), zero)
-
-
-def _check_kind(name: str, value: Any, kind: type, example: str) -> None:
-    if not isinstance(value, kind):
-        raise TypeError(
-            f"`{name}` is {value!r}, but must be of type {kind.__name__}: pass for example "
-            f"`{example}`."
-        )
 
 
 def _most_tasks(stream: AbstractTaskStream, segment_tasks: int | None) -> int:
@@ -331,7 +330,8 @@ def _to_boundary(done: int, num_tasks: int, probes: dict[str, AbstractProbe]) ->
 def _refuse_divergence(run: Run | Ensemble, stream: AbstractTaskStream, history: History) -> None:
     if isinstance(run, Run) and (step := int(run.diverged_step)) >= 0:
         task = step // (stream.chunks_per_task * stream.minibatches)
-        what = "weights" if bool(run.diverged_in_weights) else "loss"
+        marks = {"data": run.diverged_in_data, "weights": run.diverged_in_weights}
+        what = next((name for name, mark in marks.items() if mark), "loss")
         raise Diverged(task, step, what, run.learner, history)
 
 
@@ -342,8 +342,8 @@ def _marks(
     if isinstance(run, Run):
         return {}
     step = np.asarray(run.stacked.diverged_step)
-    in_weights = np.asarray(run.stacked.diverged_in_weights)
+    marks = ("diverged_step", "diverged_in_weights", "diverged_in_data")
     task = step // (stream.chunks_per_task * stream.minibatches)
     lost = (step >= 0) & (task <= np.arange(first, first + count)[:, None])
-    mark = lambda values: np.where(lost, values.astype(float), np.nan)
-    return {"diverged_step": mark(step), "diverged_in_weights": mark(in_weights)}
+    mark = lambda values: np.where(lost, np.asarray(values, float), np.nan)
+    return {name: mark(getattr(run.stacked, name)) for name in marks}

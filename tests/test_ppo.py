@@ -27,6 +27,7 @@ from spectral._loop import check_parts
 from spectral.curvature import GaussNewton, Hessian, KFAC, Risk
 from spectral.probes._sampling import sample_risk
 from spectral.tasks import ChangingEnvironment, ClippedSurrogate, Cycle, Experience, PPO
+from spectral.tasks._moments import Moments
 from spectral.tasks._rollout import begin, play
 
 
@@ -37,7 +38,7 @@ STEPS = 16
 
 
 def counting(**options: Any) -> PPO:
-    world = ChangingEnvironment(Counting(), Cycle((0.5, 1.5)), 10)
+    world = ChangingEnvironment(Counting(), Cycle((0.5, 1.5)), 13)
     options = {"rollout": STEPS, "epochs": 2, "minibatches_per_epoch": 4} | options
     return PPO(world, num_tasks=3, discount=0.9, trace=0.8, **options)
 
@@ -172,7 +173,7 @@ def test_metrics_of_episodes(plain):
     np.testing.assert_allclose(plain.metrics["episode_return"], mean(rollout.total), rtol=1e-5)
     np.testing.assert_allclose(plain.metrics["episode_length"], mean(rollout.length))
     np.testing.assert_allclose(plain.metrics["reward"], rollout.step.reward.mean(), rtol=1e-5)
-    assert plain.metrics["parameter"] == rollout.parameter[-1].mean()
+    assert plain.metrics["parameter"] == rollout.parameter[-1, 0]
 
 
 def test_advantages_are_normalised_within_a_minibatch(plain):
@@ -360,8 +361,9 @@ def test_physics_that_diverges_stops_the_run():
         evaluation_environments=0,
     )
     model = models.ActorCritic(1, 2, discrete=True, width=3, depth=1, key=KEY)
-    with pytest.raises(Diverged, match="The loss became non-finite in task 1 at step 2") as report:
+    with pytest.raises(Diverged, match="The data became non-finite in task 1 at step 2") as report:
         train_continual(model, stream, algorithms.bp(1e-3))
+    assert "Look at the data of that task, or at the environment" in str(report.value)
     history = report.value.history
     assert np.isfinite(history["reward"][0]).all()
     assert np.isfinite(history["loss"][0]).all()
@@ -371,6 +373,30 @@ def test_physics_that_diverges_stops_the_run():
     # No episode has ended.
     assert np.isnan(history["episode_return"]).all()
     assert not history["episodes"][0].any()
+
+
+def test_a_run_that_diverges_plays_no_further():
+    """Of two rollouts in the second task the first explodes; what it collected is kept."""
+    world = ChangingEnvironment(Exploding(), Cycle((0.5, 1.5)), 16)
+    sizes = {"rollout": 8, "epochs": 1, "minibatches_per_epoch": 2, "evaluation_environments": 0}
+    stream = PPO(world, num_tasks=2, **sizes)
+    model = models.ActorCritic(1, 2, discrete=True, width=3, depth=1, key=KEY)
+    algo = algorithms.bp(1e-3)
+    run, history = eqx.filter_jit(train_tasks)(model, stream, algo, key=KEY)
+    assert int(run.diverged_step) == 4
+    assert bool(run.diverged_in_data)
+    assert not bool(run.diverged_in_weights)
+    assert run.stream.players.phase.steps.tolist() == [24]
+    np.testing.assert_array_equal(np.isnan(history["loss"]), [[False, False], [True, True]])
+    np.testing.assert_array_equal(np.isnan(history["parameter"]), [[False, False], [False, True]])
+
+
+def test_a_rate_that_is_too_high_is_no_fault_of_the_data():
+    model = models.ActorCritic(2, 1, width=3, depth=1, key=KEY)
+    with pytest.raises(Diverged, match="lower the learning rate") as report:
+        train_continual(model, point_mass(num_tasks=1), algorithms.bp(1e30))
+    assert report.value.what in ("loss", "weights")
+    assert np.isfinite(report.value.history["reward"][0, 0])
 
 
 @pytest.mark.parametrize(
@@ -387,8 +413,10 @@ def test_physics_that_diverges_stops_the_run():
         ({"entropy_weight": float("inf")}, "`entropy_weight` is inf"),
         (
             {"advantages": "minibatch", "minibatches_per_epoch": 16},
-            "minibatches of one step have no variance",
+            "a minibatch of one step has no variance",
         ),
+        ({"rollout": 1, "minibatches_per_epoch": 1}, "a rollout of one step has no variance"),
+        ({"rollout": 24}, "`rollout` is 24, .* 11 steps more than its 13.*, such as 24"),
         ({"advantages": "batch"}, "`advantages`: Kind 'batch' does not exist"),
         ({"evaluation_steps": 0}, "`evaluation_steps` is 0"),
     ],
@@ -401,7 +429,7 @@ def test_bad_settings(options, message, monkeypatch):
 
 
 def test_bad_discounts():
-    world = counting().world
+    world = ChangingEnvironment(Counting(), Cycle((0.5, 1.5)), 2048)
     with pytest.raises(ValueError, match="`discount` is 1.5"):
         PPO(world, discount=1.5)
     with pytest.raises(ValueError, match="`trace` is -0.1"):
@@ -411,8 +439,24 @@ def test_bad_discounts():
 
 
 def test_choices_are_not_clipped():
+    world = ChangingEnvironment(Exploding(), Cycle((0.5,)), 16)
     with pytest.raises(ValueError, match="`clip_actions` is True, but .* numbers of choices"):
-        PPO(ChangingEnvironment(Exploding(), Cycle((0.5,)), 8), clip_actions=True)
+        PPO(world, rollout=16, clip_actions=True)
+
+
+class Elsewhere(tasks.AbstractEnvironment):
+    """Shows something else after the first step, with numbers of Python beside it."""
+
+    observation_size: int = eqx.field(static=True, default=3)
+    action_size: int = eqx.field(static=True, default=1)
+    discrete: bool = eqx.field(static=True, default=False)
+    shown: int = eqx.field(static=True, default=4)
+
+    def reset(self, parameter, *, key):
+        return jnp.zeros(()), jnp.zeros(3)
+
+    def step(self, state, action, parameter, *, key):
+        return state, tasks.Step(jnp.ones(self.shown), 1, False, False)
 
 
 class Mistaken(tasks.AbstractEnvironment):
@@ -445,6 +489,51 @@ def test_an_environment_that_shows_something_else():
     world = ChangingEnvironment(Mistaken(), Cycle((1.0,)), 16)
     with pytest.raises(ValueError, match=r"shows observations of shape \(2,\), but says .* 3"):
         check_parts(Tabular(), PPO(world, rollout=16), algorithms.bp())
+    world = ChangingEnvironment(Elsewhere(), Cycle((1.0,)), 16)
+    with pytest.raises(ValueError, match=r"shows observations of shape \(4,\), but says .* 3"):
+        check_parts(Tabular(), PPO(world, rollout=16), algorithms.bp())
+
+
+def test_numbers_of_python_are_numbers():
+    limited = tasks.TimeLimit(Elsewhere(shown=3), 4)
+    stream = PPO(ChangingEnvironment(limited, Cycle((1.0,)), 16), num_tasks=1, rollout=16, epochs=1)
+    _, history = train_continual(Tabular(), stream, algorithms.bp())
+    np.testing.assert_array_equal(history["episode_return"], [[4.0]])
+    np.testing.assert_array_equal(history["episodes"], [[4.0]])
+
+
+def test_what_is_no_world(monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    limited: Any = tasks.TimeLimit(tasks.PointMass(), 5)
+    with pytest.raises(TypeError, match="`world` is TimeLimit.*, but must be .*ChangingEnv"):
+        PPO(limited)
+    schedule: Any = (0.5, 1.5)
+    with pytest.raises(TypeError, match="`schedule` is .0.5, 1.5., but must be .*Schedule: pass"):
+        ChangingEnvironment(limited, schedule, 8)
+    body: Any = tasks.PointMass
+    with pytest.raises(TypeError, match="`environment` is .*, but must be .*Environment: pass"):
+        ChangingEnvironment(body, Cycle((1.0,)), 8)
+    number: Any = 0.5
+    with pytest.raises(ValueError, match="`each` is 0.5, but must be a sequence"):
+        Cycle(number)
+
+
+def test_one_step_has_no_advantage():
+    stream = point_mass()
+    state, own = stream.init(key=KEY), learner_of(actor_critic(key=KEY))
+    with pytest.raises(ValueError, match="`n` is 1, but must be an integer of at least 2"):
+        stream.sample(state, own, 1, "train", key=KEY)
+
+
+def test_statistics_keep_numbers_within_ten_once_there_are_any():
+    far = jnp.array([100.0, -100.0])
+    nothing = Moments.none(())
+    np.testing.assert_allclose(nothing.scale(far), far, rtol=1e-6)
+    np.testing.assert_allclose(nothing.standardise(far), far, rtol=1e-6)
+    some = nothing.including(jnp.array([1.0, 3.0]))
+    np.testing.assert_array_equal(some.scale(far), [10, -10])
+    np.testing.assert_array_equal(some.standardise(far), [10, -10])
+    np.testing.assert_allclose(some.standardise(jnp.array([3.0])), [1.0], rtol=1e-5)
 
 
 def best_return(start: np.ndarray, friction: float, steps: int) -> np.ndarray:

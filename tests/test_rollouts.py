@@ -208,7 +208,7 @@ def test_bad_worlds():
         LogUniform(2.0, 1.0)
     with pytest.raises(ValueError, match="`each` is -0.5"):
         Cycle((1.0, -0.5))
-    with pytest.raises(ValueError, match="the length of each"):
+    with pytest.raises(ValueError, match=r"`each` is \(\), but must be a sequence of one or more"):
         Cycle(())
     with pytest.raises(ValueError, match="`period` is 1"):
         Revisit(Cycle((1.0,)), period=1)

@@ -92,7 +92,8 @@ class Keeper(AbstractCheckpointer):
         step = history["diverged_step"][-1]
         if np.isfinite(step):
             status = "diverged" if ended else status
-            what = "weights" if history["diverged_in_weights"][-1] else "loss"
+            marks = {w: history[f"diverged_in_{w}"][-1] for w in ("data", "weights")}
+            what = next((name for name, mark in marks.items() if mark), "loss")
             message = f"the {what} in task {int(step) // self.steps_per_task}, step {int(step)}"
         return Member(
             *self.names[index], status, message, history, seconds, together=len(self.names)

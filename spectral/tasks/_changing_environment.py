@@ -6,7 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from .._arguments import check_count, unknown_name
+from .._arguments import check_count, check_kind, unknown_name
 from ._environment import AbstractEnvironment
 from ._schedules import AbstractSchedule
 
@@ -42,7 +42,8 @@ class ChangingEnvironment(eqx.Module):
         later; `"drift"` moves it a little in every step, from the value of a task to that of the
         next, evenly in the logarithm, and leaves it there after the last task.
 
-    **Raises:** `ValueError` for tasks of no steps or an unknown `change`.
+    **Raises:** `ValueError` for tasks of no steps or an unknown `change`, `TypeError` for what is
+    no environment or no schedule.
     """
 
     environment: AbstractEnvironment
@@ -51,6 +52,8 @@ class ChangingEnvironment(eqx.Module):
     change: Change = eqx.field(static=True, default="step")
 
     def __check_init__(self):
+        check_kind("environment", self.environment, AbstractEnvironment, "tasks.PointMass()")
+        check_kind("schedule", self.schedule, AbstractSchedule, "tasks.LogUniform()")
         check_count("steps_per_task", self.steps_per_task)
         kinds = ("step", "episode", "drift")
         if self.change not in kinds:

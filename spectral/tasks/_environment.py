@@ -4,6 +4,7 @@ from abc import abstractmethod
 from typing import Generic, TypeVar
 
 import equinox as eqx
+import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 
@@ -18,10 +19,10 @@ class Step(eqx.Module):
     the value of `observation`, which in either case is the last of this episode.
     """
 
-    observation: Float[Array, " observation"]
-    reward: Float[Array, ""]
-    terminated: Bool[Array, ""]
-    truncated: Bool[Array, ""]
+    observation: Float[Array, " observation"] = eqx.field(converter=jnp.asarray)
+    reward: Float[Array, ""] = eqx.field(converter=lambda x: jnp.asarray(x, float))
+    terminated: Bool[Array, ""] = eqx.field(converter=lambda x: jnp.asarray(x, bool))
+    truncated: Bool[Array, ""] = eqx.field(converter=lambda x: jnp.asarray(x, bool))
 
 
 class AbstractEnvironment(eqx.Module, Generic[State]):

@@ -30,10 +30,13 @@ class Moments(eqx.Module):
         return Moments(self.mean + shift * new / total, squares / total, total)
 
     def standardise(self, rows: Rows) -> Rows:
-        """With mean 0 and variance 1, within +-10."""
+        """With mean 0 and variance 1, within +-10. As they are while nothing was seen."""
         spread = jnp.sqrt(self.variance + 1e-8)
-        return jnp.clip((rows - self.mean[None]) / spread[None], -10.0, 10.0)
+        return self._within((rows - self.mean[None]) / spread[None], rows)
 
     def scale(self, rows: Rows) -> Rows:
-        """Divided by the standard deviation, within +-10."""
-        return jnp.clip(rows / jnp.sqrt(self.variance + 1e-8)[None], -10.0, 10.0)
+        """Divided by the standard deviation, within +-10. As they are while nothing was seen."""
+        return self._within(rows / jnp.sqrt(self.variance + 1e-8)[None], rows)
+
+    def _within(self, scaled: Rows, rows: Rows) -> Rows:
+        return jnp.where(self.count > 0, jnp.clip(scaled, -10.0, 10.0), rows)

@@ -1,13 +1,13 @@
 """Proximal policy optimisation on an environment that changes."""
 
-from typing import Any, Literal
+from typing import Any, get_args, Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .._arguments import check_above, check_count, check_fraction, unknown_name
+from .._arguments import check_above, check_count, check_fraction, check_kind, unknown_name
 from .._types import Aux, Chunk, Clock, Learner
 from ..models import PolicyAndValue
 from ._advantages import generalised_advantages, normalised
@@ -52,11 +52,11 @@ class PPO(AbstractTaskStream[Practice]):
 
     **Recorded for each rollout:** `episode_return` and `episode_length` (means over the episodes
     that ended in it, NaN if none did), `episodes` (their number), `reward` (mean of a step),
-    `parameter` (at its last step), `dead_fraction` (of units, silent in the whole rollout), and
-    means over its gradient steps of `loss`, `policy_loss`, `value_loss`, `entropy`, `divergence`
-    (estimated KL divergence from the policy that played) and `clipped` (the share of ratios out of
-    range). **For each task:** `evaluation_return` and `evaluation_length` of the first episode of
-    separate environments, with the most probable actions.
+    `parameter` (at its last step, of the first environment), `dead_fraction` (of units, silent in
+    the whole rollout), and means over its gradient steps of `loss`, `policy_loss`, `value_loss`,
+    `entropy`, `divergence` (estimated KL divergence from the policy that played) and `clipped` (the
+    share of ratios out of range). **For each task:** `evaluation_return` and `evaluation_length` of
+    the first episode of separate environments, with the most probable actions.
 
     Only advantages are normalised by default: normalised observations and rewards change how
     plasticity is lost.
@@ -112,7 +112,8 @@ class PPO(AbstractTaskStream[Practice]):
         - `advantages`: normalised to zero mean and unit variance (unbiased) over the `"rollout"`,
             over each `"minibatch"`, or `"never"`.
         - `normalise_observations`, `scale_rewards`: by running statistics of the observations, and
-            of the discounted sum of rewards. They are updated after a rollout and frozen within.
+            of the discounted sum of rewards, and kept within +-10. They are updated after a rollout
+            and frozen within; the first rollout is left as it is.
         - `clip_actions`: the environment is given actions within +-1. Not for a choice among
             actions.
         - `evaluation_environments`, `evaluation_steps`: how many, and the most steps of each. With
@@ -122,6 +123,7 @@ class PPO(AbstractTaskStream[Practice]):
         environments or into the minibatches, numbers out of range, or `clip_actions` where an
         action is a choice.
         """
+        check_kind("world", world, ChangingEnvironment, "tasks.SlipperyAnt()")
         counts = {
             "num_tasks": num_tasks,
             "environments": environments,
@@ -139,15 +141,24 @@ class PPO(AbstractTaskStream[Practice]):
                     f"`rollout` is {rollout}, but must be a multiple of `{name}`, which is "
                     f"{counts[name]}: change one of the two."
                 )
-        kinds = ("minibatch", "rollout", "never")
+        kinds = get_args(Normalised)
         if advantages not in kinds:
             raise ValueError(unknown_name("`advantages`: Kind", str(advantages), kinds))
-        if advantages == "minibatch" and rollout == minibatches_per_epoch:
+        parts = {"minibatch": minibatches_per_epoch, "rollout": 1, "never": 0}
+        if rollout == parts[advantages]:
             raise ValueError(
-                "`advantages` is 'minibatch', but minibatches of one step have no variance: pass "
-                "'rollout', or fewer `minibatches_per_epoch`."
+                f"`advantages` is {advantages!r}, but a {advantages} of one step has no variance: "
+                "pass 'never', a longer `rollout`, or fewer `minibatches_per_epoch`."
             )
         chunks = -(-world.steps_per_task // rollout)
+        late = chunks * rollout - world.steps_per_task
+        if (num_tasks - 1) * late >= world.steps_per_task:
+            raise ValueError(
+                f"`rollout` is {rollout}, of which a task takes {chunks}, {late} steps more than "
+                f"its {world.steps_per_task}: within {num_tasks} tasks the environment would be a "
+                "whole task ahead. Pass a world with `steps_per_task` a multiple of the rollout, "
+                f"such as {chunks * rollout}, or a shorter rollout."
+            )
         if num_tasks * chunks * rollout > jnp.iinfo(jnp.int32).max:
             raise ValueError(
                 f"`num_tasks` is {num_tasks}, which makes {num_tasks * chunks * rollout} steps, "
@@ -273,7 +284,7 @@ class PPO(AbstractTaskStream[Practice]):
     ) -> Experience:
         """`n` steps of a new rollout of the present policy on an environment of its own, with the
         parameter of the task, whatever the split."""
-        check_count("n", n)
+        check_count("n", n, least=1 if self.advantages == "never" else 2)
         begin_key, play_key = jax.random.split(key)
         values = state.present(self.world)
         players = begin(self.world, values, 1, key=begin_key)

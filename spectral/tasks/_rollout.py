@@ -79,6 +79,7 @@ def play(
         parameter = world.parameter(values, player.phase)
         applied = jnp.clip(action, -1, 1) if clip else action
         state, step = world.environment.step(player.state, applied, parameter, key=step_key)
+        _check_observation(step.observation, world.environment.observation_size)
         ended = step.terminated | step.truncated
         length, total = player.length + 1, player.total + step.reward
         phase = world.advance(player.phase, ended, stride=environments, last=last)

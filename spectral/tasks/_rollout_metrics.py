@@ -20,7 +20,7 @@ def episodes(rollout: Rollout) -> Metrics:
         "episode_length": mean(rollout.length),
         "episodes": count,
         "reward": jnp.mean(rollout.step.reward),
-        "parameter": rollout.parameter[-1].mean(),
+        "parameter": rollout.parameter[-1, 0],
     }
 
 

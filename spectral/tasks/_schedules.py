@@ -5,6 +5,7 @@ from abc import abstractmethod
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._arguments import check_above, check_count
@@ -62,7 +63,11 @@ class Cycle(AbstractSchedule):
     each: Float[Array, " each"]
 
     def __init__(self, each: tuple[float, ...]):
-        check_count("the length of each", len(each))
+        if np.ndim(each) != 1 or len(each) == 0:
+            raise ValueError(
+                f"`each` is {each}, but must be a sequence of one or more numbers: pass for "
+                "example `(0.5, 2.0)`."
+            )
         for value in each:
             check_above("each", value, 0)
         self.each = jnp.asarray(each, dtype=float)
