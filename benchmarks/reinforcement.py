@@ -2,13 +2,16 @@
 
     python benchmarks/reinforcement.py [--minibatches 16 128] [--backends spring mjx]
                                        [--rollouts 4] [--rounds 3] [--er] [--check]
+                                       [--learn STEPS] [--seeds 3]
 
 Environment steps per second, learning included: two hidden layers of 256, rollouts of 2048 steps of
 one environment, 10 epochs, Adam. Ours inside the loop of `train_continual`; the peer is a plain
 PyTorch PPO of the same sizes on Gymnasium's Ant-v5, in the same process and in turn. `--er` adds
 L2-ER with one effective-rank step of 128 examples for each epoch. `--check` compares instead the
-updates of one rollout with those of PyTorch from the same weights and minibatches. The peers come
-with the extra `benchmarks`; without them their rows are left out.
+updates of one rollout with those of PyTorch from the same weights and minibatches. `--learn`
+compares the returns of the policy after so many steps, on ground whose friction stays 1, with those
+of the policy before the first. The peers come with the extra `benchmarks`; without them their rows
+are left out.
 """
 
 import argparse
@@ -21,6 +24,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.stats
 
 from spectral import algorithms, Clock, models, tasks, train_continual
 
@@ -228,6 +232,29 @@ def check() -> None:
     print(f"entry of a layer; steps of single weights {worst['step']:.1e} of the learning rate")
 
 
+def learn(backend: Any, steps: int, seeds: int) -> None:
+    """Mean returns of episodes in the first rollout and in the last ones, by seed."""
+    rollouts = -(-steps // ROLLOUT)
+    late = max(1, rollouts // 20)
+    world = tasks.SlipperyAnt(
+        backend=backend, steps_per_task=rollouts * ROLLOUT, schedule=tasks.Cycle((1.0,))
+    )
+    stream = tasks.PPO(world, num_tasks=1, rollout=ROLLOUT, evaluation_environments=0)
+    gains = []
+    print(f"\n{backend}, {rollouts * ROLLOUT} steps: first rollout, last {late}, gain", flush=True)
+    for seed in range(seeds):
+        key = jax.random.key(seed)
+        model = models.ActorCritic(stream.in_size, stream.out_size, key=jax.random.fold_in(key, 0))
+        _, history = train_continual(model, stream, algorithm(None), key=key)
+        returns = history["episode_return"][0]
+        first, last = returns[0], np.nanmean(returns[-late:])
+        gains.append(last - first)
+        print(f"seed {seed}: {first:8.0f} {last:8.0f} {gains[-1]:8.0f}", flush=True)
+    if seeds > 1:
+        half = scipy.stats.t.ppf(0.975, seeds - 1) * np.std(gains, ddof=1) / np.sqrt(seeds)
+        print(f"gain {np.mean(gains):.0f} +- {half:.0f} (95 %, Student's t over {seeds} seeds)")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="How fast PPO learns on the ant.")
     parser.add_argument("--minibatches", type=int, nargs="+", default=[16, 128])
@@ -236,9 +263,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--er", action="store_true")
     parser.add_argument("--check", action="store_true")
+    parser.add_argument("--learn", type=int, metavar="STEPS")
+    parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
     if arguments.check:
         check()
+        return
+    if arguments.learn is not None:
+        for backend in arguments.backends:
+            learn(backend, arguments.learn, arguments.seeds)
         return
     for minibatches in arguments.minibatches:
         runners = {}

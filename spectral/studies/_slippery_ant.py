@@ -116,7 +116,7 @@ def _small(size: Size) -> Settings:
         seeds=1,
         examples=500,
         num_tasks=size(4),
-        steps_per_task=102_400,
+        steps_per_task=81_920,
         world={"change": "step", "limit_is_terminal": False},
         learning={
             "epochs": 8,
@@ -124,7 +124,7 @@ def _small(size: Size) -> Settings:
             "discount": 0.97,
             "evaluation_environments": 0,
         },
-        model={"width": size(64), "depth": 2, "initial_log_std": -0.5},
+        model={"width": size(64), "depth": 2, "initial_log_std": -1.0},
         algorithms={
             "bp": {"type": "bp", "lr": rate},
             "l2": {"type": "l2", "lr": rate, "weight_decay": 1e-3},
