@@ -111,3 +111,28 @@ def test_without_gymnax(monkeypatch):
     _load.cache_clear()
     with pytest.raises(ImportError, match=r"run `pip install 'gymnax>=1'`"):
         Gymnax("CartPole-v1")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["CartPole-v1", "Pendulum-v1", "MountainCar-v0", "Catch-bsuite"])
+def test_environments_of_gymnax(name):
+    """The package itself, where it is installed."""
+    pytest.importorskip("gymnax", minversion="1.0")
+    environment, key = Gymnax(name), jax.random.key(0)
+
+    @jax.jit
+    def play(one):
+        state, shown = environment.reset(one, key=key)
+        action = jnp.asarray(1) if environment.discrete else jnp.ones(environment.action_size)
+        after, step = environment.step(state, action, one, key=key)
+        return state, shown, after, step
+
+    state, shown, after, step = play(jnp.asarray(1.0))
+    assert shown.shape == step.observation.shape == (environment.observation_size,)
+    assert jax.tree.structure(state) == jax.tree.structure(after)
+    assert jax.tree.map(jnp.shape, state) == jax.tree.map(jnp.shape, after)
+    assert jax.tree.map(jnp.result_type, state) == jax.tree.map(jnp.result_type, after)
+    assert np.isfinite(step.observation).all()
+    assert not np.array_equal(shown, step.observation)
+    assert not (step.terminated | step.truncated)

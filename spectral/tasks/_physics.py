@@ -39,7 +39,7 @@ class Gravity(AbstractQuantity):
 
 
 class Mass(AbstractQuantity):
-    """A factor on all masses and moments of inertia.
+    """A factor on all masses and moments of inertia that are in force (see docs/reinforcement.md).
 
     How soft the mjx backend makes contacts and limits is derived from the masses of the model, and
     is left as it is.
