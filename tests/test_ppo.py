@@ -378,8 +378,8 @@ def test_physics_that_diverges_stops_the_run():
 def test_a_run_that_diverges_plays_no_further():
     """Of two rollouts in the second task the first explodes; what it collected is kept."""
     world = ChangingEnvironment(Exploding(), Cycle((0.5, 1.5)), 16)
-    sizes = {"rollout": 8, "epochs": 1, "minibatches_per_epoch": 2, "evaluation_environments": 0}
-    stream = PPO(world, num_tasks=2, **sizes)
+    sizes: Any = {"rollout": 8, "epochs": 1, "minibatches_per_epoch": 2}
+    stream = PPO(world, num_tasks=2, evaluation_environments=0, **sizes)
     model = models.ActorCritic(1, 2, discrete=True, width=3, depth=1, key=KEY)
     algo = algorithms.bp(1e-3)
     run, history = eqx.filter_jit(train_tasks)(model, stream, algo, key=KEY)
