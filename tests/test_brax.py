@@ -192,6 +192,13 @@ def test_an_episode_is_shown():
         tasks.render_episode(point_mass(), learner, parameter=1.0, key=KEY)
 
 
+def test_nothing_is_written_where_the_user_is(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    _load.__wrapped__("halfcheetah", "spring", False)
+    assert not list(tmp_path.iterdir())
+    assert capfd.readouterr().err == ""
+
+
 def test_bad_bodies(monkeypatch):
     with pytest.raises(
         ValueError, match="Environment of brax 'aunt' does not exist.*did you mean 'ant'"

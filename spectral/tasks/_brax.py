@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import functools
+import importlib
 import io
 import logging
 import types
@@ -124,11 +125,23 @@ def _load(name: str, backend: Backend, double: bool) -> Any:
         if name not in known:
             raise ValueError(unknown_name("`name`: Environment of brax", str(name), known))
         # Its arrays outlive the function that is being traced, if there is one.
-        with jax.ensure_compile_time_eval():
+        with jax.ensure_compile_time_eval(), _without_log_of_mujoco():
             environment: Any = envs.get_environment(name, backend=backend)
             if backend in ("spring", "positional"):
                 environment.sys = _with_masses_in_force(environment.sys)
             return environment
+
+
+@contextlib.contextmanager
+def _without_log_of_mujoco() -> Iterator[None]:
+    """MuJoCo would note what is deprecated in the files of brax, in the user's working folder."""
+    mujoco: Any = importlib.import_module("mujoco")
+    before = mujoco.get_mju_user_warning()
+    mujoco.set_mju_user_warning(lambda message: None)
+    try:
+        yield
+    finally:
+        mujoco.set_mju_user_warning(before)
 
 
 def _with_masses_in_force(system: Any) -> Any:
