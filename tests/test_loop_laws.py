@@ -66,7 +66,9 @@ def test_it_learns_something_finite(algorithm, stream):
     setting, learner, history = reference(algorithm, stream)
     before = jax.tree.leaves(eqx.filter(setting.model, eqx.is_array))
     after = jax.tree.leaves(eqx.filter(learner.model, eqx.is_array))
-    assert all(not np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+    moved = [not np.array_equal(a, b) for a, b in zip(before, after, strict=True)]
+    # A bias ahead of BatchNorm has no gradient.
+    assert len(moved) - sum(moved) <= (stream == "growing_classes")
     assert all(np.isfinite(column).all() for column in history.values())
     assert history["loss"].shape == (3, setting.stream.chunks_per_task)
 
