@@ -175,7 +175,7 @@ def _train_task(
 
     def unless_diverged(arrays, index):
         stay = lambda arrays, _: (arrays, jax.tree.map(lambda s: jnp.full_like(s, jnp.nan), shapes))
-        return jax.lax.cond(arrays.diverged_step < 0, one_chunk, stay, arrays, index)
+        return jax.lax.cond(_lost(arrays.diverged_step >= 0), stay, one_chunk, arrays, index)
 
     arrays, row = jax.lax.scan(unless_diverged, arrays, chunks)
     run = eqx.combine(arrays, static)
@@ -193,7 +193,7 @@ def _train_chunk(
     *,
     key: PRNGKeyArray,
 ) -> tuple[Run, dict[str, Array]]:
-    start = _clock(stream, task, index, 0)
+    start, lost = _clock(stream, task, index, 0), run.diverged_step >= 0
     state, chunk, collected = stream.collect(
         run.stream, run.learner, start, key=derive(key, Role.COLLECT, task, index)
     )
@@ -235,7 +235,7 @@ def _train_chunk(
     _refuse_twins(metrics, collected)
     metrics = jax.tree.map(lambda m: _mean(m, used), metrics)
     # What was collected for the chunk that diverged came before, and may show why.
-    return run, _void(metrics, run.diverged_step >= 0) | _floats(collected)
+    return run, _void(metrics, run.diverged_step >= 0) | _void(collected, lost)
 
 
 def _step(
@@ -296,16 +296,30 @@ def _watch(
     first: Int[Array, ""],
     items: PyTree,
 ) -> Run:
-    """Note the first step of this chunk after which something was not finite. Until this chunk all
-    was well."""
+    """Note the first step of this chunk after which something was not finite."""
     bad = used & ~jnp.isfinite(losses)
     bad_weights = ~_all_finite(run.learner.model)
     last = first + jnp.sum(used) - 1
     step = jnp.where(bad.any(), first + jnp.argmax(bad), jnp.where(bad_weights, last, -1))
     in_data = jax.lax.cond(step < 0, lambda: False, lambda: ~_all_finite(items))
     in_weights = bad_weights & ~bad.any() & ~in_data
-    step = step.astype(run.diverged_step.dtype)
-    return Run(run.learner, run.algorithm, run.stream, step, in_weights, in_data)
+    now = step.astype(run.diverged_step.dtype), in_weights, in_data
+    known = run.diverged_step, run.diverged_in_weights, run.diverged_in_data
+    marks = (jnp.where(known[0] < 0, new, old) for new, old in zip(now, known, strict=True))
+    return Run(run.learner, run.algorithm, run.stream, *marks)
+
+
+@jax.custom_batching.custom_vmap
+def _lost(diverged: Bool[Array, ""]) -> Bool[Array, ""]:
+    """Whether there is nothing left to train: under vmap, whether all members have diverged, so
+    that a branch on it stays one."""
+    return diverged
+
+
+@_lost.def_vmap
+def _all_lost(axis_size: int, in_batched: list[bool], diverged: Any) -> Any:
+    del axis_size, in_batched  # the one argument is batched, or this would not be called
+    return jnp.all(diverged, axis=0), False
 
 
 def _with(run: Run, learner: Learner, algorithm: AlgorithmState, stream: Any) -> Run:
@@ -325,11 +339,7 @@ def _mean(values: Array, used: Bool[Array, " steps"]) -> Array:
 
 def _void(row: dict[str, Array], diverged: Bool[Array, ""]) -> dict[str, Array]:
     """NaN in place of numbers that come after a divergence, so that no mean can hide it."""
-    return {k: jnp.where(diverged, jnp.nan, v) for k, v in _floats(row).items()}
-
-
-def _floats(row: dict[str, Array]) -> dict[str, Array]:
-    return {k: jnp.asarray(v, float) for k, v in row.items()}
+    return {k: jnp.where(diverged, jnp.nan, jnp.asarray(v, float)) for k, v in row.items()}
 
 
 def _clock(stream: AbstractTaskStream, task: Int[Array, ""], chunk: Any, step: Any) -> Clock:

@@ -256,8 +256,8 @@ def test_a_branch_on_the_clock_survives_vmap(stream):
     keys, rates = jax.random.split(KEY, 2), jnp.array([0.05, 0.01])
     solo = jax.make_jaxpr(final_loss)(KEY, 0.05)
     together = jax.make_jaxpr(jax.vmap(final_loss))(keys, rates)
-    # Two branches look at whether the run has diverged, which each member does at another time.
-    assert _conditionals(together.jaxpr) == _conditionals(solo.jaxpr) - 2 >= 2
+    # One looks at the data of a member that diverged, which each does at another time.
+    assert _conditionals(together.jaxpr) == _conditionals(solo.jaxpr) - 1 >= 2
     expected = jnp.stack([jax.jit(final_loss)(k, r) for k, r in zip(keys, rates, strict=True)])
     np.testing.assert_allclose(jax.jit(jax.vmap(final_loss))(keys, rates), expected, rtol=1e-4)
     _, history = train(setting, algorithms.l2_er(0.05, er_every=2), key=keys[0])
