@@ -11,8 +11,9 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Integer, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, Int, Integer, PRNGKeyArray, PyTree
 
+from ._divergence import Divergence, void
 from ._types import Chunk, Clock, Learner, Signal
 from .algorithms import Algorithm, AlgorithmState
 from .tasks import AbstractTaskStream
@@ -50,11 +51,7 @@ class Run(eqx.Module):
     learner: Learner
     algorithm: AlgorithmState
     stream: Any
-    # The step after which a loss or weight was first not finite; -1 while all is well.
-    diverged_step: Int[Array, ""]
-    # Where it was seen first: in the loss if in neither of these.
-    diverged_in_weights: Bool[Array, ""]
-    diverged_in_data: Bool[Array, ""]  # what was collected, before it was learnt from
+    divergence: Divergence
 
 
 def start_run(
@@ -67,9 +64,7 @@ def start_run(
     """The run before its first task."""
     learner, algorithm = algo.init(model, model_state, key=derive(key, Role.INIT_ALGORITHM))
     state = stream.init(key=derive(key, Role.INIT_STREAM))
-    return _strong(
-        Run(learner, algorithm, state, jnp.array(-1), jnp.array(False), jnp.array(False))
-    )
+    return _strong(Run(learner, algorithm, state, Divergence.none()))
 
 
 def begin_task(
@@ -87,7 +82,7 @@ def begin_task(
     )
     _refuse_static_change("begin_task", (run.learner, run.algorithm), (learner, algorithm))
     _refuse_static_change("begin_task", run.stream, state)
-    return _strong(_with(run, learner, algorithm, state))
+    return _strong(Run(learner, algorithm, state, run.divergence))
 
 
 def run_tasks(
@@ -135,7 +130,7 @@ def train_tasks(
     """All tasks of a stream as one pure function, to be put under `jax.jit` and `jax.vmap`.
 
     `spectral.train_continual` without its shell: no probes, checkpoints, progress or errors of
-    divergence (see `Run.diverged_step`). Returns the run after the last task, and the metrics with
+    divergence (see `Run.divergence`). Returns the run after the last task, and the metrics with
     a leading axis over tasks.
 
     ```python
@@ -175,13 +170,13 @@ def _train_task(
 
     def unless_diverged(arrays, index):
         stay = lambda arrays, _: (arrays, jax.tree.map(lambda s: jnp.full_like(s, jnp.nan), shapes))
-        return jax.lax.cond(_lost(arrays.diverged_step >= 0), stay, one_chunk, arrays, index)
+        return jax.lax.cond(arrays.divergence.everywhere, stay, one_chunk, arrays, index)
 
     arrays, row = jax.lax.scan(unless_diverged, arrays, chunks)
     run = eqx.combine(arrays, static)
     evaluation = stream.evaluate(run.stream, run.learner, key=derive(key, Role.EVALUATE, task))
     _refuse_twins(row, evaluation)
-    return run, row | _void(evaluation, run.diverged_step >= 0)
+    return run, row | void(evaluation, run.divergence.found)
 
 
 def _train_chunk(
@@ -193,12 +188,12 @@ def _train_chunk(
     *,
     key: PRNGKeyArray,
 ) -> tuple[Run, dict[str, Array]]:
-    start, lost = _clock(stream, task, index, 0), run.diverged_step >= 0
+    start, before = _clock(stream, task, index, 0), run.divergence
     state, chunk, collected = stream.collect(
         run.stream, run.learner, start, key=derive(key, Role.COLLECT, task, index)
     )
     _refuse_static_change("collect", run.stream, state)
-    run = _with(run, run.learner, run.algorithm, state)
+    run = Run(run.learner, run.algorithm, state, before)
     static = eqx.filter(run, eqx.is_array, inverse=True)
 
     def one_step(arrays, xs):
@@ -231,11 +226,13 @@ def _train_chunk(
 
         arrays, metrics = jax.lax.scan(maybe, arrays, (chunk.items, steps))
 
-    run = _watch(eqx.combine(arrays, static), metrics["loss"], used, start.step, chunk.items)
+    run = eqx.combine(arrays, static)
+    after = before.watch(run.learner.model, metrics["loss"], used, start.step, chunk.items)
     _refuse_twins(metrics, collected)
     metrics = jax.tree.map(lambda m: _mean(m, used), metrics)
     # What was collected for the chunk that diverged came before, and may show why.
-    return run, _void(metrics, run.diverged_step >= 0) | _void(collected, lost)
+    row = void(metrics, after.found) | void(collected, before.found)
+    return Run(run.learner, run.algorithm, run.stream, after), row
 
 
 def _step(
@@ -286,60 +283,12 @@ def _step(
     )
     _refuse_twins(metrics, {"loss": loss})
     _refuse_static_change("update", (run.learner, run.algorithm), (learner, algorithm))
-    return _with(run, learner, algorithm, run.stream), {"loss": loss} | metrics
-
-
-def _watch(
-    run: Run,
-    losses: Float[Array, " steps"],
-    used: Bool[Array, " steps"],
-    first: Int[Array, ""],
-    items: PyTree,
-) -> Run:
-    """Note the first step of this chunk after which something was not finite."""
-    bad = used & ~jnp.isfinite(losses)
-    bad_weights = ~_all_finite(run.learner.model)
-    last = first + jnp.sum(used) - 1
-    step = jnp.where(bad.any(), first + jnp.argmax(bad), jnp.where(bad_weights, last, -1))
-    in_data = jax.lax.cond(step < 0, lambda: False, lambda: ~_all_finite(items))
-    in_weights = bad_weights & ~bad.any() & ~in_data
-    now = step.astype(run.diverged_step.dtype), in_weights, in_data
-    known = run.diverged_step, run.diverged_in_weights, run.diverged_in_data
-    marks = (jnp.where(known[0] < 0, new, old) for new, old in zip(now, known, strict=True))
-    return Run(run.learner, run.algorithm, run.stream, *marks)
-
-
-@jax.custom_batching.custom_vmap
-def _lost(diverged: Bool[Array, ""]) -> Bool[Array, ""]:
-    """Whether there is nothing left to train: under vmap, whether all members have diverged, so
-    that a branch on it stays one."""
-    return diverged
-
-
-@_lost.def_vmap
-def _all_lost(axis_size: int, in_batched: list[bool], diverged: Any) -> Any:
-    del axis_size, in_batched  # the one argument is batched, or this would not be called
-    return jnp.all(diverged, axis=0), False
-
-
-def _with(run: Run, learner: Learner, algorithm: AlgorithmState, stream: Any) -> Run:
-    marks = run.diverged_step, run.diverged_in_weights, run.diverged_in_data
-    return Run(learner, algorithm, stream, *marks)
-
-
-def _all_finite(tree: PyTree) -> Bool[Array, ""]:
-    leaves = jax.tree.leaves(eqx.filter(tree, eqx.is_inexact_array))
-    return jnp.stack([jnp.array(True), *(jnp.isfinite(leaf).all() for leaf in leaves)]).all()
+    return Run(learner, algorithm, run.stream, run.divergence), {"loss": loss} | metrics
 
 
 def _mean(values: Array, used: Bool[Array, " steps"]) -> Array:
     used = used.reshape(-1, *[1] * (values.ndim - 1))
     return jnp.sum(jnp.where(used, values, 0), axis=0) / jnp.maximum(jnp.sum(used), 1)
-
-
-def _void(row: dict[str, Array], diverged: Bool[Array, ""]) -> dict[str, Array]:
-    """NaN in place of numbers that come after a divergence, so that no mean can hide it."""
-    return {k: jnp.where(diverged, jnp.nan, jnp.asarray(v, float)) for k, v in row.items()}
 
 
 def _clock(stream: AbstractTaskStream, task: Int[Array, ""], chunk: Any, step: Any) -> Clock:

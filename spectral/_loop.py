@@ -306,7 +306,7 @@ def _measure(
             number = jnp.asarray(zlib.crc32(f"{name}.{when}".encode()), jnp.uint32)
             measured = _probe(probe, run, stream, key, number, jnp.asarray(task, int))
             if isinstance(run, Ensemble):
-                lost = np.asarray(run.stacked.diverged_step) >= 0
+                lost = np.asarray(run.stacked.divergence.step) >= 0
                 found = {k: np.array(v) for k, v in measured.stacked.items()}
                 for column in found.values():
                     column[lost] = np.nan
@@ -328,9 +328,9 @@ def _to_boundary(done: int, num_tasks: int, probes: dict[str, AbstractProbe]) ->
 
 
 def _refuse_divergence(run: Run | Ensemble, stream: AbstractTaskStream, history: History) -> None:
-    if isinstance(run, Run) and (step := int(run.diverged_step)) >= 0:
+    if isinstance(run, Run) and (step := int(run.divergence.step)) >= 0:
         task = step // (stream.chunks_per_task * stream.minibatches)
-        marks = {"data": run.diverged_in_data, "weights": run.diverged_in_weights}
+        marks = {"data": run.divergence.in_data, "weights": run.divergence.in_weights}
         what = next((name for name, mark in marks.items() if mark), "loss")
         raise Diverged(task, step, what, run.learner, history)
 
@@ -341,9 +341,9 @@ def _marks(
     """For `count` tasks from `first` on, where the members of an ensemble diverged."""
     if isinstance(run, Run):
         return {}
-    step = np.asarray(run.stacked.diverged_step)
-    marks = ("diverged_step", "diverged_in_weights", "diverged_in_data")
+    divergence = run.stacked.divergence
+    step = np.asarray(divergence.step)
     task = step // (stream.chunks_per_task * stream.minibatches)
     lost = (step >= 0) & (task <= np.arange(first, first + count)[:, None])
     mark = lambda values: np.where(lost, np.asarray(values, float), np.nan)
-    return {name: mark(getattr(run.stacked, name)) for name in marks}
+    return {f"diverged_{name}": mark(value) for name, value in vars(divergence).items()}

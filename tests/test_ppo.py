@@ -383,9 +383,9 @@ def test_a_run_that_diverges_plays_no_further():
     model = models.ActorCritic(1, 2, discrete=True, width=3, depth=1, key=KEY)
     algo = algorithms.bp(1e-3)
     run, history = eqx.filter_jit(train_tasks)(model, stream, algo, key=KEY)
-    assert int(run.diverged_step) == 4
-    assert bool(run.diverged_in_data)
-    assert not bool(run.diverged_in_weights)
+    assert int(run.divergence.step) == 4
+    assert bool(run.divergence.in_data)
+    assert not bool(run.divergence.in_weights)
     assert run.stream.players.phase.steps.tolist() == [24]
     np.testing.assert_array_equal(np.isnan(history["loss"]), [[False, False], [True, True]])
     np.testing.assert_array_equal(np.isnan(history["parameter"]), [[False, False], [False, True]])

@@ -61,7 +61,7 @@ def test_one_program_that_can_stop_and_survives_dead_units(name):
     begun = start_run(setting.model, None, stream, algo, KEY)
     whole, table = train(begun, algo, 0, 3)
     assert all(np.isfinite(column).all() for column in table.values())
-    assert int(whole.diverged_step) == -1
+    assert int(whole.divergence.step) == -1
     for a, b in zip(arrays(setting.model), arrays(whole.learner.model), strict=True):
         assert not np.array_equal(a, b)
 
@@ -75,7 +75,7 @@ def test_one_program_that_can_stop_and_survives_dead_units(name):
     other = make(jnp.asarray(0.01))
     dead = start_run(killed(setting.model), None, stream, other, KEY)
     after, table = train(dead, other, 0, 2)
-    assert int(after.diverged_step) == -1
+    assert int(after.divergence.step) == -1
     assert np.isfinite(table["loss"]).all()
     assert traces == 1
 

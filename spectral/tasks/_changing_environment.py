@@ -83,3 +83,25 @@ class ChangingEnvironment(eqx.Module):
             task = jnp.minimum(steps // self.steps_per_task, last)
             due = task > phase.task
         return Phase(steps, task, jnp.where(due, steps, phase.since))
+
+    def rollouts_per_task(self, rollout: int, num_tasks: int) -> int:
+        """The least number of rollouts of so many steps that takes at least those of a task.
+
+        **Raises:** `ValueError` for tasks that would be whole tasks behind before the last begins,
+        or more steps than a 32-bit counter holds.
+        """
+        count = -(-self.steps_per_task // rollout)
+        late = count * rollout - self.steps_per_task
+        if (num_tasks - 1) * late >= self.steps_per_task:
+            raise ValueError(
+                f"`rollout` is {rollout}, of which a task takes {count}, {late} steps more than "
+                f"its {self.steps_per_task}: within {num_tasks} tasks the environment would be a "
+                "whole task ahead. Pass a world with `steps_per_task` a multiple of the rollout, "
+                f"such as {count * rollout}, or a shorter rollout."
+            )
+        if num_tasks * count * rollout > jnp.iinfo(jnp.int32).max:
+            raise ValueError(
+                f"`num_tasks` is {num_tasks}, which makes {num_tasks * count * rollout} steps, "
+                "more than a 32-bit counter holds: ask for fewer or shorter tasks."
+            )
+        return count

@@ -150,20 +150,7 @@ class PPO(AbstractTaskStream[Practice]):
                 f"`advantages` is {advantages!r}, but a {advantages} of one step has no variance: "
                 "pass 'never', a longer `rollout`, or fewer `minibatches_per_epoch`."
             )
-        chunks = -(-world.steps_per_task // rollout)
-        late = chunks * rollout - world.steps_per_task
-        if (num_tasks - 1) * late >= world.steps_per_task:
-            raise ValueError(
-                f"`rollout` is {rollout}, of which a task takes {chunks}, {late} steps more than "
-                f"its {world.steps_per_task}: within {num_tasks} tasks the environment would be a "
-                "whole task ahead. Pass a world with `steps_per_task` a multiple of the rollout, "
-                f"such as {chunks * rollout}, or a shorter rollout."
-            )
-        if num_tasks * chunks * rollout > jnp.iinfo(jnp.int32).max:
-            raise ValueError(
-                f"`num_tasks` is {num_tasks}, which makes {num_tasks * chunks * rollout} steps, "
-                "more than a 32-bit counter holds: ask for fewer or shorter tasks."
-            )
+        chunks = world.rollouts_per_task(rollout, num_tasks)
         if clip_actions and world.environment.discrete:
             raise ValueError(
                 "`clip_actions` is True, but the actions of this environment are the numbers of "

@@ -1,0 +1,72 @@
+"""What a run remembers of numbers that are not finite, and what follows from it."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PyTree
+
+
+class Divergence(eqx.Module):
+    """Where a loss or weight was first not finite."""
+
+    step: Int[Array, ""]  # of the whole run; -1 while all is well
+    # Where it was seen first: in the loss if in neither of these.
+    in_weights: Bool[Array, ""]
+    in_data: Bool[Array, ""]  # what was collected, before it was learnt from
+
+    @classmethod
+    def none(cls) -> "Divergence":
+        """All is well."""
+        return cls(jnp.array(-1), jnp.array(False), jnp.array(False))
+
+    @property
+    def found(self) -> Bool[Array, ""]:
+        """Whether the run has diverged."""
+        return self.step >= 0
+
+    @property
+    def everywhere(self) -> Bool[Array, ""]:
+        """Whether there is nothing left to train: under vmap, whether all members have diverged, so
+        that a branch on it stays one."""
+        return _all(self.found)
+
+    def watch(
+        self,
+        model: PyTree,
+        losses: Float[Array, " steps"],
+        used: Bool[Array, " steps"],
+        first: Int[Array, ""],
+        items: PyTree,
+    ) -> "Divergence":
+        """After a chunk of minibatches `items`, of which those `used` counted, whose first step was
+        `first`; the weights are looked at once."""
+        bad, bad_weights = used & ~jnp.isfinite(losses), ~_finite(model)
+        last = first + jnp.sum(used) - 1
+        step = jnp.where(bad.any(), first + jnp.argmax(bad), jnp.where(bad_weights, last, -1))
+        in_data = jax.lax.cond(step < 0, lambda: False, lambda: ~_finite(items))
+        in_weights = bad_weights & ~bad.any() & ~in_data
+        now = Divergence(step.astype(self.step.dtype), in_weights, in_data)
+        return jax.tree.map(lambda new, old: jnp.where(self.found, old, new), now, self)
+
+
+def void(row: dict[str, Array], diverged: Bool[Array, ""]) -> dict[str, Array]:
+    """NaN in place of numbers that come after a divergence, so that no mean can hide it."""
+    return {k: jnp.where(diverged, jnp.nan, jnp.asarray(v, float)) for k, v in row.items()}
+
+
+@jax.custom_batching.custom_vmap
+def _all(members: Bool[Array, ""]) -> Bool[Array, ""]:
+    return members
+
+
+@_all.def_vmap
+def _all_of_many(axis_size: int, in_batched: list[bool], members: Any) -> Any:
+    del axis_size, in_batched  # the one argument is batched, or this would not be called
+    return jnp.all(members, axis=0), False
+
+
+def _finite(tree: PyTree) -> Bool[Array, ""]:
+    leaves = jax.tree.leaves(eqx.filter(tree, eqx.is_inexact_array))
+    return jnp.stack([jnp.array(True), *(jnp.isfinite(leaf).all() for leaf in leaves)]).all()
