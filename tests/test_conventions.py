@@ -20,7 +20,7 @@ ORDER = [
     "tasks",
     "algorithms",
     "probes",
-] + ["theory", "_history", "_core", "_ensemble", "_loop", "studies"]
+] + ["theory", "_history", "_divergence", "_core", "_ensemble", "_loop", "studies"]
 # What they hold is imported when it is first used, so their own files may name them.
 LAZY = {"studies"}
 BANNED = {"util", "utils", "misc", "helper", "helpers", "common", "tools", "lib"}
