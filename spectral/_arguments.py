@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
+import jax
 import numpy as np
 from jax.core import Tracer
 
@@ -71,6 +72,19 @@ def check_kind(name: str, value: Any, kind: type, example: str) -> None:
         raise TypeError(
             f"`{name}` is {value!r}, but must be of type {kind.__name__}: pass for example "
             f"`{example}`."
+        )
+
+
+def check_one_key(key: Any) -> None:
+    """Refuse an array of keys where one is asked for.
+
+    **Raises:** `ValueError` naming its shape and the next step.
+    """
+    shape = jax.random.key_data(key).shape[:-1]
+    if shape:
+        raise ValueError(
+            f"`key` is an array of keys of shape {shape}, but must be one key: pass `key[0]`, or "
+            "`key=Ensemble(keys)` for several runs in one program."
         )
 
 

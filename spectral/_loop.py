@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree, UInt32
 
-from ._arguments import check_count, check_kind
+from ._arguments import check_count, check_kind, check_one_key
 from ._blas import single_threaded_blas
 from ._core import begin_task, derive, Role, Run, run_tasks, start_run
 from ._ensemble import count_members, Ensemble, replicate, spread
@@ -50,17 +50,18 @@ class Diverged(FloatingPointError):
     """A loss or weight that is not finite.
 
     `task` and `step` (of the whole run) say where it appeared, `what` whether in the loss, in the
-    weights, or in the data: what was collected for the steps around this one, such as the
-    observations and rewards of a rollout, before it was learnt from. `history` holds the rows
-    recorded so far, with NaN from the divergence on, and `learner` the weights as they are.
+    weights, or in the data: what was collected for the steps around this one, such as a rollout,
+    before it was learnt from. `history` holds the rows recorded so far, with NaN from the
+    divergence on, and `learner` the weights as they are.
     """
 
     def __init__(self, task: int, step: int, what: str, learner: Learner, history: History):
         mend = "lower the learning rate, or look at the data of that task"
         if what == "data":
             mend = (
-                "they were so before they were learnt from. Look at the data of that task, or at "
-                "the environment and the size of its actions"
+                "they were so before they were learnt from. Look at the data of that task or the "
+                "environment; where the network takes part in collecting them, lower the "
+                "learning rate"
             )
         super().__init__(
             f"The {what} became non-finite in task {task} at step {step}: {mend}. `.history` and "
@@ -209,6 +210,8 @@ def check_parts(
     **Raises:** the `ValueError` of the part that does not fit.
     """
     key = jax.random.key(0) if key is None else key
+    if not isinstance(key, Ensemble):
+        check_one_key(key)
     probes = {} if probes is None else probes
     check_kind("stream", stream, AbstractTaskStream, "tasks.PermutedImages(...)")
     one = algo.stacked if isinstance(algo, Ensemble) else algo

@@ -9,6 +9,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 from tables import ALGORITHMS, permuted, STREAMS
@@ -174,6 +175,14 @@ def test_vmapped_members_agree_over_a_short_horizon(monkeypatch):
     _, vmapped = together(setting, own, algos)
     assert vmapping
     np.testing.assert_allclose(vmapped["loss"][0], mapped["loss"][0], rtol=1e-5)
+
+
+def test_several_keys_are_no_key(monkeypatch):
+    # The type checker of the tests would refuse them first.
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    setting = permuted()
+    with pytest.raises(ValueError, match=r"`key` is an array of keys of shape \(3,\).*Ensemble"):
+        train_continual(setting.model, setting.stream, algorithms.bp(), key=KEYS)
 
 
 def test_what_is_no_ensemble_is_refused():

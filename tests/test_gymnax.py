@@ -113,12 +113,11 @@ def test_without_gymnax(monkeypatch):
         Gymnax("CartPole-v1")
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", ["CartPole-v1", "Pendulum-v1", "MountainCar-v0", "Catch-bsuite"])
 def test_environments_of_gymnax(name):
-    """The package itself, where it is installed."""
-    pytest.importorskip("gymnax", minversion="1.0")
+    """The package itself, where it is installed: it does not know the newest JAX."""
+    pytest.importorskip("gymnax")
     environment, key = Gymnax(name), jax.random.key(0)
 
     @jax.jit

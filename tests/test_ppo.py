@@ -40,7 +40,7 @@ STEPS = 16
 def counting(**options: Any) -> PPO:
     world = ChangingEnvironment(Counting(), Cycle((0.5, 1.5)), 13)
     options = {"rollout": STEPS, "epochs": 2, "minibatches_per_epoch": 4} | options
-    return PPO(world, num_tasks=3, discount=0.9, trace=0.8, **options)
+    return PPO(world, num_tasks=3, discount=0.9, gae_lambda=0.8, **options)
 
 
 class Collected(NamedTuple):
@@ -118,7 +118,7 @@ def test_advantages_against_a_loop(plain):
         *map(jnp.asarray, (both.reward, expected["value"], both.observation @ Tabular().value)),
         *map(jnp.asarray, (both.terminated, both.truncated)),
         discount=0.9,
-        trace=0.8,
+        gae_lambda=0.8,
     )
     np.testing.assert_allclose(advantages, expected["advantage"], rtol=1e-4, atol=1e-4)
 
@@ -140,7 +140,7 @@ def test_statistics_are_frozen_within_a_rollout(scaled):
     assert_learns_from(scaled.items, expected)
 
 
-def test_statistics_are_those_of_everything_seen(scaled):
+def test_statistics_are_those_of_what_was_acted_on(scaled):
     """After two rollouts; the first is played again."""
 
     @eqx.filter_jit
@@ -151,7 +151,7 @@ def test_statistics_are_those_of_everything_seen(scaled):
         return play(stream.world, state.values, state.players, act, STEPS, key=play_key)[1]
 
     rollouts = [first(scaled.stream), scaled.rollout]
-    seen = np.concatenate([r.step.observation[:, 0] for r in rollouts])
+    seen = np.concatenate([r.observation[:, 0] for r in rollouts])
     np.testing.assert_allclose(scaled.after.seen.mean, seen.mean(axis=0), rtol=1e-4)
     np.testing.assert_allclose(scaled.after.seen.variance, seen.var(axis=0), rtol=1e-4)
     totals, total = [], 0.0
@@ -363,7 +363,7 @@ def test_physics_that_diverges_stops_the_run():
     model = models.ActorCritic(1, 2, discrete=True, width=3, depth=1, key=KEY)
     with pytest.raises(Diverged, match="The data became non-finite in task 1 at step 2") as report:
         train_continual(model, stream, algorithms.bp(1e-3))
-    assert "Look at the data of that task, or at the environment" in str(report.value)
+    assert "Look at the data of that task or the environment" in str(report.value)
     history = report.value.history
     assert np.isfinite(history["reward"][0]).all()
     assert np.isfinite(history["loss"][0]).all()
@@ -399,6 +399,14 @@ def test_a_rate_that_is_too_high_is_no_fault_of_the_data():
     assert np.isfinite(report.value.history["reward"][0, 0])
 
 
+def test_a_policy_may_be_at_fault_for_the_data():
+    """Its weights are finite, and the squares of its actions are not."""
+    model = models.ActorCritic(2, 1, width=3, depth=1, initial_log_std=50.0, key=KEY)
+    with pytest.raises(Diverged, match="where the network takes part .* lower the learn") as report:
+        train_continual(model, point_mass(num_tasks=1), algorithms.bp(1e-3))
+    assert report.value.what == "data"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -432,8 +440,8 @@ def test_bad_discounts():
     world = ChangingEnvironment(Counting(), Cycle((0.5, 1.5)), 2048)
     with pytest.raises(ValueError, match="`discount` is 1.5"):
         PPO(world, discount=1.5)
-    with pytest.raises(ValueError, match="`trace` is -0.1"):
-        PPO(world, trace=-0.1)
+    with pytest.raises(ValueError, match="`gae_lambda` is -0.1"):
+        PPO(world, gae_lambda=-0.1)
     with pytest.raises(ValueError, match="more than a 32-bit counter holds"):
         PPO(world, num_tasks=2**21)
 
@@ -445,7 +453,7 @@ def test_choices_are_not_clipped():
 
 
 class Elsewhere(tasks.AbstractEnvironment):
-    """Shows something else after the first step, with numbers of Python beside it."""
+    """Shows something else after the first step, and counts with numbers of Python."""
 
     observation_size: int = eqx.field(static=True, default=3)
     action_size: int = eqx.field(static=True, default=1)
@@ -453,10 +461,11 @@ class Elsewhere(tasks.AbstractEnvironment):
     shown: int = eqx.field(static=True, default=4)
 
     def reset(self, parameter, *, key):
-        return jnp.zeros(()), jnp.zeros(3)
+        return {"steps": 0, "height": 1.0}, jnp.zeros(3)
 
     def step(self, state, action, parameter, *, key):
-        return state, tasks.Step(jnp.ones(self.shown), 1, False, False)
+        after = {"steps": state["steps"] + 1, "height": 2}
+        return after, tasks.Step(jnp.ones(self.shown, int), 1, False, False)
 
 
 class Mistaken(tasks.AbstractEnvironment):
@@ -513,9 +522,26 @@ def test_what_is_no_world(monkeypatch):
     body: Any = tasks.PointMass
     with pytest.raises(TypeError, match="`environment` is .*, but must be .*Environment: pass"):
         ChangingEnvironment(body, Cycle((1.0,)), 8)
+    with pytest.raises(TypeError, match="`environment` is .*, but must be .*Environment: pass"):
+        tasks.TimeLimit(body, 8)
+    with pytest.raises(TypeError, match="`schedule` is .1.0, 2.0., but must be .*Schedule: pass"):
+        tasks.Revisit((1.0, 2.0))  # pyright: ignore[reportArgumentType]
     number: Any = 0.5
+    with pytest.raises(TypeError, match="`clip_value` is 0.5, but must be of type bool"):
+        PPO(ChangingEnvironment(limited, Cycle((1.0,)), 2048), clip_value=number)
     with pytest.raises(ValueError, match="`each` is 0.5, but must be a sequence"):
         Cycle(number)
+
+
+class Short(tasks.AbstractSchedule):
+    def values(self, count, *, key):
+        return jnp.ones(3)
+
+
+def test_a_schedule_of_another_length():
+    stream = PPO(ChangingEnvironment(Counting(), Short(), 16), num_tasks=3, rollout=16)
+    with pytest.raises(ValueError, match=r"`schedule` is Short, whose .*\(4\)` has .* \(3,\), but"):
+        check_parts(Tabular(), stream, algorithms.bp())
 
 
 def test_one_step_has_no_advantage():

@@ -40,6 +40,23 @@ def test_page_on_curvature():
         exec(compile(block, "curvature.md", "exec"), names)
 
 
+def test_page_on_reinforcement_learning(tmp_path, monkeypatch):
+    """At small size, on a body that compiles faster."""
+    monkeypatch.chdir(tmp_path)
+    names: dict = {n: getattr(spectral, n) for n in ("algorithms", "models", "tasks")}
+    names |= {"jax": jax, "pathlib": pathlib, "train_continual": spectral.train_continual}
+    blocks = BLOCK.findall((ROOT / "docs" / "reinforcement.md").read_text())
+    large = 'SlipperyAnt(backend="mjx", steps_per_task=100_000)'
+    assert large in blocks[0]
+    small = 'ChangingGravity("inverted_pendulum", steps_per_task=2048)'
+    for block in blocks:
+        block = block.replace(large, small).replace("stream.out_size,", "stream.out_size, width=4,")
+        block = block.replace("num_tasks=4", "num_tasks=2")
+        exec(compile(block, "reinforcement.md", "exec"), names)
+    assert names["history"]["episode_return"].shape == (2, 1)
+    assert (tmp_path / "ant.html").stat().st_size > 1000
+
+
 def examples() -> list:
     found = []
     for info in pkgutil.walk_packages(spectral.__path__, "spectral."):

@@ -104,14 +104,15 @@ def test_the_parameter_changes_at_a_step(played, beside):
 
 
 def test_the_parameter_changes_at_the_end_of_an_episode(played):
-    rollout, expected, task, since = played["episode"], [], 0, 0
-    for k in range(40):
-        expected.append(VALUES[task])
-        ended = rollout.step.terminated[k, 0] or rollout.step.truncated[k, 0]
-        if ended and k + 1 - since >= TASK and task < 2:
-            task, since = task + 1, k + 1
+    rollout = played["episode"]
+    starts = np.arange(40) + 1 - rollout.length[:, 0]  # of the episode in which a step lies
+    expected = [VALUES[min(start // TASK, 2)] for start in starts.tolist()]
     np.testing.assert_allclose(rollout.parameter[:, 0], expected)
     assert expected[-1] == VALUES[2]
+    # Some wait, and none makes the next one wait for longer.
+    changes = [expected.index(value) for value in VALUES[1:]]
+    assert all(0 <= change - due < 4 for change, due in zip(changes, (TASK, 2 * TASK), strict=True))
+    assert changes != [TASK, 2 * TASK]
     # The first observation of an episode shows the new one.
     change = expected.index(VALUES[1])
     assert rollout.observation[change].tolist()[0][0] == 0
@@ -159,6 +160,10 @@ def test_schedules():
     shared = LogUniform(seed=4)
     np.testing.assert_array_equal(shared.values(3, key=KEY), shared.values(3, key=other))
     assert not np.array_equal(shared.values(3, key=KEY), LogUniform(seed=5).values(3, key=KEY))
+    with jax.enable_x64(True):
+        exact = LogUniform(seed=4).values(3, key=KEY)
+    assert exact.dtype == np.float64
+    np.testing.assert_allclose(shared.values(3, key=KEY), exact, rtol=1e-6)
     np.testing.assert_allclose(Cycle((1.0, 3.0)).values(5, key=KEY), [1, 3, 1, 3, 1])
     revisited = Revisit(shared, period=3).values(7, key=KEY)
     plain = shared.values(7, key=KEY)

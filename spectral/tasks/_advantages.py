@@ -17,19 +17,19 @@ def generalised_advantages(
     truncated: Ends,
     *,
     discount: float | Float[Array, ""],
-    trace: float | Float[Array, ""],
+    gae_lambda: float | Float[Array, ""],
 ) -> Steps:
     """Advantages of the actions of a rollout (Schulman et al., 2016, equation 16).
 
     With delta_t = r_t + discount V(s'_t) - V(s_t), the advantage is the sum over the rest of the
-    episode of (discount trace)^k delta_{t+k}. After a terminated step V(s') counts as 0. A
+    episode of (discount gae_lambda)^k delta_{t+k}. After a terminated step V(s') counts as 0. A
     truncated step, and the last of the rollout, has the value of the observation that followed it,
     which is not the first one of the next episode.
 
     ```python
     rewards, values = jnp.ones(3), jnp.zeros(3)
     ends = jnp.array([False, False, True]), jnp.zeros(3, bool)
-    generalised_advantages(rewards, values, values, *ends, discount=1.0, trace=1.0)  # [3, 2, 1]
+    generalised_advantages(rewards, values, values, *ends, discount=1.0, gae_lambda=1.0)
     ```
 
     **Arguments:**
@@ -37,7 +37,7 @@ def generalised_advantages(
     - `rewards`, `values`: r_t and V(s_t).
     - `next_values`: V(s'_t), with s'_t the observation that action t led to.
     - `terminated`, `truncated`: whether the episode ended with action t, and how.
-    - `discount`, `trace`: gamma and lambda.
+    - `discount`, `gae_lambda`: gamma and lambda.
     """
     bootstrap = jnp.where(terminated, 0, next_values)
     deltas = rewards + discount * bootstrap - values
@@ -45,7 +45,7 @@ def generalised_advantages(
 
     def back(later, now):
         delta, goes_on = now
-        advantage = delta + discount * trace * goes_on * later
+        advantage = delta + discount * gae_lambda * goes_on * later
         return advantage, advantage
 
     return jax.lax.scan(back, jnp.zeros_like(deltas[0]), (deltas, goes_on), reverse=True)[1]

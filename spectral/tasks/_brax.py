@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .._arguments import unknown_name
+from .._arguments import check_kind, unknown_name
 from ._environment import AbstractEnvironment, Step
 from ._physics import AbstractQuantity, Friction
 
@@ -48,7 +48,8 @@ class Brax(AbstractEnvironment[Any]):
     - `backend`: `"spring"`, `"positional"`, `"generalized"` or `"mjx"`.
     - `quantity`: what the parameter is: `Friction()`, `Gravity()`, `Mass()` or `Strength()`.
 
-    **Raises:** `ValueError` for an unknown environment or backend.
+    **Raises:** `ValueError` for an unknown environment or backend, `TypeError` for what is no
+    quantity.
     """
 
     name: str = eqx.field(static=True)
@@ -63,6 +64,7 @@ class Brax(AbstractEnvironment[Any]):
     ):
         if backend not in _BACKENDS:
             raise ValueError(unknown_name("`backend`: Backend", str(backend), _BACKENDS))
+        check_kind("quantity", quantity, AbstractQuantity, "tasks.Gravity()")
         environment = _load(name, backend, jax.config.read("jax_enable_x64"))
         self.name = name
         self.backend = backend

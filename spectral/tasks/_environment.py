@@ -19,7 +19,7 @@ class Step(eqx.Module):
     the value of `observation`, which in either case is the last of this episode.
     """
 
-    observation: Float[Array, " observation"] = eqx.field(converter=jnp.asarray)
+    observation: Float[Array, " observation"] = eqx.field(converter=lambda x: jnp.asarray(x, float))
     reward: Float[Array, ""] = eqx.field(converter=lambda x: jnp.asarray(x, float))
     terminated: Bool[Array, ""] = eqx.field(converter=lambda x: jnp.asarray(x, bool))
     truncated: Bool[Array, ""] = eqx.field(converter=lambda x: jnp.asarray(x, bool))
@@ -35,6 +35,24 @@ class AbstractEnvironment(eqx.Module, Generic[State]):
 
     `action_size` is the number of components of an action, or of the actions to choose from if the
     environment is `discrete`. Actions are `[action_size]` numbers, or one integer.
+
+    ```python
+    class Walk(tasks.AbstractEnvironment):  # to the right or left, on ground that slopes
+        observation_size: int = 1
+        action_size: int = 2
+        discrete: bool = True
+
+        def reset(self, parameter, *, key):
+            place = jax.random.uniform(key)
+            return place, place[None]
+
+        def step(self, state, action, parameter, *, key):
+            place = state + 2.0 * action - 1 - parameter
+            return place, tasks.Step(place[None], place, jnp.abs(place) > 10, False)
+
+    world = tasks.ChangingEnvironment(tasks.TimeLimit(Walk(), 50), tasks.LogUniform(), 2048)
+    walking = tasks.PPO(world, num_tasks=2)
+    ```
     """
 
     observation_size: eqx.AbstractVar[int]

@@ -26,7 +26,8 @@ class Gymnax(AbstractEnvironment[Any]):
 
     - `name`: an environment that gymnax registers.
     - `quantity`: the field of its `EnvParams` that the parameter is put into, in place of its
-        default. `None` ignores the parameter.
+        default. `None` ignores the parameter. Some fields do nothing, as their environment reads
+        what was derived from them when its parameters were made, such as `masscart` of CartPole.
 
     **Raises:** `ImportError` saying what to install if there is no gymnax; `ValueError` for an
     unknown environment or field, or actions that are neither a vector nor one of several.

@@ -44,18 +44,17 @@ class PPO(AbstractTaskStream[Practice]):
     rollouts. A task of the loop is the least number of rollouts that takes at least
     `world.steps_per_task` steps. Where that is not a whole number, the tasks of the loop begin a
     little after those of the environment, at most one rollout later with each task. With
-    `change="episode"` the environment waits for the end of an episode at every change, and counts
-    from there to the next: its tasks, too, begin later with each, by up to an episode, and may
-    begin after those of the loop. The parameter of every rollout is recorded. Probes at the start
-    of a task and the evaluation play with the parameter that belongs to the task of the loop, on
+    `change="episode"` a change waits for the end of an episode, and may come a little after the
+    task of the loop has begun. The parameter of every rollout is recorded. Probes at the start of a
+    task and the evaluation play with the parameter that belongs to the task of the loop, on
     environments of their own.
 
     **Recorded for each rollout:** `episode_return` and `episode_length` (means over the episodes
     that ended in it, NaN if none did), `episodes` (their number), `reward` (mean of a step),
     `parameter` (at its last step, of the first environment), `dead_fraction` (of units, silent in
     the whole rollout), and means over its gradient steps of `loss`, `policy_loss`, `value_loss`,
-    `entropy`, `divergence` (estimated KL divergence from the policy that played) and `clipped` (the
-    share of ratios out of range). **For each task:** `evaluation_return` and `evaluation_length` of
+    `entropy`, `approx_kl` (estimated KL divergence from the policy that played) and `clip_fraction`
+    (of ratios, out of range). **For each task:** `evaluation_return` and `evaluation_length` of
     the first episode of separate environments, with the most probable actions.
 
     Only advantages are normalised by default: normalised observations and rewards change how
@@ -71,7 +70,7 @@ class PPO(AbstractTaskStream[Practice]):
     epochs: int = eqx.field(static=True)
     surrogate: ClippedSurrogate
     discount: Float[Array, ""]
-    trace: Float[Array, ""]
+    gae_lambda: Float[Array, ""]
     advantages: Normalised = eqx.field(static=True)
     normalise_observations: bool = eqx.field(static=True)
     scale_rewards: bool = eqx.field(static=True)
@@ -89,7 +88,7 @@ class PPO(AbstractTaskStream[Practice]):
         epochs: int = 10,
         minibatches_per_epoch: int = 16,
         discount: float | Float[Array, ""] = 0.99,
-        trace: float | Float[Array, ""] = 0.95,
+        gae_lambda: float | Float[Array, ""] = 0.95,
         clip: float | Float[Array, ""] = 0.2,
         value_weight: float | Float[Array, ""] = 1.0,
         clip_value: bool = False,
@@ -107,7 +106,7 @@ class PPO(AbstractTaskStream[Practice]):
         - `environments`: how many are played side by side.
         - `rollout`: environment steps in a rollout, those of all environments together.
         - `epochs`, `minibatches_per_epoch`: passes over the rollout, and gradient steps in each.
-        - `discount`, `trace`: gamma, and the lambda of generalised advantage estimation.
+        - `discount`, `gae_lambda`: gamma, and the lambda of generalised advantage estimation.
         - `clip`, `value_weight`, `clip_value`, `entropy_weight`: see `ClippedSurrogate`.
         - `advantages`: normalised to zero mean and unit variance (unbiased) over the `"rollout"`,
             over each `"minibatch"`, or `"never"`.
@@ -124,6 +123,7 @@ class PPO(AbstractTaskStream[Practice]):
         action is a choice.
         """
         check_kind("world", world, ChangingEnvironment, "tasks.SlipperyAnt()")
+        check_kind("clip_value", clip_value, bool, "True")
         counts = {
             "num_tasks": num_tasks,
             "environments": environments,
@@ -157,7 +157,7 @@ class PPO(AbstractTaskStream[Practice]):
                 "choices, of which 0 and 1 alone would be left: leave it out."
             )
         check_fraction("discount", discount)
-        check_fraction("trace", trace)
+        check_fraction("gae_lambda", gae_lambda)
         check_above("clip", clip, 0)
         check_above("value_weight", value_weight, 0, strict=False)
         check_above("entropy_weight", entropy_weight, 0, strict=False)
@@ -173,7 +173,7 @@ class PPO(AbstractTaskStream[Practice]):
             array(clip), array(value_weight), array(entropy_weight), clip_value
         )
         self.discount = array(discount)
-        self.trace = array(trace)
+        self.gae_lambda = array(gae_lambda)
         self.advantages = advantages
         self.normalise_observations = normalise_observations
         self.scale_rewards = scale_rewards
@@ -193,7 +193,7 @@ class PPO(AbstractTaskStream[Practice]):
 
     def init(self, *, key: PRNGKeyArray) -> Practice:
         schedule_key, player_key = jax.random.split(key)
-        values = self.world.schedule.values(self.num_tasks + 1, key=schedule_key)
+        values = self.world.values(self.num_tasks, key=schedule_key)
         return Practice(
             players=begin(self.world, values, self.environments, key=player_key),
             values=values,
@@ -256,8 +256,8 @@ class PPO(AbstractTaskStream[Practice]):
             "value_loss": value_loss,
             "entropy": outputs.policy.entropy(),
             # Of the unbiased estimates the one that is never negative.
-            "divergence": ratio - 1 - jnp.log(ratio),
-            "clipped": (jnp.abs(ratio - 1) > self.surrogate.clip).astype(ratio.dtype),
+            "approx_kl": ratio - 1 - jnp.log(ratio),
+            "clip_fraction": (jnp.abs(ratio - 1) > self.surrogate.clip).astype(ratio.dtype),
         }
         loss = jnp.mean(self.surrogate.losses(outputs, batch))
         return loss, {name: jnp.mean(x) for name, x in metrics.items()}
@@ -331,7 +331,7 @@ class PPO(AbstractTaskStream[Practice]):
             rollout.step.terminated,
             rollout.step.truncated,
             discount=self.discount,
-            trace=self.trace,
+            gae_lambda=self.gae_lambda,
         )
         advantages, action = rows(advantages), rows(rollout.action)
         experience = Experience(

@@ -37,7 +37,8 @@ class Practice(eqx.Module):
         """The state after a rollout, with what it showed among the statistics."""
         seen, returns, running = self.seen, self.returns, self.running
         if seen is not None:
-            observations = rollout.step.observation
+            # Those that the policy acted on, from the first of an episode to the last but one.
+            observations = rollout.observation
             seen = seen.including(observations.reshape(-1, observations.shape[-1]))
         if returns is not None:
 

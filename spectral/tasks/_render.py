@@ -33,7 +33,7 @@ def render_episode(
     **Arguments:**
 
     - `parameter`: the value of the quantity that changes, such as the friction.
-    - `steps`: the most steps that are shown; the episode may end before.
+    - `steps`: the most steps that are shown; the episode may end before, also by its limit of time.
 
     **Raises:** `ValueError` for a parameter that is not positive, an environment that is not of
     brax, or a stream that normalises observations, by statistics that the learner does not hold.
@@ -42,7 +42,7 @@ def render_episode(
     check_above("parameter", parameter, 0)
     body = stream.world.environment
     while isinstance(body, TimeLimit):
-        body = body.environment
+        steps, body = min(steps, body.steps), body.environment
     if not isinstance(body, Brax):
         raise ValueError(
             f"`stream` plays on {type(body).__name__}, but only bodies of brax can be shown: pass "

@@ -50,8 +50,7 @@ def begin(
 
     def one(key: PRNGKeyArray) -> Player:
         phase = world.begin()
-        state, observation = world.environment.reset(world.parameter(values, phase), key=key)
-        _check_observation(observation, world.environment.observation_size)
+        state, observation = _anew(world, values, phase, key=key)
         return Player(state, observation, phase, jnp.asarray(0), jnp.zeros(()))
 
     return _each(one, jax.random.split(key, environments))
@@ -80,14 +79,14 @@ def play(
         applied = jnp.clip(action, -1, 1) if clip else action
         state, step = world.environment.step(player.state, applied, parameter, key=step_key)
         _check_observation(step.observation, world.environment.observation_size)
+        state = _alike(state, player.state)
         ended = step.terminated | step.truncated
         length, total = player.length + 1, player.total + step.reward
         phase = world.advance(player.phase, ended, stride=environments, last=last)
 
         def anew() -> Player:
-            fresh = world.environment.reset(world.parameter(values, phase), key=reset_key)
-            own, observation = _alike(fresh, (state, step.observation))
-            return Player(own, observation, phase, 0 * length, 0 * total)
+            own, observation = _anew(world, values, phase, key=reset_key)
+            return Player(_alike(own, state), observation, phase, 0 * length, 0 * total)
 
         # For a single environment this is a branch, and a reset costs nothing until it is due.
         after = jax.lax.cond(
@@ -118,6 +117,16 @@ def _each(function: Callable, *arguments: Any) -> Any:
     # Under vmap both sides of a branch would be taken.
     result = function(*jax.tree.map(lambda x: x[0], arguments))
     return jax.tree.map(lambda x: x[None], result)
+
+
+def _anew(
+    world: ChangingEnvironment, values: Float[Array, " values"], phase: Phase, *, key: PRNGKeyArray
+) -> tuple[Any, Float[Array, " observation"]]:
+    state, observation = world.environment.reset(world.parameter(values, phase), key=key)
+    observation = jnp.asarray(observation, float)
+    _check_observation(observation, world.environment.observation_size)
+    # A state may begin with counters that are numbers of Python.
+    return jax.tree.map(jnp.asarray, state), observation
 
 
 def _alike(new: Any, old: Any) -> Any:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .._arguments import check_above, check_count
+from .._arguments import check_above, check_count, check_kind
 
 
 class AbstractSchedule(eqx.Module):
@@ -23,8 +23,8 @@ class LogUniform(AbstractSchedule):
     """In every task a new value, uniform in its logarithm between `low` and `high`.
 
     The defaults are the frictions of Slippery Ant (Dohare et al., 2024). The draws follow from
-    `seed` and are the same in every run; `None` draws others in every run, from its key, as Dohare
-    et al. do.
+    `seed` and are the same in every run and precision; `None` draws others in every run, from its
+    key, as Dohare et al. do.
 
     **Raises:** `ValueError` for a `low` that is not positive, or a `high` below it.
     """
@@ -50,8 +50,9 @@ class LogUniform(AbstractSchedule):
         key = key if self.seed is None else jax.random.key(self.seed)
         keys = jax.vmap(lambda task: jax.random.fold_in(key, task))(jnp.arange(count))
         ends = jnp.log(self.low), jnp.log(self.high)
-        draw = lambda k: jax.random.uniform(k, dtype=float, minval=ends[0], maxval=ends[1])
-        return jnp.exp(jax.vmap(draw)(keys))
+        # In single precision always: other precisions would be given other draws.
+        drawn = jax.vmap(lambda k: jax.random.uniform(k, dtype=jnp.float32))(keys).astype(float)
+        return jnp.exp(ends[0] + drawn * (ends[1] - ends[0]))
 
 
 class Cycle(AbstractSchedule):
@@ -81,13 +82,14 @@ class Revisit(AbstractSchedule):
 
     So a learner can be compared with itself on one task that it meets again and again.
 
-    **Raises:** `ValueError` for a period below two.
+    **Raises:** `ValueError` for a period below two, `TypeError` for what is no schedule.
     """
 
     schedule: AbstractSchedule
     period: int = eqx.field(static=True, default=2)
 
     def __check_init__(self):
+        check_kind("schedule", self.schedule, AbstractSchedule, "tasks.LogUniform()")
         check_count("period", self.period, least=2)
 
     def values(self, count: int, *, key: PRNGKeyArray) -> Float[Array, " count"]:

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from .._arguments import check_count
+from .._arguments import check_count, check_kind
 from ._environment import AbstractEnvironment, Step
 
 
@@ -25,7 +25,7 @@ class TimeLimit(AbstractEnvironment[Timed]):
     environment = TimeLimit(tasks.PointMass(), 20)
     ```
 
-    **Raises:** `ValueError` for a limit below one.
+    **Raises:** `ValueError` for a limit below one, `TypeError` for what is no environment.
     """
 
     environment: AbstractEnvironment
@@ -33,6 +33,7 @@ class TimeLimit(AbstractEnvironment[Timed]):
     terminal: bool = eqx.field(static=True)
 
     def __init__(self, environment: AbstractEnvironment, steps: int, terminal: bool = False):
+        check_kind("environment", environment, AbstractEnvironment, "tasks.PointMass()")
         check_count("steps", steps)
         self.environment = environment
         self.steps = steps
