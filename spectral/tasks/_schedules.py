@@ -49,10 +49,11 @@ class LogUniform(AbstractSchedule):
     def values(self, count: int, *, key: PRNGKeyArray) -> Float[Array, " count"]:
         key = key if self.seed is None else jax.random.key(self.seed)
         keys = jax.vmap(lambda task: jax.random.fold_in(key, task))(jnp.arange(count))
-        ends = jnp.log(self.low), jnp.log(self.high)
         # In single precision always: other precisions would be given other draws.
-        drawn = jax.vmap(lambda k: jax.random.uniform(k, dtype=jnp.float32))(keys).astype(float)
-        return jnp.exp(ends[0] + drawn * (ends[1] - ends[0]))
+        single = jnp.float32
+        ends = jnp.log(self.low).astype(single), jnp.log(self.high).astype(single)
+        draw = lambda k: jax.random.uniform(k, dtype=single, minval=ends[0], maxval=ends[1])
+        return jnp.exp(jax.vmap(draw)(keys).astype(float))
 
 
 class Cycle(AbstractSchedule):
