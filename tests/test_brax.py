@@ -209,3 +209,18 @@ def test_bad_bodies(monkeypatch):
     backend: Any = "sprung"
     with pytest.raises(ValueError, match="Backend 'sprung' does not exist.*did you mean 'spring'"):
         Brax("ant", backend=backend)
+
+
+def test_a_step_leaves_the_state_it_is_given_as_it_is():
+    """brax itself writes into a dictionary of that state."""
+    ant = Brax("ant")
+
+    def step(key):
+        state, _ = ant.reset(jnp.ones(()), key=key)
+        before = dict(state.metrics)
+        after, _ = ant.step(state, jnp.zeros(8), jnp.ones(()), key=key)
+        assert all(state.metrics[name] is value for name, value in before.items())
+        assert after.metrics["reward_forward"] is not before["reward_forward"]
+        return after.obs
+
+    jax.eval_shape(step, KEY)

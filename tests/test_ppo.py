@@ -464,8 +464,9 @@ class Elsewhere(tasks.AbstractEnvironment):
         return {"steps": 0, "height": 1.0}, jnp.zeros(3)
 
     def step(self, state, action, parameter, *, key):
-        after = {"steps": state["steps"] + 1, "height": 2}
-        return after, tasks.Step(jnp.ones(self.shown, int), 1, False, False)
+        state["steps"] = state["steps"] + 1
+        state["height"] = 2
+        return state, tasks.Step(jnp.ones(self.shown, int), 1, False, False)
 
 
 class Mistaken(tasks.AbstractEnvironment):

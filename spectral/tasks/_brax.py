@@ -86,14 +86,16 @@ class Brax(AbstractEnvironment[Any]):
         self, state: Any, action: Array, parameter: Float[Array, ""], *, key: PRNGKeyArray
     ) -> tuple[Any, Step]:
         environment = self.inner(parameter)
-        system, physics = environment.sys, state.pipeline_state
+        # A copy: brax writes into the dictionary of metrics that it is given.
+        own = jax.tree.map(lambda x: x, state)
+        system, physics = environment.sys, own.pipeline_state
         if hasattr(physics, "mass"):
             # Some backends keep the masses of the beginning of the episode.
-            state = state.replace(pipeline_state=physics.replace(mass=system.link.inertia.mass))
+            own = own.replace(pipeline_state=physics.replace(mass=system.link.inertia.mass))
         with _as_brax_expects():
-            after = environment.step(state, action)
+            after = environment.step(own, action)
         # Some environments change the type of a number in their first step.
-        alike = lambda new, old: jnp.asarray(new, jnp.asarray(old).dtype)
+        alike = lambda new, old: jnp.asarray(new, old.dtype)
         after = jax.tree.map(alike, after, state)
         ended = after.done > 0.5
         return after, Step(after.obs, after.reward, ended, jnp.zeros_like(ended))

@@ -77,7 +77,9 @@ def play(
         step_key, reset_key = keys
         parameter = world.parameter(values, player.phase)
         applied = jnp.clip(action, -1, 1) if clip else action
-        state, step = world.environment.step(player.state, applied, parameter, key=step_key)
+        # A copy, for dictionaries that an environment writes into.
+        before = jax.tree.map(lambda x: x, player.state)
+        state, step = world.environment.step(before, applied, parameter, key=step_key)
         _check_observation(step.observation, world.environment.observation_size)
         state = _alike(state, player.state)
         ended = step.terminated | step.truncated
