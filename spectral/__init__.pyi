@@ -8,12 +8,12 @@ from . import (
     theory as theory,
 )
 from ._core import Run as Run, train_tasks as train_tasks
+from ._divergence import Diverged as Diverged
 from ._ensemble import Ensemble as Ensemble
 from ._history import History as History
 from ._loop import (
     AbstractCheckpointer as AbstractCheckpointer,
     AbstractMeter as AbstractMeter,
-    Diverged as Diverged,
     train_continual as train_continual,
 )
 from ._types import (

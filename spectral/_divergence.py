@@ -7,6 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from ._history import History
+from ._types import Learner
+
 
 class Divergence(eqx.Module):
     """Where a loss or weight was first not finite."""
@@ -49,6 +52,36 @@ class Divergence(eqx.Module):
         in_weights = bad_weights & ~bad.any() & ~in_data
         now = Divergence(step.astype(self.step.dtype), in_weights, in_data)
         return jax.tree.map(lambda new, old: jnp.where(self.found, old, new), now, self)
+
+
+class Diverged(FloatingPointError):
+    """A loss or weight that is not finite.
+
+    `task` and `step` (of the whole run) say where it appeared, `what` whether in the loss, in the
+    weights, or in the data: what was collected for the steps around this one, such as a rollout,
+    before it was learnt from. `history` holds the rows recorded so far, with NaN from the
+    divergence on, and `learner` the weights as they are.
+    """
+
+    def __init__(self, task: int, step: int, what: str, learner: Learner, history: History):
+        mend = "lower the learning rate, or look at the data of that task"
+        if what == "data":
+            mend = (
+                "they were so before they were learnt from. Look at the data of that task or the "
+                "environment; where the network takes part in collecting them, lower the "
+                "learning rate"
+            )
+        super().__init__(
+            f"The {what} became non-finite in task {task} at step {step}: {mend}. `.history` and "
+            "`.learner` of this exception hold what was recorded."
+        )
+        self.task, self.step, self.what = task, step, what
+        self.learner, self.history = learner, history
+
+
+def place(in_data: Any, in_weights: Any) -> str:
+    """Where it was seen first, in a word: the `what` of `Diverged`."""
+    return "data" if in_data else "weights" if in_weights else "loss"
 
 
 def void(row: dict[str, Array], diverged: Bool[Array, ""]) -> dict[str, Array]:

@@ -15,6 +15,7 @@ from jaxtyping import Array, Int, PRNGKeyArray, PyTree, UInt32
 from ._arguments import check_count, check_kind, check_one_key
 from ._blas import single_threaded_blas
 from ._core import begin_task, derive, Role, Run, run_tasks, start_run
+from ._divergence import Diverged, place
 from ._ensemble import count_members, Ensemble, replicate, spread
 from ._history import extend, History
 from ._types import Learner
@@ -44,31 +45,6 @@ class AbstractCheckpointer(eqx.Module):
     @abstractmethod
     def save(self, config: PyTree, done: int, run: Run | Ensemble, history: History) -> None:
         """Keep the state after `done` tasks. All calls of one run get one object `config`."""
-
-
-class Diverged(FloatingPointError):
-    """A loss or weight that is not finite.
-
-    `task` and `step` (of the whole run) say where it appeared, `what` whether in the loss, in the
-    weights, or in the data: what was collected for the steps around this one, such as a rollout,
-    before it was learnt from. `history` holds the rows recorded so far, with NaN from the
-    divergence on, and `learner` the weights as they are.
-    """
-
-    def __init__(self, task: int, step: int, what: str, learner: Learner, history: History):
-        mend = "lower the learning rate, or look at the data of that task"
-        if what == "data":
-            mend = (
-                "they were so before they were learnt from. Look at the data of that task or the "
-                "environment; where the network takes part in collecting them, lower the "
-                "learning rate"
-            )
-        super().__init__(
-            f"The {what} became non-finite in task {task} at step {step}: {mend}. `.history` and "
-            "`.learner` of this exception hold what was recorded."
-        )
-        self.task, self.step, self.what = task, step, what
-        self.learner, self.history = learner, history
 
 
 def train_continual(
@@ -333,8 +309,7 @@ def _to_boundary(done: int, num_tasks: int, probes: dict[str, AbstractProbe]) ->
 def _refuse_divergence(run: Run | Ensemble, stream: AbstractTaskStream, history: History) -> None:
     if isinstance(run, Run) and (step := int(run.divergence.step)) >= 0:
         task = step // (stream.chunks_per_task * stream.minibatches)
-        marks = {"data": run.divergence.in_data, "weights": run.divergence.in_weights}
-        what = next((name for name, mark in marks.items() if mark), "loss")
+        what = place(run.divergence.in_data, run.divergence.in_weights)
         raise Diverged(task, step, what, run.learner, history)
 
 

@@ -80,11 +80,16 @@ def test_every_quantity_bites(name, backend):
         assert apart(2 * i, 2 * i + 1) > 1e-3, kind
     everywhere, floor = places[6:10], places[10:]
     assert not np.array_equal(rewards[6], rewards[9])
-    # Beside others under vmap it moves as it does alone; contacts make more of rounding later, the
-    # one iteration of mjx's solver soon (in double precision ten steps agree to 1e-12).
-    short = 3 if backend == "mjx" else 10
-    alone = np.asarray(jax.jit(lambda w, v: journey(body, w, v, short))(which[6], values[6])[0])
-    np.testing.assert_allclose(seen[6, :short], alone, rtol=1e-3, atol=1e-3)
+    # Beside others under vmap it moves as it does alone. Contacts make much of rounding, and with the
+    # one iteration of mjx's solver soon: hence double precision.
+    with jax.enable_x64(True):
+        short = jax.jit(jax.vmap(lambda w, v: journey(body, w, v, 10)[0]))
+        beside = np.asarray(short(which[6:8], values[6:8].astype(float)))
+        alone = np.asarray(
+            jax.jit(lambda w, v: journey(body, w, v, 10)[0])(which[6], 1.0 * values[6])
+        )
+    assert alone.dtype == np.float64
+    np.testing.assert_allclose(beside[0], alone, rtol=1e-9, atol=1e-9)
     if name != "ant":  # others are slower to slip, and the friction of their feet is another
         return
     for i in range(4):
@@ -211,6 +216,11 @@ def test_bad_bodies(monkeypatch):
     backend: Any = "sprung"
     with pytest.raises(ValueError, match="Backend 'sprung' does not exist.*did you mean 'spring'"):
         Brax("ant", backend=backend)
+    quantity: Any = Gravity
+    with pytest.raises(
+        TypeError, match="`quantity` is .*Gravity.*, but must be .* AbstractQuantity"
+    ):
+        Brax("ant", quantity=quantity)
 
 
 def test_a_step_leaves_the_state_it_is_given_as_it_is():

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from .._core import Run
+from .._divergence import place
 from .._ensemble import Ensemble
 from .._history import History
 from .._loop import AbstractCheckpointer
@@ -92,8 +93,7 @@ class Keeper(AbstractCheckpointer):
         step = history["diverged_step"][-1]
         if np.isfinite(step):
             status = "diverged" if ended else status
-            marks = {w: history[f"diverged_in_{w}"][-1] for w in ("data", "weights")}
-            what = next((name for name, mark in marks.items() if mark), "loss")
+            what = place(history["diverged_in_data"][-1], history["diverged_in_weights"][-1])
             message = f"the {what} in task {int(step) // self.steps_per_task}, step {int(step)}"
         return Member(
             *self.names[index], status, message, history, seconds, together=len(self.names)
