@@ -32,7 +32,7 @@ import numpy as np  # noqa: E402
 
 from spectral import algorithms, Ensemble, models, tasks, train_continual  # noqa: E402
 from spectral.studies import load_results  # noqa: E402
-from spectral.studies._keeper import Keeper  # noqa: E402
+from spectral.studies.runs._keeper import Keeper  # noqa: E402
 
 
 def parts(num_tasks: int, seeds: int):
@@ -88,7 +88,7 @@ RUN = """
 import sys
 from spectral import _loop
 from spectral.studies import _keeper
-from spectral.studies._cli import main
+from spectral.studies.command_line._main import main
 _keeper.SHARE, _loop._SEGMENT_SECONDS = float("inf"), 0.0  # save after every task
 sys.exit(main(["run", *sys.argv[1:]]))
 """

@@ -143,14 +143,14 @@ def corollary_b_4(form: str) -> Case:
         if form == "index by index":
             return bool((h >= theory.eigenvalue_floor(g, norm) - rounding).all())
         if form == "(35)":
-            low, high = theory.weyl_as_printed(g, r)
+            low, high = theory.as_printed.weyl(g, r)
             return bool(((low - rounding <= h) & (h <= high + rounding)).all())
         # A residual that is small against the least positive eigenvalue.
         positive = np.where(g > rounding, g, 0)
         if not positive.any():
             return None
         small = 0.01 * positive[positive > 0].min() / max(norm, 1e-300)
-        least = theory.least_positive_floor_as_printed(positive, small * norm)
+        least = theory.as_printed.smallest_positive_floor(positive, small * norm)
         h = np.linalg.eigvalsh(ggn + small * residual)
         return bool(h[h > rounding].min() >= least)
 
@@ -199,7 +199,7 @@ STATEMENTS: list[tuple[str, Case, int, str]] = [
     ("Lemma 6.3, one-sided distance", lemma_6_3, 10, ""),
     (
         "Theorem 6.5 as printed",
-        theorem_6_5(theory.trainability_bound_as_printed),
+        theorem_6_5(theory.as_printed.trainability_bound),
         10,
         "5 of 10 units dead, 8 may be: trainable, and the bound is 0",
     ),
@@ -228,7 +228,7 @@ STATEMENTS: list[tuple[str, Case, int, str]] = [
     ("  index by index", corollary_b_4("index by index"), 5, ""),
     (
         "Equation (6) as printed",
-        equation_6(theory.cumulant_error_as_printed),
+        equation_6(theory.as_printed.cumulant_error),
         5,
         "x = 2, g = +-1 and x = 0, g = 0: the error is 1, printed 0",
     ),
@@ -258,7 +258,7 @@ def lemma_b_1(rng: np.random.Generator, points: int, draws: int) -> None:
     for dim in (1, 2, 5, 10, 50, 784):
         sets = ((ball(rng, points, dim), ball(rng, points, dim)) for _ in range(draws))
         found = np.array([theory.hausdorff(*pair) for pair in sets])
-        printed = theory.hausdorff_bound_as_printed(points, dim, delta)
+        printed = theory.as_printed.hausdorff_bound(points, dim, delta)
         corrected = theory.hausdorff_bound(points, dim, delta)
         cells = [share(int(np.sum(found <= bound)), draws) for bound in (printed, corrected)]
         print(f"{dim:10d}{cells[0]:>24s}{cells[1]:>24s}{found.mean():10.3f}")
@@ -267,7 +267,7 @@ def lemma_b_1(rng: np.random.Generator, points: int, draws: int) -> None:
 def theorem_6_5_coverage(rng: np.random.Generator, worlds: int, shifts: int) -> None:
     """Inputs of a first task, radii and m are drawn; the next task's inputs are simulated."""
     forms = {
-        "as printed": theory.trainability_bound_as_printed,
+        "as printed": theory.as_printed.trainability_bound,
         "Cantelli, independence": theory.cantelli_independent,
         "Cantelli, true variance": theory.cantelli_comonotone,
         "comonotone, exact": theory.trainability_bound,

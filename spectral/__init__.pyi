@@ -3,6 +3,7 @@ from . import (
     curvature as curvature,
     models as models,
     probes as probes,
+    recording as recording,
     studies as studies,
     tasks as tasks,
     theory as theory,

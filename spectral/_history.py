@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 import numpy as np
+from jaxtyping import Float
 
 
 class History(Mapping[str, np.ndarray]):
@@ -56,3 +57,11 @@ def extend(history: History, rows: Mapping[str, np.ndarray], first: int) -> Hist
     for name, column in rows.items():
         columns[name][first : first + len(column)] = column
     return History(columns)
+
+
+def mean_known(column: np.ndarray) -> Float[np.ndarray, " tasks"]:
+    """The mean of what is a number, and NaN where nothing is."""
+    rows = column.reshape(len(column), -1)
+    known = np.isfinite(rows)
+    total, count = np.where(known, rows, 0).sum(axis=1), known.sum(axis=1)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)

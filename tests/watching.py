@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from spectral import AbstractCheckpointer, AbstractMeter, Learner
 from spectral.algorithms import AbstractTransform
 from spectral.probes import AbstractProbe
-from spectral.studies import OrbaxCheckpointer
+from spectral.recording import OrbaxCheckpointer
 from spectral.tasks import AbstractTaskStream
 
 

@@ -1,54 +1,32 @@
 """Transforms of a learner, penalties, optimisers, and the named recipes made of them."""
 
-from ._adam import adam as adam, entrywise_adam as entrywise_adam
-from ._base import (
+from ._base._algorithm import (
     AbstractPenalty as AbstractPenalty,
     AbstractTransform as AbstractTransform,
     Algorithm as Algorithm,
     AlgorithmState as AlgorithmState,
 )
-from ._continual_backprop import ContinualBackprop as ContinualBackprop
-from ._curvature_barrier import CurvatureBarrier as CurvatureBarrier
-from ._effective_rank import EffectiveRank as EffectiveRank
-from ._every import Every as Every
-from ._followed_by import followed_by as followed_by
-from ._hare_tortoise import HareTortoise as HareTortoise
-from ._l2 import L2 as L2
-from ._l2_init import L2Init as L2Init
-from ._muon import equinox_muon as equinox_muon, muon as muon
-from ._normalize_project import NormalizeProject as NormalizeProject
-from ._parseval import Parseval as Parseval
-from ._presets import Preset as Preset, preset as preset, PRESETS as PRESETS
-from ._rate_steps import RateSteps as RateSteps
-from ._recipes import bp as bp, er as er, l2 as l2, l2_er as l2_er
-from ._redo import ReDo as ReDo
-from ._regrama import ReGraMa as ReGraMa
-from ._reset import Reset as Reset
-from ._self_normalized_reset import SelfNormalizedReset as SelfNormalizedReset
-from ._sgd import sgd as sgd
-from ._shrink_perturb import ShrinkPerturb as ShrinkPerturb
-from ._sparse_rewiring import SparseRewiring as SparseRewiring
-from ._spectral_norm import SpectralNorm as SpectralNorm
-from ._unit_recipes import (
+from ._base._periodic import Every as Every
+from .optimisers._adam import adam as adam, entrywise_adam as entrywise_adam
+from .optimisers._muon import equinox_muon as equinox_muon, muon as muon
+from .optimisers._sgd import sgd as sgd
+from .optimisers._upgd import perturbed_adam as perturbed_adam, perturbed_sgd as perturbed_sgd
+from .penalties._l2 import L2 as L2
+from .penalties._l2_init import L2Init as L2Init
+from .penalties._parseval import Parseval as Parseval
+from .penalties._spectral_norm import SpectralNorm as SpectralNorm
+from .penalties._wasserstein_init import WassersteinInit as WassersteinInit
+from .recipes._followed_by import followed_by as followed_by
+from .recipes._paper import bp as bp, er as er, l2 as l2, l2_er as l2_er
+from .recipes._presets import Preset as Preset, preset as preset, PRESETS as PRESETS
+from .recipes._units import (
     cbp as cbp,
     cbp_l2 as cbp_l2,
     redo as redo,
     regrama as regrama,
     snr as snr,
 )
-from ._upgd import perturbed_adam as perturbed_adam, perturbed_sgd as perturbed_sgd
-from ._utilities import (
-    adaptable_contribution as adaptable_contribution,
-    adaptation as adaptation,
-    contribution as contribution,
-    feature_by_input as feature_by_input,
-    outgoing_weight as outgoing_weight,
-    random_utility as random_utility,
-    UnitFacts as UnitFacts,
-    zero_contribution as zero_contribution,
-)
-from ._wasserstein_init import WassersteinInit as WassersteinInit
-from ._weight_recipes import (
+from .recipes._weights import (
     hare_tortoise as hare_tortoise,
     l2_init as l2_init,
     layernorm_l2 as layernorm_l2,
@@ -61,3 +39,25 @@ from ._weight_recipes import (
     upgd as upgd,
     wasserstein as wasserstein,
 )
+from .transforms.units._continual_backprop import ContinualBackprop as ContinualBackprop
+from .transforms.units._redo import ReDo as ReDo
+from .transforms.units._regrama import ReGraMa as ReGraMa
+from .transforms.units._self_normalized_reset import SelfNormalizedReset as SelfNormalizedReset
+from .transforms.units._utilities import (
+    adaptable_contribution as adaptable_contribution,
+    adaptation as adaptation,
+    contribution as contribution,
+    feature_by_input as feature_by_input,
+    outgoing_weight as outgoing_weight,
+    random_utility as random_utility,
+    UnitFacts as UnitFacts,
+    zero_contribution as zero_contribution,
+)
+from .transforms.weights._curvature_barrier import CurvatureBarrier as CurvatureBarrier
+from .transforms.weights._effective_rank import EffectiveRank as EffectiveRank
+from .transforms.weights._hare_tortoise import HareTortoise as HareTortoise
+from .transforms.weights._normalize_project import NormalizeProject as NormalizeProject
+from .transforms.weights._rate_steps import RateSteps as RateSteps
+from .transforms.weights._reset import Reset as Reset
+from .transforms.weights._shrink_perturb import ShrinkPerturb as ShrinkPerturb
+from .transforms.weights._sparse_rewiring import SparseRewiring as SparseRewiring

@@ -6,7 +6,7 @@ from typing import Any
 import equinox as eqx
 from jaxtyping import PRNGKeyArray
 
-from ._units import UnitGroup
+from .units._unit_group import UnitGroup
 
 
 class AbstractNetwork(eqx.Module):

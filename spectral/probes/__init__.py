@@ -1,14 +1,14 @@
 """What is measured at the start and end of tasks."""
 
-from ._base import AbstractProbe as AbstractProbe, When as When
-from ._dead_units import DeadUnits as DeadUnits
-from ._dormant_units import DormantUnits as DormantUnits
-from ._feature_rank import FeatureRank as FeatureRank
-from ._gradient_norm import GradientNorm as GradientNorm
-from ._hessian_spectrum import HessianSpectrum as HessianSpectrum
-from ._sampling import (
+from ._base._probe import AbstractProbe as AbstractProbe, When as When
+from ._base._sampling import (
     AbstractSamplingProbe as AbstractSamplingProbe,
     sample_risk as sample_risk,
     sample_taps as sample_taps,
 )
-from ._weight_norm import WeightNorm as WeightNorm
+from .curvature._hessian_spectrum import HessianSpectrum as HessianSpectrum
+from .features._feature_rank import FeatureRank as FeatureRank
+from .gradients._gradient_norm import GradientNorm as GradientNorm
+from .units._dead_units import DeadUnits as DeadUnits
+from .units._dormant_units import DormantUnits as DormantUnits
+from .weights._weight_norm import WeightNorm as WeightNorm

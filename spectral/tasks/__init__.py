@@ -1,7 +1,18 @@
 """Task streams: what data or environment comes next, and the loss that belongs to it."""
 
-from ._advantages import generalised_advantages as generalised_advantages
-from ._augmentation import (
+from ._base._classification import cross_entropy as cross_entropy, LabelledBatch as LabelledBatch
+from ._base._stream import (
+    AbstractTaskStream as AbstractTaskStream,
+    Metrics as Metrics,
+    Split as Split,
+)
+from .labelled.sets._image_set import fewer_images as fewer_images, ImageSet as ImageSet
+from .labelled.sets._images import (
+    load_images as load_images,
+    prepare_images as prepare_images,
+    prepared_images as prepared_images,
+)
+from .labelled.streams._augmentation import (
     AbstractAugmentation as AbstractAugmentation,
     Compose as Compose,
     Crop as Crop,
@@ -9,56 +20,47 @@ from ._augmentation import (
     Rotate as Rotate,
     rotated as rotated,
 )
-from ._base import AbstractTaskStream as AbstractTaskStream, Metrics as Metrics, Split as Split
-from ._brax import Brax as Brax
-from ._changing_environment import ChangingEnvironment as ChangingEnvironment
-from ._classification import cross_entropy as cross_entropy, LabelledBatch as LabelledBatch
-from ._environment import AbstractEnvironment as AbstractEnvironment, Step as Step
-from ._gymnax import Gymnax as Gymnax
-from ._image_set import fewer_images as fewer_images, ImageSet as ImageSet
-from ._image_source import ImageSource as ImageSource
-from ._image_stream import (
+from .labelled.streams._image_source import ImageSource as ImageSource
+from .labelled.streams._image_stream import (
     AbstractImageStream as AbstractImageStream,
     ImageBatch as ImageBatch,
 )
-from ._images import (
-    load_images as load_images,
-    prepare_images as prepare_images,
-    prepared_images as prepared_images,
+from .labelled.streams._incremental_classes import IncrementalClasses as IncrementalClasses
+from .labelled.streams._loader import Loader as Loader, Shown as Shown
+from .labelled.streams._noised_images import NoisedImages as NoisedImages
+from .labelled.streams._permuted_images import PermutedImages as PermutedImages
+from .labelled.streams._permuted_labels import PermutedLabels as PermutedLabels
+from .labelled.streams._random_labels import RandomLabels as RandomLabels
+from .labelled.streams._rotated_images import RotatedImages as RotatedImages
+from .labelled.streams._slowly_changing_regression import (
+    SlowlyChangingRegression as SlowlyChangingRegression,
 )
-from ._incremental_classes import IncrementalClasses as IncrementalClasses
-from ._loader import Loader as Loader, Shown as Shown
-from ._noised_images import NoisedImages as NoisedImages
-from ._permuted_images import PermutedImages as PermutedImages
-from ._permuted_labels import PermutedLabels as PermutedLabels
-from ._physics import (
+from .labelled.streams._split_classes import SplitClasses as SplitClasses
+from .landscapes._toy_landscapes import (
+    in_bowl as in_bowl,
+    landscape as landscape,
+    ToyLandscapes as ToyLandscapes,
+)
+from .rl.environments._brax import Brax as Brax
+from .rl.environments._changing_environment import ChangingEnvironment as ChangingEnvironment
+from .rl.environments._environment import AbstractEnvironment as AbstractEnvironment, Step as Step
+from .rl.environments._gymnax import Gymnax as Gymnax
+from .rl.environments._physics import (
     AbstractQuantity as AbstractQuantity,
     Friction as Friction,
     Gravity as Gravity,
     Mass as Mass,
     Strength as Strength,
 )
-from ._point_mass import PointMass as PointMass
-from ._ppo import PPO as PPO
-from ._random_labels import RandomLabels as RandomLabels
-from ._render import render_episode as render_episode
-from ._rotated_images import RotatedImages as RotatedImages
-from ._schedules import (
+from .rl.environments._point_mass import PointMass as PointMass
+from .rl.environments._schedules import (
     AbstractSchedule as AbstractSchedule,
     Cycle as Cycle,
     LogUniform as LogUniform,
     Revisit as Revisit,
 )
-from ._slowly_changing_regression import SlowlyChangingRegression as SlowlyChangingRegression
-from ._split_classes import SplitClasses as SplitClasses
-from ._surrogate import ClippedSurrogate as ClippedSurrogate, Experience as Experience
-from ._time_limit import TimeLimit as TimeLimit
-from ._toy_landscapes import (
-    in_bowl as in_bowl,
-    landscape as landscape,
-    ToyLandscapes as ToyLandscapes,
-)
-from ._worlds import (
+from .rl.environments._time_limit import TimeLimit as TimeLimit
+from .rl.environments._worlds import (
     changing_body as changing_body,
     ChangingGravity as ChangingGravity,
     ChangingMass as ChangingMass,
@@ -66,3 +68,7 @@ from ._worlds import (
     SlipperyHumanoid as SlipperyHumanoid,
     WeakActuator as WeakActuator,
 )
+from .rl.ppo._advantages import generalised_advantages as generalised_advantages
+from .rl.ppo._ppo import PPO as PPO
+from .rl.ppo._render import render_episode as render_episode
+from .rl.ppo._surrogate import ClippedSurrogate as ClippedSurrogate, Experience as Experience

@@ -1,0 +1,75 @@
+"""Cadence: a transform that acts every so many steps."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+from jaxtyping import Array, Bool, PRNGKeyArray
+
+from ..._arguments import check_count
+from ..._types import Clock, Learner, Signal
+from ._algorithm import AbstractTransform
+
+
+class Every(AbstractTransform[Any]):
+    """Let `transform` act when (step + 1) is a multiple of `period`, and rest in between.
+
+    Steps are counted over the whole run. The period must divide the minibatches of a chunk or be a
+    multiple of them, so that the steps between two actions never straddle part of a chunk. Where
+    only a part of a chunk is in use, a period of whole chunks ends with the last minibatch in use,
+    and a shorter one is due only at the end of a block that is in use as a whole.
+
+    ```python
+    Every(EffectiveRank(lr=1e-3, window=50), period=50)
+    ```
+    """
+
+    transform: AbstractTransform
+    period: int = eqx.field(static=True)
+
+    def __init__(self, transform: AbstractTransform, period: int):
+        """**Raises:** `ValueError` for a period below one."""
+        check_count("period", period)
+        self.transform = transform
+        self.period = period
+
+    def init(self, learner: Learner, *, key: PRNGKeyArray) -> Any:
+        return self.transform.init(learner, key=key)
+
+    def begin_task(
+        self, learner: Learner, state: Any, clock: Clock, *, key: PRNGKeyArray
+    ) -> tuple[Learner, Any]:
+        return self.transform.begin_task(learner, state, clock, key=key)
+
+    def update(
+        self, learner: Learner, state: Any, signal: Signal, *, key: PRNGKeyArray
+    ) -> tuple[Learner, Any]:
+        """**Raises:** `ValueError` for a period that does not fit the chunk."""
+        # The clock is the same for all members of an ensemble, so under vmap this stays a branch.
+        due = is_due(signal, self.period)
+        dynamic, static = eqx.partition((learner, state), eqx.is_array)
+
+        def act(dynamic):
+            learner, state = eqx.combine(dynamic, static)
+            after = self.transform.update(learner, state, signal, key=key)
+            return eqx.filter(after, eqx.is_array)
+
+        return eqx.combine(jax.lax.cond(due, act, lambda d: d, dynamic), static)
+
+
+def is_due(signal: Signal, period: int) -> Bool[Array, ""]:
+    """Whether this step completes a period of `period` steps, as `Every` counts them.
+
+    **Raises:** `ValueError` for a period that does not fit the chunk.
+    """
+    clock, minibatches = signal.clock, signal.minibatches
+    if period % minibatches and minibatches % period:
+        raise ValueError(
+            f"A period of {period} steps does not fit a chunk of {minibatches} minibatches: choose "
+            "a period that divides it or is a multiple of it, or change the length of the chunk."
+        )
+    if period < minibatches:
+        return (clock.step_in_chunk + 1) % period == 0
+    last = minibatches if signal.chunk.in_use is None else signal.chunk.in_use
+    complete = (clock.step // minibatches + 1) % (period // minibatches) == 0
+    return complete & (clock.step_in_chunk + 1 == last)

@@ -1,0 +1,113 @@
+"""The unit groups of a model, and their renewal together with what the optimiser keeps for them."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
+
+from ..._types import Learner
+from ...models import (
+    connected,
+    Entries,
+    forget_units,
+    renew_statistics,
+    renew_units,
+    unit_groups,
+    UnitGroup,
+)
+
+
+Where = Callable[[Any], Any]
+
+
+def replaceable_groups(model: Any) -> tuple[UnitGroup, ...]:
+    """The groups whose units have outgoing weights of their own, and so can be renewed one by one.
+
+    **Raises:** as `unit_groups`, and `ValueError` if there is no such group.
+    """
+    groups = tuple(group for group in unit_groups(model) if group.replaceable)
+    if not groups:
+        raise ValueError(
+            f"No hidden units of this {type(model).__name__} can be renewed: none has outgoing "
+            "weights of its own. Name them in the `outgoing` entries of `units()`, or choose an "
+            "algorithm that renews no units."
+        )
+    return groups
+
+
+def tapped(
+    group: UnitGroup, taps: dict[str, Array]
+) -> Float[Array, "examples units copies *positions"]:
+    """The activations of a group, with an axis for those of one unit.
+
+    **Raises:** `ValueError` if the taps have no such layer, or one of another size.
+    """
+    tap, wanted = taps.get(group.name), group.size * group.copies
+    if tap is None or tap.shape[1] != wanted:
+        shapes = {name: tap.shape[1:] for name, tap in taps.items()}
+        raise ValueError(
+            f"`units()` of the model describes a layer {group.name!r} of {wanted} activations, but "
+            f"its taps are {shapes}: give a layer the same name and size in both."
+        )
+    return group.by_unit(tap)
+
+
+def renewed(
+    learner: Learner,
+    chosen: Sequence[tuple[UnitGroup, Bool[Array, " _"]]],
+    *,
+    key: PRNGKeyArray,
+) -> Learner:
+    """The learner with the marked units of each group drawn anew, with outgoing weights of zero,
+    running statistics of a beginning, and forgotten by the optimiser."""
+    model, model_state, optimiser = learner.model, learner.model_state, learner.optimiser
+    for i, (group, units) in enumerate(chosen):
+        model = renew_units(model, group, units, key=jax.random.fold_in(key, i))
+        model_state = renew_statistics(model, model_state, group, units)
+        optimiser = forget_units(optimiser, model, group, units)
+    return Learner(model, model_state, optimiser)
+
+
+def magnitude(kind: tuple[Entries, ...], tree: PyTree) -> Float[Array, " units"]:
+    """The mean of |x| over the entries of each unit, in a tree of the structure of the model."""
+    totals, counts = [], []
+    for entries in kind:
+        # Sums first, units afterwards: bringing the units of a matrix to the front would copy it,
+        # at eight times the time of the sums.
+        array = entries.where(tree)
+        others = tuple(a for a in range(array.ndim) if a != entries.axis)
+        along = dataclasses.replace(entries, axis=0)
+        totals.append(jnp.sum(along.by_unit(jnp.sum(jnp.abs(array), axis=others)), axis=1))
+        counts.append(array.size // totals[-1].size)
+    return jnp.stack(totals).sum(axis=0) / sum(counts)
+
+
+def incoming_and_outgoing(
+    groups: Sequence[UnitGroup], model: PyTree
+) -> list[tuple[Float[Array, " _"], Float[Array, " _"]]]:
+    """The mean |weight| that enters and that leaves each unit, for groups of the model."""
+    params = eqx.filter(connected(model), eqx.is_inexact_array)
+    params = jax.lax.optimization_barrier(params)
+    outgoing = [magnitude(group.outgoing, params) for group in groups]
+    # Most matrices enter one layer and leave another. Left alone, XLA would take the sums of a
+    # matrix over rows and over columns in one loop, three times slower than one after the other.
+    params, outgoing = jax.lax.optimization_barrier((params, outgoing))
+    incoming = [magnitude(group.incoming, params) for group in groups]
+    return list(zip(incoming, outgoing, strict=True))
+
+
+def sparse_layers(model: Any) -> list[tuple[UnitGroup, Where, Where]]:
+    """Hidden layers that have a mask: where in the model their weights and the mask are.
+
+    **Raises:** as `unit_groups`.
+    """
+    return [
+        (group, entries.where, entries.mask)
+        for group in unit_groups(model)
+        for entries in group.incoming
+        if entries.mask is not None
+    ]

@@ -1,0 +1,150 @@
+"""Utility-based perturbed gradient descent: steps and noise where the utility is low."""
+
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+
+from ..._arguments import unknown_name
+from .._base._noise import gaussian_like
+
+
+Number = float | Float[Array, ""]
+_SCOPES = ("global", "local")
+
+
+class UPGDState(NamedTuple):
+    utility: PyTree
+    steps: Int[Array, ""]
+
+
+class AdaptiveUPGDState(NamedTuple):
+    utility: PyTree
+    mean: PyTree
+    square: PyTree
+    steps: Int[Array, ""]
+
+
+def perturbed_sgd(
+    learning_rate: Number,
+    utility_decay: Number = 0.999,
+    noise: Number = 1e-3,
+    weight_decay: Number = 1e-3,
+    scope: Literal["global", "local"] = "global",
+    perturb: Literal["gradient", "noise"] = "gradient",
+) -> optax.GradientTransformationExtraArgs:
+    """UPGD (Elsayed & Mahmood, 2024) as an optax transformation.
+
+    With u the running mean (decay `utility_decay`) of the utility -g theta of an entry, u^ its bias
+    corrected value, xi Gaussian of deviation `noise` and w the decoupled `weight_decay`:
+
+        theta <- (1 - lr w) theta - lr (g + xi) (1 - s)
+        s = sigmoid(u^ / max u^)          over all entries of the network: `scope="global"`
+        s = sigmoid(u^ / ||u^ of the row||)       the incoming weights of a unit: `scope="local"`
+
+    `perturb="noise"` is the variant that protects nothing, with g + xi (1 - s). A maximum that is
+    not positive makes every entry plastic; u^ is corrected in the maximum as in the numerator.
+
+    Its `update` needs `params` and `key`, which `spectral.Optimiser.apply` hands over.
+
+    **Raises:** `ValueError` for an unknown scope or perturbation.
+    """
+    _check(scope, perturb)
+
+    def init(params: PyTree) -> UPGDState:
+        return UPGDState(jax.tree.map(jnp.zeros_like, params), jnp.zeros((), int))
+
+    def update(
+        updates: PyTree, state: Any, params: PyTree = None, *, key: Any = None, **_: Any
+    ) -> tuple[PyTree, UPGDState]:
+        utility, steps, plastic = _plasticity(updates, params, state, utility_decay, scope)
+        xi = _noise(params, noise, key)
+
+        def step(g, x, p, theta):
+            moved = (g + x) * p if perturb == "gradient" else g + x * p
+            return -learning_rate * (moved + weight_decay * theta)
+
+        return jax.tree.map(step, updates, xi, plastic, params), UPGDState(utility, steps)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def perturbed_adam(
+    learning_rate: Number,
+    utility_decay: Number = 0.999,
+    noise: Number = 1e-3,
+    weight_decay: Number = 1e-3,
+    b1: Number = 0.9,
+    b2: Number = 0.999,
+    eps: Number = 1e-8,
+    scope: Literal["global", "local"] = "global",
+) -> optax.GradientTransformationExtraArgs:
+    """`perturbed_sgd` with Adam's step in place of the gradient (AdaUPGD):
+
+        theta <- (1 - lr w) theta - lr (m^ / (sqrt(v^) + eps) + xi) (1 - s)
+
+    **Raises:** `ValueError` for an unknown scope.
+    """
+    _check(scope, "gradient")
+
+    def init(params: PyTree) -> AdaptiveUPGDState:
+        zeros = jax.tree.map(jnp.zeros_like, params)
+        return AdaptiveUPGDState(zeros, zeros, zeros, jnp.zeros((), int))
+
+    def update(
+        updates: PyTree, state: Any, params: PyTree = None, *, key: Any = None, **_: Any
+    ) -> tuple[PyTree, AdaptiveUPGDState]:
+        utility, steps, plastic = _plasticity(updates, params, state, utility_decay, scope)
+        xi = _noise(params, noise, key)
+        mean = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.mean, updates)
+        square = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g**2, state.square, updates)
+        first, second = 1 - b1**steps, 1 - b2**steps
+
+        def step(m, v, x, p, theta):
+            moved = (m / first / (jnp.sqrt(v / second) + eps) + x) * p
+            return -learning_rate * (moved + weight_decay * theta)
+
+        moved = jax.tree.map(step, mean, square, xi, plastic, params)
+        return moved, AdaptiveUPGDState(utility, mean, square, steps)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _plasticity(
+    grads: PyTree,
+    params: PyTree,
+    state: UPGDState | AdaptiveUPGDState,
+    decay: Number,
+    scope: str,
+) -> tuple[PyTree, Int[Array, ""], PyTree]:
+    """The utilities after this step, the steps so far, and 1 - s for every entry."""
+    steps = state.steps + 1
+    utility = jax.tree.map(
+        lambda u, g, p: decay * u - (1 - decay) * g * p, state.utility, grads, params
+    )
+    corrected = jax.tree.map(lambda u: u / (1 - decay**steps), utility)
+    if scope == "global":
+        largest = jnp.max(jnp.stack([jnp.max(u) for u in jax.tree.leaves(corrected)]))
+        scaled = jax.tree.map(lambda u: jnp.where(largest > 0, u / largest, -jnp.inf), corrected)
+    else:
+        scaled = jax.tree.map(_by_row, corrected)
+    return utility, steps, jax.tree.map(lambda s: jax.nn.sigmoid(-s), scaled)
+
+
+def _by_row(utility: Float[Array, "..."]) -> Float[Array, "..."]:
+    axes = tuple(range(1, utility.ndim)) if utility.ndim > 1 else None
+    size = jnp.sqrt(jnp.sum(utility**2, axis=axes, keepdims=True))
+    return utility / jnp.where(size > 0, size, 1)
+
+
+def _noise(params: PyTree, noise: Number, key: PRNGKeyArray) -> PyTree:
+    return jax.tree.map(lambda x: noise * x, gaussian_like(params, key=key))
+
+
+def _check(scope: str, perturb: str) -> None:
+    if scope not in _SCOPES:
+        raise ValueError(f"`scope`: {unknown_name('Name', scope, _SCOPES)}")
+    if perturb not in ("gradient", "noise"):
+        raise ValueError(f"`perturb`: {unknown_name('Name', perturb, ('gradient', 'noise'))}")

@@ -1,0 +1,1 @@
+"""Penalties that are added to the loss."""

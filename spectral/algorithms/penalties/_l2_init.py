@@ -1,0 +1,68 @@
+"""The L2 penalty towards the initial weights."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+
+from ..._arguments import check_above
+from .._base._algorithm import AbstractPenalty
+from .._base._fresh import fresh_parameters
+
+
+class L2Init(AbstractPenalty[PyTree]):
+    """(strength / 2) ||theta - theta_0||^2 over all parameters.
+
+    Kumar et al., *Maintaining Plasticity in Continual Learning via Regenerative Regularization*
+    (2023), where lambda ||theta - theta_0||^2 is lambda = strength / 2: the gradient gains
+    strength (theta - theta_0). theta_0 are the weights with which the run began. Two variants:
+
+    - `resample=True`: theta_0 is a newly initialised network at every step (which costs a draw for
+      every weight).
+    - `huber=d`: d (|x| - d/2) in place of x^2/2 where an entry is further than d from theta_0, so
+      that it is never pulled by more than strength d.
+    """
+
+    strength: Float[Array, ""]
+    huber: Float[Array, ""] | None
+    resample: bool = eqx.field(static=True)
+
+    def __init__(
+        self,
+        strength: float | Float[Array, ""],
+        *,
+        huber: float | Float[Array, ""] | None = None,
+        resample: bool = False,
+    ):
+        """**Raises:** `ValueError` for a negative strength or a `huber` that is not positive."""
+        check_above("strength", strength, 0, strict=False)
+        if huber is not None:
+            check_above("huber", huber, 0)
+        self.strength = jnp.asarray(strength, dtype=float)
+        self.huber = None if huber is None else jnp.asarray(huber, dtype=float)
+        self.resample = resample
+
+    def init(self, model: Any, *, key: PRNGKeyArray) -> PyTree:
+        return self._sample(model, key=key) if self.resample else _parameters(model)
+
+    def value(self, model: Any, state: PyTree) -> Float[Array, ""]:
+        distances = jax.tree.map(lambda p, o: p - o, _parameters(model), state)
+        return self.strength * sum(jnp.sum(self._loss(d)) for d in jax.tree.leaves(distances))
+
+    def update(self, model: Any, state: PyTree, *, key: PRNGKeyArray) -> PyTree:
+        return self._sample(model, key=key) if self.resample else state
+
+    def _sample(self, model: Any, *, key: PRNGKeyArray) -> PyTree:
+        return fresh_parameters(model, key=key)
+
+    def _loss(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
+        if self.huber is None:
+            return x**2 / 2
+        size = jnp.abs(x)
+        return jnp.where(size <= self.huber, x**2 / 2, self.huber * (size - self.huber / 2))
+
+
+def _parameters(model: PyTree) -> PyTree:
+    return eqx.filter(model, eqx.is_inexact_array)

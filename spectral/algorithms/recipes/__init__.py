@@ -1,0 +1,1 @@
+"""Named algorithms, and the published settings of each."""

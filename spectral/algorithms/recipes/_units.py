@@ -1,0 +1,115 @@
+"""Recipes that renew units: each is one expression."""
+
+from collections.abc import Callable
+
+from jaxtyping import Array, Float
+
+from ..._types import Optimiser
+from .._base._algorithm import Algorithm
+from .._base._periodic import Every
+from ..optimisers._sgd import optimiser_of
+from ..penalties._l2 import L2
+from ..transforms.units._continual_backprop import ContinualBackprop
+from ..transforms.units._redo import ReDo
+from ..transforms.units._regrama import ReGraMa
+from ..transforms.units._self_normalized_reset import SelfNormalizedReset
+from ..transforms.units._utilities import adaptable_contribution, UnitFacts
+
+
+Number = float | Float[Array, ""]
+Utility = Callable[[UnitFacts], Float[Array, " units"]]
+
+
+def cbp(
+    lr: Number | Optimiser = 1e-2,
+    *,
+    replacement_rate: Number = 1e-4,
+    maturity: int = 100,
+    decay: Number = 0.99,
+    utility: Utility = adaptable_contribution,
+    compensate: bool = True,
+) -> Algorithm:
+    """Continual backpropagation (Dohare et al., 2024): in each layer `replacement_rate` times the
+    number of units older than `maturity` steps are replaced per step, those of lowest utility.
+
+    See `ContinualBackprop` for the formulas. The defaults are those of Dohare et al. for Permuted
+    MNIST, of whose sweep of rates (1e-4, 1e-5, 1e-6) this is the largest; the paper's table prints
+    1e-6, for code that replaced the units of the *highest* utility. With Adam take `adam`, which
+    forgets exactly.
+
+    **Raises:** `ValueError` for a rate or decay outside [0, 1] or a maturity below one.
+    """
+    transform = ContinualBackprop(
+        replacement_rate, decay=decay, maturity=maturity, utility=utility, compensate=compensate
+    )
+    return Algorithm(optimiser_of(lr), transforms=(transform,))
+
+
+def cbp_l2(
+    lr: Number | Optimiser = 1e-2,
+    *,
+    weight_decay: Number = 1e-3,
+    replacement_rate: Number = 1e-4,
+    maturity: int = 100,
+    utility: Utility = adaptable_contribution,
+) -> Algorithm:
+    """`cbp` with the penalty of `l2`, as Dohare et al. and the paper use it on Slippery Ant. For
+    its other options write `Algorithm(sgd(lr), (L2(weight_decay),), (ContinualBackprop(...),))`.
+
+    **Raises:** as `cbp` and `l2`.
+    """
+    transform = ContinualBackprop(replacement_rate, maturity=maturity, utility=utility)
+    return Algorithm(optimiser_of(lr), penalties=(L2(weight_decay),), transforms=(transform,))
+
+
+def redo(
+    lr: Number | Optimiser = 1e-2,
+    *,
+    threshold: Number = 0.025,
+    every: int = 100,
+    window: int | None = None,
+) -> Algorithm:
+    """ReDo (Sokar et al., 2023): every `every` steps, units whose mean |activation| is at most
+    `threshold` times the mean of their layer are renewed.
+
+    Activity is measured on the last `window` minibatches, by default all since the last time. The
+    threshold is the paper's; its period is 1000 steps of minibatches.
+
+    **Raises:** `ValueError` for a negative threshold, or a period or window below one.
+    """
+    return Algorithm(optimiser_of(lr), transforms=(_recycle(ReDo, threshold, every, window),))
+
+
+def regrama(
+    lr: Number | Optimiser = 1e-2,
+    *,
+    threshold: Number = 0.01,
+    every: int = 100,
+    window: int | None = None,
+) -> Algorithm:
+    """ReGraMa (Liu et al., 2025): as `redo`, with the mean |gradient| of a unit's incoming weights
+    in place of its activity. The threshold is the paper's; its period is 1000 steps.
+
+    **Raises:** as `redo`.
+    """
+    return Algorithm(optimiser_of(lr), transforms=(_recycle(ReGraMa, threshold, every, window),))
+
+
+def snr(
+    lr: Number | Optimiser = 1e-2, *, rejection: Number = 1e-3, max_age: int = 20_000
+) -> Algorithm:
+    """Self-normalised resets (Farias & Jozefiak, 2024): a unit is renewed when at most a fraction
+    `rejection` of its own past silences lasted as long as the present one, or after `max_age`
+    examples of silence. See `SelfNormalizedReset`.
+
+    **Raises:** `ValueError` for a rejection that is not positive or a `max_age` below one.
+    """
+    return Algorithm(
+        optimiser_of(lr), transforms=(SelfNormalizedReset(rejection, max_age=max_age),)
+    )
+
+
+def _recycle(
+    make: type[ReDo] | type[ReGraMa], threshold: Number, every: int, window: int | None
+) -> Every:
+    return Every(make(threshold, window=every if window is None else window), every)

@@ -1,0 +1,1 @@
+"""Changes of the learner beyond the optimiser's step."""

@@ -1,0 +1,1 @@
+"""Transforms that renew single units."""

@@ -1,0 +1,77 @@
+"""Normalise and project: weights keep the norms with which they began."""
+
+from itertools import zip_longest
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from ...._types import Learner, Signal
+from ....models import connected, Entries, unit_groups
+from ..._base._algorithm import AbstractTransform
+
+
+_Norms = tuple[Float[Array, ""], ...]
+
+
+class NormalizeProject(AbstractTransform[_Norms]):
+    """W <- W ||W_0||_F / ||W||_F for every weight matrix (NaP; Lyle et al., *Normalization and
+    effective learning rates in reinforcement learning*, 2024).
+
+    The biases of a hidden layer are scaled with its weights, so that behind a LayerNorm, which the
+    method presumes (`layer_norm=True` of the models), the network's function does not change. The
+    scale and shift of a norm layer are projected together to their own joint norm of the beginning.
+    Matrices of zeros stay.
+
+    Used under `Every`, or by itself at every step.
+    """
+
+    def init(self, learner: Learner, *, key: PRNGKeyArray) -> _Norms:
+        """**Raises:** `TypeError` for a model without `units()`."""
+        return tuple(_norms(learner.model))
+
+    def update(
+        self, learner: Learner, state: _Norms, signal: Signal, *, key: PRNGKeyArray
+    ) -> tuple[Learner, _Norms]:
+        model = learner.model
+        params, static = eqx.partition(model, eqx.is_inexact_array)
+        leaves, structure = jax.tree.flatten(params)
+        for (kept, moved), norm, now in zip(_layers(model), state, _norms(model), strict=True):
+            factor = jnp.where(now > 0, norm / jnp.where(now > 0, now, 1), 1)
+            for i in (*kept, *moved):
+                leaves[i] = leaves[i] * factor
+        model = eqx.combine(jax.tree.unflatten(structure, leaves), static)
+        return Learner(model, learner.model_state, learner.optimiser), state
+
+
+def _layers(model: Any) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """For each layer, which parameters keep their joint norm and which are scaled along."""
+    leaves = jax.tree.leaves(eqx.filter(model, eqx.is_inexact_array))
+    place = {id(leaf): i for i, leaf in enumerate(leaves)}
+    seen: set[int] = set()
+
+    def new(*kinds: Entries | None) -> tuple[int, ...]:
+        found = [place[id(entries.where(model))] for entries in kinds if entries is not None]
+        found = tuple(i for i in dict.fromkeys(found) if i not in seen)
+        seen.update(found)
+        return found
+
+    layers = []
+    for group in unit_groups(model):
+        # The units of a residual sum have several matrices, each with a bias and a norm of its own.
+        for weight, bias in zip_longest(group.incoming, group.bias):
+            if kept := new(weight):
+                layers.append((kept, new(bias)))
+        for scale, shift in zip_longest(group.scale, group.shift):
+            if kept := new(scale, shift):
+                layers.append((kept, ()))
+    rest = [i for i, leaf in enumerate(leaves) if leaf.ndim > 1 and i not in seen]
+    return layers + [((i,), ()) for i in rest]
+
+
+def _norms(model: Any) -> list[Float[Array, ""]]:
+    """The joint norm of each layer's parameters."""
+    leaves = jax.tree.leaves(eqx.filter(connected(model), eqx.is_inexact_array))
+    return [jnp.sqrt(sum(jnp.sum(leaves[i] ** 2) for i in kept)) for kept, _ in _layers(model)]

@@ -1,0 +1,1 @@
+"""How a spectrum, its extremes, a trace or a diagonal is found."""

@@ -1,0 +1,1 @@
+"""Estimators of a spectrum or of its ends."""

@@ -1,0 +1,100 @@
+"""Eigenvalues at both ends of a spectrum, with their eigenvectors."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+
+from ...._arguments import check_count
+from ...._blas import single_threaded_blas
+from ...operators._operator import AbstractOperator
+from .._vectors import probe_key, Sphere
+from ._tridiagonal import order_within, ritz, tridiagonalise
+
+
+class Eigenpairs(eqx.Module):
+    """Approximate eigenvalues and eigenvectors y of length 1, from the outside of the spectrum in.
+
+    An eigenvalue lies within `residuals`, the norms of A y - theta y, of each of the `values`.
+    """
+
+    values: Float[Array, " count"]
+    vectors: PyTree[Float[Array, "count ..."]]  # each leaf like one of the parameters, stacked
+    residuals: Float[Array, " count"]
+
+
+class ExtremeEigenpairs(eqx.Module):
+    """The least eigenvalues, in ascending order, and the largest, in descending order."""
+
+    least: Eigenpairs
+    largest: Eigenpairs
+
+
+def extreme_eigenpairs(
+    operator: AbstractOperator, count: int = 1, *, key: PRNGKeyArray, order: int | None = None
+) -> ExtremeEigenpairs:
+    """Find the eigenvalues at both ends of the spectrum, with eigenvectors, by Lanczos.
+
+    ```python
+    import jax
+    import jax.numpy as jnp
+    from spectral.curvature import extreme_eigenpairs, Hessian
+
+    hessian = Hessian(lambda x: jnp.sum(x["w"] ** 4) / 12, {"w": jnp.arange(10.0)})
+    pairs = extreme_eigenpairs(hessian, 2, key=jax.random.key(0))
+    pairs.largest.values  # about [81, 64]
+    pairs.largest.vectors["w"]  # [2, 10]
+    pairs.least.values  # about [0, 1]
+    ```
+
+    **Arguments:**
+
+    - `operator`: the matrix.
+    - `count`: how many at each end.
+    - `key`: for the vector that the iteration starts from.
+    - `order`: products with the matrix, in memory for as many vectors; by default 40 or `4 * count`
+        if that is more, or the dimension where that is less. Raise it where the `residuals` are too
+        large: eigenvalues far from the others converge first.
+
+    **Returns:** `ExtremeEigenpairs`, whose vectors are like the parameters with a leading axis
+    `count`. The residuals are computed with `2 * count` more products. The Krylov space of one
+    vector holds one eigenvector of each eigenvalue, so the copies of a multiple eigenvalue are only
+    found where that space ends and the iteration restarts.
+
+    **Raises:** `ValueError` if `count` or `order` is not a positive integer, if `order` is larger
+    than `operator.dim`, or `count` larger than the order.
+    """
+    check_count("count", count)
+    if order is not None:
+        check_count("order", order)
+    order = order_within("order", order, operator.dim, default=max(40, 4 * count))
+    if count > order:
+        raise ValueError(
+            f"`count` is {count}, but must be at most {order}: no more eigenvalues come from so "
+            "many products. Raise `order`, or ask for fewer."
+        )
+    with single_threaded_blas():
+        return jax.block_until_ready(_find(operator, count, order, key))
+
+
+@eqx.filter_jit
+def _find(
+    operator: AbstractOperator, count: int, order: int, key: PRNGKeyArray
+) -> ExtremeEigenpairs:
+    dtype = operator.dtype
+    with jax.default_matmul_precision("highest"):
+        product = operator.flat_product()
+        start = Sphere()(operator.dim, dtype, key=probe_key(key, 0))
+        matrix, basis = tridiagonalise(product, start, order, key=key, probe=0)
+        pairs = ritz(matrix)
+
+        def at(columns: slice) -> Eigenpairs:
+            values, vectors = pairs.values[columns], pairs.vectors[:, columns].T @ basis
+            vectors = vectors / jnp.linalg.norm(vectors, axis=1, keepdims=True)
+            residual = lambda pair: jnp.linalg.norm(product(pair[1]) - pair[0] * pair[1])
+            residuals = jax.lax.map(residual, (values, vectors))
+            return Eigenpairs(values, jax.vmap(operator.unravel)(vectors), residuals)
+
+        return ExtremeEigenpairs(
+            least=at(slice(None, count)), largest=at(slice(None, -count - 1, -1))
+        )

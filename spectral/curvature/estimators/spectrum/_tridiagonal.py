@@ -1,0 +1,160 @@
+"""The Lanczos iteration, and the eigenvalue problem of the tridiagonal matrix that it makes."""
+
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from ...._eigh import eigh
+from .._vectors import probe_key, Sphere
+
+
+_ROWS = 16  # rows of the basis that are left alone together while they are empty
+_Blocks = tuple[Float[Array, "_ dim"], ...]
+
+
+class Tridiagonal(eqx.Module):
+    """V A V^T for orthonormal rows V, and what leads out of them."""
+
+    diagonal: Float[Array, " order"]
+    off_diagonal: Float[Array, " order-1"]
+    leads_out: Float[Array, ""]  # the off-diagonal entry that the next row would have
+    exhausted: Bool[Array, ""]  # the vectors A^k v span no more than these dimensions
+    tolerance: Float[Array, ""]  # the size of rounding
+    dimensions: Int[Array, ""]  # rows beyond them are filled up
+
+
+class Ritz(eqx.Module):
+    """Eigenpairs of a tridiagonal matrix, ascending."""
+
+    values: Float[Array, " order"]
+    vectors: Float[Array, "order order"]  # columns
+    # The norm of A y - theta y; infinite for values that only fill up the rows.
+    residuals: Float[Array, " order"]
+
+
+def order_within(name: str, order: int | None, dim: int, default: int) -> int:
+    """The order itself, or for None the default as far as the matrix has dimensions.
+
+    **Raises:** `ValueError` if the order is larger than the dimension.
+    """
+    if order is None:
+        return min(default, dim)
+    if order > dim:
+        raise ValueError(
+            f"`{name}` is {order}, but must be at most {dim}, the dimension of the matrix: pass a "
+            f"smaller one, or None for the lesser of {default} and the dimension."
+        )
+    return order
+
+
+def tridiagonalise(
+    product: Callable[[Float[Array, " dim"]], Float[Array, " dim"]],
+    start: Float[Array, " dim"],
+    order: int,
+    *,
+    key: PRNGKeyArray,
+    probe: int | Int[Array, ""],
+    project: Callable[[Float[Array, " dim"]], Float[Array, " dim"]] = lambda vector: vector,
+    dimensions: int | Int[Array, ""] | None = None,
+) -> tuple[Tridiagonal, Float[Array, "order dim"]]:
+    """Run the Lanczos iteration from a unit vector, restarting where its Krylov space ends.
+
+    Returns the tridiagonal matrix and the rows V, which take all of the memory.
+
+    The matrix is the product followed by `project`, an orthogonal projection onto a space of so
+    many `dimensions` in which `start` lies; without these, the whole space. Rows beyond them are
+    zero, and repeat the first entry of the diagonal: a value within the range of the eigenvalues.
+    """
+    dim, dtype = start.size, start.dtype
+    dimensions = dim if dimensions is None else dimensions
+    # The factor sqrt(order) that a worst case would add finds breakdown in a bulk 1e-5 times as
+    # wide as the outliers: at a largest eigenvalue of 1e4, all that is counted at epsilon = 0.1.
+    rounding = 10 * jnp.finfo(dtype).eps
+
+    def remove(basis: _Blocks, w: Float[Array, " dim"], step: Int[Array, ""]):
+        return project(_orthogonal_part(basis, w, step))
+
+    def restart(basis: _Blocks, step: Int[Array, ""]) -> Float[Array, " dim"]:
+        w = Sphere()(dim, dtype, key=probe_key(key, probe, step + 1))
+        return _unit(remove(basis, _unit(remove(basis, w, step)), step))
+
+    def body(carry, step: Int[Array, ""]):
+        basis, q, scale = carry
+        basis = _with_row(basis, q, step)
+        w = project(product(q))
+        alpha, scale = q @ w, jnp.maximum(scale, jnp.linalg.norm(w))
+        w = remove(basis, remove(basis, w, step), step)
+        beta = jnp.linalg.norm(w)
+        ended = (beta <= rounding * scale) | (step + 1 >= dimensions)
+        # After the last step of all there is no direction left to restart in.
+        q = jax.lax.cond(
+            ended & (step + 1 < jnp.minimum(dimensions, order)),
+            lambda: restart(basis, step),
+            lambda: jnp.where(ended, 0, w / jnp.where(ended, 1, beta)),
+        )
+        return (basis, q, scale), (alpha, jnp.where(ended, 0, beta), ended)
+
+    starts = range(0, order, _ROWS)
+    empty = tuple(jnp.zeros((min(_ROWS, order - i), dim), dtype) for i in starts)
+    init = empty, start, jnp.zeros((), dtype)
+    (basis, _, scale), (alpha, beta, ended) = jax.lax.scan(body, init, jnp.arange(order))
+    tridiagonal = Tridiagonal(
+        diagonal=jnp.where(jnp.arange(order) < dimensions, alpha, alpha[0]),
+        off_diagonal=beta[:-1],
+        leads_out=beta[-1],
+        exhausted=jnp.any(ended),
+        tolerance=rounding * scale,
+        dimensions=jnp.asarray(dimensions),
+    )
+    return tridiagonal, jnp.concatenate(basis)
+
+
+def ritz(matrix: Tridiagonal) -> Ritz:
+    """Solve the eigenvalue problem of a tridiagonal matrix, in float64 whatever its dtype."""
+    # The matrix is graded, outliers first: the absolute error of a float32 solver, eps times the
+    # largest eigenvalue, would move weight between the neighbouring nodes of the bulk. One LAPACK
+    # call of this size costs next to nothing, on any device and whether or not x64 is enabled.
+    dtype = matrix.diagonal.dtype
+    with jax.enable_x64(True):
+        d, e = matrix.diagonal.astype(jnp.float64), matrix.off_diagonal.astype(jnp.float64)
+        full = jnp.diag(d) + jnp.diag(e, 1) + jnp.diag(e, -1)
+        values, vectors = eigh(full)
+        values, vectors = values.astype(dtype), vectors.astype(dtype)
+    # The rows that fill up are cut off from the others, and their vectors with them.
+    own = jnp.arange(values.size) < matrix.dimensions
+    filled = jnp.sum(jnp.where(own[:, None], 0, vectors**2), axis=0) > 0.5
+    residuals = jnp.where(filled, jnp.inf, jnp.abs(matrix.leads_out * vectors[-1]))
+    return Ritz(values, vectors, residuals)
+
+
+def _orthogonal_part(
+    basis: _Blocks, w: Float[Array, " dim"], step: Int[Array, ""]
+) -> Float[Array, " dim"]:
+    """What is left of `w` without its components along rows 0 to `step`."""
+    rest = w
+    for i, block in enumerate(basis):
+        # Rows that are not filled yet are zero. Reading them would take half of all the time that
+        # orthogonalisation takes, which for small networks is most of the whole.
+        reached = step >= i * _ROWS
+        reduce = lambda r, b=block: r - (b @ w) @ b
+        rest = jax.lax.cond(reached, reduce, lambda r: r, rest)
+    return rest
+
+
+def _with_row(basis: _Blocks, row: Float[Array, " dim"], step: Int[Array, ""]) -> _Blocks:
+    """The basis with row number `step` set."""
+    place, offset = step // _ROWS, step % _ROWS
+    blocks = []
+    for i, block in enumerate(basis):
+        # Every block writes one row, most their own again: a branch would copy blocks.
+        own = jax.lax.dynamic_slice_in_dim(block, offset, 1)
+        new = jnp.where(place == i, row[None], own)
+        blocks.append(jax.lax.dynamic_update_slice_in_dim(block, new, offset, axis=0))
+    return tuple(blocks)
+
+
+def _unit(vector: Float[Array, " dim"]) -> Float[Array, " dim"]:
+    return vector / jnp.linalg.norm(vector)

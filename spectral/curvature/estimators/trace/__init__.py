@@ -1,0 +1,1 @@
+"""Estimators of a trace or a diagonal."""

@@ -1,0 +1,1 @@
+"""KFAC and EKFAC: capture, factors, weight sharing, and the error of the approximation."""

@@ -1,0 +1,197 @@
+"""Inputs and output gradients of the layers of a network, example by example."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
+from jax.extend.core import jaxpr_as_fun
+from jaxtyping import Array, Float, Int, PyTree
+
+from ..risk._parameters import split_parameters
+from ..risk._risk import Part, Risk
+from ._layers import (
+    check_layer,
+    gradient_rows,
+    input_rows,
+    is_layer,
+    is_masked,
+    is_norm,
+    layer_name,
+    weight_axes,
+)
+from ._stand_in import Call, marked_calls, replace_layers, Tagged, Watched
+
+
+class Layer(eqx.Module):
+    """A layer of a network, and the numbers of its arrays among the leaves of the parameters.
+
+    One that normalises has no calls. Its scale and shift are taken as a single row of weights.
+    """
+
+    name: str = eqx.field(static=True)
+    leaves: tuple[int, ...] = eqx.field(static=True)
+    calls: tuple[Call, ...] = eqx.field(static=True)
+
+
+class Seen(eqx.Module):
+    """What passed a layer, with the positions of all its calls in one axis.
+
+    For each example and column, the gradient in the matrix [weight, bias] is the sum over positions
+    of the outer product of `gradients` and `inputs`.
+    """
+
+    inputs: Float[Array, "examples positions inputs"]
+    gradients: Float[Array, "columns examples positions outputs"]
+
+
+def find_layers(risk: Risk, params: PyTree) -> tuple[Layer, ...]:
+    """The layers that a network calls, and those that normalise, in their order in `params`.
+
+    The network is traced for one example, and nothing is compiled.
+
+    **Raises:** `ValueError` naming the layer if one is called in a loop, a branch or an inner
+    `vmap`, or if other parameters influence the outputs.
+    """
+    dynamic, constants = split_parameters(params)
+    leaves, structure = jax.tree.flatten(dynamic)
+    layers, norms = {}, {}
+    for name, node in _nodes(structure.unflatten(range(len(leaves)))):
+        own = tuple(jax.tree.leaves(node))
+        if is_norm(node) and own:
+            norms[name] = own
+        elif is_layer(node) and own:
+            check_layer(name, node)
+            # The calls of a stack of layers cannot be told apart: it counts as bare arrays.
+            if leaves[node.weight].ndim == weight_axes(node):
+                layers[name] = own
+
+    def watched(live: list[Array], called: list[Array], inputs: PyTree) -> list[Array]:
+        inner = dict(_nodes(eqx.combine(structure.unflatten(called), constants)))
+        stand_in = lambda name, layer: (
+            Watched(layer, inner[name], name) if name in layers else layer
+        )
+        model = eqx.combine(structure.unflatten(live), constants)
+        outputs = _outputs(risk, replace_layers(model, stand_in), inputs, jnp.asarray(0))
+        return jax.tree.leaves(outputs)
+
+    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), risk.inputs)
+    traced = jax.make_jaxpr(watched)(leaves, leaves, one)
+    calls: dict[str, list[Call]] = {name: [] for name in layers}
+    for call, times in marked_calls(traced.jaxpr):
+        if times != 1 or call in calls[call.layer]:
+            raise ValueError(
+                f"`params` has the layer {call.layer}, which is called in a loop, in a branch, by "
+                "an inner `vmap` or again by a function that was compiled, so that its calls "
+                "cannot be told apart: call it on one example at a time, outside of these, or "
+                "hold it constant with `eqx.partition` and combine the network again inside "
+                "`forward`."
+            )
+        calls[call.layer].append(call)
+    allowed = {number for own in norms.values() for number in own}
+    _check_influence(traced, dynamic, allowed)
+    found = [Layer(name, own, tuple(calls[name])) for name, own in layers.items() if calls[name]]
+    found += [Layer(name, own, ()) for name, own in norms.items()]
+    return tuple(sorted(found, key=lambda layer: layer.leaves))
+
+
+def capture(
+    risk: Risk, params: PyTree, layers: tuple[Layer, ...], part: Part
+) -> tuple[PyTree, Callable[[PyTree], tuple[Seen, ...]]]:
+    """The outputs of a network, and the map from columns like these, `[columns, examples, ...]`,
+    to what passed each layer when they are pulled back."""
+    dynamic, constants = split_parameters(params)
+    leaves, structure = jax.tree.flatten(dynamic)
+    examples = part.rows.shape[0]
+    zeros = lambda s: jnp.zeros((examples, *s.shape), s.dtype)
+    # One for each example, so that the cotangents are those of single examples.
+    slots = [{c.number: (zeros(c.inputs), zeros(c.outputs)) for c in a.calls} for a in layers]
+    copy = lambda x: jnp.broadcast_to(x, (examples, *x.shape))
+    copies = [{n: copy(leaves[n]) for n in a.leaves if not a.calls} for a in layers]
+
+    def one(slots: PyTree, copies: PyTree, inputs: PyTree, row: Int[Array, ""]) -> PyTree:
+        own = dict(enumerate(leaves))
+        for arrays in copies:
+            own |= arrays
+        model = eqx.combine(structure.unflatten(own.values()), constants)
+        given = {a.name: slot for a, slot in zip(layers, slots, strict=True) if a.calls}
+        stand_in = lambda name, layer: Tagged(layer, given[name]) if name in given else layer
+        return _outputs(risk, replace_layers(model, stand_in), inputs, row)
+
+    mapped = lambda slots, copies: jax.vmap(one)(slots, copies, part.inputs, part.rows)
+    outputs, pull = jax.vjp(mapped, slots, copies)
+    originals = dict(_nodes(eqx.combine(dynamic, constants)))
+
+    def seen(columns: PyTree) -> tuple[Seen, ...]:
+        result = []
+        for layer, slot, arrays in zip(layers, *jax.vmap(pull)(columns), strict=True):
+            if layer.calls:
+                original, calls = originals[layer.name], slot.values()
+                # The inputs are the same for every column.
+                inputs = [input_rows(original, x[0]) for x, _ in calls]
+                gradients = [gradient_rows(original, g) for _, g in calls]
+            else:
+                flat = [g.reshape(*g.shape[:2], 1, -1) for g in arrays.values()]
+                gradients = [jnp.concatenate(flat, axis=-1)]
+                inputs = [jnp.ones((examples, 1, 1), gradients[0].dtype)]
+            result.append(Seen(jnp.concatenate(inputs, 1), jnp.concatenate(gradients, 2)))
+        return tuple(result)
+
+    return outputs, seen
+
+
+def _nodes(model: PyTree) -> list[tuple[str, Any]]:
+    # The layer inside of a mask is not seen: its weights count as bare arrays.
+    whole = lambda node: is_layer(node) or is_norm(node) or is_masked(node)
+    nodes = jax.tree_util.tree_leaves_with_path(model, is_leaf=whole)
+    return [(layer_name(path), node) for path, node in nodes]
+
+
+def _outputs(risk: Risk, model: PyTree, inputs: PyTree, row: Int[Array, ""]) -> PyTree:
+    """The outputs for one example."""
+    inputs = jax.tree.map(lambda x: x[None], inputs)
+    part = Part(inputs, targets=None, rows=row[None], weights=jnp.ones(1), ragged=False)
+    return jax.tree.map(lambda x: x[0], risk.outputs(model, part))
+
+
+def _check_influence(traced: Any, dynamic: PyTree, allowed: set[int]) -> None:
+    """Refuse parameters by which the outputs can be differentiated but for the calls."""
+    paths = [layer_name(p) for p, _ in jax.tree_util.tree_leaves_with_path(dynamic)]
+    others = [number for number in range(len(paths)) if number not in allowed]
+    if not _influences(traced, others):
+        return
+    names = ", ".join(paths[number] for number in others if _influences(traced, [number]))
+    raise ValueError(
+        "`params` has weights that act other than by calls of `Linear`, `Conv` or `Convolution` "
+        f"layers: {names}. There are no Kronecker factors for them: hold them constant with "
+        "`eqx.partition`, and combine the network again inside `forward`."
+    )
+
+
+def _influences(traced: Any, numbers: list[int]) -> bool:
+    """Whether the tangents of the outputs are more than symbolic zeros."""
+    moved = False
+
+    @jax.custom_jvp
+    def look(outputs: list[Array]) -> list[Array]:
+        return outputs
+
+    def rule(primals: Any, tangents: Any) -> Any:
+        nonlocal moved
+        moved = any(not isinstance(t, SymbolicZero) for t in tangents[0])
+        return primals[0], [jnp.zeros_like(x) for x in primals[0]]
+
+    look.defjvp(rule, symbolic_zeros=True)
+
+    def tangent(arguments: list[Array]) -> list[Array]:
+        def outputs(some: list[Array]) -> list[Array]:
+            full = dict(enumerate(arguments)) | dict(zip(numbers, some, strict=True))
+            return look(jaxpr_as_fun(traced)(*full.values()))
+
+        some = [arguments[number] for number in numbers]
+        return jax.jvp(outputs, (some,), (some,))[1]
+
+    jax.eval_shape(tangent, list(traced.in_avals))
+    return moved

@@ -1,0 +1,1 @@
+"""Values of a loss on lines and planes through parameters."""

@@ -1,0 +1,63 @@
+"""Random directions in which losses of different networks can be compared."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+
+from ..risk._parameters import split_parameters
+
+
+Weight = Float[Array, "*shape"]
+
+
+def filter_normalised_direction(
+    params: PyTree, *, key: PRNGKeyArray, output_axis: int = 0
+) -> PyTree:
+    """A random Gaussian direction with the scale of the weights (Li et al. 2018, section 4).
+
+    In each weight, the slice of every output (a row of a matrix, a filter of a convolution) is
+    scaled to the norm of the same slice of the weight. Parameters with one axis or none (biases,
+    normalisation) are 0, and so are the biases of `eqx.nn.Conv`, which have more. A network whose
+    weights are scaled up, with no effect behind a normalisation, then has the same landscape.
+
+    **Arguments:**
+
+    - `params`: any pytree of floating-point arrays, or an Equinox network as it is.
+    - `output_axis`: the axis over the outputs: 0 for the weights of Equinox and PyTorch, -1 for
+        the kernels of Flax.
+
+    **Returns:** a pytree like the floating-point arrays of `params`.
+
+    **Raises:** `ValueError` if a number in `params` is not in a floating-point array.
+
+    ```python
+    direction = filter_normalised_direction(model, key=jax.random.key(0))
+    ```
+    """
+    dynamic, _ = split_parameters(params)
+    leaves, structure = jax.tree.flatten(dynamic)
+    keys = jax.random.split(key, len(leaves))
+    # They have the axes of an image, of length 1: by their shape they might be weights.
+    layers = filter(_is_convolution, jax.tree.leaves(dynamic, is_leaf=_is_convolution))
+    biases = {id(layer.bias) for layer in layers}
+    scaled = [
+        jnp.zeros_like(w) if id(w) in biases else _filters(w, k, output_axis)
+        for w, k in zip(leaves, keys, strict=True)
+    ]
+    return jax.tree.unflatten(structure, scaled)
+
+
+def _is_convolution(node: Any) -> bool:
+    return isinstance(node, eqx.nn.Conv | eqx.nn.ConvTranspose)
+
+
+def _filters(weight: Weight, key: PRNGKeyArray, output_axis: int) -> Weight:
+    if weight.ndim < 2:
+        return jnp.zeros_like(weight)
+    axes = tuple(a for a in range(weight.ndim) if a != output_axis % weight.ndim)
+    norm = lambda x: jnp.sqrt(jnp.sum(x**2, axis=axes, keepdims=True))
+    noise = jax.random.normal(key, weight.shape, weight.dtype)
+    return noise * (norm(weight) / norm(noise))

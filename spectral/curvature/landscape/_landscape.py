@@ -1,0 +1,112 @@
+"""The loss along given directions."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PyTree, Real
+
+from ..._arguments import check_count
+from ..operators._hessian import scalar_value
+from ..risk._parameters import split_parameters, structure_of
+
+
+def loss_landscape(
+    loss: Callable[[PyTree], Any],
+    params: PyTree,
+    directions: Sequence[PyTree],
+    *coordinates: Real[Array | np.ndarray, "..."],
+    chunk: int = 16,
+) -> Float[Array, "*grid"]:
+    """The loss on a grid around `params`, spanned by one or more directions.
+
+    Entry `[i, j]` is the loss at `params + x[i] directions[0] + y[j] directions[1]`.
+
+    ```python
+    import jax
+    import jax.numpy as jnp
+    from spectral.curvature import filter_normalised_direction, loss_landscape
+
+    def loss(params):
+        return jnp.sum(jnp.tanh(params["w"]) ** 2)
+
+    params = {"w": jnp.ones((3, 2))}
+    x, y = jnp.linspace(-1.0, 1.0, 11), jnp.linspace(-1.0, 1.0, 9)
+    keys = jax.random.split(jax.random.key(0))
+    directions = [filter_normalised_direction(params, key=k) for k in keys]
+    loss_landscape(loss, params, directions, x, y)  # [11, 9]
+    ```
+
+    **Arguments:**
+
+    - `loss`: maps `params` to a scalar; or a `Risk`. As for `Hessian`, give its data as arrays of
+        a `Risk`, a `jax.tree_util.Partial` or a Module, so that other data compile nothing anew.
+    - `params`: any pytree of floating-point arrays, or an Equinox network as it is.
+    - `directions`: pytrees like `params` or like its floating-point arrays, such as those of
+        `filter_normalised_direction`, or eigenvectors: `jax.tree.map(lambda v: v[0], vectors)` of
+        those that `extreme_eigenpairs` returns. They are taken as they are, neither normalised nor
+        made orthogonal.
+    - `coordinates`: as many arrays `[points]` as directions, in units of the directions.
+    - `chunk`: points of the grid that are evaluated at once, each with a network of its own in
+        memory.
+
+    **Returns:** an array with an axis for each direction.
+
+    **Raises:** `ValueError` if there is no direction, if there are not as many coordinates or one
+    of them is not a list of numbers, if a direction is not like the parameters, if the loss is not
+    a floating-point scalar, or for a chunk below one.
+    """
+    check_count("chunk", chunk)
+    if not directions or len(directions) != len(coordinates):
+        raise ValueError(
+            f"There are {len(directions)} `directions` and {len(coordinates)} arrays of "
+            "`coordinates`, but must be as many of both, one at least: pass an array for each."
+        )
+    axes = tuple(map(jnp.asarray, coordinates))
+    for number, points in enumerate(axes):
+        if points.ndim != 1 or points.size == 0:
+            raise ValueError(
+                f"`coordinates[{number}]` has the shape {points.shape}, but must have one axis and "
+                "at least one point: pass an array such as `jnp.linspace(-1, 1, 21)` for each "
+                "direction."
+            )
+    structure = structure_of(params)
+    directions = tuple(_like(structure, d, i) for i, d in enumerate(directions))
+    return _evaluate(loss, params, directions, axes, chunk)
+
+
+def _like(structure: PyTree[jax.ShapeDtypeStruct], direction: PyTree, number: int) -> PyTree:
+    got = structure_of(direction)
+    shapes = lambda tree: jax.tree.map(lambda s: s.shape, tree)
+    if shapes(got) != shapes(structure):
+        raise ValueError(
+            f"`directions[{number}]` has the structure {got}, but must be like the parameters, "
+            f"{structure}: pass a pytree with an array for each of theirs."
+        )
+    return split_parameters(direction)[0]
+
+
+@eqx.filter_jit
+def _evaluate(
+    loss: Callable[[PyTree], Any],
+    params: PyTree,
+    directions: tuple[PyTree, ...],
+    coordinates: tuple[Real[Array, " _"], ...],
+    chunk: int,
+) -> Float[Array, "*grid"]:
+    params, constants = split_parameters(params)
+
+    def at(point: Float[Array, " directions"]) -> Float[Array, ""]:
+        moved = params
+        for x, direction in zip(point, directions, strict=True):
+            moved = jax.tree.map(lambda p, d, x=x: p + (x * d).astype(p.dtype), moved, direction)
+        return scalar_value(loss(eqx.combine(moved, constants)))
+
+    grid = jnp.stack(jnp.meshgrid(*coordinates, indexing="ij"), axis=-1)
+    points = grid.reshape(-1, len(coordinates))
+    with jax.default_matmul_precision("highest"):
+        losses = jax.lax.map(at, points, batch_size=min(chunk, len(points)))
+    return losses.reshape(grid.shape[:-1])

@@ -1,0 +1,74 @@
+"""Whether an operator is what estimators take it for."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from ..._arguments import check_above, check_count
+from ._operator import AbstractOperator
+
+
+def check_symmetric(
+    operator: AbstractOperator,
+    *,
+    key: PRNGKeyArray,
+    pairs: int = 3,
+    tolerance: float | None = None,
+) -> None:
+    """Refuse a matrix that is not symmetric, or whose products are not finite.
+
+    Estimators take both for granted: of another matrix they return numbers that mean nothing. For
+    random vectors u and v, (u . A v - v . A u) is compared with ||A u|| + ||A v||; the quotient
+    is about ||A - A^T|| / (2 ||A||) in Frobenius norms, whatever the dimension.
+
+    ```python
+    import jax
+    import jax.numpy as jnp
+    from spectral.curvature import check_symmetric, Matrix
+
+    check_symmetric(Matrix(jnp.eye(3)), key=jax.random.key(0))
+    ```
+
+    **Arguments:**
+
+    - `operator`: any operator. It is evaluated, so this does not work inside `jax.jit`.
+    - `pairs`: pairs of random vectors, which cost two products each.
+    - `tolerance`: the largest quotient that counts as rounding. By default the square root of the
+        machine epsilon of `operator.dtype`, 3e-4 in float32.
+
+    **Raises:** `ValueError` if a product is not finite, if the matrix is not symmetric, or for bad
+    arguments.
+    """
+    check_count("pairs", pairs)
+    if tolerance is None:
+        tolerance = float(jnp.finfo(operator.dtype).eps ** 0.5)
+    check_above("tolerance", tolerance, 0.0)
+    differences, scales = _compare(operator, pairs, key)
+    if not bool(jnp.all(jnp.isfinite(differences))):
+        raise ValueError(
+            "`operator` has products that are not finite, but a spectrum has finite numbers only: "
+            "look at the loss, its gradient and the parameters for NaN and infinity."
+        )
+    quotient = float(jnp.max(differences / jnp.where(scales > 0, scales, 1)))
+    if quotient > tolerance:
+        raise ValueError(
+            f"`operator` is not symmetric: u . A v and v . A u differ by {quotient:.1e} of "
+            f"||A u|| + ||A v||, but by at most {tolerance:.1e} for a symmetric matrix. "
+            "Estimators take symmetric matrices only: pass the symmetric part, or mend the product."
+        )
+
+
+@eqx.filter_jit
+def _compare(
+    operator: AbstractOperator, pairs: int, key: PRNGKeyArray
+) -> tuple[Float[Array, " pairs"], Float[Array, " pairs"]]:
+    product, dim, dtype = operator.flat_product(), operator.dim, operator.dtype
+
+    def one(key: PRNGKeyArray) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        u, v = jax.random.normal(key, (2, dim), dtype)
+        image_of_u, image_of_v = product(u), product(v)
+        scale = jnp.linalg.norm(image_of_u) + jnp.linalg.norm(image_of_v)
+        return jnp.abs(jnp.sum(u * image_of_v) - jnp.sum(v * image_of_u)), scale
+
+    return jax.lax.map(one, jax.random.split(key, pairs))

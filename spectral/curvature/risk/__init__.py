@@ -1,0 +1,1 @@
+"""Losses of a network's outputs, and their mean over data as a function of the parameters."""

@@ -1,0 +1,1 @@
+"""What an estimator returns, and the questions that are asked of it."""

@@ -1,0 +1,49 @@
+"""The spectral density, smoothed for pictures."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, Real
+
+from ..._arguments import check_above
+from ._spectrum import AbstractSpectrum
+
+
+_POINTS = 256  # of the grid at once: more cost memory and gain nothing
+
+
+def density(
+    spectrum: AbstractSpectrum, grid: Float[Array, " points"], *, width: Real[ArrayLike, ""]
+) -> Float[Array, " points"]:
+    """Smooth a spectrum with a Gaussian kernel, for pictures and for nothing else.
+
+    Never integrate this to count eigenvalues: mass that belongs at zero is spread over `width`,
+    and once that is near epsilon the count becomes a measure of the width. `epsilon_rank` counts.
+
+    ```python
+    import jax
+    import jax.numpy as jnp
+    from spectral.curvature import density, Hessian, Lanczos
+
+    hessian = Hessian(lambda x: jnp.sum(x**4) / 12, jnp.arange(10.0))
+    spectrum = Lanczos(order=10)(hessian, key=jax.random.key(0))
+    curve = density(spectrum, jnp.linspace(-5.0, 90.0, 500), width=1.0)  # [500]
+    ```
+
+    **Arguments:**
+
+    - `spectrum`: what an estimator returned.
+    - `grid`: where to evaluate the density, in the units of an eigenvalue.
+    - `width`: the standard deviation (not the variance) of the kernel, in the same units.
+
+    **Returns:** the mean density over probes at each point of the grid, per unit of eigenvalue; its
+    integral over the whole line is 1.
+
+    **Raises:** `ValueError` if `width` is not positive and finite.
+    """
+    check_above("width", width, 0.0)
+
+    def at(point: Float[Array, ""]) -> Float[Array, ""]:
+        kernel = lambda nodes: jax.scipy.stats.norm.pdf(point, nodes, width)
+        return jnp.mean(spectrum.mean(kernel))
+
+    return jax.lax.map(at, grid, batch_size=min(grid.size, _POINTS))

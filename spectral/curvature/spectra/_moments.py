@@ -1,0 +1,128 @@
+"""Trace, norm, log-determinant and effective dimensions of a matrix whose spectrum is known."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, Real
+
+from ..._arguments import check_above
+from ._estimate import Estimate, over_probes
+from ._extremes import largest_magnitude
+from ._spectrum import AbstractSpectrum
+
+
+def trace(spectrum: AbstractSpectrum) -> Estimate:
+    """The sum of the eigenvalues, in their units.
+
+    For the trace alone `XTrace` needs fewer products with the matrix.
+
+    ```python
+    import jax
+    import jax.numpy as jnp
+    from spectral.curvature import Hessian, Lanczos, trace
+
+    hessian = Hessian(lambda x: jnp.sum(x**4) / 12, jnp.arange(10.0))
+    spectrum = Lanczos(order=10)(hessian, key=jax.random.key(0))
+    trace(spectrum)  # value about 285, with its standard error
+    ```
+    """
+    return over_probes(spectrum, lambda mean: spectrum.dim * mean, spectrum.mean(lambda x: x))
+
+
+def frobenius_norm(spectrum: AbstractSpectrum) -> Estimate:
+    """The root of the sum of the squared eigenvalues, in their units."""
+    scale = _scale(spectrum)
+
+    def norm(mean: Float[Array, ""]) -> Float[Array, ""]:
+        # The slope of the root at 0 is infinite.
+        known = jnp.where(mean > 0, mean, 1)
+        return jnp.where(mean > 0, scale * jnp.sqrt(spectrum.dim * known), spectrum.dim * mean)
+
+    return over_probes(spectrum, norm, spectrum.mean(lambda x: (x / scale) ** 2))
+
+
+def stable_rank(spectrum: AbstractSpectrum) -> Estimate:
+    """||A||_F^2 / ||A||_2^2: between 1 and the rank; 0 for a matrix of zeros.
+
+    The largest |eigenvalue| is the one that was seen, at most the true one, so this is too large
+    where that has not converged; the standard error does not include it. Not the stable rank of
+    features (`spectral.models.stable_rank`), nor what some papers call by this name
+    (`spectral.models.srank99`).
+    """
+    scale = _scale(spectrum)
+    return over_probes(
+        spectrum, lambda mean: spectrum.dim * mean, spectrum.mean(lambda x: (x / scale) ** 2)
+    )
+
+
+def effective_rank(spectrum: AbstractSpectrum) -> Estimate:
+    """exp(entropy of p), with p the |eigenvalues| divided by their sum; 0 for a matrix of zeros.
+
+    Between 1 and the rank (Roy and Vetterli 2007). This is of all eigenvalues of a curvature
+    matrix, with their weights, and not of the Ritz values of a Lanczos run, which can give no more
+    than the order. The effective rank of features is `spectral.models.effective_rank`.
+    """
+    scale = _scale(spectrum)
+
+    def rank(absolute: Float[Array, ""], logarithm: Float[Array, ""]) -> Float[Array, ""]:
+        # With y the |eigenvalues| and S their sum: -sum (y/S) log (y/S) = log S - sum(y log y)/S.
+        ratio = logarithm / jnp.where(absolute > 0, absolute, 1)
+        return spectrum.dim * absolute * jnp.exp(-ratio)
+
+    def y_log_y(x: Float[Array, " nodes"]) -> Float[Array, " nodes"]:
+        y = jnp.abs(x) / scale
+        return y * jnp.log(jnp.where(y > 0, y, 1))
+
+    return over_probes(
+        spectrum, rank, spectrum.mean(lambda x: jnp.abs(x) / scale), spectrum.mean(y_log_y)
+    )
+
+
+def log_det(spectrum: AbstractSpectrum, *, damping: Real[ArrayLike, ""] = 0.0) -> Estimate:
+    """log |det (A + damping I)|: the sum of log |eigenvalue + damping|, in nats.
+
+    An eigenvalue of at most 10 eps times the largest in magnitude cannot be told from 0 and counts
+    as 0. So a singular matrix has -inf without damping (and a standard error of NaN), and not the
+    logarithm of a rounding error.
+
+    **Raises:** `ValueError` for a damping that is negative or not finite.
+    """
+    check_above("damping", damping, 0, strict=False)
+
+    def log(x: Float[Array, " nodes"]) -> Float[Array, " nodes"]:
+        return jnp.log(jnp.abs(_without_rounding(x, spectrum) + damping))
+
+    return over_probes(spectrum, lambda mean: spectrum.dim * mean, spectrum.mean(log))
+
+
+def condition_number(
+    spectrum: AbstractSpectrum, *, damping: Real[ArrayLike, ""] = 0.0
+) -> Float[Array, ""]:
+    """The largest |eigenvalue + damping| over the least, as far as both were seen.
+
+    A lower bound where the matrix with its damping is positive definite, for the nodes of Lanczos
+    lie inside the spectrum. Of an indefinite matrix a node may lie in a gap around 0, and the
+    number says little. It is no mean over probes and has no standard error. Infinite for a matrix
+    that is singular to rounding, as in `log_det`.
+
+    **Raises:** `ValueError` for a damping that is negative or not finite.
+    """
+    check_above("damping", damping, 0, strict=False)
+    nodes, weights = spectrum.quadrature()
+    ends = jnp.stack(spectrum.range())
+    magnitudes = jnp.abs(_without_rounding(ends, spectrum) + damping)
+    inside = jnp.abs(_without_rounding(nodes, spectrum) + damping)
+    least = jnp.minimum(jnp.min(magnitudes), jnp.min(jnp.where(weights > 0, inside, jnp.inf)))
+    number = jnp.where(least == 0, jnp.inf, jnp.max(magnitudes) / jnp.where(least == 0, 1, least))
+    return jnp.where(jnp.all(jnp.isfinite(ends)), number, jnp.nan)
+
+
+def _scale(spectrum: AbstractSpectrum) -> Float[Array, ""]:
+    """Dividing by this keeps squares of eigenvalues from overflowing."""
+    largest = largest_magnitude(spectrum)
+    return jnp.where(largest == 0, 1, largest)
+
+
+def _without_rounding(
+    x: Float[Array, "*nodes"], spectrum: AbstractSpectrum
+) -> Float[Array, "*nodes"]:
+    rounding = 10 * jnp.finfo(x.dtype).eps * largest_magnitude(spectrum)
+    return jnp.where(jnp.abs(x) <= rounding, 0, x)

@@ -1,0 +1,1 @@
+"""What networks are built of: dense layers, convolutions, norms, activations, initialisers."""

@@ -1,0 +1,77 @@
+"""Batch normalisation."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from ..._arguments import check_count
+
+
+Statistics = tuple[Float[Array, " channels"], Float[Array, " channels"]]  # noqa: F821
+
+
+class BatchNorm(eqx.Module):
+    """Each channel at zero mean and unit variance over a batch and its positions, then scaled by
+    `weight` and shifted by `bias` (Ioffe & Szegedy, 2015).
+
+    In training these are the mean and the variance of the batch, of which running values are kept:
+    new = `momentum` old + (1 - `momentum`) batch, from mean 0 and variance 1. In inference the
+    running values take their place as they are. So Flax has it, and PyTorch but for a variance that
+    it multiplies by n / (n - 1) before keeping it. (`eqx.nn.BatchNorm` divides what it has kept by
+    1 - momentum^steps, which makes variances ten times too large after one step.)
+
+    It is made with a state, and called under `jax.vmap` with the axis name `"batch"`:
+
+    ```python
+    norm, state = eqx.nn.make_with_state(BatchNorm)(3)
+    over = jax.vmap(norm, axis_name="batch", in_axes=(0, None), out_axes=(0, None))
+    normalised, state = over(jnp.arange(6.0).reshape(2, 3), state)
+    ```
+    """
+
+    weight: Float[Array, " channels"]
+    bias: Float[Array, " channels"]
+    statistics: eqx.nn.StateIndex[Statistics]
+    inference: bool  # to be switched with `eqx.nn.inference_mode`
+    momentum: float = eqx.field(static=True)
+    eps: float = eqx.field(static=True)
+
+    def __init__(self, channels: int, *, momentum: float = 0.9, eps: float = 1e-5):
+        """**Raises:** `ValueError` for a number of channels below one."""
+        check_count("channels", channels)
+        self.weight, self.bias = jnp.ones(channels), jnp.zeros(channels)
+        self.statistics = eqx.nn.StateIndex((jnp.zeros(channels), jnp.ones(channels)))
+        self.inference = False
+        self.momentum = momentum
+        self.eps = eps
+
+    def __call__(
+        self, x: Float[Array, "channels ..."], state: eqx.nn.State
+    ) -> tuple[Float[Array, "channels ..."], eqx.nn.State]:
+        # Once and for all uses, see `channels_last`.
+        x = jnp.moveaxis(x, 0, -1)
+        if self.inference:
+            mean, variance = state.get(self.statistics)
+        else:
+            positions = tuple(range(x.ndim - 1))
+            mean = jax.lax.pmean(jnp.mean(x, positions), "batch")
+            apart = x - _along(mean, x)
+            variance = jax.lax.pmean(jnp.mean(apart**2, positions), "batch")
+            keep = lambda old, new: self.momentum * old + (1 - self.momentum) * new
+            old_mean, old_variance = state.get(self.statistics)
+            state = state.set(self.statistics, (keep(old_mean, mean), keep(old_variance, variance)))
+        scale = self.weight * jax.lax.rsqrt(variance + self.eps)
+        scaled = (x - _along(mean, x)) * _along(scale, x) + _along(self.bias, x)
+        return jnp.moveaxis(scaled, -1, 0), state
+
+    def renew(self, state: eqx.nn.State, channels: Bool[Array, " channels"]) -> eqx.nn.State:
+        """The state with the running values of the marked channels as in the beginning."""
+        mean, variance = state.get(self.statistics)
+        renewed = jnp.where(channels, 0, mean), jnp.where(channels, 1, variance)
+        return state.set(self.statistics, renewed)
+
+
+def _along(values: Float[Array, " channels"], x: Float[Array, "... channels"]) -> Array:
+    """The number of each channel at all of its positions."""
+    return values.reshape(*[1] * (x.ndim - 1), -1)

@@ -1,0 +1,25 @@
+"""Checks of the shape of an image."""
+
+from jaxtyping import Array
+
+from ..._arguments import check_count
+
+
+def check_shape(in_shape: tuple[int, ...]) -> None:
+    """**Raises:** `ValueError` if this is not channels, height and width."""
+    if len(in_shape) != 3:
+        raise ValueError(
+            f"`in_shape` is {in_shape}, but an image has three axes: give its channels, height and "
+            "width, such as (3, 32, 32)."
+        )
+    for length in in_shape:
+        check_count("in_shape", length)
+
+
+def check_image(x: Array, in_shape: tuple[int, ...]) -> None:
+    """**Raises:** `ValueError` if the image does not have the shape that a network is made for."""
+    if x.shape != in_shape:
+        raise ValueError(
+            f"`x` has shape {x.shape}, but this network takes images of shape {in_shape}, channels "
+            "first: pass the shape of yours as `in_shape`, or bring the images into this one."
+        )

@@ -1,0 +1,125 @@
+"""How the weights and biases of a layer begin."""
+
+from abc import abstractmethod
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from ..._arguments import check_above
+
+
+class AbstractInitialiser(eqx.Module):
+    """Draws the weights, `[out, in, *kernel]`, and the biases, `[out]`, of a layer.
+
+    Dense layers have no kernel. The fan-in of an output is `in` times the size of the kernel; the
+    fan-out of an input, `out` times that size.
+
+    ```python
+    weight, bias = LecunNormal()(jax.random.key(0), (32, 3, 5, 5))
+    ```
+    """
+
+    @abstractmethod
+    def __call__(
+        self, key: PRNGKeyArray, shape: tuple[int, ...]
+    ) -> tuple[Float[Array, "out in *kernel"], Float[Array, " out"]]:
+        """Weights of the given shape, and the biases that go with them."""
+
+    def rows(
+        self, key: PRNGKeyArray, shape: tuple[int, ...], total: int
+    ) -> Float[Array, "rows in *kernel"]:
+        """Weights, of the given shape, for some of the `total` outputs of a layer, as units are
+        given them when they are renewed.
+
+        Right for every initialiser that treats all outputs alike; but a whole layer is drawn, of
+        which only the first rows are kept.
+        """
+        return self(key, (total, *shape[1:]))[0][: shape[0]]
+
+
+class AbstractRowInitialiser(AbstractInitialiser):
+    """Draws weights that do not depend on the number of outputs: rows can be drawn by themselves,
+    which is much faster than to draw a whole layer for them."""
+
+    def rows(
+        self, key: PRNGKeyArray, shape: tuple[int, ...], total: int
+    ) -> Float[Array, "rows in *kernel"]:
+        """Weights of the given shape, whatever the `total` number of outputs."""
+        return self(key, shape)[0]
+
+
+class KaimingUniform(AbstractRowInitialiser):
+    """Weights uniform on +-sqrt(6 / fan_in), zero biases (He et al., 2015, for ReLU)."""
+
+    def __call__(
+        self, key: PRNGKeyArray, shape: tuple[int, ...]
+    ) -> tuple[Float[Array, "out in *kernel"], Float[Array, " out"]]:
+        draw = jax.nn.initializers.he_uniform(in_axis=1, out_axis=0)
+        return draw(key, shape), jnp.zeros(shape[0])
+
+
+class KaimingNormal(AbstractRowInitialiser):
+    """Normal weights of variance 2 / fan_in, zero biases (He et al., 2015, for ReLU)."""
+
+    def __call__(
+        self, key: PRNGKeyArray, shape: tuple[int, ...]
+    ) -> tuple[Float[Array, "out in *kernel"], Float[Array, " out"]]:
+        draw = jax.nn.initializers.variance_scaling(2.0, "fan_in", "normal", in_axis=1, out_axis=0)
+        return draw(key, shape), jnp.zeros(shape[0])
+
+
+class LecunNormal(AbstractRowInitialiser):
+    """Weights of variance 1 / fan_in, zero biases (LeCun et al., 1998).
+
+    The distribution is a normal one, cut at two standard deviations.
+    """
+
+    def __call__(
+        self, key: PRNGKeyArray, shape: tuple[int, ...]
+    ) -> tuple[Float[Array, "out in *kernel"], Float[Array, " out"]]:
+        draw = jax.nn.initializers.lecun_normal(in_axis=1, out_axis=0)
+        return draw(key, shape), jnp.zeros(shape[0])
+
+
+class FanOutNormal(AbstractInitialiser):
+    """Weights of variance `scale` / fan_out, zero biases (He et al., 2015, section 2.2).
+
+    The distribution is a normal one, cut at two standard deviations. A scale of 2 keeps the size of
+    gradients through ReLUs, 1 that through linear layers.
+    """
+
+    scale: float = eqx.field(static=True, default=2.0)
+
+    def __check_init__(self):
+        check_above("scale", self.scale, 0)
+
+    def __call__(
+        self, key: PRNGKeyArray, shape: tuple[int, ...]
+    ) -> tuple[Float[Array, "out in *kernel"], Float[Array, " out"]]:
+        draw = jax.nn.initializers.variance_scaling(
+            self.scale, "fan_out", "truncated_normal", in_axis=1, out_axis=0
+        )
+        return draw(key, shape), jnp.zeros(shape[0])
+
+    def rows(
+        self, key: PRNGKeyArray, shape: tuple[int, ...], total: int
+    ) -> Float[Array, "rows in *kernel"]:
+        """Weights of the given shape, of the variance that a layer of `total` outputs has."""
+        return FanOutNormal(self.scale * shape[0] / total)(key, shape)[0]
+
+
+class TorchDefault(AbstractRowInitialiser):
+    """Weights and biases uniform on +-sqrt(1 / fan_in), as PyTorch's layers begin."""
+
+    def __call__(
+        self, key: PRNGKeyArray, shape: tuple[int, ...]
+    ) -> tuple[Float[Array, "out in *kernel"], Float[Array, " out"]]:
+        weight_key, bias_key = jax.random.split(key)
+        draw = jax.nn.initializers.variance_scaling(
+            1 / 3, "fan_in", "uniform", in_axis=1, out_axis=0
+        )
+        weight = draw(weight_key, shape)
+        bound = (weight[0].size) ** -0.5
+        return weight, jax.random.uniform(bias_key, shape[:1], minval=-bound, maxval=bound)

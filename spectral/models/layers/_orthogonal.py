@@ -1,0 +1,43 @@
+"""Orthogonal initialisation."""
+
+import math
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from ..._arguments import check_above
+from ._initialisers import AbstractInitialiser
+
+
+class Orthogonal(AbstractInitialiser):
+    """`scale` times a random matrix with orthonormal rows (or columns, if it has fewer of them),
+    zero biases (Saxe et al., 2014).
+
+    Policies trained by PPO often begin with sqrt(2) in hidden layers, 0.01 before the actions and 1
+    before the value. Kernels are taken as one long row for each output.
+
+    **Raises:** `ValueError` for a scale that is not positive.
+    """
+
+    scale: float = eqx.field(static=True, default=2**0.5)
+
+    def __check_init__(self):
+        check_above("scale", self.scale, 0)
+
+    def __call__(
+        self, key: PRNGKeyArray, shape: tuple[int, ...]
+    ) -> tuple[Float[Array, "out in *kernel"], Float[Array, " out"]]:
+        draw = jax.nn.initializers.orthogonal(self.scale, column_axis=0)
+        return draw(key, shape), jnp.zeros(shape[0])
+
+    def rows(
+        self, key: PRNGKeyArray, shape: tuple[int, ...], total: int
+    ) -> Float[Array, "rows in *kernel"]:
+        """Rows of such matrices with `total` rows, each from a matrix of its own."""
+        inputs = math.prod(shape[1:])
+        # With fewer columns than rows, a row is a part of one of a square orthogonal matrix.
+        direction = jax.random.normal(key, (shape[0], max(total, inputs)))
+        direction /= jnp.linalg.norm(direction, axis=1, keepdims=True)
+        return self.scale * direction[:, :inputs].reshape(shape)

@@ -1,0 +1,189 @@
+"""The convolutional network of the paper."""
+
+from typing import Literal
+
+import equinox as eqx
+import jax
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from ..._arguments import check_count
+from .._network import AbstractNetwork
+from ..layers._activations import AbstractActivation, Activation, as_activation
+from ..layers._convolution import Convolution
+from ..layers._image_shape import check_image, check_shape
+from ..layers._initialised import activate, convolution, dense, max_pool
+from ..layers._initialisers import AbstractInitialiser, LecunNormal
+from ..layers._sparse import Sparse
+from ..units._of_layer import unit_group
+from ..units._unit_group import UnitGroup
+
+
+_LECUN_NORMAL = LecunNormal()
+
+
+class ConvNet(AbstractNetwork):
+    """Convolutions, each with an activation and 2 x 2 max-pooling, then dense layers.
+
+    The defaults are the network of the paper's Continual ImageNet (Appendix H.1): convolutions
+    5 x 5 x 32, 3 x 3 x 64 and 3 x 3 x 128, two dense layers of 128, ReLU, LeCun-normal weights and
+    zero biases. Dohare et al. (2024) have `padding="valid"` and `initialiser=TorchDefault()`.
+
+    ```python
+    model = ConvNet((3, 32, 32), 2, key=jax.random.key(0))
+    logits, taps = model(jnp.zeros((3, 32, 32)))   # {"conv_0": [32, 32, 32], ..., "dense_1": [128]}
+    ```
+    """
+
+    convolutions: tuple[Convolution | Sparse, ...]
+    dense: tuple[eqx.nn.Linear | Sparse, ...]  # the last gives the outputs
+    norms: tuple[eqx.nn.LayerNorm | None, ...]
+    activations: tuple[AbstractActivation, ...]
+    initialiser: AbstractInitialiser
+    in_shape: tuple[int, ...] = eqx.field(static=True)
+    padding: Literal["same", "valid"] = eqx.field(static=True)
+    density: float = eqx.field(static=True)
+
+    def __init__(
+        self,
+        in_shape: tuple[int, ...],
+        out_size: int,
+        *,
+        channels: tuple[int, ...] = (32, 64, 128),
+        kernels: tuple[int, ...] = (5, 3, 3),
+        dense_sizes: tuple[int, ...] = (128, 128),
+        padding: Literal["same", "valid"] = "same",
+        activation: Activation = "relu",
+        layer_norm: bool = False,
+        density: float = 1.0,
+        initialiser: AbstractInitialiser = _LECUN_NORMAL,
+        key: PRNGKeyArray,
+    ):
+        """**Arguments:**
+
+        - `in_shape`: channels, height and width of an image.
+        - `out_size`: length of the output vector.
+        - `channels`, `kernels`: output channels and side of the kernel of each convolution.
+        - `dense_sizes`: units in each dense hidden layer.
+        - `padding`: `"same"` or `"valid"`, see `Convolution`.
+        - `activation`: `"relu"`, `"tanh"`, any elementwise function that outlives the call, or an
+          `AbstractActivation`.
+        - `layer_norm`: normalise the pre-activations over the units of each layer; in a convolution
+          over its channels, at each position by itself.
+        - `density`: the share of connections into each hidden layer, see `Sparse`.
+        - `initialiser`: how weights and biases are drawn.
+
+        **Raises:** `ValueError` for a size below one, a shape that is not that of an image, unequal
+        numbers of channels and kernels, an image too small for so many layers, a density that is
+        not above 0 and at most 1, or an unknown name.
+        """
+        check_shape(in_shape)
+        check_count("out_size", out_size)
+        if len(kernels) != len(channels):
+            raise ValueError(
+                f"`kernels` is {kernels}, but there are {len(channels)} channels: give one side "
+                "for each convolution."
+            )
+        for size in dense_sizes:
+            check_count("dense_sizes", size)
+        activation = as_activation(activation)
+        positions = _positions(in_shape, kernels, padding)
+        copies = activation.copies
+        *keys, last = jax.random.split(key, len(channels) + len(dense_sizes) + 1)
+        into = [in_shape[0], *(copies * c for c in channels)]
+        self.convolutions = tuple(
+            convolution(
+                m, n, side, padding=padding, initialiser=initialiser, density=density, key=k
+            )
+            for m, n, side, k in zip(into[:-1], channels, kernels, keys, strict=False)
+        )
+        sizes = [into[-1] * positions, *(copies * n for n in dense_sizes)]
+        keys = keys[len(channels) :]
+        self.dense = (
+            *(
+                dense(m, n, initialiser=initialiser, density=density, key=k)
+                for m, n, k in zip(sizes[:-1], dense_sizes, keys, strict=True)
+            ),
+            dense(sizes[-1], out_size, initialiser=initialiser, key=last),
+        )
+        hidden = (*channels, *dense_sizes)
+        self.norms = tuple(eqx.nn.LayerNorm(n) if layer_norm else None for n in hidden)
+        self.activations = tuple(activation.fresh() for _ in hidden)
+        self.initialiser = initialiser
+        self.in_shape = tuple(in_shape)
+        self.padding = padding
+        self.density = density
+
+    def __call__(
+        self, x: Float[Array, "channels height width"], /
+    ) -> tuple[Float[Array, " out_size"], dict[str, Float[Array, "activations ..."]]]:
+        check_image(x, self.in_shape)
+        taps = {}
+        after = list(zip(self.norms, self.activations, strict=True))
+        for i, layer in enumerate(self.convolutions):
+            norm, activation = after[i]
+            taps[f"conv_{i}"] = activate(norm, activation, layer(x))
+            x = max_pool(taps[f"conv_{i}"])
+        x = x.reshape(-1)
+        *hidden, last = self.dense
+        for i, layer in enumerate(hidden):
+            norm, activation = after[len(self.convolutions) + i]
+            x = taps[f"dense_{i}"] = activate(norm, activation, layer(x))
+        return last(x), taps
+
+    def units(self) -> tuple[UnitGroup, ...]:
+        """One group for each hidden layer, named as in the taps; a channel is a unit."""
+        convolutions = len(self.convolutions)
+        kernels = tuple(layer.weight.shape[-1] for layer in self.convolutions)
+        positions = _positions(self.in_shape, kernels, self.padding)
+
+        def layer(m: ConvNet, i: int) -> eqx.nn.Linear | Convolution | Sparse:
+            return m.convolutions[i] if i < convolutions else m.dense[i - convolutions]
+
+        return tuple(
+            unit_group(
+                self,
+                f"conv_{i}" if i < convolutions else f"dense_{i - convolutions}",
+                lambda m, i=i: layer(m, i),
+                lambda m, i=i: layer(m, i + 1),
+                norm=None if norm is None else lambda m, i=i: m.norms[i],
+                # Flattening puts the positions of a channel, after pooling, side by side.
+                repeat=positions if i == convolutions - 1 else 1,
+                copies=activation.copies,
+                initialiser=self.initialiser,
+            )
+            for i, (norm, activation) in enumerate(zip(self.norms, self.activations, strict=True))
+        )
+
+    def fresh(self, *, key: PRNGKeyArray) -> "ConvNet":
+        """A newly initialised network of the same shape."""
+        *hidden, last = self.dense
+        return ConvNet(
+            self.in_shape,
+            last.weight.shape[0],
+            channels=tuple(layer.weight.shape[0] for layer in self.convolutions),
+            kernels=tuple(layer.weight.shape[-1] for layer in self.convolutions),
+            dense_sizes=tuple(layer.weight.shape[0] for layer in hidden),
+            padding=self.padding,
+            activation=self.activations[0] if self.activations else "relu",
+            layer_norm=any(norm is not None for norm in self.norms),
+            density=self.density,
+            initialiser=self.initialiser,
+            key=key,
+        )
+
+
+def _positions(
+    in_shape: tuple[int, ...], kernels: tuple[int, ...], padding: Literal["same", "valid"]
+) -> int:
+    """Positions of each channel after the last pooling."""
+    height, width = in_shape[1:]
+    for side in kernels:
+        lost = side - 1 if padding == "valid" else 0
+        height, width = (height - lost) // 2, (width - lost) // 2
+    if min(height, width) < 1:
+        raise ValueError(
+            f"`in_shape` is {in_shape}, but nothing is left of such an image after {len(kernels)} "
+            f'convolutions with `padding="{padding}"` and pooling: give larger images or fewer '
+            "`channels` and `kernels`."
+        )
+    return height * width

@@ -1,0 +1,133 @@
+"""The multilayer perceptron."""
+
+import equinox as eqx
+import jax
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from ..._arguments import check_count
+from .._network import AbstractNetwork
+from ..layers._activations import AbstractActivation, Activation, as_activation
+from ..layers._initialised import activate, dense
+from ..layers._initialisers import AbstractInitialiser, KaimingUniform
+from ..layers._sparse import Sparse
+from ..units._of_layer import unit_group
+from ..units._unit_group import UnitGroup
+
+
+_KAIMING_UNIFORM = KaimingUniform()
+
+
+class MLP(AbstractNetwork):
+    """A multilayer perceptron.
+
+    The defaults are the network of the paper's Permuted MNIST (Appendix G.1): three hidden layers
+    of 1000 ReLUs; weights of every layer, the last included, uniform on +-sqrt(6 / fan_in), zero
+    biases.
+
+    ```python
+    model = MLP(784, 10, key=jax.random.key(0))
+    logits, taps = model(jnp.zeros(784))     # taps: {"hidden_0": [1000], ...}
+    ```
+    """
+
+    layers: tuple[eqx.nn.Linear | Sparse, ...]
+    norms: tuple[eqx.nn.LayerNorm | None, ...]
+    activations: tuple[AbstractActivation, ...]
+    initialiser: AbstractInitialiser
+    density: float = eqx.field(static=True)
+
+    def __init__(
+        self,
+        in_size: int,
+        out_size: int,
+        *,
+        width: int = 1000,
+        depth: int = 3,
+        activation: Activation = "relu",
+        layer_norm: bool = False,
+        density: float = 1.0,
+        initialiser: AbstractInitialiser = _KAIMING_UNIFORM,
+        key: PRNGKeyArray,
+    ):
+        """**Arguments:**
+
+        - `in_size`, `out_size`: length of the input and of the output vector.
+        - `width`: units in each hidden layer. Activations that give two numbers for each unit
+          (`CReLU`, `DeepFourier`) double the inputs of the next layer.
+        - `depth`: hidden layers; 0 gives a linear map.
+        - `activation`: `"relu"`, `"tanh"`, any elementwise function that outlives the call, or an
+          `AbstractActivation`.
+        - `layer_norm`: normalise the pre-activations of each example over the units of the layer
+          (Ba et al., 2016), with a scale and a shift for each unit.
+        - `density`: the share of connections into each hidden layer, see `Sparse`; those into the
+          outputs all exist.
+        - `initialiser`: how weights and biases are drawn.
+
+        **Raises:** `ValueError` for a size below one, a negative depth, a density that is not above
+        0 and at most 1, or an unknown name.
+        """
+        check_count("in_size", in_size)
+        check_count("out_size", out_size)
+        check_count("width", width)
+        check_count("depth", depth, least=0)
+        activation = as_activation(activation)
+        sizes = [in_size, *[width * activation.copies] * depth]
+        *keys, last = jax.random.split(key, depth + 1)
+        self.layers = (
+            *(
+                dense(m, width, initialiser=initialiser, density=density, key=k)
+                for m, k in zip(sizes[:-1], keys, strict=True)
+            ),
+            dense(sizes[-1], out_size, initialiser=initialiser, key=last),
+        )
+        self.norms = tuple(eqx.nn.LayerNorm(width) if layer_norm else None for _ in range(depth))
+        self.activations = tuple(activation.fresh() for _ in range(depth))
+        self.initialiser = initialiser
+        self.density = density
+
+    def __call__(
+        self, x: Float[Array, " in_size"], /
+    ) -> tuple[Float[Array, " out_size"], dict[str, Float[Array, " activations"]]]:
+        if x.shape != self.layers[0].weight.shape[1:]:
+            raise ValueError(
+                f"`x` has shape {x.shape}, but this network takes vectors of "
+                f"{self.layers[0].weight.shape[1]}: pass `in_size={x.size}`, or flatten it."
+            )
+        taps = {}
+        *hidden, last = self.layers
+        for i, (layer, norm, activation) in enumerate(
+            zip(hidden, self.norms, self.activations, strict=True)
+        ):
+            x = activate(norm, activation, layer(x))
+            taps[f"hidden_{i}"] = x
+        return last(x), taps
+
+    def units(self) -> tuple[UnitGroup, ...]:
+        """One group for each hidden layer, named as in the taps."""
+        return tuple(
+            unit_group(
+                self,
+                f"hidden_{i}",
+                lambda m, i=i: m.layers[i],
+                lambda m, i=i: m.layers[i + 1],
+                norm=None if norm is None else lambda m, i=i: m.norms[i],
+                copies=activation.copies,
+                initialiser=self.initialiser,
+            )
+            for i, (norm, activation) in enumerate(zip(self.norms, self.activations, strict=True))
+        )
+
+    def fresh(self, *, key: PRNGKeyArray) -> "MLP":
+        """A newly initialised network of the same shape."""
+        first, last = self.layers[0].weight, self.layers[-1].weight
+        return MLP(
+            first.shape[1],
+            last.shape[0],
+            width=first.shape[0],
+            depth=len(self.activations),
+            activation=self.activations[0] if self.activations else "relu",
+            layer_norm=any(norm is not None for norm in self.norms),
+            density=self.density,
+            initialiser=self.initialiser,
+            key=key,
+        )

@@ -1,0 +1,263 @@
+"""The residual network of the paper."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from ..._arguments import check_count
+from .._network import AbstractNetwork
+from ..layers._activations import AbstractActivation, Activation, as_activation, Elementwise
+from ..layers._batch_norm import BatchNorm
+from ..layers._channels_last import channels_last
+from ..layers._convolution import Convolution
+from ..layers._image_shape import check_image, check_shape
+from ..layers._initialised import activate, convolution, dense
+from ..layers._initialisers import AbstractInitialiser, FanOutNormal
+from ..layers._sparse import Sparse
+from ..units._of_layer import unit_group
+from ..units._unit_group import UnitGroup
+from ._residual_block import ResidualBlock
+
+
+_CONVOLUTIONS, _DENSE = FanOutNormal(2.0), FanOutNormal(1.0)
+
+
+class ResNet18(AbstractNetwork):
+    """A residual network for small images: a 3 x 3 stem, stages of residual blocks, the mean over
+    all positions, and dense layers.
+
+    The defaults are the network of the paper's Incremental CIFAR (Appendix I.1): four stages of two
+    blocks with 64, 128, 256 and 512 channels, biases in all convolutions, two dense layers of 512
+    ReLUs before the outputs. Weights are drawn from cut normal distributions of variance
+    2 / fan_out (convolutions) and 1 / fan_out (dense layers), biases are zero. Dohare et al. (2024)
+    have `dense_sizes=()`, `initialiser=KaimingNormal()`.
+
+    It keeps running statistics, so it is made and called with a state; batches carry the axis name
+    `"batch"`, as `apply_network` gives them.
+
+    ```python
+    make = eqx.nn.make_with_state(ResNet18)
+    model, state = make((3, 32, 32), 100, width=8, key=jax.random.key(0))
+    outputs, aux = apply_network(model, state, jnp.zeros((2, 3, 32, 32)), inference=True)
+    ```
+    """
+
+    stem: Convolution | Sparse
+    stem_norm: BatchNorm
+    stem_activation: AbstractActivation
+    stages: tuple[tuple[ResidualBlock, ...], ...]
+    dense: tuple[eqx.nn.Linear | Sparse, ...]  # the last gives the outputs
+    norms: tuple[eqx.nn.LayerNorm | None, ...]
+    activations: tuple[AbstractActivation, ...]  # of the dense layers
+    initialiser: AbstractInitialiser
+    dense_initialiser: AbstractInitialiser
+    in_shape: tuple[int, ...] = eqx.field(static=True)
+    density: float = eqx.field(static=True)
+
+    def __init__(
+        self,
+        in_shape: tuple[int, ...],
+        out_size: int,
+        *,
+        width: int = 64,
+        blocks: tuple[int, ...] = (2, 2, 2, 2),
+        dense_sizes: tuple[int, ...] = (512, 512),
+        activation: Activation = "relu",
+        layer_norm: bool = False,
+        density: float = 1.0,
+        initialiser: AbstractInitialiser = _CONVOLUTIONS,
+        dense_initialiser: AbstractInitialiser = _DENSE,
+        key: PRNGKeyArray,
+    ):
+        """**Arguments:**
+
+        - `in_shape`: channels, height and width of an image.
+        - `out_size`: length of the output vector.
+        - `width`: channels of the first stage; each later one has twice as many, and half the rows
+          and columns.
+        - `blocks`: residual blocks in each stage.
+        - `dense_sizes`: units in each dense hidden layer.
+        - `activation`: `"relu"`, `"tanh"`, any elementwise function that outlives the call, or an
+          `AbstractActivation`. One that gives two numbers for each unit is used within the blocks
+          and in the dense layers; the stem and the sums, whose channels have to fit those of the
+          input of the block, keep ReLU.
+        - `layer_norm`: normalise the pre-activations of the dense hidden layers; the convolutions
+          have BatchNorm.
+        - `density`: the share of connections into each hidden layer, see `Sparse`.
+        - `initialiser`, `dense_initialiser`: how weights and biases of convolutions and of dense
+          layers are drawn.
+
+        **Raises:** `ValueError` for a size below one, a shape that is not that of an image, a
+        density that is not above 0 and at most 1, or an unknown name.
+        """
+        check_shape(in_shape)
+        check_count("out_size", out_size)
+        check_count("width", width)
+        for name, sizes in (("blocks", blocks), ("dense_sizes", dense_sizes)):
+            for size in sizes:
+                check_count(name, size)
+        activation = as_activation(activation)
+        outer = activation if activation.copies == 1 else Elementwise(jax.nn.relu)
+        stem_key, stages_key, dense_key = jax.random.split(key, 3)
+        self.stem = convolution(
+            in_shape[0], width, 3, initialiser=initialiser, density=density, key=stem_key
+        )
+        self.stem_norm = BatchNorm(width)
+        self.stem_activation = outer.fresh()
+        stages, channels = [], width
+        for s, number in enumerate(blocks):
+            made = []
+            for b in range(number):
+                before, channels = channels, width * 2**s
+                made.append(
+                    ResidualBlock(
+                        before,
+                        channels,
+                        stride=2 if s > 0 and b == 0 else 1,
+                        inner=activation,
+                        outer=outer,
+                        initialiser=initialiser,
+                        density=density,
+                        key=jax.random.fold_in(jax.random.fold_in(stages_key, s), b),
+                    )
+                )
+            stages.append(tuple(made))
+        self.stages = tuple(stages)
+        *keys, last = jax.random.split(dense_key, len(dense_sizes) + 1)
+        into = [channels, *(activation.copies * n for n in dense_sizes)]
+        self.dense = (
+            *(
+                dense(m, n, initialiser=dense_initialiser, density=density, key=k)
+                for m, n, k in zip(into[:-1], dense_sizes, keys, strict=True)
+            ),
+            dense(into[-1], out_size, initialiser=dense_initialiser, key=last),
+        )
+        self.norms = tuple(eqx.nn.LayerNorm(n) if layer_norm else None for n in dense_sizes)
+        self.activations = tuple(activation.fresh() for _ in dense_sizes)
+        self.initialiser = initialiser
+        self.dense_initialiser = dense_initialiser
+        self.in_shape = tuple(in_shape)
+        self.density = density
+
+    def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, x: Float[Array, "channels height width"], state: eqx.nn.State, /
+    ) -> tuple[
+        tuple[Float[Array, " out_size"], dict[str, Float[Array, "activations ..."]]], eqx.nn.State
+    ]:
+        check_image(x, self.in_shape)
+        x, state = self.stem_norm(self.stem(x), state)
+        x = activate(None, self.stem_activation, x)
+        taps = {"stem": x}
+        for s, stage in enumerate(self.stages):
+            for b, block in enumerate(stage):
+                (inner, x), state = block(x, state)
+                taps |= {f"block_{s}_{b}_inner": inner, f"block_{s}_{b}": x}
+        x = channels_last(lambda x: jnp.mean(x, axis=(0, 1)), x)
+        *hidden, last = self.dense
+        for i, (layer, norm, activation) in enumerate(
+            zip(hidden, self.norms, self.activations, strict=True)
+        ):
+            x = taps[f"dense_{i}"] = activate(norm, activation, layer(x))
+        return (last(x), taps), state
+
+    def units(self) -> tuple[UnitGroup, ...]:
+        """One group for each hidden layer, named as in the taps; a channel is a unit.
+
+        The stem and the sums of the blocks are one residual stream, whose channels have no outgoing
+        weights of their own: these groups are not replaceable.
+        """
+        stem_norm = lambda m: m.stem_norm
+        initialiser = self.initialiser
+        groups = [
+            unit_group(
+                self, "stem", lambda m: m.stem, None, norm=stem_norm, initialiser=initialiser
+            )
+        ]
+        for s, stage in enumerate(self.stages):
+            for b, block in enumerate(stage):
+                groups += _block_groups(
+                    self, f"block_{s}_{b}", lambda m, s=s, b=b: m.stages[s][b], block, initialiser
+                )
+        groups += [
+            unit_group(
+                self,
+                f"dense_{i}",
+                lambda m, i=i: m.dense[i],
+                lambda m, i=i: m.dense[i + 1],
+                norm=None if norm is None else lambda m, i=i: m.norms[i],
+                copies=activation.copies,
+                initialiser=self.dense_initialiser,
+            )
+            for i, (norm, activation) in enumerate(zip(self.norms, self.activations, strict=True))
+        ]
+        return tuple(groups)
+
+    def fresh(self, *, key: PRNGKeyArray) -> "ResNet18":
+        """A newly initialised network of the same shape, for the same state."""
+        *hidden, last = self.dense
+        activations = (*self.activations, *(b.inner for stage in self.stages for b in stage))
+        made, _ = eqx.nn.make_with_state(ResNet18)(
+            self.in_shape,
+            last.weight.shape[0],
+            width=self.stem.weight.shape[0],
+            blocks=tuple(map(len, self.stages)),
+            dense_sizes=tuple(layer.weight.shape[0] for layer in hidden),
+            activation=activations[0] if activations else self.stem_activation,
+            layer_norm=any(norm is not None for norm in self.norms),
+            density=self.density,
+            initialiser=self.initialiser,
+            dense_initialiser=self.dense_initialiser,
+            key=key,
+        )
+        # The structure of this one names the entries of its state.
+        return jax.tree.unflatten(jax.tree.structure(self), jax.tree.leaves(made))
+
+
+def _block_groups(
+    model: ResNet18,
+    name: str,
+    where: Callable[[Any], ResidualBlock],
+    block: ResidualBlock,
+    initialiser: AbstractInitialiser,
+) -> list[UnitGroup]:
+    """The channels between the two convolutions of a block, and those of its sum."""
+    inner = unit_group(
+        model,
+        f"{name}_inner",
+        lambda m: where(m).first,
+        lambda m: where(m).second,
+        norm=lambda m: where(m).first_norm,
+        copies=block.inner.copies,
+        initialiser=initialiser,
+    )
+    outer = unit_group(
+        model,
+        name,
+        lambda m: where(m).second,
+        None,
+        norm=lambda m: where(m).second_norm,
+        initialiser=initialiser,
+    )
+    if block.skip is not None:
+        skip = unit_group(
+            model,
+            name,
+            lambda m: where(m).skip,
+            None,
+            norm=lambda m: where(m).skip_norm,
+            initialiser=initialiser,
+        )
+        outer = dataclasses.replace(
+            outer,
+            incoming=outer.incoming + skip.incoming,
+            bias=outer.bias + skip.bias,
+            scale=outer.scale + skip.scale,
+            shift=outer.shift + skip.shift,
+            statistics=outer.statistics + skip.statistics,
+        )
+    return [inner, outer]

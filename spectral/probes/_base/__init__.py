@@ -1,0 +1,1 @@
+"""The protocol of a probe, and the examples that probes measure on."""

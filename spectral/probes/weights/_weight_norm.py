@@ -1,0 +1,32 @@
+"""Size of the weights."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, PRNGKeyArray
+
+from ..._types import Learner
+from ...models import connected
+from ...tasks import AbstractTaskStream
+from .._base._probe import AbstractProbe, When
+
+
+class WeightNorm(AbstractProbe):
+    """Records `norm`, the Euclidean norm of all parameters, and `mean_magnitude`, the mean of their
+    absolute values; weights that a sparse layer has no connection for count as zeros."""
+
+    when: tuple[When, ...] = eqx.field(static=True, default=("start", "end"))
+    every: int = eqx.field(static=True, default=1)
+
+    def __call__(
+        self, learner: Learner, stream: AbstractTaskStream, stream_state: Any, *, key: PRNGKeyArray
+    ) -> dict[str, Array]:
+        params = eqx.filter(connected(learner.model), eqx.is_inexact_array)
+        size = sum(p.size for p in jax.tree.leaves(params))
+        return {
+            "norm": optax.tree_utils.tree_norm(params),
+            "mean_magnitude": jnp.asarray(optax.tree_utils.tree_norm(params, ord=1) / size),
+        }

@@ -1,0 +1,5 @@
+from ._checkpoint import OrbaxCheckpointer as OrbaxCheckpointer
+from ._meters import Meters as Meters
+from ._progress import ProgressBar as ProgressBar
+from ._tensorboard import TensorBoard as TensorBoard
+from ._wandb import WeightsAndBiases as WeightsAndBiases

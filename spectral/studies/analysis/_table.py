@@ -1,0 +1,103 @@
+"""The summary of a run as text."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..measures._measures import MOMENTS
+from ..runs._align import align
+from ._collapse import WINDOW
+
+
+def table(summary: Mapping[str, Any]) -> str:
+    """What `summarise` returns, as aligned text."""
+    algorithms = summary["algorithms"]
+    first, end = summary["last_tasks"]
+    parts = [f"Mean over seeds of tasks {first} to {end - 1}, with 95 % intervals (Student's t)"]
+    names = _names(algorithms, "measures")
+    moments = {n: _moment(algorithms, n) for n in names}
+    rows = [["", "seeds", *names], ["", "", *moments.values()]]
+    for name, algorithm in algorithms.items():
+        measured = algorithm["measures"]
+        rows.append([name, _seeds(algorithm), *(_mean(measured.get(n)) for n in names)])
+    parts.append(align(rows))
+    notes = []
+    for name in names:
+        if name.startswith("epsilon-rank"):
+            notes.append(
+                f"{name}: share of the eigenvalues beyond epsilon ({moments[name]}), as the "
+                "quadrature estimates it; then the mean ends of its rigorous bracket, which bounds "
+                "what these probe vectors see, at the order used; resolved, if recorded: the share "
+                "of measurements whose bracket is narrow (see HessianSpectrum)."
+            )
+    names = _names(algorithms, "collapse")
+    if names:
+        parts.append("Task of collapse: median over the seeds that collapsed (their number)")
+        rows = [["", *names, "what came first (seeds)"]]
+        for name, algorithm in algorithms.items():
+            tasks = [_collapse(algorithm["collapse"].get(n)) for n in names]
+            rows.append([name, *tasks, _came_first(algorithm["first"])])
+        parts.append(align(rows))
+        notes.append(
+            f"collapse: from that task on, the running median over {WINDOW} tasks of the grid "
+            "stays below half the median of the first tenth of the tasks (without task 0); "
+            "accuracies are taken above that of guessing."
+        )
+        notes.append(_grid(summary["collapse_grid"]))
+    return "\n\n".join(parts + ["\n".join(notes)] if notes else parts)
+
+
+def _moment(algorithms: Mapping[str, Any], name: str) -> str:
+    whens = (a["measures"][name]["when"] for a in algorithms.values() if name in a["measures"])
+    return MOMENTS[next(whens)]
+
+
+def _grid(grid: Mapping[str, Any]) -> str:
+    if grid["spacing"] is None:
+        return "grid: fewer than two tasks are measured by all compared, so that nothing can show."
+    tasks = "task" if grid["spacing"] == 1 else f"{grid['spacing']} tasks"
+    return (
+        f"grid: the {grid['tasks']} tasks that all compared have measured, one every {tasks}: "
+        "this is the resolution, and what collapses at the same task of the grid is a tie "
+        "(together)."
+    )
+
+
+def _names(algorithms: Mapping[str, Any], section: str) -> list[str]:
+    return list(dict.fromkeys(n for a in algorithms.values() for n in a[section]))
+
+
+def _seeds(algorithm: Mapping[str, Any]) -> str:
+    text = str(len(algorithm["finished"]))
+    for status in ("diverged", "unfinished"):
+        if algorithm[status]:
+            text += f" ({len(algorithm[status])} {status})"
+    return text
+
+
+def _mean(measure: Mapping[str, Any] | None) -> str:
+    if measure is None or measure["mean"] is None:
+        return "-"
+    half_width = measure["half_width"]
+    text = f"{measure['mean']:.3g}" + ("" if half_width is None else f" ± {half_width:.2g}")
+    lower, upper, resolved = (measure.get(b) for b in ("lower", "upper", "resolved"))
+    if lower is not None and upper is not None:
+        text += f" [{lower:.2g}..{upper:.2g}]"
+    return text + ("" if resolved is None else f" {resolved:.0%} resolved")
+
+
+def _collapse(collapse: Mapping[str, Any] | None) -> str:
+    if collapse is None:
+        return "-"
+    if collapse["median"] is None:
+        return "no collapse"
+    known = [t for t in collapse["by_seed"] if t is not None]
+    return f"{collapse['median']:g} ({len(known)} of {len(collapse['by_seed'])})"
+
+
+def _came_first(by_seed: Sequence[Sequence[str]]) -> str:
+    counts = Counter(
+        " and ".join(names) + (" together" if len(names) > 1 else "") or "nothing"
+        for names in by_seed
+    )
+    return "; ".join(f"{names} ({count})" for names, count in counts.most_common()) or "-"

@@ -1,0 +1,123 @@
+"""The command line."""
+
+import argparse
+import json
+import pathlib
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+# Everything heavy is reached through this name when it is used, so that help comes at once.
+from ... import recording, studies
+from ..runs._devices import choose_devices
+from ._parser import parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line, and return its exit status.
+
+    0: all went well; 1: a training run diverged; 2: something has to be changed first, which
+    standard error names; 130: interrupted.
+    """
+    given = parser().parse_args(arguments)
+    if "devices" in given and (wrong := choose_devices(given.devices)):
+        print(f"spectral {given.name}: {wrong}", file=sys.stderr)
+        return 2
+    commands = {"run": _run, "sweep": _sweep, "plot": _plot, "landscape": _landscape}
+    commands |= {"report": _report, "data": _data}
+    try:
+        return commands[given.name](given)
+    except KeyboardInterrupt:
+        print("Interrupted. `spectral run` and `sweep` go on with --resume.", file=sys.stderr)
+        return 130
+    except (studies.SettingsError, OSError) as error:
+        print(f"spectral {given.name}: {error}", file=sys.stderr)
+        return 2
+
+
+def _run(given: argparse.Namespace) -> int:
+    experiment = studies.load_experiment(
+        given.file, given.set, seeds=given.seeds, data_dir=given.data_dir
+    )
+    results = studies.run_experiment(experiment, _folder(given), **_how(given))
+    summary = studies.summarise(results)
+    studies.save_summary(results.folder, summary)
+    diverged = [m for m in results.members if m.status == "diverged"]
+    for m in diverged:
+        print(f"{m.algorithm}, seed {m.seed}, diverged: {m.message}.", file=sys.stderr)
+    print(studies.table(summary))
+    print(f"\nThis is kept in {results.folder}. To draw it: spectral plot {results.folder}")
+    if given.json:
+        print(json.dumps({"folder": str(results.folder)} | summary, allow_nan=False))
+    return 1 if diverged else 0
+
+
+def _sweep(given: argparse.Namespace) -> int:
+    sweep = studies.load_sweep(given.file, given.set, seeds=given.seeds, data_dir=given.data_dir)
+    folder = _folder(given)
+    table = studies.run_sweep(sweep, folder, **_how(given))
+    print(studies.sweep_table(table, sweep.score))
+    best = f"The best are in {folder / 'selected.yaml'}, for spectral run. "
+    best = best if any(table["selected"]) else ""
+    print(f"\n{best}To see all cells: spectral report {folder}")
+    if given.json:
+        rows = json.loads(str(table.to_json(orient="records")))
+        print(json.dumps({"folder": str(folder), "score": str(sweep.score), "cells": rows}))
+    return 1 if max(table["diverged"]) > 0 else 0
+
+
+def _plot(given: argparse.Namespace) -> int:
+    runs = [studies.load_results(folder) for folder in given.folders]
+    how = {"only": given.only, "smooth": given.smooth}
+    if len(runs) > 1:
+        drawn = studies.draw_side_by_side(runs, given.out or pathlib.Path("figures"), **how)
+    elif given.out:
+        raise studies.SettingsError(
+            f"`--out` is {str(given.out)!r}, but the figures of a single run go into its folder: "
+            "leave it out, or name several runs."
+        )
+    else:
+        drawn = studies.draw_figures(runs[0], **how)
+    for path in drawn:
+        print(path)
+    return 0
+
+
+def _landscape(given: argparse.Namespace) -> int:
+    drawn = studies.draw_run_landscapes(
+        given.folder,
+        algorithms=given.algorithm,
+        seed=given.seed,
+        examples=given.examples,
+        reach=given.reach,
+        data_dir=given.data_dir,
+    )
+    for path in drawn:
+        print(path)
+    return 0
+
+
+def _report(given: argparse.Namespace) -> int:
+    print(studies.write_report(given.folders, given.out))
+    return 0
+
+
+def _data(given: argparse.Namespace) -> int:
+    if given.name_of_command == "list":
+        print(studies.prepared_data(given.data_dir))
+    else:
+        print(studies.prepare_data(given.name_of_set, given.data_dir))
+    return 0
+
+
+def _folder(given: argparse.Namespace) -> pathlib.Path:
+    name = given.file.stem if given.name == "run" else f"{given.file.stem}_sweep"
+    return given.out or pathlib.Path("runs") / name
+
+
+def _how(given: argparse.Namespace) -> dict[str, Any]:
+    loggers = {"tensorboard": recording.TensorBoard, "wandb": recording.WeightsAndBiases}
+    return {
+        "mode": "resume" if given.resume else "overwrite" if given.overwrite else "new",
+        "loggers": [loggers[name] for name in given.log],
+    }

@@ -1,0 +1,1 @@
+"""Descriptions of experiments: settings, constructors, grids, and the experiment itself."""

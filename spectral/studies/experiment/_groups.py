@@ -1,0 +1,57 @@
+"""Which members of an experiment one program can train, and how they are put together."""
+
+import dataclasses
+from typing import Any
+
+from ..._ensemble import Ensemble, same_program
+from ._experiment import Experiment
+
+
+Names = tuple[tuple[str, int], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Members that are trained together."""
+
+    number: int  # the folder of its checkpoints
+    names: Names  # algorithm and seed of each
+
+    @property
+    def label(self) -> str:
+        """What a progress bar calls it."""
+        algorithms = list(dict.fromkeys(name for name, _ in self.names))
+        seeds = len(self.names) // len(algorithms)
+        first = algorithms[0] if len(algorithms) == 1 else f"{algorithms[0]} to {algorithms[-1]}"
+        return f"{first}, {seeds} seed{'s' if seeds > 1 else ''}"
+
+
+def groups(experiment: Experiment) -> list[Group]:
+    """All members of an experiment: every algorithm from every seed."""
+    found: list[list[str]] = []
+    for name, algo in experiment.algorithms.items():
+        for group in found:
+            if same_program(experiment.algorithms[group[0]], algo):
+                group.append(name)
+                break
+        else:
+            found.append([name])
+    seeds = range(experiment.seeds)
+    return [
+        Group(number, tuple((name, seed) for name in group for seed in seeds))
+        for number, group in enumerate(found)
+    ]
+
+
+def assemble(experiment: Experiment, names: Names) -> dict[str, Any]:
+    """The arguments of `train_continual` for these members."""
+    own = {seed: experiment.member(seed) for seed in range(experiment.seeds)}
+    models, states, keys = zip(*(own[seed] for _, seed in names), strict=True)
+    return {
+        "model": Ensemble.of(models),
+        "stream": experiment.stream,
+        "algo": Ensemble.of([experiment.algorithms[name] for name, _ in names]),
+        "key": Ensemble.of(keys),
+        "probes": experiment.probes,
+        "model_state": None if states[0] is None else Ensemble.of(states),
+    }

@@ -1,0 +1,146 @@
+"""Experiments from YAML files: read, checked and put together."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import equinox as eqx
+
+from ..._arguments import unknown_name
+from ..._loop import check_parts
+from ...algorithms import Algorithm
+from ...models import AbstractNetwork
+from ...probes import AbstractProbe
+from ...tasks import AbstractTaskStream
+from ._benchmark import Benchmark, BENCHMARK_KEYS
+from ._call import Call, parse
+from ._experiment import Experiment, RECORDED
+from ._groups import assemble, groups
+from ._settings import SettingsError
+
+
+def make_experiment(
+    settings: Mapping[str, Any],
+    *,
+    data_dir: str | None = None,
+    benchmark: Benchmark | None = None,
+) -> Experiment:
+    """The experiment that settings describe, as `load_experiment` reads them from a file.
+
+    ```python
+    benchmark = studies.continual_imagenet("paper")
+    experiment = studies.make_experiment(benchmark.settings, data_dir="data")
+    model, model_state, key = experiment.member(0)
+    algo = experiment.algorithms["l2_er"]
+    train_continual(model, experiment.stream, algo, model_state=model_state, key=key)
+    ```
+
+    **Arguments:**
+
+    - `settings`: of stream, model, algorithms, probes and seeds.
+    - `data_dir`: as in `load_experiment`.
+    - `benchmark`: where the settings come from, for the record of a run.
+
+    **Raises:** `SettingsError` for whatever is wrong, in one message; nothing has been compiled or
+    written by then.
+    """
+    _check_top(settings)
+    supplied = {} if data_dir is None else {"data_dir": data_dir}
+    settings = settings if data_dir is None else _moved(settings, data_dir)
+    stream = parse(settings["stream"], AbstractTaskStream, "stream", supplied)
+    algorithms = _parse_all(settings, "algorithms", Algorithm, supplied)
+    probes = _parse_all(settings, "probes", AbstractProbe, supplied)
+    made_algorithms = {name: call.make() for name, call in algorithms.items()}
+    made_probes = {name: call.make() for name, call in probes.items()}
+    made_stream = stream.make()
+    sizes = ("in_size", "in_shape", "out_size")
+    sizes = {n: getattr(made_stream, n) for n in sizes if hasattr(made_stream, n)}
+    model = parse(settings["model"], AbstractNetwork, "model", supplied | sizes)
+    _check_sizes(model, sizes)
+    resolved = {
+        "seeds": settings.get("seeds", 1),
+        "stream": stream.settings,
+        "model": model.settings,
+        "algorithms": {name: call.settings for name, call in algorithms.items()},
+        "probes": {name: call.settings for name, call in probes.items()},
+    }
+    experiment = Experiment(
+        resolved, resolved["seeds"], made_stream, model, made_algorithms, made_probes, benchmark
+    )
+    _check_parts(experiment)
+    return experiment
+
+
+_TOP = ("seeds", "stream", "model", "algorithms", "probes")
+
+
+def _moved(settings: Any, data_dir: str) -> Any:
+    """The settings with another `data_dir` wherever they give one."""
+    if isinstance(settings, Mapping):
+        moved = {name: _moved(value, data_dir) for name, value in settings.items()}
+        return moved | ({"data_dir": data_dir} if "data_dir" in moved else {})
+    if isinstance(settings, list):
+        return [_moved(value, data_dir) for value in settings]
+    return settings
+
+
+def _check_top(settings: Mapping[str, Any]) -> None:
+    for name in settings:
+        if name not in (*_TOP, RECORDED):
+            raise SettingsError(
+                unknown_name(f"`{name}`: Setting", str(name), (*_TOP, *BENCHMARK_KEYS))
+            )
+    for name in ("stream", "model", "algorithms"):
+        if name not in settings:
+            raise SettingsError(
+                f"`{name}` is missing, but every experiment has a stream, a model and algorithms: "
+                f"add `{name}:` to the file."
+            )
+    seeds = settings.get("seeds", 1)
+    if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:
+        raise SettingsError(f"`seeds` is {seeds!r}, but must be an integer of at least 1.")
+
+
+def _parse_all(
+    settings: Mapping[str, Any], place: str, wanted: type, supplied: Mapping[str, Any]
+) -> dict[str, Call]:
+    sections = settings.get(place, {})
+    if not isinstance(sections, Mapping) or (place == "algorithms" and not sections):
+        raise SettingsError(
+            f"`{place}` is {sections!r}, but must be a mapping of names to constructors, such as "
+            f"`{{my_name: {{type: ...}}}}`."
+        )
+    for name in sections:
+        # Names become folders, columns of the history and parts of a path after `--set`.
+        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_+-]+", name):
+            raise SettingsError(
+                f"`{place}` has the name {name!r}, but names must be of letters, digits, `_`, `+` "
+                "and `-`: choose another, and quote it if it is a number or yes or no."
+            )
+    return {n: parse(s, wanted, f"{place}.{n}", supplied) for n, s in sections.items()}
+
+
+def _check_sizes(model: Call, sizes: Mapping[str, Any]) -> None:
+    for name, size in sizes.items():
+        given = model.arguments.get(name, size)
+        # Outputs that are no class are allowed.
+        if given != size and (name != "out_size" or given < size):
+            raise SettingsError(
+                f"`model.{name}` is {given}, but the stream needs {size}: leave `{name}` out."
+            )
+
+
+def _check_parts(experiment: Experiment) -> None:
+    """Refuse parts that do not fit together, by tracing what would be compiled."""
+    for group in groups(experiment):
+        # Shapes alone; training finds what is traced here, and does not trace it again.
+        parts = eqx.filter_eval_shape(lambda names: assemble(experiment, names), group.names)
+        every = parts.pop("probes")
+        trials = {f"algorithms.{group.names[0][0]}": {}}
+        if group.number == 0:
+            trials |= {f"probes.{name}": {name: probe} for name, probe in every.items()}
+        for place, probes in trials.items():
+            try:
+                check_parts(**parts, probes=probes)
+            except ValueError as error:
+                raise SettingsError(f"In `{place}`: {error}") from error

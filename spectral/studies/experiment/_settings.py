@@ -1,0 +1,117 @@
+"""Settings: nested mappings read from YAML, changed by dotted paths, and compared."""
+
+import pathlib
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import yaml
+
+from ..._arguments import unknown_name
+
+
+class SettingsError(ValueError):
+    """What a user has to change before anything can be run or drawn.
+
+    The command line prints the message and exits with status 2.
+    """
+
+
+def read_settings(path: pathlib.Path) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    `1e-3` is a number here, which YAML 1.1 takes for text, and a key that is given twice is an
+    error, of which YAML would keep the last.
+
+    **Raises:** `SettingsError` if there is no such file or if it does not hold a YAML mapping.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise SettingsError(
+            f"{str(path)!r} cannot be read: {reason}. Pass a YAML file that describes an "
+            "experiment, such as examples/digits.yaml."
+        ) from error
+    settings = _parse(text, str(path))
+    if not isinstance(settings, dict):
+        raise SettingsError(
+            f"{str(path)!r} holds {settings!r}, but must hold a mapping with the keys stream, "
+            "model and algorithms: see examples/digits.yaml."
+        )
+    return settings
+
+
+def override(settings: Mapping[str, Any], assignment: str) -> dict[str, Any]:
+    """`settings` with one value replaced, by an assignment such as `stream.num_tasks=20`.
+
+    The value is YAML. A name that is not there yet can be given at the top, and in a mapping with a
+    `type`, whose arguments are checked when it is constructed.
+
+    **Raises:** `SettingsError` if the path leads nowhere or if the value is not YAML.
+    """
+    path, equals, text = assignment.partition("=")
+    if not equals or not all(path.split(".")):
+        raise SettingsError(
+            f"`--set` is {assignment!r}, but must be a dotted path, `=` and a value: for example "
+            "--set stream.num_tasks=20."
+        )
+    return _replace(settings, path.split("."), _parse(text, f"--set {path}"), ())
+
+
+def differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
+    """In words, every place at which two settings differ."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for name in sorted(old.keys() | new.keys()):
+            path = f"{where}.{name}" if where else name
+            yield from differences(old.get(name, _ABSENT), new.get(name, _ABSENT), path)
+    elif old != new:
+        was, now = ("absent" if x is _ABSENT else repr(x) for x in (old, new))
+        yield f"`{where}` was {was} and is {now} now"
+
+
+_ABSENT = object()
+
+
+def _replace(tree: Any, path: list[str], value: Any, done: tuple[str, ...]) -> dict[str, Any]:
+    name, *rest = path
+    here = ".".join(done)
+    if not isinstance(tree, Mapping):
+        raise SettingsError(
+            f"`{here}` is {tree!r} and has no part {name!r}: give `{here}` as a whole with --set."
+        )
+    may_be_new = not rest and (not done or "type" in tree)
+    if name not in tree and not may_be_new:
+        raise SettingsError(unknown_name(f"`{'.'.join((*done, name))}`: Name", name, tree))
+    return {**tree, name: _replace(tree[name], rest, value, (*done, name)) if rest else value}
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 with the floats of YAML 1.2 and without repeated keys."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        known = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in known:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value!r} is given twice", key.start_mark
+                )
+            known.add(key.value if isinstance(key, yaml.ScalarNode) else None)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)$"),
+    list("-+.0123456789"),
+)
+
+
+def _parse(text: str, source: str) -> Any:
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or str(error)
+        raise SettingsError(f"{source}{place}: this is not valid YAML: {problem}.") from error

@@ -1,0 +1,1 @@
+"""Which numbers of a history are compared, and confidence intervals over seeds."""

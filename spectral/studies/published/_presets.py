@@ -1,0 +1,130 @@
+"""What the published benchmarks have in common: presets, sizes and settings."""
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, get_args, Literal
+
+from ..._arguments import unknown_name
+from ...algorithms import Preset, PRESETS
+from ..experiment._benchmark import Benchmark, PresetName, Settings
+from ..experiment._settings import differences, SettingsError
+
+
+@dataclasses.dataclass(frozen=True)
+class Size:
+    """Shrinks sizes in one proportion."""
+
+    scale: float
+
+    def __call__(self, full: int, multiple_of: int = 1) -> int:
+        """`full` times the scale, rounded to a multiple of `multiple_of` and at least that."""
+        return max(1, round(full * self.scale / multiple_of)) * multiple_of
+
+
+def benchmark(
+    name: str,
+    preset: PresetName,
+    scale: float,
+    presets: Mapping[str, Callable[[Size], Settings]],
+    departures: Mapping[str, tuple[str, ...]],
+) -> Benchmark:
+    """**Raises:** `SettingsError` for an unknown preset, or a scale that is not above 0 and at
+    most 1."""
+    check_preset(preset)
+    number = isinstance(scale, int | float) and not isinstance(scale, bool)
+    if not number or not 0 < scale <= 1:
+        raise SettingsError(
+            f"`scale` is {scale!r}, but must be a number above 0 and at most 1: the share of the "
+            "tasks, widths and examples of the preset."
+        )
+    full, settings = presets[preset](Size(1.0)), presets[preset](Size(scale))
+    smaller = tuple(differences(full, settings))
+    return Benchmark(name, preset, float(scale), settings, smaller, departures.get(preset, ()))
+
+
+def check_preset(preset: Any) -> None:
+    """**Raises:** `SettingsError` for an unknown preset."""
+    if preset not in get_args(PresetName):
+        names = get_args(PresetName)
+        raise SettingsError(unknown_name("`preset`: Preset", str(preset), names))
+
+
+def published(
+    source: Literal["paper", "dohare"], name: str, *, er_every: int | None = None
+) -> Settings:
+    """The algorithms that a source publishes for a benchmark, by name.
+
+    `er_every` takes the place of what is published, where a task is shorter.
+    """
+    rows = [row for row in PRESETS if (row.source, row.benchmark) == (source, name)]
+    return {row.recipe.__name__: _algorithm(row, er_every) for row in rows}
+
+
+def _algorithm(row: Preset, er_every: int | None) -> Settings:
+    rate = {"type": row.optimiser.__name__, **row.rate}
+    arguments = _plain(row.arguments)
+    if "er_every" in arguments and er_every is not None:
+        arguments["er_every"] = er_every
+    algorithm = {"type": row.recipe.__name__, "lr": rate, **arguments}
+    if not row.then:
+        return algorithm
+    then = [{"type": make.__name__, **_plain(given)} for make, given in row.then]
+    return {"type": "followed_by", "algorithm": algorithm, "transforms": then}
+
+
+def _plain(arguments: Settings) -> Settings:
+    """As YAML holds them."""
+    named = {k: v.__name__ if inspect.isfunction(v) else v for k, v in arguments.items()}
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in named.items()}
+
+
+def probes(num_tasks: int, examples: int) -> Settings:
+    """Units and ranks at the starts of about forty tasks, the spectrum at about eight."""
+    often, seldom = max(1, num_tasks // 40), max(1, num_tasks // 8)
+    chunk = min(100, examples)
+    examples -= examples % chunk  # whole chunks
+    return {
+        "dead": {"type": "DeadUnits", "when": ["start"], "every": often, "examples": examples},
+        "rank": {"type": "FeatureRank", "when": ["start"], "every": often, "examples": examples},
+        "weights": {"type": "WeightNorm", "when": ["start"], "every": often},
+        "hessian": {
+            "type": "HessianSpectrum",
+            "every": seldom,
+            "examples": examples,
+            "chunk": chunk,
+            "estimator": {"type": "Lanczos", "order": 100, "probes": 3},
+        },
+    }
+
+
+def quick_algorithms(*, er_every: int) -> Settings:
+    """The algorithms of the small presets, at a rate that learns a task in some fifty steps."""
+    rate = {"type": "sgd", "lr": 1e-2, "momentum": 0.9}
+    rank = {"er_lr": 1e-3, "er_every": er_every}
+    return {
+        "bp": {"type": "bp", "lr": rate},
+        "l2": {"type": "l2", "lr": rate, "weight_decay": 1e-3},
+        "er": {"type": "er", "lr": rate, **rank},
+        "l2_er": {"type": "l2_er", "lr": rate, "weight_decay": 1e-3, **rank},
+        "cbp": {"type": "cbp", "lr": rate, "replacement_rate": 1e-4},
+    }
+
+
+def with_quick_probes(settings: Settings) -> Settings:
+    """The same experiment with few examples, and spectra of order 40 from one probe vector, at the
+    starts of tasks alone."""
+    given = settings["probes"]
+    few = {name: given[name] | {"examples": min(200, given[name]["examples"])} for name in _UNITS}
+    examples = min(50, given["hessian"]["examples"])
+    hessian = given["hessian"] | {
+        "when": ["start"],
+        "every": max(2, given["hessian"]["every"]),
+        "examples": examples,
+        "chunk": examples,
+        "estimator": {"type": "Lanczos", "order": 40, "probes": 1},
+    }
+    return settings | {"probes": given | few | {"hessian": hessian}}
+
+
+_UNITS = ("dead", "rank")

@@ -1,0 +1,139 @@
+"""The loss around the networks that a run has trained."""
+
+import pathlib
+import warnings
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from ..._arguments import check_above, check_count, unknown_name
+from ..._blas import single_threaded_blas
+from ..._core import begin_task, Run, start_run
+from ..._ensemble import Ensemble, spread
+from ..._loop import configuration
+from ...curvature import extreme_eigenpairs, Hessian, loss_landscape
+from ...probes import sample_risk
+from ...recording import OrbaxCheckpointer
+from ..experiment._experiment import Experiment, RECORDED
+from ._folder import Results
+from ..experiment._groups import assemble, Group, groups
+from ..experiment._make import make_experiment
+from ..experiment._settings import SettingsError
+
+
+_POINTS = 25  # in each direction
+
+
+class Landscapes(NamedTuple):
+    """The loss in a plane around each of several networks."""
+
+    line: Float[np.ndarray, " points"]  # the coordinates in both directions
+    planes: dict[str, Float[np.ndarray, "points points"]]  # by algorithm
+
+
+def run_landscapes(
+    results: Results,
+    *,
+    algorithms: Sequence[str] | None = None,
+    seed: int = 0,
+    examples: int = 500,
+    reach: float = 1.0,
+    data_dir: str | None = None,
+) -> Landscapes:
+    """The loss around the networks of a run, in the plane of the two leading eigenvectors.
+
+    The arguments are those of `spectral.studies.draw_run_landscapes`.
+
+    **Raises:** `SettingsError` as that function does.
+    """
+    try:
+        check_above("--reach", reach, 0)
+        check_count("--examples", examples)
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
+    settings = {name: value for name, value in results.settings.items() if name != RECORDED}
+    names = list(settings["algorithms"]) if algorithms is None else list(algorithms)
+    for name in names:
+        if name not in settings["algorithms"]:
+            known = settings["algorithms"]
+            raise SettingsError(unknown_name("`--algorithm`: Algorithm", name, known))
+    if not 0 <= seed < settings["seeds"]:
+        raise SettingsError(
+            f"`--seed` is {seed}, but the run has the seeds 0 to {settings['seeds'] - 1}."
+        )
+    experiment = make_experiment(settings, data_dir=data_dir)
+    line = np.linspace(-reach, reach, _POINTS)
+    planes = {}
+    for group in groups(experiment):
+        wanted = [(name, seed) for name in names if (name, seed) in group.names]
+        if wanted:
+            planes |= _planes(experiment, results.folder, group, wanted, examples, line)
+    ordered = {name: planes[name] for name in names if np.isfinite(planes[name]).any()}
+    if lost := [name for name in names if name not in ordered]:
+        message = (
+            f"The loss of {', '.join(lost)}, seed {seed}, is finite nowhere in the plane, as after "
+            "a divergence"
+        )
+        if not ordered:
+            raise SettingsError(f"{message}: choose another `--seed` or `--algorithm`.")
+        warnings.warn(f"{message}: left out.", stacklevel=2)
+    return Landscapes(line, ordered)
+
+
+def _planes(
+    experiment: Experiment,
+    folder: pathlib.Path,
+    group: Group,
+    wanted: Sequence[tuple[str, int]],
+    examples: int,
+    line: Float[np.ndarray, " points"],
+) -> dict[str, np.ndarray]:
+    given = assemble(experiment, group.names)
+    model, stream, algo, key = (given[n] for n in ("model", "stream", "algo", "key"))
+    config = configuration(**given)
+    with single_threaded_blas():
+        empty = eqx.filter_jit(spread(start_run))(model, given["model_state"], stream, algo, key)
+        try:
+            checkpointer = OrbaxCheckpointer(folder / "checkpoints" / f"{group.number}")
+            kept = checkpointer.read(config, empty)
+        except ValueError as error:
+            raise SettingsError(str(error)) from error
+        if kept is None:
+            raise SettingsError(
+                f"{str(folder)!r} holds no checkpoint of {wanted[0][0]!r}: wait until the run has "
+                "trained its first tasks."
+            )
+        done, run, _ = kept
+        assert isinstance(run, Ensemble)
+        found = {}
+        for name in wanted:
+            index = group.names.index(name)
+            start = jnp.asarray(done, int)
+            ready = eqx.filter_jit(begin_task)(run[index], stream, algo[index], start, key[index])
+            found[name[0]] = _plane(experiment, ready, examples, line, key[index])
+    return found
+
+
+def _plane(
+    experiment: Experiment,
+    run: Run,
+    examples: int,
+    line: Float[np.ndarray, " points"],
+    key: Array,
+) -> np.ndarray:
+    data_key, vector_key = jax.random.split(jax.random.fold_in(key, _POINTS))
+    try:
+        risk = sample_risk(
+            run.learner, experiment.stream, run.stream, examples, "train", key=data_key
+        )
+    except ValueError as error:
+        raise SettingsError(f"`--examples`: {error}") from error
+    model = run.learner.model
+    vectors = extreme_eigenpairs(Hessian(risk, model), 2, key=vector_key).largest.vectors
+    directions = [jax.tree.map(lambda leaf, i=i: leaf[i], vectors) for i in range(2)]
+    return np.asarray(loss_landscape(risk, model, directions, line, line))

@@ -1,0 +1,170 @@
+"""Regression on bits that flip slowly: a benchmark that needs minutes and no data."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from ...._arguments import check_above, check_count
+from ...._types import Aux, Chunk, Clock, Learner
+from ....models import apply_network
+from ..._base._outputs import check_outputs
+from ..._base._stream import AbstractTaskStream, Metrics, Split
+
+
+class Regression(eqx.Module):
+    slow: Float[Array, " slow"]  # bits of the present task
+    weights: Float[Array, "units inputs"]  # of the target network, +1 or -1
+    thresholds: Float[Array, " units"]
+    head: Float[Array, " units"]  # +1 or -1
+
+
+class Targets(eqx.Module):
+    """Inputs with the numbers that the network is to predict."""
+
+    inputs: Float[Array, "examples inputs"]
+    targets: Float[Array, " examples"]
+
+
+class SlowlyChangingRegression(AbstractTaskStream[Regression]):
+    """Online regression of a fixed random network, whose inputs drift.
+
+    An input is `slow` bits that are constant within a task, `fast` bits that are drawn for every
+    example, and a constant 1. The target is a network of `units` linear threshold units, drawn
+    once per run, with weights of +1 and -1: unit i is on where the sum of weight times input
+    exceeds inputs * threshold - (its number of negative weights), and the target is the sum of the
+    units that are on, with signs of their own. At a task boundary one slow bit, chosen at random,
+    flips.
+    The learner is meant to be smaller than the target (5 hidden units) and can never be done.
+
+    It records `"loss"`, which is the squared error before each update, and at the end of each task
+    `"test_loss"` on fresh examples of the task. (Dohare et al. 2024, Methods.)
+
+    ```python
+    stream = tasks.SlowlyChangingRegression(num_tasks=5, steps_per_task=100)
+    model = models.MLP(stream.in_size, 1, width=5, depth=1, key=jax.random.key(0))
+    ```
+    """
+
+    num_tasks: int = eqx.field(static=True)
+    chunks_per_task: int = eqx.field(static=True)
+    minibatches: int = eqx.field(static=True)
+    batch_size: int = eqx.field(static=True)
+    slow: int = eqx.field(static=True)
+    fast: int = eqx.field(static=True)
+    units: int = eqx.field(static=True)
+    evaluation_size: int = eqx.field(static=True)
+    threshold: Float[Array, ""]
+
+    def __init__(
+        self,
+        *,
+        num_tasks: int = 100,
+        steps_per_task: int = 10_000,
+        batch_size: int = 1,
+        slow: int = 15,
+        fast: int = 5,
+        units: int = 100,
+        threshold: float | Float[Array, ""] = 0.7,
+        evaluation_size: int = 1000,
+    ):
+        """**Arguments:** the defaults are those of Dohare et al.
+
+        **Raises:** `ValueError` for a number below one, or a threshold that is not positive.
+        """
+        for name, value in {
+            "num_tasks": num_tasks,
+            "steps_per_task": steps_per_task,
+            "batch_size": batch_size,
+            "slow": slow,
+            "fast": fast,
+            "units": units,
+            "evaluation_size": evaluation_size,
+        }.items():
+            check_count(name, value)
+        check_above("threshold", threshold, 0)
+        self.num_tasks = num_tasks
+        self.chunks_per_task = 1
+        self.minibatches = steps_per_task
+        self.batch_size = batch_size
+        self.slow = slow
+        self.fast = fast
+        self.units = units
+        self.evaluation_size = evaluation_size
+        self.threshold = jnp.asarray(threshold, dtype=float)
+
+    @property
+    def in_size(self) -> int:
+        """Length of the input vector: all bits and the constant."""
+        return self.slow + self.fast + 1
+
+    @property
+    def out_size(self) -> int:
+        """Length of the output vector."""
+        return 1
+
+    def init(self, *, key: PRNGKeyArray) -> Regression:
+        slow_key, weight_key, head_key = jax.random.split(key, 3)
+        signs = lambda k, shape: jax.random.rademacher(k, shape, dtype=float)
+        weights = signs(weight_key, (self.units, self.in_size))
+        return Regression(
+            slow=jax.random.bernoulli(slow_key, shape=(self.slow,)).astype(float),
+            weights=weights,
+            thresholds=self.threshold * self.in_size - jnp.sum(weights < 0, axis=1),
+            head=signs(head_key, (self.units,)),
+        )
+
+    def begin_task(self, state: Regression, clock: Clock, *, key: PRNGKeyArray) -> Regression:
+        place = jax.random.randint(key, (), 0, self.slow)
+        flipped = state.slow.at[place].set(1 - state.slow[place])
+        slow = jnp.where(clock.task > 0, flipped, state.slow)
+        return Regression(slow, state.weights, state.thresholds, state.head)
+
+    def collect(
+        self, state: Regression, learner: Learner, clock: Clock, *, key: PRNGKeyArray
+    ) -> tuple[Regression, Chunk, Metrics]:
+        shape = (self.minibatches, self.batch_size, self.fast)
+        return state, Chunk(jax.random.bernoulli(key, shape=shape)), {}
+
+    def batch(self, state: Regression, item: Array) -> Targets:
+        examples = item.shape[0]
+        slow = jnp.broadcast_to(state.slow, (examples, self.slow))
+        inputs = jnp.concatenate([slow, item.astype(float), jnp.ones((examples, 1))], axis=1)
+        on = inputs @ state.weights.T > state.thresholds[None]
+        return Targets(inputs, on.astype(float) @ state.head)
+
+    def forward(
+        self,
+        model: Any,
+        model_state: eqx.nn.State | None,
+        batch: Targets,
+        *,
+        key: PRNGKeyArray,
+        inference: bool,
+    ) -> tuple[Float[Array, "examples 1"], Aux]:
+        outputs, aux = apply_network(model, model_state, batch.inputs, inference=inference)
+        wanted = "there is one number to predict: make one with `out_size=1`."
+        check_outputs(outputs, (1,), wanted)
+        return outputs, aux
+
+    def criterion(
+        self, outputs: Float[Array, "examples 1"], batch: Targets
+    ) -> tuple[Float[Array, ""], Metrics]:
+        return jnp.mean((outputs[:, 0] - batch.targets) ** 2), {}
+
+    def sample(
+        self, state: Regression, learner: Learner, n: int, split: Split, *, key: PRNGKeyArray
+    ) -> Targets:
+        """`n` fresh examples of the task, whatever the split."""
+        check_count("n", n)
+        return self.batch(state, jax.random.bernoulli(key, shape=(n, self.fast)))
+
+    def evaluate(self, state: Regression, learner: Learner, *, key: PRNGKeyArray) -> Metrics:
+        sample_key, forward_key = jax.random.split(key)
+        batch = self.sample(state, learner, self.evaluation_size, "held_out", key=sample_key)
+        outputs, _ = self.forward(
+            learner.model, learner.model_state, batch, key=forward_key, inference=True
+        )
+        return {"test_loss": self.criterion(outputs, batch)[0]}

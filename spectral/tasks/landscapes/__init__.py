@@ -1,0 +1,1 @@
+"""Toy landscapes in the plane."""

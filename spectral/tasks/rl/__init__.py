@@ -1,0 +1,1 @@
+"""Reinforcement learning: environments that change, and the streams that learn in them."""

@@ -1,0 +1,1 @@
+"""Environments, the physical parameters that change, and the schedules of the change."""

@@ -1,0 +1,1 @@
+"""Proximal policy optimisation: rollouts, advantages, the surrogate loss, and the stream."""

@@ -1,0 +1,1 @@
+"""Checks of hypotheses, and probabilities estimated by counting."""

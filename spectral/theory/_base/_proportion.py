@@ -1,0 +1,44 @@
+"""A probability that was estimated by counting."""
+
+import equinox as eqx
+import numpy as np
+import scipy.stats
+from jaxtyping import ArrayLike, Float, Int
+
+from ..._arguments import check_above, check_count
+
+
+class Proportion(eqx.Module):
+    """A share of independent trials and the interval of Clopper and Pearson for its probability."""
+
+    value: Float[np.ndarray, "..."]
+    lower: Float[np.ndarray, "..."]
+    upper: Float[np.ndarray, "..."]
+
+
+def proportion(
+    successes: Int[ArrayLike, "..."], trials: int, *, confidence: float = 0.95
+) -> Proportion:
+    """The share of successes, with an interval that covers the probability in at least
+    `confidence` of all repetitions (Clopper and Pearson 1934).
+
+    ```python
+    proportion(0, 20).upper  # 0.168
+    ```
+
+    **Raises:** `ValueError` for successes outside [0, trials], fewer than one trial, or a
+    confidence outside (0, 1).
+    """
+    check_count("trials", trials)
+    check_above("confidence", confidence, 0)
+    check_above("1 - confidence", 1 - confidence, 0)
+    count = np.asarray(successes)
+    if np.any((count < 0) | (count > trials)):
+        raise ValueError(f"`successes` is {successes}, but must lie between 0 and {trials}.")
+    tail = (1 - confidence) / 2
+    quantile = scipy.stats.beta.ppf
+    lower = np.where(count == 0, 0.0, quantile(tail, np.maximum(count, 1), trials - count + 1))
+    upper = np.where(
+        count == trials, 1.0, quantile(1 - tail, count + 1, np.maximum(trials - count, 1))
+    )
+    return Proportion(np.asarray(count / trials), lower, upper)

@@ -1,0 +1,169 @@
+"""Theorem B.3: the part of the Hessian that the Gauss-Newton matrix leaves out."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+
+from ..._arguments import check_above, check_count
+from ...curvature import AbstractOperator, extreme_eigenpairs, GaussNewton, Hessian, Risk
+
+
+Number = float | np.floating | Float[Array, ""]
+
+
+class OperatorNorm(eqx.Module):
+    """The largest |eigenvalue| that Lanczos found: never above the norm but for rounding, and an
+    eigenvalue lies within `residual` of it."""
+
+    value: Float[Array, ""]
+    residual: Float[Array, ""]
+
+
+def residual_norm(
+    risk: Risk, params: PyTree, *, key: PRNGKeyArray, order: int | None = None
+) -> OperatorNorm:
+    """||R||, the operator norm of the Hessian less the Gauss-Newton matrix, by Lanczos.
+
+    For a ReLU network R has no blocks within a layer, so the traces of the two matrices agree, and
+    R has as much negative as positive curvature.
+
+    ```python
+    import equinox as eqx
+    import jax
+    import jax.numpy as jnp
+    from spectral.curvature import Risk, SquaredError
+    from spectral.theory import residual_norm
+
+    def forward(model, inputs):
+        return jax.vmap(model)(inputs)
+
+    model = eqx.nn.MLP(3, 2, 4, 1, key=jax.random.key(0))
+    risk = Risk(forward, SquaredError(), jnp.ones((10, 3)), jnp.zeros((10, 2)))
+    residual_norm(risk, model, key=jax.random.key(1)).value
+    ```
+
+    **Arguments:**
+
+    - `risk`, `params`: as for `GaussNewton`.
+    - `order`: as for `extreme_eigenpairs`: the dimension gives the norm to rounding.
+
+    **Raises:** `ValueError` as `GaussNewton` and `extreme_eigenpairs`.
+    """
+    return _norm(Hessian(risk, params) - GaussNewton(risk, params), key, order)
+
+
+def output_curvature(
+    risk: Risk, params: PyTree, *, key: PRNGKeyArray, order: int | None = None
+) -> float:
+    """Gamma of Theorem B.3 on the inputs of a risk: the largest operator norm, over examples and
+    outputs, of the second derivatives of one output in the parameters.
+
+    The theorem takes the supremum over the whole ball. For a two-layer ReLU network that is
+    `two_layer_curvature`; otherwise it is only known from inputs, and a bound that is made of it
+    holds for these. It runs Lanczos once for each example and output.
+
+    **Raises:** `ValueError` as `Hessian` and `extreme_eigenpairs`.
+    """
+    like = eqx.filter_eval_shape(lambda p: risk.forward(p, risk.inputs), params)
+    if not isinstance(like, jax.ShapeDtypeStruct):
+        raise ValueError(
+            "Theorem B.3 has the hypothesis of one vector of outputs for an example, but `forward` "
+            f"returned {jax.tree.structure(like)}: give a risk with one array of outputs."
+        )
+    outputs = math.prod(like.shape[1:])
+    norms = []
+    for example in range(risk.examples):
+        inputs = jax.tree.map(lambda x, n=example: x[n : n + 1], risk.inputs)
+        for output in range(outputs):
+            of_one = Hessian(_Output(risk.forward, inputs, jnp.asarray(output)), params)
+            norms.append(float(_norm(of_one, key, order).value))
+    return max(norms)
+
+
+def two_layer_curvature(radius: Number) -> float:
+    """Gamma of Theorem B.3 for a two-layer ReLU network with biases on inputs of norm at most
+    `radius`: at most sqrt(1 + radius^2), whatever the weights are.
+
+    An output depends on the weights of one hidden unit by their product alone, so its Hessian has
+    one block for each living unit, with the eigenvalues +-||(x, 1)||.
+
+    **Raises:** `ValueError` for a radius that is negative or not finite.
+    """
+    check_above("radius", radius, 0, strict=False)
+    return math.sqrt(1 + float(radius) ** 2)
+
+
+def residual_bound(
+    outputs: int,
+    curvature: Number,
+    gradient: Number,
+    *,
+    shift: Number,
+    network_lipschitz: Number,
+    gradient_lipschitz: Number,
+    label_change: Number,
+    limit: Number = math.inf,
+) -> float:
+    """Theorem B.3 with the term that is missing in (33): a bound on ||R|| at the start of a task.
+
+    sqrt(O) Gamma min(limit, sup ||grad_z l|| + L_f L_g d + label_change).
+
+    **Arguments:**
+
+    - `outputs`: O.
+    - `curvature`: Gamma on the new inputs, see `output_curvature` and `two_layer_curvature`.
+    - `gradient`: the largest norm, over the examples of the old task, of the gradient of the loss
+        of one example in its outputs.
+    - `shift`: d, the `one_sided_hausdorff(new, old)` distance of the inputs.
+    - `network_lipschitz`: L_f, for ReLU networks at most the product of the spectral norms of all
+        weights.
+    - `gradient_lipschitz`: L_g, that of the gradient of the loss in the outputs: 2 scale for
+        `SquaredError(scale)`, 1/2 for softmax cross-entropy.
+    - `label_change`: the largest norm of the change of that gradient when the label of an old
+        example is replaced by that of the new one which it stands for: 0 where the label of an
+        input is never changed, 2 scale ||y - y'|| for squared error, sqrt(2) for softmax
+        cross-entropy with other labels.
+    - `limit`: what the norm of the gradient cannot exceed: sqrt(2) for softmax cross-entropy.
+
+    **Raises:** `ValueError` for outputs below one or numbers below 0.
+    """
+    numbers = {
+        "curvature": curvature,
+        "gradient": gradient,
+        "shift": shift,
+        "network_lipschitz": network_lipschitz,
+        "gradient_lipschitz": gradient_lipschitz,
+        "label_change": label_change,
+    }
+    for name, number in numbers.items():
+        check_above(name, number, 0, strict=False)
+    check_count("outputs", outputs)
+    if not limit >= 0:
+        raise ValueError(f"`limit` is {limit}, but a norm has no bound below 0: pass at least 0.")
+    whole = gradient + network_lipschitz * gradient_lipschitz * shift + label_change
+    return math.sqrt(outputs) * float(curvature) * min(float(limit), float(whole))
+
+
+def _norm(operator: AbstractOperator, key: PRNGKeyArray, order: int | None) -> OperatorNorm:
+    pairs = extreme_eigenpairs(operator, 1, key=key, order=order)
+    least, largest = pairs.least, pairs.largest
+    ends = jnp.stack([jnp.abs(least.values[0]), jnp.abs(largest.values[0])])
+    residuals = jnp.stack([least.residuals[0], largest.residuals[0]])
+    return OperatorNorm(value=jnp.max(ends), residual=residuals[jnp.argmax(ends)])
+
+
+class _Output(eqx.Module):
+    """One output for one example, as a function of the parameters."""
+
+    forward: Callable[[PyTree, PyTree], PyTree]
+    inputs: PyTree[Array]
+    output: Int[Array, ""]
+
+    def __call__(self, params: PyTree) -> Any:
+        return self.forward(params, self.inputs).reshape(-1)[self.output]

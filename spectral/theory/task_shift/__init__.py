@@ -1,0 +1,1 @@
+"""Distances between the inputs of two tasks (Definition 6.4, Lemma B.1)."""

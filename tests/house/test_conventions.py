@@ -1,0 +1,125 @@
+"""The rules of the house: what files are called, how long and how many they are, what may be
+subclassed, and that every public name has one place."""
+
+import importlib
+import inspect
+import pathlib
+from collections import Counter
+
+import equinox as eqx
+import pytest
+
+import spectral
+
+
+PACKAGE = pathlib.Path(__file__).parents[2] / "spectral"
+BANNED = {"util", "utils", "misc", "helper", "helpers", "common", "tools", "lib"}
+MOST_LINES, MEDIAN_LINES, MOST_FILES = 300, 100, 16
+
+
+def badly_named(path: pathlib.PurePath) -> bool:
+    return any(part.removesuffix(".py").strip("_") in BANNED for part in path.parts)
+
+
+def too_full(paths: list[pathlib.PurePath]) -> dict[str, int]:
+    """Folders with more files than allowed, `__init__` not counted."""
+    counts = Counter(p.parent.as_posix() for p in paths if p.name != "__init__.py")
+    return {folder: count for folder, count in counts.items() if count > MOST_FILES}
+
+
+def subclasses_of_concrete(classes: list[type]) -> list[str]:
+    """Modules that derive from a Module that can be instantiated."""
+    found = []
+    for own in classes:
+        for base in own.__bases__:
+            ours = base.__module__.split(".")[0] == own.__module__.split(".")[0]
+            if ours and issubclass(base, eqx.Module) and not _is_abstract(base):
+                found.append(f"{own.__qualname__} derives from the concrete {base.__qualname__}")
+    return found
+
+
+def _is_abstract(own: type) -> bool:
+    return inspect.isabstract(own) or bool(getattr(own, "__abstractvars__", ()))
+
+
+def _sources() -> list[pathlib.PurePath]:
+    return [p.relative_to(PACKAGE) for p in PACKAGE.rglob("*.py")]
+
+
+def test_files_are_named_for_what_they_hold():
+    assert [p for p in _sources() if badly_named(p)] == []
+    assert badly_named(pathlib.PurePath("models/_utils.py"))
+    assert badly_named(pathlib.PurePath("helpers/_mlp.py"))
+    assert not badly_named(pathlib.PurePath("models/_commonness.py"))
+
+
+def test_no_folder_is_too_full():
+    assert too_full(_sources()) == {}
+    crowd = [pathlib.PurePath(f"models/_{i}.py") for i in range(MOST_FILES + 1)]
+    assert too_full(crowd) == {"models": MOST_FILES + 1}
+
+
+def test_files_are_short():
+    lengths = {p: len((PACKAGE / p).read_text().splitlines()) for p in _sources()}
+    assert {p: n for p, n in lengths.items() if n > MOST_LINES} == {}
+    own = sorted(n for p, n in lengths.items() if p.name != "__init__.py")
+    assert own[len(own) // 2] < MEDIAN_LINES
+
+
+def test_classes_are_abstract_or_final():
+    for path in _sources():
+        name = ".".join(["spectral", *path.with_suffix("").parts]).removesuffix(".__init__")
+        importlib.import_module(name)
+    classes, todo = [], [eqx.Module]
+    while todo:
+        for own in todo.pop().__subclasses__():
+            todo.append(own)
+            if own.__module__.split(".")[0] == "spectral":
+                classes.append(own)
+    assert len(classes) > 20
+    assert subclasses_of_concrete(classes) == []
+
+
+def test_a_planted_subclass_is_found():
+    class Concrete(eqx.Module):
+        x: int
+
+    class Sub(Concrete):
+        pass
+
+    assert subclasses_of_concrete([Concrete, Sub]) == [
+        f"{Sub.__qualname__} derives from the concrete {Concrete.__qualname__}"
+    ]
+
+
+ROOMS = ("models", "curvature", "tasks", "algorithms", "probes", "theory", "recording", "studies")
+
+
+def public_names() -> dict[str, list[str]]:
+    """By identity of what is exported, under which names it can be imported."""
+    places: dict[int, list[str]] = {}
+    rooms = {"spectral": spectral} | {
+        f"spectral.{room}": importlib.import_module(f"spectral.{room}") for room in ROOMS
+    }
+    for place, room in rooms.items():
+        for name in dir(room):
+            value = getattr(room, name)
+            own = getattr(value, "__module__", None) or ""
+            if not name.startswith("_") and own.split(".")[0] == "spectral":
+                places.setdefault(id(value), []).append(f"{place}.{name}")
+    return {names[0]: names for names in places.values()}
+
+
+def test_each_public_name_has_one_place():
+    names = public_names()
+    assert len(names) > 150
+    assert {first: all_ for first, all_ in names.items() if len(all_) > 1} == {}
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_shelves_export_nothing(room):
+    """`from spectral.curvature import Lanczos`: public names are those of the rooms."""
+    for path in (PACKAGE / room).rglob("__init__.py"):
+        shelf = path.parent.relative_to(PACKAGE).as_posix()
+        if shelf not in (room, "theory/as_printed"):
+            assert "import" not in path.read_text().split('"""')[-1], shelf

@@ -1,0 +1,212 @@
+"""Several runs in one program: the numbers of one at a time, whatever becomes of the others."""
+
+import os
+import pathlib
+import subprocess
+import sys
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jaxtyping
+import numpy as np
+import pytest
+from tables import ALGORITHMS, permuted, STREAMS
+from watching import DrawingProbe, StopAfter, StoppedError, Traces
+
+import spectral._loop as loop
+from spectral import algorithms, Ensemble, models, train_continual
+from spectral._ensemble import spread
+from spectral.curvature import Lanczos
+from spectral.probes import HessianSpectrum
+from spectral.recording import OrbaxCheckpointer
+
+
+KEYS = jax.random.split(jax.random.key(3), 3)
+RATES = (0.05, 0.01, 0.02)
+PROBES = {"a": DrawingProbe(every=2)}
+
+
+def arrays(tree):
+    return jax.tree.leaves(eqx.filter(tree, eqx.is_array))
+
+
+def assert_same(a, b):
+    for x, y in zip(arrays(a), arrays(b), strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+def seeds_and_rates(algorithm, stream):
+    """An ensemble whose members differ in weights, keys and learning rates; and its members."""
+    setting = STREAMS[stream]()
+    own = [
+        setting.model.fresh(key=k) if stream != "growing_classes" else setting.model for k in KEYS
+    ]
+    algos = [ALGORITHMS[algorithm](lr) for lr in RATES]
+    return setting, own, algos
+
+
+def together(setting, own, algos, **options: Any):
+    options = {"probes": PROBES, "model_state": setting.model_state} | options
+    nets, algos = Ensemble.of(own), Ensemble.of(algos)
+    return train_continual(nets, setting.stream, algos, key=Ensemble(KEYS), **options)
+
+
+def assert_as_alone(setting, own, algos, learners, history):
+    for i in range(len(own)):
+        learner, alone = train_continual(
+            own[i],
+            setting.stream,
+            algos[i],
+            key=KEYS[i],
+            model_state=setting.model_state,
+            probes=PROBES,
+        )
+        assert_same(learner, learners[i])
+        for name in alone:
+            np.testing.assert_array_equal(alone[name], history[name][:, i], err_msg=name)
+    assert np.isnan(history["diverged_step"]).all()
+
+
+PAIRS = [
+    ("l2_er", "permuted_online"),
+    pytest.param("cbp", "permuted_online", marks=pytest.mark.slow),
+    pytest.param("l2_er", "point_mass", marks=pytest.mark.slow),
+    ("rewriter", "growing_classes"),
+]
+
+
+@pytest.mark.parametrize(("algorithm", "stream"), PAIRS)
+def test_a_member_is_what_it_is_alone(algorithm, stream):
+    setting, own, algos = seeds_and_rates(algorithm, stream)
+    learners, history = together(setting, own, algos)
+    assert len(learners) == 3
+    assert history["loss"].shape == (3, 3, setting.stream.chunks_per_task)
+    assert history["a.start.noise"].shape == (3, 3)
+    assert_as_alone(setting, own, algos, learners, history)
+
+
+def _on_devices() -> None:
+    """In another process, with two host devices: three members on two of them."""
+    assert len(jax.devices()) == 2
+    setting, own, algos = seeds_and_rates("l2_er", "permuted_online")
+    learners, history = together(setting, own, algos, segment_tasks=2)
+    assert len(arrays(learners)[0].devices()) == 2
+    assert_as_alone(setting, own, algos, learners, history)
+    # Whose several tridiagonal matrices LAPACK could be handed at once, and wait for ever.
+    hessian = HessianSpectrum(examples=20, estimator=Lanczos(order=4, probes=3))
+    _, history = together(setting, own, algos, probes={"hessian": hessian})
+    assert np.isfinite(history["hessian.start.nodes"]).all()
+
+
+@pytest.mark.slow
+def test_members_are_spread_over_host_devices():
+    here = pathlib.Path(__file__)
+    cache = str(here.parents[2] / ".cache" / "jax")
+    settings = {"JAX_COMPILATION_CACHE_DIR": cache, "JAX_NUM_CPU_DEVICES": "2"}
+    settings["PYTHONPATH"] = str(here.parents[1])
+    code = "import test_ensemble; test_ensemble._on_devices()"
+    environment = os.environ | settings | {"JAX_PLATFORMS": "cpu"}
+    program = [sys.executable, "-c", code]
+    subprocess.run(program, cwd=here.parent, check=True, env=environment, timeout=600)
+
+
+def test_what_is_shared_and_what_is_not(monkeypatch):
+    """One trace; networks and keys may be shared; columns and learners keep their order."""
+    counted = Traces(loop.run_tasks)
+    monkeypatch.setattr(loop, "_segment", eqx.filter_jit(spread(counted)))
+    setting = permuted()
+    algos = Ensemble.of([algorithms.bp(lr) for lr in (0.05, 0.01, 0.05)])
+    _, history = train_continual(setting.model, setting.stream, algos, segment_tasks=2)
+    assert counted.count == 1
+    loss = history["loss"]
+    np.testing.assert_array_equal(loss[:, 0], loss[:, 2])
+    assert (loss[:, 0] != loss[:, 1]).all()
+    algo, keys = algorithms.bp(0.05), Ensemble(KEYS)
+    learners, history = train_continual(setting.model, setting.stream, algo, key=keys)
+    assert len({float(x) for x in history["loss"][0, :, 0]}) == 3
+    assert len(learners) == 3
+
+
+def test_a_member_that_diverges_leaves_the_others_untouched(tmp_path):
+    """Its rows are NaN, those of its probes too, and it is marked; a resumed run agrees."""
+    setting = permuted()
+    wild = Ensemble.of([algorithms.bp(lr) for lr in (0.05, 1e30)])
+    tame = Ensemble.of([algorithms.bp(lr) for lr in (0.05, 0.01)])
+    probes = {"a": DrawingProbe()}
+    train = lambda algo, **options: train_continual(
+        setting.model, setting.stream, algo, probes=probes, segment_tasks=1, **options
+    )
+    learners, history = train(wild)
+    others, untouched = train(tame)
+    assert_same(learners[0], others[0])
+    for name in untouched:
+        np.testing.assert_array_equal(history[name][:, 0], untouched[name][:, 0], err_msg=name)
+    assert np.isnan(history["test_accuracy"][:, 1]).all()
+    assert np.isfinite(history["a.start.noise"][0, 1])
+    assert np.isnan(history["a.end.noise"][:, 1]).all()
+    assert np.isnan(history["a.start.noise"][1:, 1]).all()
+    step = history["diverged_step"][:, 1]
+    assert 0 < step[0] < 16
+    assert (step == step[0]).all()
+    assert (history["diverged_in_weights"][:, 1] == 0).all()
+    assert np.isnan(history["diverged_step"][:, 0]).all()
+
+    with pytest.raises(StoppedError):
+        train(wild, checkpointer=StopAfter(tmp_path, 2))
+    resumed, again = train(wild, checkpointer=OrbaxCheckpointer(tmp_path))
+    assert_same(learners, resumed)
+    for name in history:
+        np.testing.assert_array_equal(history[name], again[name], err_msg=name)
+
+
+def test_vmapped_members_agree_over_a_short_horizon(monkeypatch):
+    """The layout of a device that is no CPU, which is tested here on one: rounding apart."""
+    setting, own, algos = seeds_and_rates("l2_er", "permuted_online")
+    _, mapped = together(setting, own, algos)
+    vmapping = []
+
+    def vmapped_map(function, xs):
+        vmapping.append(True)
+        return jax.vmap(function)(xs)
+
+    monkeypatch.setattr(jax.lax, "map", vmapped_map)
+    monkeypatch.setattr(loop, "_segment", eqx.filter_jit(lambda *a: spread(loop.run_tasks)(*a)))
+    _, vmapped = together(setting, own, algos)
+    assert vmapping
+    np.testing.assert_allclose(vmapped["loss"][0], mapped["loss"][0], rtol=1e-5)
+
+
+def test_several_keys_are_no_key(monkeypatch):
+    # The type checker of the tests would refuse them first.
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    setting = permuted()
+    with pytest.raises(ValueError, match=r"`key` is an array of keys of shape \(3,\).*Ensemble"):
+        train_continual(setting.model, setting.stream, algorithms.bp(), key=KEYS)
+
+
+def test_what_is_no_ensemble_is_refused():
+    mlp = lambda width, key=KEYS[0]: models.MLP(6, 3, width=width, depth=1, key=key)
+    with pytest.raises(ValueError, match=r"`members\[1\]` .* in `\['a'\]`, of float32\[3\] and f"):
+        Ensemble.of([{"a": jnp.zeros(3)}, {"a": jnp.zeros(4)}])
+    with pytest.raises(ValueError, match=r"`members\[1\]` .* a static field"):
+        Ensemble.of([mlp(3), mlp(4)])
+    with pytest.raises(ValueError, match=r"`members\[2\]` .* a static field"):
+        Ensemble.of([algorithms.er(), algorithms.er(0.5), algorithms.er(er_every=50)])
+    with pytest.raises(ValueError, match="`members` is empty"):
+        Ensemble.of([])
+    with pytest.raises(ValueError, match="one leading axis over members"):
+        Ensemble({"a": jnp.zeros((2, 3)), "b": jnp.zeros((3, 3))})
+    with pytest.raises(ValueError, match="one leading axis over members"):
+        Ensemble(None)
+    pair = Ensemble.of([mlp(3), mlp(3, KEYS[1])])
+    assert_same(pair[1], mlp(3, KEYS[1]))
+    assert_same(pair[-2], mlp(3))
+    with pytest.raises(IndexError, match="no member 2 among 2"):
+        pair[2]
+    with pytest.raises(ValueError, match="ensembles of 2 and 3 members"):
+        train_continual(pair, permuted().stream, algorithms.bp(), key=Ensemble(KEYS))
+    algos = Ensemble.of([algorithms.er(0.05, er_every=3)])
+    with pytest.raises(ValueError, match="period of 3 steps does not fit"):
+        train_continual(permuted().model, permuted().stream, algos)

@@ -1,0 +1,334 @@
+"""The laws of the loop, over the tables of algorithms and streams."""
+
+import functools
+import inspect
+import os
+import pathlib
+import subprocess
+import sys
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tables import ALGORITHMS, PAIRS, permuted, Setting, STREAMS
+from watching import (
+    CallMeter,
+    CountSteps,
+    DrawingProbe,
+    KeyRecorder,
+    Poison,
+    PythonCounter,
+    RecordingStream,
+    StopAfter,
+    StoppedError,
+    Traces,
+)
+
+import spectral._loop as loop
+from spectral import algorithms, Diverged, History, Optimiser, probes, train_continual, train_tasks
+from spectral._core import begin_task, run_tasks, start_run
+from spectral._ensemble import spread
+from spectral.algorithms import Every
+from spectral.recording import OrbaxCheckpointer
+
+
+KEY = jax.random.key(7)
+PROBES = {"first": DrawingProbe(), "second": DrawingProbe(every=2, when=("end",))}
+
+
+def train(setting: Setting, algo, **options):
+    options = {"key": KEY, "model_state": setting.model_state} | options
+    return train_continual(setting.model, setting.stream, algo, **options)
+
+
+@functools.cache
+def reference(algorithm: str, stream: str):
+    """One run in a single segment, without probes."""
+    setting = STREAMS[stream]()
+    return setting, *train(setting, ALGORITHMS[algorithm](0.05))
+
+
+def assert_same_weights(a, b):
+    leaves = lambda learner: jax.tree.leaves(eqx.filter(learner, eqx.is_array))
+    for x, y in zip(leaves(a), leaves(b), strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+def assert_same_history(a: History, b: History):
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+@pytest.mark.parametrize(("algorithm", "stream"), PAIRS)
+def test_it_learns_something_finite(algorithm, stream):
+    setting, learner, history = reference(algorithm, stream)
+    before = jax.tree.leaves(eqx.filter(setting.model, eqx.is_array))
+    after = jax.tree.leaves(eqx.filter(learner.model, eqx.is_array))
+    moved = [not np.array_equal(a, b) for a, b in zip(before, after, strict=True)]
+    # A bias ahead of BatchNorm has no gradient.
+    assert len(moved) - sum(moved) <= (stream == "growing_classes")
+    assert all(np.isfinite(column).all() for column in history.values())
+    assert history["loss"].shape == (3, setting.stream.chunks_per_task)
+
+
+@pytest.mark.parametrize(("algorithm", "stream"), PAIRS)
+def test_probes_and_segments_change_nothing(algorithm, stream):
+    setting, learner, history = reference(algorithm, stream)
+    algo = ALGORITHMS[algorithm](0.05)
+    single, pieces = train(setting, algo, segment_tasks=1)
+    probed, measured = train(setting, algo, probes=PROBES, segment_tasks=2)
+    assert_same_weights(learner, single)
+    assert_same_weights(learner, probed)
+    assert_same_history(history, pieces)
+    assert_same_history(history, measured)
+    assert np.isfinite(measured["first.start.noise"]).all()
+    assert np.isnan(measured["second.end.noise"]).tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize(("algorithm", "stream"), PAIRS)
+def test_one_trace(algorithm, stream, monkeypatch):
+    counted = Traces(run_tasks)
+    setting = STREAMS[stream]()
+    make = ALGORITHMS[algorithm]
+    monkeypatch.setattr(loop, "_segment", eqx.filter_jit(counted))
+    train(setting, make(0.05), probes={"a": DrawingProbe()})
+    assert counted.count == 1
+    train(setting, make(0.01), probes=PROBES, key=jax.random.key(8))
+    train(setting, make(jnp.asarray(0.02)))
+    assert counted.count == 1
+
+
+def test_algorithms_share_the_programs_of_probes(monkeypatch):
+    """A measurement knows the learner and the task, and not what trains the one on the other."""
+    counted = Traces(loop._measured)
+    monkeypatch.setattr(loop, "_measurement", eqx.filter_jit(spread(counted)))
+    setting = permuted()
+    watch = {"weights": probes.WeightNorm(when=("start",))}
+    for algo in (algorithms.bp(0.05), algorithms.l2_er(0.05, er_every=2)):
+        train_continual(setting.model, setting.stream, algo, probes=watch)
+    assert counted.count == 1
+
+
+def test_a_probe_is_not_disturbed_by_another():
+    setting, algo = permuted(), algorithms.bp(0.05)
+    _, alone = train(setting, algo, probes={"a": DrawingProbe()})
+    _, beside = train(setting, algo, probes={"b": DrawingProbe(), "a": DrawingProbe()})
+    assert_same_history(alone, beside)
+    assert not np.array_equal(beside["a.start.noise"], beside["b.start.noise"])
+    draws = np.concatenate([beside[f"{n}.{w}.noise"] for n in "ab" for w in ("start", "end")])
+    assert len(set(draws.tolist())) == draws.size
+
+
+QUICK = [p for p in PAIRS if not p.marks]
+
+
+def _part(folder: str) -> None:
+    """In another process: run the first two tasks of every quick pair, and leave checkpoints."""
+    for pair in QUICK:
+        algorithm, stream = pair.values
+        setting = STREAMS[stream]()
+        stop = StopAfter(pathlib.Path(folder) / str(pair.id), 2)
+        try:
+            train(setting, ALGORITHMS[algorithm](0.05), probes=PROBES, checkpointer=stop)
+        except StoppedError:
+            continue
+        raise AssertionError("The run was not stopped.")
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("checkpoints")
+    here = pathlib.Path(__file__)
+    cache = here.parents[2] / ".cache" / "jax"
+    code = f"import test_laws; test_laws._part({str(folder)!r})"
+    settings = {"JAX_COMPILATION_CACHE_DIR": str(cache), "JAX_PLATFORMS": "cpu"}
+    settings["PYTHONPATH"] = str(here.parents[1])
+    subprocess.run(
+        [sys.executable, "-c", code], cwd=here.parent, check=True, env=os.environ | settings
+    )
+    return folder
+
+
+@pytest.mark.parametrize(("algorithm", "stream"), QUICK)
+def test_resume_in_another_process(algorithm, stream, stopped):
+    setting, learner, history = reference(algorithm, stream)
+    begun_at = []
+    meter = CallMeter(lambda done, total, history: begun_at.append(done))
+    resumed, whole = train(
+        setting,
+        ALGORITHMS[algorithm](0.05),
+        probes=PROBES,
+        checkpointer=OrbaxCheckpointer(stopped / f"{algorithm}-{stream}"),
+        meter=meter,
+    )
+    assert begun_at[0] == 2
+    assert_same_weights(learner, resumed)
+    assert_same_history(history, whole)
+    _, measured = train(setting, ALGORITHMS[algorithm](0.05), probes=PROBES)
+    assert_same_history(measured, whole)
+
+
+def test_a_checkpoint_of_another_configuration_is_refused(tmp_path):
+    setting = permuted()
+    with pytest.raises(StoppedError):
+        train(setting, algorithms.l2(0.05), checkpointer=StopAfter(tmp_path, 1))
+    keep = OrbaxCheckpointer(tmp_path)
+    for options in ({"key": jax.random.key(9)}, {"probes": PROBES}):
+        with pytest.raises(ValueError, match="another configuration: `(key|probes)"):
+            train(setting, algorithms.l2(0.05), checkpointer=keep, **options)
+    with pytest.raises(ValueError, match="weight_decay` was float32 0.001.*, is now float32 0.002"):
+        train(setting, algorithms.l2(0.05, weight_decay=2e-3), checkpointer=keep)
+    with pytest.raises(ValueError, match="`stream.batch_size` was 1, is now 2"):
+        train(permuted(batch_size=2), algorithms.l2(0.05), checkpointer=keep)
+
+
+def test_no_key_is_used_twice():
+    """Of all keys that streams, algorithms and probes are given in a run no two are equal, nor is
+    one among those that a user would derive from the key of the run."""
+    setting, keys = permuted(), []
+    recorder = KeyRecorder(keys)
+    stream = RecordingStream(setting.stream, recorder)
+    algo = algorithms.Algorithm(
+        algorithms.bp(0.05).optimiser, transforms=(recorder, Every(recorder, 2))
+    )
+    train(setting._replace(stream=stream), algo, probes={"a": DrawingProbe()})
+    jax.effects_barrier()
+    steps = 3 * 16
+    expected = 1 + 2 + 3 * (1 + 2) + 3 * 2 + steps + steps + steps // 2 + 3 + 2 * 3
+    assert len(keys) == expected
+    derived = [KEY, *jax.random.split(KEY, 16), *(jax.random.fold_in(KEY, i) for i in range(16))]
+    keys += {tuple(np.asarray(jax.random.key_data(k)).tolist()) for k in derived}
+    assert len(set(keys)) == len(keys)
+
+
+@pytest.mark.parametrize("where", ["begin_task", "update"])
+def test_a_change_that_would_be_lost_is_refused(where):
+    algo = algorithms.Algorithm(algorithms.bp(0.05).optimiser, transforms=(PythonCounter(where),))
+    with pytest.raises(TypeError, match=f"`{where}` changed a part .* that is not an array"):
+        train(permuted(), algo)
+
+
+@pytest.mark.parametrize(("period", "fires"), [(2, 12), (4, 2 * (0 + 1 + 1)), (8, 6), (16, 3)])
+def test_every_counts_what_is_in_use(period, fires):
+    """Chunks of 2, 4 and 6 of 8 minibatches, two chunks a task."""
+    setting = STREAMS["growing_classes"]()
+    transform = Every(CountSteps(), period)
+    algo = algorithms.Algorithm(algorithms.bp(1e-6).optimiser, transforms=(transform,))
+    run = start_run(setting.model, setting.model_state, setting.stream, algo, KEY)
+    run = begin_task(run, setting.stream, algo, jnp.asarray(0), KEY)
+    run, _ = run_tasks(run, setting.stream, algo, jnp.asarray(0), jnp.asarray(3), 3, KEY)
+    assert run.algorithm.transforms[0][0] == 3000 + fires
+
+
+def test_draws_depend_on_the_clock_alone():
+    """Task 2 of a long stream is task 2 of a short one, and steps draw different numbers."""
+    short, long = permuted(num_tasks=3), permuted(num_tasks=4)
+    _, a = train(short, algorithms.bp(0.05), probes={"a": DrawingProbe()})
+    _, b = train(long, algorithms.bp(0.05), probes={"a": DrawingProbe()})
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name][:3], err_msg=name)
+
+
+def _conditionals(jaxpr) -> int:
+    count = 0
+    for equation in jaxpr.eqns:
+        count += equation.primitive.name == "cond"
+        for inner in jax.tree.leaves(
+            list(equation.params.values()), is_leaf=lambda x: hasattr(x, "eqns")
+        ):
+            inner = getattr(inner, "jaxpr", inner)
+            if hasattr(inner, "eqns"):
+                count += _conditionals(inner)
+    return count
+
+
+@pytest.mark.parametrize("stream", ["permuted_online", "growing_classes"])
+def test_a_branch_on_the_clock_survives_vmap(stream):
+    setting = STREAMS[stream]()
+
+    def final_loss(key, lr):
+        algo = algorithms.l2_er(lr, er_every=2)
+        state = setting.model_state
+        run, table = train_tasks(setting.model, setting.stream, algo, key=key, model_state=state)
+        return table["loss"]
+
+    keys, rates = jax.random.split(KEY, 2), jnp.array([0.05, 0.01])
+    solo = jax.make_jaxpr(final_loss)(KEY, 0.05)
+    together = jax.make_jaxpr(jax.vmap(final_loss))(keys, rates)
+    # One looks at the data of a member that diverged, which each does at another time.
+    assert _conditionals(together.jaxpr) == _conditionals(solo.jaxpr) - 1 >= 2
+    expected = jnp.stack([jax.jit(final_loss)(k, r) for k, r in zip(keys, rates, strict=True)])
+    np.testing.assert_allclose(jax.jit(jax.vmap(final_loss))(keys, rates), expected, rtol=1e-4)
+    _, history = train(setting, algorithms.l2_er(0.05, er_every=2), key=keys[0])
+    np.testing.assert_allclose(history["loss"], expected[0], rtol=1e-4)
+
+
+def test_minibatches_not_in_use_are_skipped():
+    """Chunks of 2, 4 and 6 of 8 minibatches: no step is taken and no metric counted beyond them."""
+    setting = STREAMS["growing_classes"]()
+    algo = algorithms.Algorithm(algorithms.bp(1e-6).optimiser, transforms=(CountSteps(),))
+    run = start_run(setting.model, setting.model_state, setting.stream, algo, KEY)
+    run = begin_task(run, setting.stream, algo, jnp.asarray(0), KEY)
+    count = jnp.asarray(3)
+    run, table = run_tasks(run, setting.stream, algo, jnp.asarray(0), count, 3, KEY)
+    last = 2 * 16 + 8 + 5  # slots of two tasks, of a chunk, and step 5 of the last chunk
+    assert run.algorithm.transforms[0].tolist() == [3000 + 2 * (2 + 4 + 6), last]
+    # Untrained, the loss among 2, 4 and 6 classes is near log 2, log 4 and log 6 in every task.
+    expected = np.log([2, 4, 6])[:, None]
+    np.testing.assert_allclose(table["loss"] / expected, np.ones((3, 2)), atol=0.35)
+
+
+def test_a_loss_that_is_not_finite_is_reported():
+    setting = permuted()
+    with pytest.raises(Diverged, match="The loss became non-finite in task 0") as report:
+        train(setting, algorithms.bp(1e30), probes={"a": DrawingProbe()})
+    error = report.value
+    assert (error.task, error.what) == (0, "loss")
+    assert 0 < error.step < 16
+    assert np.isnan(error.history["test_accuracy"][0])
+    assert np.isnan(error.history["online_accuracy"][0, 1])
+    assert np.isfinite(error.history["a.start.noise"][0])
+
+
+@pytest.mark.parametrize(("step", "what", "at"), [(31, "weights", 31), (20, "loss", 21)])
+def test_a_weight_that_is_not_finite_is_reported(step, what, at):
+    setting = permuted()
+    algo = algorithms.Algorithm(algorithms.bp(0.05).optimiser, transforms=(Poison(step),))
+    with pytest.raises(Diverged) as report:
+        train(setting, algo)
+    error = report.value
+    assert (error.task, error.step, error.what) == (1, at, what)
+    assert np.isfinite(error.history["test_accuracy"][0])
+    assert np.isnan(error.history["test_accuracy"][1:]).all()
+
+
+def test_errors_come_before_compilation(monkeypatch):
+    setting = permuted()
+    monkeypatch.setattr(loop, "single_threaded_blas", lambda: pytest.fail("the run has begun"))
+    with pytest.raises(ValueError, match="period of 3 steps does not fit a chunk of 8"):
+        train(setting, algorithms.er(0.05, er_every=3))
+    with pytest.raises(ValueError, match="`segment_tasks` is 0"):
+        train(setting, algorithms.bp(0.05), segment_tasks=0)
+    # Without the type checker of the tests, which would refuse these first.
+    check = inspect.unwrap(loop.check_parts)
+    with pytest.raises(TypeError, match="`algo` is .*, but must be of type Algorithm"):
+        check(setting.model, setting.stream, algorithms.bp)
+    with pytest.raises(TypeError, match="`probes` is .*, but must be of type Mapping"):
+        check(setting.model, setting.stream, algorithms.bp(), probes=[DrawingProbe()])
+    with pytest.raises(ValueError, match=r"`probes\['a'\].when` is \('begin',\)"):
+        train(setting, algorithms.bp(0.05), probes={"a": DrawingProbe(when=("begin",))})
+    with pytest.raises(ValueError, match="more than a 32-bit clock can count"):
+        train(permuted(num_tasks=2**28), algorithms.bp(0.05))
+    with pytest.raises(ValueError, match="has 42 rows: ask for fewer"):
+        train(setting, algorithms.bp(0.05), probes={"dead": probes.DeadUnits(examples=43)})
+    with pytest.raises(TypeError, match="must return `\\(outputs, taps\\)`"):
+        train(setting._replace(model=eqx.nn.Linear(6, 3, key=KEY)), algorithms.bp(0.05))
+    bad = Optimiser(_missing_argument, learning_rate=0.1)
+    with pytest.raises(TypeError):
+        train(setting, algorithms.Algorithm(bad))
+
+
+def _missing_argument(lr):
+    return lr

@@ -1,0 +1,221 @@
+"""The published benchmarks: what their presets say, and that they can be carried out."""
+
+import pathlib
+import re
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from spectral import studies, tasks, train_continual
+from spectral.algorithms import Algorithm
+from spectral.studies import (
+    continual_imagenet,
+    incremental_cifar,
+    permuted_mnist,
+    slippery_ant,
+)
+from spectral.studies.command_line._main import main
+from spectral.studies.experiment._call import parse
+from spectral.studies.experiment._settings import differences
+from spectral.studies.published._load import read_experiment
+
+
+ROOT = pathlib.Path(__file__).parents[2]
+BENCHMARKS = {b.__name__: b for b in (permuted_mnist, continual_imagenet, incremental_cifar)}
+PRESETS = ("paper", "dohare", "small")
+SHAPES = {"mnist": (28, 28, 1), "cifar100": (32, 32, 3)}
+
+
+@pytest.fixture
+def synthetic(monkeypatch):
+    """Data sets of the right shape and few rows take the place of all that are loaded."""
+    loaded = []
+
+    def load_images(
+        name: str, data_dir: str | None = None, *, cache_dir: str | None = None
+    ) -> tasks.ImageSet:
+        loaded.append((name, data_dir))
+        rng = np.random.default_rng(0)
+        classes = {"mnist": 10, "cifar100": 100}.get(name, 8)
+        rows = 2000 if name == "mnist" else classes * (20 if name == "cifar100" else 60)
+        labels = jnp.asarray(np.arange(rows) % classes)
+        pixels = rng.integers(0, 256, (rows, *SHAPES.get(name, (32, 32, 3)))).astype(np.uint8)
+        parts = (jnp.asarray(pixels), labels)
+        test = tuple(p[: 2 * classes] for p in parts)
+        return tasks.ImageSet(name, *parts, *test, num_classes=classes, max_value=255)
+
+    monkeypatch.setattr(tasks, "load_images", load_images)
+    return loaded
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_describes_an_experiment(name, preset, synthetic):
+    benchmark = BENCHMARKS[name](preset)
+    assert (benchmark.name, benchmark.preset, benchmark.scale) == (name, preset, 1.0)
+    assert benchmark.smaller == ()
+    algorithms = benchmark.settings["algorithms"]
+    assert set(algorithms) >= ({"l2", "snp_l2"} if preset == "dohare" else set(PAPER))
+    for algorithm, section in algorithms.items():
+        parse(section, Algorithm, algorithm, {}).make()
+    # One of them stands for all, and fewer blocks for eight, whose tracing takes seconds.
+    small = _few_steps(BENCHMARKS[name](preset, scale=0.1).settings)
+    small["model"] |= {"blocks": [1, 1]} if name == "incremental_cifar" else {}
+    experiment = studies.make_experiment(small, data_dir="somewhere")
+    assert synthetic[0][1] == "somewhere"
+    for part in ("stream", "model"):
+        assert experiment.settings[part]["type"] == benchmark.settings[part]["type"]
+
+
+PAPER = ("bp", "l2", "er", "l2_er", "cbp")
+
+
+def _few_steps(settings):
+    """One step of one task with L2, and no probe."""
+    stream = settings["stream"]
+    if "loader" in stream:
+        loader = stream["loader"] | {"epochs": 1, "minibatches": 1, "batch_size": 100}
+        images = {"type": "fewer_images", "images": stream["images"]["images"], "test_per_class": 1}
+        stream = stream | {"loader": loader, "num_tasks": 1, "images": images}
+    else:
+        stream = stream | {"num_tasks": 1, "steps_per_task": 1}
+    algorithms = {"l2": settings["algorithms"]["l2"]}
+    return settings | {"stream": stream, "algorithms": algorithms, "probes": {}, "seeds": 1}
+
+
+def test_published_numbers():
+    paper = continual_imagenet("paper").settings
+    assert paper["stream"]["num_tasks"] == 2000
+    assert paper["stream"]["loader"] == {"type": "Loader", "epochs": 250, "batch_size": 100}
+    rate = {"type": "sgd", "lr": 1e-3, "momentum": 0.9}
+    numbers = {"er_lr": 1e-4, "er_every": 12, "weight_decay": 1e-3}
+    assert paper["algorithms"]["l2_er"] == {"type": "l2_er", "lr": rate, **numbers}
+    dohare = continual_imagenet("dohare").settings
+    assert dohare["model"]["padding"] == "valid"
+    cbp = dohare["algorithms"]["cbp"]
+    assert cbp["transforms"] == [{"type": "Reset", "part": "head", "to": "zero"}]
+    assert cbp["algorithm"]["replacement_rate"] == 3e-4
+    cifar = incremental_cifar("dohare").settings
+    (falling,) = cifar["algorithms"]["cbp_l2"]["transforms"]
+    assert falling == {"type": "RateSteps", "factor": 0.2, "chunks": [60, 120, 160]}
+    assert cifar["algorithms"]["cbp_l2"]["algorithm"]["utility"] == "contribution"
+    assert incremental_cifar("paper").settings["model"]["width"] == 64
+    assert permuted_mnist("dohare").settings["model"]["width"] == 2000
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_scale_shrinks_and_says_so(name, preset):
+    full, small = BENCHMARKS[name](preset), BENCHMARKS[name](preset, scale=0.1)
+    assert list(small.smaller) == list(differences(full.settings, small.settings))
+    said = "\n".join(small.smaller)
+    assert "`stream.num_tasks` was" in said
+    assert re.search("`model.(width|channels)` was", said)
+    assert re.search("`stream.(images.train_per_class|steps_per_task)` was", said)
+    for path in re.findall(r"`([\w.]+)` was", said):
+        if "seeds" in path or "epochs" in path or path.endswith(("lr", "batch_size")):
+            raise AssertionError(f"{path} is no size")
+    assert small.facts["smaller_than_the_preset"] == list(small.smaller)
+    ratio = small.settings["stream"]["num_tasks"] / full.settings["stream"]["num_tasks"]
+    assert ratio == pytest.approx(0.1, abs=0.01)
+
+
+@pytest.mark.parametrize("scale", [0.01, 0.1, 0.2, 1.0])
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("make", [*BENCHMARKS.values(), slippery_ant])
+def test_probes_have_examples_at_every_scale(make, preset, scale):
+    """As many as there are, in whole chunks."""
+    settings = make(preset, scale=scale).settings
+    images = settings["stream"].get("images", {})
+    classes = {continual_imagenet: 2, incremental_cifar: 5}.get(make, 1)
+    rows = classes * images.get("train_per_class", 2000)
+    for probe in settings["probes"].values():
+        if "examples" in probe:
+            assert 0 < probe["examples"] <= rows
+            assert probe["examples"] % probe.get("chunk", 1) == 0
+
+
+def test_the_probes_of_a_small_scale(synthetic):
+    settings = continual_imagenet("small", scale=0.2).settings
+    probes = {"hessian": settings["probes"]["hessian"]}
+    experiment = studies.make_experiment(_few_steps(settings) | {"probes": probes})
+    assert experiment.settings["probes"]["hessian"]["examples"] == 50
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "preset"), [(n, p) for n in BENCHMARKS for p in ("paper", "dohare")]
+)
+def test_one_step_at_full_size(name, preset, synthetic):
+    settings = _few_steps(BENCHMARKS[name](preset).settings)
+    experiment = studies.make_experiment(settings)
+    (algo,) = experiment.algorithms.values()
+    model, state, key = experiment.member(0)
+    _, history = train_continual(model, experiment.stream, algo, model_state=state, key=key)
+    assert np.isfinite(history["loss"]).all()
+
+
+def test_every_setting_of_every_preset_is_in_the_table():
+    """Whoever changes a preset has to look at the page that explains it."""
+    page = (ROOT / "docs" / "benchmarks.md").read_text()
+    for make in BENCHMARKS.values():
+        for preset in PRESETS:
+            stream = make(preset).settings["stream"]
+            assert str(stream["num_tasks"]) in page
+            if "loader" in stream:
+                epochs, batch = stream["loader"]["epochs"], stream["loader"]["batch_size"]
+                assert re.search(rf"\| {epochs}(, | of \d+ minibatches of ){batch} ", page)
+
+
+EXAMPLES = ["continual_imagenet.yaml", "incremental_cifar.yaml"]
+
+
+@pytest.mark.parametrize("file", EXAMPLES)
+def test_examples_take_presets_and_changes(file):
+    options = ["stream.num_tasks=2", "preset=small", "probes={}"]
+    settings, benchmark = read_experiment(ROOT / "examples" / file, options)
+    assert settings["stream"]["num_tasks"] == 2
+    assert settings["probes"] == {}
+    assert benchmark is not None
+    assert benchmark.preset == "small"
+    assert tuple(settings["algorithms"]) == PAPER
+
+
+MISTAKES = [
+    (["preset=smal"], "`preset`: Preset 'smal' does not exist. Allowed: dohare, paper, small"),
+    (["scale=0"], "`scale` is 0, but must be a number above 0 and at most 1"),
+    (["scale=2"], "`scale` is 2"),
+    (["scale=true"], "`scale` is True"),
+    (["benchmark=imagenet"], "`benchmark`: Benchmark 'imagenet' does not exist"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), MISTAKES)
+def test_mistakes(options, message, capsys):
+    path = ROOT / "examples" / EXAMPLES[0]
+    given = [x for option in options for x in ("--set", option)]
+    assert main(["run", str(path), *given]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_preset_needs_a_benchmark(tmp_path, capsys):
+    path = tmp_path / "x.yaml"
+    path.write_text("preset: small")
+    assert main(["run", str(path)]) == 2
+    assert "`benchmark`: Benchmark 'None' does not exist" in capsys.readouterr().err
+
+
+def test_the_run_records_what_it_is(synthetic, tmp_path, capsys):
+    few = ["scale=0.5", "stream.num_tasks=2", "stream.steps_per_task=20", "model.width=3"]
+    path = tmp_path / "x.yaml"
+    path.write_text(
+        "benchmark: permuted_mnist\npreset: small\nprobes: {}\nalgorithms: {bp: {type: bp}}"
+    )
+    options = [x for option in few for x in ("--set", option)]
+    assert main(["run", str(path), "--out", str(tmp_path / "out"), *options]) == 0
+    recorded = studies.load_results(tmp_path / "out").settings["recorded"]
+    assert recorded["benchmark"]["preset"] == "small"
+    assert recorded["benchmark"]["scale"] == 0.5
+    assert "`model.width` was 100 and is 50 now" in recorded["benchmark"]["smaller_than_the_preset"]
+    assert recorded["chance_accuracy"] == 0.1

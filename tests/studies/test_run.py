@@ -1,0 +1,270 @@
+import io
+import json
+import pathlib
+import subprocess
+import sys
+import time
+
+import equinox as eqx
+import numpy as np
+import pytest
+import yaml
+from watching import Traces
+
+import spectral._loop as loop
+from spectral import AbstractMeter, History, recording, studies
+from spectral._ensemble import spread
+from spectral.studies.command_line._main import main
+from spectral.studies.runs import _keeper, _run
+
+
+def files(folder: pathlib.Path) -> set[str]:
+    return {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
+
+
+def stamps(folder: pathlib.Path) -> dict[str, int]:
+    return {name: (folder / name).stat().st_mtime_ns for name in files(folder)}
+
+
+@pytest.fixture
+def run(tiny, tmp_path):
+    """A function that runs a tiny experiment into the folder `out`."""
+    path = tiny()
+    return lambda *options: main(["run", str(path), "--out", str(tmp_path / "out"), *options])
+
+
+def test_run_and_plot(run, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run("--json", "--set", "algorithms.bp.lr=2e-2") == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""  # no progress bar where nobody looks
+    *text, last = captured.out.splitlines()
+    summary = json.loads(last)
+    assert "accuracy" in "\n".join(text)
+
+    assert {"config.yaml", "summary.json"} <= files(out)
+    config = yaml.safe_load((out / "config.yaml").read_text())
+    assert config["algorithms"] == {"bp": {"type": "bp", "lr": 0.02}}
+    facts = {"spectral", "jax", "python", "device", "devices", "commit", "command", "started"}
+    assert facts <= config["recorded"].keys()
+    assert config["recorded"]["chance_accuracy"] == 0.1
+    for seed in range(2):
+        folder = out / "bp" / f"seed_{seed}"
+        assert json.loads((folder / "status.json").read_text())["status"] == "finished"
+    assert (out / "checkpoints" / "0").is_dir()
+    assert not [name for name in files(out) if name.endswith(".part")]
+
+    results = studies.load_results(out)
+    members = results.of("bp")
+    assert [m.seed for m in members] == [0, 1]
+    last_accuracies = [float(m.history["test_accuracy"][-1]) for m in members]
+    means = summary["algorithms"]["bp"]["measures"]["accuracy"]
+    assert means["by_seed"] == pytest.approx(last_accuracies)  # a fifth of 4 tasks is the last
+    assert json.loads((out / "summary.json").read_text())["algorithms"] == summary["algorithms"]
+    assert np.isnan(members[0].history["hessian.start.epsilon_rank"][1])
+    assert not np.array_equal(members[0].history["test_loss"], members[1].history["test_loss"])
+
+    assert main(["plot", str(out)]) == 0
+    listed = {pathlib.Path(line) for line in capsys.readouterr().out.splitlines()}
+    names = ("performance", "units", "overview", "epsilon_rank", "curvature_accuracy")
+    names += ("hessian_spectra",)
+    assert listed == {out / "figures" / f"{n}.{kind}" for n in names for kind in ("png", "pdf")}
+    assert all(path.stat().st_size > 1000 for path in listed)
+
+    # The configuration that was written can be run again, and is the same run.
+    again = tmp_path / "again"
+    assert main(["run", str(out / "config.yaml"), "--out", str(again)]) == 0
+    for old, new in zip(members, studies.load_results(again).of("bp"), strict=True):
+        assert old.history.keys() == new.history.keys()
+        for name in old.history:
+            np.testing.assert_array_equal(old.history[name], new.history[name])
+
+
+def test_what_is_checked_is_not_traced_again(tiny, tmp_path, monkeypatch):
+    counted = [Traces(loop.run_tasks), Traces(loop._measured)]
+    for name, function in zip(("_segment", "_measurement"), counted, strict=True):
+        monkeypatch.setattr(loop, name, eqx.filter_jit(spread(function)))
+    experiment = studies.load_experiment(tiny(), ["seeds=2"])
+    checked = [function.count for function in counted]
+    studies.run_experiment(experiment, tmp_path / "out")
+    assert checked == [function.count for function in counted]
+    assert all(checked)
+
+
+def test_a_run_is_not_replaced_by_accident(run, tmp_path, capsys):
+    out = tmp_path / "out"
+    few = ("--seeds", "1", "--set", "probes={}")
+    assert run(*few) == 0
+    before = stamps(out)
+    capsys.readouterr()
+
+    assert run(*few) == 2
+    assert "holds a run already: pass --resume" in capsys.readouterr().err
+    assert run(*few, "--resume", "--set", "algorithms.bp.lr=0.5") == 2
+    assert "`algorithms.bp.lr` was 0.01 and is 0.5 now" in capsys.readouterr().err
+    assert stamps(out) == before
+
+    assert run(*few, "--resume") == 0  # nothing is left to do but the summary
+    after = stamps(out)
+    assert {n for n in before if before[n] != after[n]} == {"summary.json"}
+
+    (out / "notes.txt").write_text("mine")
+    (out / "bp" / "notes.txt").write_text("mine")
+    (out / "bp" / "seed_of_doubt").mkdir()
+    old = out / "bp" / "seed_0" / "history.npz"
+    (out / "figures").mkdir()
+    (out / "figures" / "old.png").write_text("stale")
+    options = ("--overwrite", "--set", "algorithms={l2: {type: l2, lr: 0.5}}")
+    assert run(*few, *options) == 0
+    assert not old.exists()
+    assert (out / "bp" / "seed_of_doubt").is_dir()
+    assert not (out / "figures").exists()
+    assert (out / "l2" / "seed_0" / "history.npz").exists()
+    assert (out / "notes.txt").read_text() == (out / "bp" / "notes.txt").read_text() == "mine"
+    assert yaml.safe_load((out / "config.yaml").read_text())["algorithms"].keys() == {"l2"}
+
+
+@pytest.mark.parametrize("option", ["--overwrite", "--resume", "--json"])
+def test_a_folder_of_someone_else_is_left_alone(run, tmp_path, capsys, option):
+    out = tmp_path / "out"
+    (out / "bp" / "seed_0").mkdir(parents=True)
+    (out / "config.yaml").write_text("seeds: 1")
+    (out / "bp" / "seed_0" / "history.npz").write_text("precious")
+    before = stamps(out)
+    assert run(option) == 2
+    assert "holds files that no run has written" in capsys.readouterr().err
+    assert stamps(out) == before
+    assert main(["plot", str(out)]) == 2
+    assert "holds no run" in capsys.readouterr().err
+
+
+def test_an_interrupted_run_goes_on_where_it_was(run, tmp_path, capsys, monkeypatch):
+    """Of two programs the first is finished, and the second resumed from its checkpoint."""
+    two = ("--set", "algorithms={bp: {type: bp, lr: 1e-2}, l2: {type: l2, lr: 1e-2}}")
+    assert run(*two) == 0
+    load = lambda: studies.load_results(tmp_path / "out").members
+    whole = load()
+    (tmp_path / "out").rename(tmp_path / "whole")
+
+    seen = []
+
+    class Interrupting(AbstractMeter):
+        label: str
+
+        def update(self, done, total, history):
+            seen.append((self.label, done))
+            if interrupt and self.label == "l2, 2 seeds" and done == 2:
+                # What is recorded so far can be read at any moment.
+                data = studies.load(tmp_path / "out")
+                assert data["status"].sel(run="l2").values.tolist() == ["unfinished"] * 2
+                assert np.isfinite(data["test_accuracy"].sel(run="l2", task=1)).all()
+                assert np.isnan(data["test_accuracy"].sel(run="l2", task=2)).all()
+                raise KeyboardInterrupt
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(_run, "ProgressBar", Interrupting)
+    monkeypatch.setattr(_keeper, "SHARE", np.inf)
+    interrupt = True
+    assert run(*two) == 130
+    assert "--resume" in capsys.readouterr().err
+    half = load()
+    assert [m.status for m in half] == ["finished"] * 2 + ["unfinished"] * 2
+    assert half[3].history.num_tasks == 2
+    first = (tmp_path / "out" / "bp" / "seed_0" / "history.npz").stat().st_mtime_ns
+
+    interrupt = False
+    seen.clear()
+    # In another order of the algorithms, which is not that of the checkpoints.
+    two = ("--set", "algorithms={l2: {type: l2, lr: 1e-2}, bp: {type: bp, lr: 1e-2}}")
+    assert run(*two, "--resume") == 0
+    assert seen[0] == ("l2, 2 seeds", 2)  # from where it was; the finished ones are not run again
+    assert (tmp_path / "out" / "bp" / "seed_0" / "history.npz").stat().st_mtime_ns == first
+    for old, new in zip(whole, load(), strict=True):
+        assert new.status == "finished"
+        assert (new.algorithm, new.seed, new.together) == (old.algorithm, old.seed, 2)
+        assert new.seconds > 0
+        for name in old.history:
+            np.testing.assert_array_equal(old.history[name], new.history[name])
+
+
+def test_divergence_is_reported_and_the_others_go_on(run, tmp_path, capsys):
+    algorithms = "algorithms={wild: {type: bp, lr: 1e30}, bp: {type: bp, lr: 1e-2}}"
+    few = ("--seeds", "1", "--set", "probes={}", "--set", algorithms)
+    assert run(*few, "--json") == 1
+    out, err = capsys.readouterr()
+    assert "wild, seed 0, diverged: the loss in task" in err
+    assert "0 (1 diverged)" in out
+    summary = json.loads(out.splitlines()[-1])["algorithms"]
+    assert summary["wild"]["diverged"] == [0]
+    assert summary["wild"]["measures"] == {}
+    assert summary["bp"]["finished"] == [0]
+    member = studies.load_results(tmp_path / "out").of("wild")[0]
+    assert member.status == "diverged"
+    assert np.isnan(member.history["test_accuracy"]).any()
+    assert run(*few, "--resume") == 1  # it would diverge again
+    assert main(["plot", str(tmp_path / "out")]) == 0
+    drawn = {p.name for p in (tmp_path / "out" / "figures").iterdir()}
+    assert drawn == {"performance.png", "performance.pdf"}
+
+
+def test_progress_bar(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    bar = recording.ProgressBar("bp, seed 0")
+    for done in (1, 2):  # as after resuming
+        bar.update(done, 2, History({"test_accuracy": np.array([0.25, 0.75])[:done]}))
+    shown = terminal.getvalue()
+    assert "bp, seed 0:  50%" in shown
+    assert "test accuracy 0.250" in shown
+    assert "2/2" in shown
+    assert "test accuracy 0.750" in shown
+
+
+def test_plot_of_nothing(tmp_path, capsys):
+    assert main(["plot", str(tmp_path / "none")]) == 2
+    assert "holds no run" in capsys.readouterr().err
+
+
+def test_help_starts_without_jax():
+    code = (
+        "import sys; from spectral.studies.command_line._main import main\n"
+        "try: main(['run', '--help'])\n"
+        "finally: print('jax' in sys.modules or 'matplotlib' in sys.modules, file=sys.stderr)"
+    )
+    began = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert done.stderr.strip() == "False"
+    assert "--set PATH=VALUE" in done.stdout
+    assert time.perf_counter() - began < 0.7 * 5  # 0.7 s on an idle machine
+
+
+def test_exit_status_of_the_process():
+    command = pathlib.Path(sys.executable).with_name("spectral")
+    done = subprocess.run([command, "run", "no.yaml"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("spectral run: 'no.yaml' cannot be read")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["digits", "permuted_mnist", "permuted_mnist_paper"])
+def test_examples_are_valid(name):
+    path = pathlib.Path(__file__).parents[2] / "examples" / f"{name}.yaml"
+    # The digits stand in for the data set that is not there.
+    experiment = studies.load_experiment(
+        path,
+        [
+            "stream.images.name=digits",
+            "stream.num_tasks=2",
+            "model.width=4",
+            *[f"probes.{p}.examples=50" for p in ("dead", "rank", "hessian")],
+        ],
+    )
+    assert experiment.algorithms.keys() == {"bp", "l2", "er", "l2_er"}

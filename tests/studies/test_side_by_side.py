@@ -1,0 +1,105 @@
+"""Several runs in one figure."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+from spectral import History
+from spectral.studies import draw_side_by_side, Member, Results, SettingsError
+from spectral.studies.command_line._main import main
+from spectral.studies.figures._panels import COLOURS
+
+
+PROBES = {"d": {"type": "DeadUnits"}}
+
+
+def results(folder, columns, algorithms=("bp", "l2")):
+    """A run of two seeds in which the second algorithm does better by a half."""
+    members = [
+        Member(name, seed, "finished", "", History({c: x + i / 2 for c, x in columns.items()}))
+        for i, name in enumerate(algorithms)
+        for seed in range(2)
+    ]
+    settings = {"probes": PROBES, "algorithms": dict.fromkeys(algorithms, {}), "seeds": 2}
+    return Results(folder, settings, tuple(members))
+
+
+@pytest.fixture
+def runs(tmp_path):
+    first = {"test_accuracy": np.full(6, 0.2), "d.start.fraction": np.full((6, 2), 0.25)}
+    images = results(tmp_path / "images", first)
+    ant = results(tmp_path / "ant", {"episode_return": np.full((4, 3), 90.0)}, ("l2", "cbp"))
+    return images, ant
+
+
+@pytest.fixture
+def saved(monkeypatch):
+    """The figures that are written, by name."""
+    figures = {}
+    save = Figure.savefig
+
+    def saving(figure, path, **how):
+        figures[path.stem] = figure
+        save(figure, path, **how)
+
+    monkeypatch.setattr(Figure, "savefig", saving)
+    return figures
+
+
+def lines(axes):
+    return {
+        line.get_label(): (to_hex(line.get_color()), line.get_ydata()[0]) for line in axes.lines
+    }
+
+
+def test_a_panel_for_each_run(runs, saved, tmp_path):
+    files = draw_side_by_side(runs, tmp_path / "out")
+    assert {f.name for f in files} == {f"{n}.{k}" for n in saved for k in ("png", "pdf")}
+    assert saved.keys() == {"performance", "units"}
+    images, ant = saved["performance"].axes
+    shades = [to_hex(c) for c in COLOURS]
+    assert lines(images) == {"bp": (shades[0], 0.2), "l2": (shades[1], 0.7)}
+    assert lines(ant) == {"l2": (shades[1], 90.0), "cbp": (shades[2], 90.5)}
+    assert images.get_ylabel().startswith("Accuracy")
+    assert ant.get_ylabel().startswith("Return")
+    dead, none = saved["units"].axes
+    assert lines(dead)["l2"] == (shades[1], 0.75)
+    assert not none.lines
+    (legend,) = saved["performance"].legends
+    assert [text.get_text() for text in legend.get_texts()] == ["bp", "l2", "cbp"]
+
+
+def test_seeds_that_did_not_finish_are_told(runs, saved, tmp_path):
+    images, ant = runs
+    lost = dataclasses.replace(images.members[0], status="diverged")
+    images = dataclasses.replace(images, members=(lost, *images.members[1:]))
+    draw_side_by_side((images, ant), tmp_path / "out", only=["performance"])
+    left, right = saved["performance"].axes
+    assert left.get_title() == "images\nbp (1 of 2 seeds, 1 diverged)"
+    assert right.get_title() == "ant"
+    # What nobody finished has no line, and takes no colour.
+    without = tuple(m for m in images.members if m.algorithm != "bp")
+    draw_side_by_side((dataclasses.replace(images, members=without), ant), tmp_path / "out")
+    (legend,) = saved["performance"].legends
+    assert [text.get_text() for text in legend.get_texts()] == ["l2", "cbp"]
+
+
+def test_what_cannot_be_drawn(runs, tmp_path):
+    with pytest.raises(SettingsError, match="`--only`: Figure of several runs 'perform'"):
+        draw_side_by_side(runs, tmp_path / "out", only=["perform"])
+    images, ant = runs
+    empty = dataclasses.replace(ant, members=())
+    with pytest.raises(SettingsError, match="'.*ant' can be drawn as performance: none"):
+        draw_side_by_side((images, empty), tmp_path / "out")
+    with pytest.raises(SettingsError, match="can be drawn as units: no training run"):
+        draw_side_by_side((ant, ant), tmp_path / "out", only=["units"])
+    assert not (tmp_path / "out").exists()
+
+
+def test_out_belongs_to_several_runs(runs, monkeypatch, capsys):
+    monkeypatch.setattr("spectral.studies.load_results", lambda folder: runs[0])
+    assert main(["plot", "images", "--out", "elsewhere"]) == 2
+    assert "`--out` is 'elsewhere', but the figures of a single run go" in capsys.readouterr().err

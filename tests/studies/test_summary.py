@@ -1,0 +1,356 @@
+import pathlib
+
+import numpy as np
+import pytest
+import scipy.stats
+from matplotlib.text import Text
+
+from spectral import History
+from spectral.studies import (
+    collapse_task,
+    Member,
+    Results,
+    summarise,
+    table,
+)
+from spectral.studies.analysis._collapse import common_tasks
+from spectral.studies.figures import _figures
+from spectral.studies.measures._interval import student_half_width
+from spectral.studies.measures._measures import measures
+
+
+PROBES = {
+    "d": {"type": "DeadUnits"},
+    "r": {"type": "FeatureRank"},
+    "h": {"type": "HessianSpectrum"},
+    "w": {"type": "WeightNorm"},
+}
+
+
+def step(high, low, at, tasks=100):
+    return np.where(np.arange(tasks) < at, high, low).astype(float)
+
+
+@pytest.mark.parametrize("at", [20, 50, 97])
+def test_collapse_is_where_the_step_is(at):
+    assert collapse_task(step(1.0, 0.1, at)) == at
+
+
+def test_collapse_must_last_until_the_end():
+    series = step(1.0, 0.1, 40)
+    series[70:80] = 1.0
+    assert collapse_task(series) == 80
+    series[-3:] = 1.0
+    assert np.isnan(collapse_task(series))
+
+
+def test_collapse_survives_single_values():
+    series = step(1.0, 0.1, 40)
+    series[[10, 11]] = 0.0
+    series[[60, 61, 75]] = 1.0
+    assert collapse_task(series) == 40
+
+
+def test_no_collapse():
+    assert np.isnan(collapse_task(np.ones(100)))
+    assert np.isnan(collapse_task(step(1.0, 0.5, 40)))  # half is not below half
+    assert np.isnan(collapse_task(np.zeros(100)))  # never was above the floor
+    assert np.isnan(collapse_task(np.full(100, np.nan)))
+    assert np.isnan(collapse_task(np.zeros(0)))
+    assert np.isnan(collapse_task(step(0.1, 1.0, 40)))
+
+
+def test_fraction_and_floor():
+    series = step(0.9, 0.45, 40)
+    assert np.isnan(collapse_task(series))
+    assert collapse_task(series, 0.6) == 40
+    assert collapse_task(series, floor=0.1) == 40  # 0.35 is below half of 0.8
+    assert np.isnan(collapse_task(step(0.1, 0.05, 40), floor=0.1))
+
+
+def test_unmeasured_tasks_are_passed_over():
+    series = np.full(100, np.nan)
+    series[::10] = step(1.0, 0.1, 4, tasks=10)
+    assert collapse_task(series) == 40
+
+
+def test_early_level_leaves_the_random_network_out():
+    series = np.full(100, np.nan)
+    series[::10] = 0.05
+    series[0] = 0.2
+    assert np.isnan(collapse_task(series))
+    series[::50] = [0.2, 0.05]
+    series[10:50] = series[60:] = np.nan
+    assert np.isnan(collapse_task(series))
+
+
+def test_early_level_spans_the_same_tasks_for_every_cadence():
+    """Values that have collapsed by then must not be taken for the early level."""
+    dense = step(1.0, 0.1, 30)
+    sparse = np.full(100, np.nan)
+    sparse[::5] = dense[::5]
+    assert collapse_task(dense) == collapse_task(sparse) == 30
+
+
+@pytest.mark.parametrize("n", [2, 3, 10])
+def test_interval_is_students(n):
+    values = np.random.default_rng(0).normal(size=(n, 4))
+    low, high = scipy.stats.t.interval(
+        0.95, n - 1, loc=values.mean(axis=0), scale=scipy.stats.sem(values, axis=0)
+    )
+    assert student_half_width(values) == pytest.approx((high - low) / 2)
+
+
+def test_interval_of_one_value():
+    assert np.isnan(student_half_width(np.ones((1, 3)))).all()
+    assert student_half_width(np.array([0.8, 0.9, 1.0])) == pytest.approx(0.2484, abs=1e-4)
+
+
+def history(accuracy, tasks=20):
+    sparse = np.full(tasks, np.nan)
+    sparse[::2] = np.arange(tasks)[::2]
+    return History(
+        {
+            "test_accuracy": np.full(tasks, accuracy),
+            "online_accuracy": np.stack([np.full(tasks, accuracy), np.zeros(tasks)], axis=1),
+            "d.start.fraction": sparse / 100,
+            "d.end.fraction": np.full(tasks, 0.9),
+            "r.end.effective_rank": np.stack([np.full(tasks, 3.0), np.full(tasks, 5.0)], axis=1),
+            "h.start.epsilon_rank": step(0.5, 0.01, 10, tasks),
+            "h.start.epsilon_rank_lower": step(0.4, 0.005, 10, tasks),
+            "h.start.epsilon_rank_upper": step(0.6, 0.03, 10, tasks),
+            "h.end.epsilon_rank_upper": np.ones(tasks),
+            "h.start.resolved": np.arange(tasks) % 4 > 0.0,
+            "h.start.extremes": np.stack([np.full(tasks, -1.0), sparse], axis=1),
+            "w.start.norm": np.ones(tasks),
+        }
+    )
+
+
+def test_measures():
+    found = measures(PROBES, history(0.8))
+    assert list(found) == [
+        "accuracy",
+        "online accuracy",
+        "dead units",
+        "effective rank (least of the layers)",
+        "epsilon-rank",
+        "largest eigenvalue",
+    ]
+    assert found["online accuracy"].series == pytest.approx(0.4)
+    assert found["dead units"].series[2] == 0.02  # at the start, where it was measured there
+    assert found["effective rank (least of the layers)"].series == pytest.approx(3.0)
+    assert found["largest eigenvalue"].series[[2, 4]] == pytest.approx([2, 4])
+    assert [m.when for m in found.values()] == ["end", "whole", "start", "end", "start", "start"]
+    bounds = found["epsilon-rank"].bounds
+    assert list(bounds) == ["lower", "upper", "resolved"]
+    assert bounds["upper"][-1] == 0.03  # of the same moment as the value
+
+
+def test_measures_of_what_there_is():
+    assert measures(PROBES, History({})) == {}
+    online = measures({}, History({"online_accuracy": np.ones((3, 2))}))
+    assert list(online) == ["online accuracy"]
+    twice = {"a": {"type": "DeadUnits"}, "b": {"type": "DeadUnits"}}
+    columns = {f"{n}.start.fraction": np.ones(3) for n in twice}
+    assert list(measures(twice, History(columns))) == ["dead units (a)", "dead units (b)"]
+
+
+@pytest.fixture
+def results():
+    members = [
+        Member("one", 0, "finished", "", history(0.7)),
+        Member("one", 1, "finished", "", history(0.8)),
+        Member("one", 2, "diverged", "the loss", history(0.0, tasks=5)),
+        Member("two", 0, "unfinished", "", history(0.3, tasks=5)),
+    ]
+    algorithms = {"one": {}, "two": {}, "three": {}}
+    settings = {"probes": PROBES, "algorithms": algorithms, "recorded": {"chance_accuracy": 0.1}}
+    return Results(pathlib.Path("nowhere"), settings, tuple(members))
+
+
+def test_summary(results):
+    summary = summarise(results)
+    assert summary["last_tasks"] == [16, 20]
+    assert summary["collapse_grid"] == {"tasks": 10, "spacing": 2}
+    one = summary["algorithms"]["one"]
+    assert (one["finished"], one["diverged"], one["unfinished"]) == ([0, 1], [2], [])
+    accuracy = one["measures"]["accuracy"]
+    assert accuracy["by_seed"] == pytest.approx([0.7, 0.8])
+    assert accuracy["mean"] == pytest.approx(0.75)
+    # t(0.975, 1) = 12.706, and the standard error is 0.1 / sqrt(2) / sqrt(2).
+    assert accuracy["half_width"] == pytest.approx(12.7062 * 0.05, rel=1e-4)
+    assert one["measures"]["dead units"]["mean"] == pytest.approx(0.17)  # tasks 16 and 18
+    assert one["measures"]["largest eigenvalue"]["mean"] == pytest.approx(17)
+    rank = one["measures"]["epsilon-rank"]
+    assert (rank["mean"], rank["lower"], rank["upper"]) == pytest.approx((0.01, 0.005, 0.03))
+    assert rank["resolved"] == 0.75
+    assert rank["when"] == "start"
+    assert accuracy["when"] == "end"
+    assert one["collapse"]["epsilon-rank"] == {"median": 10.0, "by_seed": [10.0, 10.0]}
+    assert one["collapse"]["accuracy"] == {"median": None, "by_seed": [None, None]}
+    assert one["first"] == [["epsilon-rank"], ["epsilon-rank"]]
+    assert summary["algorithms"]["two"]["unfinished"] == [0]
+    assert summary["algorithms"]["two"]["measures"] == {}
+
+
+def test_collapse_of_active_units_and_of_accuracy_above_guessing():
+    columns = {"d.start.fraction": step(0.1, 0.7, 40), "test_accuracy": step(0.9, 0.48, 60)}
+    members = (Member("one", 0, "finished", "", History(columns)),)
+    settings = {"probes": PROBES, "algorithms": {"one": {}}}
+
+    def collapse(chance):
+        recorded = {"recorded": {"chance_accuracy": chance}}
+        summary = summarise(Results(pathlib.Path("nowhere"), settings | recorded, members))
+        return {k: v["median"] for k, v in summary["algorithms"]["one"]["collapse"].items()}
+
+    assert collapse(0.0) == {"accuracy": None, "active units": 40.0}
+    assert collapse(0.1) == {"accuracy": 60.0, "active units": 40.0}
+
+
+def one_run(columns, seeds=1):
+    members = tuple(Member("one", s, "finished", "", History(columns)) for s in range(seeds))
+    settings = {"probes": PROBES, "algorithms": {"one": {}}}
+    return summarise(Results(pathlib.Path("nowhere"), settings, members))
+
+
+def test_collapses_are_compared_on_one_grid():
+    """What is measured more seldom is neither smoothed over more tasks nor dated otherwise.
+
+    The dense series rises again for three tasks, too long for a median over five tasks, but it is
+    nothing to one over five tasks of the probe.
+    """
+    dense = step(1.0, 0.1, 37)
+    dense[61:64] = 1.0  # nothing that the probe sees
+    sparse = np.full(100, np.nan)
+    sparse[::8] = dense[::8]
+    assert collapse_task(dense) == 64  # each on its own: the sparse one would come first
+    assert collapse_task(sparse) == 40
+    columns = {"test_accuracy": dense, "online_accuracy": dense, "h.start.epsilon_rank": sparse}
+    columns |= {"r.start.effective_rank": np.full(100, np.nan)}  # measured nothing: no obstacle
+    summary = one_run(columns, seeds=2)
+    assert summary["collapse_grid"] == {"tasks": 13, "spacing": 8}
+    one = summary["algorithms"]["one"]
+    names = ["accuracy", "online accuracy", "epsilon-rank"]
+    assert [one["collapse"][n]["median"] for n in names] == [40.0, 40.0, 40.0]
+    assert one["first"] == [names, names]
+    text = table(summary)
+    assert "accuracy and online accuracy and epsilon-rank together (2)" in text
+    assert "grid: the 13 tasks that all compared have measured, one every 8 tasks" in text
+
+
+def test_grid_is_common_to_all_seeds_and_algorithms():
+    late = np.full(20, np.nan)
+    late[::3] = 1.0
+    early = np.full(20, np.nan)
+    early[::2] = 1.0
+    members = tuple(
+        Member(name, 0, "finished", "", History({"h.start.epsilon_rank": series}))
+        for name, series in (("one", late), ("two", early))
+    )
+    settings = {"probes": PROBES, "algorithms": {"one": {}, "two": {}}}
+    summary = summarise(Results(pathlib.Path("nowhere"), settings, members))
+    assert summary["collapse_grid"] == {"tasks": 4, "spacing": 6}
+    assert np.flatnonzero(common_tasks([late, early], 20)).tolist() == [0, 6, 12, 18]
+
+
+def test_grid_of_one_task():
+    once = np.full(5, np.nan)
+    once[0] = 1.0
+    summary = one_run({"h.start.epsilon_rank": once, "test_accuracy": step(1.0, 0.1, 2, 5)})
+    assert summary["collapse_grid"] == {"tasks": 1, "spacing": None}
+    assert summary["algorithms"]["one"]["first"] == [[]]
+    assert "fewer than two tasks" in table(summary)
+
+
+def test_one_layer_is_enough_for_a_collapse_of_the_effective_rank():
+    layers = np.stack([np.full(100, 50.0), step(40.0, 3.0, 30), step(40.0, 2.0, 50)], axis=1)
+    one = one_run({"r.start.effective_rank": layers})["algorithms"]["one"]
+    name = "effective rank (least of the layers)"
+    assert one["collapse"][name]["median"] == 30
+    assert one["measures"][name]["mean"] == 2
+
+
+def test_online_accuracy_is_compared_above_guessing():
+    columns = {"online_accuracy": step(0.9, 0.48, 60)[:, None], "test_accuracy": np.ones(100)}
+    members = (Member("one", 0, "finished", "", History(columns)),)
+    settings = {"probes": {}, "algorithms": {"one": {}}, "recorded": {"chance_accuracy": 0.1}}
+    summary = summarise(Results(pathlib.Path("nowhere"), settings, members))
+    assert summary["algorithms"]["one"]["first"] == [["online accuracy"]]
+
+
+def test_nothing_measured_at_the_end_is_no_number(results):
+    late = results.members[0].history
+    late["d.start.fraction"][16:] = np.nan
+    one = summarise(results)["algorithms"]["one"]["measures"]["dead units"]
+    seeds = {"mean": None, "half_width": None, "by_seed": [None, pytest.approx(0.17)]}
+    assert one == seeds | {"when": "start"}
+
+
+def test_table(results):
+    text = table(summarise(results))
+    lines = text.splitlines()
+    header = next(line for line in lines if "accuracy" in line and "seeds" in line)
+    row = next(line for line in lines if line.startswith("one"))
+    assert row.index("0.75 ± 0.64") == header.index("accuracy")
+    assert row.index("2 (1 diverged)") == header.index("seeds")
+    assert "10 (2 of 2)" in text
+    assert "epsilon-rank (2)" in text
+    assert "no collapse" in text
+    assert "quadrature" in text
+    assert "what these probe vectors see, at the order used" in text
+    assert row.index("0.01 ± 0 [0.005..0.03] 75% resolved") == header.index("epsilon-rank")
+    moments = lines[lines.index(header) + 1]
+    assert moments.index("start of task") == header.index("dead units")
+    assert moments[header.index("effective rank") :].startswith("end of task")
+    assert moments[header.index("online accuracy") :].startswith("whole task")
+    assert next(line for line in lines if line.startswith("two")).split()[1:3] == [
+        "0",
+        "(1",
+    ]
+
+
+@pytest.mark.parametrize("when", ["start", "end"])
+def test_when_it_was_measured_is_said(when, tmp_path, monkeypatch):
+    """Probes may be asked for the end of tasks alone, and then nothing may speak of the start."""
+    nodes = np.tile(np.linspace(-1.0, 1.0, 4), (6, 1, 1))
+    columns = {
+        f"h.{when}.{what}": column
+        for what, column in {
+            "epsilon_rank": np.full(6, 0.5),
+            "epsilon_rank_lower": np.full(6, 0.4),
+            "epsilon_rank_upper": np.full(6, 0.6),
+            "nodes": nodes,
+            "weights": np.full_like(nodes, 0.25),
+        }.items()
+    } | {f"r.{when}.effective_rank": np.ones((6, 2))}
+    members = (Member("one", 0, "finished", "", History(columns)),)
+    probes = PROBES | {"h": {"type": "HessianSpectrum", "epsilon": 0.1}}
+    settings = {"probes": probes, "algorithms": {"one": {}}, "seeds": 1}
+    results = Results(tmp_path, settings, members)
+
+    texts = []
+    save = _figures.Figure.savefig
+
+    def saving(figure, *args, **kwargs):
+        texts.extend(t.get_text() for t in figure.findobj(Text))
+        save(figure, *args, **kwargs)
+
+    monkeypatch.setattr(_figures.Figure, "savefig", saving)
+    _figures.draw_figures(results)
+    said = "\n".join([*texts, table(summarise(results))])
+    other = {"start": "end", "end": "start"}[when]
+    assert f"{when.capitalize()} of task 0" in texts
+    assert f"Effective rank (least of the layers)\n{when} of task" in texts
+    assert any(t.startswith("Share of") and t.endswith(f", {when} of task") for t in texts)
+    assert f"beyond epsilon ({when} of task)" in said
+    assert f"{other} of task" not in said.lower()
+
+
+def test_table_without_probes():
+    members = (Member("one", 0, "finished", "", History({"return": np.ones(3)})),)
+    settings = {"probes": {}, "algorithms": {"one": {}}}
+    text = table(summarise(Results(pathlib.Path("nowhere"), settings, members)))
+    assert "one" in text
+    assert "collapse" not in text
+    assert "quadrature" not in text

@@ -1,0 +1,137 @@
+"""The adapter for gymnax, on a stand-in with its interface."""
+
+import sys
+import types
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import struct
+
+from spectral.tasks import Gymnax
+from spectral.tasks.rl.environments._gymnax import _load
+
+
+@struct.dataclass
+class Params:
+    gravity: float = 9.8
+    max_steps_in_episode: int = 3
+
+
+@struct.dataclass
+class State:
+    height: Any
+    time: int
+
+
+class Falling:
+    """Falls by its gravity until it reaches the ground; gymnax counts steps as Python numbers."""
+
+    def __init__(self, space):
+        self.space = space
+
+    def reset_env(self, key, params):
+        height = 20 + jax.random.uniform(key)
+        return jnp.full((2, 2), height), State(height, 0)
+
+    def step_env(self, key, state, action, params):
+        height = state.height - params.gravity
+        state = State(height, state.time + 1)
+        return jnp.full((2, 2), height), state, 1, height < 0, {}
+
+    def is_truncated(self, state, params):
+        return state.time >= params.max_steps_in_episode
+
+    def action_space(self, params):
+        return self.space
+
+
+@pytest.fixture
+def gymnax(monkeypatch):
+    spaces = {
+        "Choice": types.SimpleNamespace(n=3),
+        "Vector": types.SimpleNamespace(shape=(2,)),
+        "Matrix": types.SimpleNamespace(shape=(2, 2)),
+    }
+    made = types.ModuleType("gymnax")
+    vars(made)["registered_envs"] = list(spaces)
+    vars(made)["make"] = lambda name: (Falling(spaces[name]), Params())
+    monkeypatch.setitem(sys.modules, "gymnax", made)
+    _load.cache_clear()
+    yield
+    _load.cache_clear()
+
+
+def test_spaces(gymnax):
+    sizes = lambda e: (e.observation_size, e.action_size, e.discrete)
+    assert sizes(Gymnax("Choice")) == (4, 3, True)
+    assert sizes(Gymnax("Vector")) == (4, 2, False)
+
+
+def test_steps(gymnax):
+    """The parameter is traced; a limit of time is no end, and nothing begins anew by itself."""
+    falling = Gymnax("Choice", quantity="gravity")
+    key, action = jax.random.key(0), jnp.asarray(1)
+
+    @jax.jit
+    def fall(gravity):
+        state, shown = falling.reset(gravity, key=key)
+        steps = []
+        for _ in range(3):
+            state, step = falling.step(state, action, gravity, key=key)
+            steps.append(step)
+        return shown, steps
+
+    for gravity, terminated in ((1.0, False), (7.0, True)):
+        shown, steps = fall(jnp.asarray(gravity))
+        assert shown.shape == (4,)
+        for t, step in enumerate(steps, start=1):
+            np.testing.assert_allclose(step.observation, shown - t * gravity, rtol=1e-6)
+        ends = [(bool(s.terminated), bool(s.truncated)) for s in steps]
+        assert ends == [(False, False)] * 2 + [(terminated, not terminated)]
+    plain = Gymnax("Choice")
+    state, shown = plain.reset(jnp.asarray(1.0), key=key)
+    _, step = plain.step(state, action, jnp.asarray(1.0), key=key)
+    np.testing.assert_allclose(step.observation, shown - 9.8, rtol=1e-6)
+
+
+def test_bad_names(gymnax):
+    with pytest.raises(ValueError, match="Environment of gymnax 'Choise' does not exist.*'Choice'"):
+        Gymnax("Choise")
+    with pytest.raises(ValueError, match="Field of Choice 'gravy' does not exist.*'gravity'"):
+        Gymnax("Choice", quantity="gravy")
+    with pytest.raises(ValueError, match=r"actions have the shape \(2, 2\)"):
+        Gymnax("Matrix")
+
+
+def test_without_gymnax(monkeypatch):
+    monkeypatch.setitem(sys.modules, "gymnax", None)
+    _load.cache_clear()
+    with pytest.raises(ImportError, match=r"run `pip install 'gymnax>=1'`"):
+        Gymnax("CartPole-v1")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["CartPole-v1", "Pendulum-v1", "MountainCar-v0", "Catch-bsuite"])
+def test_environments_of_gymnax(name):
+    """The package itself, where it is installed: it does not know the newest JAX."""
+    pytest.importorskip("gymnax")
+    environment, key = Gymnax(name), jax.random.key(0)
+
+    @jax.jit
+    def play(one):
+        state, shown = environment.reset(one, key=key)
+        action = jnp.asarray(1) if environment.discrete else jnp.ones(environment.action_size)
+        after, step = environment.step(state, action, one, key=key)
+        return state, shown, after, step
+
+    state, shown, after, step = play(jnp.asarray(1.0))
+    assert shown.shape == step.observation.shape == (environment.observation_size,)
+    assert jax.tree.structure(state) == jax.tree.structure(after)
+    assert jax.tree.map(jnp.shape, state) == jax.tree.map(jnp.shape, after)
+    assert jax.tree.map(jnp.result_type, state) == jax.tree.map(jnp.result_type, after)
+    assert np.isfinite(step.observation).all()
+    assert not np.array_equal(shown, step.observation)
+    assert not (step.terminated | step.truncated)

@@ -1,0 +1,17 @@
+"""An experiment that is trained in a second."""
+
+TINY = """
+seeds: 2
+stream:
+  type: PermutedImages
+  images: {type: load_images, name: digits}
+  num_tasks: 4
+  steps_per_task: 20
+  evaluation_size: 50
+model: {type: MLP, width: 4, depth: 1}
+algorithms:
+  bp: {type: bp, lr: 1e-2}
+probes:
+  dead: {type: DeadUnits, examples: 50}
+  hessian: {type: HessianSpectrum, every: 2, examples: 50, estimator: {type: Lanczos, order: 4}}
+"""
