@@ -117,7 +117,7 @@ def speed(width: int, rounds: int, order: int) -> None:
     params = eqx.filter(model, eqx.is_inexact_array)
     hessian, gauss_newton = Hessian(risk, model), GaussNewton(risk, model)
     diagonal = cheap(hessian.dim)
-    density = Lanczos(order=order, probes=1)
+    density = Lanczos(order=order, num_vectors=1)
     key = jax.random.key(1)
     contenders: dict[str, Callable[[], object]] = {
         "bare": lambda: bare_products(risk, model, params, order),
@@ -136,7 +136,7 @@ def speed(width: int, rounds: int, order: int) -> None:
         contenders["pyhessian"] = peer.pyhessian_density(order, 1)
     taken = in_turn(contenders, rounds)
     ours = (taken["lanczos"] - taken["diagonal"]) / order
-    print(f"\nMLP 784-{width}-{width}-{width}-10, P = {hessian.dim:,}, N = {risk.examples}")
+    print(f"\nMLP 784-{width}-{width}-{width}-10, P = {hessian.dim:,}, N = {risk.num_examples}")
     rows = [
         ("Hessian product, bare linearize", taken["bare"] / order, None),
         ("Hessian product inside Lanczos", ours, taken["bare"] / order),
@@ -154,13 +154,15 @@ def speed(width: int, rounds: int, order: int) -> None:
             print(f"  {name:36s}{1e3 * seconds:10.2f} ms{ratio}")
 
 
-def memory(width: int, order: int, probes: int) -> None:
+def memory(width: int, order: int, num_vectors: int) -> None:
     risk, model = problem(width)
-    spectrum = Lanczos(order=order, probes=probes)(Hessian(risk, model), key=jax.random.key(1))
+    spectrum = Lanczos(order=order, num_vectors=num_vectors)(
+        Hessian(risk, model), key=jax.random.key(1)
+    )
     largest = float(jnp.max(spectrum.nodes))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(
-        f"\norder {order}, {probes} probes, P = {spectrum.dim:,}: peak {peak:.2f} GiB "
+        f"\norder {order}, {num_vectors} num_vectors, P = {spectrum.dim:,}: peak {peak:.2f} GiB "
         f"(largest node {largest:.3g})"
     )
 
@@ -191,34 +193,42 @@ def exact_rank(risk: Risk, model: models.MLP) -> tuple[int, int]:
         return round(float(epsilon_rank(spectrum, EPSILON).value)), spectrum.dim
 
 
-def estimators(order: int, probes: int) -> dict[str, Lanczos | Deflated | MatfreeLanczos]:
-    """All that are compared, each with `order * probes` products."""
+def estimators(order: int, num_vectors: int) -> dict[str, Lanczos | Deflated | MatfreeLanczos]:
+    """All that are compared, each with `order * num_vectors` products."""
     rest = order // 2
-    first = (order - rest) * probes
+    first = (order - rest) * num_vectors
     return {
-        "Lanczos": Lanczos(order=order, probes=probes),
-        "Deflated": Deflated(order=rest, probes=probes, deflation_order=first),
-        "MatfreeLanczos": MatfreeLanczos(order=order, probes=probes),
+        "Lanczos": Lanczos(order=order, num_vectors=num_vectors),
+        "Deflated": Deflated(order=rest, num_vectors=num_vectors, deflation_order=first),
+        "MatfreeLanczos": MatfreeLanczos(order=order, num_vectors=num_vectors),
     }
 
 
-def accuracy(orders: list[int], probes: int, num_tasks: int) -> None:
-    print(f"\neps-rank at {EPSILON}, digits, MLP 64-32-32-10, 300 examples, {probes} probes")
+def accuracy(orders: list[int], num_vectors: int, num_tasks: int) -> None:
+    print(
+        f"\neps-rank at {EPSILON}, digits, MLP 64-32-32-10, 300 examples, {num_vectors} num_vectors"
+    )
     header = f"{'':24s}{'products':>9s}{'exact':>8s}{'estimate':>10s}{'error':>9s}{'sem':>8s}"
     for name, count in {"initial": 0, f"after {num_tasks} tasks of BP": num_tasks}.items():
         risk, model = trained(count, seed=0)
         truth, dim = exact_rank(risk, model)
         print(f"{name}: {dim} parameters\n{header}{'bracket':>18s}")
         for order in orders:
-            for label, estimator in estimators(order, probes).items():
+            for label, estimator in estimators(order, num_vectors).items():
                 rank = epsilon_rank(estimator(Hessian(risk, model), key=jax.random.key(5)), EPSILON)
-                row(label, order * probes, truth, float(rank.value), float(rank.sem))
+                row(label, order * num_vectors, truth, float(rank.value), float(rank.sem))
                 print(f"  [{float(rank.lower):7.1f},{float(rank.upper):7.1f}]")
             if installed("torch", "pyhessian"):
                 peer = TorchNetwork(model, risk.inputs, risk.targets)
-                nodes, weights = peer.pyhessian_density(order, probes)()
+                nodes, weights = peer.pyhessian_density(order, num_vectors)()
                 seen = dim * np.sum(weights * (np.abs(nodes) > EPSILON), axis=1)
-                row("PyHessian", order * probes, truth, seen.mean(), seen.std(ddof=1) / probes**0.5)
+                row(
+                    "PyHessian",
+                    order * num_vectors,
+                    truth,
+                    seen.mean(),
+                    seen.std(ddof=1) / num_vectors**0.5,
+                )
                 print()
 
 
@@ -243,14 +253,14 @@ def main() -> None:
         for width in arguments.width:
             speed(width, arguments.rounds, arguments.order)
     if "memory" in arguments.parts and arguments.here:
-        memory(max(arguments.width), order=100, probes=3)
+        memory(max(arguments.width), order=100, num_vectors=3)
     elif "memory" in arguments.parts:
         # In a process of its own: the peak of this one is behind us.
         width = str(max(arguments.width))
         command = [sys.executable, __file__, "memory", "--here", "--width", width]
         subprocess.run(command, check=True)
     if "accuracy" in arguments.parts:
-        accuracy([10, 20, 40, 80], probes=5, num_tasks=arguments.tasks)
+        accuracy([10, 20, 40, 80], num_vectors=5, num_tasks=arguments.tasks)
 
 
 if __name__ == "__main__":

@@ -115,12 +115,12 @@ def main() -> None:
     )
     model = models.MLP(64, 10, width=width, depth=3, key=jax.random.key(0))
     watch = {
-        "forecast": theory.TrainabilityForecast(lr=0.03, target=TARGET, examples=examples),
+        "forecast": theory.TrainabilityForecast(lr=0.03, target=TARGET, num_examples=examples),
         "outcome": probes.GradientNorm(when=("end",)),
     }
     contenders = {
         "BP": algorithms.bp(0.03),
-        "L2-ER": algorithms.l2_er(0.03, er_lr=1e-3, er_every=50, weight_decay=2e-3),
+        "L2-ER": algorithms.l2_er(0.03, er_lr=1e-3, er_period=50, weight_decay=2e-3),
     }
     histories = {}
     for name, algo in ((n, contenders[n]) for n in arguments.only):

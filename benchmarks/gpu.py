@@ -8,7 +8,7 @@ CPU, which tests the script and says nothing about speed.
 Members are independent runs, with their own networks and keys, under one `jax.vmap` of the compiled
 loop: online SGD (one example a step) on the paper's MLP 784-1000-1000-1000-10. Every step of a
 member must read its weights twice (forward product; backward product, which the first layer does
-not need), and read and write them once more in the update: the share of the memory bandwidth is
+not need), and read and write them once more in the update: the fraction of the memory bandwidth is
 this traffic against the bandwidth of a large copy on the same device.
 """
 
@@ -55,7 +55,7 @@ def agreement(width: int, steps: int) -> None:
                 data, num_tasks=2, steps_per_task=steps, chunks_per_task=steps
             )
             model = models.MLP(784, 10, width=width, key=jax.random.key(0))
-            algo = algorithms.l2_er(1e-2, er_every=1)
+            algo = algorithms.l2_er(1e-2, er_period=1)
             _, history = train_continual(model, stream, algo)
             losses[device.platform] = history["loss"].ravel()
     if len(losses) == 1:
@@ -112,11 +112,11 @@ def main() -> None:
     layers = [m * n + n for m, n in zip(sizes[:-1], sizes[1:], strict=True)]
     traffic = 4 * (4 * sum(layers) - layers[0])  # bytes per step of a member
     print(f"\nMLP 784-{width}-{width}-{width}-10, batch 1, {steps} steps, bp")
-    print(f"{'members':>8s}{'us/step':>10s}{'member-steps/s':>16s}{'bandwidth share':>17s}")
+    print(f"{'members':>8s}{'us/step':>10s}{'member-steps/s':>16s}{'bandwidth fraction':>17s}")
     for count in members:
         pace = speed(count, width, steps, rounds)
-        share = f"{pace * traffic / peak:.0%}" if gpu else "-"
-        print(f"{count:8d}{1e6 * count / pace:10.1f}{pace:16.0f}{share:>17s}")
+        fraction = f"{pace * traffic / peak:.0%}" if gpu else "-"
+        print(f"{count:8d}{1e6 * count / pace:10.1f}{pace:16.0f}{fraction:>17s}")
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ class TaskTimes(AbstractMeter):
 
 def our_seconds(name: str, images: tasks.ImageSet, steps: int, rounds: int) -> list[float]:
     _, batch, _ = CASES[name]
-    loader = tasks.Loader(batch_size=batch, minibatches=steps)
+    loader = tasks.Loader(minibatch_size=batch, minibatches=steps)
     stream = tasks.PermutedLabels(images, num_tasks=rounds + 1, loader=loader)
     model, state = make(name)
     meter = TaskTimes([])

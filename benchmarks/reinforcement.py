@@ -43,10 +43,10 @@ def stream_of(world: tasks.ChangingEnvironment, minibatches: int) -> tasks.PPO:
     return tasks.PPO(
         world,
         num_tasks=1,
-        rollout=ROLLOUT,
+        steps_per_rollout=ROLLOUT,
         epochs=EPOCHS,
         minibatches_per_epoch=minibatches,
-        evaluation_environments=1,
+        num_evaluation_environments=1,
         evaluation_steps=1,
     )
 
@@ -58,13 +58,13 @@ def ours(backend: Any, minibatches: int, rollouts: int, algo: Any) -> Callable[[
     return lambda: train_continual(model, stream, algo)
 
 
-def algorithm(er_every: int | None) -> algorithms.Algorithm:
+def algorithm(er_period: int | None) -> algorithms.Algorithm:
     adam = algorithms.adam(1e-4)
-    if er_every is None:
+    if er_period is None:
         return algorithms.bp(adam)
-    window = max(1, er_every // 16)  # 128 of the 2048 steps, as the paper prints
+    window = max(1, er_period // 16)  # 128 of the 2048 steps, as the paper prints
     return algorithms.l2_er(
-        adam, er_lr=1e-6, er_every=er_every, er_window=window, weight_decay=1e-3
+        adam, er_lr=1e-6, er_period=er_period, er_window=window, weight_decay=1e-3
     )
 
 
@@ -239,7 +239,7 @@ def learn(backend: Any, steps: int, seeds: int) -> None:
     world = tasks.SlipperyAnt(
         backend=backend, steps_per_task=rollouts * ROLLOUT, schedule=tasks.Cycle((1.0,))
     )
-    stream = tasks.PPO(world, num_tasks=1, rollout=ROLLOUT, evaluation_environments=0)
+    stream = tasks.PPO(world, num_tasks=1, steps_per_rollout=ROLLOUT, num_evaluation_environments=0)
     gains = []
     print(f"\n{backend}, {rollouts * ROLLOUT} steps: first rollout, last {late}, gain", flush=True)
     for seed in range(seeds):

@@ -89,7 +89,7 @@ import sys
 from spectral import _loop
 from spectral.studies import _keeper
 from spectral.studies.command_line._main import main
-_keeper.SHARE, _loop._SEGMENT_SECONDS = float("inf"), 0.0  # save after every task
+_keeper.TIME_FRACTION, _loop._SEGMENT_SECONDS = float("inf"), 0.0  # save after every task
 sys.exit(main(["run", *sys.argv[1:]]))
 """
 EXPERIMENT = """
@@ -101,9 +101,9 @@ stream:
   steps_per_task: 300
 model: {type: MLP, width: 32, depth: 2}
 algorithms:
-  l2_er: {type: l2_er, lr: 3e-2, er_every: 50}
+  l2_er: {type: l2_er, lr: 3e-2, er_period: 50}
 probes:
-  dead: {type: DeadUnits, every: 5, examples: 100}
+  dead: {type: DeadUnits, every: 5, num_examples: 100}
 """
 
 

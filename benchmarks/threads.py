@@ -27,7 +27,7 @@ def step_times() -> dict[str, float]:
     stream = tasks.PermutedImages(tasks.load_images("digits"), num_tasks=1, steps_per_task=steps)
     model = models.MLP(64, 10, width=100, key=jax.random.key(0))
     taken = {"bp": [], "er": []}
-    makers = {"bp": algorithms.bp(1e-2), "er": algorithms.er(1e-2, er_every=100)}
+    makers = {"bp": algorithms.bp(1e-2), "er": algorithms.er(1e-2, er_period=100)}
     for _ in range(6):
         for name, algo in makers.items():
             start = time.perf_counter()

@@ -13,7 +13,7 @@ import numpy as np
 import optax
 from sklearn.datasets import load_digits
 
-from spectral.curvature import epsilon_rank, Lanczos, spectrum_of, trace
+from spectral.curvature import Lanczos, normalised_epsilon_rank, spectrum_of, trace
 
 
 def loss(params, batch):
@@ -36,18 +36,18 @@ def main() -> None:
         "w2": jax.random.normal(second, (width, 10)) * (2 / width) ** 0.5,
         "b2": jnp.zeros(10),
     }
-    estimator, rng = Lanczos(order=40, probes=4), np.random.default_rng(0)
+    estimator, rng = Lanczos(order=40, num_vectors=4), np.random.default_rng(0)
     optimiser, gradient = optax.adam(1e-3), jax.jit(jax.value_and_grad(loss))
     state = optimiser.init(params)
 
-    print("  step    loss  share > 0.1  bracket           largest         trace")
+    print("  step    loss  fraction > 0.1  bracket           largest         trace")
     for step in range(steps + 1):
         rows = rng.choice(len(labels), 64)
         value, grads = gradient(params, (images[rows], labels[rows]))
         if step % every == 0:
             # The same data and the same probe vectors each time: only the network changes.
             spectrum = spectrum_of(loss, params, watched, estimator=estimator, key=key)
-            rank, total = epsilon_rank(spectrum, 0.1, normalised=True), trace(spectrum)
+            rank, total = normalised_epsilon_rank(spectrum, 0.1), trace(spectrum)
             line = f"{step:6} {value:7.3f} {rank.value:12.3f}  [{rank.lower:.3f}, {rank.upper:.3f}]"
             print(f"{line} {spectrum.range()[1]:10.2f}  {total.value:6.1f} +- {total.sem:.1f}")
         updates, state = optimiser.update(grads, state, params)

@@ -39,7 +39,7 @@ def main() -> None:
     model = models.MLP(64, 10, width=100, key=jax.random.key(0))
     contenders = {
         "bp": algorithms.bp(0.03),
-        "l2_er": algorithms.l2_er(0.03, er_lr=1e-3, er_every=50, weight_decay=2e-3),
+        "l2_er": algorithms.l2_er(0.03, er_lr=1e-3, er_period=50, weight_decay=2e-3),
         "renew_oldest": algorithms.Algorithm(algorithms.sgd(0.03), transforms=(RenewOldest(),)),
     }
     print(f"Mean over the last {max(count // 5, 1)} of {count} tasks")

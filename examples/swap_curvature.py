@@ -22,10 +22,10 @@ from spectral.curvature import (
     Deflated,
     Dense,
     GaussNewton,
-    GramSpectrum,
+    GramEigh,
     Hessian,
     KFAC,
-    KFACSpectrum,
+    KroneckerEigh,
     Lanczos,
     MatfreeLanczos,
 )
@@ -39,8 +39,8 @@ def estimates(order: int) -> dict:
         "Hessian, Deflated": (Hessian, Deflated(order, 4)),
         "Hessian, MatfreeLanczos": (Hessian, MatfreeLanczos(order, 4)),
         "Hessian, Chebyshev": (Hessian, Chebyshev(order, 4)),
-        "GaussNewton, GramSpectrum": (GaussNewton, GramSpectrum()),
-        "KFAC, KFACSpectrum": (KFAC, KFACSpectrum()),
+        "GaussNewton, GramEigh": (GaussNewton, GramEigh()),
+        "KFAC, KroneckerEigh": (KFAC, KroneckerEigh()),
     }
 
 
@@ -71,10 +71,10 @@ def main() -> None:
     model = models.MLP(64, 10, width=width, depth=2, key=jax.random.key(0))
     chosen = estimates(20 if arguments.small else 60)
     if arguments.small:
-        chosen = {name: chosen[name] for name in ("Hessian, Dense", "GaussNewton, GramSpectrum")}
+        chosen = {name: chosen[name] for name in ("Hessian, Dense", "GaussNewton, GramEigh")}
     watch = {
         name: probes.HessianSpectrum(
-            matrix=matrix, estimator=estimator, examples=rows, every=every, epsilon=0.1
+            matrix=matrix, estimator=estimator, num_examples=rows, every=every, epsilon=0.1
         )
         for name, (matrix, estimator) in chosen.items()
     }
@@ -83,11 +83,11 @@ def main() -> None:
     )
 
     measured = np.arange(0, num_tasks, every)
-    truth = history["Hessian, Dense.start.epsilon_rank"][measured]
-    print("share of eigenvalues beyond 0.1 at task starts, and its error against Dense")
+    truth = history["Hessian, Dense.start.normalised_epsilon_rank"][measured]
+    print("fraction of eigenvalues beyond 0.1 at task starts, and its error against Dense")
     print(f"{'task':26s}" + "".join(f"{task:>18d}" for task in measured))
     for name in watch:
-        rank = history[f"{name}.start.epsilon_rank"][measured]
+        rank = history[f"{name}.start.normalised_epsilon_rank"][measured]
         cells = [f"{r:.4f} ({r - t:+.4f})" for r, t in zip(rank, truth, strict=True)]
         print(f"{name:26s}" + "".join(f"{cell:>18s}" for cell in cells))
     accuracy = [f"{a:18.2f}" for a in history["test_accuracy"][measured]]
@@ -97,12 +97,12 @@ def main() -> None:
         arguments.out.mkdir(parents=True, exist_ok=True)
         figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
         for name in watch:
-            rank = history[f"{name}.start.epsilon_rank"][measured]
-            sem = history[f"{name}.start.epsilon_rank_sem"][measured]
+            rank = history[f"{name}.start.normalised_epsilon_rank"][measured]
+            sem = history[f"{name}.start.normalised_epsilon_rank_sem"][measured]
             style = {"color": "black", "linewidth": 3} if "Dense" in name else {}
             left.errorbar(measured, rank, sem, label=name, capsize=3, **style)
             right.errorbar(measured, rank - truth, sem, capsize=3, **style)
-        left.set(xlabel="task", ylabel="share of eigenvalues beyond 0.1", yscale="log")
+        left.set(xlabel="task", ylabel="fraction of eigenvalues beyond 0.1", yscale="log")
         right.set(xlabel="task", ylabel="error against Dense on the Hessian")
         left.legend()
         figure.savefig(arguments.out / "swap_curvature.png", dpi=120)

@@ -19,8 +19,8 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from spectral import theory
-from spectral.curvature import epsilon_rank, GaussNewton, GramSpectrum, Risk, SquaredError
-from spectral.models import dead, dormant, effective_rank, MLP
+from spectral.curvature import epsilon_rank, GaussNewton, GramEigh, Risk, SquaredError
+from spectral.models import dead, dormant, feature_effective_rank, MLP
 
 
 SIZES = (3, 6, 2)
@@ -88,7 +88,7 @@ def lemma_6_3(rng: np.random.Generator) -> bool | None:
     model, old = network(rng), batch(rng)
     new = old + rng.exponential() * batch(rng) / 4
     radii = theory.persistence_radii(model, old)["hidden_0"]
-    survivors = theory.remains_dead(radii, theory.one_sided_hausdorff(new, old))
+    survivors = theory.remains_dead(radii, theory.directed_hausdorff(new, old))
     if not survivors.any():
         return None
     return bool(dead(features_of(model, new))[survivors].all())
@@ -125,7 +125,7 @@ def theorem_b_3(printed: bool) -> Case:
             2,
             gamma,
             gradient,
-            shift=theory.one_sided_hausdorff(new, old),
+            shift=theory.directed_hausdorff(new, old),
             network_lipschitz=float(np.prod([np.linalg.norm(w.weight, 2) for w in model.layers])),
             gradient_lipschitz=1.0,
             label_change=0.0 if printed else float(change),
@@ -145,14 +145,14 @@ def corollary_b_4(form: str) -> Case:
         if form == "(35)":
             low, high = theory.as_printed.weyl(g, r)
             return bool(((low - rounding <= h) & (h <= high + rounding)).all())
-        # A residual that is small against the least positive eigenvalue.
+        # A residual that is small against the smallest positive eigenvalue.
         positive = np.where(g > rounding, g, 0)
         if not positive.any():
             return None
         small = 0.01 * positive[positive > 0].min() / max(norm, 1e-300)
-        least = theory.as_printed.smallest_positive_floor(positive, small * norm)
+        smallest = theory.as_printed.smallest_positive_floor(positive, small * norm)
         h = np.linalg.eigvalsh(ggn + small * residual)
-        return bool(h[h > rounding].min() >= least)
+        return bool(h[h > rounding].min() >= smallest)
 
     return case
 
@@ -175,7 +175,7 @@ def section_7(sufficient: bool) -> Case:
             Risk(outputs_of, SquaredError(), batch(rng)[:3], jnp.zeros((3, 2))),
             network(rng),
         )
-        spectrum = GramSpectrum()(GaussNewton(risk, model), key=jax.random.key(0))
+        spectrum = GramEigh()(GaussNewton(risk, model), key=jax.random.key(0))
         rank = round(float(epsilon_rank(spectrum, 1e-12, relative=True).value))
         bound = theory.kronecker_rank_bound(risk, model)
         return rank >= bound if sufficient else rank <= bound
@@ -190,7 +190,9 @@ def equivalence(rng: np.random.Generator) -> bool:
 
 def effective_ranks(rng: np.random.Generator) -> bool:
     features = features_of(network(rng), batch(rng))
-    return bool(theory.covariance_effective_rank(features) <= effective_rank(features) + 1e-9)
+    return bool(
+        theory.covariance_effective_rank(features) <= feature_effective_rank(features) + 1e-9
+    )
 
 
 STATEMENTS: list[tuple[str, Case, int, str]] = [
@@ -246,21 +248,21 @@ def ball(rng: np.random.Generator, points: int, dim: int) -> np.ndarray:
     return directions * rng.random((points, 1)) ** (1 / dim)
 
 
-def share(good: int, draws: int) -> str:
+def fraction(good: int, draws: int) -> str:
     p = theory.proportion(good, draws)
     return f"{p.value:.3f} [{p.lower:.3f}, {p.upper:.3f}]"
 
 
 def lemma_b_1(rng: np.random.Generator, points: int, draws: int) -> None:
     delta = 0.1
-    print(f"\nLemma B.1: share of {draws} draws covered (wanted: {1 - delta:.1f}), N = {points}")
+    print(f"\nLemma B.1: fraction of {draws} draws covered (wanted: {1 - delta:.1f}), N = {points}")
     print(f"{'dimension':>10s}{'as printed':>24s}{'corrected':>24s}{'distance':>10s}")
     for dim in (1, 2, 5, 10, 50, 784):
         sets = ((ball(rng, points, dim), ball(rng, points, dim)) for _ in range(draws))
         found = np.array([theory.hausdorff(*pair) for pair in sets])
         printed = theory.as_printed.hausdorff_bound(points, dim, delta)
         corrected = theory.hausdorff_bound(points, dim, delta)
-        cells = [share(int(np.sum(found <= bound)), draws) for bound in (printed, corrected)]
+        cells = [fraction(int(np.sum(found <= bound)), draws) for bound in (printed, corrected)]
         print(f"{dim:10d}{cells[0]:>24s}{cells[1]:>24s}{found.mean():10.3f}")
 
 
@@ -277,7 +279,7 @@ def theorem_6_5_coverage(rng: np.random.Generator, worlds: int, shifts: int) -> 
     for _ in range(worlds):
         old = ball(rng, 30, 2)
         new = [ball(rng, 20, 2) for _ in range(shifts)]
-        distances = np.array([theory.one_sided_hausdorff(x, old) for x in new])
+        distances = np.array([theory.directed_hausdorff(x, old) for x in new])
         radii = rng.choice(distances, 6) * rng.uniform(0.7, 1.3, 6)
         most = int(rng.integers(0, 6))
         count = np.sum(radii[None] >= distances[:, None], axis=1)
@@ -291,12 +293,14 @@ def theorem_6_5_coverage(rng: np.random.Generator, worlds: int, shifts: int) -> 
             applied[name] += 1
             covered[name] += bool(bound >= truth.lower)
             slack[name].append(bound - float(truth.value))
-    print(f"\nTheorem 6.5: share of {worlds} random first tasks with a bound that covers the truth")
+    print(
+        f"\nTheorem 6.5: fraction of {worlds} random first tasks with a bound that covers the truth"
+    )
     for name in forms:
         if not applied[name]:
             print(f"  {name:26s}{'hypothesis never met':>24s}")
             continue
-        cell, mean = share(covered[name], applied[name]), np.mean(slack[name])
+        cell, mean = fraction(covered[name], applied[name]), np.mean(slack[name])
         print(f"  {name:26s}{cell:>24s} of {applied[name]:4d}, mean slack {mean:+.3f}")
 
 

@@ -21,7 +21,7 @@ def check_above(name: str, value: Any, bound: float, *, strict: bool = True) -> 
     numbers = np.asarray(value)
     low = numbers <= bound if strict else numbers < bound
     if np.any(low | ~np.isfinite(numbers)):
-        allowed = f"finite and {'above' if strict else 'at least'} {bound:g}"
+        allowed = f"finite and {'above' if strict else 'at smallest'} {bound:g}"
         raise ValueError(f"`{name}` is {value}, but must be {allowed}: pass such a number.")
 
 
@@ -37,14 +37,14 @@ def check_no_nan(name: str, value: Any) -> None:
         )
 
 
-def check_count(name: str, value: int, *, least: int = 1) -> None:
-    """Refuse a size, order or period below `least`.
+def check_count(name: str, value: int, *, minimum: int = 1) -> None:
+    """Refuse a size, order or period below `minimum`.
 
     **Raises:** `ValueError` naming the argument, the value, what is allowed and the next step.
     """
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < minimum:
         raise ValueError(
-            f"`{name}` is {value!r}, but must be an integer of at least {least}: pass such a one."
+            f"`{name}` is {value!r}, but must be an integer of at least {minimum}: pass such a one."
         )
 
 

@@ -157,7 +157,7 @@ def _lay_out(one: Callable[..., PyTree], owned: PyTree, shared: PyTree, size: in
 
     if len(devices) == 1:
         return block(owned, shared)
-    # Devices take equal shares: what is missing is made up by repeating members.
+    # Devices take equal parts: what is missing is made up by repeating members.
     missing = -size % len(devices)
     owned = jax.tree.map(lambda leaf: jnp.concatenate([leaf, leaf[:missing]]), owned)
     members, everywhere = PartitionSpec("members"), PartitionSpec()

@@ -75,8 +75,8 @@ class GrowingClasses(AbstractTaskStream[Any]):
         loss, accuracy = cross_entropy(outputs, batch.labels)
         return loss, {"online_accuracy": accuracy}
 
-    def sample(self, state, learner, n, split, *, key):
-        return self.batch(state, jax.random.permutation(key, self.labels.shape[0])[:n])
+    def sample(self, state, learner, num_examples, split, *, key):
+        return self.batch(state, jax.random.permutation(key, self.labels.shape[0])[:num_examples])
 
     def evaluate(self, state, learner, *, key):
         batch = self.batch(state, jnp.arange(self.labels.shape[0]))

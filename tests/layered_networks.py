@@ -74,11 +74,11 @@ class Case(NamedTuple):
     params: Any
 
 
-def case(model, shape, classes=3, *, key, forward=forward, examples=7, chunk=None) -> Case:
+def case(model, shape, classes=3, *, key, forward=forward, examples=7, batch_size=None) -> Case:
     x_key, y_key = jax.random.split(key)
     inputs = jax.random.normal(x_key, (examples, *shape))
     labels = jax.random.randint(y_key, (examples,), 0, classes)
-    return Case(Risk(forward, SoftmaxCrossEntropy(), inputs, labels, chunk=chunk), model)
+    return Case(Risk(forward, SoftmaxCrossEntropy(), inputs, labels, batch_size=batch_size), model)
 
 
 def mlp(key) -> Case:

@@ -11,10 +11,10 @@ def point_mass(**options: Any) -> tasks.PPO:
     world = tasks.ChangingEnvironment(limited, tasks.LogUniform(0.1, 5.0), 24)
     options = {
         "num_tasks": 3,
-        "rollout": 16,
+        "steps_per_rollout": 16,
         "epochs": 2,
         "minibatches_per_epoch": 4,
-        "evaluation_environments": 1,
+        "num_evaluation_environments": 1,
         "evaluation_steps": 5,
     } | options
     return tasks.PPO(world, **options)

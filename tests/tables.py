@@ -51,7 +51,7 @@ def growing() -> Setting:
 
 
 def split_convnet() -> Setting:
-    loader = tasks.Loader(epochs=2, batch_size=7)
+    loader = tasks.Loader(epochs=2, minibatch_size=7)
     stream = tasks.SplitClasses(tiny_images(), classes_per_task=2, num_tasks=3, loader=loader)
     options = {"channels": (3,), "kernels": (3,), "dense_sizes": (4,), "key": jax.random.key(1)}
     return Setting(stream, models.ConvNet((1, 3, 2), 2, **options))
@@ -59,7 +59,7 @@ def split_convnet() -> Setting:
 
 def incremental_resnet() -> Setting:
     """Epochs of 2, 5 and 8 minibatches."""
-    loader = tasks.Loader(epochs=2, batch_size=5)
+    loader = tasks.Loader(epochs=2, minibatch_size=5)
     stream = tasks.IncrementalClasses(tiny_images(), classes_per_task=1, loader=loader)
     options = {"width": 2, "blocks": (1,), "dense_sizes": (3,), "key": jax.random.key(1)}
     return Setting(stream, *eqx.nn.make_with_state(models.ResNet18)((1, 3, 2), 3, **options))
@@ -67,7 +67,7 @@ def incremental_resnet() -> Setting:
 
 STREAMS = {
     "permuted_online": permuted,
-    "permuted_minibatch": lambda: permuted(batch_size=4),
+    "permuted_minibatch": lambda: permuted(minibatch_size=4),
     "growing_classes": growing,
     "point_mass": lambda: Setting(point_mass(), actor_critic(key=jax.random.key(1))),
     "split_convnet": split_convnet,
@@ -76,17 +76,17 @@ STREAMS = {
 
 
 def rewriter(lr: Any) -> algorithms.Algorithm:
-    transform = algorithms.Every(RewriteUnits(), period=4)
+    transform = algorithms.Periodic(RewriteUnits(), period=4)
     return algorithms.Algorithm(Optimiser(optax.adam, learning_rate=lr), transforms=(transform,))
 
 
 def rewired(lr: Any) -> algorithms.Algorithm:
-    transform = algorithms.Every(algorithms.SparseRewiring(0.4), 4)
+    transform = algorithms.Periodic(algorithms.SparseRewiring(0.4), 4)
     return algorithms.Algorithm(algorithms.adam(lr), transforms=(transform,))
 
 
 def curved(lr: Any) -> algorithms.Algorithm:
-    transform = algorithms.Every(algorithms.CurvatureBarrier(1e-4, window=2), 4)
+    transform = algorithms.Periodic(algorithms.CurvatureBarrier(1e-4, window=2), 4)
     return algorithms.Algorithm(algorithms.sgd(lr), transforms=(transform,))
 
 
@@ -99,15 +99,15 @@ def warm_started(lr: Any) -> algorithms.Algorithm:
 ALGORITHMS = {
     "bp": algorithms.bp,
     "l2": lambda lr: algorithms.l2(lr, weight_decay=1e-2),
-    "er": lambda lr: algorithms.er(lr, er_every=2),
-    "l2_er": lambda lr: algorithms.l2_er(lr, er_every=4, weight_decay=1e-2),
+    "er": lambda lr: algorithms.er(lr, er_period=2),
+    "l2_er": lambda lr: algorithms.l2_er(lr, er_period=4, weight_decay=1e-2),
     "rewriter": rewriter,
     "cbp": lambda lr: algorithms.cbp(algorithms.adam(lr), replacement_rate=0.05, maturity=2),
     "cbp_l2": lambda lr: algorithms.cbp_l2(lr, replacement_rate=0.05, maturity=2),
-    "redo": lambda lr: algorithms.redo(lr, threshold=0.5, every=4),
-    "regrama": lambda lr: algorithms.regrama(lr, threshold=0.3, every=4),
-    "snr": lambda lr: algorithms.snr(lr, rejection=0.2, max_age=8),
-    "snp": lambda lr: algorithms.snp(lr, noise=1e-2, every=2),
+    "redo": lambda lr: algorithms.redo(lr, threshold=0.5, period=4),
+    "regrama": lambda lr: algorithms.regrama(lr, threshold=0.3, period=4),
+    "snr": lambda lr: algorithms.snr(lr, rejection_level=0.2, max_age=8),
+    "snp": lambda lr: algorithms.snp(lr, noise=1e-2, period=2),
     "snp_l2": lambda lr: algorithms.snp_l2(lr, noise=1e-2),
     "warm_started": warm_started,
     "reset": algorithms.reset,
@@ -117,11 +117,11 @@ ALGORITHMS = {
     "spectral_reg": lambda lr: algorithms.spectral_reg(lr, strength=1e-2),
     "parseval": lambda lr: algorithms.parseval(lr, strength=1e-5),
     "layernorm_l2": lambda lr: algorithms.layernorm_l2(lr, weight_decay=1e-2),
-    "nap": lambda lr: algorithms.nap(lr, every=2),
+    "nap": lambda lr: algorithms.nap(lr, period=2),
     "rewired": rewired,
     "curved": curved,
     "upgd": algorithms.upgd,
-    "hare_tortoise": lambda lr: algorithms.hare_tortoise(lr, decay=0.5, every=4),
+    "hare_tortoise": lambda lr: algorithms.hare_tortoise(lr, decay=0.5, period=4),
 }
 
 # What a network must be for some of them; these are not paired with the networks of all streams.
@@ -162,10 +162,10 @@ class Estimator(NamedTuple):
 ESTIMATORS = {
     "lanczos": Estimator(curvature.Lanczos(order=40)),
     "lanczos_normal": Estimator(curvature.Lanczos(order=40, distribution=curvature.Normal())),
-    "lanczos_signs": Estimator(curvature.Lanczos(order=40, distribution=curvature.Signs())),
+    "lanczos_signs": Estimator(curvature.Lanczos(order=40, distribution=curvature.Rademacher())),
     "matfree": Estimator(curvature.MatfreeLanczos(order=40), guarded=False),
     "dense": Estimator(curvature.Dense(), exact=True),
-    "gram": Estimator(curvature.GramSpectrum(), exact=True, gram=True),
+    "gram": Estimator(curvature.GramEigh(), exact=True, gram=True),
     "chebyshev": Estimator(curvature.Chebyshev(order=100), bounds=False),
     "deflated": Estimator(curvature.Deflated(order=40, deflation_order=30), exact=True),
 }

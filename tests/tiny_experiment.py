@@ -7,11 +7,11 @@ stream:
   images: {type: load_images, name: digits}
   num_tasks: 4
   steps_per_task: 20
-  evaluation_size: 50
+  num_evaluation_examples: 50
 model: {type: MLP, width: 4, depth: 1}
 algorithms:
   bp: {type: bp, lr: 1e-2}
 probes:
-  dead: {type: DeadUnits, examples: 50}
-  hessian: {type: HessianSpectrum, every: 2, examples: 50, estimator: {type: Lanczos, order: 4}}
+  dead: {type: DeadUnits, num_examples: 50}
+  hessian: {type: HessianSpectrum, every: 2, num_examples: 50, estimator: {type: Lanczos, order: 4}}
 """

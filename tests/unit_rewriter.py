@@ -10,7 +10,7 @@ from spectral.models import forget_units, mean_activity, renew_units
 
 
 class RewriteUnits(AbstractTransform[jax.Array]):
-    """Renews the least active unit of every layer; its state counts how often."""
+    """Renews the smallest active unit of every layer; its state counts how often."""
 
     forget: bool = eqx.field(static=True, default=True)
 

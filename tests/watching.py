@@ -150,9 +150,9 @@ class RecordingStream(AbstractTaskStream[Any]):
     def criterion(self, outputs, batch):
         return self.inner.criterion(outputs, batch)
 
-    def sample(self, state, learner, n, split, *, key):
+    def sample(self, state, learner, num_examples, split, *, key):
         self.recorder.note(key)
-        return self.inner.sample(state, learner, n, split, key=key)
+        return self.inner.sample(state, learner, num_examples, split, key=key)
 
     def evaluate(self, state, learner, *, key):
         self.recorder.note(key)

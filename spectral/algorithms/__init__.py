@@ -6,7 +6,7 @@ from ._base._algorithm import (
     Algorithm as Algorithm,
     AlgorithmState as AlgorithmState,
 )
-from ._base._periodic import Every as Every
+from ._base._periodic import Periodic as Periodic
 from .optimisers._adam import adam as adam, entrywise_adam as entrywise_adam
 from .optimisers._muon import equinox_muon as equinox_muon, muon as muon
 from .optimisers._sgd import sgd as sgd
@@ -57,7 +57,7 @@ from .transforms.weights._curvature_barrier import CurvatureBarrier as Curvature
 from .transforms.weights._effective_rank import EffectiveRank as EffectiveRank
 from .transforms.weights._hare_tortoise import HareTortoise as HareTortoise
 from .transforms.weights._normalize_project import NormalizeProject as NormalizeProject
-from .transforms.weights._rate_steps import RateSteps as RateSteps
+from .transforms.weights._rate_steps import StepDecay as StepDecay
 from .transforms.weights._reset import Reset as Reset
 from .transforms.weights._shrink_perturb import ShrinkPerturb as ShrinkPerturb
 from .transforms.weights._sparse_rewiring import SparseRewiring as SparseRewiring

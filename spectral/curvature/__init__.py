@@ -1,12 +1,12 @@
 """Operators say which matrix, estimators find its spectrum, questions are asked of a spectrum."""
 
 from .estimators._vectors import (
-    AbstractProbeVector as AbstractProbeVector,
+    AbstractVectorDistribution as AbstractVectorDistribution,
     Normal as Normal,
-    probe_key as probe_key,
-    Signs as Signs,
+    Rademacher as Rademacher,
     Sphere as Sphere,
-    sphere_probe as sphere_probe,
+    sphere_vector as sphere_vector,
+    vector_key as vector_key,
 )
 from .estimators.spectrum._chebyshev import Chebyshev as Chebyshev
 from .estimators.spectrum._deflated import Deflated as Deflated
@@ -16,8 +16,8 @@ from .estimators.spectrum._eigenpairs import (
     extreme_eigenpairs as extreme_eigenpairs,
     ExtremeEigenpairs as ExtremeEigenpairs,
 )
-from .estimators.spectrum._gram_eigh import GramSpectrum as GramSpectrum
-from .estimators.spectrum._kronecker_eigh import KFACSpectrum as KFACSpectrum
+from .estimators.spectrum._gram_eigh import GramEigh as GramEigh
+from .estimators.spectrum._kronecker_eigh import KroneckerEigh as KroneckerEigh
 from .estimators.spectrum._lanczos import Lanczos as Lanczos
 from .estimators.spectrum._matfree_lanczos import MatfreeLanczos as MatfreeLanczos
 from .estimators.spectrum._spectrum_of import spectrum_of as spectrum_of
@@ -70,21 +70,25 @@ from .risk._losses import (
 from .risk._risk import Risk as Risk
 from .spectra._deflated_spectrum import DeflatedSpectrum as DeflatedSpectrum
 from .spectra._density import density as density
-from .spectra._epsilon_rank import epsilon_rank as epsilon_rank, RankEstimate as RankEstimate
+from .spectra._epsilon_rank import (
+    epsilon_rank as epsilon_rank,
+    normalised_epsilon_rank as normalised_epsilon_rank,
+    RankEstimate as RankEstimate,
+)
 from .spectra._estimate import Estimate as Estimate
 from .spectra._extremes import Extremes as Extremes, extremes as extremes
 from .spectra._kronecker_spectrum import KroneckerSpectrum as KroneckerSpectrum
 from .spectra._moments import (
     condition_number as condition_number,
-    effective_rank as effective_rank,
     frobenius_norm as frobenius_norm,
     log_det as log_det,
-    stable_rank as stable_rank,
+    spectral_effective_rank as spectral_effective_rank,
+    spectral_stable_rank as spectral_stable_rank,
     trace as trace,
 )
 from .spectra._smoothed_density_mass import smoothed_density_mass as smoothed_density_mass
 from .spectra._spectrum import (
     AbstractSpectrum as AbstractSpectrum,
-    Mass as Mass,
     Spectrum as Spectrum,
+    TailMass as TailMass,
 )

@@ -45,10 +45,10 @@ from .units._described import (
 )
 from .units._entries import Entries as Entries
 from .units._feature_rank import (
-    effective_rank as effective_rank,
+    feature_effective_rank as feature_effective_rank,
+    feature_stable_rank as feature_stable_rank,
     singular_values as singular_values,
     srank99 as srank99,
-    stable_rank as stable_rank,
 )
 from .units._margins import (
     activations_of as activations_of,

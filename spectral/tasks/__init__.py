@@ -46,11 +46,11 @@ from .rl.environments._changing_environment import ChangingEnvironment as Changi
 from .rl.environments._environment import AbstractEnvironment as AbstractEnvironment, Step as Step
 from .rl.environments._gymnax import Gymnax as Gymnax
 from .rl.environments._physics import (
-    AbstractQuantity as AbstractQuantity,
+    AbstractPhysicalParameter as AbstractPhysicalParameter,
+    ActuatorStrength as ActuatorStrength,
+    BodyMass as BodyMass,
     Friction as Friction,
     Gravity as Gravity,
-    Mass as Mass,
-    Strength as Strength,
 )
 from .rl.environments._point_mass import PointMass as PointMass
 from .rl.environments._schedules import (
@@ -71,4 +71,4 @@ from .rl.environments._worlds import (
 from .rl.ppo._advantages import generalised_advantages as generalised_advantages
 from .rl.ppo._ppo import PPO as PPO
 from .rl.ppo._render import render_episode as render_episode
-from .rl.ppo._surrogate import ClippedSurrogate as ClippedSurrogate, Experience as Experience
+from .rl.ppo._surrogate import ClippedSurrogate as ClippedSurrogate, PPOBatch as PPOBatch

@@ -69,9 +69,9 @@ from .task_shift._ball_bounds import (
     persistence_bound as persistence_bound,
 )
 from .task_shift._hausdorff import (
+    directed_hausdorff as directed_hausdorff,
     hausdorff as hausdorff,
     nearest_distances as nearest_distances,
-    one_sided_hausdorff as one_sided_hausdorff,
     Pairwise as Pairwise,
     TreeIndex as TreeIndex,
 )

@@ -6,14 +6,14 @@ tried on networks like this; when it fails, hypothesis shows the smallest networ
 ```python
 import jax.numpy as jnp
 from hypothesis import given, settings
-from spectral.theory import one_sided_hausdorff, persistence_radii, remains_dead
+from spectral.theory import directed_hausdorff, persistence_radii, remains_dead
 from spectral.theory.strategies import relu_networks, task_shifts
 
 @settings(max_examples=5, deadline=None)
 @given(relu_networks(), task_shifts())
 def test_dead_units_persist(model, shift):
     radii = persistence_radii(model, shift.old)["hidden_0"]
-    survivors = remains_dead(radii, one_sided_hausdorff(shift.new, shift.old))
+    survivors = remains_dead(radii, directed_hausdorff(shift.new, shift.old))
     _, taps = jax.vmap(model)(shift.new)
     assert jnp.all(taps["hidden_0"][:, survivors] == 0)
 

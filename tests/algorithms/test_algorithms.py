@@ -9,7 +9,7 @@ from watching import CountSteps
 
 from spectral import algorithms, Clock, Learner, models, Optimiser, Signal, train_continual
 from spectral._types import Aux, Chunk
-from spectral.algorithms import Algorithm, EffectiveRank, Every, L2
+from spectral.algorithms import Algorithm, EffectiveRank, L2, Periodic
 
 
 def signal(step: int, inputs: jax.Array, model) -> Signal:
@@ -123,7 +123,7 @@ def test_the_window_is_the_block_that_ends_here(getkey):
 def test_every_fires_on_the_step_that_completes_a_period(period, fires, getkey):
     model = models.MLP(3, 2, width=4, depth=1, key=getkey())
     learner = Learner(model, None, Optimiser(optax.sgd, learning_rate=0.1).init(model))
-    transform = Every(CountSteps(), period)
+    transform = Periodic(CountSteps(), period)
     state = transform.init(learner, key=getkey())
     inputs = jax.random.normal(getkey(), (8, 3))
     for step in range(8):
@@ -140,7 +140,7 @@ def test_every_refuses_a_period_that_does_not_fit(period, getkey):
     learner = Learner(model, None, Optimiser(optax.sgd, learning_rate=0.1).init(model))
     inputs = jax.random.normal(getkey(), (8, 3))
     with pytest.raises(ValueError, match=f"A period of {period} steps does not fit a chunk of 8"):
-        Every(CountSteps(), period).update(
+        Periodic(CountSteps(), period).update(
             learner, jnp.zeros(2, int), signal(7, inputs, model), key=getkey()
         )
 
@@ -149,7 +149,7 @@ def test_every_refuses_a_period_that_does_not_fit(period, getkey):
 def test_a_window_larger_than_the_chunk_is_refused(every, message):
     setting = permuted(num_tasks=1, steps_per_task=16, chunks_per_task=2)
     with pytest.raises(ValueError, match=f"{message}.* fit a chunk of 8.*: choose"):
-        train_continual(setting.model, setting.stream, algorithms.er(0.1, er_every=every))
+        train_continual(setting.model, setting.stream, algorithms.er(0.1, er_period=every))
 
 
 def test_a_transform_does_nothing_by_itself(getkey):
@@ -184,10 +184,10 @@ def test_recipes_have_the_papers_defaults(name):
         (lambda: algorithms.bp(float("nan")), "`lr` is nan"),
         (lambda: algorithms.l2(weight_decay=-1e-3), "`weight_decay` is -0.001"),
         (lambda: algorithms.er(er_lr=-1.0), "`er_lr` is -1.0"),
-        (lambda: algorithms.l2_er(er_every=0), "`er_every` is 0"),
-        (lambda: algorithms.l2_er(er_every=4, er_window=0), "`er_window` is 0"),
-        (lambda: algorithms.er(er_every=4, er_window=8), "`er_window` is 8, but must be at most"),
-        (lambda: Every(CountSteps(), 0), "`period` is 0"),
+        (lambda: algorithms.l2_er(er_period=0), "`er_period` is 0"),
+        (lambda: algorithms.l2_er(er_period=4, er_window=0), "`er_window` is 0"),
+        (lambda: algorithms.er(er_period=4, er_window=8), "`er_window` is 8, but must be at most"),
+        (lambda: Periodic(CountSteps(), 0), "`period` is 0"),
         (lambda: EffectiveRank(0.1, 0), "`window` is 0"),
     ],
 )

@@ -212,7 +212,7 @@ def test_the_lowest_corrected_utility_among_the_mature(getkey):
 
 @pytest.mark.parametrize(("rate", "units", "steps"), [(1e-3, 7, 3000), (3e-11, 1000, 60_000)])
 def test_replacements_owed_are_rate_times_eligible(rate, units, steps, getkey):
-    """Also where the share of a step is lost in the rounding of what is owed already."""
+    """Also where the fraction of a step is lost in the rounding of what is owed already."""
     model = models.MLP(1, 1, width=units, depth=1, key=getkey())
     transform = ContinualBackprop(rate, maturity=100)
     record = transform.init(learner_of(model), key=getkey())[0]
@@ -224,7 +224,7 @@ def test_replacements_owed_are_rate_times_eligible(rate, units, steps, getkey):
         return transform._charged(record)
 
     last, due = jax.jit(lambda r: jax.lax.scan(step, r, length=steps))(record)
-    owed = float(last.remainder) + float(transform.rate) * int(last.pending) - 0.9
+    owed = float(last.remainder) + float(transform.replacement_rate) * int(last.pending) - 0.9
     np.testing.assert_allclose(int(due.sum()) + owed, rate * units * steps, rtol=1e-3)
     assert int(due.sum()) == int(0.9 + rate * units * steps)
 

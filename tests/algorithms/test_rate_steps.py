@@ -9,7 +9,7 @@ import pytest
 from tables import permuted
 
 from spectral import algorithms, Optimiser, train_continual, train_tasks
-from spectral.algorithms import AbstractTransform, followed_by, RateSteps, Reset
+from spectral.algorithms import AbstractTransform, followed_by, Reset, StepDecay
 
 
 class Rates(AbstractTransform[jax.Array]):
@@ -27,7 +27,7 @@ class Rates(AbstractTransform[jax.Array]):
 
 def test_the_rate_falls_before_the_chunks_and_begins_again_with_the_task():
     setting = permuted(num_tasks=2, steps_per_task=8, chunks_per_task=4)
-    algo = followed_by(algorithms.bp(0.1), (Rates(16), RateSteps(0.5, (1, 3))))
+    algo = followed_by(algorithms.bp(0.1), (Rates(16), StepDecay(0.5, (1, 3))))
     run, table = eqx.filter_jit(train_tasks)(
         setting.model, setting.stream, algo, key=jax.random.key(0)
     )
@@ -37,7 +37,7 @@ def test_the_rate_falls_before_the_chunks_and_begins_again_with_the_task():
 
 
 def test_transforms_come_after_those_of_the_algorithm():
-    first = algorithms.l2_er(0.1, er_every=4)
+    first = algorithms.l2_er(0.1, er_period=4)
     both = followed_by(first, (Reset("head"),))
     assert both.transforms[0] is first.transforms[0]
     assert isinstance(both.transforms[1], Reset)
@@ -50,10 +50,10 @@ def _nameless(rate):
 
 def test_what_is_refused():
     with pytest.raises(ValueError, match="`factor` is 0"):
-        RateSteps(0.0, (1,))
+        StepDecay(0.0, (1,))
     with pytest.raises(ValueError, match="`chunks` is 0"):
-        RateSteps(0.5, (0,))
+        StepDecay(0.5, (0,))
     setting = permuted(num_tasks=1)
-    algo = algorithms.Algorithm(Optimiser(_nameless, rate=0.1), transforms=(RateSteps(0.5, (1,)),))
+    algo = algorithms.Algorithm(Optimiser(_nameless, rate=0.1), transforms=(StepDecay(0.5, (1,)),))
     with pytest.raises(ValueError, match=r"needs an optimiser with a `learning_rate`.*\['rate'\]"):
         train_continual(setting.model, setting.stream, algo)

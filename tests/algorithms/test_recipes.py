@@ -16,7 +16,7 @@ from tables import ALGORITHMS, NEEDS, permuted
 
 from spectral import algorithms, models, train_continual, train_tasks
 from spectral._core import begin_task, run_tasks, start_run
-from spectral.algorithms import Every, PRESETS
+from spectral.algorithms import Periodic, PRESETS
 
 
 KEY = jax.random.key(3)
@@ -130,8 +130,8 @@ def test_the_page_has_every_recipe_with_its_defaults():
 
 def test_recipes_hand_their_numbers_on():
     for make, window in ((algorithms.redo, None), (algorithms.regrama, 5)):
-        algo: Any = make(every=20, threshold=0.3, window=window)
-        assert [type(t) for t in algo.transforms] == [Every]
+        algo: Any = make(period=20, threshold=0.3, window=window)
+        assert [type(t) for t in algo.transforms] == [Periodic]
         (every,) = algo.transforms
         assert (every.period, every.transform.window) == (20, window or 20)
         assert float(every.transform.threshold) == pytest.approx(0.3)
@@ -143,7 +143,7 @@ def test_recipes_hand_their_numbers_on():
     for transform in (cbp.transforms[0], cbp_l2.transforms[0]):
         assert (float(transform.rate), transform.maturity) == (0.25, 7)
         assert transform.utility is algorithms.contribution
-    perturb: Any = algorithms.snp(noise=0.5, every=10).transforms[0]
+    perturb: Any = algorithms.snp(noise=0.5, period=10).transforms[0]
     assert (perturb.period, perturb.transform.steps, float(perturb.transform.noise)) == (
         10,
         10,
@@ -200,7 +200,7 @@ def test_presets():
     ("make", "message"),
     [
         (lambda: algorithms.cbp(replacement_rate=2.0), "`rate` is 2.0, but must lie between"),
-        (lambda: algorithms.redo(every=0), "`window` is 0"),
+        (lambda: algorithms.redo(period=0), "`window` is 0"),
         (lambda: algorithms.snp(noise=-1.0), "`noise` is -1.0"),
         (lambda: algorithms.upgd(utility_decay=1.5), "`utility_decay` is 1.5"),
         (lambda: algorithms.upgd(utility_decay=1.0), "`utility_decay` is 1.0, but .* below 1"),

@@ -148,10 +148,10 @@ def test_silences_against_a_python_count(batch, getkey):
     """Two units fire now and then, one stops, one never fires; ages, counts and resets by hand."""
     model = models.MLP(4, 1, width=4, depth=1, key=getkey())
     rng = np.random.default_rng(0)
-    steps, rejection, longest = 400, 0.1, 60
+    steps, rejection_level, longest = 400, 0.1, 60
     fires = np.stack([rng.random(steps) < p for p in (0.5, 0.2, 0.7, 0.0)], axis=1)
     fires[200:, 2] = False
-    transform = SelfNormalizedReset(rejection, max_age=longest)
+    transform = SelfNormalizedReset(rejection_level, max_age=longest)
     state = transform.init(learner_of(model), key=getkey())
     learner, signal = learner_of(model), signal_at(model, jnp.ones((1, batch, 4)))
     activity = np.zeros((steps, batch, 4), np.float32)
@@ -180,7 +180,7 @@ def test_silences_against_a_python_count(batch, getkey):
                 age[i] += batch
             edge = max([e for e in edges if e <= age[i]], default=0)
             n = len(past[i])
-            rare = age[i] > 0 and n >= 10 and sum(a >= edge for a in past[i]) <= rejection * n
+            rare = age[i] > 0 and n >= 10 and sum(a >= edge for a in past[i]) <= rejection_level * n
             due = rare or age[i] >= longest
             assert reset[t, i] == due, (t, i)
             if due:
@@ -212,7 +212,7 @@ def test_a_live_unit_is_never_reset(getkey):
         (lambda: ReDo(0.1, window=0), "`window` is 0"),
         (lambda: ReGraMa(-0.1), "`threshold` is -0.1"),
         (lambda: ReGraMa(0.1, window=0), "`window` is 0"),
-        (lambda: SelfNormalizedReset(0.0), "`rejection` is 0.0"),
+        (lambda: SelfNormalizedReset(0.0), "`rejection_level` is 0.0"),
         (lambda: SelfNormalizedReset(0.1, max_age=0), "`max_age` is 0"),
     ],
 )

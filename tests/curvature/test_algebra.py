@@ -71,7 +71,7 @@ def test_their_precision(getkey):
         (lambda: Matrix(jnp.ones((2, 2), int)), "int32.*floating-point"),
         (lambda: Function(lambda v: v, jnp.arange(3)), "`like` has a leaf .*floating-point"),
         (lambda: Function(lambda v: v, (jnp.ones(3), 1.0)), "`like` has a leaf 1.0"),
-        (lambda: Function(lambda v: v, {}), "`like` is {}.*at least one"),
+        (lambda: Function(lambda v: v, {}), "`like` is {}.*at smallest one"),
         (lambda: Function(lambda v: v[:1], jnp.ones(3)).product(), "`function` returned .*same"),
         (lambda: Function(lambda v: (v, v), jnp.ones(3)).product(), "`function` returned"),
         (lambda: Function(lambda v: 1.0, jnp.ones(3)).product(), "`function` returned 1.0"),
@@ -198,7 +198,7 @@ def test_the_check_finds_what_is_not_symmetric(getkey):
     with pytest.raises(ValueError, match="not symmetric"):
         check_symmetric(Function(lambda v: jnp.roll(v, 1), jnp.ones(5)), key=getkey())
     with pytest.raises(ValueError, match="`pairs` is 0"):
-        check_symmetric(Matrix(array), key=getkey(), pairs=0)
+        check_symmetric(Matrix(array), key=getkey(), num_pairs=0)
     with pytest.raises(ValueError, match="`tolerance` is -1"):
         check_symmetric(Matrix(array), key=getkey(), tolerance=-1.0)
 

@@ -12,10 +12,10 @@ from spectral.curvature import (
     Empirical,
     Fisher,
     GaussNewton,
-    GramSpectrum,
+    GramEigh,
     Hessian,
     KFAC,
-    KFACSpectrum,
+    KroneckerEigh,
     layer_blocks,
 )
 
@@ -43,7 +43,7 @@ def test_the_gram_matrix_of_a_block(name, part, getkey):
         whole = Fisher(risk, model, Empirical())
     block = Block(whole, PARTS[part])
     truth = np.linalg.eigvalsh(block.dense())
-    spectrum = GramSpectrum()(block, key=getkey())
+    spectrum = GramEigh()(block, key=getkey())
     assert spectrum.dim == block.dim
     np.testing.assert_allclose(eigenvalues(spectrum, block.dim), truth, rtol=1e-8, atol=1e-12)
     assert truth[-1] > 1e-3
@@ -58,7 +58,7 @@ def test_the_factors_of_a_block(getkey):
         reduced, dense = block.reduced(), np.asarray(block.dense())
         assert isinstance(reduced, KFAC)
         np.testing.assert_allclose(reduced.dense(), dense, rtol=1e-10, atol=1e-14)
-        spectrum = KFACSpectrum()(block, key=getkey())
+        spectrum = KroneckerEigh()(block, key=getkey())
         truth = np.linalg.eigvalsh(dense)
         between = (truth[-1] + truth[-2]) / 2
         assert np.round(spectrum.mass_above(between).value * block.dim) == 1
@@ -74,13 +74,13 @@ def test_blocks_of_blocks_and_whole_layers(getkey):
     inner = Block(layer_blocks(KFAC(risk, model))["layers.1"], lambda m: m.layers[1].weight)
     np.testing.assert_allclose(inner.reduced().dense(), inner.dense(), rtol=1e-10, atol=1e-14)
     with pytest.raises(ValueError, match="keeps the layer layers.1 in part.*whole layers"):
-        KFACSpectrum()(Block(whole, lambda m: m.layers[1].weight), key=getkey())
+        KroneckerEigh()(Block(whole, lambda m: m.layers[1].weight), key=getkey())
 
 
 def test_blocks_that_are_known_by_products_alone_are_refused(getkey):
     risk, model = mlp(getkey())
     block = Block(Hessian(risk, model), lambda m: m.layers[0])
-    for estimator in (GramSpectrum(), KFACSpectrum()):
+    for estimator in (GramEigh(), KroneckerEigh()):
         with pytest.raises(TypeError, match="A block of a Hessian is known by its products alone"):
             estimator(block, key=getkey())
 

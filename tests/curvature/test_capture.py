@@ -24,7 +24,7 @@ def test_what_is_seen_multiplies_to_the_gradient_of_each_example(name, getkey):
     # Every parameter belongs to one layer.
     assert sorted(n for layer in layers for n in layer.leaves) == list(range(len(leaves)))
     size = jax.eval_shape(lambda: risk.forward(params, risk.inputs)).shape[1]
-    columns = jax.random.normal(getkey(), (2, risk.examples, size))
+    columns = jax.random.normal(getkey(), (2, risk.num_examples, size))
 
     @jax.jit
     def both(dynamic, columns):

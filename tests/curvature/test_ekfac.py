@@ -101,7 +101,7 @@ def test_of_one_example_it_is_exact(getkey):
 @pytest.mark.parametrize("make", [convolutions, norms])
 def test_chunks_do_not_matter(make, getkey):
     risk, model = make(getkey())
-    chunked = Risk(risk.forward, risk.loss, risk.inputs, risk.targets, chunk=3)
+    chunked = Risk(risk.forward, risk.loss, risk.inputs, risk.targets, batch_size=3)
     whole, parts = EKFAC(risk, model), EKFAC(chunked, model)
     vector = jax.tree.map(lambda x: x + 1, eqx.filter(model, eqx.is_inexact_array))
     both = jax.tree.leaves(whole.mv(vector)), jax.tree.leaves(parts.mv(vector))

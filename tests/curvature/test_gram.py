@@ -62,7 +62,7 @@ def test_eigenvalues_are_shared(name, getkey):
 def test_the_matrix_is_that_of_gradients(getkey):
     case = mlp(getkey())
     targets = jax.random.normal(getkey(), (7, 3))
-    risk = Risk(case.forward, SquaredError(2.0), case.inputs, targets, chunk=4)
+    risk = Risk(case.forward, SquaredError(2.0), case.inputs, targets, batch_size=4)
     flat, outputs = case.flat()
     jacobian = jax.jit(jax.jacfwd(outputs))(flat).reshape(21, -1)
     gram = Gram(risk, case.model)
@@ -104,7 +104,7 @@ def test_the_factor_is_never_held(getkey):
     """200 rows by 903 parameters: at most 64 rows at a time, and the matrix itself."""
     model = eqx.nn.Linear(300, 3, key=getkey())
     inputs, labels = jnp.ones((100, 300)), jnp.zeros(100, int)
-    risk = Risk(over_examples, SoftmaxCrossEntropy(), inputs, labels, chunk=20)
+    risk = Risk(over_examples, SoftmaxCrossEntropy(), inputs, labels, batch_size=20)
     gram = Gram(risk, model)
     assert (gram.dim, gram.parameters) == (300, 903)
     jaxpr = eqx.filter_make_jaxpr(lambda o: o.dense())(gram)[0]

@@ -52,7 +52,7 @@ def test_hessian_is_that_of_jax(case, getkey):
     assert jax.tree.structure(result) == jax.tree.structure(params)
     expected = expected @ ravel_pytree(vector)[0]
     np.testing.assert_allclose(ravel_pytree(result)[0], expected, rtol=1e-9, atol=1e-12)
-    spectrum = Lanczos(order=flat.size, probes=1)(operator, key=getkey())
+    spectrum = Lanczos(order=flat.size, num_vectors=1)(operator, key=getkey())
     np.testing.assert_allclose(
         spectrum.nodes[0], np.linalg.eigvalsh(operator.dense()), rtol=1e-8, atol=1e-11
     )
@@ -76,7 +76,7 @@ def test_the_loss_is_called_once_per_product_and_traced_once_per_shape(getkey):
     for _ in range(3):
         product(hessian.params)
     assert calls == 1
-    estimator = Lanczos(order=4, probes=2)
+    estimator = Lanczos(order=4, num_vectors=2)
     first = estimator(hessian, key=getkey())
     second = estimator(operator(), key=getkey())  # other data of the same shapes
     assert calls == 2
@@ -89,7 +89,7 @@ def test_products_are_linear_in_the_loop_and_in_full_precision(run, getkey):
     programs = {
         "mv": lambda o: o.mv(o.params),
         "dense": lambda o: o.dense(),
-        "lanczos": lambda o: Lanczos(order=4, probes=2)(o, key=jax.random.key(0)),
+        "lanczos": lambda o: Lanczos(order=4, num_vectors=2)(o, key=jax.random.key(0)),
     }
     jaxpr = eqx.filter_make_jaxpr(programs[run])(operator)[0]
     found = list(equations(jaxpr.jaxpr))
@@ -109,7 +109,7 @@ def test_half_precision_parameters_are_iterated_in_single(getkey):
     operator = Hessian(lambda p: jnp.sum(p["a"] ** 2) / 2 + jnp.sum(p["b"] ** 2), params)
     assert operator.dtype == jnp.float32
     assert operator.mv(params)["a"].dtype == jnp.bfloat16
-    nodes = Lanczos(order=5, probes=1)(operator, key=getkey()).nodes
+    nodes = Lanczos(order=5, num_vectors=1)(operator, key=getkey()).nodes
     np.testing.assert_allclose(np.sort(nodes[0]), [1, 1, 1, 2, 2], rtol=1e-2)
 
 

@@ -22,7 +22,7 @@ from spectral.curvature import (
     Hessian,
     KFAC,
     kfac_error,
-    KFACSpectrum,
+    KroneckerEigh,
     KroneckerSpectrum,
     log_det,
     Reduce,
@@ -70,15 +70,15 @@ def block_diagonal(operator, matrix):
     return result
 
 
-def squared(model, shape, *, key, examples=7, chunk=None):
-    risk, _ = case(model, shape, key=key, examples=examples, chunk=chunk)
+def squared(model, shape, *, key, examples=7, batch_size=None):
+    risk, _ = case(model, shape, key=key, examples=examples, batch_size=batch_size)
     targets = risk.forward(model, risk.inputs) + 1
-    return Risk(forward, SquaredError(0.7), risk.inputs, targets, chunk=chunk)
+    return Risk(forward, SquaredError(0.7), risk.inputs, targets, batch_size=batch_size)
 
 
 def deep_linear(getkey):
     model = eqx.nn.MLP(3, 2, 4, 2, activation=identity, key=getkey())
-    return squared(model, (3,), key=getkey(), chunk=3), model
+    return squared(model, (3,), key=getkey(), batch_size=3), model
 
 
 def identity(x):
@@ -279,9 +279,9 @@ def test_algebra_is_that_of_the_kronecker_products_written_out(getkey):
     np.testing.assert_allclose(inverse.trace(), np.trace(exact), rtol=1e-10)
     np.testing.assert_allclose(inverse.frobenius_norm(), np.linalg.norm(exact), rtol=1e-10)
 
-    spectrum = KFACSpectrum()(kfac, key=getkey())
+    spectrum = KroneckerEigh()(kfac, key=getkey())
     assert_counts(spectrum, np.where(values < 1e-15, 0, values))
-    spectrum = KFACSpectrum()(inverse, key=getkey())
+    spectrum = KroneckerEigh()(inverse, key=getkey())
     assert_counts(spectrum, np.linalg.eigvalsh(exact))
 
 
@@ -294,15 +294,15 @@ def assert_counts(spectrum, values):
     above, below = eqx.filter_jit(jax.vmap(both))(jnp.asarray(thresholds))
     for n, threshold in enumerate(thresholds):
         for mass, expected in ((above, values > threshold), (below, values < threshold)):
-            for share in (mass.lower, mass.value, mass.upper):
-                np.testing.assert_allclose(share[n], [expected.mean()], rtol=1e-12)
+            for fraction in (mass.lower, mass.value, mass.upper):
+                np.testing.assert_allclose(fraction[n], [expected.mean()], rtol=1e-12)
     # A threshold on an eigenvalue: the bounds leave it open on which side that lies.
     middle = values[-1]
     above = spectrum.mass_above(middle)
     assert above.lower[0] == 0
     assert above.upper[0] >= 1 / dim - 1e-12
-    least, largest = spectrum.range()
-    np.testing.assert_allclose([least, largest], values[[0, -1]], rtol=1e-9, atol=1e-14)
+    smallest, largest = spectrum.range()
+    np.testing.assert_allclose([smallest, largest], values[[0, -1]], rtol=1e-9, atol=1e-14)
     np.testing.assert_allclose(spectrum.mean(jnp.exp), [np.exp(values).mean()], rtol=1e-10)
     nodes, weights = spectrum.quadrature()
     assert nodes.shape == weights.shape == (1, 200)
@@ -338,7 +338,7 @@ class Written(AbstractKronecker):
 @pytest.mark.usefixtures("float64")
 def test_questions_agree_with_the_algebra(getkey):
     kfac = KFAC(*mlp(getkey()))
-    spectrum = KFACSpectrum()(kfac, key=getkey())
+    spectrum = KroneckerEigh()(kfac, key=getkey())
     values = np.linalg.eigvalsh(kfac.dense())
     epsilon = (values[-5] + values[-6]) / 2
     rank = epsilon_rank(spectrum, epsilon)
@@ -367,8 +367,8 @@ def test_counting_and_averaging_never_form_the_products():
 
 def test_spectra_of_zeros_and_of_nan():
     zeros = products_of(jnp.zeros(3), jnp.zeros(2), 0.0)
-    for mass, share in ((zeros.mass_above(0.0), 0), (zeros.mass_below(0.0), 0)):
-        assert [mass.lower, mass.value, mass.upper] == [share] * 3
+    for mass, fraction in ((zeros.mass_above(0.0), 0), (zeros.mass_below(0.0), 0)):
+        assert [mass.lower, mass.value, mass.upper] == [fraction] * 3
     assert zeros.mass_above(-1e-3).value == 1
     assert zeros.mass_below(1e-3).value == 1
     nodes, weights = zeros.quadrature()
@@ -383,8 +383,8 @@ def test_spectra_of_zeros_and_of_nan():
 @pytest.mark.usefixtures("float64")
 def test_chunks_do_not_matter_and_samples_average_to_the_exact_factors(getkey):
     risk, model = mlp(getkey())
-    chunked = Risk(risk.forward, risk.loss, risk.inputs, risk.targets, chunk=3)
-    sampled = Sampled(getkey(), samples=2000)
+    chunked = Risk(risk.forward, risk.loss, risk.inputs, risk.targets, batch_size=3)
+    sampled = Sampled(getkey(), num_samples=2000)
     for factor in (None, sampled):
         whole, parts = KFAC(risk, model, factor), KFAC(chunked, model, factor)
         for a, b in zip(jax.tree.leaves(whole.blocks), jax.tree.leaves(parts.blocks), strict=True):
@@ -424,7 +424,7 @@ def test_arguments_that_are_refused(getkey):
     risk, model = mlp(getkey())
     kfac = KFAC(risk, model)
     with pytest.raises(TypeError, match="A Hessian has no Kronecker factors.*`Lanczos"):
-        KFACSpectrum()(Hessian(risk, model), key=getkey())
+        KroneckerEigh()(Hessian(risk, model), key=getkey())
     with pytest.raises(ValueError, match="`damping` is -1.0"):
         kfac.log_det(-1.0)
     with pytest.raises(ValueError, match="`damping` is 0"):

@@ -14,10 +14,10 @@ from spectral.curvature import (
     Lanczos,
     Matrix,
     Normal,
-    probe_key,
-    Signs,
+    Rademacher,
     Sphere,
-    sphere_probe,
+    sphere_vector,
+    vector_key,
 )
 
 
@@ -30,7 +30,7 @@ def rotated(eigenvalues, dtype: DTypeLike = float):
 
 def masses(vectors, key, probe=0, dtype=float):
     """What probe number `probe` sees of each eigenvalue."""
-    start = np.asarray(sphere_probe(key, probe, len(vectors), dtype), float)
+    start = np.asarray(sphere_vector(key, probe, len(vectors), dtype), float)
     return (vectors.T @ start) ** 2
 
 
@@ -42,7 +42,7 @@ MIXED = np.concatenate([[-7.0, -0.5, 40.0, 90.0], np.linspace(0.1, 3.0, 26)])
 def test_full_order_recovers_every_eigenvalue(order, getkey):
     operator, vectors = rotated(MIXED)
     key = getkey()
-    spectrum = Lanczos(order=order, probes=2)(operator, key=key)
+    spectrum = Lanczos(order=order, num_vectors=2)(operator, key=key)
     assert spectrum.nodes.shape == (2, 30)
     assert spectrum.dim == 30
     assert spectrum.exhausted.all()
@@ -59,7 +59,7 @@ def test_nodes_and_weights_integrate_polynomials_exactly(getkey):
     eigenvalues = np.linspace(-1, 1.2, 40)
     operator, vectors = rotated(eigenvalues)
     key = getkey()
-    spectrum = Lanczos(order=order, probes=2)(operator, key=key)
+    spectrum = Lanczos(order=order, num_vectors=2)(operator, key=key)
     np.testing.assert_allclose(spectrum.weights.sum(axis=1), 1, rtol=1e-12)
     for probe in range(2):
         nodes, weights = spectrum.nodes[probe], spectrum.weights[probe]
@@ -75,7 +75,7 @@ def test_nodes_and_weights_integrate_polynomials_exactly(getkey):
 def test_an_eigenvalue_lies_within_the_residual_of_each_node(getkey):
     operator, vectors = rotated(MIXED)
     key = getkey()
-    spectrum = Lanczos(order=8, probes=1)(operator, key=key)
+    spectrum = Lanczos(order=8, num_vectors=1)(operator, key=key)
     nodes, residuals = spectrum.nodes[0], spectrum.residuals[0]
     distance = np.abs(nodes[:, None] - MIXED[None]).min(axis=1)
     assert (distance <= residuals + 1e-12).all()
@@ -84,7 +84,7 @@ def test_an_eigenvalue_lies_within_the_residual_of_each_node(getkey):
     tridiagonal += np.diag(spectrum.off_diagonal[0], 1) + np.diag(spectrum.off_diagonal[0], -1)
     small = np.linalg.eigh(tridiagonal)[1]
     dense = np.asarray(operator.dense())
-    krylov = [np.asarray(sphere_probe(key, 0, 30, float))]
+    krylov = [np.asarray(sphere_vector(key, 0, 30, float))]
     for k, beta in enumerate(np.asarray(spectrum.off_diagonal[0])):
         new = dense @ krylov[k] - spectrum.diagonal[0, k] * krylov[k]
         new -= tridiagonal[k, k - 1] * krylov[k - 1] if k else 0
@@ -110,7 +110,7 @@ def test_exhausted_krylov_spaces_are_exact(eigenvalues, precision, getkey):
     key, order = getkey(), 40
     with jax.enable_x64(precision == "float64"):
         operator, vectors = rotated(eigenvalues, precision)
-        spectrum = Lanczos(order=order, probes=2)(operator, key=key)
+        spectrum = Lanczos(order=order, num_vectors=2)(operator, key=key)
         rank = epsilon_rank(spectrum, 0.1)
         seen = [masses(vectors, key, probe, precision) for probe in range(2)]
     spectrum, rank = jax.tree.map(np.asarray, (spectrum, rank))
@@ -137,7 +137,7 @@ def test_restarts_keep_the_basis_orthogonal(getkey):
     # Each eigenvalue is double, and its second copy is only found by restarting.
     eigenvalues = np.repeat(np.linspace(1, 20, 20), 2)
     operator, _ = rotated(eigenvalues, jnp.float32)
-    spectrum = Lanczos(order=40, probes=2)(operator, key=getkey())
+    spectrum = Lanczos(order=40, num_vectors=2)(operator, key=getkey())
     assert spectrum.exhausted.all()
     for nodes in spectrum.nodes:
         np.testing.assert_allclose(nodes, eigenvalues, rtol=1e-4)
@@ -150,7 +150,7 @@ def test_float32_is_enough(order, getkey):
     eigenvalues = np.r_[outliers, np.linspace(-0.02, 0.03, 170)]
     operator, vectors = rotated(eigenvalues, jnp.float32)
     key = getkey()
-    spectrum = Lanczos(order=order, probes=2)(operator, key=key)
+    spectrum = Lanczos(order=order, num_vectors=2)(operator, key=key)
     np.testing.assert_allclose(spectrum.nodes[:, 0], -200, rtol=1e-5)
     np.testing.assert_allclose(spectrum.nodes[:, -1], 1000, rtol=1e-5)
     rank = epsilon_rank(spectrum, 0.1)
@@ -177,14 +177,14 @@ def test_the_tridiagonal_matrix_is_solved_in_float64(getkey):
 @pytest.mark.usefixtures("float64")
 def test_the_estimate_is_a_function_of_the_key_alone(getkey):
     operator, _ = rotated(MIXED)
-    estimator = Lanczos(order=5, probes=3)
+    estimator = Lanczos(order=5, num_vectors=3)
     keys = jax.random.split(getkey(), 2)
     spectrum = estimator(operator, key=keys[0])
     # Each probe, and each key, draws anew.
     assert len(np.unique(np.round(spectrum.diagonal, 10))) == 15
     assert not np.allclose(spectrum.diagonal, estimator(operator, key=keys[1]).diagonal)
     # Fewer probes are the first ones of more.
-    fewer = Lanczos(order=5, probes=2)(operator, key=keys[0])
+    fewer = Lanczos(order=5, num_vectors=2)(operator, key=keys[0])
     np.testing.assert_allclose(fewer.nodes, spectrum.nodes[:2], rtol=1e-9)
     # As a part of larger programs.
     batched = eqx.filter_jit(eqx.filter_vmap(lambda key: estimator(operator, key=key)))(keys)
@@ -196,10 +196,10 @@ def test_the_estimate_is_a_function_of_the_key_alone(getkey):
 def test_probes_one_by_one_are_those_of_one_run(getkey):
     operator, _ = rotated(MIXED)
     key = getkey()
-    spectrum = Lanczos(order=5, probes=3)(operator, key=key)
+    spectrum = Lanczos(order=5, num_vectors=3)(operator, key=key)
 
     def alone(probe):
-        start = sphere_probe(key, probe, 30, float)
+        start = sphere_vector(key, probe, 30, float)
         (diagonal, off_diagonal) = decomp.tridiag_sym(5, materialize=False)(operator.mv, start)[1]
         return diagonal, off_diagonal
 
@@ -209,12 +209,12 @@ def test_probes_one_by_one_are_those_of_one_run(getkey):
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("distribution", [Sphere(), Normal(), Signs()])
+@pytest.mark.parametrize("distribution", [Sphere(), Normal(), Rademacher()])
 def test_distributions_of_probes(distribution, getkey):
     operator, vectors = rotated(MIXED)
     key, probes = getkey(), 100
-    spectrum = Lanczos(probes=probes, distribution=distribution)(operator, key=key)
-    starts = jax.vmap(lambda i: distribution(30, float, key=probe_key(key, i)))(jnp.arange(probes))
+    spectrum = Lanczos(num_vectors=probes, distribution=distribution)(operator, key=key)
+    starts = jax.vmap(lambda i: distribution(30, float, key=vector_key(key, i)))(jnp.arange(probes))
     # The measures are those of these vectors, whatever their length.
     moments = np.mean((np.asarray(starts) @ vectors) ** 2 @ np.stack([MIXED**0, MIXED**3], 1), 0)
     np.testing.assert_allclose(np.mean(np.sum(spectrum.weights, axis=1)), moments[0], rtol=1e-9)
@@ -227,10 +227,10 @@ def test_distributions_of_probes(distribution, getkey):
         np.testing.assert_allclose(np.var(lengths**2), 2 / 30, rtol=0.5)
     else:
         np.testing.assert_allclose(lengths, 1, rtol=1e-6)
-    if isinstance(distribution, Signs):
+    if isinstance(distribution, Rademacher):
         np.testing.assert_allclose(np.abs(starts), 30**-0.5, rtol=1e-6)
     # The same key draws the same numbers in single precision.
-    single = distribution(30, jnp.float32, key=probe_key(key, 3))
+    single = distribution(30, jnp.float32, key=vector_key(key, 3))
     np.testing.assert_allclose(single, starts[3], rtol=1e-6)
 
 

@@ -43,7 +43,7 @@ def test_slices_of_a_quadratic(getkey):
     points = np.array([[flat(params) + s * flat(first) + t * flat(second) for t in y] for s in x])
     expected = np.einsum("xyi,ij,xyj->xy", points, matrix, points) / 2
     loss = Partial(quadratic, jnp.asarray(matrix))
-    plane = loss_landscape(loss, params, [first, second], x, y, chunk=4)
+    plane = loss_landscape(loss, params, [first, second], x, y, batch_size=4)
     np.testing.assert_allclose(plane, expected, rtol=1e-12)
     line = loss_landscape(loss, params, [first], x)
     np.testing.assert_allclose(line, expected[:, 0], rtol=1e-12)
@@ -68,7 +68,7 @@ def test_the_landscape_of_a_network_in_chunks_of_data(getkey):
     # Activation functions inside the network, and a direction that is a network.
     model = eqx.nn.MLP(3, 2, 4, 1, activation=jnp.tanh, key=getkey())
     inputs, targets = jax.random.normal(getkey(), (5, 3)), jnp.zeros((5, 2))
-    risk = Risk(forward, SquaredError(), inputs, targets, chunk=2)
+    risk = Risk(forward, SquaredError(), inputs, targets, batch_size=2)
     direction = filter_normalised_direction(model, key=getkey())
     line = loss_landscape(risk, model, [direction], jnp.array([0.0, 0.5]))
     moved = eqx.apply_updates(model, jax.tree.map(lambda d: d / 2, direction))
@@ -155,8 +155,8 @@ def test_landscapes_that_are_refused(getkey):
             loss_landscape(loss, params, [params, params], x, bad)
     with pytest.raises(ValueError, match="`params` has an array of int32"):
         loss_landscape(loss, {"a": jnp.arange(3)}, [params], x)
-    with pytest.raises(ValueError, match="`chunk` is 0"):
-        loss_landscape(loss, params, [params], x, chunk=0)
+    with pytest.raises(ValueError, match="`batch_size` is 0"):
+        loss_landscape(loss, params, [params], x, batch_size=0)
     with pytest.raises(ValueError, match="`loss` returned an array of float32"):
         loss_landscape(lambda p: p["a"], params, [params], x)
 

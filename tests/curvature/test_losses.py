@@ -73,7 +73,8 @@ def test_sampled_gradients_have_the_hessian_as_covariance(loss, getkey):
 
 
 def test_draws_belong_to_the_example(getkey):
-    """Neither to its place in a chunk nor to what stands beside it; and no two are the same."""
+    """Neither to its place in a batch_size nor to what stands beside it; and no two are the
+    same."""
     factor = Sampled(getkey(), 4)
     outputs = jnp.broadcast_to(jnp.asarray([0.3, -0.2]), (6, 2))
     draw = lambda rows: factor.columns(SquaredError(), outputs[: rows.size], outputs, rows)

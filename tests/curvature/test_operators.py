@@ -26,7 +26,7 @@ from spectral.curvature import (
 
 
 # Every loss is held against its own second derivatives in test_curvature_losses.py.
-WHOLE, RAGGED = None, 3  # 7 examples: a last chunk of 3 is padded
+WHOLE, RAGGED = None, 3  # 7 examples: a last batch_size of 3 is padded
 PAIRS = [
     ("mlp", "softmax", (WHOLE, RAGGED)),
     ("mlp", "squared_mean", (WHOLE,)),
@@ -92,13 +92,13 @@ def test_operators_are_those_of_jax(network, loss, chunks, getkey):
         assert np.linalg.norm(matrix) > 1e-2
     assert np.linalg.norm(hessian - ggn) > 1e-3
     expected = ggn, empirical, hessian
-    for chunk in chunks:
-        risk = Risk(case.forward, row.loss(), case.inputs, targets, chunk=chunk)
+    for batch_size in chunks:
+        risk = Risk(case.forward, row.loss(), case.inputs, targets, batch_size=batch_size)
         operators = [GaussNewton(risk, case.model), Fisher(risk, case.model, Empirical())]
-        if loss != "convex_mean" or chunk is None:
+        if loss != "convex_mean" or batch_size is None:
             operators.append(Hessian(risk, case.model))
         else:
-            with pytest.raises(ValueError, match="last chunk is padded"):
+            with pytest.raises(ValueError, match="last batch_size is padded"):
                 Hessian(risk, case.model).mv(eqx.filter(case.model, eqx.is_array))
         for operator, matrix in zip(dense(operators), expected, strict=False):
             np.testing.assert_allclose(operator, matrix, rtol=1e-8, atol=1e-11)
@@ -153,7 +153,7 @@ def test_outputs_of_several_parts_and_shapes(getkey):
         jacobians, hessians = jax.vmap(one)(inputs, targets["map"])
         return jnp.einsum("nap,nab,nbq->pq", jacobians, hessians, jacobians) / 5
 
-    risk = Risk(forward, losses, inputs, targets, chunk=2)
+    risk = Risk(forward, losses, inputs, targets, batch_size=2)
     gram = Gram(risk, params)
     assert gram.structure.shape == (5, 5)
     matrix, small = dense([GaussNewton(risk, params), gram])
@@ -193,12 +193,12 @@ OPERATORS = {
 }
 
 
-@pytest.mark.parametrize("chunk", [None, 3])
+@pytest.mark.parametrize("batch_size", [None, 3])
 @pytest.mark.parametrize("name", OPERATORS)
-def test_products_run_in_full_precision(name, chunk, getkey):
+def test_products_run_in_full_precision(name, batch_size, getkey):
     case = conv_network(getkey())
     labels = jnp.zeros(7, int)
-    risk = Risk(case.forward, SoftmaxCrossEntropy(), case.inputs, labels, chunk=chunk)
+    risk = Risk(case.forward, SoftmaxCrossEntropy(), case.inputs, labels, batch_size=batch_size)
     operator = OPERATORS[name](risk, case.model)
     programs = [lambda o, v: o.product()(v)]
     if name == "gram":

@@ -21,10 +21,12 @@ from spectral.curvature import (
 )
 
 
-def risk_of(key, chunk):
+def risk_of(key, batch_size):
     case = mlp(key)
     labels = jnp.asarray([0, 1, 2, 2, 1, 0, 0])
-    return Risk(case.forward, SoftmaxCrossEntropy(), case.inputs, labels, chunk=chunk), case.model
+    return Risk(
+        case.forward, SoftmaxCrossEntropy(), case.inputs, labels, batch_size=batch_size
+    ), case.model
 
 
 @pytest.mark.usefixtures("float64")
@@ -59,7 +61,7 @@ def test_the_mean(getkey):
     outputs = over_examples(model, risk.inputs)
     expected = -jnp.mean(jax.nn.log_softmax(outputs)[jnp.arange(7), risk.targets])
     np.testing.assert_allclose(risk(model), expected, rtol=1e-12)
-    assert (risk.examples, risk.passes, risk.chunk) == (7, 3, 3)
+    assert (risk.num_examples, risk.passes, risk.batch_size) == (7, 3, 3)
     np.testing.assert_array_equal(risk.each(lambda part: part.targets), risk.targets)
     np.testing.assert_array_equal(risk.each(lambda part: part.rows), jnp.arange(7))
     np.testing.assert_allclose(risk.accumulate(lambda part: jnp.sum(part.weights)), 1)
@@ -77,13 +79,13 @@ def test_the_sum_is_a_multiple_of_the_mean(getkey):
         outputs = over_examples(eqx.combine(unravel(flat), static), risk.inputs)
         return -jnp.sum(jax.nn.log_softmax(outputs)[jnp.arange(7), risk.targets])
 
-    found = eqx.filter_jit(lambda o: o.dense())(risk.examples * Hessian(risk, model))
+    found = eqx.filter_jit(lambda o: o.dense())(risk.num_examples * Hessian(risk, model))
     np.testing.assert_allclose(found, jax.jit(jax.hessian(total))(flat), rtol=1e-8, atol=1e-11)
 
 
 def test_chunks_larger_than_the_data_are_one_pass(getkey):
     risk, _ = risk_of(getkey(), 100)
-    assert (risk.chunk, risk.passes) == (7, 1)
+    assert (risk.batch_size, risk.passes) == (7, 1)
     assert not risk.accumulate(lambda part: part).ragged
 
 
@@ -92,8 +94,10 @@ def test_nothing_is_stacked_over_chunks(getkey):
     examples, width = 64, 50
     model = eqx.nn.MLP(2, 2, width, 1, activation=jnp.tanh, key=getkey())
     inputs = jnp.ones((examples, 2))
-    for chunk, small in ((None, False), (4, True)):
-        risk = Risk(over_examples, SquaredError(), inputs, jnp.ones((examples, 2)), chunk=chunk)
+    for batch_size, small in ((None, False), (4, True)):
+        risk = Risk(
+            over_examples, SquaredError(), inputs, jnp.ones((examples, 2)), batch_size=batch_size
+        )
         for operator in (Hessian(risk, model), GaussNewton(risk, model), Gram(risk, model)):
             jaxpr = eqx.filter_make_jaxpr(_image)(operator)[0].jaxpr
             assert (largest(jaxpr) < examples * width) == small
@@ -133,7 +137,7 @@ def test_a_forward_pass_and_a_loss_that_hold_their_data(getkey):
         (
             jnp.ones((0, 2)),
             jnp.ones((0, 3)),
-            r"shapes \[\(0, 2\), \(0, 3\)\].*at least one example",
+            r"shapes \[\(0, 2\), \(0, 3\)\].*at smallest one example",
         ),
         (jnp.ones((5, 2)), jnp.ones((4, 3)), "same leading axis"),
         (jnp.ones(()), jnp.ones(()), "same leading axis"),
@@ -145,10 +149,12 @@ def test_data_that_are_refused(inputs, targets, message):
         Risk(over_examples, SquaredError(), inputs, targets)
 
 
-@pytest.mark.parametrize("chunk", [0, -3, True])
-def test_chunks_that_are_refused(chunk):
-    with pytest.raises(ValueError, match="`chunk` is .*integer of at least 1"):
-        Risk(over_examples, SquaredError(), jnp.ones((5, 2)), jnp.ones((5, 3)), chunk=chunk)
+@pytest.mark.parametrize("batch_size", [0, -3, True])
+def test_chunks_that_are_refused(batch_size):
+    with pytest.raises(ValueError, match="`batch_size` is .*integer of at least 1"):
+        Risk(
+            over_examples, SquaredError(), jnp.ones((5, 2)), jnp.ones((5, 3)), batch_size=batch_size
+        )
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def test_low_rank_is_exact_at_every_scale(kind, scale, getkey):
 
 def test_small_eigenvalues_count_in_single_precision(getkey):
     matrix = 1e-9 * rotated(np.linspace(1, 3, DIM))
-    estimate = XTrace(samples=SAMPLES)(Matrix(jnp.asarray(matrix, jnp.float32)), key=getkey())
+    estimate = XTrace(num_samples=SAMPLES)(Matrix(jnp.asarray(matrix, jnp.float32)), key=getkey())
     assert abs(estimate.value - np.trace(matrix)) < 4 * estimate.sem
     assert estimate.sem < 0.1 * np.trace(matrix)
 

@@ -95,7 +95,7 @@ def _on_devices() -> None:
     assert len(arrays(learners)[0].devices()) == 2
     assert_as_alone(setting, own, algos, learners, history)
     # Whose several tridiagonal matrices LAPACK could be handed at once, and wait for ever.
-    hessian = HessianSpectrum(examples=20, estimator=Lanczos(order=4, probes=3))
+    hessian = HessianSpectrum(num_examples=20, estimator=Lanczos(order=4, num_vectors=3))
     _, history = together(setting, own, algos, probes={"hessian": hessian})
     assert np.isfinite(history["hessian.start.nodes"]).all()
 
@@ -193,7 +193,7 @@ def test_what_is_no_ensemble_is_refused():
     with pytest.raises(ValueError, match=r"`members\[1\]` .* a static field"):
         Ensemble.of([mlp(3), mlp(4)])
     with pytest.raises(ValueError, match=r"`members\[2\]` .* a static field"):
-        Ensemble.of([algorithms.er(), algorithms.er(0.5), algorithms.er(er_every=50)])
+        Ensemble.of([algorithms.er(), algorithms.er(0.5), algorithms.er(er_period=50)])
     with pytest.raises(ValueError, match="`members` is empty"):
         Ensemble.of([])
     with pytest.raises(ValueError, match="one leading axis over members"):
@@ -207,6 +207,6 @@ def test_what_is_no_ensemble_is_refused():
         pair[2]
     with pytest.raises(ValueError, match="ensembles of 2 and 3 members"):
         train_continual(pair, permuted().stream, algorithms.bp(), key=Ensemble(KEYS))
-    algos = Ensemble.of([algorithms.er(0.05, er_every=3)])
+    algos = Ensemble.of([algorithms.er(0.05, er_period=3)])
     with pytest.raises(ValueError, match="period of 3 steps does not fit"):
         train_continual(permuted().model, permuted().stream, algos)

@@ -30,7 +30,7 @@ import spectral._loop as loop
 from spectral import algorithms, Diverged, History, Optimiser, probes, train_continual, train_tasks
 from spectral._core import begin_task, run_tasks, start_run
 from spectral._ensemble import spread
-from spectral.algorithms import Every
+from spectral.algorithms import Periodic
 from spectral.recording import OrbaxCheckpointer
 
 
@@ -106,7 +106,7 @@ def test_algorithms_share_the_programs_of_probes(monkeypatch):
     monkeypatch.setattr(loop, "_measurement", eqx.filter_jit(spread(counted)))
     setting = permuted()
     watch = {"weights": probes.WeightNorm(when=("start",))}
-    for algo in (algorithms.bp(0.05), algorithms.l2_er(0.05, er_every=2)):
+    for algo in (algorithms.bp(0.05), algorithms.l2_er(0.05, er_period=2)):
         train_continual(setting.model, setting.stream, algo, probes=watch)
     assert counted.count == 1
 
@@ -180,8 +180,8 @@ def test_a_checkpoint_of_another_configuration_is_refused(tmp_path):
             train(setting, algorithms.l2(0.05), checkpointer=keep, **options)
     with pytest.raises(ValueError, match="weight_decay` was float32 0.001.*, is now float32 0.002"):
         train(setting, algorithms.l2(0.05, weight_decay=2e-3), checkpointer=keep)
-    with pytest.raises(ValueError, match="`stream.batch_size` was 1, is now 2"):
-        train(permuted(batch_size=2), algorithms.l2(0.05), checkpointer=keep)
+    with pytest.raises(ValueError, match="`stream.minibatch_size` was 1, is now 2"):
+        train(permuted(minibatch_size=2), algorithms.l2(0.05), checkpointer=keep)
 
 
 def test_no_key_is_used_twice():
@@ -191,7 +191,7 @@ def test_no_key_is_used_twice():
     recorder = KeyRecorder(keys)
     stream = RecordingStream(setting.stream, recorder)
     algo = algorithms.Algorithm(
-        algorithms.bp(0.05).optimiser, transforms=(recorder, Every(recorder, 2))
+        algorithms.bp(0.05).optimiser, transforms=(recorder, Periodic(recorder, 2))
     )
     train(setting._replace(stream=stream), algo, probes={"a": DrawingProbe()})
     jax.effects_barrier()
@@ -214,7 +214,7 @@ def test_a_change_that_would_be_lost_is_refused(where):
 def test_every_counts_what_is_in_use(period, fires):
     """Chunks of 2, 4 and 6 of 8 minibatches, two chunks a task."""
     setting = STREAMS["growing_classes"]()
-    transform = Every(CountSteps(), period)
+    transform = Periodic(CountSteps(), period)
     algo = algorithms.Algorithm(algorithms.bp(1e-6).optimiser, transforms=(transform,))
     run = start_run(setting.model, setting.model_state, setting.stream, algo, KEY)
     run = begin_task(run, setting.stream, algo, jnp.asarray(0), KEY)
@@ -249,7 +249,7 @@ def test_a_branch_on_the_clock_survives_vmap(stream):
     setting = STREAMS[stream]()
 
     def final_loss(key, lr):
-        algo = algorithms.l2_er(lr, er_every=2)
+        algo = algorithms.l2_er(lr, er_period=2)
         state = setting.model_state
         run, table = train_tasks(setting.model, setting.stream, algo, key=key, model_state=state)
         return table["loss"]
@@ -261,7 +261,7 @@ def test_a_branch_on_the_clock_survives_vmap(stream):
     assert _conditionals(together.jaxpr) == _conditionals(solo.jaxpr) - 1 >= 2
     expected = jnp.stack([jax.jit(final_loss)(k, r) for k, r in zip(keys, rates, strict=True)])
     np.testing.assert_allclose(jax.jit(jax.vmap(final_loss))(keys, rates), expected, rtol=1e-4)
-    _, history = train(setting, algorithms.l2_er(0.05, er_every=2), key=keys[0])
+    _, history = train(setting, algorithms.l2_er(0.05, er_period=2), key=keys[0])
     np.testing.assert_allclose(history["loss"], expected[0], rtol=1e-4)
 
 
@@ -308,7 +308,7 @@ def test_errors_come_before_compilation(monkeypatch):
     setting = permuted()
     monkeypatch.setattr(loop, "single_threaded_blas", lambda: pytest.fail("the run has begun"))
     with pytest.raises(ValueError, match="period of 3 steps does not fit a chunk of 8"):
-        train(setting, algorithms.er(0.05, er_every=3))
+        train(setting, algorithms.er(0.05, er_period=3))
     with pytest.raises(ValueError, match="`segment_tasks` is 0"):
         train(setting, algorithms.bp(0.05), segment_tasks=0)
     # Without the type checker of the tests, which would refuse these first.
@@ -322,7 +322,7 @@ def test_errors_come_before_compilation(monkeypatch):
     with pytest.raises(ValueError, match="more than a 32-bit clock can count"):
         train(permuted(num_tasks=2**28), algorithms.bp(0.05))
     with pytest.raises(ValueError, match="has 42 rows: ask for fewer"):
-        train(setting, algorithms.bp(0.05), probes={"dead": probes.DeadUnits(examples=43)})
+        train(setting, algorithms.bp(0.05), probes={"dead": probes.DeadUnits(num_examples=43)})
     with pytest.raises(TypeError, match="must return `\\(outputs, taps\\)`"):
         train(setting._replace(model=eqx.nn.Linear(6, 3, key=KEY)), algorithms.bp(0.05))
     bad = Optimiser(_missing_argument, learning_rate=0.1)

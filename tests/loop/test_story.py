@@ -9,7 +9,7 @@ from spectral import algorithms, models, tasks, train_continual
 
 ALGORITHMS = {
     "bp": algorithms.bp(0.03),
-    "l2_er": algorithms.l2_er(0.03, er_lr=1e-3, weight_decay=2e-3, er_every=50),
+    "l2_er": algorithms.l2_er(0.03, er_lr=1e-3, weight_decay=2e-3, er_period=50),
 }
 
 

@@ -63,8 +63,8 @@ def test_categorical_against_scipy():
     np.testing.assert_array_equal(policy.mode(), [2, 1])
     keys = jax.random.split(jax.random.key(0), 4000)
     drawn = jax.jit(jax.vmap(lambda k: policy.sample(key=k)))(keys)
-    shares = np.stack([(drawn == a).mean(axis=0) for a in range(3)], axis=1)
-    np.testing.assert_allclose(shares, p, atol=0.03)
+    fractions = np.stack([(drawn == a).mean(axis=0) for a in range(3)], axis=1)
+    np.testing.assert_allclose(fractions, p, atol=0.03)
     impossible = CategoricalPolicy(jnp.array([0.0, -jnp.inf]))
     np.testing.assert_allclose(impossible.entropy(), 0.0)
 

@@ -9,8 +9,8 @@ from jax.flatten_util import ravel_pytree
 from tables import permuted, STREAMS
 
 from spectral import algorithms, Learner, probes, train_continual
-from spectral.curvature import Dense, GaussNewton, GramSpectrum, Lanczos
-from spectral.models import effective_rank, srank99, stable_rank
+from spectral.curvature import Dense, GaussNewton, GramEigh, Lanczos
+from spectral.models import feature_effective_rank, feature_stable_rank, srank99
 
 
 KEY = jax.random.key(5)
@@ -38,20 +38,26 @@ def test_dead_and_dormant_units():
     stream, state, learner = half_dead()
     first, second = features(stream, state, learner)
     assert ((second == 0).all(0)).tolist() == [True, True, False, False, False]
-    dead = probes.DeadUnits(examples=42)(learner, stream, state, key=KEY)
+    dead = probes.DeadUnits(num_examples=42)(learner, stream, state, key=KEY)
     silent = np.array([(first == 0).all(0).mean(), 0.4])
     np.testing.assert_allclose(dead["by_layer"], silent, rtol=1e-6)
     np.testing.assert_allclose(dead["fraction"], silent.mean(), rtol=1e-6)
-    dormant = probes.DormantUnits(examples=42)(learner, stream, state, key=KEY)
+    dormant = probes.DormantUnits(num_examples=42)(learner, stream, state, key=KEY)
     np.testing.assert_allclose(dormant["by_layer"][1], 0.6, rtol=1e-6)
-    wide_awake = probes.DormantUnits(threshold=1e-6, examples=42)(learner, stream, state, key=KEY)
+    wide_awake = probes.DormantUnits(threshold=1e-6, num_examples=42)(
+        learner, stream, state, key=KEY
+    )
     np.testing.assert_allclose(wide_awake["by_layer"][1], 0.4, rtol=1e-6)
 
 
 def test_feature_ranks():
     stream, state, learner = half_dead()
-    found = probes.FeatureRank(examples=42)(learner, stream, state, key=KEY)
-    measures = {"effective_rank": effective_rank, "srank99": srank99, "stable_rank": stable_rank}
+    found = probes.FeatureRank(num_examples=42)(learner, stream, state, key=KEY)
+    measures = {
+        "feature_effective_rank": feature_effective_rank,
+        "srank99": srank99,
+        "feature_stable_rank": feature_stable_rank,
+    }
     for name, measure in measures.items():
         for layer, h in enumerate(features(stream, state, learner)):
             np.testing.assert_allclose(found[name][layer], measure(jnp.asarray(h)), rtol=1e-3)
@@ -71,7 +77,7 @@ def test_norms():
         return -jnp.mean(jax.nn.log_softmax(logits)[jnp.arange(42), batch.labels])
 
     value, grads = eqx.filter_value_and_grad(loss)(learner.model)
-    found = probes.GradientNorm(examples=42)(learner, stream, state, key=KEY)
+    found = probes.GradientNorm(num_examples=42)(learner, stream, state, key=KEY)
     np.testing.assert_allclose(found["loss"], value, rtol=1e-5)
     np.testing.assert_allclose(found["norm"], np.linalg.norm(ravel_pytree(grads)[0]), rtol=1e-4)
 
@@ -89,41 +95,46 @@ def test_hessian_spectrum_against_the_dense_hessian():
 
     exact = np.linalg.eigvalsh(np.asarray(jax.hessian(loss)(flat), np.float64))
     probe = probes.HessianSpectrum(
-        epsilon=1e-3, examples=42, estimator=Lanczos(order=flat.size, probes=40)
+        epsilon=1e-3, num_examples=42, estimator=Lanczos(order=flat.size, num_vectors=40)
     )
     found = probe(learner, stream, state, key=KEY)
     np.testing.assert_allclose(found["extremes"], exact[[0, -1]], rtol=1e-3, atol=1e-5)
     true = (np.abs(exact) > 1e-3).mean()
-    error = abs(float(found["epsilon_rank"]) - true)
-    assert error < 4 * float(found["epsilon_rank_sem"])
-    assert found["epsilon_rank_lower"] <= found["epsilon_rank"] <= found["epsilon_rank_upper"]
+    error = abs(float(found["normalised_epsilon_rank"]) - true)
+    assert error < 4 * float(found["normalised_epsilon_rank_sem"])
+    assert (
+        found["normalised_epsilon_rank_lower"]
+        <= found["normalised_epsilon_rank"]
+        <= found["normalised_epsilon_rank_upper"]
+    )
     assert 0 < true < 1
     assert found["nodes"].shape == found["weights"].shape == (40, flat.size)
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("chunk", [None, 14])
-def test_any_matrix_and_any_estimator(chunk):
+@pytest.mark.parametrize("batch_size", [None, 14])
+def test_any_matrix_and_any_estimator(batch_size):
     stream, state, learner = half_dead()
-    options = {"epsilon": 1e-3, "examples": 42, "chunk": chunk}
-    gram = probes.HessianSpectrum(matrix=GaussNewton, estimator=GramSpectrum(), **options)
+    options = {"epsilon": 1e-3, "num_examples": 42, "batch_size": batch_size}
+    gram = probes.HessianSpectrum(matrix=GaussNewton, estimator=GramEigh(), **options)
     dense = probes.HessianSpectrum(matrix=GaussNewton, estimator=Dense(), **options)
     hessian = probes.HessianSpectrum(estimator=Dense(), **options)
     ranks = [
-        float(p(learner, stream, state, key=KEY)["epsilon_rank"]) for p in (gram, dense, hessian)
+        float(p(learner, stream, state, key=KEY)["normalised_epsilon_rank"])
+        for p in (gram, dense, hessian)
     ]
     np.testing.assert_allclose(ranks[0], ranks[1], rtol=1e-9)
     assert 0 < ranks[1] < ranks[2] < 1
 
 
 PROBES = {
-    "dead": probes.DeadUnits(examples=20),
-    "dormant": probes.DormantUnits(examples=20),
-    "rank": probes.FeatureRank(examples=20),
+    "dead": probes.DeadUnits(num_examples=20),
+    "dormant": probes.DormantUnits(num_examples=20),
+    "rank": probes.FeatureRank(num_examples=20),
     "weights": probes.WeightNorm(),
-    "gradient": probes.GradientNorm(examples=20),
-    "hessian": probes.HessianSpectrum(examples=20, estimator=Lanczos(5, 2), every=2),
-    "held_out": probes.DeadUnits(examples=18, split="held_out", when=("end",)),
+    "gradient": probes.GradientNorm(num_examples=20),
+    "hessian": probes.HessianSpectrum(num_examples=20, estimator=Lanczos(5, 2), every=2),
+    "held_out": probes.DeadUnits(num_examples=18, split="held_out", when=("end",)),
 }
 
 
@@ -165,11 +176,11 @@ def test_start_and_end_see_the_task():
 def test_bad_arguments():
     with pytest.raises(ValueError, match="`epsilon` is 0"):
         probes.HessianSpectrum(epsilon=0)
-    with pytest.raises(ValueError, match="`chunk` is 3, but must divide the 10 `examples`"):
-        probes.HessianSpectrum(examples=10, chunk=3)
+    with pytest.raises(ValueError, match="`batch_size` is 3, but must divide the 10 `examples`"):
+        probes.HessianSpectrum(num_examples=10, batch_size=3)
     for probe in (probes.HessianSpectrum, probes.DeadUnits, probes.FeatureRank):
         with pytest.raises(ValueError, match="`examples` is 0, but must be an integer of at least"):
-            probe(examples=0)
+            probe(num_examples=0)
     estimator: Any = Dense
     with pytest.raises(TypeError, match=r"`estimator` is the class Dense.* call it.*`Dense\(\)`"):
         probes.HessianSpectrum(estimator=estimator)

@@ -25,9 +25,9 @@ def test_a_unit_of_two_activations_is_dead_when_both_are_silent(activation):
     )
     learner = Learner(model, None, algorithms.bp().optimiser)
     state = stream.init(key=jax.random.key(1))
-    dead = probes.DeadUnits(examples=20)(learner, stream, state, key=jax.random.key(2))
-    dormant = probes.DormantUnits(examples=20)(learner, stream, state, key=jax.random.key(2))
-    share = 1 / 3 if isinstance(activation, models.CReLU) else 0
-    np.testing.assert_allclose(dead["fraction"], share, rtol=1e-6)
-    np.testing.assert_allclose(dead["by_layer"], [share], rtol=1e-6)
-    np.testing.assert_allclose(dormant["fraction"], share, rtol=1e-6)
+    dead = probes.DeadUnits(num_examples=20)(learner, stream, state, key=jax.random.key(2))
+    dormant = probes.DormantUnits(num_examples=20)(learner, stream, state, key=jax.random.key(2))
+    fraction = 1 / 3 if isinstance(activation, models.CReLU) else 0
+    np.testing.assert_allclose(dead["fraction"], fraction, rtol=1e-6)
+    np.testing.assert_allclose(dead["by_layer"], [fraction], rtol=1e-6)
+    np.testing.assert_allclose(dormant["fraction"], fraction, rtol=1e-6)

@@ -44,7 +44,7 @@ def keyword(default):
     ("old", "new", "path"),
     [
         (algorithms.bp(0.1), algorithms.bp(0.2), "optimiser.hyper.learning_rate"),
-        (algorithms.er(er_every=50), algorithms.er(), "transforms.0.period"),
+        (algorithms.er(er_period=50), algorithms.er(), "transforms.0.period"),
         (algorithms.bp(), algorithms.l2(), "penalties.0.type"),
         (Optimiser(optax.sgd), Optimiser(optax.adam), "make"),
         (Optimiser(optax.sgd, nesterov=True), Optimiser(optax.sgd), "options.0.0"),

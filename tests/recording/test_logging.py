@@ -25,7 +25,9 @@ def history(tasks: int) -> History:
     columns = {
         "test_accuracy": accuracy,
         "loss": np.stack([accuracy, accuracy + 1], axis=2),
-        "hessian.start.epsilon_rank": np.where(np.arange(tasks) % 2, np.nan, 0.5)[:, None]
+        "hessian.start.normalised_epsilon_rank": np.where(np.arange(tasks) % 2, np.nan, 0.5)[
+            :, None
+        ]
         * np.ones(2),
         # In the second rollout no episode ended.
         "episode_return": np.stack([accuracy, accuracy * np.nan], axis=2),
@@ -59,8 +61,8 @@ EXPECTED = {
     ("episode_return", 0): 0.0,
     ("episode_return", 1): 2.0,
     ("episode_return", 2): 4.0,
-    ("hessian/start/epsilon_rank", 0): 0.5,
-    ("hessian/start/epsilon_rank", 2): 0.5,
+    ("hessian/start/normalised_epsilon_rank", 0): 0.5,
+    ("hessian/start/normalised_epsilon_rank", 2): 0.5,
 }
 
 

@@ -159,7 +159,7 @@ def run(tiny, tmp_path, monkeypatch):
     """A function that runs a tiny experiment into `out`, and keeps it after every task."""
     path = tiny()
     path.write_text(TINY[: TINY.index("probes:")])
-    monkeypatch.setattr(_keeper, "SHARE", np.inf)
+    monkeypatch.setattr(_keeper, "TIME_FRACTION", np.inf)
     monkeypatch.setattr(_loop, "_SEGMENT_SECONDS", 0.0)
     return lambda *options: main(["run", str(path), "--out", str(tmp_path / "out"), *options])
 
@@ -185,10 +185,11 @@ def when_two_tasks_are_done(monkeypatch):
     return patch
 
 
-@pytest.mark.parametrize(("share", "kept"), [(0.0, ["1", "4"]), (np.inf, ["3", "4"])])
-def test_saving_takes_no_more_than_its_share(share, kept, run, tmp_path, monkeypatch):
-    """With no share at all the first save is known to be too dear for all others but the last."""
-    monkeypatch.setattr(_keeper, "SHARE", share)
+@pytest.mark.parametrize(("fraction", "kept"), [(0.0, ["1", "4"]), (np.inf, ["3", "4"])])
+def test_saving_takes_no_more_than_its_share(fraction, kept, run, tmp_path, monkeypatch):
+    """With no fraction at all the first save is known to be too dear for all others but the
+    last."""
+    monkeypatch.setattr(_keeper, "TIME_FRACTION", fraction)
     assert run() == 0
     assert sorted(p.name for p in (tmp_path / "out" / "checkpoints" / "0").iterdir()) == kept
 
@@ -296,7 +297,7 @@ def test_a_run_that_is_killed_goes_on(kills, tiny, tmp_path):
         "import sys; from spectral.studies.runs import _keeper\n"
         "from spectral.studies.command_line._main import main\n"
         "from spectral import _loop\n"
-        "_keeper.SHARE, _loop._SEGMENT_SECONDS = float('inf'), 0.0\n"
+        "_keeper.TIME_FRACTION, _loop._SEGMENT_SECONDS = float('inf'), 0.0\n"
         f"sys.exit(main(['run', {str(path)!r}, '--out', sys.argv[1], *sys.argv[2:]]))"
     )
     begin = lambda folder, *options: subprocess.Popen(

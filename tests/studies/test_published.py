@@ -75,7 +75,7 @@ def _few_steps(settings):
     """One step of one task with L2, and no probe."""
     stream = settings["stream"]
     if "loader" in stream:
-        loader = stream["loader"] | {"epochs": 1, "minibatches": 1, "batch_size": 100}
+        loader = stream["loader"] | {"epochs": 1, "minibatches": 1, "minibatch_size": 100}
         images = {"type": "fewer_images", "images": stream["images"]["images"], "test_per_class": 1}
         stream = stream | {"loader": loader, "num_tasks": 1, "images": images}
     else:
@@ -87,9 +87,9 @@ def _few_steps(settings):
 def test_published_numbers():
     paper = continual_imagenet("paper").settings
     assert paper["stream"]["num_tasks"] == 2000
-    assert paper["stream"]["loader"] == {"type": "Loader", "epochs": 250, "batch_size": 100}
+    assert paper["stream"]["loader"] == {"type": "Loader", "epochs": 250, "minibatch_size": 100}
     rate = {"type": "sgd", "lr": 1e-3, "momentum": 0.9}
-    numbers = {"er_lr": 1e-4, "er_every": 12, "weight_decay": 1e-3}
+    numbers = {"er_lr": 1e-4, "er_period": 12, "weight_decay": 1e-3}
     assert paper["algorithms"]["l2_er"] == {"type": "l2_er", "lr": rate, **numbers}
     dohare = continual_imagenet("dohare").settings
     assert dohare["model"]["padding"] == "valid"
@@ -98,7 +98,7 @@ def test_published_numbers():
     assert cbp["algorithm"]["replacement_rate"] == 3e-4
     cifar = incremental_cifar("dohare").settings
     (falling,) = cifar["algorithms"]["cbp_l2"]["transforms"]
-    assert falling == {"type": "RateSteps", "factor": 0.2, "chunks": [60, 120, 160]}
+    assert falling == {"type": "StepDecay", "factor": 0.2, "chunks": [60, 120, 160]}
     assert cifar["algorithms"]["cbp_l2"]["algorithm"]["utility"] == "contribution"
     assert incremental_cifar("paper").settings["model"]["width"] == 64
     assert permuted_mnist("dohare").settings["model"]["width"] == 2000
@@ -114,7 +114,7 @@ def test_a_scale_shrinks_and_says_so(name, preset):
     assert re.search("`model.(width|channels)` was", said)
     assert re.search("`stream.(images.train_per_class|steps_per_task)` was", said)
     for path in re.findall(r"`([\w.]+)` was", said):
-        if "seeds" in path or "epochs" in path or path.endswith(("lr", "batch_size")):
+        if "seeds" in path or "epochs" in path or path.endswith(("lr", "minibatch_size")):
             raise AssertionError(f"{path} is no size")
     assert small.facts["smaller_than_the_preset"] == list(small.smaller)
     ratio = small.settings["stream"]["num_tasks"] / full.settings["stream"]["num_tasks"]
@@ -131,16 +131,16 @@ def test_probes_have_examples_at_every_scale(make, preset, scale):
     classes = {continual_imagenet: 2, incremental_cifar: 5}.get(make, 1)
     rows = classes * images.get("train_per_class", 2000)
     for probe in settings["probes"].values():
-        if "examples" in probe:
-            assert 0 < probe["examples"] <= rows
-            assert probe["examples"] % probe.get("chunk", 1) == 0
+        if "num_examples" in probe:
+            assert 0 < probe["num_examples"] <= rows
+            assert probe["num_examples"] % probe.get("batch_size", 1) == 0
 
 
 def test_the_probes_of_a_small_scale(synthetic):
     settings = continual_imagenet("small", scale=0.2).settings
     probes = {"hessian": settings["probes"]["hessian"]}
     experiment = studies.make_experiment(_few_steps(settings) | {"probes": probes})
-    assert experiment.settings["probes"]["hessian"]["examples"] == 50
+    assert experiment.settings["probes"]["hessian"]["num_examples"] == 50
 
 
 @pytest.mark.slow
@@ -164,7 +164,7 @@ def test_every_setting_of_every_preset_is_in_the_table():
             stream = make(preset).settings["stream"]
             assert str(stream["num_tasks"]) in page
             if "loader" in stream:
-                epochs, batch = stream["loader"]["epochs"], stream["loader"]["batch_size"]
+                epochs, batch = stream["loader"]["epochs"], stream["loader"]["minibatch_size"]
                 assert re.search(rf"\| {epochs}(, | of \d+ minibatches of ){batch} ", page)
 
 

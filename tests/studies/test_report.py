@@ -29,7 +29,7 @@ def history(level: float, seed: int, tasks: int = TASKS) -> History:
     weights = rng.dirichlet(np.ones(6), size=(tasks, 1))
     measured = np.arange(tasks) % 3 == 0
     sparse = lambda x: np.where(measured.reshape(-1, *[1] * (x.ndim - 1)), x, np.nan)
-    share = (weights * (np.abs(nodes) > 0.1)).sum(axis=(1, 2))
+    fraction = (weights * (np.abs(nodes) > 0.1)).sum(axis=(1, 2))
     columns = {
         "test_accuracy": level + 0.02 * rng.normal(size=tasks),
         "online_accuracy": level + 0.02 * rng.normal(size=(tasks, 2)),
@@ -38,7 +38,9 @@ def history(level: float, seed: int, tasks: int = TASKS) -> History:
         "hessian.start.weights": sparse(weights),
     }
     ends = {"": 0.0, "_lower": -0.01, "_upper": 0.01}
-    columns |= {f"hessian.start.epsilon_rank{e}": sparse(share + d) for e, d in ends.items()}
+    columns |= {
+        f"hessian.start.normalised_epsilon_rank{e}": sparse(fraction + d) for e, d in ends.items()
+    }
     return History(columns)
 
 
@@ -132,7 +134,7 @@ def test_folders_of_other_sizes_are_joined(folder, tmp_path):
         "online_accuracy": np.ones((3, 5)),
         "hessian.start.nodes": np.ones((3, 2, 4)),
         "more.start.nodes": np.full((3, 2, 8), 7.0),  # of a higher order, in the same run
-        "rank.start.effective_rank": np.ones((3, 2)),
+        "rank.start.feature_effective_rank": np.ones((3, 2)),
     }
     save_member(other, Member("bp", 0, "finished", "", History(columns)))
     data: Any = load([folder, other])
@@ -197,7 +199,7 @@ def test_the_page_holds_everything_and_asks_for_nothing(folder, tmp_path, capsys
     assert curve["seeds"]["1"] == pytest.approx(own[1], rel=1e-4)
     assert good["spectrum"]["tasks"] == [0, 3, 6, 9]
     x, y = good["points"]["quadrature"], good["points"]["accuracy"]
-    ranks = np.stack([m.history["hessian.start.epsilon_rank"][::3] for m in members])
+    ranks = np.stack([m.history["hessian.start.normalised_epsilon_rank"][::3] for m in members])
     assert x == pytest.approx(ranks.mean(axis=0), rel=1e-4)
     assert y == pytest.approx(own[:, ::3].mean(axis=0), rel=1e-4)
 

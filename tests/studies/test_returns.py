@@ -23,7 +23,7 @@ def member(returns: np.ndarray, parameter: np.ndarray, seed: int = 0) -> Member:
 
 
 def results(*members: Member) -> Results:
-    stream = {"type": "PPO", "rollout": 100}
+    stream = {"type": "PPO", "steps_per_rollout": 100}
     settings = {"stream": stream, "algorithms": {"bp": {}}, "probes": {}, "seeds": len(members)}
     return Results(pathlib.Path("nowhere"), settings, members)
 

@@ -61,12 +61,12 @@ def test_run_and_plot(run, tmp_path, capsys):
     means = summary["algorithms"]["bp"]["measures"]["accuracy"]
     assert means["by_seed"] == pytest.approx(last_accuracies)  # a fifth of 4 tasks is the last
     assert json.loads((out / "summary.json").read_text())["algorithms"] == summary["algorithms"]
-    assert np.isnan(members[0].history["hessian.start.epsilon_rank"][1])
+    assert np.isnan(members[0].history["hessian.start.normalised_epsilon_rank"][1])
     assert not np.array_equal(members[0].history["test_loss"], members[1].history["test_loss"])
 
     assert main(["plot", str(out)]) == 0
     listed = {pathlib.Path(line) for line in capsys.readouterr().out.splitlines()}
-    names = ("performance", "units", "overview", "epsilon_rank", "curvature_accuracy")
+    names = ("performance", "units", "overview", "normalised_epsilon_rank", "curvature_accuracy")
     names += ("hessian_spectra",)
     assert listed == {out / "figures" / f"{n}.{kind}" for n in names for kind in ("png", "pdf")}
     assert all(path.stat().st_size > 1000 for path in listed)
@@ -165,7 +165,7 @@ def test_an_interrupted_run_goes_on_where_it_was(run, tmp_path, capsys, monkeypa
             pass
 
     monkeypatch.setattr(_run, "ProgressBar", Interrupting)
-    monkeypatch.setattr(_keeper, "SHARE", np.inf)
+    monkeypatch.setattr(_keeper, "TIME_FRACTION", np.inf)
     interrupt = True
     assert run(*two) == 130
     assert "--resume" in capsys.readouterr().err

@@ -152,7 +152,7 @@ def test_resolved_settings_spell_out_defaults_and_can_be_read_again(tiny, tmp_pa
     )
     settings = experiment.settings
     assert experiment.seeds == settings["seeds"] == 3
-    assert settings["stream"]["batch_size"] == 1
+    assert settings["stream"]["minibatch_size"] == 1
     assert settings["stream"]["images"]["data_dir"] == "somewhere"
     sizes = {"in_size": 64, "out_size": 10, "width": 4, "depth": 1}
     options = {"activation": "relu", "layer_norm": False, "density": 1.0}

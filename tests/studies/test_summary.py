@@ -115,11 +115,13 @@ def history(accuracy, tasks=20):
             "online_accuracy": np.stack([np.full(tasks, accuracy), np.zeros(tasks)], axis=1),
             "d.start.fraction": sparse / 100,
             "d.end.fraction": np.full(tasks, 0.9),
-            "r.end.effective_rank": np.stack([np.full(tasks, 3.0), np.full(tasks, 5.0)], axis=1),
-            "h.start.epsilon_rank": step(0.5, 0.01, 10, tasks),
-            "h.start.epsilon_rank_lower": step(0.4, 0.005, 10, tasks),
-            "h.start.epsilon_rank_upper": step(0.6, 0.03, 10, tasks),
-            "h.end.epsilon_rank_upper": np.ones(tasks),
+            "r.end.feature_effective_rank": np.stack(
+                [np.full(tasks, 3.0), np.full(tasks, 5.0)], axis=1
+            ),
+            "h.start.normalised_epsilon_rank": step(0.5, 0.01, 10, tasks),
+            "h.start.normalised_epsilon_rank_lower": step(0.4, 0.005, 10, tasks),
+            "h.start.normalised_epsilon_rank_upper": step(0.6, 0.03, 10, tasks),
+            "h.end.normalised_epsilon_rank_upper": np.ones(tasks),
             "h.start.resolved": np.arange(tasks) % 4 > 0.0,
             "h.start.extremes": np.stack([np.full(tasks, -1.0), sparse], axis=1),
             "w.start.norm": np.ones(tasks),
@@ -133,16 +135,16 @@ def test_measures():
         "accuracy",
         "online accuracy",
         "dead units",
-        "effective rank (least of the layers)",
-        "epsilon-rank",
+        "effective rank (smallest of the layers)",
+        "normalised epsilon-rank",
         "largest eigenvalue",
     ]
     assert found["online accuracy"].series == pytest.approx(0.4)
     assert found["dead units"].series[2] == 0.02  # at the start, where it was measured there
-    assert found["effective rank (least of the layers)"].series == pytest.approx(3.0)
+    assert found["effective rank (smallest of the layers)"].series == pytest.approx(3.0)
     assert found["largest eigenvalue"].series[[2, 4]] == pytest.approx([2, 4])
     assert [m.when for m in found.values()] == ["end", "whole", "start", "end", "start", "start"]
-    bounds = found["epsilon-rank"].bounds
+    bounds = found["normalised epsilon-rank"].bounds
     assert list(bounds) == ["lower", "upper", "resolved"]
     assert bounds["upper"][-1] == 0.03  # of the same moment as the value
 
@@ -182,14 +184,14 @@ def test_summary(results):
     assert accuracy["half_width"] == pytest.approx(12.7062 * 0.05, rel=1e-4)
     assert one["measures"]["dead units"]["mean"] == pytest.approx(0.17)  # tasks 16 and 18
     assert one["measures"]["largest eigenvalue"]["mean"] == pytest.approx(17)
-    rank = one["measures"]["epsilon-rank"]
+    rank = one["measures"]["normalised epsilon-rank"]
     assert (rank["mean"], rank["lower"], rank["upper"]) == pytest.approx((0.01, 0.005, 0.03))
     assert rank["resolved"] == 0.75
     assert rank["when"] == "start"
     assert accuracy["when"] == "end"
-    assert one["collapse"]["epsilon-rank"] == {"median": 10.0, "by_seed": [10.0, 10.0]}
+    assert one["collapse"]["normalised epsilon-rank"] == {"median": 10.0, "by_seed": [10.0, 10.0]}
     assert one["collapse"]["accuracy"] == {"median": None, "by_seed": [None, None]}
-    assert one["first"] == [["epsilon-rank"], ["epsilon-rank"]]
+    assert one["first"] == [["normalised epsilon-rank"], ["normalised epsilon-rank"]]
     assert summary["algorithms"]["two"]["unfinished"] == [0]
     assert summary["algorithms"]["two"]["measures"] == {}
 
@@ -226,16 +228,22 @@ def test_collapses_are_compared_on_one_grid():
     sparse[::8] = dense[::8]
     assert collapse_task(dense) == 64  # each on its own: the sparse one would come first
     assert collapse_task(sparse) == 40
-    columns = {"test_accuracy": dense, "online_accuracy": dense, "h.start.epsilon_rank": sparse}
-    columns |= {"r.start.effective_rank": np.full(100, np.nan)}  # measured nothing: no obstacle
+    columns = {
+        "test_accuracy": dense,
+        "online_accuracy": dense,
+        "h.start.normalised_epsilon_rank": sparse,
+    }
+    columns |= {
+        "r.start.feature_effective_rank": np.full(100, np.nan)
+    }  # measured nothing: no obstacle
     summary = one_run(columns, seeds=2)
     assert summary["collapse_grid"] == {"tasks": 13, "spacing": 8}
     one = summary["algorithms"]["one"]
-    names = ["accuracy", "online accuracy", "epsilon-rank"]
+    names = ["accuracy", "online accuracy", "normalised epsilon-rank"]
     assert [one["collapse"][n]["median"] for n in names] == [40.0, 40.0, 40.0]
     assert one["first"] == [names, names]
     text = table(summary)
-    assert "accuracy and online accuracy and epsilon-rank together (2)" in text
+    assert "accuracy and online accuracy and normalised epsilon-rank together (2)" in text
     assert "grid: the 13 tasks that all compared have measured, one every 8 tasks" in text
 
 
@@ -245,7 +253,7 @@ def test_grid_is_common_to_all_seeds_and_algorithms():
     early = np.full(20, np.nan)
     early[::2] = 1.0
     members = tuple(
-        Member(name, 0, "finished", "", History({"h.start.epsilon_rank": series}))
+        Member(name, 0, "finished", "", History({"h.start.normalised_epsilon_rank": series}))
         for name, series in (("one", late), ("two", early))
     )
     settings = {"probes": PROBES, "algorithms": {"one": {}, "two": {}}}
@@ -257,7 +265,9 @@ def test_grid_is_common_to_all_seeds_and_algorithms():
 def test_grid_of_one_task():
     once = np.full(5, np.nan)
     once[0] = 1.0
-    summary = one_run({"h.start.epsilon_rank": once, "test_accuracy": step(1.0, 0.1, 2, 5)})
+    summary = one_run(
+        {"h.start.normalised_epsilon_rank": once, "test_accuracy": step(1.0, 0.1, 2, 5)}
+    )
     assert summary["collapse_grid"] == {"tasks": 1, "spacing": None}
     assert summary["algorithms"]["one"]["first"] == [[]]
     assert "fewer than two tasks" in table(summary)
@@ -265,8 +275,8 @@ def test_grid_of_one_task():
 
 def test_one_layer_is_enough_for_a_collapse_of_the_effective_rank():
     layers = np.stack([np.full(100, 50.0), step(40.0, 3.0, 30), step(40.0, 2.0, 50)], axis=1)
-    one = one_run({"r.start.effective_rank": layers})["algorithms"]["one"]
-    name = "effective rank (least of the layers)"
+    one = one_run({"r.start.feature_effective_rank": layers})["algorithms"]["one"]
+    name = "effective rank (smallest of the layers)"
     assert one["collapse"][name]["median"] == 30
     assert one["measures"][name]["mean"] == 2
 
@@ -295,11 +305,13 @@ def test_table(results):
     assert row.index("0.75 ± 0.64") == header.index("accuracy")
     assert row.index("2 (1 diverged)") == header.index("seeds")
     assert "10 (2 of 2)" in text
-    assert "epsilon-rank (2)" in text
+    assert "normalised epsilon-rank (2)" in text
     assert "no collapse" in text
     assert "quadrature" in text
     assert "what these probe vectors see, at the order used" in text
-    assert row.index("0.01 ± 0 [0.005..0.03] 75% resolved") == header.index("epsilon-rank")
+    assert row.index("0.01 ± 0 [0.005..0.03] 75% resolved") == header.index(
+        "normalised epsilon-rank"
+    )
     moments = lines[lines.index(header) + 1]
     assert moments.index("start of task") == header.index("dead units")
     assert moments[header.index("effective rank") :].startswith("end of task")
@@ -317,13 +329,13 @@ def test_when_it_was_measured_is_said(when, tmp_path, monkeypatch):
     columns = {
         f"h.{when}.{what}": column
         for what, column in {
-            "epsilon_rank": np.full(6, 0.5),
-            "epsilon_rank_lower": np.full(6, 0.4),
-            "epsilon_rank_upper": np.full(6, 0.6),
+            "normalised_epsilon_rank": np.full(6, 0.5),
+            "normalised_epsilon_rank_lower": np.full(6, 0.4),
+            "normalised_epsilon_rank_upper": np.full(6, 0.6),
             "nodes": nodes,
             "weights": np.full_like(nodes, 0.25),
         }.items()
-    } | {f"r.{when}.effective_rank": np.ones((6, 2))}
+    } | {f"r.{when}.feature_effective_rank": np.ones((6, 2))}
     members = (Member("one", 0, "finished", "", History(columns)),)
     probes = PROBES | {"h": {"type": "HessianSpectrum", "epsilon": 0.1}}
     settings = {"probes": probes, "algorithms": {"one": {}}, "seeds": 1}
@@ -341,7 +353,7 @@ def test_when_it_was_measured_is_said(when, tmp_path, monkeypatch):
     said = "\n".join([*texts, table(summarise(results))])
     other = {"start": "end", "end": "start"}[when]
     assert f"{when.capitalize()} of task 0" in texts
-    assert f"Effective rank (least of the layers)\n{when} of task" in texts
+    assert f"Effective rank (smallest of the layers)\n{when} of task" in texts
     assert any(t.startswith("Share of") and t.endswith(f", {when} of task") for t in texts)
     assert f"beyond epsilon ({when} of task)" in said
     assert f"{other} of task" not in said.lower()

@@ -15,7 +15,7 @@ import pytest
 from point_mass import point_mass
 
 from spectral import algorithms, Learner, models, tasks
-from spectral.tasks import Brax, Friction, Gravity, Mass, Strength
+from spectral.tasks import ActuatorStrength, BodyMass, Brax, Friction, Gravity
 from spectral.tasks.rl.environments._brax import _load
 
 
@@ -26,14 +26,14 @@ FRICTIONS = (0.02, 0.3, 1.0, 2.0)
 KINDS = ("gravity", "mass", "strength", "friction", "friction of the floor")
 
 
-class OneOf(tasks.AbstractQuantity):
+class OneOf(tasks.AbstractPhysicalParameter):
     """A number says which quantity is changed, so that one program serves to look at all."""
 
     which: jax.Array
 
     def put(self, system, value):
         one = jnp.ones(())
-        for i, quantity in enumerate((Gravity(), Mass(), Strength())):
+        for i, quantity in enumerate((Gravity(), BodyMass(), ActuatorStrength())):
             system = quantity.put(system, jnp.where(self.which == i, value, one))
         everywhere = Friction().put(system, value).geom_friction
         floor = system.geom_friction.at[0, 0].set(value)
@@ -43,7 +43,7 @@ class OneOf(tasks.AbstractQuantity):
 
 def journey(body: Brax, which: Any, value: Any, steps: int) -> Any:
     """What is seen after random actions, the same in all cases; where the body is; the rewards."""
-    body = eqx.tree_at(lambda b: b.quantity.which, body, which)
+    body = eqx.tree_at(lambda b: b.physical_parameter.which, body, which)
     state, _ = body.reset(jnp.asarray(1.0), key=KEY)
     actions = jax.random.uniform(KEY, (steps, body.action_size), minval=-1.0)
 
@@ -68,7 +68,7 @@ SLOW += [("ant", "positional"), ("ant", "generalized"), ("ant", "mjx"), ("hopper
 def test_every_quantity_bites(name, backend):
     """And friction of the floor alone only above that of the feet, which is 1: the larger of the
     two counts."""
-    body = Brax(name, backend=backend, quantity=OneOf(jnp.asarray(0)))
+    body = Brax(name, backend=backend, physical_parameter=OneOf(jnp.asarray(0)))
     cases = [(i, v) for i in range(3) for v in (0.5, 2.0)]
     cases += [(i, v) for i in (3, 4) for v in FRICTIONS]
     which, values = (jnp.array(column) for column in zip(*cases, strict=True))
@@ -112,12 +112,12 @@ def test_quantities_reach_all_engines(pendulum):
     heavy = Gravity().put(system, two)
     np.testing.assert_allclose(heavy.gravity, 2 * system.gravity)
     np.testing.assert_allclose(heavy.opt.gravity, 2 * system.opt.gravity)
-    massive = Mass().put(system, two)
+    massive = BodyMass().put(system, two)
     np.testing.assert_allclose(massive.link.inertia.mass, 2 * system.link.inertia.mass)
     np.testing.assert_allclose(massive.link.inertia.i, 2 * system.link.inertia.i)
     np.testing.assert_allclose(massive.body_mass, 2 * system.body_mass)
     np.testing.assert_allclose(massive.body_inertia, 2 * system.body_inertia)
-    strong = Strength().put(system, two)
+    strong = ActuatorStrength().put(system, two)
     np.testing.assert_allclose(strong.actuator.gear, 2 * system.actuator.gear)
     np.testing.assert_allclose(strong.actuator_gear, 2 * system.actuator_gear)
     slippery = Friction().put(system, two).geom_friction
@@ -126,11 +126,11 @@ def test_quantities_reach_all_engines(pendulum):
 
 
 def test_quantities_change_the_physics():
-    body = Brax("inverted_pendulum", quantity=OneOf(jnp.asarray(0)))
+    body = Brax("inverted_pendulum", physical_parameter=OneOf(jnp.asarray(0)))
 
     @eqx.filter_jit
     def angle(which, value):
-        changed = eqx.tree_at(lambda b: b.quantity.which, body, which)
+        changed = eqx.tree_at(lambda b: b.physical_parameter.which, body, which)
         state, first = changed.reset(jnp.asarray(1.0), key=KEY)
         state, _ = changed.step(state, jnp.array([0.5]), value, key=KEY)
         state, step = changed.step(state, jnp.array([0.5]), value, key=KEY)
@@ -168,11 +168,11 @@ def test_worlds():
     assert isinstance(limited, tasks.TimeLimit)
     assert (limited.steps, limited.terminal) == (50, True)
     assert (world.steps_per_task, world.change) == (100, "drift")
-    for make, quantity in ((tasks.ChangingGravity, Gravity), (tasks.ChangingMass, Mass)):
+    for make, quantity in ((tasks.ChangingGravity, Gravity), (tasks.ChangingMass, BodyMass)):
         body = make("inverted_pendulum").environment
         assert isinstance(body, tasks.TimeLimit)
         assert isinstance(body.environment, Brax)
-        assert isinstance(body.environment.quantity, quantity)
+        assert isinstance(body.environment.physical_parameter, quantity)
     ant = tasks.SlipperyAnt()
     assert (ant.environment.observation_size, ant.environment.action_size) == (27, 8)
     assert (ant.steps_per_task, ant.change) == (2_000_000, "episode")
@@ -218,9 +218,10 @@ def test_bad_bodies(monkeypatch):
         Brax("ant", backend=backend)
     quantity: Any = Gravity
     with pytest.raises(
-        TypeError, match="`quantity` is .*Gravity.*, but must be .* AbstractQuantity"
+        TypeError,
+        match="`physical_parameter` is .*Gravity.*, but must be .* AbstractPhysicalParameter",
     ):
-        Brax("ant", quantity=quantity)
+        Brax("ant", physical_parameter=quantity)
 
 
 def test_a_step_leaves_the_state_it_is_given_as_it_is():

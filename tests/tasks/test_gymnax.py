@@ -72,7 +72,7 @@ def test_spaces(gymnax):
 
 def test_steps(gymnax):
     """The parameter is traced; a limit of time is no end, and nothing begins anew by itself."""
-    falling = Gymnax("Choice", quantity="gravity")
+    falling = Gymnax("Choice", physical_parameter="gravity")
     key, action = jax.random.key(0), jnp.asarray(1)
 
     @jax.jit
@@ -101,7 +101,7 @@ def test_bad_names(gymnax):
     with pytest.raises(ValueError, match="Environment of gymnax 'Choise' does not exist.*'Choice'"):
         Gymnax("Choise")
     with pytest.raises(ValueError, match="Field of Choice 'gravy' does not exist.*'gravity'"):
-        Gymnax("Choice", quantity="gravy")
+        Gymnax("Choice", physical_parameter="gravy")
     with pytest.raises(ValueError, match=r"actions have the shape \(2, 2\)"):
         Gymnax("Matrix")
 

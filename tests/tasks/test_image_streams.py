@@ -31,7 +31,7 @@ def images(uneven: bool = False) -> tasks.ImageSet:
 
 KEY = jax.random.key(0)
 NO_ONE = Learner(None, None, algorithms.bp().optimiser)
-LOADER = Loader(epochs=2, batch_size=4, flat=True, evaluation_batch=4)
+LOADER = Loader(epochs=2, minibatch_size=4, flat=True, evaluation_batch_size=4)
 STREAMS = {
     "split": lambda **o: tasks.SplitClasses(images(**o), num_tasks=7, loader=LOADER),
     "incremental": lambda **o: tasks.IncrementalClasses(
@@ -199,11 +199,11 @@ def test_number_of_new_classes_is_drawn_evenly():
 
 
 @pytest.mark.parametrize(
-    ("least", "most", "ends"), [(4, None, [4, 6]), (4, 5, [4, 6]), (5, 6, [5, 6]), (2, 3, None)]
+    ("smallest", "most", "ends"), [(4, None, [4, 6]), (4, 5, [4, 6]), (5, 6, [5, 6]), (2, 3, None)]
 )
-def test_all_classes_join(least, most, ends):
+def test_all_classes_join(smallest, most, ends):
     """The last task takes what is left, where the numbers do not come out even."""
-    options = {"classes_per_task": least, "most_per_task": most, "loader": LOADER}
+    options = {"classes_per_task": smallest, "most_per_task": most, "loader": LOADER}
     stream = tasks.IncrementalClasses(images(), **options)
     drawn = jax.vmap(lambda k: stream.first_change(key=k).ends)(jax.random.split(KEY, 30))
     drawn = np.asarray(drawn)
@@ -230,7 +230,7 @@ def test_tasks_without_test_rows():
 
 
 def test_constant_budget():
-    loader = Loader(epochs=1, batch_size=4, minibatches=3, flat=True)
+    loader = Loader(epochs=1, minibatch_size=4, minibatches=3, flat=True)
     stream = tasks.IncrementalClasses(images(), classes_per_task=2, loader=loader)
     assert stream.minibatches == 3
     assert stream.source.even
@@ -286,7 +286,7 @@ def test_evaluation_takes_every_test_row_of_the_task_once(name, uneven):
 
 def test_augmentation_and_standardising():
     changes = tasks.Compose((tasks.Flip(), tasks.Crop(padding=1), tasks.Rotate(10.0)))
-    loader = Loader(batch_size=4, augmentation=changes, standardise=True)
+    loader = Loader(minibatch_size=4, augmentation=changes, standardise=True)
     stream = tasks.PermutedLabels(images(), num_tasks=1, loader=loader)
     assert stream.in_shape == (2, 4, 3)
     _, state = next(states(stream))
@@ -325,7 +325,7 @@ def test_changes_of_single_images():
     [
         (lambda i: tasks.SplitClasses(i, classes_per_task=7), "has 6 classes"),
         (lambda i: tasks.SplitClasses(i, classes_per_task=0), "classes_per_task"),
-        (lambda i: tasks.SplitClasses(i, loader=Loader(batch_size=17)), "has 16 training rows"),
+        (lambda i: tasks.SplitClasses(i, loader=Loader(minibatch_size=17)), "has 16 training rows"),
         (
             lambda i: tasks.SplitClasses(i, order=(1, 0), classes_per_task=3),
             "`order` has 2 classes",
@@ -358,7 +358,7 @@ def test_refuses_a_network_of_other_outputs():
 
 def test_refuses_images_of_another_shape_than_the_network_takes():
     model = models.ConvNet((3, 8, 8), CLASSES, kernels=(3,), channels=(2,), key=jax.random.key(0))
-    loader = Loader(batch_size=4)
+    loader = Loader(minibatch_size=4)
     stream = tasks.PermutedLabels(images(), num_tasks=1, loader=loader)
     message = r"`x` has shape \(2, 4, 3\), but this network takes images of shape \(3, 8, 8\)"
     with pytest.raises(ValueError, match=message):
@@ -385,7 +385,12 @@ def test_the_accuracy_of_guessing():
 
 def test_regression_follows_its_formula():
     stream = tasks.SlowlyChangingRegression(
-        num_tasks=4, steps_per_task=6, batch_size=2, slow=3, fast=2, units=7
+        num_tasks=4,
+        steps_per_task=6,
+        minibatch_size=2,
+        num_slow_bits=3,
+        num_fast_bits=2,
+        num_units=7,
     )
     state = stream.init(key=jax.random.key(0))
     slow = None

@@ -320,7 +320,7 @@ def test_lost_arrays_are_found(places, monkeypatch):
 
 def test_lost_rows_are_found(places, monkeypatch):
     # NumPy reads as many rows as the header of the array says, and the check sum is looked at by
-    # those who read to the end only; small arrays are, for zip reads 4 kB at the least.
+    # those who read to the end only; small arrays are, for zip reads 4 kB at the smallest.
     def shorten(whole):
         assert b"(6, 40, 50, 3)" in whole
         yield whole.replace(b"(6, 40, 50, 3)", b"(2, 40, 50, 3)")

@@ -29,7 +29,11 @@ def collected(stream, state):
         clock = dataclasses.replace(CLOCK, chunk=jnp.asarray(chunk))
         _, data, metrics = stream.collect(state, LEARNER, clock, key=jax.random.key(1))
         assert metrics == {}
-        assert data.items.pixels.shape == (stream.minibatches, stream.batch_size, stream.in_size)
+        assert data.items.pixels.shape == (
+            stream.minibatches,
+            stream.minibatch_size,
+            stream.in_size,
+        )
         rows.append(data.items)
     pixels = np.concatenate([np.asarray(r.pixels).reshape(-1, stream.in_size) for r in rows])
     return pixels, np.concatenate([np.asarray(r.labels).ravel() for r in rows])
@@ -39,9 +43,9 @@ def collected(stream, state):
     ("options", "uses"),
     [
         ({"steps_per_task": None}, {1}),
-        ({"steps_per_task": None, "batch_size": 5}, {0, 1}),  # 8 batches of 5, of 42 rows
+        ({"steps_per_task": None, "minibatch_size": 5}, {0, 1}),  # 8 batches of 5, of 42 rows
         ({"steps_per_task": 100}, {2, 3}),
-        ({"steps_per_task": 30, "batch_size": 42}, {30}),
+        ({"steps_per_task": 30, "minibatch_size": 42}, {30}),
     ],
 )
 def test_every_row_is_used_as_often_as_any_other(options, uses):
@@ -99,7 +103,7 @@ def test_held_out_rows_are_the_test_rows():
 
 def test_evaluation_is_on_test_rows_under_the_permutation():
     images = tiny_images()
-    setting = permuted(standardise=False, evaluation_size=10)
+    setting = permuted(standardise=False, num_evaluation_examples=10)
     stream, model = setting.stream, setting.model
     state = begun(stream, 2)
     rows = np.asarray(state.evaluation)
@@ -153,11 +157,11 @@ def test_online_accuracy_is_before_the_update():
     ("options", "message"),
     [
         ({"num_tasks": 0}, "`num_tasks` is 0"),
-        ({"batch_size": 0}, "`batch_size` is 0"),
-        ({"batch_size": 43}, "`batch_size` is 43, but 'tiny' has 42 training rows"),
+        ({"minibatch_size": 0}, "`minibatch_size` is 0"),
+        ({"minibatch_size": 43}, "`minibatch_size` is 43, but 'tiny' has 42 training rows"),
         ({"steps_per_task": 0}, "`steps_per_task` is 0"),
         ({"chunks_per_task": 3}, "must divide the 16 steps"),
-        ({"evaluation_size": 0}, "`evaluation_size` is 0"),
+        ({"num_evaluation_examples": 0}, "`num_evaluation_examples` is 0"),
     ],
 )
 def test_bad_arguments(options, message):

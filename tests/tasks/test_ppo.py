@@ -26,7 +26,7 @@ from spectral import (
 from spectral._loop import check_parts
 from spectral.curvature import GaussNewton, Hessian, KFAC, Risk
 from spectral.probes._base._sampling import sample_risk
-from spectral.tasks import ChangingEnvironment, ClippedSurrogate, Cycle, Experience, PPO
+from spectral.tasks import ChangingEnvironment, ClippedSurrogate, Cycle, PPO, PPOBatch
 from spectral.tasks.rl.ppo._rollout import begin, play
 from spectral.tasks.rl.ppo._running_moments import Moments
 
@@ -39,7 +39,7 @@ STEPS = 16
 
 def counting(**options: Any) -> PPO:
     world = ChangingEnvironment(Counting(), Cycle((0.5, 1.5)), 13)
-    options = {"rollout": STEPS, "epochs": 2, "minibatches_per_epoch": 4} | options
+    options = {"steps_per_rollout": STEPS, "epochs": 2, "minibatches_per_epoch": 4} | options
     return PPO(world, num_tasks=3, discount=0.9, gae_lambda=0.8, **options)
 
 
@@ -60,7 +60,7 @@ def _collect(stream: PPO):
     after, chunk, metrics = stream.collect(before, LEARNER, CLOCK, key=jax.random.key(5))
     play_key, _ = jax.random.split(jax.random.key(5))
     act = stream._actor(before, LEARNER, greedy=False)
-    steps = stream.rollout // stream.environments
+    steps = stream.steps_per_rollout // stream.num_environments
     _, rollout = play(stream.world, before.values, before.players, act, steps, key=play_key)
     return before, rollout, after, chunk.items, metrics
 
@@ -168,7 +168,7 @@ def test_statistics_are_those_of_what_was_acted_on(scaled):
 def test_metrics_of_episodes(plain):
     rollout = plain.rollout
     ended = rollout.step.terminated | rollout.step.truncated
-    assert plain.metrics["episodes"] == ended.sum() > 2
+    assert plain.metrics["num_episodes"] == ended.sum() > 2
     mean = lambda x: x[ended].mean()
     np.testing.assert_allclose(plain.metrics["episode_return"], mean(rollout.total), rtol=1e-5)
     np.testing.assert_allclose(plain.metrics["episode_length"], mean(rollout.length))
@@ -186,7 +186,7 @@ def test_advantages_are_normalised_within_a_minibatch(plain):
 
 
 def test_evaluation_and_samples_have_the_parameter_of_the_task():
-    stream = counting(evaluation_environments=3, evaluation_steps=6)
+    stream = counting(num_evaluation_environments=3, evaluation_steps=6)
 
     @eqx.filter_jit
     def look(task):
@@ -242,7 +242,7 @@ def test_surrogate_against_numpy(clip_value):
     policy = models.GaussianPolicy(jnp.asarray(mean), jnp.asarray(log_std))
     outputs = models.PolicyAndValue(policy, jnp.asarray(value))
     arrays = map(jnp.asarray, (mean, action, old, advantage, target, then))
-    losses = surrogate(clip_value).losses(outputs, Experience(*arrays))
+    losses = surrogate(clip_value).losses(outputs, PPOBatch(*arrays))
     np.testing.assert_allclose(losses, expected, rtol=2e-4, atol=2e-4)
 
 
@@ -256,9 +256,9 @@ def test_curvature_of_a_policy(discrete):
     action = outputs.policy.sample(key=KEY)
     noise = jax.random.normal(jax.random.key(9), (4, 6))
     old = outputs.policy.log_probability(action) + 0.2 * noise[0]
-    batch = Experience(x, action, old, *noise[1:])
+    batch = PPOBatch(x, action, old, *noise[1:])
     loss = surrogate()
-    risk = Risk(_forward, loss, batch, batch, chunk=3)
+    risk = Risk(_forward, loss, batch, batch, batch_size=3)
     flat, unravel = jax.flatten_util.ravel_pytree(eqx.filter(model, eqx.is_inexact_array))
     static = eqx.filter(model, eqx.is_inexact_array, inverse=True)
     network = lambda p: jax.vmap(eqx.combine(unravel(p), static))(x)[0]
@@ -289,7 +289,7 @@ def test_curvature_of_a_policy(discrete):
     np.testing.assert_allclose(gram[-len(kept) :], kept, rtol=1e-6)
 
 
-def _forward(model: Any, batch: Experience) -> Any:
+def _forward(model: Any, batch: PPOBatch) -> Any:
     return jax.vmap(model)(batch.observation)[0]
 
 
@@ -297,7 +297,7 @@ def _forward(model: Any, batch: Experience) -> Any:
 def test_sampled_gradients_have_the_covariance_of_the_curvature():
     policy = models.CategoricalPolicy(jnp.array([[0.3, -1.0, 1.0]]))
     outputs, loss = models.PolicyAndValue(policy, jnp.array([0.2])), surrogate()
-    batch = Experience(jnp.zeros((1, 1)), *[jnp.zeros(1)] * 5)
+    batch = PPOBatch(jnp.zeros((1, 1)), *[jnp.zeros(1)] * 5)
     flat, unravel = jax.flatten_util.ravel_pytree(outputs)
     ravel = lambda tree: jax.flatten_util.ravel_pytree(tree)[0]
     product = lambda t: ravel(loss.hessian_product(outputs, batch, unravel(t)))
@@ -311,7 +311,7 @@ def test_sampled_gradients_have_the_covariance_of_the_curvature():
 def test_kfac_names_what_is_no_layer():
     model = models.ActorCritic(3, 2, width=3, depth=1, key=KEY)
     x = jnp.ones((2, 3))
-    batch = Experience(x, x[:, :2], *[jnp.zeros(2)] * 4)
+    batch = PPOBatch(x, x[:, :2], *[jnp.zeros(2)] * 4)
     with pytest.raises(ValueError, match="layers: log_std. There are no Kronecker factors"):
         KFAC(Risk(_forward, surrogate(), batch, batch), model)
 
@@ -355,10 +355,10 @@ def test_physics_that_diverges_stops_the_run():
     stream = PPO(
         world,
         num_tasks=2,
-        rollout=8,
+        steps_per_rollout=8,
         epochs=1,
         minibatches_per_epoch=2,
-        evaluation_environments=0,
+        num_evaluation_environments=0,
     )
     model = models.ActorCritic(1, 2, discrete=True, width=3, depth=1, key=KEY)
     with pytest.raises(Diverged, match="The data became non-finite in task 1 at step 2") as report:
@@ -372,14 +372,14 @@ def test_physics_that_diverges_stops_the_run():
     assert "evaluation_return" not in history
     # No episode has ended.
     assert np.isnan(history["episode_return"]).all()
-    assert not history["episodes"][0].any()
+    assert not history["num_episodes"][0].any()
 
 
 def test_a_run_that_diverges_plays_no_further():
     """Of two rollouts in the second task the first explodes; what it collected is kept."""
     world = ChangingEnvironment(Exploding(), Cycle((0.5, 1.5)), 16)
-    sizes: Any = {"rollout": 8, "epochs": 1, "minibatches_per_epoch": 2}
-    stream = PPO(world, num_tasks=2, evaluation_environments=0, **sizes)
+    sizes: Any = {"steps_per_rollout": 8, "epochs": 1, "minibatches_per_epoch": 2}
+    stream = PPO(world, num_tasks=2, num_evaluation_environments=0, **sizes)
     model = models.ActorCritic(1, 2, discrete=True, width=3, depth=1, key=KEY)
     algo = algorithms.bp(1e-3)
     run, history = eqx.filter_jit(train_tasks)(model, stream, algo, key=KEY)
@@ -410,10 +410,13 @@ def test_a_policy_may_be_at_fault_for_the_data():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"rollout": 18}, "`rollout` is 18, but must be a multiple of `minibatches_per_epoch`"),
         (
-            {"environments": 3},
-            "`rollout` is 16, but must be a multiple of `environments`, which is 3",
+            {"steps_per_rollout": 18},
+            "`steps_per_rollout` is 18, but must be a multiple of `minibatches_per_epoch`",
+        ),
+        (
+            {"num_environments": 3},
+            "`steps_per_rollout` is 16, but must be a multiple of `environments`, which is 3",
         ),
         ({"epochs": 0}, "`epochs` is 0"),
         ({"clip": 0.0}, "`clip` is 0"),
@@ -423,8 +426,14 @@ def test_a_policy_may_be_at_fault_for_the_data():
             {"advantages": "minibatch", "minibatches_per_epoch": 16},
             "a minibatch of one step has no variance",
         ),
-        ({"rollout": 1, "minibatches_per_epoch": 1}, "a rollout of one step has no variance"),
-        ({"rollout": 24}, "`rollout` is 24, .* 11 steps more than its 13.*, such as 24"),
+        (
+            {"steps_per_rollout": 1, "minibatches_per_epoch": 1},
+            "a rollout of one step has no variance",
+        ),
+        (
+            {"steps_per_rollout": 24},
+            "`steps_per_rollout` is 24, .* 11 steps more than its 13.*, such as 24",
+        ),
         ({"advantages": "batch"}, "`advantages`: Kind 'batch' does not exist"),
         ({"evaluation_steps": 0}, "`evaluation_steps` is 0"),
     ],
@@ -449,7 +458,7 @@ def test_bad_discounts():
 def test_choices_are_not_clipped():
     world = ChangingEnvironment(Exploding(), Cycle((0.5,)), 16)
     with pytest.raises(ValueError, match="`clip_actions` is True, but .* numbers of choices"):
-        PPO(world, rollout=16, clip_actions=True)
+        PPO(world, steps_per_rollout=16, clip_actions=True)
 
 
 class Elsewhere(tasks.AbstractEnvironment):
@@ -498,18 +507,20 @@ def test_networks_that_do_not_fit(model, message):
 def test_an_environment_that_shows_something_else():
     world = ChangingEnvironment(Mistaken(), Cycle((1.0,)), 16)
     with pytest.raises(ValueError, match=r"shows observations of shape \(2,\), but says .* 3"):
-        check_parts(Tabular(), PPO(world, rollout=16), algorithms.bp())
+        check_parts(Tabular(), PPO(world, steps_per_rollout=16), algorithms.bp())
     world = ChangingEnvironment(Elsewhere(), Cycle((1.0,)), 16)
     with pytest.raises(ValueError, match=r"shows observations of shape \(4,\), but says .* 3"):
-        check_parts(Tabular(), PPO(world, rollout=16), algorithms.bp())
+        check_parts(Tabular(), PPO(world, steps_per_rollout=16), algorithms.bp())
 
 
 def test_numbers_of_python_are_numbers():
     limited = tasks.TimeLimit(Elsewhere(shown=3), 4)
-    stream = PPO(ChangingEnvironment(limited, Cycle((1.0,)), 16), num_tasks=1, rollout=16, epochs=1)
+    stream = PPO(
+        ChangingEnvironment(limited, Cycle((1.0,)), 16), num_tasks=1, steps_per_rollout=16, epochs=1
+    )
     _, history = train_continual(Tabular(), stream, algorithms.bp())
     np.testing.assert_array_equal(history["episode_return"], [[4.0]])
-    np.testing.assert_array_equal(history["episodes"], [[4.0]])
+    np.testing.assert_array_equal(history["num_episodes"], [[4.0]])
 
 
 def test_what_is_no_world(monkeypatch):
@@ -540,7 +551,7 @@ class Short(tasks.AbstractSchedule):
 
 
 def test_a_schedule_of_another_length():
-    stream = PPO(ChangingEnvironment(Counting(), Short(), 16), num_tasks=3, rollout=16)
+    stream = PPO(ChangingEnvironment(Counting(), Short(), 16), num_tasks=3, steps_per_rollout=16)
     with pytest.raises(ValueError, match=r"`schedule` is Short, whose .*\(4\)` has .* \(3,\), but"):
         check_parts(Tabular(), stream, algorithms.bp())
 
@@ -579,8 +590,13 @@ def test_ppo_reaches_the_optimum_of_the_point_mass():
     """Within 60,000 steps and 5 % of the best controller, on the same starts, for five seeds."""
     limited = tasks.TimeLimit(tasks.PointMass(), 50)
     world = ChangingEnvironment(limited, Cycle((1.0,)), 60_000)
-    options = {"environments": 8, "rollout": 1000, "minibatches_per_epoch": 10, "discount": 0.98}
-    stream = PPO(world, num_tasks=1, evaluation_environments=64, evaluation_steps=50, **options)
+    options = {
+        "num_environments": 8,
+        "steps_per_rollout": 1000,
+        "minibatches_per_epoch": 10,
+        "discount": 0.98,
+    }
+    stream = PPO(world, num_tasks=1, num_evaluation_environments=64, evaluation_steps=50, **options)
 
     @eqx.filter_jit
     def run(key):

@@ -43,7 +43,7 @@ def test_a_preset_describes_an_experiment(preset):
     assert isinstance(world.environment, TimeLimit)
     assert isinstance(world.schedule, LogUniform)
     assert (world.environment.terminal, world.environment.steps) == (published, 1000)
-    assert (stream.rollout, stream.environments) == (2048, 1)
+    assert (stream.steps_per_rollout, stream.num_environments) == (2048, 1)
     if published:
         # Tasks of 976.56 rollouts.
         assert (world.steps_per_task, stream.chunks_per_task) == (2_000_000, 977)

@@ -17,13 +17,13 @@ from spectral.curvature import (
     epsilon_rank,
     GaussNewton,
     Gram,
-    GramSpectrum,
+    GramEigh,
     KFAC,
     Risk,
     SoftmaxCrossEntropy,
     SquaredError,
 )
-from spectral.models import effective_rank, MLP
+from spectral.models import feature_effective_rank, MLP
 from spectral.theory import strategies
 
 
@@ -92,7 +92,7 @@ def test_the_residual_is_bounded_when_inputs_and_labels_change(loss, count):
         # Which old example a new one stands for: the nearest.
         pairs = np.linalg.norm(shift.new[:, None] - shift.old[None], axis=2).argmin(axis=1)
         options = {
-            "shift": theory.one_sided_hausdorff(shift.new, shift.old),
+            "shift": theory.directed_hausdorff(shift.new, shift.old),
             "network_lipschitz": float(np.prod(weights)),
             "gradient_lipschitz": lipschitz,
         }
@@ -194,7 +194,7 @@ def eigenvalues(matrix):
 
 @COUNTS
 def test_eigenvalues_index_by_index(count):
-    """Corollary B.4 as far as it is true, and the least penalty that it asks for."""
+    """Corollary B.4 as far as it is true, and the smallest penalty that it asks for."""
     tally = Tally()
 
     @tried(
@@ -229,18 +229,18 @@ def test_wrong_forms_of_the_corollary_are_found_out(wrong):
             assert ((low <= found + 1e-9) & (found <= high + 1e-9)).all()
         elif (eigenvalues(ggn) > 1e-9).any() and (found > 1e-9).any():
             positive = np.where(eigenvalues(ggn) > 1e-9, eigenvalues(ggn), 0)
-            least = theory.as_printed.smallest_positive_floor(positive, norm)
-            assert found[found > 1e-9].min() >= least - 1e-9
+            smallest = theory.as_printed.smallest_positive_floor(positive, norm)
+            assert found[found > 1e-9].min() >= smallest - 1e-9
 
 
 def test_corollary_b4_as_printed_is_false():
     ggn, residual = np.diag([1.0, 0.0]), np.diag([0.0, 0.01])
-    least = theory.as_printed.smallest_positive_floor(eigenvalues(ggn), 0.01)
-    assert least == pytest.approx(0.99)
+    smallest = theory.as_printed.smallest_positive_floor(eigenvalues(ggn), 0.01)
+    assert smallest == pytest.approx(0.99)
     assert eigenvalues(ggn + residual)[-1] == pytest.approx(0.01)
     # With the penalty that (39) asks for.
-    least = theory.as_printed.smallest_positive_floor(eigenvalues(ggn), 0.01, weight_decay=0.1)
-    assert eigenvalues(ggn + residual + 0.1 * np.eye(2))[-1] < least
+    smallest = theory.as_printed.smallest_positive_floor(eigenvalues(ggn), 0.01, weight_decay=0.1)
+    assert eigenvalues(ggn + residual + 0.1 * np.eye(2))[-1] < smallest
     low, high = theory.as_printed.weyl(eigenvalues(ggn), np.zeros(2))
     assert (low == 0).all()
     assert (high == 0).all()
@@ -288,7 +288,7 @@ def test_the_condition_of_section_7_is_not_sufficient(getkey):
     inputs = jax.random.normal(getkey(), (3, 6))
     risk = Risk(outputs_of, SquaredError(), inputs, jnp.zeros((3, 4)))
     bound = theory.kronecker_rank_bound(risk, model)
-    spectrum = GramSpectrum()(GaussNewton(risk, model), key=getkey())
+    spectrum = GramEigh()(GaussNewton(risk, model), key=getkey())
     rank = epsilon_rank(spectrum, 1e-9, relative=True).value
     assert theory.gram_rank_bound(risk, model) == round(float(rank)) == 12
     # Three inputs of either layer, and the gradients of living units and of outputs.
@@ -366,7 +366,7 @@ def test_effective_rank_of_features_and_of_their_covariance(count):
     @tried(count, strategies.inputs(4, 3))
     def holds(features):
         of_covariance = float(theory.covariance_effective_rank(features))
-        of_features = float(effective_rank(features))
+        of_features = float(feature_effective_rank(features))
         values = np.linalg.eigvalsh(features.T @ features)
         p = values[values > 1e-12 * max(values[-1], 1e-300)]
         expected = np.exp(-np.sum(p / p.sum() * np.log(p / p.sum()))) if p.size else 0
@@ -377,7 +377,9 @@ def test_effective_rank_of_features_and_of_their_covariance(count):
     tally.at_least(applies=0.8, tight=0.9)
     # They agree where all singular values are equal.
     equal = jnp.eye(4, 3)[:, :2]
-    np.testing.assert_allclose(theory.covariance_effective_rank(equal), effective_rank(equal))
+    np.testing.assert_allclose(
+        theory.covariance_effective_rank(equal), feature_effective_rank(equal)
+    )
     # Whatever their size is, also where the squares are no longer numbers of float32.
     for size in (1e-30, 1e30):
         of_features = theory.covariance_effective_rank(jnp.float32(size) * jnp.eye(3, dtype="f4"))

@@ -176,7 +176,7 @@ def test_dead_units_stay_dead_within_their_radius(count):
         radii = np.asarray(theory.persistence_radii(model, shift.old)["hidden_0"])
         features = taps_of(model, shift.old)["hidden_0"]
         assert (dead(features) == (radii >= 0)).all()
-        distance = theory.one_sided_hausdorff(shift.new, shift.old)
+        distance = theory.directed_hausdorff(shift.new, shift.old)
         survivors = theory.remains_dead(radii, distance)
         assert dead(taps_of(model, shift.new)["hidden_0"])[survivors].all()
         tally.add(survivors.any() and distance > 0, tight=True)
@@ -203,9 +203,9 @@ def test_wrong_forms_of_the_lemma_are_found_out(wrong):
         old = shift.old.at[0].set(shift.old[1])
         new = old.at[0].set(shift.new[0])
         radii = np.asarray(theory.persistence_radii(model, old)["hidden_0"])
-        distance = theory.one_sided_hausdorff(new, old)
+        distance = theory.directed_hausdorff(new, old)
         if wrong == "direction":
-            distance = theory.one_sided_hausdorff(old, new)
+            distance = theory.directed_hausdorff(old, new)
         if wrong == "norm":
             radii = np.asarray(margins(pre_activations(model, old)["hidden_0"]))
         if wrong == "dormant":
@@ -224,7 +224,7 @@ def test_dead_units_of_deeper_layers(count):
     def holds(model, shift):
         radii = theory.persistence_radii(model, shift.old)
         measured = theory.layer_shifts(model, shift.old, shift.new)
-        distance = theory.one_sided_hausdorff(shift.new, shift.old)
+        distance = theory.directed_hausdorff(shift.new, shift.old)
         assert measured["hidden_0"] == distance
         features, applied = taps_of(model, shift.new), False
         for name, constant in theory.lipschitz_constants(model).items():
@@ -244,12 +244,12 @@ def test_distances_of_sets(count):
     def holds(shift):
         old, new = np.asarray(shift.old), np.asarray(shift.new)
         expected = directed_hausdorff(new, old)[0]
-        for nearest in (theory.Pairwise(), theory.Pairwise(chunk=2), theory.TreeIndex()):
-            found = theory.one_sided_hausdorff(new, old, nearest=nearest)
+        for nearest in (theory.Pairwise(), theory.Pairwise(batch_size=2), theory.TreeIndex()):
+            found = theory.directed_hausdorff(new, old, nearest=nearest)
             np.testing.assert_allclose(found, expected, rtol=1e-12)
         both = max(expected, directed_hausdorff(old, new)[0])
         np.testing.assert_allclose(theory.hausdorff(old, new), both, rtol=1e-12)
-        assert theory.one_sided_hausdorff(new[:2], new) == 0
+        assert theory.directed_hausdorff(new[:2], new) == 0
         each = np.linalg.norm(new[:, None] - old[None], axis=2).min(axis=1)
         np.testing.assert_allclose(theory.nearest_distances(new, old), each, rtol=1e-12)
 
@@ -258,7 +258,7 @@ def test_near_points_far_from_the_origin():
     """Inner products would lose this distance altogether."""
     old = np.array([[1e9, 1e9]])
     for nearest in (theory.Pairwise(), theory.TreeIndex()):
-        found = theory.one_sided_hausdorff(old + [[0.0, 0.25]], old, nearest=nearest)
+        found = theory.directed_hausdorff(old + [[0.0, 0.25]], old, nearest=nearest)
         assert found == 0.25
 
 
@@ -364,13 +364,13 @@ def test_bad_numbers_are_refused(getkey):
     points = np.zeros((2, 3))
     for bad in (np.zeros((0, 3)), np.zeros(3)):
         with pytest.raises(ValueError, match="hypothesis of at least one point"):
-            theory.one_sided_hausdorff(bad, points)
+            theory.directed_hausdorff(bad, points)
     with pytest.raises(ValueError, match="`others` has coordinates that are not finite"):
         theory.hausdorff(points, points * np.nan)
     with pytest.raises(ValueError, match="have dimension 3 and `others` 2"):
         theory.hausdorff(points, points[:, :2])
     with pytest.raises(ValueError, match="`chunk` is 0"):
-        theory.Pairwise(chunk=0)
+        theory.Pairwise(batch_size=0)
     with pytest.raises(ValueError, match="`distance` is -1"):
         theory.remains_dead(np.ones(2), -1.0)
     with pytest.raises(ValueError, match="`distances` is empty"):

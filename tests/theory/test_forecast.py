@@ -107,7 +107,7 @@ def test_directions_are_counted_in_the_gauss_newton_matrix(loss, getkey):
     model = MLP(3, 3, width=4, depth=1, key=getkey())
     inputs = jax.random.normal(getkey(), (5, 3))
     targets = jnp.zeros((5, 3)) if isinstance(loss, SquaredError) else jnp.arange(5) % 3
-    risk = Risk(network_outputs, loss, inputs, targets, chunk=2)
+    risk = Risk(network_outputs, loss, inputs, targets, batch_size=2)
     found = theory.trainability_forecast(risk, model, lr=0.05, steps=100, target=0.2)
     spectrum = Dense()(Gram(risk, model), key=getkey())
     np.testing.assert_allclose(found.largest, spectrum.range()[1], rtol=1e-9)
@@ -151,7 +151,7 @@ def test_slow_directions_rule_a_target_out(getkey):
 
 def test_probe_records_the_forecast_of_the_new_task():
     setting = permuted()
-    forecast = theory.TrainabilityForecast(lr=0.05, target=1.0, examples=12)
+    forecast = theory.TrainabilityForecast(lr=0.05, target=1.0, num_examples=12)
     _, history = train_continual(
         setting.model, setting.stream, algorithms.bp(0.05), probes={"forecast": forecast}
     )
@@ -177,8 +177,8 @@ def test_probe_refuses_steps_that_it_does_not_know():
     """The tasks of a stream that grows take different numbers of steps."""
     key, model = jax.random.key(0), permuted().model
     learner = Learner(model, None, algorithms.bp(0.05).optimiser.init(model))
-    forecast = theory.TrainabilityForecast(lr=0.05, target=1.0, examples=4)
-    loader = tasks.Loader(batch_size=5)
+    forecast = theory.TrainabilityForecast(lr=0.05, target=1.0, num_examples=4)
+    loader = tasks.Loader(minibatch_size=5)
     incremental = tasks.IncrementalClasses(tiny_images(), classes_per_task=1, loader=loader)
     for stream in (growing_classes(), incremental):
         state = jax.eval_shape(lambda stream=stream: stream.init(key=key))
@@ -228,7 +228,7 @@ def test_bad_numbers_are_refused(getkey):
         with pytest.raises(ValueError, match=message):
             theory.TrainabilityForecast(**good | {name: value})
     with pytest.raises(ValueError, match="`examples` is 0"):
-        theory.TrainabilityForecast(**good, examples=0)
+        theory.TrainabilityForecast(**good, num_examples=0)
     pair = Risk(lambda p, x: (x @ p, x @ p), lambda z, y: jnp.sum(z[0] ** 2, axis=1), *data)
     with pytest.raises(ValueError, match="hypothesis of one array of outputs"):
         theory.trainability_forecast(pair, params, **good)

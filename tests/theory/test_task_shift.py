@@ -69,7 +69,8 @@ def overlap_by_slices(reach, distance, dim):
 
 
 def test_overlap_of_balls_in_high_dimensions():
-    """Where a power of the reach overflows, and the share of a cap is below the least number."""
+    """Where a power of the reach overflows, and the fraction of a cap is below the smallest
+    number."""
     for reach, distance, dim in [(1.4, 0.99, 3072), (1.41, 1.0, 3072), (1.2, 0.9, 784)]:
         found = theory.ball_overlap(np.float64(reach), distance, dim)
         np.testing.assert_allclose(found, overlap_by_slices(reach, distance, dim), rtol=1e-4)
@@ -101,7 +102,7 @@ def test_lemma_b1_as_printed_is_false():
 
 def distances(rng, draws, points, dim):
     sets = ((ball(rng, points, dim), ball(rng, points, dim)) for _ in range(draws))
-    return np.array([[theory.one_sided_hausdorff(a, b), theory.hausdorff(a, b)] for a, b in sets])
+    return np.array([[theory.directed_hausdorff(a, b), theory.hausdorff(a, b)] for a, b in sets])
 
 
 def violations_are_rare(violations, draws, delta):
@@ -116,17 +117,17 @@ def test_coverage_of_lemma_b1(dim):
     one, both = found[:, 0], found[:, 1]
     printed = theory.as_printed.hausdorff_bound(points, dim, delta)
     corrected = theory.hausdorff_bound(points, dim, delta)
-    one_sided = theory.hausdorff_bound(points, dim, delta, one_sided=True)
+    directed = theory.hausdorff_bound(points, dim, delta, directed=True)
     assert violations_are_rare(np.sum(both > corrected), draws, delta)
-    assert violations_are_rare(np.sum(one > one_sided), draws, delta)
-    assert one_sided < corrected or corrected == 2.0
+    assert violations_are_rare(np.sum(one > directed), draws, delta)
+    assert directed < corrected or corrected == 2.0
     assert corrected <= 2 * printed
     if dim >= 5:
         assert np.sum(both > printed) > 0.9 * draws
     # The union bound lies between the truth and the corrected bound.
     middle = float(np.median(both))
     for probability, sides in ((np.mean(both > middle), False), (np.mean(one > middle), True)):
-        bound = theory.hausdorff_union_bound(middle, points, dim, one_sided=sides)
+        bound = theory.hausdorff_union_bound(middle, points, dim, directed=sides)
         assert theory.proportion(round(probability * draws), draws).lower <= bound
     at_corrected = theory.hausdorff_union_bound(corrected, points, dim)
     assert at_corrected <= delta * (1 + 1e-9)
@@ -152,7 +153,7 @@ def test_persistence_bounds_follow_from_the_distance():
         assert p[-2:].tolist() == [1, 1]
         assert (np.diff(p) >= 0).all()
         # p is 1 - delta at the distance that the bound gives for delta.
-        reach = theory.hausdorff_bound(40, dim, 0.1, one_sided=True)
+        reach = theory.hausdorff_bound(40, dim, 0.1, directed=True)
         np.testing.assert_allclose(theory.persistence_bound(np.array([reach]), 40, dim), 0.9)
         reach = theory.as_printed.hausdorff_bound(40, dim, 0.1)
         np.testing.assert_allclose(
@@ -170,7 +171,7 @@ def test_tail_given_the_first_task():
     rng = np.random.default_rng(5)
     old, size = ball(rng, 30, 2), 20
     tail = theory.HausdorffTail(old, ball(rng, 40_000, 2), examples=size)
-    drawn = [theory.one_sided_hausdorff(ball(rng, size, 2), old) for _ in range(1000)]
+    drawn = [theory.directed_hausdorff(ball(rng, size, 2), old) for _ in range(1000)]
     at = np.quantile(drawn, [0.1, 0.5, 0.9])
     found = tail.at_most(at)
     truth = theory.persistence_probabilities(at, np.array(drawn))
@@ -239,7 +240,7 @@ def test_theorem_6_5_as_printed_contradicted_by_a_network():
     model = eqx.tree_at(lambda m: m.layers[0].bias, model, bias)
     old, new = jax.random.normal(key, (2, 30, 3))
     radii = theory.persistence_radii(model, old)["hidden_0"]
-    xi = theory.remains_dead(radii, theory.one_sided_hausdorff(new, old))
+    xi = theory.remains_dead(radii, theory.directed_hausdorff(new, old))
     silent = dead(jax.vmap(model)(new)[1]["hidden_0"])
     assert xi.sum() == silent.sum() == 5
     matrix = hessian(model, new, jnp.ones((30, 1)), squared_error)
@@ -266,7 +267,7 @@ def test_the_forms_under_real_shifts():
     """The probabilities of `HausdorffTail` in the exact form against simulated shifts."""
     rng = np.random.default_rng(7)
     old, size = ball(rng, 40, 2), 25
-    shifts = np.array([theory.one_sided_hausdorff(ball(rng, size, 2), old) for _ in range(400)])
+    shifts = np.array([theory.directed_hausdorff(ball(rng, size, 2), old) for _ in range(400)])
     radii = np.quantile(shifts, [0.95, 0.8, 0.6, 0.4, 0.1])
     tail = theory.HausdorffTail(old, ball(rng, 20_000, 2), examples=size)
     for most in range(6):

@@ -11,7 +11,7 @@ from ..._types import Clock, Learner, Signal
 from ._algorithm import AbstractTransform
 
 
-class Every(AbstractTransform[Any]):
+class Periodic(AbstractTransform[Any]):
     """Let `transform` act when (step + 1) is a multiple of `period`, and rest in between.
 
     Steps are counted over the whole run. The period must divide the minibatches of a chunk or be a
@@ -20,7 +20,7 @@ class Every(AbstractTransform[Any]):
     and a shorter one is due only at the end of a block that is in use as a whole.
 
     ```python
-    Every(EffectiveRank(lr=1e-3, window=50), period=50)
+    Periodic(EffectiveRank(lr=1e-3, window=50), period=50)
     ```
     """
 
@@ -58,7 +58,7 @@ class Every(AbstractTransform[Any]):
 
 
 def is_due(signal: Signal, period: int) -> Bool[Array, ""]:
-    """Whether this step completes a period of `period` steps, as `Every` counts them.
+    """Whether this step completes a period of `period` steps, as `Periodic` counts them.
 
     **Raises:** `ValueError` for a period that does not fit the chunk.
     """

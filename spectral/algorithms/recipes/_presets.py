@@ -12,7 +12,7 @@ from .._base._algorithm import AbstractTransform, Algorithm
 from ..optimisers._adam import adam
 from ..optimisers._sgd import sgd
 from ..transforms.units._utilities import contribution
-from ..transforms.weights._rate_steps import RateSteps
+from ..transforms.weights._rate_steps import StepDecay
 from ..transforms.weights._reset import Reset
 from ._followed_by import followed_by
 from ._paper import bp, er, l2, l2_er
@@ -61,7 +61,7 @@ _MOMENTUM = {"momentum": 0.9}
 _BETAS = {"b1": 0.99, "b2": 0.99}
 _ANT_CBP = {"maturity": 10_000, "utility": contribution}
 _ZERO_HEAD: Then = (Reset, {"part": "head", "to": "zero"})
-_FALLING_RATE: Then = (RateSteps, {"factor": 0.2, "chunks": (60, 120, 160)})
+_FALLING_RATE: Then = (StepDecay, {"factor": 0.2, "chunks": (60, 120, 160)})
 
 PRESETS: tuple[Preset, ...] = (
     # He et al., Table 2, at the fixed learning rate and at the best.
@@ -74,8 +74,8 @@ PRESETS: tuple[Preset, ...] = (
             sgd,
             {},
             (bp, lr, {}),
-            (er, lr, {"er_lr": 1e-3, "er_every": 100}),
-            (l2_er, lr, {"er_lr": 1e-3, "er_every": 100, "weight_decay": 1e-3}),
+            (er, lr, {"er_lr": 1e-3, "er_period": 100}),
+            (l2_er, lr, {"er_lr": 1e-3, "er_period": 100, "weight_decay": 1e-3}),
             (cbp, lr, {"replacement_rate": 1e-6}),
             (l2, lr, {"weight_decay": 1e-3}),
         )
@@ -87,8 +87,8 @@ PRESETS: tuple[Preset, ...] = (
         sgd,
         _MOMENTUM,
         (bp, 1e-4, {}),
-        (er, 1e-4, {"er_lr": 1e-5, "er_every": 12}),
-        (l2_er, 1e-3, {"er_lr": 1e-4, "er_every": 12, "weight_decay": 1e-3}),
+        (er, 1e-4, {"er_lr": 1e-5, "er_period": 12}),
+        (l2_er, 1e-3, {"er_lr": 1e-4, "er_period": 12, "weight_decay": 1e-3}),
         (cbp, 1e-4, {"replacement_rate": 1e-5}),
         (l2, 1e-4, {"weight_decay": 1e-3}),
     ),
@@ -99,8 +99,8 @@ PRESETS: tuple[Preset, ...] = (
         sgd,
         _MOMENTUM,
         (bp, 1e-2, {}),
-        (er, 1e-2, {"er_lr": 1e-4, "er_every": 5}),
-        (l2_er, 1e-2, {"er_lr": 1e-3, "er_every": 5, "weight_decay": 1e-3}),
+        (er, 1e-2, {"er_lr": 1e-4, "er_period": 5}),
+        (l2_er, 1e-2, {"er_lr": 1e-3, "er_period": 5, "weight_decay": 1e-3}),
         (cbp, 1e-2, {"replacement_rate": 1e-6}),
         (l2, 1e-2, {"weight_decay": 1e-4}),
     ),
@@ -114,8 +114,8 @@ PRESETS: tuple[Preset, ...] = (
         adam,
         {},
         (bp, 1e-4, {}),
-        (er, 1e-4, {"er_lr": 2e-7, "er_every": 128}),
-        (l2_er, 1e-4, {"er_lr": 2e-6, "er_every": 128, "weight_decay": 1e-3}),
+        (er, 1e-4, {"er_lr": 2e-7, "er_period": 128}),
+        (l2_er, 1e-4, {"er_lr": 2e-6, "er_period": 128, "weight_decay": 1e-3}),
         (cbp_l2, 1e-4, {"replacement_rate": 1e-7, "weight_decay": 1e-4} | _ANT_CBP),
         (l2, 1e-4, {"weight_decay": 1e-3}),
     ),

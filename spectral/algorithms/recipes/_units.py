@@ -6,7 +6,7 @@ from jaxtyping import Array, Float
 
 from ..._types import Optimiser
 from .._base._algorithm import Algorithm
-from .._base._periodic import Every
+from .._base._periodic import Periodic
 from ..optimisers._sgd import optimiser_of
 from ..penalties._l2 import L2
 from ..transforms.units._continual_backprop import ContinualBackprop
@@ -66,10 +66,10 @@ def redo(
     lr: Number | Optimiser = 1e-2,
     *,
     threshold: Number = 0.025,
-    every: int = 100,
+    period: int = 100,
     window: int | None = None,
 ) -> Algorithm:
-    """ReDo (Sokar et al., 2023): every `every` steps, units whose mean |activation| is at most
+    """ReDo (Sokar et al., 2023): every `period` steps, units whose mean |activation| is at most
     `threshold` times the mean of their layer are renewed.
 
     Activity is measured on the last `window` minibatches, by default all since the last time. The
@@ -77,14 +77,14 @@ def redo(
 
     **Raises:** `ValueError` for a negative threshold, or a period or window below one.
     """
-    return Algorithm(optimiser_of(lr), transforms=(_recycle(ReDo, threshold, every, window),))
+    return Algorithm(optimiser_of(lr), transforms=(_recycle(ReDo, threshold, period, window),))
 
 
 def regrama(
     lr: Number | Optimiser = 1e-2,
     *,
     threshold: Number = 0.01,
-    every: int = 100,
+    period: int = 100,
     window: int | None = None,
 ) -> Algorithm:
     """ReGraMa (Liu et al., 2025): as `redo`, with the mean |gradient| of a unit's incoming weights
@@ -92,24 +92,24 @@ def regrama(
 
     **Raises:** as `redo`.
     """
-    return Algorithm(optimiser_of(lr), transforms=(_recycle(ReGraMa, threshold, every, window),))
+    return Algorithm(optimiser_of(lr), transforms=(_recycle(ReGraMa, threshold, period, window),))
 
 
 def snr(
-    lr: Number | Optimiser = 1e-2, *, rejection: Number = 1e-3, max_age: int = 20_000
+    lr: Number | Optimiser = 1e-2, *, rejection_level: Number = 1e-3, max_age: int = 20_000
 ) -> Algorithm:
     """Self-normalised resets (Farias & Jozefiak, 2024): a unit is renewed when at most a fraction
-    `rejection` of its own past silences lasted as long as the present one, or after `max_age`
+    `rejection_level` of its own past silences lasted as long as the present one, or after `max_age`
     examples of silence. See `SelfNormalizedReset`.
 
-    **Raises:** `ValueError` for a rejection that is not positive or a `max_age` below one.
+    **Raises:** `ValueError` for a rejection_level that is not positive or a `max_age` below one.
     """
     return Algorithm(
-        optimiser_of(lr), transforms=(SelfNormalizedReset(rejection, max_age=max_age),)
+        optimiser_of(lr), transforms=(SelfNormalizedReset(rejection_level, max_age=max_age),)
     )
 
 
 def _recycle(
-    make: type[ReDo] | type[ReGraMa], threshold: Number, every: int, window: int | None
-) -> Every:
-    return Every(make(threshold, window=every if window is None else window), every)
+    make: type[ReDo] | type[ReGraMa], threshold: Number, period: int, window: int | None
+) -> Periodic:
+    return Periodic(make(threshold, window=period if window is None else window), period)

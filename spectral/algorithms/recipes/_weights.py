@@ -9,7 +9,7 @@ from ..._arguments import check_above, check_fraction
 from ..._types import Optimiser
 from .._base._algorithm import Algorithm
 from .._base._needs_norm import NeedsNorm
-from .._base._periodic import Every
+from .._base._periodic import Periodic
 from ..optimisers._sgd import optimiser_of
 from ..optimisers._upgd import perturbed_sgd
 from ..penalties._l2 import L2
@@ -26,17 +26,17 @@ from ..transforms.weights._shrink_perturb import ShrinkPerturb
 Number = float | Float[Array, ""]
 
 
-def snp(lr: Number | Optimiser = 1e-2, *, noise: Number = 1e-5, every: int = 1) -> Algorithm:
+def snp(lr: Number | Optimiser = 1e-2, *, noise: Number = 1e-5, period: int = 1) -> Algorithm:
     """Perturb: Gaussian noise of deviation `noise` on every parameter after every step.
 
     The agent `snp` of the paper's comparison: shrink and perturb with nothing that shrinks. With
     `every=n` the noise of n steps is added at once, with the same variance and 1/n of the cost.
     (Other versions: `ShrinkPerturb`.)
 
-    **Raises:** `ValueError` for a negative noise or, when training starts, for an `every` that does
-    not divide the minibatches of a chunk.
+    **Raises:** `ValueError` for a negative noise or, when training starts, for an `period` that
+    does not divide the minibatches of a chunk.
     """
-    return Algorithm(optimiser_of(lr), transforms=(_perturb(noise, every),))
+    return Algorithm(optimiser_of(lr), transforms=(_perturb(noise, period),))
 
 
 def snp_l2(
@@ -44,7 +44,7 @@ def snp_l2(
     *,
     weight_decay: Number = 1e-3,
     noise: Number = 1e-5,
-    every: int = 1,
+    period: int = 1,
 ) -> Algorithm:
     """Shrink and perturb as Dohare et al. (2024) use it: the penalty of `l2` shrinks, `snp`
     perturbs.
@@ -52,7 +52,7 @@ def snp_l2(
     **Raises:** as `snp` and `l2`.
     """
     return Algorithm(
-        optimiser_of(lr), penalties=(L2(weight_decay),), transforms=(_perturb(noise, every),)
+        optimiser_of(lr), penalties=(L2(weight_decay),), transforms=(_perturb(noise, period),)
     )
 
 
@@ -112,14 +112,16 @@ def layernorm_l2(lr: Number | Optimiser = 1e-2, *, weight_decay: Number = 1e-3) 
     return Algorithm(optimiser_of(lr), penalties=(L2(weight_decay),), transforms=(NeedsNorm(),))
 
 
-def nap(lr: Number | Optimiser = 1e-2, *, every: int = 1) -> Algorithm:
-    """Normalise and project (Lyle et al., 2024): every `every` steps each weight matrix gets its
+def nap(lr: Number | Optimiser = 1e-2, *, period: int = 1) -> Algorithm:
+    """Normalise and project (Lyle et al., 2024): every `period` steps each weight matrix gets its
     initial norm back, in a network with a norm before every activation. See `NormalizeProject`.
 
-    **Raises:** `ValueError`, when training starts, for a hidden layer without a norm, or an `every`
-    that does not divide the minibatches of a chunk.
+    **Raises:** `ValueError`, when training starts, for a hidden layer without a norm, or an
+    `period` that does not divide the minibatches of a chunk.
     """
-    return Algorithm(optimiser_of(lr), transforms=(NeedsNorm(), Every(NormalizeProject(), every)))
+    return Algorithm(
+        optimiser_of(lr), transforms=(NeedsNorm(), Periodic(NormalizeProject(), period))
+    )
 
 
 def upgd(
@@ -158,17 +160,17 @@ def upgd(
 
 
 def hare_tortoise(
-    lr: Number | Optimiser = 1e-2, *, decay: Number = 0.99, every: int = 500
+    lr: Number | Optimiser = 1e-2, *, decay: Number = 0.99, period: int = 500
 ) -> Algorithm:
-    """Hare and tortoise (Lee et al., 2024): every `every` steps the network returns to the running
+    """Hare and tortoise (Lee et al., 2024): every `period` steps the network returns to the running
     mean of its weights. See `HareTortoise`. Published with a decay of 0.999 and thousands of steps
     between returns; a mean that is not shorter than the period would hold the network back.
 
-    **Raises:** `ValueError` for a decay outside [0, 1] or, when training starts, for an `every`
+    **Raises:** `ValueError` for a decay outside [0, 1] or, when training starts, for an `period`
     that does not fit the chunk.
     """
-    return Algorithm(optimiser_of(lr), transforms=(HareTortoise(decay, period=every),))
+    return Algorithm(optimiser_of(lr), transforms=(HareTortoise(decay, period=period),))
 
 
-def _perturb(noise: Number, every: int) -> Every:
-    return Every(ShrinkPerturb(noise=noise, steps=every), every)
+def _perturb(noise: Number, period: int) -> Periodic:
+    return Periodic(ShrinkPerturb(noise=noise, steps=period), period)

@@ -26,7 +26,7 @@ class KFAC(AbstractKronecker):
     import equinox as eqx
     import jax
     import jax.numpy as jnp
-    from spectral.curvature import epsilon_rank, KFAC, KFACSpectrum, Risk, SoftmaxCrossEntropy
+    from spectral.curvature import epsilon_rank, KFAC, KroneckerEigh, Risk, SoftmaxCrossEntropy
 
     def forward(model, inputs):
         return jax.vmap(model)(inputs)
@@ -37,7 +37,7 @@ class KFAC(AbstractKronecker):
     kfac.trace(), kfac.log_det(damping=1e-3)
     kfac.eigenvalues()["layers.0"]  # [16]
     kfac.inverse(damping=1e-3).mv(kfac.mv(eqx.filter(model, eqx.is_array)))
-    spectrum = KFACSpectrum()(kfac, key=jax.random.key(2))
+    spectrum = KroneckerEigh()(kfac, key=jax.random.key(2))
     epsilon_rank(spectrum, 0.1).value
     ```
 
@@ -60,7 +60,7 @@ class KFAC(AbstractKronecker):
     Scale and shift of `BatchNorm`, `LayerNorm`, `GroupNorm` and `RMSNorm` have no two factors.
     Their block is exact: A is the block itself, and B is 1. Parameters that the outputs do not
     depend on have rows of zeros. BatchNorm belongs in inference mode. The factors are computed,
-    compiled, when the operator is made, in the memory of the activations and patches of one chunk
+    compiled, when the operator is made, in the memory of the activations and patches of one batch
     for each column of the output factor.
 
     For reinforcement learning, see `GaussNewton` for what this matrix is and for the loss to give.

@@ -221,7 +221,7 @@ class AbstractKronecker(AbstractOperator):
         """All eigenvalues of the block of each layer, ascending, by the path to the layer.
 
         This writes out as many numbers as there are parameters. To count them, ask `epsilon_rank`
-        of `KFACSpectrum`, which does not.
+        of `KroneckerEigh`, which does not.
         """
         with single_threaded_blas():
             return jax.block_until_ready(_eigenvalues(self))

@@ -19,7 +19,7 @@ def loss_landscape(
     params: PyTree,
     directions: Sequence[PyTree],
     *coordinates: Real[Array | np.ndarray, "..."],
-    chunk: int = 16,
+    batch_size: int = 16,
 ) -> Float[Array, "*grid"]:
     """The loss on a grid around `params`, spanned by one or more directions.
 
@@ -50,16 +50,16 @@ def loss_landscape(
         those that `extreme_eigenpairs` returns. They are taken as they are, neither normalised nor
         made orthogonal.
     - `coordinates`: as many arrays `[points]` as directions, in units of the directions.
-    - `chunk`: points of the grid that are evaluated at once, each with a network of its own in
+    - `batch_size`: points of the grid that are evaluated at once, each with a network of its own in
         memory.
 
     **Returns:** an array with an axis for each direction.
 
     **Raises:** `ValueError` if there is no direction, if there are not as many coordinates or one
     of them is not a list of numbers, if a direction is not like the parameters, if the loss is not
-    a floating-point scalar, or for a chunk below one.
+    a floating-point scalar, or for a batch size below one.
     """
-    check_count("chunk", chunk)
+    check_count("batch_size", batch_size)
     if not directions or len(directions) != len(coordinates):
         raise ValueError(
             f"There are {len(directions)} `directions` and {len(coordinates)} arrays of "
@@ -70,12 +70,12 @@ def loss_landscape(
         if points.ndim != 1 or points.size == 0:
             raise ValueError(
                 f"`coordinates[{number}]` has the shape {points.shape}, but must have one axis and "
-                "at least one point: pass an array such as `jnp.linspace(-1, 1, 21)` for each "
+                "at smallest one point: pass an array such as `jnp.linspace(-1, 1, 21)` for each "
                 "direction."
             )
     structure = structure_of(params)
     directions = tuple(_like(structure, d, i) for i, d in enumerate(directions))
-    return _evaluate(loss, params, directions, axes, chunk)
+    return _evaluate(loss, params, directions, axes, batch_size)
 
 
 def _like(structure: PyTree[jax.ShapeDtypeStruct], direction: PyTree, number: int) -> PyTree:
@@ -95,7 +95,7 @@ def _evaluate(
     params: PyTree,
     directions: tuple[PyTree, ...],
     coordinates: tuple[Real[Array, " _"], ...],
-    chunk: int,
+    batch_size: int,
 ) -> Float[Array, "*grid"]:
     params, constants = split_parameters(params)
 
@@ -108,5 +108,5 @@ def _evaluate(
     grid = jnp.stack(jnp.meshgrid(*coordinates, indexing="ij"), axis=-1)
     points = grid.reshape(-1, len(coordinates))
     with jax.default_matmul_precision("highest"):
-        losses = jax.lax.map(at, points, batch_size=min(chunk, len(points)))
+        losses = jax.lax.map(at, points, batch_size=min(batch_size, len(points)))
     return losses.reshape(grid.shape[:-1])

@@ -29,8 +29,8 @@ class Block(AbstractOperator):
     A product costs as much as one with the whole matrix. The vectors are those of the whole
     matrix with `None` for what is left out.
 
-    All estimators take blocks: `GramSpectrum` those of a `GaussNewton` or a `Fisher`, and
-    `KFACSpectrum` those of a `KFAC` (any parameters) or an `EKFAC` (whole layers).
+    All estimators take blocks: `GramEigh` those of a `GaussNewton` or a `Fisher`, and
+    `KroneckerEigh` those of a `KFAC` (any parameters) or an `EKFAC` (whole layers).
 
     **Arguments:**
 
@@ -94,7 +94,7 @@ def _narrowed(operator: AbstractOperator, kept: PyTree[bool]) -> AbstractOperato
     if within is None:
         raise TypeError(
             f"A block of a {type(operator).__name__} is known by its products alone, but "
-            "`GramSpectrum` and `KFACSpectrum` need one of a `GaussNewton`, `Fisher`, `KFAC` or "
+            "`GramEigh` and `KroneckerEigh` need one of a `GaussNewton`, `Fisher`, `KFAC` or "
             "`EKFAC`: use another estimator, such as `Lanczos()`."
         )
     return within(kept)

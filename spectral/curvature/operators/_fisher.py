@@ -31,7 +31,7 @@ class Fisher(AbstractOperator):
     model = eqx.nn.MLP(3, 2, 4, 1, key=jax.random.key(0))
     risk = Risk(forward, SoftmaxCrossEntropy(), jnp.ones((10, 3)), jnp.zeros(10, int))
     exact = Fisher(risk, model)  # the Gauss-Newton matrix
-    sampled = Fisher(risk, model, Sampled(jax.random.key(1), samples=8))
+    sampled = Fisher(risk, model, Sampled(jax.random.key(1), num_samples=8))
     empirical = Fisher(risk, model, Empirical())
     empirical.gram().dense()  # [10, 10]: inner products of the gradients, divided by 10
     ```
@@ -43,7 +43,7 @@ class Fisher(AbstractOperator):
     - `params`: any pytree of floating-point arrays, or an Equinox network as it is.
     - `factor`: by default `Exact()`.
 
-    The network is linearised once; a risk of several chunks anew in every product.
+    The network is linearised once; a risk of several batches anew in every product.
 
     **Raises:** `ValueError` if there are no parameters, if a number in `params` is not in a
     floating-point array, or (when a product is first asked for) if the outputs or losses are not

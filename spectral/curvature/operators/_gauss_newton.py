@@ -43,8 +43,8 @@ class GaussNewton(AbstractOperator):
     - `risk`: a `Risk`, or `closed_risk(forward, loss)` for functions that hold their data.
     - `params`: any pytree of floating-point arrays, or an Equinox network as it is.
 
-    The network is linearised once, which serves J and its transpose; a risk of several chunks is
-    linearised anew in every product, in the memory of one chunk. H is applied in closed form for
+    The network is linearised once, which serves J and its transpose; a risk of several batches is
+    linearised anew in every product, in the memory of one batch. H is applied in closed form for
     the losses of this package and by differentiation for others.
 
     Reinforcement learning: PPO's surrogate is not convex in the outputs, and what is called its

@@ -78,7 +78,7 @@ class Gram(AbstractOperator):
             return factor.columns(risk.loss, outputs, part.targets, part.rows)
 
         leaves = jax.tree.leaves(eqx.filter_eval_shape(one, dynamic))
-        shape = risk.examples, leaves[0].shape[0]
+        shape = risk.num_examples, leaves[0].shape[0]
         self.columns = jax.ShapeDtypeStruct(shape, jnp.result_type(*(s.dtype for s in leaves)))
 
     @property
@@ -112,7 +112,7 @@ class Gram(AbstractOperator):
         """The matrix itself, in the order of `flat_product`.
 
         A few columns of F at a time (at most 64 vectors like the parameters, 256 MB in float32, or
-        a single one) are pushed through the network with all examples, or with one chunk of the
+        a single one) are pushed through the network with all examples, or with one batch of the
         risk after the other: F as a whole is never held.
         """
         dynamic, _ = split_parameters(self.params)
@@ -128,7 +128,7 @@ class Gram(AbstractOperator):
                 rows = jax.vmap(pushed)(own)
             else:
                 rows = jax.lax.map(pushed, own, batch_size=at_once)
-            return rows / self.risk.examples**0.5
+            return rows / self.risk.num_examples**0.5
 
         with jax.default_matmul_precision("highest"):
             blocks = jax.lax.map(

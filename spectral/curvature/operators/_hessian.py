@@ -44,7 +44,7 @@ class Hessian(AbstractOperator):
 
     The gradient is linearised once and its linear part applied to each vector (Pearlmutter 1994,
     forward over reverse), at the memory of one backward pass kept between products. A risk of
-    several chunks is differentiated anew in every product, in the memory of one chunk. The matrix
+    several batches is differentiated anew in every product, in the memory of one batch. The matrix
     is that of the function as it is: for a `Risk`, of the mean over the examples.
 
     **Raises:** `ValueError` if there are no parameters, if a number in `params` is not in a

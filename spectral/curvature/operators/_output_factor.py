@@ -60,7 +60,7 @@ class Exact(AbstractOutputFactor):
 class Sampled(AbstractOutputFactor):
     """The columns are gradients at targets drawn from the network's own predictions.
 
-    S_n S_n^T is the mean of g g^T over `samples` draws for each example ("type-1"): an unbiased
+    S_n S_n^T is the mean of g g^T over `num_samples` draws for each example ("type-1"): an unbiased
     estimate of the Fisher information matrix, cheaper than `Exact` for networks with many outputs.
     The draws are fixed by `key` and the number of the example, so that an operator is one matrix
     however often it is applied and however the data are cut into chunks.
@@ -70,10 +70,10 @@ class Sampled(AbstractOutputFactor):
     """
 
     key: PRNGKeyArray
-    samples: int = eqx.field(static=True, default=1)
+    num_samples: int = eqx.field(static=True, default=1)
 
     def __check_init__(self):
-        check_count("samples", self.samples)
+        check_count("num_samples", self.num_samples)
 
     def columns(
         self, loss: AbstractLoss, outputs: PyTree, targets: PyTree, rows: Int[Array, " examples"]
@@ -81,10 +81,10 @@ class Sampled(AbstractOutputFactor):
         def draw(sample: Int[Array, ""], row: Int[Array, ""], output: PyTree) -> PyTree:
             key = jax.random.fold_in(jax.random.fold_in(self.key, row), sample)
             gradient = loss.sampled_gradient(jax.tree.map(lambda x: x[None], output), key=key)
-            return jax.tree.map(lambda g: g[0] / self.samples**0.5, gradient)
+            return jax.tree.map(lambda g: g[0] / self.num_samples**0.5, gradient)
 
         of_all = jax.vmap(jax.vmap(draw, in_axes=(None, 0, 0)), in_axes=(0, None, None))
-        return of_all(jnp.arange(self.samples), rows, outputs)
+        return of_all(jnp.arange(self.num_samples), rows, outputs)
 
     def product(
         self, loss: AbstractLoss, outputs: PyTree, targets: PyTree, rows: Int[Array, " examples"]

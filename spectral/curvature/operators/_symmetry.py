@@ -13,7 +13,7 @@ def check_symmetric(
     operator: AbstractOperator,
     *,
     key: PRNGKeyArray,
-    pairs: int = 3,
+    num_pairs: int = 3,
     tolerance: float | None = None,
 ) -> None:
     """Refuse a matrix that is not symmetric, or whose products are not finite.
@@ -33,18 +33,18 @@ def check_symmetric(
     **Arguments:**
 
     - `operator`: any operator. It is evaluated, so this does not work inside `jax.jit`.
-    - `pairs`: pairs of random vectors, which cost two products each.
+    - `num_pairs`: pairs of random vectors, which cost two products each.
     - `tolerance`: the largest quotient that counts as rounding. By default the square root of the
         machine epsilon of `operator.dtype`, 3e-4 in float32.
 
     **Raises:** `ValueError` if a product is not finite, if the matrix is not symmetric, or for bad
     arguments.
     """
-    check_count("pairs", pairs)
+    check_count("num_pairs", num_pairs)
     if tolerance is None:
         tolerance = float(jnp.finfo(operator.dtype).eps ** 0.5)
     check_above("tolerance", tolerance, 0.0)
-    differences, scales = _compare(operator, pairs, key)
+    differences, scales = _compare(operator, num_pairs, key)
     if not bool(jnp.all(jnp.isfinite(differences))):
         raise ValueError(
             "`operator` has products that are not finite, but a spectrum has finite numbers only: "
@@ -61,7 +61,7 @@ def check_symmetric(
 
 @eqx.filter_jit
 def _compare(
-    operator: AbstractOperator, pairs: int, key: PRNGKeyArray
+    operator: AbstractOperator, num_pairs: int, key: PRNGKeyArray
 ) -> tuple[Float[Array, " pairs"], Float[Array, " pairs"]]:
     product, dim, dtype = operator.flat_product(), operator.dim, operator.dtype
 
@@ -71,4 +71,4 @@ def _compare(
         scale = jnp.linalg.norm(image_of_u) + jnp.linalg.norm(image_of_v)
         return jnp.abs(jnp.sum(u * image_of_v) - jnp.sum(v * image_of_u)), scale
 
-    return jax.lax.map(one, jax.random.split(key, pairs))
+    return jax.lax.map(one, jax.random.split(key, num_pairs))

@@ -76,9 +76,9 @@ def total_loss(
     if losses.shape == ():
         if ragged:
             raise ValueError(
-                "`loss` returned one number for a whole batch, but the last chunk is padded and "
-                "its rows must be weighted: return one loss for each example, or choose a `chunk` "
-                "that divides the number of examples."
+                "`loss` returned one number for a whole batch, but the last batch is padded and "
+                "its rows must be weighted: return one loss for each example, or choose a "
+                "`batch_size` that divides the number of examples."
             )
         return losses * (examples if weights is None else jnp.sum(weights))
     return jnp.sum(losses if weights is None else weights * losses)

@@ -23,7 +23,7 @@ class Part(eqx.Module):
 
     inputs: PyTree[Array]  # [examples, ...]
     targets: PyTree[Array]  # [examples, ...]
-    rows: Int[Array, " examples"]  # their numbers in the whole data set; beyond it for padding
+    rows: Int[Array, " examples"]  # their indices in the whole data set; beyond it for padding
     weights: Float[Array, " examples"]  # they sum to 1 over all parts; 0 for padding
     ragged: bool = eqx.field(static=True)  # some rows may be padding
 
@@ -33,8 +33,8 @@ class Risk(eqx.Module):
 
     `risk(model)` is that mean. The Hessian, Gauss-Newton, Fisher, Gram and Kronecker-factored
     matrices of one risk are matrices of the same function, normalised alike: the mean over the
-    examples, neither their sum (that is `risk.examples * operator`) nor a mean over the entries of
-    an output.
+    examples, neither their sum (that is `risk.num_examples * operator`) nor a mean over the entries
+    of an output.
 
     ```python
     import equinox as eqx
@@ -47,7 +47,7 @@ class Risk(eqx.Module):
 
     model = eqx.nn.MLP(3, 2, 4, 1, key=jax.random.key(0))
     inputs, labels = jnp.ones((10, 3)), jnp.zeros(10, int)
-    risk = Risk(forward, SoftmaxCrossEntropy(), inputs, labels, chunk=4)
+    risk = Risk(forward, SoftmaxCrossEntropy(), inputs, labels, batch_size=4)
     residual = Hessian(risk, model) - GaussNewton(risk, model)
     ```
 
@@ -62,18 +62,18 @@ class Risk(eqx.Module):
         each example or their mean (a sum cannot be told from it and would count N times too much)
         and is differentiated.
     - `inputs`, `targets`: pytrees of arrays with a leading axis over the examples.
-    - `chunk`: examples in one pass. By default all of them. A last chunk that is not full is padded
-        with rows of weight 0, so the result does not depend on the chunk but for rounding.
+    - `batch_size`: examples in one pass. By default all of them. A last batch that is not full is
+        padded with rows of weight 0, so the result does not depend on the batches but for rounding.
 
     **Raises:** `ValueError` if there are no examples, if inputs and targets differ in their
-    number, or for a chunk below one.
+    number, or for a batch size below one.
     """
 
     forward: Callable[[PyTree, PyTree], PyTree]
     loss: AbstractLoss
     inputs: PyTree[Array]
     targets: PyTree[Array]
-    chunk: int = eqx.field(static=True)
+    batch_size: int = eqx.field(static=True)
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class Risk(eqx.Module):
         inputs: PyTree,
         targets: PyTree,
         *,
-        chunk: int | None = None,
+        batch_size: int | None = None,
     ):
         self.forward = forward
         self.loss = loss if isinstance(loss, AbstractLoss) else Convex(loss)
@@ -96,20 +96,20 @@ class Risk(eqx.Module):
                 f"`inputs` and `targets` have arrays of shapes {shapes}, but all must have the "
                 "same leading axis, over at least one example: pass batches of equal length."
             )
-        examples = leaves[0].shape[0]
-        if chunk is not None:
-            check_count("chunk", chunk)
-        self.chunk = examples if chunk is None else min(chunk, examples)
+        num_examples = leaves[0].shape[0]
+        if batch_size is not None:
+            check_count("batch_size", batch_size)
+        self.batch_size = num_examples if batch_size is None else min(batch_size, num_examples)
 
     @property
-    def examples(self) -> int:
+    def num_examples(self) -> int:
         """N, the number of examples."""
         return jax.tree.leaves(self.inputs)[0].shape[0]
 
     @property
     def passes(self) -> int:
-        """Chunks into which the examples are cut."""
-        return -(-self.examples // self.chunk)
+        """Batches into which the examples are cut."""
+        return -(-self.num_examples // self.batch_size)
 
     def __call__(self, model: PyTree) -> Float[Array, ""]:
         """The mean loss."""
@@ -121,11 +121,11 @@ class Risk(eqx.Module):
         **Raises:** `ValueError` unless they are floating-point arrays `[examples, ...]`.
         """
         outputs = self.forward(model, part.inputs)
-        examples, leaves = part.rows.shape[0], jax.tree.leaves(outputs)
+        num_examples, leaves = part.rows.shape[0], jax.tree.leaves(outputs)
         ok = lambda x: (
             isinstance(x, jax.Array)
             and jnp.issubdtype(x.dtype, jnp.floating)
-            and x.shape[:1] == (examples,)
+            and x.shape[:1] == (num_examples,)
         )
         if not leaves or not all(map(ok, leaves)):
             got = [
@@ -133,9 +133,9 @@ class Risk(eqx.Module):
                 for x in leaves
             ]
             raise ValueError(
-                f"`forward` returned {got} for {examples} examples, but must return floating-point "
-                "arrays whose leading axis runs over the examples: map the network over its "
-                "inputs with `jax.vmap`, and leave out auxiliary outputs."
+                f"`forward` returned {got} for {num_examples} examples, but must return "
+                "floating-point arrays whose leading axis runs over the examples: map the network "
+                "over its inputs with `jax.vmap`, and leave out auxiliary outputs."
             )
         return outputs
 
@@ -145,14 +145,14 @@ class Risk(eqx.Module):
         return total_loss(self.loss, outputs, part.targets, part.weights, ragged=part.ragged)
 
     def part(self, rows: Int[Array, " rows"]) -> Part:
-        """The examples with these numbers; numbers beyond the last are padding."""
+        """The examples with these indices; indices beyond the last are padding."""
         take = lambda x: jnp.take(x, rows, axis=0, mode="clip")
         return Part(
             inputs=jax.tree.map(take, self.inputs),
             targets=jax.tree.map(take, self.targets),
             rows=rows,
-            weights=jnp.where(rows < self.examples, 1 / self.examples, 0.0),
-            ragged=self.passes * self.chunk != self.examples,
+            weights=jnp.where(rows < self.num_examples, 1 / self.num_examples, 0.0),
+            ragged=self.passes * self.batch_size != self.num_examples,
         )
 
     def accumulate(self, function: Callable[[Part], Result]) -> Result:
@@ -175,7 +175,7 @@ class Risk(eqx.Module):
         if self.passes == 1:
             return function(self._whole())
         results = jax.lax.map(lambda rows: function(self.part(rows)), self._rows())
-        join = lambda x: x.reshape(-1, *x.shape[2:])[: self.examples]
+        join = lambda x: x.reshape(-1, *x.shape[2:])[: self.num_examples]
         return jax.tree.map(join, results)
 
     def summed(self, map_of: Callable[[Part], Callable[[Vector], Result]]) -> Callable:
@@ -205,16 +205,16 @@ class Risk(eqx.Module):
 
         return apply
 
-    def _rows(self) -> Int[Array, "passes chunk"]:
-        return jnp.arange(self.passes * self.chunk).reshape(self.passes, self.chunk)
+    def _rows(self) -> Int[Array, "passes batch"]:
+        return jnp.arange(self.passes * self.batch_size).reshape(self.passes, self.batch_size)
 
     def _whole(self) -> Part:
         # Without a gather: the data are not copied.
         return Part(
             inputs=self.inputs,
             targets=self.targets,
-            rows=jnp.arange(self.examples),
-            weights=jnp.full(self.examples, 1 / self.examples),
+            rows=jnp.arange(self.num_examples),
+            weights=jnp.full(self.num_examples, 1 / self.num_examples),
             ragged=False,
         )
 

@@ -7,7 +7,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
-from ._spectrum import AbstractSpectrum, best_over_probes, Mass, Spectrum
+from ._spectrum import AbstractSpectrum, best_over_vectors, Spectrum, TailMass
 
 
 class DeflatedSpectrum(AbstractSpectrum):
@@ -19,7 +19,7 @@ class DeflatedSpectrum(AbstractSpectrum):
     A on the orthogonal complement of Y, and the dim - k eigenvalues there lie within the same
     margin of the others of A.
 
-    A known eigenvalue counts in full for every probe: it adds nothing to the standard error, and
+    A known eigenvalue counts in full for every vector: it adds nothing to the standard error, and
     its bounds meet wherever the threshold is not within `margin` of it. The bounds of the rest are
     those of `Spectrum`.
     """
@@ -28,7 +28,7 @@ class DeflatedSpectrum(AbstractSpectrum):
     known: Bool[Array, " candidates"]
     residuals: Float[Array, " candidates"]  # the norm of A y - theta y for each
     margin: Float[Array, ""]
-    rest: Spectrum  # its weights are shares of the rest; its tolerance is at least the margin
+    rest: Spectrum  # its weights are fractions of the rest; its tolerance is at least the margin
     dim: int = eqx.field(static=True)  # rows of the whole matrix
 
     @property
@@ -37,16 +37,16 @@ class DeflatedSpectrum(AbstractSpectrum):
 
     def mean(
         self, function: Callable[[Float[Array, " nodes"]], Float[Array, " nodes"]]
-    ) -> Float[Array, " probes"]:
+    ) -> Float[Array, " vectors"]:
         # A node without weight may lie where the function is infinite: 0 times that is NaN.
         exact = jnp.sum(jnp.where(self.known, function(self.values), 0))
-        share = self._share_of_rest()
-        return exact / self.dim + jnp.where(share > 0, share * self.rest.mean(function), 0)
+        fraction = self._fraction_of_rest()
+        return exact / self.dim + jnp.where(fraction > 0, fraction * self.rest.mean(function), 0)
 
-    def mass_above(self, threshold: Real[ArrayLike, ""]) -> Mass:
+    def mass_above(self, threshold: Real[ArrayLike, ""]) -> TailMass:
         return self._masses(self.values - threshold, self.rest.mass_above(threshold))
 
-    def mass_below(self, threshold: Real[ArrayLike, ""]) -> Mass:
+    def mass_below(self, threshold: Real[ArrayLike, ""]) -> TailMass:
         return self._masses(-(self.values - threshold), self.rest.mass_below(threshold))
 
     def range(self) -> tuple[Float[Array, ""], Float[Array, ""]]:
@@ -58,7 +58,7 @@ class DeflatedSpectrum(AbstractSpectrum):
         return min(self.dim, self.rest.nodes.shape[1])
 
     def outermost(
-        self, count: int, end: Literal["largest", "least"]
+        self, count: int, end: Literal["largest", "smallest"]
     ) -> tuple[Float[Array, " count"], Float[Array, " count"]]:
         # What is no eigenvalue of its own goes to the far end, where it is never asked for.
         away = -jnp.inf if end == "largest" else jnp.inf
@@ -68,29 +68,30 @@ class DeflatedSpectrum(AbstractSpectrum):
         join = lambda one, other: jnp.concatenate([jnp.broadcast_to(one, shape), other], axis=1)
         # The residual of a value of the rest is that of the matrix without what was removed.
         residuals = join(self.residuals, self.rest.residuals + self.margin)
-        return best_over_probes(join(known, rest), residuals, count, end)
+        return best_over_vectors(join(known, rest), residuals, count, end)
 
-    def quadrature(self) -> tuple[Float[Array, "probes nodes"], Float[Array, "probes nodes"]]:
+    def quadrature(self) -> tuple[Float[Array, "vectors nodes"], Float[Array, "vectors nodes"]]:
         rest_nodes, rest_weights = self.rest.quadrature()
         shape = (rest_nodes.shape[0], self.values.size)
         exact_weights = self.known / jnp.asarray(self.dim, self.values.dtype)
         nodes = jnp.concatenate([jnp.broadcast_to(self.values, shape), rest_nodes], axis=1)
         weights = jnp.concatenate(
-            [jnp.broadcast_to(exact_weights, shape), self._share_of_rest() * rest_weights], axis=1
+            [jnp.broadcast_to(exact_weights, shape), self._fraction_of_rest() * rest_weights],
+            axis=1,
         )
         ascending = jnp.argsort(nodes, axis=1)
         take = lambda x: jnp.take_along_axis(x, ascending, axis=1)
         return take(nodes), take(weights)
 
-    def _share_of_rest(self) -> Float[Array, ""]:
+    def _fraction_of_rest(self) -> Float[Array, ""]:
         return (self.dim - jnp.sum(self.known)) / jnp.asarray(self.dim, self.values.dtype)
 
-    def _masses(self, beyond: Float[Array, " candidates"], rest: Mass) -> Mass:
+    def _masses(self, beyond: Float[Array, " candidates"], rest: TailMass) -> TailMass:
         """The mass of known eigenvalues that lie `beyond` a threshold, and that of the rest."""
-        share = self._share_of_rest()
-        count = lambda least: jnp.sum(self.known & (beyond > least)) / self.dim
-        return Mass(
-            lower=count(self.margin) + share * rest.lower,
-            value=count(0) + share * rest.value,
-            upper=count(-self.margin) + share * rest.upper,
+        fraction = self._fraction_of_rest()
+        count = lambda smallest: jnp.sum(self.known & (beyond > smallest)) / self.dim
+        return TailMass(
+            lower=count(self.margin) + fraction * rest.lower,
+            value=count(0) + fraction * rest.value,
+            upper=count(-self.margin) + fraction * rest.upper,
         )

@@ -35,8 +35,8 @@ def density(
     - `grid`: where to evaluate the density, in the units of an eigenvalue.
     - `width`: the standard deviation (not the variance) of the kernel, in the same units.
 
-    **Returns:** the mean density over probes at each point of the grid, per unit of eigenvalue; its
-    integral over the whole line is 1.
+    **Returns:** the mean density over vectors at each point of the grid, per unit of eigenvalue;
+    its integral over the whole line is 1.
 
     **Raises:** `ValueError` if `width` is not positive and finite.
     """

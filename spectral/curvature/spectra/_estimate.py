@@ -35,20 +35,22 @@ def standard_error(samples: Samples) -> Float[Array, "*shape"]:
     return jnp.std(samples, axis=0, ddof=1) / count**0.5
 
 
-def probe_error(spectrum: AbstractSpectrum, answers: Float[Array, " probes"]) -> Float[Array, ""]:
-    """The standard error of the mean of what each probe of a spectrum answers: 0 for one that is
+def error_over_vectors(
+    spectrum: AbstractSpectrum, answers: Float[Array, " vectors"]
+) -> Float[Array, ""]:
+    """The standard error of the mean of what each vector of a spectrum answers: 0 for one that is
     known exactly, unless the answer is not a number."""
     if spectrum.exact:
         return jnp.where(jnp.isnan(answers[0]), jnp.nan, jnp.zeros_like(answers[0]))
     return standard_error(answers)
 
 
-def over_probes(
+def over_vectors(
     spectrum: AbstractSpectrum,
     function: Callable[..., Float[Array, ""]],
-    *means: Float[Array, " probes"],
+    *means: Float[Array, " vectors"],
 ) -> Estimate:
-    """A smooth function of means over all eigenvalues of a spectrum, one for each of its probes.
+    """A smooth function of means over all eigenvalues of a spectrum, one for each of its vectors.
 
     The standard error is that of the function linearised at the averages (the delta method).
     """
@@ -56,4 +58,6 @@ def over_probes(
     gradient = jax.grad(function, argnums=tuple(range(len(means))))(*centres)
     deviations = zip(gradient, means, centres, strict=True)
     influence = sum(g * (m - c) for g, m, c in deviations)
-    return Estimate(value=function(*centres), sem=probe_error(spectrum, jnp.asarray(influence)))
+    return Estimate(
+        value=function(*centres), sem=error_over_vectors(spectrum, jnp.asarray(influence))
+    )

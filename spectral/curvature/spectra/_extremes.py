@@ -13,12 +13,12 @@ class Extremes(eqx.Module):
 
     largest: Float[Array, " count"]  # descending
     largest_residuals: Float[Array, " count"]  # an eigenvalue lies within it of the value
-    least: Float[Array, " count"]  # ascending
-    least_residuals: Float[Array, " count"]
+    smallest: Float[Array, " count"]  # ascending
+    smallest_residuals: Float[Array, " count"]
 
 
 def extremes(spectrum: AbstractSpectrum, count: int = 1) -> Extremes:
-    """The `count` largest and the `count` least eigenvalues, and how well each is known.
+    """The `count` largest and the `count` smallest eigenvalues, and how well each is known.
 
     ```python
     import jax
@@ -30,16 +30,16 @@ def extremes(spectrum: AbstractSpectrum, count: int = 1) -> Extremes:
     extremes(spectrum, 2).largest  # about 81 and 64
     ```
 
-    The k-th largest Ritz value of a probe is at most the k-th largest eigenvalue (Cauchy
-    interlacing; Parlett 1998, section 10.1), so the greatest one over the probes is taken, with its
-    residual: some eigenvalue, not necessarily the k-th, lies within it. A converged value has a
+    The k-th largest Ritz value of a vector is at most the k-th largest eigenvalue (Cauchy
+    interlacing; Parlett 1998, section 10.1), so the greatest one over the vectors is taken, with
+    its residual: some eigenvalue, not necessarily the k-th, lies within it. A converged value has a
     residual near `spectrum.tolerance`. Eigenvalues that `Deflated` has counted come before those of
-    its probes where they lie further out. Where all eigenvalues are known with their multiplicities
-    (`Dense`, `GramSpectrum`, `KFACSpectrum`), these are the eigenvalues themselves. `Chebyshev`
-    knows none but the ends of its interval, whose residuals are infinite. For eigenvectors see
-    `extreme_eigenpairs`.
+    its vectors where they lie further out. Where all eigenvalues are known with their
+    multiplicities (`Dense`, `GramEigh`, `KroneckerEigh`), these are the eigenvalues themselves.
+    `Chebyshev` knows none but the ends of its interval, whose residuals are infinite. For
+    eigenvectors see `extreme_eigenpairs`.
 
-    **Raises:** `ValueError` if `count` is not between 1 and the nodes of a probe (the dimension,
+    **Raises:** `ValueError` if `count` is not between 1 and the nodes of a vector (the dimension,
     where all eigenvalues are known; 1 for `Chebyshev`).
     """
     check_count("count", count)
@@ -48,7 +48,7 @@ def extremes(spectrum: AbstractSpectrum, count: int = 1) -> Extremes:
             f"`count` is {count}, but must be at most {spectrum.resolved}, the eigenvalues that "
             "are known: ask for fewer, or take a higher order or another estimator."
         )
-    return Extremes(*spectrum.outermost(count, "largest"), *spectrum.outermost(count, "least"))
+    return Extremes(*spectrum.outermost(count, "largest"), *spectrum.outermost(count, "smallest"))
 
 
 def largest_magnitude(spectrum: AbstractSpectrum) -> Float[Array, ""]:

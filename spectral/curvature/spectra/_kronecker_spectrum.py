@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int, Real
 
-from ._spectrum import AbstractSpectrum, Mass
+from ._spectrum import AbstractSpectrum, TailMass
 
 
 _BINS = 200
@@ -20,8 +20,8 @@ class KroneckerSpectrum(AbstractSpectrum):
 
     The lists are ascending, and no number is negative. Counting takes a binary search in the longer
     list for each number of the shorter one, and a mean the memory of the longer one: the products
-    are never written out. There is one "probe". Everything is exact but for rounding: the bounds of
-    a mass differ from its value by the eigenvalues within `tolerance` of the threshold.
+    are never written out. There is one "vector". Everything is exact but for rounding: the bounds
+    of a mass differ from its value by the eigenvalues within `tolerance` of the threshold.
 
     `quadrature` gives a histogram of 200 bins: one for what cannot be told from 0, the others of
     equal width in the logarithm of the eigenvalue. Their weights are exact counts, divided by
@@ -38,7 +38,7 @@ class KroneckerSpectrum(AbstractSpectrum):
 
     def mean(
         self, function: Callable[[Float[Array, " nodes"]], Float[Array, " nodes"]]
-    ) -> Float[Array, " probes"]:
+    ) -> Float[Array, " vectors"]:
         def total(longer: Float[Array, " longer"], shorter: Float[Array, " shorter"]) -> Array:
             return jnp.sum(jax.lax.map(lambda number: jnp.sum(function(longer * number)), shorter))
 
@@ -46,12 +46,12 @@ class KroneckerSpectrum(AbstractSpectrum):
         totals = jnp.stack([total(*pair) / self.dim for pair in self.factors])
         return jnp.sum(totals, keepdims=True)
 
-    def mass_above(self, threshold: Real[ArrayLike, ""]) -> Mass:
+    def mass_above(self, threshold: Real[ArrayLike, ""]) -> TailMass:
         shifts = self.tolerance * jnp.array([1, 0, -1])
         at = jnp.asarray(threshold) + shifts
         return self._mass(self.dim - _count(self.factors, at, "right"))
 
-    def mass_below(self, threshold: Real[ArrayLike, ""]) -> Mass:
+    def mass_below(self, threshold: Real[ArrayLike, ""]) -> TailMass:
         shifts = self.tolerance * jnp.array([-1, 0, 1])
         at = jnp.asarray(threshold) + shifts
         return self._mass(_count(self.factors, at, "left"))
@@ -65,7 +65,7 @@ class KroneckerSpectrum(AbstractSpectrum):
         return self.dim
 
     def outermost(
-        self, count: int, end: Literal["largest", "least"]
+        self, count: int, end: Literal["largest", "smallest"]
     ) -> tuple[Float[Array, " count"], Float[Array, " count"]]:
         # None is negative: the outermost products are those of the outermost numbers.
         outer = slice(-count, None) if end == "largest" else slice(count)
@@ -75,13 +75,13 @@ class KroneckerSpectrum(AbstractSpectrum):
         values = jnp.sort(jnp.concatenate(products), descending=end == "largest")[:count]
         return values, jnp.full_like(values, self.tolerance)
 
-    def quadrature(self) -> tuple[Float[Array, "probes nodes"], Float[Array, "probes nodes"]]:
+    def quadrature(self) -> tuple[Float[Array, "vectors nodes"], Float[Array, "vectors nodes"]]:
         return _histogram(self)
 
-    def _mass(self, counts: Int[Array, "3"]) -> Mass:
+    def _mass(self, counts: Int[Array, "3"]) -> TailMass:
         known = jnp.all(jnp.isfinite(jnp.stack(self.range())))
         lower, value, upper = jnp.where(known, counts / self.dim, jnp.nan)[:, None]
-        return Mass(lower, value, upper)
+        return TailMass(lower, value, upper)
 
 
 # These are compiled, as the many small operations would be one after the other.
@@ -99,8 +99,8 @@ def _histogram(
     spectrum: KroneckerSpectrum,
 ) -> tuple[Float[Array, "1 bins"], Float[Array, "1 bins"]]:
     top = spectrum.range()[1]
-    least = jnp.where(top > 0, spectrum.tolerance / jnp.where(top > 0, top, 1), 1)
-    edges = (top * jnp.geomspace(least, 1, _BINS)).astype(top.dtype)
+    smallest = jnp.where(top > 0, spectrum.tolerance / jnp.where(top > 0, top, 1), 1)
+    edges = (top * jnp.geomspace(smallest, 1, _BINS)).astype(top.dtype)
     lower = jnp.concatenate([jnp.zeros_like(edges[:1]), edges[:-1]])
 
     def up_to(longer: Float[Array, " longer"], shorter: Float[Array, " shorter"]) -> Array:

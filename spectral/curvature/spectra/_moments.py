@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
 from ..._arguments import check_above
-from ._estimate import Estimate, over_probes
+from ._estimate import Estimate, over_vectors
 from ._extremes import largest_magnitude
 from ._spectrum import AbstractSpectrum
 
@@ -24,7 +24,7 @@ def trace(spectrum: AbstractSpectrum) -> Estimate:
     trace(spectrum)  # value about 285, with its standard error
     ```
     """
-    return over_probes(spectrum, lambda mean: spectrum.dim * mean, spectrum.mean(lambda x: x))
+    return over_vectors(spectrum, lambda mean: spectrum.dim * mean, spectrum.mean(lambda x: x))
 
 
 def frobenius_norm(spectrum: AbstractSpectrum) -> Estimate:
@@ -36,29 +36,29 @@ def frobenius_norm(spectrum: AbstractSpectrum) -> Estimate:
         known = jnp.where(mean > 0, mean, 1)
         return jnp.where(mean > 0, scale * jnp.sqrt(spectrum.dim * known), spectrum.dim * mean)
 
-    return over_probes(spectrum, norm, spectrum.mean(lambda x: (x / scale) ** 2))
+    return over_vectors(spectrum, norm, spectrum.mean(lambda x: (x / scale) ** 2))
 
 
-def stable_rank(spectrum: AbstractSpectrum) -> Estimate:
+def spectral_stable_rank(spectrum: AbstractSpectrum) -> Estimate:
     """||A||_F^2 / ||A||_2^2: between 1 and the rank; 0 for a matrix of zeros.
 
     The largest |eigenvalue| is the one that was seen, at most the true one, so this is too large
     where that has not converged; the standard error does not include it. Not the stable rank of
-    features (`spectral.models.stable_rank`), nor what some papers call by this name
+    features (`spectral.models.feature_stable_rank`), nor what some papers call by this name
     (`spectral.models.srank99`).
     """
     scale = _scale(spectrum)
-    return over_probes(
+    return over_vectors(
         spectrum, lambda mean: spectrum.dim * mean, spectrum.mean(lambda x: (x / scale) ** 2)
     )
 
 
-def effective_rank(spectrum: AbstractSpectrum) -> Estimate:
+def spectral_effective_rank(spectrum: AbstractSpectrum) -> Estimate:
     """exp(entropy of p), with p the |eigenvalues| divided by their sum; 0 for a matrix of zeros.
 
     Between 1 and the rank (Roy and Vetterli 2007). This is of all eigenvalues of a curvature
     matrix, with their weights, and not of the Ritz values of a Lanczos run, which can give no more
-    than the order. The effective rank of features is `spectral.models.effective_rank`.
+    than the order. The effective rank of features is `spectral.models.feature_effective_rank`.
     """
     scale = _scale(spectrum)
 
@@ -71,7 +71,7 @@ def effective_rank(spectrum: AbstractSpectrum) -> Estimate:
         y = jnp.abs(x) / scale
         return y * jnp.log(jnp.where(y > 0, y, 1))
 
-    return over_probes(
+    return over_vectors(
         spectrum, rank, spectrum.mean(lambda x: jnp.abs(x) / scale), spectrum.mean(y_log_y)
     )
 
@@ -90,17 +90,17 @@ def log_det(spectrum: AbstractSpectrum, *, damping: Real[ArrayLike, ""] = 0.0) -
     def log(x: Float[Array, " nodes"]) -> Float[Array, " nodes"]:
         return jnp.log(jnp.abs(_without_rounding(x, spectrum) + damping))
 
-    return over_probes(spectrum, lambda mean: spectrum.dim * mean, spectrum.mean(log))
+    return over_vectors(spectrum, lambda mean: spectrum.dim * mean, spectrum.mean(log))
 
 
 def condition_number(
     spectrum: AbstractSpectrum, *, damping: Real[ArrayLike, ""] = 0.0
 ) -> Float[Array, ""]:
-    """The largest |eigenvalue + damping| over the least, as far as both were seen.
+    """The largest |eigenvalue + damping| over the smallest, as far as both were seen.
 
     A lower bound where the matrix with its damping is positive definite, for the nodes of Lanczos
     lie inside the spectrum. Of an indefinite matrix a node may lie in a gap around 0, and the
-    number says little. It is no mean over probes and has no standard error. Infinite for a matrix
+    number says little. It is no mean over vectors and has no standard error. Infinite for a matrix
     that is singular to rounding, as in `log_det`.
 
     **Raises:** `ValueError` for a damping that is negative or not finite.
@@ -110,8 +110,10 @@ def condition_number(
     ends = jnp.stack(spectrum.range())
     magnitudes = jnp.abs(_without_rounding(ends, spectrum) + damping)
     inside = jnp.abs(_without_rounding(nodes, spectrum) + damping)
-    least = jnp.minimum(jnp.min(magnitudes), jnp.min(jnp.where(weights > 0, inside, jnp.inf)))
-    number = jnp.where(least == 0, jnp.inf, jnp.max(magnitudes) / jnp.where(least == 0, 1, least))
+    smallest = jnp.minimum(jnp.min(magnitudes), jnp.min(jnp.where(weights > 0, inside, jnp.inf)))
+    number = jnp.where(
+        smallest == 0, jnp.inf, jnp.max(magnitudes) / jnp.where(smallest == 0, 1, smallest)
+    )
     return jnp.where(jnp.all(jnp.isfinite(ends)), number, jnp.nan)
 
 

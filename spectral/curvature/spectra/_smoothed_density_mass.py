@@ -20,14 +20,14 @@ def smoothed_density_mass(
 
     For comparison with the "normalised epsilon-rank" of He et al. only; `epsilon_rank` counts. The
     density is smoothed with a Gaussian of *variance* 1e-5 max(1, range), on 10,000 equally spaced
-    points from the least to the largest node, and normalised there. The trapezoid rule runs over
+    points from the smallest to the largest node, and normalised there. The trapezoid rule runs over
     the points beyond epsilon, and so also across the gap between -epsilon and epsilon.
 
     Kernel and grid are as coarse as epsilon = 0.1 once the range reaches 1000. Of a matrix with 11
     nonzero eigenvalues among 200,000, of which 0.00006 lie beyond 0.1, it reads 0.01, 0.2, 0.6 and
     1 where the range is 100, 300, 1000 and 10,000: the quantity then measures the range.
 
-    The published figures used one probe; of several the mean density is taken.
+    The published figures used one vector; of several the mean density is taken.
 
     ```python
     import jax
@@ -35,18 +35,18 @@ def smoothed_density_mass(
     from spectral.curvature import Hessian, Lanczos, smoothed_density_mass
 
     hessian = Hessian(lambda x: jnp.sum(x**4) / 12, jnp.arange(10.0))
-    spectrum = Lanczos(order=10, probes=1)(hessian, key=jax.random.key(0))
-    smoothed_density_mass(spectrum, 0.1)  # a share of all eigenvalues
+    spectrum = Lanczos(order=10, num_vectors=1)(hessian, key=jax.random.key(0))
+    smoothed_density_mass(spectrum, 0.1)  # a fraction of all eigenvalues
     ```
 
     **Raises:** `ValueError` if `epsilon` is not positive and finite.
     """
     check_above("epsilon", epsilon, 0.0)
     epsilon = jnp.asarray(epsilon)
-    least, largest = spectrum.range()
-    grid = jnp.linspace(least - _MARGIN, largest + _MARGIN, _POINTS)
-    known = jnp.isfinite(largest - least)
-    width = jnp.sqrt(_VARIANCE * jnp.maximum(1, jnp.where(known, largest - least, 1)))
+    smallest, largest = spectrum.range()
+    grid = jnp.linspace(smallest - _MARGIN, largest + _MARGIN, _POINTS)
+    known = jnp.isfinite(largest - smallest)
+    width = jnp.sqrt(_VARIANCE * jnp.maximum(1, jnp.where(known, largest - smallest, 1)))
     curve = density(spectrum, grid, width=width)
     curve = curve / (jnp.sum(curve) * (grid[1] - grid[0]))
     # Intervals between neighbouring points on one side, and the one interval across the gap.

@@ -10,20 +10,20 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
 
-class Mass(eqx.Module):
-    """A share of the eigenvalues as each probe sees it, and rigorous bounds for it."""
+class TailMass(eqx.Module):
+    """A fraction of the eigenvalues as each vector sees it, and rigorous bounds for it."""
 
-    lower: Float[Array, " probes"]
-    value: Float[Array, " probes"]
-    upper: Float[Array, " probes"]
+    lower: Float[Array, " vectors"]
+    value: Float[Array, " vectors"]
+    upper: Float[Array, " vectors"]
 
 
 class AbstractSpectrum(eqx.Module):
     """The distribution of the eigenvalues of a symmetric matrix, as well as it is known.
 
     Every question, such as `spectral.curvature.epsilon_rank`, is a function of these methods. A
-    spectrum that was estimated with several probe vectors answers once for each; one that is known
-    exactly has one "probe".
+    spectrum that was estimated with several random vectors answers once for each; one that is known
+    exactly has one "vector".
     """
 
     dim: eqx.AbstractVar[int]  # rows of the matrix
@@ -31,25 +31,25 @@ class AbstractSpectrum(eqx.Module):
     @property
     @abstractmethod
     def exact(self) -> bool:
-        """Whether it is known in full, without probe vectors: standard errors are then 0."""
+        """Whether it is known in full, without random vectors: standard errors are then 0."""
 
     @abstractmethod
     def mean(
         self, function: Callable[[Float[Array, " nodes"]], Float[Array, " nodes"]]
-    ) -> Float[Array, " probes"]:
+    ) -> Float[Array, " vectors"]:
         """The mean of an elementwise function over all eigenvalues."""
 
     @abstractmethod
-    def mass_above(self, threshold: Real[ArrayLike, ""]) -> Mass:
-        """The share of the eigenvalues larger than `threshold`; NaN if the matrix was."""
+    def mass_above(self, threshold: Real[ArrayLike, ""]) -> TailMass:
+        """The fraction of the eigenvalues larger than `threshold`; NaN if the matrix was."""
 
     @abstractmethod
-    def mass_below(self, threshold: Real[ArrayLike, ""]) -> Mass:
-        """The share of the eigenvalues smaller than `threshold`; NaN if the matrix was."""
+    def mass_below(self, threshold: Real[ArrayLike, ""]) -> TailMass:
+        """The fraction of the eigenvalues smaller than `threshold`; NaN if the matrix was."""
 
     @abstractmethod
     def range(self) -> tuple[Float[Array, ""], Float[Array, ""]]:
-        """The least and the largest eigenvalue that were seen."""
+        """The smallest and the largest eigenvalue that were seen."""
 
     @property
     @abstractmethod
@@ -58,23 +58,23 @@ class AbstractSpectrum(eqx.Module):
 
     @abstractmethod
     def outermost(
-        self, count: int, end: Literal["largest", "least"]
+        self, count: int, end: Literal["largest", "smallest"]
     ) -> tuple[Float[Array, " count"], Float[Array, " count"]]:
         """So many eigenvalues from one end, the outermost first, and their residuals: an
         eigenvalue lies within the residual of the value."""
 
     @abstractmethod
-    def quadrature(self) -> tuple[Float[Array, "probes nodes"], Float[Array, "probes nodes"]]:
-        """Nodes, and weights whose sum over nodes is 1, or 1 on average over probes of varying
+    def quadrature(self) -> tuple[Float[Array, "vectors nodes"], Float[Array, "vectors nodes"]]:
+        """Nodes, and weights whose sum over nodes is 1, or 1 on average over vectors of varying
         length: for records and pictures."""
 
 
 class Spectrum(AbstractSpectrum):
-    """Quadrature for the spectrum of a matrix: one discrete measure per probe.
+    """Quadrature for the spectrum of a matrix: one discrete measure per vector.
 
-    A probe is a random vector v. The measure it sees puts the mass (v . u)^2 on the eigenvalue of
+    A vector is a random vector v. The measure it sees puts the mass (v . u)^2 on the eigenvalue of
     each eigenvector u; its mean over the vectors puts 1 / dim on every eigenvalue.
-    The nodes and weights of a probe integrate polynomials of degree up to 2 order - 1 against its
+    The nodes and weights of a vector integrate polynomials of degree up to 2 order - 1 against its
     measure exactly (Golub and Meurant 2010, chapter 6).
 
     The nodes are eigenvalues of the tridiagonal matrix with `diagonal` and `off_diagonal`, which
@@ -90,19 +90,19 @@ class Spectrum(AbstractSpectrum):
     nothing and everything.
     """
 
-    nodes: Float[Array, "probes order"]  # Ritz values, ascending
-    weights: Float[Array, "probes order"]  # sum to |v|^2 for each probe, which is 1 on the sphere
+    nodes: Float[Array, "vectors order"]  # Ritz values, ascending
+    weights: Float[Array, "vectors order"]  # sum to |v|^2 for each vector, which is 1 on the sphere
     # The norm of A y - theta y, with y the Ritz vector: an eigenvalue lies within it of the node.
     # Infinite where that is not known.
-    residuals: Float[Array, "probes order"]
-    diagonal: Float[Array, "probes order"]
-    off_diagonal: Float[Array, "probes order-1"]
+    residuals: Float[Array, "vectors order"]
+    diagonal: Float[Array, "vectors order"]
+    off_diagonal: Float[Array, "vectors order-1"]
     # The vectors A^k v span no more than order dimensions: the quadrature is the measure itself.
-    exhausted: Bool[Array, " probes"]
-    tolerance: Float[Array, " probes"]  # rounding: smaller differences of eigenvalues mean nothing
+    exhausted: Bool[Array, " vectors"]
+    tolerance: Float[Array, " vectors"]  # rounding: smaller differences of eigenvalues mean nothing
     dim: int = eqx.field(static=True)  # rows of the matrix
     gauss: bool = eqx.field(static=True, default=True)
-    whole: bool = eqx.field(static=True, default=False)  # all eigenvalues with their shares
+    whole: bool = eqx.field(static=True, default=False)  # all eigenvalues with their fractions
 
     @property
     def exact(self) -> bool:
@@ -110,15 +110,15 @@ class Spectrum(AbstractSpectrum):
 
     def mean(
         self, function: Callable[[Float[Array, " nodes"]], Float[Array, " nodes"]]
-    ) -> Float[Array, " probes"]:
+    ) -> Float[Array, " vectors"]:
         # A node without weight may lie where the function is infinite: 0 times that is NaN.
         one = lambda x, w: jnp.sum(jnp.where(w == 0, 0, w * function(x)))
         return jax.vmap(one)(self.nodes, self.weights)
 
-    def mass_above(self, threshold: Real[ArrayLike, ""]) -> Mass:
+    def mass_above(self, threshold: Real[ArrayLike, ""]) -> TailMass:
         return self._masses(self.nodes[:, ::-1], self.weights[:, ::-1], threshold)
 
-    def mass_below(self, threshold: Real[ArrayLike, ""]) -> Mass:
+    def mass_below(self, threshold: Real[ArrayLike, ""]) -> TailMass:
         return self._masses(-self.nodes, self.weights, -jnp.asarray(threshold))
 
     def range(self) -> tuple[Float[Array, ""], Float[Array, ""]]:
@@ -131,24 +131,24 @@ class Spectrum(AbstractSpectrum):
         return self.dim if self.exact else self.nodes.shape[1]
 
     def outermost(
-        self, count: int, end: Literal["largest", "least"]
+        self, count: int, end: Literal["largest", "smallest"]
     ) -> tuple[Float[Array, " count"], Float[Array, " count"]]:
         if self.exact:  # a node stands for as many eigenvalues as its weight says
             inwards = slice(None, None, -1 if end == "largest" else 1)
             up_to = jnp.round(self.dim * jnp.cumsum(self.weights[0, inwards]))
             numbers = jnp.searchsorted(up_to, jnp.arange(count), side="right")
             return self.nodes[0, inwards][numbers], self.residuals[0, inwards][numbers]
-        return best_over_probes(self.nodes, self.residuals, count, end)
+        return best_over_vectors(self.nodes, self.residuals, count, end)
 
-    def quadrature(self) -> tuple[Float[Array, "probes nodes"], Float[Array, "probes nodes"]]:
+    def quadrature(self) -> tuple[Float[Array, "vectors nodes"], Float[Array, "vectors nodes"]]:
         return self.nodes, self.weights
 
     def _masses(
         self,
-        nodes: Float[Array, "probes order"],
-        weights: Float[Array, "probes order"],
+        nodes: Float[Array, "vectors order"],
+        weights: Float[Array, "vectors order"],
         threshold: Real[ArrayLike, ""],
-    ) -> Mass:
+    ) -> TailMass:
         tail = jax.vmap(_tail, in_axes=(0, 0, 0, 0, None))
         lower, value, upper = tail(nodes, weights, self.exhausted, self.tolerance, threshold)
         if not self.gauss:
@@ -157,18 +157,18 @@ class Spectrum(AbstractSpectrum):
         known = jnp.all(jnp.isfinite(nodes), axis=1)
         lower, value, upper = (jnp.where(known, x, jnp.nan) for x in (lower, value, upper))
         # Rounding of the sums must not put the value outside its bounds.
-        return Mass(jnp.clip(lower, 0, value), value, jnp.maximum(upper, value))
+        return TailMass(jnp.clip(lower, 0, value), value, jnp.maximum(upper, value))
 
 
-def best_over_probes(
-    nodes: Float[Array, "probes nodes"],
-    residuals: Float[Array, "probes nodes"],
+def best_over_vectors(
+    nodes: Float[Array, "vectors nodes"],
+    residuals: Float[Array, "vectors nodes"],
     count: int,
-    end: Literal["largest", "least"],
+    end: Literal["largest", "smallest"],
 ) -> tuple[Float[Array, " count"], Float[Array, " count"]]:
-    """The k-th outermost Ritz value of any probe for each k up to `count`, and its residual.
+    """The k-th outermost Ritz value of any vector for each k up to `count`, and its residual.
 
-    That of a single probe lies no further out than the k-th eigenvalue (Cauchy interlacing).
+    That of a single vector lies no further out than the k-th eigenvalue (Cauchy interlacing).
     """
     outwards = nodes if end == "largest" else -nodes
     order = jnp.argsort(outwards, axis=1, descending=True)[:, :count]
@@ -178,15 +178,16 @@ def best_over_probes(
 
 
 def known_spectrum(
-    eigenvalues: Float[Array, " nodes"], shares: Float[Array, " nodes"], dim: int
+    eigenvalues: Float[Array, " nodes"], fractions: Float[Array, " nodes"], dim: int
 ) -> Spectrum:
-    """A spectrum that was computed in full: ascending eigenvalues, and the share that each has."""
+    """A spectrum that was computed in full: ascending eigenvalues, and the fraction that each
+    has."""
     # What a backward stable solver leaves: the same allowance as in the Lanczos iteration.
     tolerance = 10 * jnp.finfo(eigenvalues.dtype).eps * jnp.max(jnp.abs(eigenvalues))
     nodes = eigenvalues[None]
     return Spectrum(
         nodes=nodes,
-        weights=shares[None],
+        weights=fractions[None],
         residuals=jnp.full_like(nodes, tolerance),
         diagonal=nodes,
         off_diagonal=jnp.zeros_like(nodes[:, 1:]),

@@ -22,7 +22,7 @@ def dense(
     density: float = 1.0,
     key: PRNGKeyArray,
 ) -> eqx.nn.Linear | Sparse:
-    """A dense layer with the share `density` of its connections."""
+    """A dense layer with the fraction `density` of its connections."""
     weight_key, mask_key = _keys(density, key)
     layer = eqx.nn.Linear(in_size, out_size, key=weight_key)
     drawn = initialiser(weight_key, (out_size, in_size))
@@ -41,7 +41,7 @@ def convolution(
     density: float = 1.0,
     key: PRNGKeyArray,
 ) -> Convolution | Sparse:
-    """A convolution with the share `density` of its connections."""
+    """A convolution with the fraction `density` of its connections."""
     weight_key, mask_key = _keys(density, key)
     layer = Convolution(
         in_channels,

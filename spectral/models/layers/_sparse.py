@@ -35,7 +35,7 @@ class Sparse(eqx.Module):
         """**Arguments:**
 
         - `layer`: as it would be with all connections.
-        - `density`: the share of connections that exist: exactly this many, rounded and at least
+        - `density`: the fraction of connections that exist: exactly this many, rounded and at least
           one, drawn uniformly from all.
 
         **Raises:** `ValueError` for a density that is not above 0 and at most 1.
@@ -88,5 +88,5 @@ def check_density(density: float) -> None:
     check_above("density", density, 0)
     if density > 1:
         raise ValueError(
-            f"`density` is {density}, but must be at most 1: pass the share of weights to keep."
+            f"`density` is {density}, but must be at most 1: pass the fraction of weights to keep."
         )

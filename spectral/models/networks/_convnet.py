@@ -69,7 +69,7 @@ class ConvNet(AbstractNetwork):
           `AbstractActivation`.
         - `layer_norm`: normalise the pre-activations over the units of each layer; in a convolution
           over its channels, at each position by itself.
-        - `density`: the share of connections into each hidden layer, see `Sparse`.
+        - `density`: the fraction of connections into each hidden layer, see `Sparse`.
         - `initialiser`: how weights and biases are drawn.
 
         **Raises:** `ValueError` for a size below one, a shape that is not that of an image, unequal

@@ -59,8 +59,8 @@ class MLP(AbstractNetwork):
           `AbstractActivation`.
         - `layer_norm`: normalise the pre-activations of each example over the units of the layer
           (Ba et al., 2016), with a scale and a shift for each unit.
-        - `density`: the share of connections into each hidden layer, see `Sparse`; those into the
-          outputs all exist.
+        - `density`: the fraction of connections into each hidden layer, see `Sparse`; those into
+          the outputs all exist.
         - `initialiser`: how weights and biases are drawn.
 
         **Raises:** `ValueError` for a size below one, a negative depth, a density that is not above
@@ -69,7 +69,7 @@ class MLP(AbstractNetwork):
         check_count("in_size", in_size)
         check_count("out_size", out_size)
         check_count("width", width)
-        check_count("depth", depth, least=0)
+        check_count("depth", depth, minimum=0)
         activation = as_activation(activation)
         sizes = [in_size, *[width * activation.copies] * depth]
         *keys, last = jax.random.split(key, depth + 1)

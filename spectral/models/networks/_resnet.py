@@ -88,7 +88,7 @@ class ResNet18(AbstractNetwork):
           input of the block, keep ReLU.
         - `layer_norm`: normalise the pre-activations of the dense hidden layers; the convolutions
           have BatchNorm.
-        - `density`: the share of connections into each hidden layer, see `Sparse`.
+        - `density`: the fraction of connections into each hidden layer, see `Sparse`.
         - `initialiser`, `dense_initialiser`: how weights and biases of convolutions and of dense
           layers are drawn.
 

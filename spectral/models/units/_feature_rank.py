@@ -11,7 +11,7 @@ def singular_values(features: Float[Array, "examples units"]) -> Float[Array, " 
 
 
 @jax.custom_jvp
-def effective_rank(features: Float[Array, "examples units"]) -> Float[Array, ""]:
+def feature_effective_rank(features: Float[Array, "examples units"]) -> Float[Array, ""]:
     """exp(entropy of p), with p the singular values divided by their sum (Roy & Vetterli, 2007).
 
     Rows are examples, columns are units; the matrix is not centred. Between 1 and the rank; 0 for
@@ -23,14 +23,14 @@ def effective_rank(features: Float[Array, "examples units"]) -> Float[Array, ""]
     taken as zero: the gradient is finite with dead units, repeated units and all-zero features.
 
     ```python
-    effective_rank(jnp.eye(3))            # 3.0
-    jax.grad(effective_rank)(jnp.eye(3))  # zero: a maximum
+    feature_effective_rank(jnp.eye(3))            # 3.0
+    jax.grad(feature_effective_rank)(jnp.eye(3))  # zero: a maximum
     ```
     """
     return _entropy_rank(*_resolved(singular_values(features), features.shape))[0]
 
 
-@effective_rank.defjvp
+@feature_effective_rank.defjvp
 def _effective_rank_jvp(primals, tangents):
     # With A = U diag(s) V^T, d ER = <U diag(c) V^T, dA>, c = d ER / d s. The SVD of the triangle of
     # a QR decomposition costs a fraction of that of A and keeps its precision (the eigenvalues of
@@ -50,7 +50,7 @@ def _effective_rank_jvp(primals, tangents):
 
 
 def srank99(features: Float[Array, "examples units"]) -> Float[Array, ""]:
-    """The least k such that the k largest singular values hold 99 % of the sum of all.
+    """The smallest k such that the k largest singular values hold 99 % of the sum of all.
 
     Kumar et al. (2021); called "stable rank" by Dohare et al. (2024). 0 for a matrix of zeros, NaN
     for one with entries that are not finite.
@@ -61,7 +61,7 @@ def srank99(features: Float[Array, "examples units"]) -> Float[Array, ""]:
     return jnp.where(jnp.isfinite(total), jnp.where(total > 0, count, 0), jnp.nan)
 
 
-def stable_rank(features: Float[Array, "examples units"]) -> Float[Array, ""]:
+def feature_stable_rank(features: Float[Array, "examples units"]) -> Float[Array, ""]:
     """||A||_F^2 / ||A||_2^2, the stable rank of numerical analysis. 0 for a matrix of zeros, NaN
     for one with entries that are not finite."""
     s = singular_values(features)
@@ -79,10 +79,10 @@ def _entropy_rank(
     total = jnp.sum(s)
     # The compiler may write a division by one number as a product with its reciprocal, and does so
     # in some programs only. Here it is always one, so that all programs agree to the bit.
-    share = 1 / jnp.where(total > 0, total, 1)
-    p = s * share
+    inverse_total = 1 / jnp.where(total > 0, total, 1)
+    p = s * inverse_total
     log_p = jnp.log(jnp.where(resolved, p, 1))
     entropy = -jnp.sum(p * log_p)
     rank = jnp.where(total == 0, 0, jnp.exp(entropy))
-    slope = jnp.where(resolved, -rank * (log_p + entropy), 0) * share
+    slope = jnp.where(resolved, -rank * (log_p + entropy), 0) * inverse_total
     return rank, slope

@@ -56,8 +56,8 @@ def pre_activations(
 
 
 def margins(pre: Float[Array, "examples units *positions"]) -> Float[Array, " units"]:
-    """The least distance below zero of each unit's pre-activations: the largest gamma for which it
-    is gamma-margin dead (Definition 6.1), negative for a unit that is alive.
+    """The smallest distance below zero of each unit's pre-activations: the largest gamma for which
+    it is gamma-margin dead (Definition 6.1), negative for a unit that is alive.
 
     ```python
     margins(jnp.array([[-1.0, 1.0], [-3.0, -2.0]]))  # [1, -1]

@@ -18,28 +18,28 @@ from ._probe import AbstractProbe
 class AbstractSamplingProbe(AbstractProbe):
     """A probe that looks at some examples of the present task, from one split of its data.
 
-    **Raises:** `ValueError` if `examples` is not a positive integer.
+    **Raises:** `ValueError` if `num_examples` is not a positive integer.
     """
 
-    examples: eqx.AbstractVar[int]
+    num_examples: eqx.AbstractVar[int]
     split: eqx.AbstractVar[Split]
 
     def __check_init__(self):
-        check_count("examples", self.examples)
+        check_count("num_examples", self.num_examples)
 
 
 def sample_taps(
     learner: Learner,
     stream: AbstractTaskStream,
     stream_state: Any,
-    n: int,
+    num_examples: int,
     split: Split,
     *,
     key: PRNGKeyArray,
 ) -> dict[str, Array]:
-    """Activations of every hidden layer on `n` examples, in inference mode."""
+    """Activations of every hidden layer on `num_examples` examples, in inference mode."""
     sample_key, forward_key = jax.random.split(key)
-    batch = stream.sample(stream_state, learner, n, split, key=sample_key)
+    batch = stream.sample(stream_state, learner, num_examples, split, key=sample_key)
     _, aux = stream.forward(
         learner.model, learner.model_state, batch, key=forward_key, inference=True
     )
@@ -55,7 +55,7 @@ def sample_units(
     learner: Learner,
     stream: AbstractTaskStream,
     stream_state: Any,
-    n: int,
+    num_examples: int,
     split: Split,
     *,
     key: PRNGKeyArray,
@@ -63,7 +63,7 @@ def sample_units(
     """The same, `[examples, units, ...]` for each layer: where a unit has several activations, as
     with `CReLU`, these are further axes. Networks that do not describe their units have one unit
     for each activation."""
-    taps = sample_taps(learner, stream, stream_state, n, split, key=key)
+    taps = sample_taps(learner, stream, stream_state, num_examples, split, key=key)
     return list(activations_by_unit(learner.model, taps).values())
 
 
@@ -94,24 +94,25 @@ def sample_risk(
     learner: Learner,
     stream: AbstractTaskStream,
     stream_state: Any,
-    n: int,
+    num_examples: int,
     split: Split,
     *,
     key: PRNGKeyArray,
-    chunk: int | None = None,
+    batch_size: int | None = None,
 ) -> Risk:
-    """The stream's criterion on `n` examples, without penalties and in inference mode, as a
-    function of the network; `chunk` examples in one pass, which must divide `n`."""
+    """The stream's criterion on `num_examples` examples, without penalties and in inference mode,
+    as a function of the network; `batch_size` examples in one pass, which must divide
+    `num_examples`."""
     sample_key, forward_key = jax.random.split(key)
-    batch = stream.sample(stream_state, learner, n, split, key=sample_key)
+    batch = stream.sample(stream_state, learner, num_examples, split, key=sample_key)
     forward = StreamForward(stream, learner.model_state, forward_key)
     own = stream.output_loss()
     loss = StreamCriterion(stream) if own is None else own
-    return Risk(forward, loss, batch, batch, chunk=chunk)
+    return Risk(forward, loss, batch, batch, batch_size=batch_size)
 
 
-def shares(marked: list[Bool[Array, " _"]]) -> dict[str, Array]:
-    """The share of marked units among all units and in each layer."""
+def fractions(marked: list[Bool[Array, " _"]]) -> dict[str, Array]:
+    """The fraction of marked units among all units and in each layer."""
     return {
         "fraction": jnp.mean(jnp.concatenate(marked), dtype=float),
         "by_layer": jnp.stack([jnp.mean(layer, dtype=float) for layer in marked]),

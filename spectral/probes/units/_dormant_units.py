@@ -9,18 +9,18 @@ from ..._types import Learner
 from ...models import dormant
 from ...tasks import AbstractTaskStream, Split
 from .._base._probe import When
-from .._base._sampling import AbstractSamplingProbe, sample_units, shares
+from .._base._sampling import AbstractSamplingProbe, fractions, sample_units
 
 
 class DormantUnits(AbstractSamplingProbe):
-    """The share of units with a mean activity of at most `threshold` times that of their layer.
+    """The fraction of units with a mean activity of at most `threshold` times that of their layer.
 
     The score and threshold are those of Sokar et al. (2023); dead units are among them. Records
     `fraction`, of all hidden units, and `by_layer`, `[layers]`.
     """
 
     threshold: float = eqx.field(static=True, default=0.025)
-    examples: int = eqx.field(static=True, default=1000)
+    num_examples: int = eqx.field(static=True, default=1000)
     split: Split = eqx.field(static=True, default="train")
     when: tuple[When, ...] = eqx.field(static=True, default=("start", "end"))
     every: int = eqx.field(static=True, default=1)
@@ -28,5 +28,5 @@ class DormantUnits(AbstractSamplingProbe):
     def __call__(
         self, learner: Learner, stream: AbstractTaskStream, stream_state: Any, *, key: PRNGKeyArray
     ) -> dict[str, Array]:
-        layers = sample_units(learner, stream, stream_state, self.examples, self.split, key=key)
-        return shares([dormant(features, self.threshold) for features in layers])
+        layers = sample_units(learner, stream, stream_state, self.num_examples, self.split, key=key)
+        return fractions([dormant(features, self.threshold) for features in layers])

@@ -25,14 +25,14 @@ def summarise(results: Results) -> dict[str, Any]:
     - `algorithms`, by name:
         - `finished`, `diverged`, `unfinished`: seeds. Those that did not finish are in no mean.
         - `measures`, by name: `mean` over seeds, `half_width` of the 95 % interval (Student's t),
-          and `by_seed`, in the order of `finished`. `None` if not measured in the last fifth.
-          Also `when` in the task it was measured (`start`, `end`, `whole`), and for epsilon-rank,
-          as far as recorded, the means over seeds and tasks of its bracket, `lower` and `upper`,
-          and of `resolved`, whether that is narrow.
-        - `collapse`, by name, of accuracy, online accuracy, active units (1 minus the share of dead
-          ones), effective rank and epsilon-rank: `by_seed`, the tasks that `collapse_task` finds on
-          the grid, and their `median` over the seeds that collapsed. Accuracies are taken above
-          that of guessing.
+          and `by_seed`, in the order of `finished`. `None` if not measured in the last fifth. Also
+          `when` in the task it was measured (`start`, `end`, `whole`), and for normalised
+          epsilon-rank, as far as recorded, the means over seeds and tasks of its bracket, `lower`
+          and `upper`, and of `resolved`, whether that is narrow.
+        - `collapse`, by name, of accuracy, online accuracy, active units (1 minus the fraction of
+          dead ones), effective rank and normalised epsilon-rank: `by_seed`, the tasks that
+          `collapse_task` finds on the grid, and their `median` over the seeds that collapsed.
+          Accuracies are taken above that of guessing.
         - `first`: for each seed, what collapsed first: all those that share the first task of the
           grid; empty for nothing.
     """
@@ -84,7 +84,7 @@ def _compared(recorded: dict[str, Measure]) -> dict[str, tuple[Series, bool]]:
     for name, measure in recorded.items():
         if name in ("accuracy", "online accuracy"):
             found[name] = measure.series, True
-        elif name.startswith(("epsilon-rank", EFFECTIVE_RANK)):
+        elif name.startswith(("normalised epsilon-rank", EFFECTIVE_RANK)):
             found[name] = measure.series, False
         elif name.startswith("dead units"):
             found[name.replace("dead units", "active units")] = 1 - measure.series, False

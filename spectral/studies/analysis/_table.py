@@ -23,12 +23,12 @@ def table(summary: Mapping[str, Any]) -> str:
     parts.append(align(rows))
     notes = []
     for name in names:
-        if name.startswith("epsilon-rank"):
+        if name.startswith("normalised epsilon-rank"):
             notes.append(
-                f"{name}: share of the eigenvalues beyond epsilon ({moments[name]}), as the "
-                "quadrature estimates it; then the mean ends of its rigorous bracket, which bounds "
-                "what these probe vectors see, at the order used; resolved, if recorded: the share "
-                "of measurements whose bracket is narrow (see HessianSpectrum)."
+                f"{name}: fraction of the eigenvalues beyond epsilon ({moments[name]}), as the "
+                "quadrature estimates it; then the mean ends of its rigorous bracket, which "
+                "bounds what these probe vectors see, at the order used; resolved, if recorded: "
+                "the fraction of measurements whose bracket is narrow (see HessianSpectrum)."
             )
     names = _names(algorithms, "collapse")
     if names:

@@ -20,7 +20,7 @@ class CurvaturePoints(NamedTuple):
 
     tasks: np.ndarray
     published: np.ndarray  # the integral of the smoothed density, as in published figures
-    quadrature: np.ndarray  # the share of eigenvalues that the quadrature counts
+    quadrature: np.ndarray  # the fraction of eigenvalues that the quadrature counts
     accuracy: np.ndarray
 
 
@@ -42,7 +42,7 @@ def curvature_points(results: Results) -> dict[str, CurvaturePoints]:
             accuracies = [series for series in known if series is not None]
             if len(accuracies) < len(members):
                 continue
-            counted = np.stack([column(m, probe, "epsilon_rank")[1] for m in members])
+            counted = np.stack([column(m, probe, "normalised_epsilon_rank")[1] for m in members])
             finite = np.isfinite(counted) & np.isfinite(np.stack(accuracies))
             tasks = np.flatnonzero(finite.all(axis=0))
             nodes, weights = (
@@ -68,13 +68,13 @@ def fit_line(x: np.ndarray, y: np.ndarray) -> Fit | None:
 
 
 def draw_curvature(results: Results) -> Figure | None:
-    """Accuracy against the share of large eigenvalues, under both estimators side by side."""
+    """Accuracy against the fraction of large eigenvalues, under both estimators side by side."""
     points = curvature_points(results)
     if not points:
         return None
     probe = hessian_probes(results)[0]
     epsilon = results.settings["probes"][probe]["epsilon"]
-    when, _ = column(next(finished(results))[1][0], probe, "epsilon_rank")
+    when, _ = column(next(finished(results))[1][0], probe, "normalised_epsilon_rank")
     figure = Figure(figsize=(7.0, 3.1), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     names = {"published": "Published estimator", "quadrature": "Quadrature"}

@@ -38,10 +38,11 @@ def draw_figures(
     - `performance`: accuracy over tasks (paper, Figure 3);
     - `returns`: returns of episodes over the steps of reinforcement learning, with the changes of
       the environment;
-    - `units`: dead units and the least effective rank of the layers over tasks (Figure 6);
+    - `units`: dead units and the smallest effective rank of the layers over tasks (Figure 6);
     - `overview`: both in one row (Figure 9);
-    - `epsilon_rank`: the share of large eigenvalues over tasks, with its rigorous bracket;
-    - `curvature_accuracy`: accuracy against that share, with a linear fit, as the published
+    - `normalised_epsilon_rank`: the fraction of large eigenvalues over tasks, with its rigorous
+      bracket;
+    - `curvature_accuracy`: accuracy against that fraction, with a linear fit, as the published
       estimator and as the quadrature has it (Figures 2, 7 and 8);
     - `hessian_spectra`: densities of the spectrum of the Hessian, for one seed of each algorithm,
       by increasing accuracy; of further probes as black lines (Figures 10, 12 and 13).
@@ -66,7 +67,7 @@ def draw_figures(
         "returns": lambda: draw_returns(results),
         "units": lambda: _over_tasks(results, UNITS, None),
         "overview": lambda: _over_tasks(results, PERFORMANCE + UNITS, smooth, of=UNITS),
-        "epsilon_rank": lambda: _epsilon_rank(results),
+        "normalised_epsilon_rank": lambda: _epsilon_rank(results),
         "curvature_accuracy": lambda: draw_curvature(results),
         "hessian_spectra": lambda: _spectra(results),
     }
@@ -115,7 +116,7 @@ def _epsilon_rank(results: Results) -> Figure | None:
     for axes, (algorithm, members) in zip(panels, drawn, strict=False):
         shade = colour(results, algorithm)
         value, lower, upper = (
-            np.stack([column(m, probe, f"epsilon_rank{end}")[1] for m in members])
+            np.stack([column(m, probe, f"normalised_epsilon_rank{end}")[1] for m in members])
             for end in ("", "_lower", "_upper")
         )
         tasks = np.flatnonzero(np.isfinite(value).all(axis=0))
@@ -132,7 +133,7 @@ def _epsilon_rank(results: Results) -> Figure | None:
     ]
     figure.legend(handles=about, loc="outside upper center", ncols=3)
     figure.supxlabel("Task", fontsize=9)
-    when, _ = column(drawn[0][1][0], probe, "epsilon_rank")
+    when, _ = column(drawn[0][1][0], probe, "normalised_epsilon_rank")
     figure.supylabel(rf"Share of $|\lambda| > {epsilon:g}$, {MOMENTS[when]}", fontsize=9)
     return figure
 

@@ -19,10 +19,10 @@ _LABELS = {
     "accuracy": "Accuracy",
     "online accuracy": "Online accuracy",
     "episode return": "Return of an episode",
-    "dead units": "Dead units (share)",
-    EFFECTIVE_RANK: "Effective rank (least of the layers)",
+    "dead units": "Dead units (fraction)",
+    EFFECTIVE_RANK: "Effective rank (smallest of the layers)",
 }
-_SHARES = (*PERFORMANCE, "dead units")
+_FRACTIONS = (*PERFORMANCE, "dead units")
 _POINTS = 50  # on a line: more tasks than that are averaged
 _ORDER = 2  # of the polynomials of the Savitzky-Golay filter
 
@@ -50,7 +50,7 @@ def draw_measure(
         means += f"\nSavitzky-Golay filter over {smooth} tasks, quadratic"
     at = "" if when is None else f"\n{MOMENTS[when]}"
     axes.set(xlabel=f"Task{means}", ylabel=f"{_LABELS[name]}{at}", xmargin=0.01)
-    if name in _SHARES:
+    if name in _FRACTIONS:
         axes.set_ylim(0.0, 1.0)
     elif name == EFFECTIVE_RANK:
         axes.set_ylim(0.0, None)

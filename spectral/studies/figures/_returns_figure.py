@@ -22,7 +22,7 @@ def draw_returns(results: Results) -> Figure | None:
     drawn = [(a, ms) for a, ms in finished(results) if "episode_return" in ms[0].history]
     if not drawn:
         return None
-    rollout = results.settings["stream"]["rollout"]
+    rollout = results.settings["stream"]["steps_per_rollout"]
     figure = Figure(figsize=(7.0, 3.6), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     for algorithm, members in drawn:

@@ -27,7 +27,7 @@ def draw_side_by_side(
 
     - `performance`: a panel for each run, with its accuracy, or else its online accuracy or the
       returns of its episodes (paper, Figure 3);
-    - `units`: a column for each run, with dead units above and the least effective rank of the
+    - `units`: a column for each run, with dead units above and the smallest effective rank of the
       layers below (Figure 6).
 
     Lines and bands are those of `draw_figures`. An algorithm is known by its name, and has one

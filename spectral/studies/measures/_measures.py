@@ -18,7 +18,7 @@ MOMENTS: dict[Moment, str] = {
     "end": "end of task",
     "whole": "whole task",
 }
-EFFECTIVE_RANK = "effective rank (least of the layers)"
+EFFECTIVE_RANK = "effective rank (smallest of the layers)"
 
 
 class Measure(NamedTuple):
@@ -41,9 +41,9 @@ def measures(probes: Mapping[str, Any], history: History) -> dict[str, Measure]:
     Those are, as far as they were recorded: `accuracy` (on test rows at the end of the task),
     `online accuracy`, `episode return` (mean over the rollouts of a task in which an episode
     ended), `evaluation return` (of separate episodes at the end of the task), and from probes, at
-    the start of tasks where they measure there and else at the end: `dead units` (share),
-    `effective rank (least of the layers)`, `epsilon-rank` (share of the eigenvalues), `largest
-    eigenvalue`. Where two probes measure the same, their names are added.
+    the start of tasks where they measure there and else at the end: `dead units` (fraction),
+    `effective rank (smallest of the layers)`, `normalised epsilon-rank` (fraction of the
+    eigenvalues), `largest eigenvalue`. Where two probes measure the same, their names are added.
 
     The layers of a network do not collapse together: a mean over them hides that some did.
 
@@ -100,16 +100,16 @@ _RECORDED: dict[str, tuple[str, Callable[[np.ndarray], Series], Moment]] = {
 }
 _PROBED: dict[str, dict[str, Source]] = {
     "DeadUnits": {"dead units": ("fraction", _mean)},
-    "FeatureRank": {EFFECTIVE_RANK: ("effective_rank", _least)},
+    "FeatureRank": {EFFECTIVE_RANK: ("feature_effective_rank", _least)},
     "HessianSpectrum": {
-        "epsilon-rank": ("epsilon_rank", _mean),
+        "normalised epsilon-rank": ("normalised_epsilon_rank", _mean),
         "largest eigenvalue": ("extremes", lambda column: column[:, 1]),
     },
 }
 _BOUNDS = {
-    "epsilon-rank": {
-        "lower": "epsilon_rank_lower",
-        "upper": "epsilon_rank_upper",
+    "normalised epsilon-rank": {
+        "lower": "normalised_epsilon_rank_lower",
+        "upper": "normalised_epsilon_rank_upper",
         "resolved": "resolved",
     }
 }

@@ -18,7 +18,7 @@ def continual_imagenet(preset: PresetName = "paper", *, scale: float = 1.0) -> B
     - `preset`: `"paper"` (He et al., Appendix H), `"dohare"` (Dohare et al. 2024), or `"small"`,
       which two CPU cores train in minutes on the images of `tiny_imagenet32`. `docs/benchmarks.md`
       lists every difference.
-    - `scale`: the share of the tasks, of the units in each layer and of the training images of
+    - `scale`: the fraction of the tasks, of the units in each layer and of the training images of
       each class.
 
     **Raises:** `SettingsError` for an unknown preset, or a scale that is not above 0 and at most 1.
@@ -84,9 +84,9 @@ def _paper(size: Size) -> Settings:
         images="imagenet_resized/32x32",
         per_class=per_class,
         stream={"num_tasks": size(2000), "redraw": True},
-        loader={"epochs": 250, "batch_size": 100},
+        loader={"epochs": 250, "minibatch_size": 100},
         model={"padding": "same"},
-        algorithms=published("paper", "continual_imagenet", er_every=per_class // 50),
+        algorithms=published("paper", "continual_imagenet", er_period=per_class // 50),
     )
 
 
@@ -98,7 +98,7 @@ def _dohare(size: Size) -> Settings:
         images="imagenet_resized/32x32",
         per_class=per_class,
         stream={"num_tasks": size(2000), "redraw": False},
-        loader={"epochs": 250, "batch_size": 100},
+        loader={"epochs": 250, "minibatch_size": 100},
         model={"padding": "valid", "initialiser": {"type": "TorchDefault"}},
         algorithms=published("dohare", "continual_imagenet"),
     )
@@ -113,12 +113,12 @@ def _small(size: Size) -> Settings:
         images="tiny_imagenet32",
         per_class=per_class,
         stream={"num_tasks": size(40), "redraw": True},
-        loader={"epochs": 5, "batch_size": 25},
+        loader={"epochs": 5, "minibatch_size": 25},
         model={
             "channels": [size(8), size(16), size(32)],
             "dense_sizes": [size(64), size(64)],
             "padding": "same",
         },
-        algorithms=quick_algorithms(er_every=per_class // 25),
+        algorithms=quick_algorithms(er_period=per_class // 25),
     )
     return with_quick_probes(settings)

@@ -16,7 +16,7 @@ def incremental_cifar(preset: PresetName = "paper", *, scale: float = 1.0) -> Be
 
     - `preset`: `"paper"` (He et al., Appendix I), `"dohare"` (Dohare et al. 2024), or `"small"`,
       which two CPU cores train in minutes. `docs/benchmarks.md` lists every difference.
-    - `scale`: the share of the tasks, and so of the classes, of the channels and units in each
+    - `scale`: the fraction of the tasks, and so of the classes, of the channels and units in each
       layer, and of the training images of each class.
 
     **Raises:** `SettingsError` for an unknown preset, or a scale that is not above 0 and at most 1.
@@ -76,7 +76,7 @@ def _paper(size: Size) -> Settings:
         size,
         num_tasks=size(20),
         per_class=size(500, 20),  # whole minibatches in each task, whole windows in all
-        loader={"epochs": 200, "batch_size": 100, "shuffle": False},
+        loader={"epochs": 200, "minibatch_size": 100, "shuffle": False},
         model={"dense_sizes": [size(512), size(512)]},
         algorithms=published("paper", "incremental_cifar"),
     )
@@ -94,7 +94,7 @@ def _dohare(size: Size) -> Settings:
         per_class=size(450, 18),
         loader={
             "epochs": 200,
-            "batch_size": 90,
+            "minibatch_size": 90,
             "standardise": True,
             "augmentation": {"type": "Compose", "changes": changes},
         },
@@ -118,12 +118,12 @@ def _small(size: Size) -> Settings:
         num_tasks=size(10),
         per_class=size(150, 30),
         test_per_class=20,
-        loader={"epochs": 12, "batch_size": 25, "minibatches": 5},
+        loader={"epochs": 12, "minibatch_size": 25, "minibatches": 5},
         model={
             "width": size(4),
             "blocks": [1, 1, 1, 1],
             "dense_sizes": [size(64), size(64)],
         },
-        algorithms=quick_algorithms(er_every=5),
+        algorithms=quick_algorithms(er_period=5),
     )
     return with_quick_probes(settings)

@@ -16,7 +16,7 @@ def permuted_mnist(preset: PresetName = "paper", *, scale: float = 1.0) -> Bench
     - `preset`: `"paper"` (He et al., Appendix G, at the fixed learning rate of Table 2), `"dohare"`
       (Dohare et al. 2024), or `"small"`, which two CPU cores train in minutes. `docs/benchmarks.md`
       lists every difference.
-    - `scale`: the share of the tasks, of the units in each layer and of the steps in each task.
+    - `scale`: the fraction of the tasks, of the units in each layer and of the steps in each task.
 
     **Raises:** `SettingsError` for an unknown preset, or a scale that is not above 0 and at most 1.
     """
@@ -48,9 +48,9 @@ def _experiment(
             "images": {"type": "load_images", "name": "mnist"},
             "num_tasks": num_tasks,
             "steps_per_task": size(60_000, 100),  # whole windows of the effective rank
-            "batch_size": 1,
+            "minibatch_size": 1,
             "standardise": False,
-            "evaluation_size": 2000,
+            "num_evaluation_examples": 2000,
         },
         "model": {"type": "MLP", "width": size(width), "depth": 3},
         "algorithms": algorithms,

@@ -35,8 +35,8 @@ def benchmark(
     number = isinstance(scale, int | float) and not isinstance(scale, bool)
     if not number or not 0 < scale <= 1:
         raise SettingsError(
-            f"`scale` is {scale!r}, but must be a number above 0 and at most 1: the share of the "
-            "tasks, widths and examples of the preset."
+            f"`scale` is {scale!r}, but must be a number above 0 and at most 1: the fraction of "
+            "the tasks, widths and examples of the preset."
         )
     full, settings = presets[preset](Size(1.0)), presets[preset](Size(scale))
     smaller = tuple(differences(full, settings))
@@ -51,21 +51,21 @@ def check_preset(preset: Any) -> None:
 
 
 def published(
-    source: Literal["paper", "dohare"], name: str, *, er_every: int | None = None
+    source: Literal["paper", "dohare"], name: str, *, er_period: int | None = None
 ) -> Settings:
     """The algorithms that a source publishes for a benchmark, by name.
 
-    `er_every` takes the place of what is published, where a task is shorter.
+    `er_period` takes the place of what is published, where a task is shorter.
     """
     rows = [row for row in PRESETS if (row.source, row.benchmark) == (source, name)]
-    return {row.recipe.__name__: _algorithm(row, er_every) for row in rows}
+    return {row.recipe.__name__: _algorithm(row, er_period) for row in rows}
 
 
-def _algorithm(row: Preset, er_every: int | None) -> Settings:
+def _algorithm(row: Preset, er_period: int | None) -> Settings:
     rate = {"type": row.optimiser.__name__, **row.rate}
     arguments = _plain(row.arguments)
-    if "er_every" in arguments and er_every is not None:
-        arguments["er_every"] = er_every
+    if "er_period" in arguments and er_period is not None:
+        arguments["er_period"] = er_period
     algorithm = {"type": row.recipe.__name__, "lr": rate, **arguments}
     if not row.then:
         return algorithm
@@ -85,23 +85,28 @@ def probes(num_tasks: int, examples: int) -> Settings:
     chunk = min(100, examples)
     examples -= examples % chunk  # whole chunks
     return {
-        "dead": {"type": "DeadUnits", "when": ["start"], "every": often, "examples": examples},
-        "rank": {"type": "FeatureRank", "when": ["start"], "every": often, "examples": examples},
+        "dead": {"type": "DeadUnits", "when": ["start"], "every": often, "num_examples": examples},
+        "rank": {
+            "type": "FeatureRank",
+            "when": ["start"],
+            "every": often,
+            "num_examples": examples,
+        },
         "weights": {"type": "WeightNorm", "when": ["start"], "every": often},
         "hessian": {
             "type": "HessianSpectrum",
             "every": seldom,
-            "examples": examples,
-            "chunk": chunk,
-            "estimator": {"type": "Lanczos", "order": 100, "probes": 3},
+            "num_examples": examples,
+            "batch_size": chunk,
+            "estimator": {"type": "Lanczos", "order": 100, "num_vectors": 3},
         },
     }
 
 
-def quick_algorithms(*, er_every: int) -> Settings:
+def quick_algorithms(*, er_period: int) -> Settings:
     """The algorithms of the small presets, at a rate that learns a task in some fifty steps."""
     rate = {"type": "sgd", "lr": 1e-2, "momentum": 0.9}
-    rank = {"er_lr": 1e-3, "er_every": er_every}
+    rank = {"er_lr": 1e-3, "er_period": er_period}
     return {
         "bp": {"type": "bp", "lr": rate},
         "l2": {"type": "l2", "lr": rate, "weight_decay": 1e-3},
@@ -115,14 +120,17 @@ def with_quick_probes(settings: Settings) -> Settings:
     """The same experiment with few examples, and spectra of order 40 from one probe vector, at the
     starts of tasks alone."""
     given = settings["probes"]
-    few = {name: given[name] | {"examples": min(200, given[name]["examples"])} for name in _UNITS}
-    examples = min(50, given["hessian"]["examples"])
+    few = {
+        name: given[name] | {"num_examples": min(200, given[name]["num_examples"])}
+        for name in _UNITS
+    }
+    examples = min(50, given["hessian"]["num_examples"])
     hessian = given["hessian"] | {
         "when": ["start"],
         "every": max(2, given["hessian"]["every"]),
-        "examples": examples,
-        "chunk": examples,
-        "estimator": {"type": "Lanczos", "order": 40, "probes": 1},
+        "num_examples": examples,
+        "batch_size": examples,
+        "estimator": {"type": "Lanczos", "order": 40, "num_vectors": 1},
     }
     return settings | {"probes": given | few | {"hessian": hessian}}
 

@@ -16,7 +16,7 @@ def slippery_ant(preset: PresetName = "paper", *, scale: float = 1.0) -> Benchma
 
     - `preset`: `"paper"` (He et al., Appendix J), `"dohare"` (Dohare et al. 2024), or `"small"`,
       which two CPU cores train in minutes. `docs/benchmarks.md` lists every difference.
-    - `scale`: the share of the tasks, of the steps in each, and of the units in each layer.
+    - `scale`: the fraction of the tasks, of the steps in each, and of the units in each layer.
 
     **Raises:** `SettingsError` for an unknown preset, or a scale that is not above 0 and at most 1.
     """
@@ -57,7 +57,7 @@ def _experiment(
     seeds: int = 5,
     examples: int = 2000,
 ) -> Settings:
-    rollout = 2048
+    steps_per_rollout = 2048
     measured = probes(num_tasks, examples)
     measured["hessian"] |= {"when": ["start", "end"]}
     return {
@@ -71,7 +71,7 @@ def _experiment(
                 **world,
             },
             "num_tasks": num_tasks,
-            "rollout": rollout,
+            "steps_per_rollout": steps_per_rollout,
             **learning,
         },
         "model": {"type": "ActorCritic", **model},
@@ -123,7 +123,7 @@ def _small(size: Size) -> Settings:
             "epochs": 8,
             "minibatches_per_epoch": 8,
             "discount": 0.97,
-            "evaluation_environments": 0,
+            "num_evaluation_environments": 0,
         },
         model={"width": size(64), "depth": 2, "initial_log_std": -1.0},
         algorithms={
@@ -134,7 +134,7 @@ def _small(size: Size) -> Settings:
                 "lr": rate,
                 "weight_decay": 1e-3,
                 "er_lr": 1e-5,
-                "er_every": 8,
+                "er_period": 8,
                 "er_window": 1,
             },
             "cbp_l2": {
@@ -148,8 +148,8 @@ def _small(size: Size) -> Settings:
     )
     del settings["probes"]["dead"]  # recorded for each rollout as it is
     settings["probes"]["hessian"] |= {
-        "examples": 500,
-        "chunk": 500,
-        "estimator": {"type": "Lanczos", "order": 60, "probes": 2},
+        "num_examples": 500,
+        "batch_size": 500,
+        "estimator": {"type": "Lanczos", "order": 60, "num_vectors": 2},
     }
     return settings

@@ -76,7 +76,7 @@ function drawCurves() {
     const drawn = data.runs.filter((run) => run.curves[measure.name]);
     const all = drawn.flatMap((run) => Object.values(run.curves[measure.name].seeds).flat());
     const range = extent(all);
-    if (measure.share) { range[0] = 0; range[1] = Math.max(range[1], 1); } else range[0] = Math.min(0, range[0]);
+    if (measure.fraction) { range[0] = 0; range[1] = Math.max(range[1], 1); } else range[0] = Math.min(0, range[0]);
     const x = [0, Math.max(1, ...drawn.map((run) => Math.max(0, ...run.curves[measure.name].tasks)))];
     const own = axes(place, { x, y: range, title: `${measure.name} (${measure.when})`, xlabel: "Task" });
     own.svg.classList.add("curve");

@@ -21,7 +21,12 @@ from ..measures._measures import Measure, measures, MOMENTS
 from ..runs._folder import load_results, Member, Results, write_text
 
 
-_SHARES = ("accuracy", "online accuracy", "dead units", "epsilon-rank")  # between 0 and 1
+_FRACTIONS = (
+    "accuracy",
+    "online accuracy",
+    "dead units",
+    "normalised epsilon-rank",
+)  # between 0 and 1
 
 
 def write_report(
@@ -63,7 +68,7 @@ def write_report(
         "folders": [_folder(result) for result in results],
         "epsilon": " or ".join(f"{epsilon:g}" for epsilon in sorted(epsilons)),
         "measures": [
-            {"name": n, "when": when[n], "share": n.split(" (")[0] in _SHARES} for n in names
+            {"name": n, "when": when[n], "fraction": n.split(" (")[0] in _FRACTIONS} for n in names
         ],
         "runs": runs,
         "spectrum_tasks": sorted({task for spectrum in spectra for task in spectrum["tasks"]}),

@@ -19,15 +19,15 @@ from ..experiment._settings import SettingsError
 
 
 # Of the time of a run, that its checkpoints and histories may take.
-SHARE = 0.04
+TIME_FRACTION = 0.04
 
 
 class Keeper(AbstractCheckpointer):
     """Keeps an ensemble of runs, and the history of each member in a folder of its own.
 
     With a probe at every task the loop stops at every task, and keeping a run can take longer than
-    a short task. So nothing is kept until the last time has cost no more than `SHARE` of the time
-    since then; and at the end.
+    a short task. So nothing is kept until the last time has cost no more than `TIME_FRACTION` of
+    the time since then; and at the end.
     """
 
     folder: pathlib.Path = eqx.field(static=True)
@@ -63,7 +63,7 @@ class Keeper(AbstractCheckpointer):
     def save(self, config: PyTree, done: int, run: Run | Ensemble, history: History) -> None:
         ended = done == config["stream"].num_tasks
         since = time.monotonic() - self._clock["saved"]
-        if not ended and self._clock["cost"] > SHARE * since:
+        if not ended and self._clock["cost"] > TIME_FRACTION * since:
             return
         if not (self.folder / MARKER).exists():
             raise SettingsError(

@@ -26,8 +26,8 @@ def check_logits(outputs: Any, classes: int) -> None:
 def cross_entropy(
     logits: Float[Array, "examples classes"], labels: Int[Array, " examples"]
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """Mean softmax cross-entropy in nats, and the share of examples classified correctly; both are
-    NaN where a logit is."""
+    """Mean softmax cross-entropy in nats, and the fraction of examples classified correctly; both
+    are NaN where a logit is."""
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
     right = jnp.argmax(logits, axis=-1) == labels
     # The arg max of NaN is the first class: a diverged network would score as one that guesses.

@@ -74,9 +74,9 @@ class AbstractTaskStream(eqx.Module, Generic[State]):
 
     @abstractmethod
     def sample(
-        self, state: State, learner: Learner, n: int, split: Split, *, key: PRNGKeyArray
+        self, state: State, learner: Learner, num_examples: int, split: Split, *, key: PRNGKeyArray
     ) -> PyTree:
-        """A batch of `n` examples of the present task for probes and curvature."""
+        """A batch of `num_examples` examples of the present task for probes and curvature."""
 
     @abstractmethod
     def evaluate(self, state: State, learner: Learner, *, key: PRNGKeyArray) -> Metrics:

@@ -91,11 +91,17 @@ class ToyLandscapes(AbstractTaskStream[Int[Array, ""]]):
         return jnp.mean(jax.vmap(landscape)(outputs, batch.task)), {}
 
     def sample(
-        self, state: Int[Array, ""], learner: Learner, n: int, split: Split, *, key: PRNGKeyArray
+        self,
+        state: Int[Array, ""],
+        learner: Learner,
+        num_examples: int,
+        split: Split,
+        *,
+        key: PRNGKeyArray,
     ) -> Place:
-        """`n` times the same, for there are no data."""
-        check_count("n", n)
-        return Place(jnp.broadcast_to(state, (n,)))
+        """`num_examples` times the same, for there are no data."""
+        check_count("num_examples", num_examples)
+        return Place(jnp.broadcast_to(state, (num_examples,)))
 
     def evaluate(self, state: Int[Array, ""], learner: Learner, *, key: PRNGKeyArray) -> Metrics:
         position, _ = learner.model(jnp.zeros(()))

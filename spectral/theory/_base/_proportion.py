@@ -9,7 +9,8 @@ from ..._arguments import check_above, check_count
 
 
 class Proportion(eqx.Module):
-    """A share of independent trials and the interval of Clopper and Pearson for its probability."""
+    """A fraction of independent trials and the interval of Clopper and Pearson for its
+    probability."""
 
     value: Float[np.ndarray, "..."]
     lower: Float[np.ndarray, "..."]
@@ -19,7 +20,7 @@ class Proportion(eqx.Module):
 def proportion(
     successes: Int[ArrayLike, "..."], trials: int, *, confidence: float = 0.95
 ) -> Proportion:
-    """The share of successes, with an interval that covers the probability in at least
+    """The fraction of successes, with an interval that covers the probability in at least
     `confidence` of all repetitions (Clopper and Pearson 1934).
 
     ```python

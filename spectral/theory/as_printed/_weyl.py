@@ -32,10 +32,10 @@ def smallest_positive_floor(
     *,
     weight_decay: Number = 0.0,
 ) -> float:
-    """Equations (38) to (40) as printed; false: a lower bound for the least positive eigenvalue.
+    """Equations (38) to (40) as printed; false: a lower bound for the smallest positive eigenvalue.
 
     lambda+_min(H + w I) >= lambda+_min(G) - ||R|| + w. The residual makes small positive
-    eigenvalues out of zeros of G: with G = diag(1, 0) and R = diag(0, 0.01) the least positive
+    eigenvalues out of zeros of G: with G = diag(1, 0) and R = diag(0, 0.01) the smallest positive
     eigenvalue of H is 0.01, and not at least 0.99. Use `eigenvalue_floor`.
 
     **Raises:** `ValueError` as `eigenvalue_floor`, and where no eigenvalue is positive.

@@ -6,7 +6,7 @@ from jaxtyping import Array, ArrayLike, Float, PyTree, Real
 
 from ..._arguments import check_above
 from ...curvature import KFAC, Risk
-from ...models import effective_rank, singular_values
+from ...models import feature_effective_rank, singular_values
 
 
 def kronecker_epsilon_rank(
@@ -31,7 +31,7 @@ def kronecker_epsilon_rank(
     - `gradients`: B, such as that of the gradients in its outputs.
     - `epsilon`: a positive threshold, in the units of a product.
 
-    For all layers of a network ask `epsilon_rank` of `KFACSpectrum`.
+    For all layers of a network ask `epsilon_rank` of `KroneckerEigh`.
 
     **Raises:** `ValueError` unless both are square and symmetric to rounding and epsilon positive.
     """
@@ -85,10 +85,10 @@ def covariance_effective_rank(features: Float[Array, "examples units"]) -> Float
     """The effective rank of E[x x^T], which section 7 of the paper writes into its objective.
 
     Algorithm 1 and Appendix D.1 take that of the feature matrix instead
-    (`spectral.models.effective_rank`). The eigenvalues of the covariance are the squared singular
-    values of the features, divided by their number, and squaring makes a distribution less even: so
-    this one is the smaller of the two, and they agree if and only if all singular values that are
-    not zero are equal.
+    (`spectral.models.feature_effective_rank`). The eigenvalues of the covariance are the squared
+    singular values of the features, divided by their number, and squaring makes a distribution less
+    even: so this one is the smaller of the two, and they agree if and only if all singular values
+    that are not zero are equal.
 
     ```python
     covariance_effective_rank(jnp.diag(jnp.array([2.0, 1.0])))  # 1.65; of the features: 1.89
@@ -97,7 +97,7 @@ def covariance_effective_rank(features: Float[Array, "examples units"]) -> Float
     # Not of the product of the features with themselves, which has half their digits. Relative to
     # the largest, so that squares neither overflow nor underflow.
     s = singular_values(features)
-    return effective_rank(jnp.diag((s / jnp.where(s[0] > 0, s[0], 1)) ** 2))
+    return feature_effective_rank(jnp.diag((s / jnp.where(s[0] > 0, s[0], 1)) ** 2))
 
 
 def _eigenvalues(name: str, matrix: Real[ArrayLike, "..."]) -> Float[np.ndarray, " size"]:

@@ -78,7 +78,7 @@ def output_curvature(
         )
     outputs = math.prod(like.shape[1:])
     norms = []
-    for example in range(risk.examples):
+    for example in range(risk.num_examples):
         inputs = jax.tree.map(lambda x, n=example: x[n : n + 1], risk.inputs)
         for output in range(outputs):
             of_one = Hessian(_Output(risk.forward, inputs, jnp.asarray(output)), params)
@@ -120,7 +120,7 @@ def residual_bound(
     - `curvature`: Gamma on the new inputs, see `output_curvature` and `two_layer_curvature`.
     - `gradient`: the largest norm, over the examples of the old task, of the gradient of the loss
         of one example in its outputs.
-    - `shift`: d, the `one_sided_hausdorff(new, old)` distance of the inputs.
+    - `shift`: d, the `directed_hausdorff(new, old)` distance of the inputs.
     - `network_lipschitz`: L_f, for ReLU networks at most the product of the spectral norms of all
         weights.
     - `gradient_lipschitz`: L_g, that of the gradient of the loss in the outputs: 2 scale for
@@ -152,9 +152,9 @@ def residual_bound(
 
 def _norm(operator: AbstractOperator, key: PRNGKeyArray, order: int | None) -> OperatorNorm:
     pairs = extreme_eigenpairs(operator, 1, key=key, order=order)
-    least, largest = pairs.least, pairs.largest
-    ends = jnp.stack([jnp.abs(least.values[0]), jnp.abs(largest.values[0])])
-    residuals = jnp.stack([least.residuals[0], largest.residuals[0]])
+    smallest, largest = pairs.smallest, pairs.largest
+    ends = jnp.stack([jnp.abs(smallest.values[0]), jnp.abs(largest.values[0])])
+    residuals = jnp.stack([smallest.residuals[0], largest.residuals[0]])
     return OperatorNorm(value=jnp.max(ends), residual=residuals[jnp.argmax(ends)])
 
 

@@ -47,8 +47,8 @@ def eigenvalue_floor(
 def sufficient_weight_decay(
     eigenvalues: Real[ArrayLike, " dim"], residual_norm: Number, *, index: int
 ) -> float:
-    """The least weight decay w above which Corollary B.4 makes the eigenvalues 1, ..., `index` of
-    the regularised Hessian positive: max(0, ||R|| - lambda_index(G)).
+    """The smallest weight decay w above which Corollary B.4 makes the eigenvalues 1, ..., `index`
+    of the regularised Hessian positive: max(0, ||R|| - lambda_index(G)).
 
     The penalty is (w/2) ||theta||^2; in the paper's q ||theta||^2 the strength is q = w / 2.
 

@@ -8,7 +8,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Real
 from ..._arguments import check_above, check_no_nan
 from ...models import apply_network, DescribesUnits, margins, MLP, pre_activations
 from .._base._hypotheses import check_examples, check_relu_network
-from ..task_shift._hausdorff import Nearest, one_sided_hausdorff, Pairwise
+from ..task_shift._hausdorff import directed_hausdorff, Nearest, Pairwise
 
 
 _PAIRWISE = Pairwise()
@@ -29,13 +29,13 @@ def persistence_radii(
     import jax
     import jax.numpy as jnp
     from spectral.models import MLP
-    from spectral.theory import one_sided_hausdorff, persistence_radii, remains_dead
+    from spectral.theory import directed_hausdorff, persistence_radii, remains_dead
 
     model = MLP(3, 2, width=8, depth=1, key=jax.random.key(0))
     old = jax.random.normal(jax.random.key(1), (10, 3))
     new = old + 0.01
     radii = persistence_radii(model, old)["hidden_0"]
-    remains_dead(radii, one_sided_hausdorff(new, old))  # [8]
+    remains_dead(radii, directed_hausdorff(new, old))  # [8]
     ```
 
     **Raises:** `ValueError` naming the hypothesis that fails: anything but an `MLP` of ReLUs
@@ -56,7 +56,7 @@ def remains_dead(
     **Arguments:**
 
     - `radii`: of the units of one layer, from `persistence_radii` on the old inputs.
-    - `distance`: `one_sided_hausdorff(new, old)` of the inputs of this layer, or more.
+    - `distance`: `directed_hausdorff(new, old)` of the inputs of this layer, or more.
 
     **Raises:** `ValueError` for a distance that is negative or not finite.
     """
@@ -67,7 +67,7 @@ def remains_dead(
 def persistence_probabilities(
     radii: Real[ArrayLike, " units"], distances: Real[ArrayLike, " draws"]
 ) -> Float[np.ndarray, " units"]:
-    """The share of task shifts under which `remains_dead` (p of Definition 6.4), unit by unit.
+    """The fraction of task shifts under which `remains_dead` (p of Definition 6.4), unit by unit.
 
     **Arguments:**
 
@@ -80,7 +80,7 @@ def persistence_probabilities(
     drawn = np.sort(np.ravel(np.asarray(distances)))
     check_above("distances", drawn, 0, strict=False)
     if drawn.size == 0:
-        raise ValueError("`distances` is empty, but a share needs one draw at least.")
+        raise ValueError("`distances` is empty, but a fraction needs one draw at least.")
     return np.asarray(np.searchsorted(drawn, np.asarray(radii), side="right") / drawn.size)
 
 
@@ -94,18 +94,18 @@ def layer_shifts(
     """The one-sided Hausdorff distance from `old` to `new` in the space of each layer's inputs,
     measured: `remains_dead(radii[name], shifts[name])` is Lemma 6.3 for layer `name`.
 
-    **Raises:** `ValueError` as `persistence_radii` and `one_sided_hausdorff`.
+    **Raises:** `ValueError` as `persistence_radii` and `directed_hausdorff`.
     """
     layers = _dense("Lemma 6.3", model)
     before, after = _layer_inputs(layers, old), _layer_inputs(layers, new)
-    return {name: one_sided_hausdorff(after[name], before[name], nearest=nearest) for name in after}
+    return {name: directed_hausdorff(after[name], before[name], nearest=nearest) for name in after}
 
 
 def lipschitz_constants(model: DescribesUnits) -> dict[str, float]:
     """A Lipschitz constant of the map from the network's inputs to the inputs of each layer.
 
     The product of the spectral norms of the weights before it, which is 1 for the first layer. With
-    it Lemma 6.3 holds in layer `name` for the distance `lipschitz[name] * one_sided_hausdorff(new,
+    it Lemma 6.3 holds in layer `name` for the distance `lipschitz[name] * directed_hausdorff(new,
     old)`: larger than what `layer_shifts` measures, but known without the new inputs.
 
     **Raises:** `ValueError` as `persistence_radii`.

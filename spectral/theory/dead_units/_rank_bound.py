@@ -116,7 +116,7 @@ def most_dead_units(model: DescribesUnits, rank: int) -> dict[str, int]:
     """
     check_relu_network("Theorem 6.2", model)
     whole = _parameters(model)
-    check_count("rank", rank, least=0)
+    check_count("rank", rank, minimum=0)
     if rank > whole:
         raise ValueError(
             f"`rank` is {rank}, but the Hessian of `model` has {whole} rows: pass a rank of at "

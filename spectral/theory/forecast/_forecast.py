@@ -21,7 +21,9 @@ class Forecast(eqx.Module):
 
     loss: Float[Array, ""]  # at the end of the budget
     initial_loss: Float[Array, ""]
-    epsilon: Float[Array, ""]  # least eigenvalue of a direction that shrinks enough in the budget
+    epsilon: Float[
+        Array, ""
+    ]  # smallest eigenvalue of a direction that shrinks enough in the budget
     upper: Float[Array, ""]  # and the largest: beyond it descent overshoots too much
     directions: Int[Array, ""]  # eigenvalues of the loss-weighted Gram matrix between the two
     largest: Float[Array, ""]  # eigenvalue: plain descent is stable where lr * largest < 2
@@ -145,7 +147,7 @@ def _forecast(
         possible = jnp.asarray(True)
         if isinstance(risk.loss, SquaredError):
             parts = vectors.T @ (outputs - risk.targets).reshape(-1)
-            unit = risk.loss.scale / risk.examples
+            unit = risk.loss.scale / risk.num_examples
             # log |1 - lr lambda|, in which a small lr lambda keeps its digits.
             shrinkage_a_step = jnp.log1p(jnp.maximum(-lr * values, lr * values - 2))
             loss = unit * jnp.sum(jnp.exp(2 * steps * shrinkage_a_step) * parts**2)
@@ -174,7 +176,11 @@ def _kernel(risk: Risk, params: PyTree, outputs: Outputs) -> Float[Array, "rows 
     """J J^T / N, with one row for each example and output: the neural tangent kernel."""
     # Half the squared distance has the identity as its Hessian.
     plain = Risk(
-        risk.forward, SquaredError(), risk.inputs, jnp.zeros_like(outputs), chunk=risk.chunk
+        risk.forward,
+        SquaredError(),
+        risk.inputs,
+        jnp.zeros_like(outputs),
+        batch_size=risk.batch_size,
     )
     return Gram(plain, params).dense()
 
@@ -200,7 +206,7 @@ def _flow(
     time: Float[Array, ""],
 ) -> Outputs:
     """The outputs after gradient flow on the linearised network."""
-    gradient = jax.grad(lambda z: risk.examples * _mean_loss(risk, z))
+    gradient = jax.grad(lambda z: risk.num_examples * _mean_loss(risk, z))
 
     def velocity(z: Array, t: Array) -> Array:
         return -(kernel @ gradient(z).reshape(-1)).reshape(z.shape)

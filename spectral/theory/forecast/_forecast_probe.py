@@ -36,7 +36,7 @@ class TrainabilityForecast(AbstractSamplingProbe):
     - `steps`: gradient steps in a task, by default those of the stream, if all of its tasks take
         as many.
     - `shrinkage`: see `trainability_forecast`.
-    - `examples`, `split`: how many examples of the present task, and which. Time grows with the
+    - `num_examples`, `split`: how many examples of the present task, and which. Time grows with the
         square of examples times outputs.
 
     **Raises:** `ValueError` for numbers that `trainability_forecast` refuses, and when called, for
@@ -47,7 +47,7 @@ class TrainabilityForecast(AbstractSamplingProbe):
     target: Float[Array, ""]
     shrinkage: Float[Array, ""]
     steps: int | None = eqx.field(static=True)
-    examples: int = eqx.field(static=True)
+    num_examples: int = eqx.field(static=True)
     split: Split = eqx.field(static=True)
     when: tuple[When, ...] = eqx.field(static=True)
     every: int = eqx.field(static=True)
@@ -59,7 +59,7 @@ class TrainabilityForecast(AbstractSamplingProbe):
         target: float | Float[Array, ""],
         steps: int | None = None,
         shrinkage: float | Float[Array, ""] = 0.5,
-        examples: int = 100,
+        num_examples: int = 100,
         split: Split = "train",
         when: tuple[When, ...] = ("start",),
         every: int = 1,
@@ -74,7 +74,7 @@ class TrainabilityForecast(AbstractSamplingProbe):
         self.target = jnp.asarray(target, dtype=float)
         self.shrinkage = jnp.asarray(shrinkage, dtype=float)
         self.steps = steps
-        self.examples = examples
+        self.num_examples = num_examples
         self.split = split
         self.when = when
         self.every = every
@@ -85,7 +85,7 @@ class TrainabilityForecast(AbstractSamplingProbe):
         steps = self.steps
         if steps is None:
             steps = _steps_of_a_task(learner, stream, stream_state, key)
-        risk = sample_risk(learner, stream, stream_state, self.examples, self.split, key=key)
+        risk = sample_risk(learner, stream, stream_state, self.num_examples, self.split, key=key)
         forecast = trainability_forecast(
             risk,
             learner.model,

@@ -17,7 +17,7 @@ _NODES, _WEIGHTS = scipy.special.roots_laguerre(40)
 def ball_overlap(
     reach: float, distance: Float[ArrayLike, "..."], dim: int, *, radius: float = 1.0
 ) -> Float[np.ndarray, "..."]:
-    """The share of a ball of the given radius, around the origin, that lies within `reach` of a
+    """The fraction of a ball of the given radius, around the origin, that lies within `reach` of a
     point at the given distance from the origin.
 
     The step (15) of the paper takes (reach / radius)^dim for it, which is right only where the
@@ -57,7 +57,7 @@ def mean_miss(reach: float, examples: int, dim: int, *, radius: float = 1.0) -> 
     one more: the mean of (1 - `ball_overlap`)^examples over its distance from the origin."""
 
     def miss(u: float) -> float:
-        # The share u of the volume lies below this distance.
+        # The fraction u of the volume lies below this distance.
         overlap = ball_overlap(reach, np.asarray(radius * u ** (1 / dim)), dim, radius=radius)
         return float(np.exp(examples * np.log1p(-np.minimum(overlap, 1 - 1e-16))))
 
@@ -68,8 +68,8 @@ def mean_miss(reach: float, examples: int, dim: int, *, radius: float = 1.0) -> 
 
 
 def _log_cap(height: Float[ArrayLike, "..."], dim: int) -> Float[np.ndarray, "..."]:
-    """The logarithm of the share of the unit ball beyond a plane at this signed distance from its
-    centre."""
+    """The logarithm of the fraction of the unit ball beyond a plane at this signed distance from
+    its centre."""
     height = np.clip(height, -1, 1)
     log_beta = _log_betainc((dim + 1) / 2, (1 - height) * (1 + height))
     half = np.minimum(log_beta, 0) - math.log(2)
@@ -78,7 +78,7 @@ def _log_cap(height: Float[ArrayLike, "..."], dim: int) -> Float[np.ndarray, "..
 
 def _log_betainc(p: float, x: Float[ArrayLike, "..."]) -> Float[np.ndarray, "..."]:
     """The logarithm of the regularised incomplete beta function I_x(p, 1/2), where it may be far
-    below the least number."""
+    below the smallest number."""
     with np.errstate(divide="ignore"):
         direct, log_x = np.log(scipy.special.betainc(p, 0.5, x)), np.log(x)
     # With t = x exp(-s/p) the integral of t^(p-1) (1 - t)^(-1/2) from 0 to x is x^p / p times that

@@ -10,7 +10,7 @@ from ._ball import mean_miss
 
 
 def hausdorff_bound(
-    examples: int, dim: int, delta: float, *, radius: float = 1.0, one_sided: bool = False
+    examples: int, dim: int, delta: float, *, radius: float = 1.0, directed: bool = False
 ) -> float:
     """Lemma B.1, equation (13), corrected: twice what is printed, and at most 2r.
 
@@ -31,9 +31,9 @@ def hausdorff_bound(
     """
     check_ball(examples, dim, radius)
     check_delta(delta)
-    sides = 1 if one_sided else 2
-    share = math.log(sides * examples / delta) / examples
-    return 2 * radius * min(share, 1.0) ** (1 / dim)
+    sides = 1 if directed else 2
+    fraction = math.log(sides * examples / delta) / examples
+    return 2 * radius * min(fraction, 1.0) ** (1 / dim)
 
 
 def persistence_bound(
@@ -60,7 +60,7 @@ def persistence_bound(
 
 
 def hausdorff_union_bound(
-    distance: float, examples: int, dim: int, *, radius: float = 1.0, one_sided: bool = False
+    distance: float, examples: int, dim: int, *, radius: float = 1.0, directed: bool = False
 ) -> float:
     """An upper bound on the probability that the Hausdorff distance of two sets of N points,
     uniform in a ball, is larger than `distance`: sharper than what Lemma B.1 uses.
@@ -77,7 +77,7 @@ def hausdorff_union_bound(
     """
     check_ball(examples, dim, radius)
     check_above("distance", distance, 0, strict=False)
-    sides = 1 if one_sided else 2
+    sides = 1 if directed else 2
     return min(sides * examples * mean_miss(distance, examples, dim, radius=radius), 1.0)
 
 

@@ -13,22 +13,22 @@ from .._base._hypotheses import as_points
 
 
 class Pairwise(eqx.Module):
-    """Distances to the nearest of other points, from all pairs, `chunk` points at a time.
+    """Distances to the nearest of other points, from all pairs, `batch_size` points at a time.
 
-    The time grows as points x others x dimension, the memory as `chunk` x others.
+    The time grows as points x others x dimension, the memory as `batch_size` x others.
 
-    **Raises:** `ValueError` for a chunk below one.
+    **Raises:** `ValueError` for a batch size below one.
     """
 
-    chunk: int = eqx.field(static=True, default=1000)
+    batch_size: int = eqx.field(static=True, default=1000)
 
     def __check_init__(self):
-        check_count("chunk", self.chunk)
+        check_count("batch_size", self.batch_size)
 
     def __call__(
         self, points: Float[np.ndarray, "points size"], others: Float[np.ndarray, "others size"]
     ) -> Float[np.ndarray, " points"]:
-        parts = [points[n : n + self.chunk] for n in range(0, len(points), self.chunk)]
+        parts = [points[n : n + self.batch_size] for n in range(0, len(points), self.batch_size)]
         # Differences, not inner products: those lose all digits of a distance between near points.
         return np.concatenate([scipy.spatial.distance.cdist(p, others).min(axis=1) for p in parts])
 
@@ -58,7 +58,8 @@ def nearest_distances(
     **Arguments:**
 
     - `points`, `others`: finite sets of points, `[points, dimension]`.
-    - `nearest`: how it is found: `Pairwise(chunk)`, `TreeIndex()`, or a function of the two arrays.
+    - `nearest`: how it is found: `Pairwise(batch_size)`, `TreeIndex()`, or a function of the two
+      arrays.
 
     **Raises:** `ValueError` for an empty set, coordinates that are not finite, or sets of different
     dimension.
@@ -72,7 +73,7 @@ def nearest_distances(
     return nearest(points, others)
 
 
-def one_sided_hausdorff(new: ArrayLike, old: ArrayLike, *, nearest: Nearest = _PAIRWISE) -> float:
+def directed_hausdorff(new: ArrayLike, old: ArrayLike, *, nearest: Nearest = _PAIRWISE) -> float:
     """How far a point of `new` can be from the set `old`: sup over x' in `new` of inf over x in
     `old` of ||x' - x||.
 
@@ -80,7 +81,7 @@ def one_sided_hausdorff(new: ArrayLike, old: ArrayLike, *, nearest: Nearest = _P
     distance, and is 0 wherever `new` is a part of `old`.
 
     ```python
-    one_sided_hausdorff(jnp.array([[0.0]]), jnp.array([[0.0], [3.0]]))  # 0.0
+    directed_hausdorff(jnp.array([[0.0]]), jnp.array([[0.0], [3.0]]))  # 0.0
     ```
 
     **Raises:** `ValueError` as `nearest_distances`.
@@ -98,5 +99,5 @@ def hausdorff(x: ArrayLike, y: ArrayLike, *, nearest: Nearest = _PAIRWISE) -> fl
 
     **Raises:** `ValueError` as `nearest_distances`.
     """
-    one, other = (one_sided_hausdorff(*sets, nearest=nearest) for sets in ((x, y), (y, x)))
+    one, other = (directed_hausdorff(*sets, nearest=nearest) for sets in ((x, y), (y, x)))
     return max(one, other)

@@ -17,8 +17,8 @@ class HausdorffTail(eqx.Module):
 
     New points are independent and of one law, so their distance from the set X is at most eps if
     and only if each of them falls into the eps-neighbourhood of X: with V(eps) the probability of
-    that, Pr(Delta <= eps | X) = V(eps)^N, exactly. V is estimated by the share of fresh draws, and
-    the interval of Clopper and Pearson for it gives one for the power.
+    that, Pr(Delta <= eps | X) = V(eps)^N, exactly. V is estimated by the fraction of fresh draws,
+    and the interval of Clopper and Pearson for it gives one for the power.
 
     This conditions on X, as it must where margins and weights were trained on X.
 

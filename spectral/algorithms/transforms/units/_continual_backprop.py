@@ -44,18 +44,18 @@ class ContinualBackprop(AbstractTransform[_State]):
         f <- eta f + (1 - eta) mean h         f^ = f / (1 - eta^a)
         u <- eta u + (1 - eta) utility        u^ = u / (1 - eta^a)
 
-    Units are eligible when a > `maturity`. `rate` times the number of eligible units is owed at
-    every step and added up; when a whole unit is owed, the eligible unit of the *lowest* u^ is
-    replaced: its incoming weights are drawn as the network's initialisation draws them, its bias
+    Units are eligible when a > `maturity`. `replacement_rate` times the number of eligible units is
+    owed at every step and added up; when a whole unit is owed, the eligible unit of the *lowest* u^
+    is replaced: its incoming weights are drawn as the network's initialisation draws them, its bias
     and outgoing weights become zero, its age, f and u begin again, and so does what the optimiser
-    keeps for these entries, exactly where it can (see `spectral.Optimiser.forget`).
-    With `compensate`, its mean contribution W_out f^ is first added to the next layer's biases.
+    keeps for these entries, exactly where it can (see `spectral.Optimiser.forget`). With
+    `compensate`, its mean contribution W_out f^ is first added to the next layer's biases.
 
     A unit may be a neuron or the channel of a convolution, whose means run over positions too.
     Units without outgoing weights of their own (the channels of a residual stream) are left alone.
     """
 
-    rate: Float[Array, ""]
+    replacement_rate: Float[Array, ""]
     decay: Float[Array, ""]
     maturity: int = eqx.field(static=True)
     utility: Callable[[UnitFacts], Float[Array, " units"]] = eqx.field(static=True)
@@ -63,7 +63,7 @@ class ContinualBackprop(AbstractTransform[_State]):
 
     def __init__(
         self,
-        rate: float | Float[Array, ""],
+        replacement_rate: float | Float[Array, ""],
         *,
         decay: float | Float[Array, ""] = 0.99,
         maturity: int = 100,
@@ -72,7 +72,7 @@ class ContinualBackprop(AbstractTransform[_State]):
     ):
         """**Arguments:**
 
-        - `rate`: replacements per eligible unit and step.
+        - `replacement_rate`: replacements per eligible unit and step.
         - `decay`: of the running means.
         - `maturity`: steps for which a new unit is protected.
         - `utility`: `adaptable_contribution`, `contribution`, `zero_contribution`, `adaptation`,
@@ -83,10 +83,10 @@ class ContinualBackprop(AbstractTransform[_State]):
         **Raises:** `ValueError` for a rate outside [0, 1], a decay outside [0, 1), or a maturity
         below one.
         """
-        check_fraction("rate", rate)
+        check_fraction("replacement_rate", replacement_rate)
         check_fraction("decay", decay, strict=True)
         check_count("maturity", maturity)
-        self.rate = jnp.asarray(rate, dtype=float)
+        self.replacement_rate = jnp.asarray(replacement_rate, dtype=float)
         self.decay = jnp.asarray(decay, dtype=float)
         self.maturity, self.utility, self.compensate = maturity, utility, compensate
 
@@ -154,10 +154,10 @@ class ContinualBackprop(AbstractTransform[_State]):
         return UnitRecord(record.age, mean, utility, record.pending, record.remainder)
 
     def _charged(self, record: UnitRecord) -> tuple[UnitRecord, Int[Array, ""]]:
-        """With this step's share of replacements, and how many are due now."""
+        """With this step's fraction of replacements, and how many are due now."""
         eligible = jnp.sum(record.age > self.maturity)
         pending = record.pending + eligible
-        total = record.remainder + self.rate * pending
+        total = record.remainder + self.replacement_rate * pending
         due = jnp.minimum(jnp.floor(total).astype(int), eligible)
         fold = (due > 0) | (pending >= _MOST_PENDING)
         remainder = jnp.where(fold, total - due, record.remainder)

@@ -19,11 +19,11 @@ class ReDo(AbstractRecycling):
     the network's function loses no more than the unit contributed; or, with `outgoing="fresh"`, a
     choice of the published code, those of a newly initialised network.
 
-    Used under `Every`; the paper acts every 1000 steps, with a threshold of 0.025. A minibatch of
-    one example says little about a unit: choose a window.
+    Used under `Periodic`; the paper acts every 1000 steps, with a threshold of 0.025. A minibatch
+    of one example says little about a unit: choose a window.
 
     ```python
-    Every(ReDo(window=50), period=50)
+    Periodic(ReDo(window=50), period=50)
     ```
     """
 

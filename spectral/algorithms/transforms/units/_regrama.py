@@ -20,7 +20,7 @@ class ReGraMa(AbstractRecycling):
     criterion on the last `window` minibatches at the present parameters; it is renewed when the
     score is at most `threshold` times the mean over its layer.
 
-    Used under `Every`; published with a period of 1000 steps and a threshold of 0.01.
+    Used under `Periodic`; published with a period of 1000 steps and a threshold of 0.01.
     """
 
     def __init__(

@@ -30,23 +30,23 @@ class SelfNormalizedReset(AbstractTransform[_State]):
 
     A unit fires on a minibatch when an activation is above zero on any example, at any position;
     its age is the number of examples since then. Each unit keeps the distribution of its own ages
-    at firing. It is renewed when, of all its silences, a fraction of at most `rejection` was as
-    long as the present one, or after `max_age` examples in any case. Until a unit has fired
-    1 / `rejection` times, the second rule is the only one. A renewed unit begins a new record.
+    at firing. It is renewed when, of all its silences, a fraction of at most `rejection_level` was
+    as long as the present one, or after `max_age` examples in any case. Until a unit has fired 1 /
+    `rejection_level` times, the second rule is the only one. A renewed unit begins a new record.
 
     Ages are told apart to a quarter of an octave: 1 to 8, 10, 12, 14, 16, 20, ... A unit that is
-    never at fault is still renewed once in 1 / `rejection` silences.
+    never at fault is still renewed once in 1 / `rejection_level` silences.
     """
 
-    rejection: Float[Array, ""]
+    rejection_level: Float[Array, ""]
     max_age: int = eqx.field(static=True)
 
-    def __init__(self, rejection: float | Float[Array, ""] = 1e-3, *, max_age: int = 20_000):
-        """**Raises:** `ValueError` for a rejection that is not positive or a `max_age` below
+    def __init__(self, rejection_level: float | Float[Array, ""] = 1e-3, *, max_age: int = 20_000):
+        """**Raises:** `ValueError` for a rejection_level that is not positive or a `max_age` below
         one."""
-        check_above("rejection", rejection, 0)
+        check_above("rejection_level", rejection_level, 0)
         check_count("max_age", max_age)
-        self.rejection = jnp.asarray(rejection, dtype=float)
+        self.rejection_level = jnp.asarray(rejection_level, dtype=float)
         self.max_age = max_age
 
     def init(self, learner: Learner, *, key: PRNGKeyArray) -> _State:
@@ -93,7 +93,7 @@ class SelfNormalizedReset(AbstractTransform[_State]):
         # The last edge that the present age has reached; the counts fall from edge to edge.
         reached = record.age[:, None] >= edges[None, :]
         as_long = jnp.min(jnp.where(reached, record.longer, record.firings[:, None]), axis=1)
-        enough = self.rejection * record.firings
+        enough = self.rejection_level * record.firings
         rare = (record.age > 0) & (enough >= 1) & (as_long <= enough)
         return rare | (record.age >= self.max_age)
 

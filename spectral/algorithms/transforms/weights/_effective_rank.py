@@ -7,7 +7,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from ...._arguments import check_above, check_count
 from ...._types import Learner, Signal
-from ....models import effective_rank
+from ....models import feature_effective_rank
 from ..._base._algorithm import AbstractTransform
 
 
@@ -20,7 +20,7 @@ class EffectiveRank(AbstractTransform[None]):
     whose activations are vectors, that is the dense hidden layers. The step has its own rate `lr`,
     and neither momentum nor weight decay. Running statistics are updated by this pass.
 
-    Used under `Every(..., period)`, with a period that is a multiple of the window.
+    Used under `Periodic(..., period)`, with a period that is a multiple of the window.
     """
 
     lr: Float[Array, ""]
@@ -45,7 +45,7 @@ class EffectiveRank(AbstractTransform[None]):
         def objective(params):
             now = Learner(eqx.combine(params, static), learner.model_state, learner.optimiser)
             taps, model_state = signal.taps_of(now, batch, key=key)
-            ranks = [effective_rank(features) for features in _dense(taps)]
+            ranks = [feature_effective_rank(features) for features in _dense(taps)]
             return -sum(ranks) / len(ranks), model_state
 
         grads, model_state = jax.grad(objective, has_aux=True)(params)

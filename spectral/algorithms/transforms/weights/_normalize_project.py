@@ -25,7 +25,7 @@ class NormalizeProject(AbstractTransform[_Norms]):
     scale and shift of a norm layer are projected together to their own joint norm of the beginning.
     Matrices of zeros stay.
 
-    Used under `Every`, or by itself at every step.
+    Used under `Periodic`, or by itself at every step.
     """
 
     def init(self, learner: Learner, *, key: PRNGKeyArray) -> _Norms:

@@ -10,14 +10,14 @@ from ..._base._algorithm import AbstractTransform
 from ..._base._periodic import is_due
 
 
-class RateSteps(AbstractTransform[Float[Array, ""]]):
+class StepDecay(AbstractTransform[Float[Array, ""]]):
     """Multiplies the learning rate by `factor` before each of the given chunks (epochs) of a task.
 
     Every task begins with the full rate again. Dohare et al. (2024) train Incremental CIFAR with
-    `RateSteps(0.2, (60, 120, 160))` and 200 epochs a task.
+    `StepDecay(0.2, (60, 120, 160))` and 200 epochs a task.
 
     ```python
-    followed_by(l2(sgd(0.1, momentum=0.9), weight_decay=5e-4), (RateSteps(0.2, (60, 120, 160)),))
+    followed_by(l2(sgd(0.1, momentum=0.9), weight_decay=5e-4), (StepDecay(0.2, (60, 120, 160)),))
     ```
     """
 
@@ -45,7 +45,7 @@ class RateSteps(AbstractTransform[Float[Array, ""]]):
         """
         if "learning_rate" not in learner.optimiser.hyper:
             raise ValueError(
-                f"`RateSteps` needs an optimiser with a `learning_rate`, but this one has "
+                f"`StepDecay` needs an optimiser with a `learning_rate`, but this one has "
                 f"{sorted(learner.optimiser.hyper)}: name it so, or leave the transform out."
             )
         return learner.optimiser.hyper["learning_rate"]

@@ -32,7 +32,7 @@ class ShrinkPerturb(AbstractTransform[PyTree]):
 
     Drawing a number for every weight costs more than the gradient step of a batch of one. `steps=n`
     makes one action stand for n: it shrinks by shrink^n and adds what n perturbations would add, of
-    the same mean and variance. So `Every(ShrinkPerturb(noise=1e-5, steps=100), 100)` costs a
+    the same mean and variance. So `Periodic(ShrinkPerturb(noise=1e-5, steps=100), 100)` costs a
     hundredth, and after each hundred steps has perturbed the weights as much. (Not so the scales of
     norm layers with `target="fresh"`: they begin at one, and what is added to them is taken for a
     draw of mean zero, as all other parameters of a new network are.)

@@ -16,19 +16,19 @@ class SparseRewiring(AbstractTransform[None]):
     *Scalable training of artificial neural networks with adaptive sparse connectivity inspired by
     network science*, 2018).
 
-    In each layer the share `fraction` of the connections, rounded, is removed: those of the
+    In each layer the fraction `fraction` of the connections, rounded, is removed: those of the
     smallest |weight|. As many are made, at places drawn uniformly from all that are empty then,
     with weights drawn as the network's own initialisation draws them. So each layer keeps its
     number of connections exactly. The optimiser forgets both kinds. (The publication removes that
-    share of the positive and of the negative weights each, and gives narrow layers a higher density
-    than wide ones; `spectral.models.Sparse` gives all the same.)
+    fraction of the positive and of the negative weights each, and gives narrow layers a higher
+    density than wide ones; `spectral.models.Sparse` gives all the same.)
 
-    Used under `Every`; published with a fraction of 0.3 after every epoch, for networks with
+    Used under `Periodic`; published with a fraction of 0.3 after every epoch, for networks with
     `density` below one. Sorting a layer of a million places takes a good part of a second on CPU.
 
     ```python
     model = MLP(64, 10, width=100, density=0.1, key=jax.random.key(0))
-    algo = Algorithm(sgd(0.03), transforms=(Every(SparseRewiring(0.3), period=100),))
+    algo = Algorithm(sgd(0.03), transforms=(Periodic(SparseRewiring(0.3), period=100),))
     ```
     """
 

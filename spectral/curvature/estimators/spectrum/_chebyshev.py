@@ -9,7 +9,7 @@ from ...._arguments import check_count
 from ...._blas import single_threaded_blas
 from ...operators._operator import AbstractOperator
 from ...spectra._spectrum import Spectrum
-from .._vectors import AbstractProbeVector, BEFORE_PROBES, probe_key, Sphere
+from .._vectors import AbstractVectorDistribution, BEFORE_VECTORS, Sphere, vector_key
 from ._tridiagonal import order_within, ritz, tridiagonalise
 
 
@@ -27,16 +27,16 @@ class Chebyshev(eqx.Module):
     ```
 
     After a first iteration that finds the range, it makes three vectors where `Lanczos` keeps
-    `order` of them, and every node has the same place for all probes. The price is resolution: an
+    `order` of them, and every node has the same place for all vectors. The price is resolution: an
     eigenvalue is spread over about pi / (2 order) of half the *whole* range, outliers included,
     where Lanczos resolves the range between the outliers. Nothing rigorous is known about the
     error: the bounds of a rank are 0 and dim.
 
     **Arguments:**
 
-    - `order`: products with the matrix per probe; each gives two moments. It may exceed the
+    - `order`: products with the matrix per vector; each gives two moments. It may exceed the
         dimension.
-    - `probes`, `distribution`: as of `Lanczos`.
+    - `num_vectors`, `distribution`: as of `Lanczos`.
     - `range_order`: products for a first Lanczos iteration that finds the range, in memory of
         `range_order * dim` numbers; by default 20, or the dimension where that is less. The
         interval reaches beyond its extreme Ritz values by their residuals (Zhou and Li 2011).
@@ -47,23 +47,24 @@ class Chebyshev(eqx.Module):
     grow beyond those of any distribution inside: the spectrum is then NaN. See Weisse et al.
     (2006), sections II.B and II.C.
 
-    **Raises:** `ValueError` if an order or `probes` is not a positive integer, and when called if
-    `range_order` is larger than `operator.dim`.
+    **Raises:** `ValueError` if an order or `num_vectors` is not a positive integer, and when called
+    if `range_order` is larger than `operator.dim`.
     """
 
     order: int = eqx.field(static=True, default=100)
-    probes: int = eqx.field(static=True, default=3)
+    num_vectors: int = eqx.field(static=True, default=3)
     range_order: int | None = eqx.field(static=True, default=None)
-    distribution: AbstractProbeVector = Sphere()
+    distribution: AbstractVectorDistribution = Sphere()
 
     def __check_init__(self):
         check_count("order", self.order)
-        check_count("probes", self.probes)
+        check_count("num_vectors", self.num_vectors)
         if self.range_order is not None:
             check_count("range_order", self.range_order)
 
     def __call__(self, operator: AbstractOperator, *, key: PRNGKeyArray) -> Spectrum:
-        """Estimate the spectrum; probe i starts from `distribution(..., key=probe_key(key, i))`."""
+        """Estimate the spectrum; vector i starts from `distribution(..., key=vector_key(key,
+        i))`."""
         range_order = order_within("range_order", self.range_order, operator.dim, default=20)
         with single_threaded_blas():
             return jax.block_until_ready(_estimate(self, range_order, operator, key))
@@ -76,8 +77,8 @@ def _estimate(
     dim, dtype = operator.dim, operator.dtype
     with jax.default_matmul_precision("highest"):
         product = operator.flat_product()
-        start = Sphere()(dim, dtype, key=probe_key(key, BEFORE_PROBES))
-        matrix, _ = tridiagonalise(product, start, range_order, key=key, probe=BEFORE_PROBES)
+        start = Sphere()(dim, dtype, key=vector_key(key, BEFORE_VECTORS))
+        matrix, _ = tridiagonalise(product, start, range_order, key=key, index=BEFORE_VECTORS)
         pairs = ritz(matrix)
         # Rounding must not put the spectrum of a multiple of the identity outside its interval.
         margin = 10 * matrix.tolerance + jnp.finfo(dtype).tiny ** 0.5
@@ -88,13 +89,13 @@ def _estimate(
         def scaled(vector: Float[Array, " dim"]) -> Float[Array, " dim"]:
             return (product(vector) - centre * vector) / half
 
-        def moments(probe: Int[Array, ""]) -> Float[Array, " moments"]:
+        def moments(index: Int[Array, ""]) -> Float[Array, " moments"]:
             def step(carry, first: Bool[Array, ""]):
                 before, now = carry  # T_{k-1} v and T_k v, of the scaled matrix
                 after = jnp.where(first, 1, 2) * scaled(now) - before
                 return (now, after), (now @ now, now @ after)
 
-            vector = chebyshev.distribution(dim, dtype, key=probe_key(key, probe))
+            vector = chebyshev.distribution(dim, dtype, key=vector_key(key, index))
             first = jnp.arange(chebyshev.order) == 0
             # T_2k = 2 T_k^2 - 1 and T_2k+1 = 2 T_k T_k+1 - T_1: two moments from each product.
             products = jnp.stack(
@@ -102,7 +103,7 @@ def _estimate(
             )
             return (2 * products - products[:1]).ravel()
 
-        moment = jax.lax.map(moments, jnp.arange(chebyshev.probes))
+        moment = jax.lax.map(moments, jnp.arange(chebyshev.num_vectors))
         points, weights = _damped(moment)
     # No moment of a distribution in the interval is larger than its mass.
     inside = jnp.all(jnp.abs(moment) <= 1.01 * moment[:, :1], axis=1)
@@ -121,8 +122,8 @@ def _estimate(
 
 
 def _damped(
-    moments: Float[Array, "probes moments"],
-) -> tuple[Float[Array, " moments"], Float[Array, "probes moments"]]:
+    moments: Float[Array, "vectors moments"],
+) -> tuple[Float[Array, " moments"], Float[Array, "vectors moments"]]:
     """Quadrature in [-1, 1] whose moments are those that are given, times Jackson's factors."""
     size = moments.shape[1]
     k, step = jnp.arange(size), jnp.pi / (size + 1)

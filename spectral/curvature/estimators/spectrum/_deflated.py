@@ -9,7 +9,7 @@ from ...._arguments import check_above, check_count
 from ...._blas import single_threaded_blas
 from ...operators._operator import AbstractOperator
 from ...spectra._deflated_spectrum import DeflatedSpectrum
-from .._vectors import BEFORE_PROBES, probe_key, Sphere
+from .._vectors import BEFORE_VECTORS, Sphere, vector_key
 from ._lanczos import quadrature
 from ._tridiagonal import order_within, ritz, tridiagonalise
 
@@ -27,14 +27,15 @@ class Deflated(eqx.Module):
     epsilon_rank(spectrum, 9000.0).value  # 5, with a standard error near 0
     ```
 
-    A probe counts r eigenvalues with a relative standard deviation of sqrt(2 / r): a few outliers,
+    A vector counts r eigenvalues with a relative standard deviation of sqrt(2 / r): a few outliers,
     which matter most, are counted worst. Yet their eigenvectors are what Lanczos finds first. This
     estimator removes every Ritz pair of a first iteration whose residual is small, and runs the
-    probes in the orthogonal complement of the rest.
+    vectors in the orthogonal complement of the rest.
 
     **Arguments:**
 
-    - `order`, `probes`: as of `Lanczos`, for the complement. The probes are uniform on its sphere.
+    - `order`, `num_vectors`: as of `Lanczos`, for the complement. The vectors are uniform on its
+      sphere.
     - `deflation_order`: products of the first iteration, and the largest number of eigenvalues
         that it can count; by default 100, or the dimension where that is less.
     - `accuracy`: a Ritz pair is removed if its residual is at most this times the largest Ritz
@@ -44,32 +45,32 @@ class Deflated(eqx.Module):
     It takes memory for `2 * deflation_order` or `deflation_order + order` vectors, whichever is
     more.
 
-    **Raises:** `ValueError` if an order or `probes` is not a positive integer, if `accuracy` is not
-    positive, and when called if an order is larger than `operator.dim`.
+    **Raises:** `ValueError` if an order or `num_vectors` is not a positive integer, if `accuracy`
+    is not positive, and when called if an order is larger than `operator.dim`.
     """
 
     order: int | None = eqx.field(static=True)
-    probes: int = eqx.field(static=True)
+    num_vectors: int = eqx.field(static=True)
     deflation_order: int | None = eqx.field(static=True)
     accuracy: Float[Array, ""]
 
     def __init__(
         self,
         order: int | None = None,
-        probes: int = 3,
+        num_vectors: int = 3,
         *,
         deflation_order: int | None = None,
         accuracy: Real[Array, ""] | float = 1e-5,
     ):
         self.order = order
-        self.probes = probes
+        self.num_vectors = num_vectors
         self.deflation_order = deflation_order
         self.accuracy = jnp.asarray(accuracy, dtype=float)
         check_above("accuracy", self.accuracy, 0.0)
         for name, value in (("order", order), ("deflation_order", deflation_order)):
             if value is not None:
                 check_count(name, value)
-        check_count("probes", probes)
+        check_count("num_vectors", num_vectors)
 
     def __call__(self, operator: AbstractOperator, *, key: PRNGKeyArray) -> DeflatedSpectrum:
         """Estimate the spectrum of `operator`."""
@@ -90,9 +91,9 @@ def _estimate(
     dim, dtype = operator.dim, operator.dtype
     with jax.default_matmul_precision("highest"):
         product = operator.flat_product()
-        start = Sphere()(dim, dtype, key=probe_key(key, BEFORE_PROBES))
+        start = Sphere()(dim, dtype, key=vector_key(key, BEFORE_VECTORS))
         matrix, basis = tridiagonalise(
-            product, start, deflation_order, key=key, probe=BEFORE_PROBES
+            product, start, deflation_order, key=key, index=BEFORE_VECTORS
         )
         pairs = ritz(matrix)
         scale = jnp.max(jnp.abs(pairs.values))
@@ -106,15 +107,17 @@ def _estimate(
         def project(vector: Float[Array, " dim"]) -> Float[Array, " dim"]:
             return vector - (vectors @ vector) @ vectors
 
-        def run(probe: Int[Array, ""]):
-            vector = project(project(Sphere()(dim, dtype, key=probe_key(key, probe))))
+        def run(index: Int[Array, ""]):
+            vector = project(project(Sphere()(dim, dtype, key=vector_key(key, index))))
             vector = jnp.where(left > 0, vector / jnp.linalg.norm(vector), 0)
             return tridiagonalise(
-                product, vector, order, key=key, probe=probe, project=project, dimensions=left
+                product, vector, order, key=key, index=index, project=project, dimensions=left
             )[0]
 
         rest = quadrature(
-            jax.lax.map(run, jnp.arange(deflated.probes)), jnp.ones(deflated.probes, dtype), dim
+            jax.lax.map(run, jnp.arange(deflated.num_vectors)),
+            jnp.ones(deflated.num_vectors, dtype),
+            dim,
         )
     # Where nothing is left, the rest has no nodes: put those it must have among the others.
     nodes = jnp.where(left > 0, rest.nodes, pairs.values[0])

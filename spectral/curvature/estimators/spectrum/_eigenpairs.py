@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from ...._arguments import check_count
 from ...._blas import single_threaded_blas
 from ...operators._operator import AbstractOperator
-from .._vectors import probe_key, Sphere
+from .._vectors import Sphere, vector_key
 from ._tridiagonal import order_within, ritz, tridiagonalise
 
 
@@ -24,9 +24,9 @@ class Eigenpairs(eqx.Module):
 
 
 class ExtremeEigenpairs(eqx.Module):
-    """The least eigenvalues, in ascending order, and the largest, in descending order."""
+    """The smallest eigenvalues, in ascending order, and the largest, in descending order."""
 
-    least: Eigenpairs
+    smallest: Eigenpairs
     largest: Eigenpairs
 
 
@@ -44,7 +44,7 @@ def extreme_eigenpairs(
     pairs = extreme_eigenpairs(hessian, 2, key=jax.random.key(0))
     pairs.largest.values  # about [81, 64]
     pairs.largest.vectors["w"]  # [2, 10]
-    pairs.least.values  # about [0, 1]
+    pairs.smallest.values  # about [0, 1]
     ```
 
     **Arguments:**
@@ -84,8 +84,8 @@ def _find(
     dtype = operator.dtype
     with jax.default_matmul_precision("highest"):
         product = operator.flat_product()
-        start = Sphere()(operator.dim, dtype, key=probe_key(key, 0))
-        matrix, basis = tridiagonalise(product, start, order, key=key, probe=0)
+        start = Sphere()(operator.dim, dtype, key=vector_key(key, 0))
+        matrix, basis = tridiagonalise(product, start, order, key=key, index=0)
         pairs = ritz(matrix)
 
         def at(columns: slice) -> Eigenpairs:
@@ -96,5 +96,5 @@ def _find(
             return Eigenpairs(values, jax.vmap(operator.unravel)(vectors), residuals)
 
         return ExtremeEigenpairs(
-            least=at(slice(None, count)), largest=at(slice(None, -count - 1, -1))
+            smallest=at(slice(None, count)), largest=at(slice(None, -count - 1, -1))
         )

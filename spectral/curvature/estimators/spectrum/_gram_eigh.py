@@ -14,17 +14,17 @@ from ...operators._operator import AbstractOperator
 from ...spectra._spectrum import known_spectrum, Spectrum
 
 
-class GramSpectrum(eqx.Module):
+class GramEigh(eqx.Module):
     """Every eigenvalue of a Gauss-Newton or Fisher matrix F F^T, from its Gram matrix F^T F.
 
     ```python
     import jax
     import jax.numpy as jnp
-    from spectral.curvature import epsilon_rank, GaussNewton, GramSpectrum, Risk, SquaredError
+    from spectral.curvature import epsilon_rank, GaussNewton, GramEigh, Risk, SquaredError
 
     x, y = jnp.eye(3, 20), jnp.zeros((3, 1))
     risk = Risk(lambda w, x: x @ w, SquaredError(), x, y)
-    spectrum = GramSpectrum()(GaussNewton(risk, jnp.zeros((20, 1))), key=jax.random.key(0))
+    spectrum = GramEigh()(GaussNewton(risk, jnp.zeros((20, 1))), key=jax.random.key(0))
     epsilon_rank(spectrum, 0.1).value  # 3 of 20
     ```
 
@@ -34,7 +34,7 @@ class GramSpectrum(eqx.Module):
     are right to rounding, which is relative to the largest. The key is not used.
 
     The `Block` of a layer has a Gram matrix of the same size, so the spectra of single layers are
-    as exact: `GramSpectrum()(layer_blocks(ggn)["layers.0"], key=key)`.
+    as exact: `GramEigh()(layer_blocks(ggn)["layers.0"], key=key)`.
 
     **Arguments:**
 
@@ -56,14 +56,14 @@ class GramSpectrum(eqx.Module):
         gram: Any = getattr(operator, "gram", None)
         if gram is None:
             raise TypeError(
-                f"A {type(operator).__name__} has no Gram matrix, but `GramSpectrum` needs an "
+                f"A {type(operator).__name__} has no Gram matrix, but `GramEigh` needs an "
                 "operator with the method `gram`: pass a `GaussNewton` or a `Fisher`, or use "
                 "another estimator, such as `Lanczos()`."
             )
         if gram().dim > self.limit:
             raise ValueError(
                 f"The Gram matrix has {gram().dim} rows (examples times outputs), but `limit` is "
-                f"{self.limit}: take fewer examples, raise the limit of `GramSpectrum`, or "
+                f"{self.limit}: take fewer examples, raise the limit of `GramEigh`, or "
                 "estimate the spectrum with `Lanczos()`."
             )
         with single_threaded_blas():
@@ -76,9 +76,9 @@ def _solve(gram: AbstractOperator, dim: int) -> Spectrum:
     eigenvalues = jnp.maximum(jnp.linalg.eigvalsh(gram.dense()), 0)
     # More columns than parameters have at least the surplus of zeros among their eigenvalues.
     eigenvalues = eigenvalues[max(gram.dim - dim, 0) :]
-    shares = jnp.full_like(eigenvalues, 1 / dim)
+    fractions = jnp.full_like(eigenvalues, 1 / dim)
     if gram.dim < dim:
         zero, rest = jnp.zeros_like(eigenvalues[:1]), (dim - gram.dim) / dim
         eigenvalues = jnp.concatenate([zero, eigenvalues])
-        shares = jnp.concatenate([jnp.full_like(zero, rest), shares])
-    return known_spectrum(eigenvalues, shares, dim)
+        fractions = jnp.concatenate([jnp.full_like(zero, rest), fractions])
+    return known_spectrum(eigenvalues, fractions, dim)

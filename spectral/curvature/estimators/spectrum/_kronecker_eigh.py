@@ -12,21 +12,21 @@ from ...operators._operator import AbstractOperator
 from ...spectra._kronecker_spectrum import KroneckerSpectrum
 
 
-class KFACSpectrum(eqx.Module):
+class KroneckerEigh(eqx.Module):
     """Every eigenvalue of `KFAC` or `EKFAC`, from the eigenvalues of the factors.
 
     ```python
     import equinox as eqx
     import jax
     import jax.numpy as jnp
-    from spectral.curvature import epsilon_rank, KFAC, KFACSpectrum, Risk, SquaredError
+    from spectral.curvature import epsilon_rank, KFAC, KroneckerEigh, Risk, SquaredError
 
     def forward(model, inputs):
         return jax.vmap(model)(inputs)
 
     model = eqx.nn.MLP(20, 2, 50, 1, key=jax.random.key(0))
     risk = Risk(forward, SquaredError(), jnp.eye(10, 20), jnp.zeros((10, 2)))
-    spectrum = KFACSpectrum()(KFAC(risk, model), key=jax.random.key(1))
+    spectrum = KroneckerEigh()(KFAC(risk, model), key=jax.random.key(1))
     epsilon_rank(spectrum, 1e-3).value  # a whole number
     ```
 
@@ -46,7 +46,7 @@ class KFACSpectrum(eqx.Module):
         operator = operator.reduced() if isinstance(operator, Block) else operator
         if not isinstance(operator, AbstractKronecker):
             raise TypeError(
-                f"A {type(operator).__name__} has no Kronecker factors, but `KFACSpectrum` takes "
+                f"A {type(operator).__name__} has no Kronecker factors, but `KroneckerEigh` takes "
                 "`KFAC`, `EKFAC`, their damped inverses and blocks of these: pass one of them, or "
                 "use another estimator, such as `Lanczos()`."
             )

@@ -9,7 +9,7 @@ from ...._arguments import check_count
 from ...._blas import single_threaded_blas
 from ...operators._operator import AbstractOperator
 from ...spectra._spectrum import Spectrum
-from .._vectors import AbstractProbeVector, probe_key, Sphere
+from .._vectors import AbstractVectorDistribution, Sphere, vector_key
 from ._tridiagonal import order_within, ritz, Tridiagonal, tridiagonalise
 
 
@@ -28,16 +28,16 @@ class Lanczos(eqx.Module):
 
     **Arguments:**
 
-    - `order`: products with the matrix per probe, which are the nodes of the quadrature; by
+    - `order`: products with the matrix per vector, which are the nodes of the quadrature; by
         default 100, or the dimension where that is less. It sets the resolution: between the
         outliers, which are found first, about the range of the other eigenvalues divided by
         `order`.
-    - `probes`: independent random vectors. They set the standard error: one probe on the sphere
-        counts r of dim eigenvalues with a relative standard deviation of sqrt(2 / r). Two at least
-        are needed for a standard error.
-    - `distribution`: what the probes are drawn from: `Sphere()`, `Signs()` or `Normal()`.
+    - `num_vectors`: independent random vectors. They set the standard error: one vector on the
+        sphere counts r of dim eigenvalues with a relative standard deviation of sqrt(2 / r). Two at
+        least are needed for a standard error.
+    - `distribution`: what the vectors are drawn from: `Sphere()`, `Rademacher()` or `Normal()`.
 
-    Probes run one after the other, each in memory of `order * dim` numbers. Every vector is
+    Vectors run one after the other, each in memory of `order * dim` numbers. Every vector is
     orthogonalised twice against all before it, without which float32 finds the outliers again and
     again. A collapsed network has a Krylov space of a few dimensions; where it ends, the iteration
     goes on from a new random vector, which adds nodes without weight, and marks the spectrum as
@@ -53,21 +53,22 @@ class Lanczos(eqx.Module):
     operator of other shapes or other functions. See Ubaru, Chen and Saad (2017) for the method and
     Golub and Van Loan (2013), section 10.3, for the iteration.
 
-    **Raises:** `ValueError` if `order` or `probes` is not a positive integer, and when called if
-    `order` is larger than `operator.dim`.
+    **Raises:** `ValueError` if `order` or `num_vectors` is not a positive integer, and when called
+    if `order` is larger than `operator.dim`.
     """
 
     order: int | None = eqx.field(static=True, default=None)
-    probes: int = eqx.field(static=True, default=3)
-    distribution: AbstractProbeVector = Sphere()
+    num_vectors: int = eqx.field(static=True, default=3)
+    distribution: AbstractVectorDistribution = Sphere()
 
     def __check_init__(self):
         if self.order is not None:
             check_count("order", self.order)
-        check_count("probes", self.probes)
+        check_count("num_vectors", self.num_vectors)
 
     def __call__(self, operator: AbstractOperator, *, key: PRNGKeyArray) -> Spectrum:
-        """Estimate the spectrum; probe i starts from `distribution(..., key=probe_key(key, i))`."""
+        """Estimate the spectrum; vector i starts from `distribution(..., key=vector_key(key,
+        i))`."""
         order = order_within("order", self.order, operator.dim, default=100)
         with single_threaded_blas():
             # Computation is asynchronous: wait for it, for the limit on the threads ends here.
@@ -81,18 +82,18 @@ def _estimate(
     with jax.default_matmul_precision("highest"):
         product = operator.flat_product()
 
-        def run(probe: Int[Array, ""]):
-            vector = lanczos.distribution(operator.dim, operator.dtype, key=probe_key(key, probe))
+        def run(index: Int[Array, ""]):
+            vector = lanczos.distribution(operator.dim, operator.dtype, key=vector_key(key, index))
             length = jnp.linalg.norm(vector)
-            matrix, _ = tridiagonalise(product, vector / length, order, key=key, probe=probe)
+            matrix, _ = tridiagonalise(product, vector / length, order, key=key, index=index)
             return matrix, length
 
-        matrix, length = jax.lax.map(run, jnp.arange(lanczos.probes))
+        matrix, length = jax.lax.map(run, jnp.arange(lanczos.num_vectors))
     return quadrature(matrix, length, operator.dim)
 
 
-def quadrature(matrix: Tridiagonal, length: Float[Array, " probes"], dim: int) -> Spectrum:
-    """Nodes and weights from the tridiagonal matrices of all probes, and the lengths of these."""
+def quadrature(matrix: Tridiagonal, length: Float[Array, " vectors"], dim: int) -> Spectrum:
+    """Nodes and weights from the tridiagonal matrices of all vectors, and the lengths of these."""
     pairs = jax.vmap(ritz)(matrix)
     weights = pairs.vectors[:, 0] ** 2
     return Spectrum(

@@ -10,7 +10,7 @@ from ...._arguments import check_count
 from ...._blas import single_threaded_blas
 from ...operators._operator import AbstractOperator
 from ...spectra._spectrum import Spectrum
-from .._vectors import AbstractProbeVector, probe_key, Sphere
+from .._vectors import AbstractVectorDistribution, Sphere, vector_key
 from ._lanczos import quadrature
 from ._tridiagonal import order_within, Tridiagonal
 
@@ -40,16 +40,17 @@ class MatfreeLanczos(eqx.Module):
     """
 
     order: int | None = eqx.field(static=True, default=None)
-    probes: int = eqx.field(static=True, default=3)
-    distribution: AbstractProbeVector = Sphere()
+    num_vectors: int = eqx.field(static=True, default=3)
+    distribution: AbstractVectorDistribution = Sphere()
 
     def __check_init__(self):
         if self.order is not None:
             check_count("order", self.order)
-        check_count("probes", self.probes)
+        check_count("num_vectors", self.num_vectors)
 
     def __call__(self, operator: AbstractOperator, *, key: PRNGKeyArray) -> Spectrum:
-        """Estimate the spectrum; probe i starts from `distribution(..., key=probe_key(key, i))`."""
+        """Estimate the spectrum; vector i starts from `distribution(..., key=vector_key(key,
+        i))`."""
         order = order_within("order", self.order, operator.dim, default=100)
         with single_threaded_blas():
             return jax.block_until_ready(_estimate(self, order, operator, key))
@@ -63,8 +64,8 @@ def _estimate(
     with jax.default_matmul_precision("highest"):
         product = operator.flat_product()
 
-        def run(probe: Int[Array, ""]):
-            vector = lanczos.distribution(operator.dim, operator.dtype, key=probe_key(key, probe))
+        def run(index: Int[Array, ""]):
+            vector = lanczos.distribution(operator.dim, operator.dtype, key=vector_key(key, index))
             _, (diagonal, off_diagonal), residual, _ = decompose(product, vector)
             scale = jnp.max(jnp.abs(diagonal))
             matrix = Tridiagonal(
@@ -77,5 +78,5 @@ def _estimate(
             )
             return matrix, jnp.linalg.norm(vector)
 
-        matrix, length = jax.lax.map(run, jnp.arange(lanczos.probes))
+        matrix, length = jax.lax.map(run, jnp.arange(lanczos.num_vectors))
     return quadrature(matrix, length, operator.dim)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from ...._eigh import eigh
-from .._vectors import probe_key, Sphere
+from .._vectors import Sphere, vector_key
 
 
 _ROWS = 16  # rows of the basis that are left alone together while they are empty
@@ -56,7 +56,7 @@ def tridiagonalise(
     order: int,
     *,
     key: PRNGKeyArray,
-    probe: int | Int[Array, ""],
+    index: int | Int[Array, ""],
     project: Callable[[Float[Array, " dim"]], Float[Array, " dim"]] = lambda vector: vector,
     dimensions: int | Int[Array, ""] | None = None,
 ) -> tuple[Tridiagonal, Float[Array, "order dim"]]:
@@ -78,7 +78,7 @@ def tridiagonalise(
         return project(_orthogonal_part(basis, w, step))
 
     def restart(basis: _Blocks, step: Int[Array, ""]) -> Float[Array, " dim"]:
-        w = Sphere()(dim, dtype, key=probe_key(key, probe, step + 1))
+        w = Sphere()(dim, dtype, key=vector_key(key, index, step + 1))
         return _unit(remove(basis, _unit(remove(basis, w, step)), step))
 
     def body(carry, step: Int[Array, ""]):

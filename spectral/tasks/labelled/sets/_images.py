@@ -38,7 +38,7 @@ def load_images(
     **Arguments:**
 
     - `name`: `"digits"`, the 1,797 images of 8 x 8 pixels that come with scikit-learn, always
-      split into the same 1,500 to train on and 297 held out, with equal shares of the classes; or
+      split into the same 1,500 to train on and 297 held out, with equal parts of the classes; or
       a data set that TensorFlow Datasets has prepared in `data_dir`, named as it names them:
       `"mnist"`, `"imagenet_resized/32x32"`, `"mnist:3.0.1"`. Without a version, the newest.
     - `data_dir`: the folder that holds prepared data sets, in the array_record format. By default

@@ -41,10 +41,10 @@ class ImageSource(eqx.Module):
         loader = Loader() if loader is None else loader
         rows = len(images.train_labels)
         fewest = rows if fewest is None else fewest
-        if fewest < loader.batch_size:
+        if fewest < loader.minibatch_size:
             raise ValueError(
-                f"`batch_size` is {loader.batch_size}, but the smallest task has {fewest} training "
-                f"rows: choose at most {fewest}."
+                f"`minibatch_size` is {loader.minibatch_size}, but the smallest task has {fewest} "
+                f"training rows: choose at most {fewest}."
             )
         tests = len(images.test_labels) if fewest_tests is None else fewest_tests
         if tests == 0:
@@ -53,12 +53,12 @@ class ImageSource(eqx.Module):
                 "evaluated on. Hold some out of every class, take more classes for a task, or "
                 "leave out by `order` those that have none."
             )
-        whole = (rows if most is None else most) // loader.batch_size
+        whole = (rows if most is None else most) // loader.minibatch_size
         self.images = images
         self.loader = loader
         self.shown = Shown(images, loader)
         self.minibatches = whole if loader.minibatches is None else min(whole, loader.minibatches)
-        self.even = fewest // loader.batch_size >= self.minibatches
+        self.even = fewest // loader.minibatch_size >= self.minibatches
 
     def all_rows(self, split: Split) -> tuple[Int[Array, " rows"], Int[Array, ""]]:
         """Every row of a split, and their number."""

@@ -131,11 +131,11 @@ class AbstractImageStream(AbstractTaskStream[ImageTask[Change]], Generic[Change]
         order_key, augmentation_key = jax.random.split(key)
         order_key = order_key if self.source.loader.shuffle else state.order_key
         order = in_new_order(order_key, state.rows.size, state.count)
-        shape = (self.minibatches, self.source.loader.batch_size)
+        shape = (self.minibatches, self.source.loader.minibatch_size)
         rows = state.rows[order[: shape[0] * shape[1]]].reshape(shape)
         augmented = self.source.loader.augmentation is not None
         keys = jax.random.split(augmentation_key, shape) if augmented else None
-        in_use = jnp.minimum(state.count // self.source.loader.batch_size, self.minibatches)
+        in_use = jnp.minimum(state.count // self.source.loader.minibatch_size, self.minibatches)
         return state, Chunk(ImageItem(rows, keys), in_use=None if self.source.even else in_use), {}
 
     def batch(self, state: ImageTask[Change], item: ImageItem) -> ImageBatch:
@@ -167,17 +167,17 @@ class AbstractImageStream(AbstractTaskStream[ImageTask[Change]], Generic[Change]
         self,
         state: ImageTask[Change],
         learner: Learner,
-        n: int,
+        num_examples: int,
         split: Split,
         *,
         key: PRNGKeyArray,
     ) -> ImageBatch:
-        """`n` rows of the task, without augmentation and without repetition while there are as
-        many; a task of fewer rows repeats them in turn.
+        """`num_examples` rows of the task, without augmentation and without repetition while there
+        are as many; a task of fewer rows repeats them in turn.
 
         **Raises:** `ValueError` if no task has as many.
         """
-        check_count("n", n)
+        check_count("num_examples", num_examples)
         rows_of = {
             "train": (state.rows, state.count),
             "held_out": (state.test_rows, state.test_count),
@@ -185,16 +185,19 @@ class AbstractImageStream(AbstractTaskStream[ImageTask[Change]], Generic[Change]
         if split not in rows_of:
             raise ValueError(f"`split`: {unknown_name('Split', split, rows_of)}")
         rows, count = rows_of[split]
-        if n > rows.size:
+        if num_examples > rows.size:
             raise ValueError(
-                f"`n` is {n}, but no task has more than {rows.size} rows in the split {split!r}: "
-                "ask for fewer."
+                f"`num_examples` is {num_examples}, but no task has more than {rows.size} rows in "
+                f"the split {split!r}: ask for fewer."
             )
         order = in_new_order(key, rows.size, count)
-        return self._batch(state, rows[order[jnp.arange(n) % count]], split)
+        return self._batch(state, rows[order[jnp.arange(num_examples) % count]], split)
 
     def evaluate(self, state: ImageTask[Change], learner: Learner, *, key: PRNGKeyArray) -> Metrics:
-        rows, size = state.test_rows, min(self.source.loader.evaluation_batch, state.test_rows.size)
+        rows, size = (
+            state.test_rows,
+            min(self.source.loader.evaluation_batch_size, state.test_rows.size),
+        )
         passes = -(-rows.size // size)
         places = jnp.arange(passes * size).reshape(passes, size)
 

@@ -33,7 +33,7 @@ class IncrementalClasses(AbstractImageStream[Seen]):
 
     ```python
     images = tasks.load_images("digits")
-    loader = tasks.Loader(epochs=2, batch_size=20, flat=True)
+    loader = tasks.Loader(epochs=2, minibatch_size=20, flat=True)
     stream = tasks.IncrementalClasses(images, classes_per_task=2, loader=loader)
     ```
     """
@@ -43,7 +43,7 @@ class IncrementalClasses(AbstractImageStream[Seen]):
     test_classes: ClassRows
     available: Int[Array, " some"]
     ordered: bool = eqx.field(static=True)  # as `available` is; otherwise an order is drawn
-    least: int = eqx.field(static=True)
+    smallest: int = eqx.field(static=True)
     most: int = eqx.field(static=True)
     num_tasks: int = eqx.field(static=True)
 
@@ -77,7 +77,7 @@ class IncrementalClasses(AbstractImageStream[Seen]):
         """
         most = classes_per_task if most_per_task is None else most_per_task
         check_count("classes_per_task", classes_per_task)
-        check_count("most_per_task", most, least=classes_per_task)
+        check_count("most_per_task", most, minimum=classes_per_task)
         available = class_order(images, order)
         usual = -(-2 * len(available) // (classes_per_task + most))
         num_tasks = usual if num_tasks is None else num_tasks
@@ -93,7 +93,7 @@ class IncrementalClasses(AbstractImageStream[Seen]):
         self.test_classes = ClassRows(images.test_labels, images.num_classes)
         self.available = available
         self.ordered = order is not None
-        self.least = classes_per_task
+        self.smallest = classes_per_task
         self.most = most
         self.num_tasks = num_tasks
         self.source = ImageSource(
@@ -145,10 +145,10 @@ class IncrementalClasses(AbstractImageStream[Seen]):
     def _new_classes(self, key: PRNGKeyArray) -> Int[Array, " tasks"]:
         """New classes of each task, uniform among all sequences with the right sum; in the last
         task perhaps more than are left."""
-        spread, tasks = self.most - self.least, self.num_tasks
+        spread, tasks = self.most - self.smallest, self.num_tasks
         if spread == 0:
-            return jnp.full(tasks, self.least)
-        extra = max(0, min(len(self.available) - self.least * tasks, spread * tasks))
+            return jnp.full(tasks, self.smallest)
+        extra = max(0, min(len(self.available) - self.smallest * tasks, spread * tasks))
         logs = jnp.asarray(_log_ways(spread, tasks, extra), dtype=float)
 
         def draw(left: Int[Array, ""], task: Int[Array, ""]):
@@ -157,7 +157,7 @@ class IncrementalClasses(AbstractImageStream[Seen]):
             # As many ways as the tasks that follow have to use up the rest.
             log_weights = jnp.where(rest >= 0, logs[tasks - 1 - task, rest], -jnp.inf)
             chosen = jax.random.categorical(jax.random.fold_in(key, task), log_weights)
-            return left - chosen, self.least + chosen
+            return left - chosen, self.smallest + chosen
 
         return jax.lax.scan(draw, jnp.asarray(extra, int), jnp.arange(tasks))[1]
 

@@ -15,7 +15,7 @@ class Loader(eqx.Module):
     """Epochs, minibatches and the form of the inputs, for streams of images.
 
     ```python
-    loader = Loader(epochs=20, batch_size=50, standardise=True)
+    loader = Loader(epochs=20, minibatch_size=50, standardise=True)
     ```
 
     Images stay bytes until a minibatch is taken. Channels come first: an input is
@@ -24,8 +24,8 @@ class Loader(eqx.Module):
     **Arguments:**
 
     - `epochs`: passes over the rows of a task, each of which is one chunk.
-    - `batch_size`: rows in a minibatch. Rows that do not fill a last minibatch are left out of that
-        epoch; with `shuffle` these are others in each.
+    - `minibatch_size`: rows in a minibatch. Rows that do not fill a last minibatch are left out of
+        that epoch; with `shuffle` these are others in each.
     - `minibatches`: take at most so many minibatches of each pass, the first of its order: a
         constant budget of steps where tasks grow. By default all.
     - `shuffle`: visit the rows of every epoch in a new order. `False` keeps the one order that is
@@ -34,26 +34,26 @@ class Loader(eqx.Module):
         images. `False` scales to [0, 1].
     - `flat`: inputs are vectors, with the channels outermost.
     - `augmentation`: a random change of the training images, drawn anew whenever one is shown.
-    - `evaluation_batch`: test rows in one pass of the evaluation.
+    - `evaluation_batch_size`: test rows in one pass of the evaluation.
 
     **Raises:** `ValueError` for a number below one.
     """
 
     epochs: int = eqx.field(static=True, default=1)
-    batch_size: int = eqx.field(static=True, default=100)
+    minibatch_size: int = eqx.field(static=True, default=100)
     minibatches: int | None = eqx.field(static=True, default=None)
     shuffle: bool = eqx.field(static=True, default=True)
     standardise: bool = eqx.field(static=True, default=False)
     flat: bool = eqx.field(static=True, default=False)
     augmentation: AbstractAugmentation | None = None
-    evaluation_batch: int = eqx.field(static=True, default=500)
+    evaluation_batch_size: int = eqx.field(static=True, default=500)
 
     def __check_init__(self):
         check_count("epochs", self.epochs)
-        check_count("batch_size", self.batch_size)
+        check_count("minibatch_size", self.minibatch_size)
         if self.minibatches is not None:
             check_count("minibatches", self.minibatches)
-        check_count("evaluation_batch", self.evaluation_batch)
+        check_count("evaluation_batch_size", self.evaluation_batch_size)
 
 
 class Shown(eqx.Module):

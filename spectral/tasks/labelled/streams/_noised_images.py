@@ -29,7 +29,7 @@ class NoisedImages(AbstractImageStream[Noise]):
 
     ```python
     images = tasks.load_images("digits")
-    loader = tasks.Loader(batch_size=50, flat=True)
+    loader = tasks.Loader(minibatch_size=50, flat=True)
     stream = tasks.NoisedImages(images, num_tasks=5, most=0.5, loader=loader)
     ```
     """

@@ -49,8 +49,8 @@ class PermutedImages(AbstractTaskStream[PermutedImagesState]):
     num_tasks: int = eqx.field(static=True)
     chunks_per_task: int = eqx.field(static=True)
     minibatches: int = eqx.field(static=True)
-    batch_size: int = eqx.field(static=True)
-    evaluation_size: int = eqx.field(static=True)
+    minibatch_size: int = eqx.field(static=True)
+    num_evaluation_examples: int = eqx.field(static=True)
     num_classes: int = eqx.field(static=True)
     shift: Float[Array, ""]  # inputs are (pixel - shift) / scale
     scale: Float[Array, ""]
@@ -65,38 +65,38 @@ class PermutedImages(AbstractTaskStream[PermutedImagesState]):
         *,
         num_tasks: int = 800,
         steps_per_task: int | None = None,
-        batch_size: int = 1,
+        minibatch_size: int = 1,
         chunks_per_task: int = 1,
         standardise: bool = True,
-        evaluation_size: int | None = 2000,
+        num_evaluation_examples: int | None = 2000,
     ):
         """**Arguments:**
 
         - `images`: from `load_images`.
         - `num_tasks`: tasks in the stream.
         - `steps_per_task`: gradient steps in each task; by default one pass over the training rows.
-        - `batch_size`: rows in a minibatch; 1 is the online setting of the paper.
+        - `minibatch_size`: rows in a minibatch; 1 is the online setting of the paper.
         - `chunks_per_task`: equal parts into which a task is cut. Training metrics are recorded
           once per chunk, and the permuted pixels of one chunk are held in memory at a time.
         - `standardise`: shift and scale the inputs to zero mean and unit variance, with one mean
           and one deviation for all pixels of the training images. `False` scales them to [0, 1],
           as the paper's Permuted MNIST does.
-        - `evaluation_size`: how many test rows, drawn once per run, evaluate each task; `None`, or
-          more than there are, takes all. 2000 is the paper's `eval_size`.
+        - `num_evaluation_examples`: how many test rows, drawn once per run, evaluate each task;
+          `None`, or more than there are, takes all. 2000 is the paper's `eval_size`.
 
         **Raises:** `ValueError` for a size below one, a batch larger than the training set, or
         chunks that do not divide the steps.
         """
         rows = images.train_images.shape[0]
         check_count("num_tasks", num_tasks)
-        check_count("batch_size", batch_size)
+        check_count("minibatch_size", minibatch_size)
         check_count("chunks_per_task", chunks_per_task)
-        if batch_size > rows:
+        if minibatch_size > rows:
             raise ValueError(
-                f"`batch_size` is {batch_size}, but {images.name!r} has {rows} training rows: "
-                f"choose at most {rows}."
+                f"`minibatch_size` is {minibatch_size}, but {images.name!r} has {rows} training "
+                f"rows: choose at most {rows}."
             )
-        steps = rows // batch_size if steps_per_task is None else steps_per_task
+        steps = rows // minibatch_size if steps_per_task is None else steps_per_task
         check_count("steps_per_task", steps)
         if steps % chunks_per_task:
             raise ValueError(
@@ -104,13 +104,17 @@ class PermutedImages(AbstractTaskStream[PermutedImagesState]):
                 "task: change one of the two."
             )
         test_rows = images.test_images.shape[0]
-        size = test_rows if evaluation_size is None else min(evaluation_size, test_rows)
-        check_count("evaluation_size", size)
+        size = (
+            test_rows
+            if num_evaluation_examples is None
+            else min(num_evaluation_examples, test_rows)
+        )
+        check_count("num_evaluation_examples", size)
         self.num_tasks = num_tasks
         self.chunks_per_task = chunks_per_task
         self.minibatches = steps // chunks_per_task
-        self.batch_size = batch_size
-        self.evaluation_size = size
+        self.minibatch_size = minibatch_size
+        self.num_evaluation_examples = size
         self.num_classes = images.num_classes
         pixels = np.asarray(images.train_images)
         shift, scale = (pixels.mean(), pixels.std()) if standardise else (0.0, images.max_value)
@@ -142,12 +146,12 @@ class PermutedImages(AbstractTaskStream[PermutedImagesState]):
         return 1 / self.num_classes
 
     def init(self, *, key: PRNGKeyArray) -> PermutedImagesState:
-        visits = self.chunks_per_task * self.minibatches * self.batch_size
+        visits = self.chunks_per_task * self.minibatches * self.minibatch_size
         test_rows = self.test_labels.shape[0]
         return PermutedImagesState(
             permutation=jnp.arange(self.in_size),
             order=jnp.zeros(visits, int),
-            evaluation=jax.random.permutation(key, test_rows)[: self.evaluation_size],
+            evaluation=jax.random.permutation(key, test_rows)[: self.num_evaluation_examples],
         )
 
     def begin_task(
@@ -167,11 +171,11 @@ class PermutedImages(AbstractTaskStream[PermutedImagesState]):
     def collect(
         self, state: PermutedImagesState, learner: Learner, clock: Clock, *, key: PRNGKeyArray
     ) -> tuple[PermutedImagesState, Chunk, Metrics]:
-        visits = self.minibatches * self.batch_size
+        visits = self.minibatches * self.minibatch_size
         rows = jax.lax.dynamic_slice_in_dim(state.order, clock.chunk * visits, visits)
         # One gather for the whole chunk costs 0.3 us an image; one inside each step costs 3 us.
         flat = _take(state, self.train_pixels, self.train_labels, rows)
-        shape = (self.minibatches, self.batch_size)
+        shape = (self.minibatches, self.minibatch_size)
         items = jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), flat)
         return state, Chunk(items), {}
 
@@ -201,14 +205,14 @@ class PermutedImages(AbstractTaskStream[PermutedImagesState]):
         self,
         state: PermutedImagesState,
         learner: Learner,
-        n: int,
+        num_examples: int,
         split: Split,
         *,
         key: PRNGKeyArray,
     ) -> LabelledBatch:
-        """`n` rows without repetition, from the training rows or the test rows.
+        """`num_examples` rows without repetition, from the training rows or the test rows.
 
-        **Raises:** `ValueError` if there are fewer than `n`.
+        **Raises:** `ValueError` if there are fewer than `num_examples`.
         """
         rows_of = {
             "train": (self.train_pixels, self.train_labels),
@@ -217,12 +221,13 @@ class PermutedImages(AbstractTaskStream[PermutedImagesState]):
         if split not in rows_of:
             raise ValueError(f"`split`: {unknown_name('Split', split, rows_of)}")
         pixels, labels = rows_of[split]
-        check_count("n", n)
-        if n > labels.shape[0]:
+        check_count("num_examples", num_examples)
+        if num_examples > labels.shape[0]:
             raise ValueError(
-                f"`n` is {n}, but the split {split!r} has {labels.shape[0]} rows: ask for fewer."
+                f"`num_examples` is {num_examples}, but the split {split!r} has {labels.shape[0]} "
+                "rows: ask for fewer."
             )
-        rows = jax.random.permutation(key, labels.shape[0])[:n]
+        rows = jax.random.permutation(key, labels.shape[0])[:num_examples]
         return self.batch(state, _take(state, pixels, labels, rows))
 
     def evaluate(

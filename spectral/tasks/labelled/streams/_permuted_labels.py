@@ -23,7 +23,7 @@ class PermutedLabels(AbstractImageStream[Int[Array, " classes"]]):
 
     ```python
     images = tasks.load_images("digits")
-    loader = tasks.Loader(batch_size=50, flat=True)
+    loader = tasks.Loader(minibatch_size=50, flat=True)
     stream = tasks.PermutedLabels(images, num_tasks=5, loader=loader)
     ```
     """

@@ -25,7 +25,7 @@ class RotatedImages(AbstractImageStream[Float[Array, ""]]):
 
     ```python
     images = tasks.load_images("digits")
-    loader = tasks.Loader(batch_size=50, flat=True)
+    loader = tasks.Loader(minibatch_size=50, flat=True)
     stream = tasks.RotatedImages(images, num_tasks=5, step=10.0, loader=loader)
     ```
     """

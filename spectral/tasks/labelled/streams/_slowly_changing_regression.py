@@ -31,13 +31,13 @@ class Targets(eqx.Module):
 class SlowlyChangingRegression(AbstractTaskStream[Regression]):
     """Online regression of a fixed random network, whose inputs drift.
 
-    An input is `slow` bits that are constant within a task, `fast` bits that are drawn for every
-    example, and a constant 1. The target is a network of `units` linear threshold units, drawn
-    once per run, with weights of +1 and -1: unit i is on where the sum of weight times input
-    exceeds inputs * threshold - (its number of negative weights), and the target is the sum of the
-    units that are on, with signs of their own. At a task boundary one slow bit, chosen at random,
-    flips.
-    The learner is meant to be smaller than the target (5 hidden units) and can never be done.
+    An input is `num_slow_bits` bits that are constant within a task, `num_fast_bits` bits that are
+    drawn for every example, and a constant 1. The target is a network of `num_units` linear
+    threshold units, drawn once per run, with weights of +1 and -1: unit i is on where the sum of
+    weight times input exceeds inputs * threshold - (its number of negative weights), and the target
+    is the sum of the units that are on, with signs of their own. At a task boundary one slow bit,
+    chosen at random, flips. The learner is meant to be smaller than the target (5 hidden units) and
+    can never be done.
 
     It records `"loss"`, which is the squared error before each update, and at the end of each task
     `"test_loss"` on fresh examples of the task. (Dohare et al. 2024, Methods.)
@@ -51,11 +51,11 @@ class SlowlyChangingRegression(AbstractTaskStream[Regression]):
     num_tasks: int = eqx.field(static=True)
     chunks_per_task: int = eqx.field(static=True)
     minibatches: int = eqx.field(static=True)
-    batch_size: int = eqx.field(static=True)
-    slow: int = eqx.field(static=True)
-    fast: int = eqx.field(static=True)
-    units: int = eqx.field(static=True)
-    evaluation_size: int = eqx.field(static=True)
+    minibatch_size: int = eqx.field(static=True)
+    num_slow_bits: int = eqx.field(static=True)
+    num_fast_bits: int = eqx.field(static=True)
+    num_units: int = eqx.field(static=True)
+    num_evaluation_examples: int = eqx.field(static=True)
     threshold: Float[Array, ""]
 
     def __init__(
@@ -63,12 +63,12 @@ class SlowlyChangingRegression(AbstractTaskStream[Regression]):
         *,
         num_tasks: int = 100,
         steps_per_task: int = 10_000,
-        batch_size: int = 1,
-        slow: int = 15,
-        fast: int = 5,
-        units: int = 100,
+        minibatch_size: int = 1,
+        num_slow_bits: int = 15,
+        num_fast_bits: int = 5,
+        num_units: int = 100,
         threshold: float | Float[Array, ""] = 0.7,
-        evaluation_size: int = 1000,
+        num_evaluation_examples: int = 1000,
     ):
         """**Arguments:** the defaults are those of Dohare et al.
 
@@ -77,28 +77,28 @@ class SlowlyChangingRegression(AbstractTaskStream[Regression]):
         for name, value in {
             "num_tasks": num_tasks,
             "steps_per_task": steps_per_task,
-            "batch_size": batch_size,
-            "slow": slow,
-            "fast": fast,
-            "units": units,
-            "evaluation_size": evaluation_size,
+            "minibatch_size": minibatch_size,
+            "num_slow_bits": num_slow_bits,
+            "num_fast_bits": num_fast_bits,
+            "num_units": num_units,
+            "num_evaluation_examples": num_evaluation_examples,
         }.items():
             check_count(name, value)
         check_above("threshold", threshold, 0)
         self.num_tasks = num_tasks
         self.chunks_per_task = 1
         self.minibatches = steps_per_task
-        self.batch_size = batch_size
-        self.slow = slow
-        self.fast = fast
-        self.units = units
-        self.evaluation_size = evaluation_size
+        self.minibatch_size = minibatch_size
+        self.num_slow_bits = num_slow_bits
+        self.num_fast_bits = num_fast_bits
+        self.num_units = num_units
+        self.num_evaluation_examples = num_evaluation_examples
         self.threshold = jnp.asarray(threshold, dtype=float)
 
     @property
     def in_size(self) -> int:
         """Length of the input vector: all bits and the constant."""
-        return self.slow + self.fast + 1
+        return self.num_slow_bits + self.num_fast_bits + 1
 
     @property
     def out_size(self) -> int:
@@ -108,16 +108,16 @@ class SlowlyChangingRegression(AbstractTaskStream[Regression]):
     def init(self, *, key: PRNGKeyArray) -> Regression:
         slow_key, weight_key, head_key = jax.random.split(key, 3)
         signs = lambda k, shape: jax.random.rademacher(k, shape, dtype=float)
-        weights = signs(weight_key, (self.units, self.in_size))
+        weights = signs(weight_key, (self.num_units, self.in_size))
         return Regression(
-            slow=jax.random.bernoulli(slow_key, shape=(self.slow,)).astype(float),
+            slow=jax.random.bernoulli(slow_key, shape=(self.num_slow_bits,)).astype(float),
             weights=weights,
             thresholds=self.threshold * self.in_size - jnp.sum(weights < 0, axis=1),
-            head=signs(head_key, (self.units,)),
+            head=signs(head_key, (self.num_units,)),
         )
 
     def begin_task(self, state: Regression, clock: Clock, *, key: PRNGKeyArray) -> Regression:
-        place = jax.random.randint(key, (), 0, self.slow)
+        place = jax.random.randint(key, (), 0, self.num_slow_bits)
         flipped = state.slow.at[place].set(1 - state.slow[place])
         slow = jnp.where(clock.task > 0, flipped, state.slow)
         return Regression(slow, state.weights, state.thresholds, state.head)
@@ -125,12 +125,12 @@ class SlowlyChangingRegression(AbstractTaskStream[Regression]):
     def collect(
         self, state: Regression, learner: Learner, clock: Clock, *, key: PRNGKeyArray
     ) -> tuple[Regression, Chunk, Metrics]:
-        shape = (self.minibatches, self.batch_size, self.fast)
+        shape = (self.minibatches, self.minibatch_size, self.num_fast_bits)
         return state, Chunk(jax.random.bernoulli(key, shape=shape)), {}
 
     def batch(self, state: Regression, item: Array) -> Targets:
         examples = item.shape[0]
-        slow = jnp.broadcast_to(state.slow, (examples, self.slow))
+        slow = jnp.broadcast_to(state.slow, (examples, self.num_slow_bits))
         inputs = jnp.concatenate([slow, item.astype(float), jnp.ones((examples, 1))], axis=1)
         on = inputs @ state.weights.T > state.thresholds[None]
         return Targets(inputs, on.astype(float) @ state.head)
@@ -155,15 +155,25 @@ class SlowlyChangingRegression(AbstractTaskStream[Regression]):
         return jnp.mean((outputs[:, 0] - batch.targets) ** 2), {}
 
     def sample(
-        self, state: Regression, learner: Learner, n: int, split: Split, *, key: PRNGKeyArray
+        self,
+        state: Regression,
+        learner: Learner,
+        num_examples: int,
+        split: Split,
+        *,
+        key: PRNGKeyArray,
     ) -> Targets:
-        """`n` fresh examples of the task, whatever the split."""
-        check_count("n", n)
-        return self.batch(state, jax.random.bernoulli(key, shape=(n, self.fast)))
+        """`num_examples` fresh examples of the task, whatever the split."""
+        check_count("num_examples", num_examples)
+        return self.batch(
+            state, jax.random.bernoulli(key, shape=(num_examples, self.num_fast_bits))
+        )
 
     def evaluate(self, state: Regression, learner: Learner, *, key: PRNGKeyArray) -> Metrics:
         sample_key, forward_key = jax.random.split(key)
-        batch = self.sample(state, learner, self.evaluation_size, "held_out", key=sample_key)
+        batch = self.sample(
+            state, learner, self.num_evaluation_examples, "held_out", key=sample_key
+        )
         outputs, _ = self.forward(
             learner.model, learner.model_state, batch, key=forward_key, inference=True
         )

@@ -33,7 +33,7 @@ class SplitClasses(AbstractImageStream[ClassOrder]):
 
     ```python
     images = tasks.load_images("digits")
-    stream = tasks.SplitClasses(images, num_tasks=5, loader=tasks.Loader(batch_size=20, flat=True))
+    stream = tasks.SplitClasses(images, num_tasks=5, loader=tasks.Loader(minibatch_size=20, flat=True))
     ```
     """
 

@@ -1,4 +1,4 @@
-"""Environments of brax, with a quantity of their physics as parameter."""
+"""Environments of brax, with a physical parameter that changes as parameter."""
 
 import contextlib
 import copy
@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from ...._arguments import check_kind, unknown_name
 from ._environment import AbstractEnvironment, Step
-from ._physics import AbstractQuantity, Friction
+from ._physics import AbstractPhysicalParameter, Friction
 
 
 Backend = Literal["spring", "positional", "generalized", "mjx"]
@@ -46,29 +46,36 @@ class Brax(AbstractEnvironment[Any]):
     - `name`: an environment that brax knows: `"ant"`, `"halfcheetah"`, `"hopper"`, `"walker2d"`,
         `"humanoid"`, ...
     - `backend`: `"spring"`, `"positional"`, `"generalized"` or `"mjx"`.
-    - `quantity`: what the parameter is: `Friction()`, `Gravity()`, `Mass()` or `Strength()`.
+    - `physical_parameter`: what the parameter is: `Friction()`, `Gravity()`, `BodyMass()` or
+      `ActuatorStrength()`.
 
-    **Raises:** `ValueError` for an unknown environment or backend, `TypeError` for what is no
-    quantity.
+    **Raises:** `ValueError` for an unknown environment or backend, `TypeError` if
+    `physical_parameter` is not an `AbstractPhysicalParameter`.
     """
 
     name: str = eqx.field(static=True)
     backend: Backend = eqx.field(static=True)
-    quantity: AbstractQuantity
+    physical_parameter: AbstractPhysicalParameter
     observation_size: int = eqx.field(static=True)
     action_size: int = eqx.field(static=True)
     discrete: bool = eqx.field(static=True)
 
     def __init__(
-        self, name: str, *, backend: Backend = "spring", quantity: AbstractQuantity = _FRICTION
+        self,
+        name: str,
+        *,
+        backend: Backend = "spring",
+        physical_parameter: AbstractPhysicalParameter = _FRICTION,
     ):
         if backend not in _BACKENDS:
             raise ValueError(unknown_name("`backend`: Backend", str(backend), _BACKENDS))
-        check_kind("quantity", quantity, AbstractQuantity, "tasks.Gravity()")
+        check_kind(
+            "physical_parameter", physical_parameter, AbstractPhysicalParameter, "tasks.Gravity()"
+        )
         environment = _load(name, backend, jax.config.read("jax_enable_x64"))
         self.name = name
         self.backend = backend
-        self.quantity = quantity
+        self.physical_parameter = physical_parameter
         with _as_brax_expects():
             shown = jax.eval_shape(environment.reset, jax.random.key(0)).obs
         self.observation_size = shown.shape[-1]
@@ -101,10 +108,10 @@ class Brax(AbstractEnvironment[Any]):
         return after, Step(after.obs, after.reward, ended, jnp.zeros_like(ended))
 
     def inner(self, parameter: Float[Array, ""]) -> Any:
-        """The environment of brax with this value of the quantity."""
+        """The environment of brax with this value of the physical parameter."""
         # A copy: what is traced now must not stay in the environment that is kept.
         environment = copy.copy(_load(self.name, self.backend, jax.config.read("jax_enable_x64")))
-        environment.sys = self.quantity.put(environment.sys, jnp.asarray(parameter))
+        environment.sys = self.physical_parameter.put(environment.sys, jnp.asarray(parameter))
         return environment
 
     def page(self, places: list[Any]) -> str:

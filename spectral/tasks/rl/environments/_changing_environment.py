@@ -97,25 +97,26 @@ class ChangingEnvironment(eqx.Module):
             task = jnp.where(ended, task, phase.task)
         return Phase(steps, task)
 
-    def rollouts_per_task(self, rollout: int, num_tasks: int) -> int:
-        """The least number of rollouts of so many steps that takes at least those of a task.
+    def rollouts_per_task(self, steps_per_rollout: int, num_tasks: int) -> int:
+        """The smallest number of rollouts of so many steps that takes at least those of a task.
 
         **Raises:** `ValueError` for tasks that would be whole tasks behind before the last begins,
         or more steps than a counter holds.
         """
-        count = -(-self.steps_per_task // rollout)
-        late = count * rollout - self.steps_per_task
+        count = -(-self.steps_per_task // steps_per_rollout)
+        late = count * steps_per_rollout - self.steps_per_task
         if (num_tasks - 1) * late >= self.steps_per_task:
             raise ValueError(
-                f"`rollout` is {rollout}, of which a task takes {count}, {late} steps more than "
-                f"its {self.steps_per_task}: within {num_tasks} tasks the environment would be a "
-                "whole task ahead. Pass a world with `steps_per_task` a multiple of the rollout, "
-                f"such as {count * rollout}, or a shorter rollout."
+                f"`steps_per_rollout` is {steps_per_rollout}, of which a task takes {count}, "
+                f"{late} steps more than its {self.steps_per_task}: within {num_tasks} tasks the "
+                "environment would be a whole task ahead. Pass a world with `steps_per_task` a "
+                f"multiple of the rollout, such as {count * steps_per_rollout}, or a shorter "
+                "rollout."
             )
-        if num_tasks * count * rollout > jnp.iinfo(jnp.asarray(0).dtype).max:
+        if num_tasks * count * steps_per_rollout > jnp.iinfo(jnp.asarray(0).dtype).max:
             raise ValueError(
-                f"`num_tasks` is {num_tasks}, which makes {num_tasks * count * rollout} steps, "
-                "more than a 32-bit counter holds: ask for fewer or shorter tasks, or set "
+                f"`num_tasks` is {num_tasks}, which makes {num_tasks * count * steps_per_rollout} "
+                "steps, more than a 32-bit counter holds: ask for fewer or shorter tasks, or set "
                 "JAX_ENABLE_X64=1."
             )
         return count

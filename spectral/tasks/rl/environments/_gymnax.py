@@ -16,7 +16,7 @@ class Gymnax(AbstractEnvironment[Any]):
     """An environment of gymnax (1.0 or later), such as `"CartPole-v1"`.
 
     ```
-    cart = Gymnax("CartPole-v1", quantity="gravity")
+    cart = Gymnax("CartPole-v1", physical_parameter="gravity")
     ```
 
     Observations of several axes are flattened. gymnax's own limit of time truncates episodes, and
@@ -25,27 +25,30 @@ class Gymnax(AbstractEnvironment[Any]):
     **Arguments:**
 
     - `name`: an environment that gymnax registers.
-    - `quantity`: the field of its `EnvParams` that the parameter is put into, in place of its
-        default. `None` ignores the parameter. Some fields do nothing, as their environment reads
-        what was derived from them when its parameters were made, such as `masscart` of CartPole.
+    - `physical_parameter`: the field of its `EnvParams` that the parameter is put into, in place of
+        its default. `None` ignores the parameter. Some fields do nothing, as their environment
+        reads what was derived from them when its parameters were made, such as `masscart` of
+        CartPole.
 
     **Raises:** `ImportError` saying what to install if there is no gymnax; `ValueError` for an
     unknown environment or field, or actions that are neither a vector nor one of several.
     """
 
     name: str = eqx.field(static=True)
-    quantity: str | None = eqx.field(static=True)
+    physical_parameter: str | None = eqx.field(static=True)
     observation_size: int = eqx.field(static=True)
     action_size: int = eqx.field(static=True)
     discrete: bool = eqx.field(static=True)
 
-    def __init__(self, name: str, *, quantity: str | None = None):
+    def __init__(self, name: str, *, physical_parameter: str | None = None):
         environment, params = _load(name)
         fields = vars(params)
-        if quantity is not None and quantity not in fields:
-            raise ValueError(unknown_name(f"`quantity`: Field of {name}", quantity, fields))
+        if physical_parameter is not None and physical_parameter not in fields:
+            raise ValueError(
+                unknown_name(f"`physical_parameter`: Field of {name}", physical_parameter, fields)
+            )
         self.name = name
-        self.quantity = quantity
+        self.physical_parameter = physical_parameter
         shown, _ = jax.eval_shape(environment.reset_env, jax.random.key(0), params)
         self.observation_size = sum(x.size for x in jax.tree.leaves(shown))
         space = environment.action_space(params)
@@ -77,8 +80,8 @@ class Gymnax(AbstractEnvironment[Any]):
 
     def _with(self, parameter: Float[Array, ""]) -> tuple[Any, Any]:
         environment, params = _load(self.name)
-        if self.quantity is not None:
-            params = params.replace(**{self.quantity: parameter})
+        if self.physical_parameter is not None:
+            params = params.replace(**{self.physical_parameter: parameter})
         return environment, params
 
 

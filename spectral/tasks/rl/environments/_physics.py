@@ -1,4 +1,4 @@
-"""Which quantity of a brax system the parameter of an environment is."""
+"""The physical parameters of a brax system that can change."""
 
 from abc import abstractmethod
 from typing import Any
@@ -8,15 +8,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
-class AbstractQuantity(eqx.Module):
-    """A quantity of the physics."""
+class AbstractPhysicalParameter(eqx.Module):
+    """A physical parameter."""
 
     @abstractmethod
     def put(self, system: Any, value: Float[Array, ""]) -> Any:
-        """The brax system with this value of the quantity."""
+        """The brax system with this value of the physical parameter."""
 
 
-class Friction(AbstractQuantity):
+class Friction(AbstractPhysicalParameter):
     """The sliding friction of *all* geometries.
 
     In a contact the larger friction of the two counts, so that changing the floor alone, under feet
@@ -28,7 +28,7 @@ class Friction(AbstractQuantity):
         return system.replace(geom_friction=friction.at[:, 0].set(value.astype(friction.dtype)))
 
 
-class Gravity(AbstractQuantity):
+class Gravity(AbstractPhysicalParameter):
     """A factor on the gravity of the model."""
 
     def put(self, system: Any, value: Float[Array, ""]) -> Any:
@@ -38,7 +38,7 @@ class Gravity(AbstractQuantity):
         )
 
 
-class Mass(AbstractQuantity):
+class BodyMass(AbstractPhysicalParameter):
     """A factor on all masses and moments of inertia that are in force (see docs/reinforcement.md).
 
     How soft the mjx backend makes contacts and limits is derived from the masses of the model, and
@@ -55,7 +55,7 @@ class Mass(AbstractQuantity):
         )
 
 
-class Strength(AbstractQuantity):
+class ActuatorStrength(AbstractPhysicalParameter):
     """A factor on the gear of all actuators: how strong the body is."""
 
     def put(self, system: Any, value: Float[Array, ""]) -> Any:

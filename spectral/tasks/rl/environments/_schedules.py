@@ -91,7 +91,7 @@ class Revisit(AbstractSchedule):
 
     def __check_init__(self):
         check_kind("schedule", self.schedule, AbstractSchedule, "tasks.LogUniform()")
-        check_count("period", self.period, least=2)
+        check_count("period", self.period, minimum=2)
 
     def values(self, count: int, *, key: PRNGKeyArray) -> Float[Array, " count"]:
         values = self.schedule.values(count, key=key)

@@ -2,7 +2,7 @@
 
 from ._brax import Backend, Brax
 from ._changing_environment import Change, ChangingEnvironment
-from ._physics import AbstractQuantity, Friction, Gravity, Mass, Strength
+from ._physics import AbstractPhysicalParameter, ActuatorStrength, BodyMass, Friction, Gravity
 from ._schedules import AbstractSchedule, LogUniform
 from ._time_limit import TimeLimit
 
@@ -13,7 +13,7 @@ _FACTORS, _STRENGTHS = LogUniform(0.5, 2.0), LogUniform(0.3, 1.0)
 
 def changing_body(
     name: str = "ant",
-    quantity: AbstractQuantity = _FRICTION,
+    physical_parameter: AbstractPhysicalParameter = _FRICTION,
     *,
     schedule: AbstractSchedule = _FRICTIONS,
     backend: Backend = "spring",
@@ -22,7 +22,7 @@ def changing_body(
     episode_length: int = 1000,
     limit_is_terminal: bool = False,
 ) -> ChangingEnvironment:
-    """A body of brax, of whose physics one quantity changes.
+    """A body of brax, of which one physical parameter changes.
 
     ```python
     swing = tasks.Cycle((0.5, 1.5))
@@ -31,15 +31,15 @@ def changing_body(
 
     **Arguments:**
 
-    - `name`, `backend`, `quantity`: see `Brax`.
-    - `schedule`: the values of the quantity, task by task.
+    - `name`, `backend`, `physical_parameter`: see `Brax`.
+    - `schedule`: the values of the physical parameter, task by task.
     - `steps_per_task`, `change`: when it changes, see `ChangingEnvironment`. The defaults are those
         of Dohare et al. (2024) for Slippery Ant.
     - `episode_length`, `limit_is_terminal`: see `TimeLimit`.
 
     **Raises:** as `Brax`, `ChangingEnvironment` and `TimeLimit`.
     """
-    body = Brax(name, backend=backend, quantity=quantity)
+    body = Brax(name, backend=backend, physical_parameter=physical_parameter)
     limited = TimeLimit(body, episode_length, limit_is_terminal)
     return ChangingEnvironment(limited, schedule, steps_per_task, change)
 
@@ -137,7 +137,7 @@ def ChangingMass(
     those of `changing_body`."""
     return changing_body(
         name,
-        Mass(),
+        BodyMass(),
         schedule=schedule,
         backend=backend,
         steps_per_task=steps_per_task,
@@ -161,7 +161,7 @@ def WeakActuator(
     those of `changing_body`."""
     return changing_body(
         name,
-        Strength(),
+        ActuatorStrength(),
         schedule=schedule,
         backend=backend,
         steps_per_task=steps_per_task,

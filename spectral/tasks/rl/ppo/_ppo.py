@@ -14,17 +14,17 @@ from ..._base._stream import AbstractTaskStream, Metrics, Split
 from ..environments._changing_environment import ChangingEnvironment
 from ._advantages import generalised_advantages, normalised
 from ._policy_outputs import policy_outputs
-from ._rollout import begin, play, Rollout
+from ._rollout import begin, play, Trajectory
 from ._rollout_metrics import dead_fraction, episodes
-from ._rollout_state import Practice
+from ._rollout_state import RolloutState
 from ._running_moments import Moments
-from ._surrogate import ClippedSurrogate, Experience
+from ._surrogate import ClippedSurrogate, PPOBatch
 
 
 Normalised = Literal["minibatch", "rollout", "never"]
 
 
-class PPO(AbstractTaskStream[Practice]):
+class PPO(AbstractTaskStream[RolloutState]):
     """Proximal policy optimisation (Schulman et al., 2017), on an environment that changes.
 
     A chunk is one rollout of the present policy, cut into `epochs` x `minibatches_per_epoch`
@@ -34,14 +34,14 @@ class PPO(AbstractTaskStream[Practice]):
     ```
     limited = tasks.TimeLimit(tasks.PointMass(), 20)
     world = tasks.ChangingEnvironment(limited, tasks.LogUniform(0.1, 5.0), 80)
-    stream = tasks.PPO(world, num_tasks=2, rollout=40, epochs=2, minibatches_per_epoch=4)
+    stream = tasks.PPO(world, num_tasks=2, steps_per_rollout=40, epochs=2, minibatches_per_epoch=4)
     model = models.ActorCritic(stream.in_size, stream.out_size, width=4, key=jax.random.key(0))
     learner, history = train_continual(model, stream, algorithms.bp(algorithms.adam(1e-3)))
     history["episode_return"]   # [tasks, rollouts]
     ```
 
     **Tasks and rollouts.** The parameter of the environment follows its own count of steps, within
-    rollouts. A task of the loop is the least number of rollouts that takes at least
+    rollouts. A task of the loop is the smallest number of rollouts that takes at least
     `world.steps_per_task` steps. Where that is not a whole number, the tasks of the loop begin a
     little after those of the environment, at most one rollout later with each task. With
     `change="episode"` a change waits for the end of an episode, and may come a little after the
@@ -65,8 +65,8 @@ class PPO(AbstractTaskStream[Practice]):
     chunks_per_task: int = eqx.field(static=True)
     minibatches: int = eqx.field(static=True)
     world: ChangingEnvironment
-    environments: int = eqx.field(static=True)
-    rollout: int = eqx.field(static=True)
+    num_environments: int = eqx.field(static=True)
+    steps_per_rollout: int = eqx.field(static=True)
     epochs: int = eqx.field(static=True)
     surrogate: ClippedSurrogate
     discount: Float[Array, ""]
@@ -75,7 +75,7 @@ class PPO(AbstractTaskStream[Practice]):
     normalise_observations: bool = eqx.field(static=True)
     scale_rewards: bool = eqx.field(static=True)
     clip_actions: bool = eqx.field(static=True)
-    evaluation_environments: int = eqx.field(static=True)
+    num_evaluation_environments: int = eqx.field(static=True)
     evaluation_steps: int = eqx.field(static=True)
 
     def __init__(
@@ -83,8 +83,8 @@ class PPO(AbstractTaskStream[Practice]):
         world: ChangingEnvironment,
         *,
         num_tasks: int = 10,
-        environments: int = 1,
-        rollout: int = 2048,
+        num_environments: int = 1,
+        steps_per_rollout: int = 2048,
         epochs: int = 10,
         minibatches_per_epoch: int = 16,
         discount: float | Float[Array, ""] = 0.99,
@@ -97,14 +97,14 @@ class PPO(AbstractTaskStream[Practice]):
         normalise_observations: bool = False,
         scale_rewards: bool = False,
         clip_actions: bool = False,
-        evaluation_environments: int = 4,
+        num_evaluation_environments: int = 4,
         evaluation_steps: int = 1000,
     ):
         """**Arguments:** the defaults are those of Dohare et al. (2024) for Slippery Ant.
 
         - `world`: the environment, and how it changes.
-        - `environments`: how many are played side by side.
-        - `rollout`: environment steps in a rollout, those of all environments together.
+        - `num_environments`: how many are played side by side.
+        - `steps_per_rollout`: environment steps in a rollout, those of all environments together.
         - `epochs`, `minibatches_per_epoch`: passes over the rollout, and gradient steps in each.
         - `discount`, `gae_lambda`: gamma, and the lambda of generalised advantage estimation.
         - `clip`, `value_weight`, `clip_value`, `entropy_weight`: see `ClippedSurrogate`.
@@ -115,8 +115,9 @@ class PPO(AbstractTaskStream[Practice]):
             and frozen within; the first rollout is left as it is.
         - `clip_actions`: the environment is given actions within +-1. Not for a choice among
             actions.
-        - `evaluation_environments`, `evaluation_steps`: how many, and the most steps of each. With
-            none there is no evaluation, which saves a good part of the time to compile an engine.
+        - `num_evaluation_environments`, `evaluation_steps`: how many, and the most steps of each.
+            With none there is no evaluation, which saves a good part of the time to compile an
+            engine.
 
         **Raises:** `ValueError` for a number below one, a rollout that cannot be divided among the
         environments or into the minibatches, numbers out of range, or `clip_actions` where an
@@ -126,31 +127,31 @@ class PPO(AbstractTaskStream[Practice]):
         check_kind("clip_value", clip_value, bool, "True")
         counts = {
             "num_tasks": num_tasks,
-            "environments": environments,
-            "rollout": rollout,
+            "num_environments": num_environments,
+            "steps_per_rollout": steps_per_rollout,
             "epochs": epochs,
             "minibatches_per_epoch": minibatches_per_epoch,
             "evaluation_steps": evaluation_steps,
         }
-        check_count("evaluation_environments", evaluation_environments, least=0)
+        check_count("num_evaluation_environments", num_evaluation_environments, minimum=0)
         for name, count in counts.items():
             check_count(name, count)
-        for name in ("environments", "minibatches_per_epoch"):
-            if rollout % counts[name]:
+        for name in ("num_environments", "minibatches_per_epoch"):
+            if steps_per_rollout % counts[name]:
                 raise ValueError(
-                    f"`rollout` is {rollout}, but must be a multiple of `{name}`, which is "
-                    f"{counts[name]}: change one of the two."
+                    f"`steps_per_rollout` is {steps_per_rollout}, but must be a multiple of "
+                    f"`{name}`, which is {counts[name]}: change one of the two."
                 )
         kinds = get_args(Normalised)
         if advantages not in kinds:
             raise ValueError(unknown_name("`advantages`: Kind", str(advantages), kinds))
         parts = {"minibatch": minibatches_per_epoch, "rollout": 1, "never": 0}
-        if rollout == parts[advantages]:
+        if steps_per_rollout == parts[advantages]:
             raise ValueError(
                 f"`advantages` is {advantages!r}, but a {advantages} of one step has no variance: "
-                "pass 'never', a longer `rollout`, or fewer `minibatches_per_epoch`."
+                "pass 'never', a longer `steps_per_rollout`, or fewer `minibatches_per_epoch`."
             )
-        chunks = world.rollouts_per_task(rollout, num_tasks)
+        chunks = world.rollouts_per_task(steps_per_rollout, num_tasks)
         if clip_actions and world.environment.discrete:
             raise ValueError(
                 "`clip_actions` is True, but the actions of this environment are the numbers of "
@@ -166,8 +167,8 @@ class PPO(AbstractTaskStream[Practice]):
         self.chunks_per_task = chunks
         self.minibatches = epochs * minibatches_per_epoch
         self.world = world
-        self.environments = environments
-        self.rollout = rollout
+        self.num_environments = num_environments
+        self.steps_per_rollout = steps_per_rollout
         self.epochs = epochs
         self.surrogate = ClippedSurrogate(
             array(clip), array(value_weight), array(entropy_weight), clip_value
@@ -178,7 +179,7 @@ class PPO(AbstractTaskStream[Practice]):
         self.normalise_observations = normalise_observations
         self.scale_rewards = scale_rewards
         self.clip_actions = clip_actions
-        self.evaluation_environments = evaluation_environments
+        self.num_evaluation_environments = num_evaluation_environments
         self.evaluation_steps = evaluation_steps
 
     @property
@@ -191,27 +192,27 @@ class PPO(AbstractTaskStream[Practice]):
         """Components of an action, or actions to choose from."""
         return self.world.environment.action_size
 
-    def init(self, *, key: PRNGKeyArray) -> Practice:
+    def init(self, *, key: PRNGKeyArray) -> RolloutState:
         schedule_key, player_key = jax.random.split(key)
         values = self.world.values(self.num_tasks, key=schedule_key)
-        return Practice(
-            players=begin(self.world, values, self.environments, key=player_key),
+        return RolloutState(
+            players=begin(self.world, values, self.num_environments, key=player_key),
             values=values,
             task=jnp.asarray(0),
             seen=Moments.none((self.in_size,)) if self.normalise_observations else None,
             returns=Moments.none(()) if self.scale_rewards else None,
-            running=jnp.zeros(self.environments),
+            running=jnp.zeros(self.num_environments),
         )
 
-    def begin_task(self, state: Practice, clock: Clock, *, key: PRNGKeyArray) -> Practice:
+    def begin_task(self, state: RolloutState, clock: Clock, *, key: PRNGKeyArray) -> RolloutState:
         return eqx.tree_at(lambda s: s.task, state, clock.task)
 
     def collect(
-        self, state: Practice, learner: Learner, clock: Clock, *, key: PRNGKeyArray
-    ) -> tuple[Practice, Chunk, Metrics]:
+        self, state: RolloutState, learner: Learner, clock: Clock, *, key: PRNGKeyArray
+    ) -> tuple[RolloutState, Chunk, Metrics]:
         play_key, order_key = jax.random.split(key)
         act = self._actor(state, learner, greedy=False)
-        steps = self.rollout // self.environments
+        steps = self.steps_per_rollout // self.num_environments
         players, rollout = play(
             self.world,
             state.values,
@@ -221,15 +222,15 @@ class PPO(AbstractTaskStream[Practice]):
             clip=self.clip_actions,
             key=play_key,
         )
-        experience, taps = self._experience(state, learner, rollout)
-        orders = jax.vmap(lambda k: jax.random.permutation(k, self.rollout))(
+        experience, taps = self._as_batch(state, learner, rollout)
+        orders = jax.vmap(lambda k: jax.random.permutation(k, self.steps_per_rollout))(
             jax.random.split(order_key, self.epochs)
         )
         chunk = Chunk(jax.tree.map(lambda x: x[orders.reshape(self.minibatches, -1)], experience))
         metrics = episodes(rollout) | {"dead_fraction": dead_fraction(learner.model, taps)}
         return state.after(players, rollout, discount=self.discount), chunk, metrics
 
-    def batch(self, state: Practice, item: Experience) -> Experience:
+    def batch(self, state: RolloutState, item: PPOBatch) -> PPOBatch:
         if self.advantages != "minibatch":
             return item
         return eqx.tree_at(lambda e: e.advantage, item, normalised(item.advantage))
@@ -238,7 +239,7 @@ class PPO(AbstractTaskStream[Practice]):
         self,
         model: Any,
         model_state: eqx.nn.State | None,
-        batch: Experience,
+        batch: PPOBatch,
         *,
         key: PRNGKeyArray,
         inference: bool,
@@ -247,7 +248,7 @@ class PPO(AbstractTaskStream[Practice]):
         return policy_outputs(network, environment, batch.observation, inference=inference)
 
     def criterion(
-        self, outputs: PolicyAndValue, batch: Experience
+        self, outputs: PolicyAndValue, batch: PPOBatch
     ) -> tuple[Float[Array, ""], Metrics]:
         policy_loss, value_loss = self.surrogate.parts(outputs, batch)
         ratio = self.surrogate.ratio(outputs, batch)
@@ -267,24 +268,32 @@ class PPO(AbstractTaskStream[Practice]):
         return self.surrogate
 
     def sample(
-        self, state: Practice, learner: Learner, n: int, split: Split, *, key: PRNGKeyArray
-    ) -> Experience:
-        """`n` steps of a new rollout of the present policy on an environment of its own, with the
-        parameter of the task, whatever the split."""
-        check_count("n", n, least=1 if self.advantages == "never" else 2)
+        self,
+        state: RolloutState,
+        learner: Learner,
+        num_examples: int,
+        split: Split,
+        *,
+        key: PRNGKeyArray,
+    ) -> PPOBatch:
+        """`num_examples` steps of a new rollout of the present policy on an environment of its own,
+        with the parameter of the task, whatever the split."""
+        check_count("num_examples", num_examples, minimum=1 if self.advantages == "never" else 2)
         begin_key, play_key = jax.random.split(key)
         values = state.present(self.world)
         players = begin(self.world, values, 1, key=begin_key)
         act = self._actor(state, learner, greedy=False)
-        _, rollout = play(self.world, values, players, act, n, clip=self.clip_actions, key=play_key)
-        return self.batch(state, self._experience(state, learner, rollout)[0])
+        _, rollout = play(
+            self.world, values, players, act, num_examples, clip=self.clip_actions, key=play_key
+        )
+        return self.batch(state, self._as_batch(state, learner, rollout)[0])
 
-    def evaluate(self, state: Practice, learner: Learner, *, key: PRNGKeyArray) -> Metrics:
-        if self.evaluation_environments == 0:
+    def evaluate(self, state: RolloutState, learner: Learner, *, key: PRNGKeyArray) -> Metrics:
+        if self.num_evaluation_environments == 0:
             return {}
         begin_key, play_key = jax.random.split(key)
         values = state.present(self.world)
-        players = begin(self.world, values, self.evaluation_environments, key=begin_key)
+        players = begin(self.world, values, self.num_evaluation_environments, key=begin_key)
         act = self._actor(state, learner, greedy=True)
         _, rollout = play(
             self.world,
@@ -301,7 +310,7 @@ class PPO(AbstractTaskStream[Practice]):
             "evaluation_length": first.sum(axis=0, dtype=float).mean(),
         }
 
-    def _actor(self, state: Practice, learner: Learner, *, greedy: bool):
+    def _actor(self, state: RolloutState, learner: Learner, *, greedy: bool):
         def act(observations: Array, key: PRNGKeyArray) -> Array:
             shown = state.shown(observations)
             outputs, _ = self._judge(learner, shown)
@@ -313,9 +322,9 @@ class PPO(AbstractTaskStream[Practice]):
         network = learner.model, learner.model_state
         return policy_outputs(network, self.world.environment, shown, inference=True)
 
-    def _experience(
-        self, state: Practice, learner: Learner, rollout: Rollout
-    ) -> tuple[Experience, dict[str, Array]]:
+    def _as_batch(
+        self, state: RolloutState, learner: Learner, rollout: Trajectory
+    ) -> tuple[PPOBatch, dict[str, Array]]:
         """The steps of a rollout as rows `[steps * environments, ...]`, and their activations."""
         rows = lambda x: x.reshape(-1, *x.shape[2:])
         observations = state.shown(rows(rollout.observation))
@@ -334,7 +343,7 @@ class PPO(AbstractTaskStream[Practice]):
             gae_lambda=self.gae_lambda,
         )
         advantages, action = rows(advantages), rows(rollout.action)
-        experience = Experience(
+        experience = PPOBatch(
             observation=observations,
             action=action,
             log_probability=outputs.policy.log_probability(action),

@@ -32,7 +32,7 @@ def render_episode(
 
     **Arguments:**
 
-    - `parameter`: the value of the quantity that changes, such as the friction.
+    - `parameter`: the value of the physical parameter that changes, such as the friction.
     - `steps`: the most steps that are shown; the episode may end before, also by its limit of time.
 
     **Raises:** `ValueError` for a parameter that is not positive, an environment that is not of

@@ -12,7 +12,7 @@ from ..environments._changing_environment import ChangingEnvironment, Phase
 from ..environments._environment import Step
 
 
-class Player(eqx.Module):
+class EnvironmentState(eqx.Module):
     """An environment in the middle of an episode. Several have a leading axis over environments."""
 
     state: Any
@@ -22,7 +22,7 @@ class Player(eqx.Module):
     total: Float[Array, "..."]  # its rewards so far
 
 
-class Rollout(eqx.Module):
+class Trajectory(eqx.Module):
     """What was seen and done in a step. Of all steps: leaves `[steps, environments, ...]`."""
 
     observation: Float[Array, "... observation"]
@@ -42,38 +42,40 @@ class Rollout(eqx.Module):
 def begin(
     world: ChangingEnvironment,
     values: Float[Array, " values"],
-    environments: int,
+    num_environments: int,
     *,
     key: PRNGKeyArray,
-) -> Player:
+) -> EnvironmentState:
     """Environments at the beginning of their first episodes."""
 
-    def one(key: PRNGKeyArray) -> Player:
+    def one(key: PRNGKeyArray) -> EnvironmentState:
         phase = world.begin()
         state, observation = _anew(world, values, phase, key=key)
-        return Player(state, observation, phase, jnp.asarray(0), jnp.zeros(()))
+        return EnvironmentState(state, observation, phase, jnp.asarray(0), jnp.zeros(()))
 
-    return _each(one, jax.random.split(key, environments))
+    return _each(one, jax.random.split(key, num_environments))
 
 
 def play(
     world: ChangingEnvironment,
     values: Float[Array, " values"],
-    players: Player,
+    players: EnvironmentState,
     act: Callable[[Float[Array, "environments observation"], PRNGKeyArray], Array],
     steps: int,
     *,
     clip: bool = False,
     key: PRNGKeyArray,
-) -> tuple[Player, Rollout]:
+) -> tuple[EnvironmentState, Trajectory]:
     """Play on for `steps` steps, with the actions `act(observations, key)`.
 
     `clip` keeps what the environment is given of an action within +-1.
     """
-    environments = players.length.shape[0]
+    num_environments = players.length.shape[0]
     last = values.shape[0] - 2
 
-    def move(player: Player, action: Array, keys: Key[Array, "2"]) -> tuple[Player, Rollout]:
+    def move(
+        player: EnvironmentState, action: Array, keys: Key[Array, "2"]
+    ) -> tuple[EnvironmentState, Trajectory]:
         step_key, reset_key = keys
         parameter = world.parameter(values, player.phase)
         applied = jnp.clip(action, -1, 1) if clip else action
@@ -84,21 +86,21 @@ def play(
         state = _alike(state, player.state)
         ended = step.terminated | step.truncated
         length, total = player.length + 1, player.total + step.reward
-        phase = world.advance(player.phase, ended, stride=environments, last=last)
+        phase = world.advance(player.phase, ended, stride=num_environments, last=last)
 
-        def anew() -> Player:
+        def anew() -> EnvironmentState:
             own, observation = _anew(world, values, phase, key=reset_key)
-            return Player(_alike(own, state), observation, phase, 0 * length, 0 * total)
+            return EnvironmentState(_alike(own, state), observation, phase, 0 * length, 0 * total)
 
         # For a single environment this is a branch, and a reset costs nothing until it is due.
         after = jax.lax.cond(
-            ended, anew, lambda: Player(state, step.observation, phase, length, total)
+            ended, anew, lambda: EnvironmentState(state, step.observation, phase, length, total)
         )
-        return after, Rollout(player.observation, action, step, parameter, length, total)
+        return after, Trajectory(player.observation, action, step, parameter, length, total)
 
     def one_step(
-        players: Player, keys: tuple[PRNGKeyArray, Key[Array, "environments 2"]]
-    ) -> tuple[Player, Rollout]:
+        players: EnvironmentState, keys: tuple[PRNGKeyArray, Key[Array, "environments 2"]]
+    ) -> tuple[EnvironmentState, Trajectory]:
         act_key, move_keys = keys
         action = act(players.observation, act_key)
         return _each(move, players, action, move_keys)
@@ -107,7 +109,7 @@ def play(
     act_key, move_key = jax.random.split(key)
     keys = (
         jax.random.split(act_key, steps),
-        jax.random.split(move_key, (steps, environments, 2)),
+        jax.random.split(move_key, (steps, num_environments, 2)),
     )
     return jax.lax.scan(one_step, players, keys)
 

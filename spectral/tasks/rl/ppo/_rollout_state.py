@@ -6,14 +6,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from ..environments._changing_environment import ChangingEnvironment
-from ._rollout import Player, Rollout
+from ._rollout import EnvironmentState, Trajectory
 from ._running_moments import Moments
 
 
-class Practice(eqx.Module):
+class RolloutState(eqx.Module):
     """What evolves: the environments, and what was seen of them."""
 
-    players: Player
+    players: EnvironmentState
     values: Float[Array, " values"]  # of the parameter, task by task, and one more
     task: Int[Array, ""]
     seen: Moments | None  # observations
@@ -33,7 +33,9 @@ class Practice(eqx.Module):
         """Observations as the network sees them."""
         return observations if self.seen is None else self.seen.standardise(observations)
 
-    def after(self, players: Player, rollout: Rollout, *, discount: Float[Array, ""]) -> "Practice":
+    def after(
+        self, players: EnvironmentState, rollout: Trajectory, *, discount: Float[Array, ""]
+    ) -> "RolloutState":
         """The state after a rollout, with what it showed among the statistics."""
         seen, returns, running = self.seen, self.returns, self.running
         if seen is not None:
@@ -49,4 +51,4 @@ class Practice(eqx.Module):
 
             running, totals = jax.lax.scan(add, running, (rollout.step.reward, rollout.ended))
             returns = returns.including(totals.reshape(-1))
-        return Practice(players, self.values, self.task, seen, returns, running)
+        return RolloutState(players, self.values, self.task, seen, returns, running)

@@ -11,7 +11,7 @@ from ....curvature import AbstractLoss
 from ....models import PolicyAndValue
 
 
-class Experience(eqx.Module):
+class PPOBatch(eqx.Module):
     """Steps of a rollout, as PPO learns from them."""
 
     observation: Float[Array, "examples observation"]  # as the network sees it
@@ -41,13 +41,13 @@ class ClippedSurrogate(AbstractLoss):
     entropy_weight: Float[Array, ""]
     clip_value: bool = eqx.field(static=True)
 
-    def losses(self, outputs: PolicyAndValue, targets: Experience) -> Float[Array, " examples"]:
+    def losses(self, outputs: PolicyAndValue, targets: PPOBatch) -> Float[Array, " examples"]:
         policy_loss, value_loss = self.parts(outputs, targets)
         entropy = outputs.policy.entropy()
         return policy_loss + self.value_weight * value_loss - self.entropy_weight * entropy
 
     def parts(
-        self, outputs: PolicyAndValue, targets: Experience
+        self, outputs: PolicyAndValue, targets: PPOBatch
     ) -> tuple[Float[Array, " examples"], Float[Array, " examples"]]:
         """The loss of the policy and the squared error of the value, without weights."""
         ratio = self.ratio(outputs, targets)
@@ -59,17 +59,17 @@ class ClippedSurrogate(AbstractLoss):
             squares = jnp.maximum(squares, (near - targets.target) ** 2)
         return -gain, squares
 
-    def ratio(self, outputs: PolicyAndValue, targets: Experience) -> Float[Array, " examples"]:
+    def ratio(self, outputs: PolicyAndValue, targets: PPOBatch) -> Float[Array, " examples"]:
         """The probability of each action, divided by that when it was taken."""
         return jnp.exp(outputs.policy.log_probability(targets.action) - targets.log_probability)
 
     def hessian_product(
-        self, outputs: PolicyAndValue, targets: Experience, tangent: PolicyAndValue
+        self, outputs: PolicyAndValue, targets: PPOBatch, tangent: PolicyAndValue
     ) -> PolicyAndValue:
         policy = outputs.policy.fisher_product(tangent.policy)
         return PolicyAndValue(policy, 2 * self.value_weight * tangent.value)
 
-    def hessian_root(self, outputs: PolicyAndValue, targets: Experience) -> PolicyAndValue:
+    def hessian_root(self, outputs: PolicyAndValue, targets: PPOBatch) -> PolicyAndValue:
         policy = outputs.policy.fisher_root()
         value = jnp.broadcast_to(jnp.sqrt(2 * self.value_weight), (1, *outputs.value.shape))
         # One column more: that of the value.
