@@ -67,7 +67,7 @@ class TaskTimes(AbstractMeter):
 
 def our_seconds(name: str, images: tasks.ImageSet, steps: int, rounds: int) -> list[float]:
     _, batch, _ = CASES[name]
-    loader = tasks.Loader(minibatch_size=batch, minibatches=steps)
+    loader = tasks.Loader(minibatch_size=batch, max_minibatches=steps)
     stream = tasks.PermutedLabels(images, num_tasks=rounds + 1, loader=loader)
     model, state = make(name)
     meter = TaskTimes([])
@@ -117,9 +117,9 @@ def check(names: list[str]) -> None:
 
 
 def loading(name: str, data_dir: str) -> None:
-    tasks.load_images(name, data_dir)
+    tasks.load_images(name, data_dir=data_dir)
     began = time.perf_counter()
-    images = jax.block_until_ready(tasks.load_images(name, data_dir))
+    images = jax.block_until_ready(tasks.load_images(name, data_dir=data_dir))
     seconds = time.perf_counter() - began
     size = sum(a.nbytes for a in (images.train_images, images.test_images)) / 1e6
     dtype = images.train_images.dtype

@@ -35,10 +35,10 @@ def estimates(order: int) -> dict:
     """By name, a matrix and an estimator."""
     return {
         "Hessian, Dense": (Hessian, Dense()),
-        "Hessian, Lanczos": (Hessian, Lanczos(order, 4)),
-        "Hessian, Deflated": (Hessian, Deflated(order, 4)),
-        "Hessian, MatfreeLanczos": (Hessian, MatfreeLanczos(order, 4)),
-        "Hessian, Chebyshev": (Hessian, Chebyshev(order, 4)),
+        "Hessian, Lanczos": (Hessian, Lanczos(order=order, num_vectors=4)),
+        "Hessian, Deflated": (Hessian, Deflated(order=order, num_vectors=4)),
+        "Hessian, MatfreeLanczos": (Hessian, MatfreeLanczos(order=order, num_vectors=4)),
+        "Hessian, Chebyshev": (Hessian, Chebyshev(order=order, num_vectors=4)),
         "GaussNewton, GramEigh": (GaussNewton, GramEigh()),
         "KFAC, KroneckerEigh": (KFAC, KroneckerEigh()),
     }

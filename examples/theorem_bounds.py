@@ -80,7 +80,7 @@ def theorem_6_2(rng: np.random.Generator) -> bool:
 
 
 def theorem_6_2_dormant(rng: np.random.Generator) -> bool:
-    used, bound = used_rows(rng, lambda features: dormant(features, 0.2))
+    used, bound = used_rows(rng, lambda features: dormant(features, threshold=0.2))
     return used <= bound
 
 
@@ -284,10 +284,10 @@ def theorem_6_5_coverage(rng: np.random.Generator, worlds: int, shifts: int) -> 
         most = int(rng.integers(0, 6))
         count = np.sum(radii[None] >= distances[:, None], axis=1)
         truth = theory.proportion(int(np.sum(count <= most)), shifts, confidence=0.999)
-        p = theory.HausdorffTail(old, ball(rng, 20_000, 2), examples=20).at_most(radii).value
+        p = theory.HausdorffTail(old, ball(rng, 20_000, 2), num_examples=20).at_most(radii).value
         for name, form in forms.items():
             try:
-                bound = form(p, most, units=8)
+                bound = form(p, most, num_units=8)
             except ValueError:
                 continue
             applied[name] += 1

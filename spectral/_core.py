@@ -80,8 +80,8 @@ def begin_task(
     learner, algorithm = algo.begin_task(
         run.learner, run.algorithm, clock, key=derive(key, Role.BEGIN_ALGORITHM, task)
     )
-    _refuse_static_change("begin_task", (run.learner, run.algorithm), (learner, algorithm))
-    _refuse_static_change("begin_task", run.stream, state)
+    _reject_static_change("begin_task", (run.learner, run.algorithm), (learner, algorithm))
+    _reject_static_change("begin_task", run.stream, state)
     return _strong(Run(learner, algorithm, state, run.divergence))
 
 
@@ -175,7 +175,7 @@ def _train_task(
     arrays, row = jax.lax.scan(unless_diverged, arrays, chunks)
     run = eqx.combine(arrays, static)
     evaluation = stream.evaluate(run.stream, run.learner, key=derive(key, Role.EVALUATE, task))
-    _refuse_twins(row, evaluation)
+    _reject_twins(row, evaluation)
     return run, row | void(evaluation, run.divergence.found)
 
 
@@ -192,7 +192,7 @@ def _train_chunk(
     state, chunk, collected = stream.collect(
         run.stream, run.learner, start, key=derive(key, Role.COLLECT, task, index)
     )
-    _refuse_static_change("collect", run.stream, state)
+    _reject_static_change("collect", run.stream, state)
     run = Run(run.learner, run.algorithm, state, before)
     static = eqx.filter(run, eqx.is_array, inverse=True)
 
@@ -228,7 +228,7 @@ def _train_chunk(
 
     run = eqx.combine(arrays, static)
     after = before.watch(run.learner.model, metrics["loss"], used, start.step, chunk.items)
-    _refuse_twins(metrics, collected)
+    _reject_twins(metrics, collected)
     metrics = jax.tree.map(lambda m: _mean(m, used), metrics)
     # What was collected for the chunk that diverged came before, and may show why.
     row = void(metrics, after.found) | void(collected, before.found)
@@ -281,8 +281,8 @@ def _step(
         signal,
         key=derive(key, Role.UPDATE, *where),
     )
-    _refuse_twins(metrics, {"loss": loss})
-    _refuse_static_change("update", (run.learner, run.algorithm), (learner, algorithm))
+    _reject_twins(metrics, {"loss": loss})
+    _reject_static_change("update", (run.learner, run.algorithm), (learner, algorithm))
     return Run(learner, algorithm, run.stream, run.divergence), {"loss": loss} | metrics
 
 
@@ -301,7 +301,7 @@ def _clock(stream: AbstractTaskStream, task: Int[Array, ""], chunk: Any, step: A
     )
 
 
-def _refuse_twins(a: dict[str, Any], b: dict[str, Any]) -> None:
+def _reject_twins(a: dict[str, Any], b: dict[str, Any]) -> None:
     if twins := a.keys() & b.keys():
         raise ValueError(
             f"The metric {min(twins)!r} is recorded twice, by two methods of the stream or by the "
@@ -309,7 +309,7 @@ def _refuse_twins(a: dict[str, Any], b: dict[str, Any]) -> None:
         )
 
 
-def _refuse_static_change(method: str, before: PyTree, after: PyTree) -> None:
+def _reject_static_change(method: str, before: PyTree, after: PyTree) -> None:
     """What is not an array is part of the program: a change of it would be lost."""
     halves = [eqx.filter(half, eqx.is_array, inverse=True) for half in (before, after)]
     if jax.tree.structure(halves[0]) != jax.tree.structure(halves[1]) or any(

@@ -140,7 +140,7 @@ def train_continual(
             history = extend(history, rows | _marks(run, stream, done, count), done)
             seconds_per_task = (time.perf_counter() - began) / count if hurry else 0.0
             done += count
-            _refuse_divergence(run, stream, history)
+            _raise_divergence(run, stream, history)
             history = extend(history, _measure("end", probes, done - 1, run, stream, key), done - 1)
             if checkpointer is not None:
                 checkpointer.save(config, done, run, history)
@@ -282,8 +282,8 @@ def _measure(
     for name, probe in probes.items():
         if when in probe.when and task % probe.every == 0:
             # The key follows from the probe's name, so that other probes do not change it.
-            number = jnp.asarray(zlib.crc32(f"{name}.{when}".encode()), jnp.uint32)
-            measured = _probe(probe, run, stream, key, number, jnp.asarray(task, int))
+            name_hash = jnp.asarray(zlib.crc32(f"{name}.{when}".encode()), jnp.uint32)
+            measured = _probe(probe, run, stream, key, name_hash, jnp.asarray(task, int))
             if isinstance(run, Ensemble):
                 lost = np.asarray(run.stacked.divergence.step) >= 0
                 found = {k: np.array(v) for k, v in measured.stacked.items()}
@@ -306,7 +306,7 @@ def _to_boundary(done: int, num_tasks: int, probes: dict[str, AbstractProbe]) ->
     return num_tasks - done
 
 
-def _refuse_divergence(run: Run | Ensemble, stream: AbstractTaskStream, history: History) -> None:
+def _raise_divergence(run: Run | Ensemble, stream: AbstractTaskStream, history: History) -> None:
     if isinstance(run, Run) and (step := int(run.divergence.step)) >= 0:
         task = step // (stream.chunks_per_task * stream.minibatches)
         what = place(run.divergence.in_data, run.divergence.in_weights)

@@ -1,6 +1,7 @@
 """The nouns that every part of the package shares."""
 
 from collections.abc import Callable
+from dataclasses import KW_ONLY
 from typing import Any
 
 import equinox as eqx
@@ -149,6 +150,7 @@ class Chunk(eqx.Module):
     """The data of one chunk: an epoch, a slice of an online stream, or a rollout's minibatches."""
 
     items: PyTree  # leaves [minibatches, examples, ...]
+    _: KW_ONLY
     in_use: Int[Array, ""] | None = None  # minibatches that count; the rest are skipped. None: all
 
 

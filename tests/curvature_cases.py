@@ -155,10 +155,10 @@ def _coupled(z, y):
 LOSSES = {
     "squared": LossCase(lambda: SquaredError(), _reals, lambda z, y: jnp.sum((z - y) ** 2) / 2),
     "squared_mean": LossCase(
-        lambda: SquaredError(1 / 3), _reals, lambda z, y: jnp.mean((z - y) ** 2)
+        lambda: SquaredError(scale=1 / 3), _reals, lambda z, y: jnp.mean((z - y) ** 2)
     ),
     "squared_large": LossCase(
-        lambda: SquaredError(4.0), _reals, lambda z, y: 4 * jnp.sum((z - y) ** 2)
+        lambda: SquaredError(scale=4.0), _reals, lambda z, y: 4 * jnp.sum((z - y) ** 2)
     ),
     "softmax": LossCase(
         lambda: SoftmaxCrossEntropy(), _labels, lambda z, y: jnp.log(jnp.exp(z).sum()) - z[y]

@@ -8,7 +8,7 @@ from spectral import models, tasks
 def point_mass(**options: Any) -> tasks.PPO:
     """Rollouts of 16 steps; the friction changes every 24, in the second rollout of each task."""
     limited = tasks.TimeLimit(tasks.PointMass(), 5)
-    world = tasks.ChangingEnvironment(limited, tasks.LogUniform(0.1, 5.0), 24)
+    world = tasks.ChangingEnvironment(limited, tasks.LogUniform(low=0.1, high=5.0), 24)
     options = {
         "num_tasks": 3,
         "steps_per_rollout": 16,

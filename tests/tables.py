@@ -81,7 +81,7 @@ def rewriter(lr: Any) -> algorithms.Algorithm:
 
 
 def rewired(lr: Any) -> algorithms.Algorithm:
-    transform = algorithms.Periodic(algorithms.SparseRewiring(0.4), 4)
+    transform = algorithms.Periodic(algorithms.SparseRewiring(fraction=0.4), 4)
     return algorithms.Algorithm(algorithms.adam(lr), transforms=(transform,))
 
 
@@ -91,7 +91,7 @@ def curved(lr: Any) -> algorithms.Algorithm:
 
 
 def warm_started(lr: Any) -> algorithms.Algorithm:
-    transform = algorithms.ShrinkPerturb(0.6, target="fresh", amount=0.1, at="task")
+    transform = algorithms.ShrinkPerturb(shrink=0.6, target="fresh", amount=0.1, at="task")
     return algorithms.Algorithm(algorithms.sgd(lr, momentum=0.9), transforms=(transform,))
 
 

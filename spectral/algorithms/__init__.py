@@ -57,7 +57,7 @@ from .transforms.weights._curvature_barrier import CurvatureBarrier as Curvature
 from .transforms.weights._effective_rank import EffectiveRank as EffectiveRank
 from .transforms.weights._hare_tortoise import HareTortoise as HareTortoise
 from .transforms.weights._normalize_project import NormalizeProject as NormalizeProject
-from .transforms.weights._rate_steps import StepDecay as StepDecay
 from .transforms.weights._reset import Reset as Reset
 from .transforms.weights._shrink_perturb import ShrinkPerturb as ShrinkPerturb
 from .transforms.weights._sparse_rewiring import SparseRewiring as SparseRewiring
+from .transforms.weights._step_decay import StepDecay as StepDecay

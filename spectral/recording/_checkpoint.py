@@ -25,8 +25,8 @@ class OrbaxCheckpointer(AbstractCheckpointer):
     A checkpoint appears under its name only when it is complete, so a process that is killed while
     writing one leaves those before it intact. Resuming continues bit for bit. With each checkpoint
     go a checksum of its arrays and a fingerprint of the model, stream, algorithm, probes and key. A
-    checkpoint that is damaged or of another configuration is refused with a warning, and the one
-    before it is used; its folder stays, with `refused` in its name.
+    checkpoint that is damaged or of another configuration is rejected with a warning, and the one
+    before it is used; its folder stays, with `rejected` in its name.
 
     ```python
     checkpointer = recording.OrbaxCheckpointer("runs/checkpoints")
@@ -39,7 +39,7 @@ class OrbaxCheckpointer(AbstractCheckpointer):
     # The configuration of the run and its fingerprint, which takes as long as reading all data.
     _known: list[Any] = eqx.field(static=True)
 
-    def __init__(self, folder: str | pathlib.Path, keep: int = 2):
+    def __init__(self, folder: str | pathlib.Path, *, keep: int = 2):
         self.folder = pathlib.Path(folder).expanduser().absolute()
         self.keep = keep
         self._known = [None, None]
@@ -51,10 +51,10 @@ class OrbaxCheckpointer(AbstractCheckpointer):
 
         **Raises:** `ValueError` if there are states and none can be used, with the reasons.
         """
-        restored, refused = self._newest(config, run)
-        for step in refused:
+        restored, rejected = self._newest(config, run)
+        for step in rejected:
             path = self.folder / str(step)
-            path.rename(_free(path.with_name(f"refused-{step}")))
+            path.rename(_free(path.with_name(f"rejected-{step}")))
         return restored
 
     def read(
@@ -69,25 +69,25 @@ class OrbaxCheckpointer(AbstractCheckpointer):
     def _newest(
         self, config: PyTree, run: Run | Ensemble
     ) -> tuple[tuple[int, Run | Ensemble, History] | None, list[int]]:
-        """What `restore` returns, and the states that were refused before it."""
+        """What `restore` returns, and the states that were rejected before it."""
         if not self.folder.exists():
             return None, []
         with self._reader() as manager:
             steps = sorted(manager.all_steps(), reverse=True)
-        refused: dict[int, str] = {}
+        rejected: dict[int, str] = {}
         for done in steps:
             restored = self._restore(done, config, run)
             if not isinstance(restored, str):
-                for step, reason in refused.items():
+                for step, reason in rejected.items():
                     warnings.warn(
                         f"The checkpoint of task {step} in {str(self.folder)!r} {reason}. The one "
                         f"of task {done} is used.",
                         stacklevel=3,
                     )
-                return restored, list(refused)
-            refused[done] = restored
-        if refused:
-            reasons = "; ".join(f"that of task {step} {why}" for step, why in refused.items())
+                return restored, list(rejected)
+            rejected[done] = restored
+        if rejected:
+            reasons = "; ".join(f"that of task {step} {why}" for step, why in rejected.items())
             raise ValueError(
                 f"No checkpoint in {str(self.folder)!r} can be used: {reasons}. Choose another "
                 "folder, or go back to the configuration it belongs to."

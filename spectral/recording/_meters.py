@@ -8,7 +8,8 @@ class Meters(AbstractMeter):
     """Calls each of several meters, in their order.
 
     ```python
-    meter = recording.Meters((recording.ProgressBar("bp"), recording.TensorBoard("runs/events")))
+    bar, events = recording.ProgressBar(label="bp"), recording.TensorBoard("runs/mine")
+    train_continual(model, stream, algo, meter=recording.Meters((bar, events)))
     ```
     """
 

@@ -18,13 +18,13 @@ class ProgressBar(AbstractMeter):
     Nothing is shown where standard error is no terminal.
 
     ```python
-    train_continual(model, stream, algo, meter=recording.ProgressBar("bp"))
+    train_continual(model, stream, algo, meter=recording.ProgressBar(label="bp"))
     ```
     """
 
     _bar: Any = eqx.field(static=True)
 
-    def __init__(self, label: str = ""):
+    def __init__(self, *, label: str = ""):
         self._bar = tqdm(desc=label, unit="task", disable=None, file=sys.stderr, leave=True)
 
     def update(self, done: int, total: int, history: History) -> None:

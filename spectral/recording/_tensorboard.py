@@ -35,7 +35,7 @@ class TensorBoard(AbstractMeter):
     _done: list[int] = eqx.field(static=True)
 
     def __init__(
-        self, folder: str | os.PathLike[str], names: Sequence[tuple[str, int]] | None = None
+        self, folder: str | os.PathLike[str], *, names: Sequence[tuple[str, int]] | None = None
     ):
         events = pathlib.Path(folder) / "events"
         own = [events / name / f"seed_{seed}" for name, seed in names or ()]

@@ -36,7 +36,7 @@ class WeightsAndBiases(AbstractMeter):
     _done: list[int] = eqx.field(static=True)
 
     def __init__(
-        self, folder: str | os.PathLike[str], names: Sequence[tuple[str, int]] | None = None
+        self, folder: str | os.PathLike[str], *, names: Sequence[tuple[str, int]] | None = None
     ):
         wandb = self.check_installed()
         events = pathlib.Path(folder) / "events"

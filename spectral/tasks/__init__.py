@@ -45,7 +45,7 @@ from .rl.environments._brax import Brax as Brax
 from .rl.environments._changing_environment import ChangingEnvironment as ChangingEnvironment
 from .rl.environments._environment import AbstractEnvironment as AbstractEnvironment, Step as Step
 from .rl.environments._gymnax import Gymnax as Gymnax
-from .rl.environments._physics import (
+from .rl.environments._physical_parameters import (
     AbstractPhysicalParameter as AbstractPhysicalParameter,
     ActuatorStrength as ActuatorStrength,
     BodyMass as BodyMass,

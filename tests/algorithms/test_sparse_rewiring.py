@@ -43,7 +43,7 @@ def rewired(transform, learner, key):
 def test_one_step_against_numpy(make, getkey):
     network, layers_of = make(getkey())
     learner, key = trained(network), getkey()
-    after: Any = rewired(SparseRewiring(0.4), learner, key)
+    after: Any = rewired(SparseRewiring(fraction=0.4), learner, key)
     old, new = layers_of(network.model), layers_of(after.model)
     moments = layers_of(after.optimiser.state.mean)
     for i, (group, before, now) in enumerate(zip(network.model.units(), old, new, strict=True)):
@@ -77,14 +77,14 @@ def test_the_density_stays_and_connections_wander(getkey):
     for fraction in (0.3, 0.0, 1.0):
         learner = learner_of(equal, algorithms.adam(0.1))
         for _ in range(3):
-            learner = rewired(SparseRewiring(fraction), learner, getkey())
+            learner = rewired(SparseRewiring(fraction=fraction), learner, getkey())
             assert count(learner.model) == count(network.model)
         moved = not np.array_equal(learner.model.layers[1].mask, equal.layers[1].mask)
         assert moved == (fraction > 0)
     # Places are drawn uniformly: after many moves of everything each has been used.
     used = np.zeros((4, 4), bool)
     for _ in range(20):
-        learner = rewired(SparseRewiring(1.0), learner, getkey())
+        learner = rewired(SparseRewiring(fraction=1.0), learner, getkey())
         used |= np.asarray(learner.model.layers[1].mask)
     assert used.all()
 
@@ -97,4 +97,4 @@ def test_what_it_refuses(getkey):
         SparseRewiring().init(learner_of(eqx.nn.Linear(2, 2, key=getkey())), key=getkey())
     for fraction in (-0.1, 1.5, float("nan")):
         with pytest.raises(ValueError, match="`fraction` is .*must lie between 0 and 1"):
-            SparseRewiring(fraction)
+            SparseRewiring(fraction=fraction)

@@ -51,7 +51,7 @@ def test_redo_renews_the_dormant_units(getkey):
         jax.tree.map(jnp.ones_like, eqx.filter(model, eqx.is_inexact_array)), model
     )[1]
     learner = type(learner)(model, None, optimiser)
-    update = eqx.filter_jit(ReDo(0.5, window=4).update)
+    update = eqx.filter_jit(ReDo(threshold=0.5, window=4).update)
     after, _ = update(learner, None, signal_at(model, inputs, 3), key=getkey())
     h = np.asarray(inputs).reshape(64, 3)
     expected = []
@@ -69,7 +69,7 @@ def test_redo_leaves_no_dormant_unit_and_no_trace(getkey):
     """On its own batch; only silent units are touched, so the function stays as it was."""
     model = network(getkey(), dead=(1, 4, 6))
     inputs = jax.random.normal(getkey(), (1, 64, 3))
-    transform = ReDo(0.0)
+    transform = ReDo(threshold=0.0)
     update = eqx.filter_jit(transform.update)
     learner, signal = learner_of(model), signal_at(model, inputs)
     for _ in range(2):  # a newly drawn unit can happen to be silent too
@@ -98,7 +98,7 @@ def test_fresh_outgoing_weights(density, getkey):
     optimiser = Optimiser(optax.contrib.schedule_free_sgd, learning_rate=0.1)
     learner, signal, results = learner_of(model, optimiser), signal_at(model, inputs), {}
     for outgoing in ("zero", "fresh"):
-        update = eqx.filter_jit(ReDo(0.0, outgoing=outgoing).update)
+        update = eqx.filter_jit(ReDo(threshold=0.0, outgoing=outgoing).update)
         results[outgoing], _ = update(learner, None, signal, key=key)
         copy = results[outgoing].optimiser.state.z
         for a, b in zip(arrays(results[outgoing].model), arrays(copy), strict=True):
@@ -124,7 +124,7 @@ def test_fresh_outgoing_weights(density, getkey):
 def test_regrama_renews_units_with_small_gradients(float64, getkey):
     model = network(getkey(), dead=(3,))
     inputs = jax.random.normal(getkey(), (2, 16, 3))
-    update = eqx.filter_jit(ReGraMa(0.4, window=2).update)
+    update = eqx.filter_jit(ReGraMa(threshold=0.4, window=2).update)
     after, _ = update(learner_of(model), None, signal_at(model, inputs, 1), key=getkey())
     # The gradient of mean_n sum_k f_k(x_n)^2 by hand.
     weights = [np.asarray(d.weight) for d in model.layers]
@@ -151,7 +151,7 @@ def test_silences_against_a_python_count(batch, getkey):
     steps, rejection_level, longest = 400, 0.1, 60
     fires = np.stack([rng.random(steps) < p for p in (0.5, 0.2, 0.7, 0.0)], axis=1)
     fires[200:, 2] = False
-    transform = SelfNormalizedReset(rejection_level, max_age=longest)
+    transform = SelfNormalizedReset(rejection_level=rejection_level, max_age=longest)
     state = transform.init(learner_of(model), key=getkey())
     learner, signal = learner_of(model), signal_at(model, jnp.ones((1, batch, 4)))
     activity = np.zeros((steps, batch, 4), np.float32)
@@ -195,7 +195,7 @@ def test_a_live_unit_is_never_reset(getkey):
     model = eqx.tree_at(
         lambda m: (m.layers[0].bias, m.layers[1].bias), model, (jnp.full(8, 50.0), jnp.full(8, 1e3))
     )
-    transform = SelfNormalizedReset(0.5, max_age=5)
+    transform = SelfNormalizedReset(rejection_level=0.5, max_age=5)
     learner, signal = learner_of(model), signal_at(model, jnp.ones((1, 2, 3)))
     state = transform.init(learner, key=getkey())
     update, after = eqx.filter_jit(transform.update), None
@@ -208,12 +208,12 @@ def test_a_live_unit_is_never_reset(getkey):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: ReDo(-0.1), "`threshold` is -0.1"),
-        (lambda: ReDo(0.1, window=0), "`window` is 0"),
-        (lambda: ReGraMa(-0.1), "`threshold` is -0.1"),
-        (lambda: ReGraMa(0.1, window=0), "`window` is 0"),
-        (lambda: SelfNormalizedReset(0.0), "`rejection_level` is 0.0"),
-        (lambda: SelfNormalizedReset(0.1, max_age=0), "`max_age` is 0"),
+        (lambda: ReDo(threshold=-0.1), "`threshold` is -0.1"),
+        (lambda: ReDo(threshold=0.1, window=0), "`window` is 0"),
+        (lambda: ReGraMa(threshold=-0.1), "`threshold` is -0.1"),
+        (lambda: ReGraMa(threshold=0.1, window=0), "`window` is 0"),
+        (lambda: SelfNormalizedReset(rejection_level=0.0), "`rejection_level` is 0.0"),
+        (lambda: SelfNormalizedReset(rejection_level=0.1, max_age=0), "`max_age` is 0"),
     ],
 )
 def test_bad_arguments(make, message):

@@ -65,19 +65,19 @@ def test_shrink_and_perturb_step(model, getkey):
     fresh = [np.asarray(p) for p in arrays(model.fresh(key=fresh_key))]
     first = [p + 1 for p in theta]
     cases = [
-        (ShrinkPerturb(0.9), [0.9 * p for p in theta]),
+        (ShrinkPerturb(shrink=0.9), [0.9 * p for p in theta]),
         (ShrinkPerturb(noise=0.2), [p + 0.2 * x for p, x in zip(theta, xi, strict=True)]),
         (
-            ShrinkPerturb(0.9, target="fresh", amount=0.3),
+            ShrinkPerturb(shrink=0.9, target="fresh", amount=0.3),
             [0.9 * p + 0.3 * f for p, f in zip(theta, fresh, strict=True)],
         ),
         (
-            ShrinkPerturb(0.9, target="initial", amount=0.1, noise=0.2),
+            ShrinkPerturb(shrink=0.9, target="initial", amount=0.1, noise=0.2),
             [0.9 * p + 0.1 * f + 0.2 * x for p, f, x in zip(theta, first, xi, strict=True)],
         ),
         # Three steps at once: 0.9^3, the sum and the root of the sum of squares of its powers.
         (
-            ShrinkPerturb(0.9, target="initial", amount=0.1, noise=0.2, steps=3),
+            ShrinkPerturb(shrink=0.9, target="initial", amount=0.1, noise=0.2, steps=3),
             [
                 0.729 * p + 0.271 * f + 0.2 * (1 + 0.81 + 0.6561) ** 0.5 * x
                 for p, f, x in zip(theta, first, xi, strict=True)
@@ -97,7 +97,10 @@ def test_noise_of_n_steps_at_once_has_the_same_variance(getkey):
     model = models.MLP(200, 1, width=100, depth=1, key=getkey())
     zero = jax.tree.map(lambda x: 0 * x if eqx.is_array(x) else x, model)
     learner, signal = learner_of(zero), signal_at(zero, jnp.ones((1, 1, 200)))
-    single, many = ShrinkPerturb(0.8, noise=1.0), ShrinkPerturb(0.8, noise=1.0, steps=5)
+    single, many = (
+        ShrinkPerturb(shrink=0.8, noise=1.0),
+        ShrinkPerturb(shrink=0.8, noise=1.0, steps=5),
+    )
     step = eqx.filter_jit(lambda learner, key: single.update(learner, None, signal, key=key)[0])
     for _ in range(5):
         learner = step(learner, getkey())
@@ -107,7 +110,7 @@ def test_noise_of_n_steps_at_once_has_the_same_variance(getkey):
 
 
 def test_warm_start_of_a_task(model, getkey):
-    transform = ShrinkPerturb(0.6, target="fresh", amount=0.1, at="task")
+    transform = ShrinkPerturb(shrink=0.6, target="fresh", amount=0.1, at="task")
     learner, key = learner_of(model), getkey()
     first, _ = transform.begin_task(learner, None, clock_at(0), key=key)
     assert_close(first.model, arrays(model), rtol=0, atol=0)
@@ -151,7 +154,7 @@ def test_reset_of_the_network(getkey):
 def test_reset_of_the_head(to, activation, getkey):
     """Learnt activations are part of the hidden layers."""
     model = models.MLP(3, 2, width=4, depth=2, activation=activation, key=getkey())
-    transform, key = Reset("head", to=to), getkey()
+    transform, key = Reset(part="head", to=to), getkey()
     learner = trained(model)
     after, _ = transform.begin_task(learner, [], clock_at(9, task=1), key=key)
     for layer in range(2):
@@ -214,7 +217,7 @@ def is_norm(node):
 
 
 def test_hare_and_tortoise(model, getkey):
-    transform = HareTortoise(0.75, period=3)
+    transform = HareTortoise(decay=0.75, period=3)
     signals = [signal_at(model, jnp.ones((6, 1, 3)), t) for t in range(6)]
     slow = transform.init(learner_of(model), key=getkey())
     fast = expected_slow = [np.asarray(p) for p in arrays(model)]
@@ -232,20 +235,20 @@ def test_hare_and_tortoise(model, getkey):
         assert_close(slow, expected_slow, rtol=1e-4)
         assert_close(learner.model, fast, rtol=1e-4)
     with pytest.raises(ValueError, match="A period of 4 steps does not fit a chunk of 6"):
-        HareTortoise(0.75, period=4).update(learner, slow, signals[0], key=getkey())
+        HareTortoise(decay=0.75, period=4).update(learner, slow, signals[0], key=getkey())
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: ShrinkPerturb(-1.0), "`shrink` is -1.0"),
+        (lambda: ShrinkPerturb(shrink=-1.0), "`shrink` is -1.0"),
         (lambda: ShrinkPerturb(noise=-1.0), "`noise` is -1.0"),
         (lambda: ShrinkPerturb(steps=0), "`steps` is 0"),
         (lambda: ShrinkPerturb(target="fresh"), "`target` is 'fresh' and `amount` is None"),
         (lambda: ShrinkPerturb(amount=0.1), "`target` is None and `amount` is 0.1"),
         (lambda: ShrinkPerturb(target="fresh", amount=-0.1), "`amount` is -0.1"),
         (lambda: Reset(to="zero"), "a network of zeros cannot learn"),
-        (lambda: HareTortoise(1.5, period=2), "`decay` is 1.5, but must lie between 0 and 1"),
+        (lambda: HareTortoise(decay=1.5, period=2), "`decay` is 1.5, but must lie between 0 and 1"),
         (lambda: HareTortoise(period=0), "`period` is 0"),
     ],
 )

@@ -40,7 +40,7 @@ def test_the_gram_matrix_of_a_block(name, part, getkey):
     if name == "gauss_newton":
         whole = GaussNewton(risk, model)
     else:
-        whole = Fisher(risk, model, Empirical())
+        whole = Fisher(risk, model, factor=Empirical())
     block = Block(whole, PARTS[part])
     truth = np.linalg.eigvalsh(block.dense())
     spectrum = GramEigh()(block, key=getkey())

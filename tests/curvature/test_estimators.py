@@ -372,7 +372,7 @@ def test_extreme_eigenpairs(getkey):
     _, unravel = ravel_pytree(tree)
     product = operator.product()
     operator = Function(lambda v: unravel(product(ravel_pytree(v)[0])), tree)
-    pairs = extreme_eigenpairs(operator, 2, key=getkey(), order=20)
+    pairs = extreme_eigenpairs(operator, count=2, key=getkey(), order=20)
     for end, values in ((pairs.smallest, [-6, -3]), (pairs.largest, [31, 30])):
         np.testing.assert_allclose(end.values, values, rtol=1e-9)
         assert end.vectors["a"].shape == (2, 4, 5)
@@ -383,11 +383,11 @@ def test_extreme_eigenpairs(getkey):
             residual = np.linalg.norm(product(own) - end.values[i] * own)
             np.testing.assert_allclose(end.residuals[i], residual, atol=1e-12)
     # Before it has converged, the residual bounds the error.
-    rough = extreme_eigenpairs(operator, 1, key=getkey(), order=3).largest
+    rough = extreme_eigenpairs(operator, count=1, key=getkey(), order=3).largest
     assert rough.residuals[0] > 1e-3
     assert np.abs(OUTLIERS - float(rough.values[0])).min() <= rough.residuals[0]
     # A multiple eigenvalue, by restarting.
-    twice = extreme_eigenpairs(matrix(np.r_[5.0, 5.0, np.zeros(8)], float), 3, key=getkey())
+    twice = extreme_eigenpairs(matrix(np.r_[5.0, 5.0, np.zeros(8)], float), count=3, key=getkey())
     np.testing.assert_allclose(twice.largest.values, [5, 5, 0], atol=1e-9)
 
 

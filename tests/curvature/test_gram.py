@@ -24,7 +24,11 @@ from spectral.curvature import (
 )
 
 
-FACTORS = {"exact": Exact, "empirical": Empirical, "sampled": lambda: Sampled(jax.random.key(1), 2)}
+FACTORS = {
+    "exact": Exact,
+    "empirical": Empirical,
+    "sampled": lambda: Sampled(jax.random.key(1), num_samples=2),
+}
 COLUMNS = {"exact": 3, "empirical": 1, "sampled": 2}
 
 
@@ -41,7 +45,7 @@ def test_eigenvalues_are_shared(name, getkey):
     case = mlp(getkey())
     labels = jax.random.randint(getkey(), (7,), 0, 3)
     risk = Risk(case.forward, SoftmaxCrossEntropy(), case.inputs, labels)
-    fisher = Fisher(risk, case.model, FACTORS[name]())
+    fisher = Fisher(risk, case.model, factor=FACTORS[name]())
     gram = fisher.gram()
     assert gram.structure.shape == (7, COLUMNS[name])
     assert (gram.dim, gram.parameters) == (7 * COLUMNS[name], fisher.dim)
@@ -62,7 +66,7 @@ def test_eigenvalues_are_shared(name, getkey):
 def test_the_matrix_is_that_of_gradients(getkey):
     case = mlp(getkey())
     targets = jax.random.normal(getkey(), (7, 3))
-    risk = Risk(case.forward, SquaredError(2.0), case.inputs, targets, batch_size=4)
+    risk = Risk(case.forward, SquaredError(scale=2.0), case.inputs, targets, batch_size=4)
     flat, outputs = case.flat()
     jacobian = jax.jit(jax.jacfwd(outputs))(flat).reshape(21, -1)
     gram = Gram(risk, case.model)
@@ -81,13 +85,13 @@ def test_a_sampled_fisher_matrix_is_unbiased_and_converges(getkey):
     @functools.partial(jax.jit, static_argnums=1)
     @functools.partial(jax.vmap, in_axes=(0, None))
     def fishers(key, samples):
-        columns = Sampled(key, samples).columns(risk.loss, z, risk.targets, rows)
+        columns = Sampled(key, num_samples=samples).columns(risk.loss, z, risk.targets, rows)
         gradients = jnp.einsum("kno,nop->knp", columns, jacobian)
         return jnp.einsum("knp,knq->pq", gradients, gradients) / 7
 
     # That this is what the operator computes, and then many of them at once.
     of_operator, exact = eqx.filter_jit(lambda o: [x.dense() for x in o])(
-        [Fisher(risk, case.model, Sampled(keys[0], 1)), Fisher(risk, case.model)]
+        [Fisher(risk, case.model, factor=Sampled(keys[0], num_samples=1)), Fisher(risk, case.model)]
     )
     one = fishers(keys, 1)
     np.testing.assert_allclose(of_operator, one[0], rtol=1e-9, atol=1e-13)

@@ -73,7 +73,7 @@ def block_diagonal(operator, matrix):
 def squared(model, shape, *, key, examples=7, batch_size=None):
     risk, _ = case(model, shape, key=key, examples=examples, batch_size=batch_size)
     targets = risk.forward(model, risk.inputs) + 1
-    return Risk(forward, SquaredError(0.7), risk.inputs, targets, batch_size=batch_size)
+    return Risk(forward, SquaredError(scale=0.7), risk.inputs, targets, batch_size=batch_size)
 
 
 def deep_linear(getkey):
@@ -137,19 +137,19 @@ def test_where_it_is_exact_it_is_the_block_diagonal_of_the_gauss_newton_matrix(
 @pytest.mark.usefixtures("float64")
 def test_the_empirical_factors_of_one_example_are_its_empirical_fisher(getkey):
     risk, model = one_example(getkey)
-    kfac = KFAC(risk, model, Empirical())
+    kfac = KFAC(risk, model, factor=Empirical())
     dynamic, static = eqx.partition(model, eqx.is_inexact_array)
     gradient = ravel_pytree(jax.grad(lambda d: risk(eqx.combine(d, static)))(dynamic))[0]
     expected = block_diagonal(kfac, np.outer(gradient, gradient))
     np.testing.assert_allclose(kfac.dense(), expected, rtol=1e-9, atol=1e-12)
-    assert max(kfac_error(risk, model, Empirical()).values()) < 1e-12
+    assert max(kfac_error(risk, model, factor=Empirical()).values()) < 1e-12
     # Of several it is the product of two means.
     risk, model = mlp(getkey())
-    kfac = KFAC(risk, model, Empirical())
+    kfac = KFAC(risk, model, factor=Empirical())
     out = risk.forward(model, risk.inputs)
     g = jax.nn.softmax(out) - jax.nn.one_hot(risk.targets, 3)
     np.testing.assert_allclose(kfac.blocks[1].outputs, g.T @ g / 7, rtol=1e-9)
-    assert min(kfac_error(risk, model, Empirical()).values()) > 0.01
+    assert min(kfac_error(risk, model, factor=Empirical()).values()) > 0.01
 
 
 def softmax_hessians(risk, model):
@@ -386,10 +386,10 @@ def test_chunks_do_not_matter_and_samples_average_to_the_exact_factors(getkey):
     chunked = Risk(risk.forward, risk.loss, risk.inputs, risk.targets, batch_size=3)
     sampled = Sampled(getkey(), num_samples=2000)
     for factor in (None, sampled):
-        whole, parts = KFAC(risk, model, factor), KFAC(chunked, model, factor)
+        whole, parts = KFAC(risk, model, factor=factor), KFAC(chunked, model, factor=factor)
         for a, b in zip(jax.tree.leaves(whole.blocks), jax.tree.leaves(parts.blocks), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-14)
-    exact, drawn = KFAC(risk, model), KFAC(risk, model, sampled)
+    exact, drawn = KFAC(risk, model), KFAC(risk, model, factor=sampled)
     for a, b in zip(exact.blocks, drawn.blocks, strict=True):
         assert 1e-5 < np.linalg.norm(a.outputs - b.outputs) / np.linalg.norm(a.outputs) < 0.1
 

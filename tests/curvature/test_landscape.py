@@ -205,7 +205,9 @@ def test_the_spectrum_of_a_whole_network(getkey):
 
     model = eqx.nn.MLP(3, 2, 4, 1, activation=jnp.tanh, key=getkey())
     batch = {"x": jnp.ones((2, 3))}
-    assert spectrum_of(network_loss, model, batch, estimator=Lanczos(5), key=getkey()).dim == 26
+    assert (
+        spectrum_of(network_loss, model, batch, estimator=Lanczos(order=5), key=getkey()).dim == 26
+    )
 
 
 def test_a_training_loop_compiles_once(getkey):
@@ -213,7 +215,13 @@ def test_a_training_loop_compiles_once(getkey):
     counts = []
     for step in range(3):
         batch = {"x": np.full((4, 2), step), "rate": 0.1 * step}
-        spectrum_of(loss, parameters(getkey()), batch, estimator=Lanczos(3, 1), key=getkey())
+        spectrum_of(
+            loss,
+            parameters(getkey()),
+            batch,
+            estimator=Lanczos(order=3, num_vectors=1),
+            key=getkey(),
+        )
         counts.append(len(loss.traces))
     assert counts[0] == counts[-1] > 0
 
@@ -227,7 +235,9 @@ def test_losses_and_batches_that_are_refused(getkey):
         spectrum_of(mean_loss, {"w": jnp.ones((3, 2), int)}, batch, key=key)
     with pytest.raises(ValueError, match=r"`loss` returned an array of float32 \(5, 2\)"):
         spectrum_of(lambda p, b: b[0] @ p["w"] - b[1], params, batch, key=key)
-    spectrum = lambda p: spectrum_of(mean_loss, p, batch, estimator=Lanczos(2, 1), key=key)
+    spectrum = lambda p: spectrum_of(
+        mean_loss, p, batch, estimator=Lanczos(order=2, num_vectors=1), key=key
+    )
     with pytest.raises(ValueError, match="Hessian of `loss` is not finite .* the loss is nan"):
         spectrum({"w": jnp.full((3, 2), jnp.nan)})
     # Nothing can be raised inside a compiled program.

@@ -53,13 +53,19 @@ def test_loss_and_its_derivatives(name, getkey):
 
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize(
-    "loss", [SquaredError(0.5), SquaredError(3.0), SoftmaxCrossEntropy(), SigmoidCrossEntropy()]
+    "loss",
+    [
+        SquaredError(scale=0.5),
+        SquaredError(scale=3.0),
+        SoftmaxCrossEntropy(),
+        SigmoidCrossEntropy(),
+    ],
 )
 def test_sampled_gradients_have_the_hessian_as_covariance(loss, getkey):
     outputs = jnp.asarray([[1.0, -1.0, 0.5], [0.0, 0.0, 2.0]])
     targets = jnp.zeros(2, int) if isinstance(loss, SoftmaxCrossEntropy) else jnp.zeros((2, 3))
     samples = 40_000
-    factor = Sampled(getkey(), samples)
+    factor = Sampled(getkey(), num_samples=samples)
     draws = eqx.filter_jit(factor.columns)(loss, outputs, targets, jnp.arange(2)) * samples**0.5
     root = loss.hessian_root(outputs, targets)
     hessians = jnp.einsum("kna,knb->nab", root, root)
@@ -75,13 +81,15 @@ def test_sampled_gradients_have_the_hessian_as_covariance(loss, getkey):
 def test_draws_belong_to_the_example(getkey):
     """Neither to its place in a batch_size nor to what stands beside it; and no two are the
     same."""
-    factor = Sampled(getkey(), 4)
+    factor = Sampled(getkey(), num_samples=4)
     outputs = jnp.broadcast_to(jnp.asarray([0.3, -0.2]), (6, 2))
     draw = lambda rows: factor.columns(SquaredError(), outputs[: rows.size], outputs, rows)
     whole, part = draw(jnp.arange(6)), draw(jnp.asarray([4, 1]))
     np.testing.assert_array_equal(part, whole[:, np.asarray([4, 1])])
     assert np.unique(whole[:, :, 0]).size == 24
-    other = Sampled(getkey(), 4).columns(SquaredError(), outputs, outputs, jnp.arange(6))
+    other = Sampled(getkey(), num_samples=4).columns(
+        SquaredError(), outputs, outputs, jnp.arange(6)
+    )
     assert np.intersect1d(whole, other).size == 0
 
 
@@ -119,7 +127,7 @@ def test_confident_predictions_in_closed_form(getkey):
 @pytest.mark.parametrize("scale", [0.0, -1.0, jnp.nan])
 def test_scales_that_are_refused(scale):
     with pytest.raises(ValueError, match="`scale` is .*above 0"):
-        SquaredError(scale)
+        SquaredError(scale=scale)
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def test_operators_are_those_of_jax(network, loss, chunks, getkey):
     expected = ggn, empirical, hessian
     for batch_size in chunks:
         risk = Risk(case.forward, row.loss(), case.inputs, targets, batch_size=batch_size)
-        operators = [GaussNewton(risk, case.model), Fisher(risk, case.model, Empirical())]
+        operators = [GaussNewton(risk, case.model), Fisher(risk, case.model, factor=Empirical())]
         if loss != "convex_mean" or batch_size is None:
             operators.append(Hessian(risk, case.model))
         else:
@@ -186,9 +186,11 @@ def test_divergence_from_oneself_gives_the_fisher_matrix_of_a_policy(getkey):
 OPERATORS = {
     "hessian": Hessian,
     "gauss_newton": GaussNewton,
-    "exact": lambda risk, model: Fisher(risk, model, Exact()),
-    "sampled": lambda risk, model: Fisher(risk, model, Sampled(jax.random.key(3), 2)),
-    "empirical": lambda risk, model: Fisher(risk, model, Empirical()),
+    "exact": lambda risk, model: Fisher(risk, model, factor=Exact()),
+    "sampled": lambda risk, model: Fisher(
+        risk, model, factor=Sampled(jax.random.key(3), num_samples=2)
+    ),
+    "empirical": lambda risk, model: Fisher(risk, model, factor=Empirical()),
     "gram": Gram,
 }
 
@@ -293,10 +295,10 @@ def test_what_is_refused(name, getkey):
 def test_losses_that_cannot_be_sampled_from(getkey):
     case = mlp(getkey())
     risk = Risk(case.forward, Convex(lambda z, y: jnp.sum(z**2, axis=1)), case.inputs, jnp.ones(7))
-    fisher = Fisher(risk, case.model, Sampled(getkey()))
+    fisher = Fisher(risk, case.model, factor=Sampled(getkey()))
     with pytest.raises(ValueError, match="belongs to no distribution"):
         fisher.product()
     with pytest.raises(ValueError, match="belongs to no distribution"):
         fisher.gram()
     with pytest.raises(ValueError, match="`samples` is 0"):
-        Sampled(getkey(), 0)
+        Sampled(getkey(), num_samples=0)

@@ -221,7 +221,7 @@ def test_questions_agree_with_the_dense_matrix(getkey):
     np.testing.assert_allclose(value, np.linalg.slogdet(damped)[1], rtol=1e-12)
     number = condition_number(spectrum, damping=0.1)
     np.testing.assert_allclose(number, np.linalg.cond(damped), rtol=1e-10)
-    ends = extremes(spectrum, 2)
+    ends = extremes(spectrum, count=2)
     np.testing.assert_allclose(ends.largest, [7, 2], rtol=1e-12)
     np.testing.assert_allclose(ends.smallest, [-4, -0.2], rtol=1e-12)
     assert max(ends.largest_residuals) < 1e-12
@@ -299,7 +299,7 @@ def test_extremes_are_the_best_of_all_probes(getkey):
     eigenvalues = np.r_[-6, -3, np.linspace(-0.5, 1.5, 36), 30, 31]
     operator, _ = quadratic(eigenvalues)
     spectrum = Lanczos(order=6, num_vectors=4)(operator, key=getkey())
-    ends = extremes(spectrum, 3)
+    ends = extremes(spectrum, count=3)
     for got, truth in (
         (ends.largest, np.sort(eigenvalues)[::-1]),
         (-ends.smallest, np.sort(-eigenvalues)[::-1]),
@@ -325,7 +325,7 @@ def test_extremes_of_what_is_known_have_their_multiplicity(getkey):
     spectrum = GramEigh()(ggn, key=getkey())
     assert spectrum.nodes.shape == (1, 4)
     truth = np.linalg.eigvalsh(weights @ weights.T)
-    ends = extremes(spectrum, 6)
+    ends = extremes(spectrum, count=6)
     np.testing.assert_allclose(ends.smallest, truth, atol=1e-12)
     np.testing.assert_allclose(ends.largest, truth[::-1], atol=1e-12)
 
@@ -341,7 +341,7 @@ def test_extremes_of_a_deflated_spectrum(deflation_order, getkey):
     known = np.sum(spectrum.known)
     assert 2 < known <= 30
     assert (known == 30) == (deflation_order == 30)
-    ends, truth = extremes(spectrum, 28), np.sort(truth)
+    ends, truth = extremes(spectrum, count=28), np.sort(truth)
     np.testing.assert_allclose(ends.largest, truth[:1:-1], atol=1e-6)
     np.testing.assert_allclose(ends.smallest, truth[:-2], atol=1e-6)
     assert (np.abs(ends.largest - truth[:1:-1]) <= ends.largest_residuals + 1e-12).all()
@@ -352,10 +352,10 @@ def test_extremes_of_a_deflated_spectrum(deflation_order, getkey):
 def test_extremes_of_factors(getkey):
     kfac = KFAC(*mlp(getkey()))
     truth = np.linalg.eigvalsh(kfac.dense())
-    ends = extremes(KroneckerEigh()(kfac, key=getkey()), kfac.dim)
+    ends = extremes(KroneckerEigh()(kfac, key=getkey()), count=kfac.dim)
     np.testing.assert_allclose(ends.largest, truth[::-1], rtol=1e-9, atol=1e-14)
     np.testing.assert_allclose(ends.smallest, truth, rtol=1e-9, atol=1e-14)
-    few = extremes(KroneckerEigh()(kfac, key=getkey()), 3)
+    few = extremes(KroneckerEigh()(kfac, key=getkey()), count=3)
     np.testing.assert_allclose(few.largest, truth[:-4:-1], rtol=1e-9)
 
 
@@ -363,20 +363,20 @@ def test_nodes_that_were_chosen_are_no_eigenvalues():
     spectrum = by_hand(NODES, WEIGHTS, gauss=False)
     np.testing.assert_allclose(extremes(spectrum).largest, spectrum.range()[1])
     with pytest.raises(ValueError, match="`count` is 2, but must be at most 1, .* estimator"):
-        extremes(spectrum, 2)
+        extremes(spectrum, count=2)
 
 
 def test_questions_that_are_refused():
     spectrum = by_hand(NODES, WEIGHTS)
     with pytest.raises(ValueError, match="`count` is 6, but must be at most 5"):
-        extremes(spectrum, 6)
+        extremes(spectrum, count=6)
     with pytest.raises(ValueError, match="`count` is 0"):
-        extremes(spectrum, 0)
+        extremes(spectrum, count=0)
     key = jax.random.key(0)
     with pytest.raises(ValueError, match="`count` is 4, but must be at most 3"):
-        extremes(Dense()(Matrix(jnp.eye(3)), key=key), 4)
+        extremes(Dense()(Matrix(jnp.eye(3)), key=key), count=4)
     with pytest.raises(ValueError, match="`count` is 3, but must be at most 2.*a higher order"):
-        extremes(Deflated(order=2)(Matrix(jnp.eye(3)), key=key), 3)
+        extremes(Deflated(order=2)(Matrix(jnp.eye(3)), key=key), count=3)
     for question in (log_det, condition_number):
         with pytest.raises(ValueError, match="`damping` is -1.0, but must be finite and at least"):
             question(spectrum, damping=-1.0)

@@ -32,11 +32,11 @@ def risk_of(key, batch_size):
 @pytest.mark.usefixtures("float64")
 def test_the_chunk_does_not_matter(getkey):
     key = getkey()
-    sampled = Sampled(jax.random.key(4), 2)
+    sampled = Sampled(jax.random.key(4), num_samples=2)
     programs = [
         lambda risk, model: risk(model),
-        lambda risk, model: _image(Gram(risk, model, sampled)),
-        lambda risk, model: Gram(risk, model, sampled).dense(),
+        lambda risk, model: _image(Gram(risk, model, factor=sampled)),
+        lambda risk, model: Gram(risk, model, factor=sampled).dense(),
     ]
 
     @eqx.filter_jit

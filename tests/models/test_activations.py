@@ -142,9 +142,9 @@ INITIALISERS = [
     (models.KaimingNormal(), 2 / 50, np.inf),
     (models.LecunNormal(), 1 / 50, 2 / 0.8796 / np.sqrt(50)),
     (models.FanOutNormal(), 2 / 2500, 2 / 0.8796 * np.sqrt(2 / 2500)),
-    (models.FanOutNormal(1.0), 1 / 2500, 2 / 0.8796 / np.sqrt(2500)),
+    (models.FanOutNormal(scale=1.0), 1 / 2500, 2 / 0.8796 / np.sqrt(2500)),
     (models.TorchDefault(), 1 / 3 / 50, 1 / np.sqrt(50)),
-    (models.Orthogonal(0.5), 0.25 / 100, 0.5),
+    (models.Orthogonal(scale=0.5), 0.25 / 100, 0.5),
 ]
 
 
@@ -166,8 +166,10 @@ def test_initial_weights_have_the_stated_variance(initialiser, variance, bound, 
 
 def test_rows_of_an_orthogonal_matrix_have_its_norm(getkey):
     for total, inputs, square in ((4, 9, 4.0), (9, 4, 4.0 * 4 / 9)):
-        whole, _ = models.Orthogonal(2.0)(getkey(), (total, inputs))
-        draw = jax.vmap(lambda k, n=total, m=inputs: models.Orthogonal(2.0).rows(k, (2, m), n))
+        whole, _ = models.Orthogonal(scale=2.0)(getkey(), (total, inputs))
+        draw = jax.vmap(
+            lambda k, n=total, m=inputs: models.Orthogonal(scale=2.0).rows(k, (2, m), n)
+        )
         norms = np.sum(np.square(draw(jax.random.split(getkey(), 500))), axis=-1)
         np.testing.assert_allclose(np.mean(np.sum(np.square(whole), axis=1)), square, rtol=1e-5)
         np.testing.assert_allclose(norms.mean(), square, rtol=0.05)

@@ -135,8 +135,8 @@ def test_actor_critic_begins_as_asked(getkey):
         width=8,
         depth=1,
         initialiser=Orthogonal(),
-        actor_head=Orthogonal(0.01),
-        critic_head=Orthogonal(1.0),
+        actor_head=Orthogonal(scale=0.01),
+        critic_head=Orthogonal(scale=1.0),
         key=getkey(),
     )
     for now in (model, model.fresh(key=getkey())):
@@ -167,4 +167,4 @@ def test_bad_actor_critics(getkey):
     with pytest.raises(ValueError, match="takes vectors of 2"):
         ActorCritic(2, 1, width=3, key=getkey())(jnp.zeros(3))
     with pytest.raises(ValueError, match="`scale` is 0"):
-        models.Orthogonal(0.0)
+        models.Orthogonal(scale=0.0)

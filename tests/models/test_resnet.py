@@ -110,7 +110,7 @@ def test_pre_activations_take_the_running_statistics(getkey):
     @eqx.filter_jit
     def both(model, state):
         taps = apply_network(model, state, inputs, inference=True)[1].taps
-        return pre_activations(model, inputs, state), taps
+        return pre_activations(model, inputs, model_state=state), taps
 
     pre, taps = both(model, state)
     assert set(pre) == {group.name for group in model.units()}

@@ -133,7 +133,9 @@ PROBES = {
     "rank": probes.FeatureRank(num_examples=20),
     "weights": probes.WeightNorm(),
     "gradient": probes.GradientNorm(num_examples=20),
-    "hessian": probes.HessianSpectrum(num_examples=20, estimator=Lanczos(5, 2), every=2),
+    "hessian": probes.HessianSpectrum(
+        num_examples=20, estimator=Lanczos(order=5, num_vectors=2), every=2
+    ),
     "held_out": probes.DeadUnits(num_examples=18, split="held_out", when=("end",)),
 }
 

@@ -67,7 +67,7 @@ EXPECTED = {
 
 
 def test_event_files(tmp_path):
-    meter = Meters((TensorBoard(tmp_path, NAMES),))
+    meter = Meters((TensorBoard(tmp_path, names=NAMES),))
     for done in range(4):
         meter.update(done, 3, history(done))
     assert events(tmp_path / "events" / "bp" / "seed_0") == EXPECTED
@@ -100,7 +100,7 @@ def test_runs_of_weights_and_biases(tmp_path, monkeypatch):
 
     package = types.SimpleNamespace(init=lambda **about: Run(about))
     monkeypatch.setattr(importlib, "import_module", lambda name: package)
-    meter = WeightsAndBiases(tmp_path / "mine", NAMES)
+    meter = WeightsAndBiases(tmp_path / "mine", names=NAMES)
     for done in range(4):
         meter.update(done, 3, history(done))
     assert [a["config"] for a in begun] == [{"algorithm": n, "seed": s} for n, s in NAMES]
@@ -113,7 +113,7 @@ def test_runs_of_weights_and_biases(tmp_path, monkeypatch):
 def test_weights_and_biases_offline(tmp_path, monkeypatch):
     pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
-    meter = WeightsAndBiases(tmp_path, NAMES)
+    meter = WeightsAndBiases(tmp_path, names=NAMES)
     for done in range(4):
         meter.update(done, 3, history(done))
     assert len(list(tmp_path.glob("events/wandb/offline-run-*"))) == 2

@@ -70,7 +70,7 @@ def test_a_damaged_checkpoint_is_refused_and_the_one_before_is_used(spoil, tmp_p
         _, history = train(checkpointer=OrbaxCheckpointer(tmp_path))
     for name in whole:
         np.testing.assert_array_equal(whole[name], history[name])
-    assert (tmp_path / "refused-2").is_dir()
+    assert (tmp_path / "rejected-2").is_dir()
     for step in ("2", "3"):
         spoil(tmp_path / step)
     with pytest.raises(ValueError, match=r"No checkpoint .*task 3 is damaged.*task 2 is damaged"):

@@ -75,7 +75,7 @@ def _few_steps(settings):
     """One step of one task with L2, and no probe."""
     stream = settings["stream"]
     if "loader" in stream:
-        loader = stream["loader"] | {"epochs": 1, "minibatches": 1, "minibatch_size": 100}
+        loader = stream["loader"] | {"epochs": 1, "max_minibatches": 1, "minibatch_size": 100}
         images = {"type": "fewer_images", "images": stream["images"]["images"], "test_per_class": 1}
         stream = stream | {"loader": loader, "num_tasks": 1, "images": images}
     else:

@@ -66,7 +66,7 @@ def folder(tmp_path_factory):
                 status, tasks = ("diverged", 7) if seed == 1 else ("unfinished", 4)
                 message = "the loss in task 6, step 9" if seed == 1 else ""
             own = history(level, seed, tasks)
-            save_member(folder, Member(name, seed, status, message, own, 1.5, 3))
+            save_member(folder, Member(name, seed, status, message, own, seconds=1.5, together=3))
     return folder
 
 
@@ -158,14 +158,14 @@ def test_tidy(folder):
     frame: Any = tidy(data)
     assert len(frame) == 3 * TASKS + TASKS + 7 + 4
     assert {"run", "seed", "task", "test_accuracy", "dead.start.fraction"} <= set(frame.columns)
-    chunks: Any = tidy(data, ["online_accuracy"])
+    chunks: Any = tidy(data, names=["online_accuracy"])
     assert set(chunks.columns) == {"run", "seed", "task", "chunk", "online_accuracy"}
     mean = chunks[chunks["run"] == "good"]["online_accuracy"].mean()
     assert mean == pytest.approx(float(data["online_accuracy"].sel(run="good").mean()))
     with pytest.raises(ValueError, match="'loss', which was not recorded"):
-        tidy(data, ["loss"])
+        tidy(data, names=["loss"])
     with pytest.raises(ValueError, match="different axes"):
-        tidy(data, ["online_accuracy", "test_accuracy"])
+        tidy(data, names=["online_accuracy", "test_accuracy"])
 
 
 def page(folder, tmp_path) -> str:

@@ -84,7 +84,7 @@ def test_what_is_checked_is_not_traced_again(tiny, tmp_path, monkeypatch):
     counted = [Traces(loop.run_tasks), Traces(loop._measured)]
     for name, function in zip(("_segment", "_measurement"), counted, strict=True):
         monkeypatch.setattr(loop, name, eqx.filter_jit(spread(function)))
-    experiment = studies.load_experiment(tiny(), ["seeds=2"])
+    experiment = studies.load_experiment(tiny(), assignments=["seeds=2"])
     checked = [function.count for function in counted]
     studies.run_experiment(experiment, tmp_path / "out")
     assert checked == [function.count for function in counted]
@@ -216,7 +216,7 @@ def test_progress_bar(monkeypatch):
 
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    bar = recording.ProgressBar("bp, seed 0")
+    bar = recording.ProgressBar(label="bp, seed 0")
     for done in (1, 2):  # as after resuming
         bar.update(done, 2, History({"test_accuracy": np.array([0.25, 0.75])[:done]}))
     shown = terminal.getvalue()
@@ -260,7 +260,7 @@ def test_examples_are_valid(name):
     # The digits stand in for the data set that is not there.
     experiment = studies.load_experiment(
         path,
-        [
+        assignments=[
             "stream.images.name=digits",
             "stream.num_tasks=2",
             "model.width=4",

@@ -148,7 +148,10 @@ def test_a_matrix_is_named_and_not_made(tiny):
 
 def test_resolved_settings_spell_out_defaults_and_can_be_read_again(tiny, tmp_path):
     experiment = load_experiment(
-        tiny(), ["algorithms.bp.lr=1", "probes.dead.when=[end]"], seeds=3, data_dir="somewhere"
+        tiny(),
+        assignments=["algorithms.bp.lr=1", "probes.dead.when=[end]"],
+        seeds=3,
+        data_dir="somewhere",
     )
     settings = experiment.settings
     assert experiment.seeds == settings["seeds"] == 3
@@ -178,13 +181,16 @@ def test_a_data_dir_of_the_call_takes_the_place_of_one_in_the_file(tiny):
 
 
 def test_given_sizes_stay(tiny):
-    load_experiment(tiny(), ["model.in_size=64"])
+    load_experiment(tiny(), assignments=["model.in_size=64"])
     for wrong in ("in_size=63", "in_size=65", "out_size=9"):
         with pytest.raises(SettingsError, match="`model..*the stream needs"):
-            load_experiment(tiny(), [f"model.{wrong}"])
+            load_experiment(tiny(), assignments=[f"model.{wrong}"])
     with pytest.raises(SettingsError, match="make one with `out_size=10`"):
-        load_experiment(tiny(), ["model.out_size=11"])
-    assert load_experiment(tiny(), ["model.out_size=10"]).settings["model"]["out_size"] == 10
+        load_experiment(tiny(), assignments=["model.out_size=11"])
+    assert (
+        load_experiment(tiny(), assignments=["model.out_size=10"]).settings["model"]["out_size"]
+        == 10
+    )
 
 
 def test_seeds_give_equal_networks_and_keys_to_all_algorithms(tiny):

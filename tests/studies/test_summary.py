@@ -63,7 +63,7 @@ def test_no_collapse():
 def test_fraction_and_floor():
     series = step(0.9, 0.45, 40)
     assert np.isnan(collapse_task(series))
-    assert collapse_task(series, 0.6) == 40
+    assert collapse_task(series, fraction=0.6) == 40
     assert collapse_task(series, floor=0.1) == 40  # 0.35 is below half of 0.8
     assert np.isnan(collapse_task(step(0.1, 0.05, 40), floor=0.1))
 

@@ -275,10 +275,12 @@ def test_the_smaller_sweep_that_the_grid_of_the_ant_recommends(tmp_path):
         "schedule: {type: Cycle, each: [1.0]}, steps_per_task: 20480}"
     )
     recommended = [a for a in recommended if "l2_er" not in a]
-    studies.load_sweep(tmp_path / "er.yaml", [*recommended, point])
+    studies.load_sweep(tmp_path / "er.yaml", assignments=[*recommended, point])
 
 
 def test_the_grid_of_digits():
-    sweep = studies.load_sweep(SWEEPS / "digits.yaml", ["stream.num_tasks=2", "probes={}"])
+    sweep = studies.load_sweep(
+        SWEEPS / "digits.yaml", assignments=["stream.num_tasks=2", "probes={}"]
+    )
     assert len(sweep.cells) == 19
     assert [len(group.names) for group in groups(sweep.experiment)] == [6, 12, 8, 12]

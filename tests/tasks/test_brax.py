@@ -156,8 +156,8 @@ def test_quantities_change_the_physics():
 def test_worlds():
     """They are one class; what is not loaded here is the same with other names."""
     world = tasks.changing_body(
-        "inverted_pendulum",
-        Gravity(),
+        name="inverted_pendulum",
+        physical_parameter=Gravity(),
         schedule=tasks.Cycle((0.5, 1.5)),
         steps_per_task=100,
         change="drift",
@@ -169,7 +169,7 @@ def test_worlds():
     assert (limited.steps, limited.terminal) == (50, True)
     assert (world.steps_per_task, world.change) == (100, "drift")
     for make, quantity in ((tasks.ChangingGravity, Gravity), (tasks.ChangingMass, BodyMass)):
-        body = make("inverted_pendulum").environment
+        body = make(name="inverted_pendulum").environment
         assert isinstance(body, tasks.TimeLimit)
         assert isinstance(body.environment, Brax)
         assert isinstance(body.environment.physical_parameter, quantity)
@@ -179,7 +179,9 @@ def test_worlds():
 
 
 def test_an_episode_is_shown():
-    world = tasks.changing_body("inverted_pendulum", Gravity(), episode_length=5)
+    world = tasks.changing_body(
+        name="inverted_pendulum", physical_parameter=Gravity(), episode_length=5
+    )
     stream = tasks.PPO(world, num_tasks=1)
     model = models.ActorCritic(4, 1, width=3, depth=1, key=KEY)
     learner = Learner(model, None, algorithms.bp().optimiser)

@@ -187,7 +187,7 @@ def test_growing_classes_mask_what_was_not_seen():
 
 def test_number_of_new_classes_is_drawn_evenly():
     stream = tasks.IncrementalClasses(
-        images(), classes_per_task=1, most_per_task=3, num_tasks=3, loader=LOADER
+        images(), classes_per_task=1, max_per_task=3, num_tasks=3, loader=LOADER
     )
     first = jax.vmap(lambda k: stream.first_change(key=k).ends)
     ends = np.asarray(first(jax.random.split(jax.random.key(0), 2000)))
@@ -230,7 +230,7 @@ def test_tasks_without_test_rows():
 
 
 def test_constant_budget():
-    loader = Loader(epochs=1, minibatch_size=4, minibatches=3, flat=True)
+    loader = Loader(epochs=1, minibatch_size=4, max_minibatches=3, flat=True)
     stream = tasks.IncrementalClasses(images(), classes_per_task=2, loader=loader)
     assert stream.minibatches == 3
     assert stream.source.even
@@ -285,7 +285,7 @@ def test_evaluation_takes_every_test_row_of_the_task_once(name, uneven):
 
 
 def test_augmentation_and_standardising():
-    changes = tasks.Compose((tasks.Flip(), tasks.Crop(padding=1), tasks.Rotate(10.0)))
+    changes = tasks.Compose((tasks.Flip(), tasks.Crop(padding=1), tasks.Rotate(degrees=10.0)))
     loader = Loader(minibatch_size=4, augmentation=changes, standardise=True)
     stream = tasks.PermutedLabels(images(), num_tasks=1, loader=loader)
     assert stream.in_shape == (2, 4, 3)
@@ -337,12 +337,12 @@ def test_changes_of_single_images():
             lambda i: tasks.IncrementalClasses(i, classes_per_task=2, num_tasks=3, order=(0, 1, 2)),
             "`order` has 3 classes",
         ),
-        (lambda i: tasks.IncrementalClasses(i, most_per_task=3), "`most_per_task` is 3"),
+        (lambda i: tasks.IncrementalClasses(i, max_per_task=3), "`most_per_task` is 3"),
         (lambda i: tasks.RandomLabels(i), "`rows` is 1200"),
         (lambda i: tasks.PermutedLabels(i, num_tasks=0), "`num_tasks` is 0"),
-        (lambda i: tasks.NoisedImages(i, most=0.0), "`most` is 0.0"),
+        (lambda i: tasks.NoisedImages(i, max_noise=0.0), "`most` is 0.0"),
         (lambda i: tasks.PermutedLabels(i, loader=Loader(epochs=0)), "`epochs` is 0"),
-        (lambda i: tasks.PermutedLabels(i, loader=Loader(minibatches=0)), "`minibatches` is 0"),
+        (lambda i: tasks.PermutedLabels(i, loader=Loader(max_minibatches=0)), "`minibatches` is 0"),
     ],
 )
 def test_refuses(make, message):

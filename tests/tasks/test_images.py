@@ -210,7 +210,7 @@ def test_image_set_refuses_what_does_not_fit(change, message, monkeypatch):
 def test_reads_what_was_written(places, channels):
     data, cache = places
     contents = write(data, shape=(4, 5, channels))
-    images = load_images("shapes", data, cache_dir=cache)
+    images = load_images("shapes", data_dir=data, cache_dir=cache)
     assert_holds(images, contents)
     assert (images.name, images.num_classes, images.max_value) == ("shapes", 3, 255)
     assert all(eqx.is_array(leaf) for leaf in (images.train_images, images.test_labels))
@@ -220,33 +220,33 @@ def test_reads_what_was_written(places, channels):
 def test_reads_more_rows_than_fit_a_batch(places):
     data, cache = places
     contents = write(data, sizes={"train": 2003, "test": 1}, shape=(2, 2, 1))
-    assert_holds(load_images("shapes", data, cache_dir=cache), contents)
+    assert_holds(load_images("shapes", data_dir=data, cache_dir=cache), contents)
 
 
 def test_reads_the_features_that_the_set_names(places):
     data, cache = places
     write(data, keys=("image", "other"))
-    images = load_images("shapes", data, cache_dir=cache)
+    images = load_images("shapes", data_dir=data, cache_dir=cache)
     np.testing.assert_array_equal(images.train_labels, np.full(6, 2))
 
 
 def test_reads_image_and_label_where_the_set_names_none(places):
     data, cache = places
     contents = write(data, keys=())
-    assert_holds(load_images("shapes", data, cache_dir=cache), contents)
+    assert_holds(load_images("shapes", data_dir=data, cache_dir=cache), contents)
 
 
 def test_validation_is_held_out_where_there_is_no_test(places):
     data, cache = places
     contents = write(data, sizes={"train": 6, "validation": 3})
-    images = load_images("shapes", data, cache_dir=cache)
+    images = load_images("shapes", data_dir=data, cache_dir=cache)
     assert_holds(images, contents, held_out="validation")
 
 
 def test_test_is_held_out_where_there_is_also_validation(places):
     data, cache = places
     contents = write(data, sizes={"train": 6, "validation": 3, "test": 4})
-    assert_holds(load_images("shapes", data, cache_dir=cache), contents)
+    assert_holds(load_images("shapes", data_dir=data, cache_dir=cache), contents)
 
 
 def test_takes_the_newest_version_or_the_one_asked_for(places):
@@ -255,15 +255,15 @@ def test_takes_the_newest_version_or_the_one_asked_for(places):
     new = write(data, version="10.0.0", seed=2)
     (data / "shapes" / "11.0.0.incomplete" / "dataset_info.json").parent.mkdir()
     (data / "shapes" / "11.0.0.incomplete" / "dataset_info.json").write_text("{}")
-    assert_holds(load_images("shapes", data, cache_dir=cache), new)
-    assert_holds(load_images("shapes:9.0.0", data, cache_dir=cache), old)
-    assert_holds(load_images("shapes", data, cache_dir=cache), new)
+    assert_holds(load_images("shapes", data_dir=data, cache_dir=cache), new)
+    assert_holds(load_images("shapes:9.0.0", data_dir=data, cache_dir=cache), old)
+    assert_holds(load_images("shapes", data_dir=data, cache_dir=cache), new)
 
 
 def test_reads_a_configuration(places):
     data, cache = places
     contents = write(data, "shapes/small")
-    assert_holds(load_images("shapes/small", data, cache_dir=cache), contents)
+    assert_holds(load_images("shapes/small", data_dir=data, cache_dir=cache), contents)
     assert all(file.parent == cache for file in cache.rglob("*"))
 
 
@@ -273,9 +273,9 @@ def test_reads_a_configuration(places):
 def test_second_reading_needs_no_decoding(places, no_decoding):
     data, cache = places
     contents = write(data)
-    load_images("shapes", data, cache_dir=cache)
+    load_images("shapes", data_dir=data, cache_dir=cache)
     no_decoding()
-    images = load_images("shapes", data, cache_dir=cache)
+    images = load_images("shapes", data_dir=data, cache_dir=cache)
     assert_holds(images, contents)
     assert (images.num_classes, images.max_value) == (3, 255)
 
@@ -288,7 +288,7 @@ def assert_repaired(spoil, places, monkeypatch, **content):
     """Each way of spoiling gives back the contents, and leaves a copy that is whole."""
     data, cache = places
     contents = write(data, **content)
-    load_images("shapes", data, cache_dir=cache)
+    load_images("shapes", data_dir=data, cache_dir=cache)
     (copy,) = cache.iterdir()
     whole = copy.read_bytes()
     with monkeypatch.context() as patch:
@@ -296,10 +296,10 @@ def assert_repaired(spoil, places, monkeypatch, **content):
         patch.setattr(_images, "_decode", lambda *_: arrays)  # for speed
         for spoilt in spoil(whole):
             copy.write_bytes(spoilt)
-            assert_holds(load_images("shapes", data, cache_dir=cache), contents)
+            assert_holds(load_images("shapes", data_dir=data, cache_dir=cache), contents)
     assert copy.read_bytes()[:4] == whole[:4]
     monkeypatch.delattr(_images, "_decode")
-    assert_holds(load_images("shapes", data, cache_dir=cache), contents)
+    assert_holds(load_images("shapes", data_dir=data, cache_dir=cache), contents)
 
 
 def test_flipped_bytes_are_found(places, monkeypatch):
@@ -337,12 +337,12 @@ def test_truncated_copies_are_found(places, monkeypatch):
 def test_changed_files_are_decoded_anew(places):
     data, cache = places
     write(data, seed=1)
-    load_images("shapes", data, cache_dir=cache)
+    load_images("shapes", data_dir=data, cache_dir=cache)
     for file in (data / "shapes" / "1.0.0").iterdir():
         file.unlink()
     (data / "shapes" / "1.0.0").rmdir()
     contents = write(data, seed=2)
-    assert_holds(load_images("shapes", data, cache_dir=cache), contents)
+    assert_holds(load_images("shapes", data_dir=data, cache_dir=cache), contents)
 
 
 @pytest.mark.parametrize("change", ["time", "size"])
@@ -365,7 +365,7 @@ def test_another_folder_is_not_answered_from_the_first(tmp_path):
             os.utime(file, ns=(5, 5))
     for _ in range(2):
         for place, expected in zip(("one", "two"), contents, strict=True):
-            images = load_images("shapes", tmp_path / place, cache_dir=tmp_path / "cache")
+            images = load_images("shapes", data_dir=tmp_path / place, cache_dir=tmp_path / "cache")
             assert_holds(images, expected)
 
 
@@ -379,15 +379,15 @@ def test_nobody_reads_half_a_copy(places, monkeypatch):
         file.write(b"PK")
         monkeypatch.setattr(np, "savez", savez)
         assert not list(cache.glob("*.npz"))
-        assert_holds(load_images("shapes", data, cache_dir=cache), contents)
+        assert_holds(load_images("shapes", data_dir=data, cache_dir=cache), contents)
         file.seek(0)
         savez(file, **arrays)
 
     monkeypatch.setattr(np, "savez", interrupted)
-    assert_holds(load_images("shapes", data, cache_dir=cache), contents)
+    assert_holds(load_images("shapes", data_dir=data, cache_dir=cache), contents)
     assert [file.suffix for file in cache.iterdir()] == [".npz"]
     monkeypatch.delattr(_images, "_decode")
-    assert_holds(load_images("shapes", data, cache_dir=cache), contents)
+    assert_holds(load_images("shapes", data_dir=data, cache_dir=cache), contents)
 
 
 def test_two_processes_fill_the_same_cache(places, no_decoding):
@@ -408,7 +408,7 @@ def test_two_processes_fill_the_same_cache(places, no_decoding):
     assert said == [hashlib.sha256(contents["train"][0].tobytes()).hexdigest()] * 2
     assert [file.suffix for file in cache.iterdir()] == [".npz"]
     no_decoding()
-    assert_holds(load_images("shapes", data, cache_dir=cache), contents)
+    assert_holds(load_images("shapes", data_dir=data, cache_dir=cache), contents)
 
 
 def test_default_cache_folder(places, monkeypatch, tmp_path):
@@ -418,7 +418,7 @@ def test_default_cache_folder(places, monkeypatch, tmp_path):
     for variable, folder in (("XDG_CACHE_HOME", "x/spectral"), ("HOME", "h/.cache/spectral")):
         monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
         monkeypatch.setenv(variable, str(tmp_path / folder[0]))
-        load_images("shapes", data)
+        load_images("shapes", data_dir=data)
         assert len(list((tmp_path / folder).iterdir())) == 1
     monkeypatch.setenv("XDG_CACHE_HOME", "not/a/full/path")
     assert _image_cache.default_cache_dir() == tmp_path / "h/.cache/spectral"
@@ -429,7 +429,7 @@ def test_unusable_cache_folder_warns_and_does_not_stop(places, tmp_path):
     contents = write(data)
     (tmp_path / "file").write_text("in the way")
     with pytest.warns(UserWarning, match="pass a `cache_dir` that can be written to"):
-        images = load_images("shapes", data, cache_dir=tmp_path / "file" / "cache")
+        images = load_images("shapes", data_dir=data, cache_dir=tmp_path / "file" / "cache")
     assert_holds(images, contents)
 
 
@@ -444,7 +444,7 @@ def test_warns_once(places, monkeypatch):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
         for _ in range(2):
-            load_images("shapes", data, cache_dir=cache)
+            load_images("shapes", data_dir=data, cache_dir=cache)
     assert len(caught) == 1
     assert "No space left on device" in str(caught[0].message)
     assert not list(cache.iterdir())
@@ -469,11 +469,13 @@ def test_read_only_cache_folder():
         os.chmod(place, 0o755)
         data, cache = pathlib.Path(place) / "data", pathlib.Path(place) / "cache"
         contents = write(data)
-        load_images("shapes", data, cache_dir=data / "first")  # what it imports may be private
+        load_images(
+            "shapes", data_dir=data, cache_dir=data / "first"
+        )  # what it imports may be private
         cache.mkdir()
         cache.chmod(0o555)
         with ordinary_user(), pytest.warns(UserWarning, match="Permission denied"):
-            images = load_images("shapes", data, cache_dir=cache)
+            images = load_images("shapes", data_dir=data, cache_dir=cache)
         assert_holds(images, contents)
         assert not list(cache.iterdir())
 
@@ -486,7 +488,7 @@ def test_unknown_name_says_what_there_is_and_what_to_do(places):
     write(data, "squares")
     write(data, "circles/small")
     with pytest.raises(FileNotFoundError) as error:
-        load_images("sqares", data)
+        load_images("sqares", data_dir=data)
     message = str(error.value)
     assert "'sqares' does not exist. Allowed: circles/small, digits, squares" in message
     assert "did you mean 'squares'?" in message
@@ -500,12 +502,12 @@ def test_unknown_version_says_which_there_are(places):
     data, _ = places
     write(data)
     with pytest.raises(FileNotFoundError, match=r"'1\.0\.1' does not exist\. Allowed: 1\.0\.0"):
-        load_images("shapes:1.0.1", data)
+        load_images("shapes:1.0.1", data_dir=data)
 
 
 def test_absent_folder_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="absent', which is not a folder"):
-        load_images("mnist", tmp_path / "absent")
+        load_images("mnist", data_dir=tmp_path / "absent")
 
 
 def test_default_data_folder(monkeypatch, tmp_path):
@@ -547,7 +549,7 @@ def test_refuses_what_is_not_labelled_images(places, changes, message):
     data, cache = places
     write(data, **changes)
     with pytest.raises(ValueError, match=message):
-        load_images("shapes", data, cache_dir=cache)
+        load_images("shapes", data_dir=data, cache_dir=cache)
     assert not cache.exists()
 
 
@@ -565,7 +567,7 @@ def test_what_is_prepared_is_listed(places, capsys):
         "circles/small  1.0.0",
         "shapes  9.0.0, 10.0.0",
     ]
-    assert prepared_images(data / "nowhere") == {}
+    assert prepared_images(data_dir=data / "nowhere") == {}
 
 
 def test_preparing_needs_tensorflow(places, capsys, monkeypatch):
@@ -598,7 +600,7 @@ def test_preparing(places, capsys, monkeypatch):
     prepare = lambda name: main(["data", "prepare", name, "--data-dir", str(data)])
     assert prepare("mnist") == 0
     assert capsys.readouterr().out.strip() == str(data / "mnist" / "1.0.0")
-    assert len(load_images("mnist", data, cache_dir=cache).train_labels) == 6
+    assert len(load_images("mnist", data_dir=data, cache_dir=cache).train_labels) == 6
     assert prepare("mnits") == 2
     assert "did you mean 'mnist'?" in capsys.readouterr().err
     assert prepare("svhn_cropped") == 2
@@ -617,9 +619,9 @@ def test_real_data(name, shape, num_classes, tmp_path, no_decoding):
         pytest.skip("SPECTRAL_DATA_DIR does not name a folder of prepared data sets")
     if not (pathlib.Path(data_dir) / name).is_dir():
         pytest.skip(f"SPECTRAL_DATA_DIR does not hold {name}")
-    first = load_images(name, data_dir, cache_dir=tmp_path)
+    first = load_images(name, data_dir=data_dir, cache_dir=tmp_path)
     assert first.train_images.shape[1:] == shape
     assert first.num_classes == num_classes == len(np.unique(first.train_labels))
     assert first.train_images.max() == 255
     no_decoding()
-    assert eqx.tree_equal(first, load_images(name, data_dir, cache_dir=tmp_path))
+    assert eqx.tree_equal(first, load_images(name, data_dir=data_dir, cache_dir=tmp_path))

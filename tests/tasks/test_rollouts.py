@@ -43,7 +43,7 @@ def forty_steps(world: ChangingEnvironment, environments: int = 1, rollouts: int
 
 
 def changing(change: Any) -> ChangingEnvironment:
-    return ChangingEnvironment(Counting(), Cycle(VALUES), TASK, change)
+    return ChangingEnvironment(Counting(), Cycle(VALUES), TASK, change=change)
 
 
 @pytest.fixture(scope="module")
@@ -148,12 +148,12 @@ def test_schedules_side_by_side(played):
 
 
 def test_schedules():
-    drawn = LogUniform(0.02, 2.0, seed=None).values(2000, key=KEY)
+    drawn = LogUniform(low=0.02, high=2.0, seed=None).values(2000, key=KEY)
     assert 0.02 <= drawn.min() <= drawn.max() <= 2.0
     # Uniform in the logarithm: a seventh of the frictions lie above 1.
     np.testing.assert_allclose((drawn > 1).mean(), np.log(2) / np.log(100), atol=0.02)
     np.testing.assert_allclose(np.log(drawn).mean(), np.log(0.2), atol=0.1)
-    few = LogUniform(0.02, 2.0, seed=None).values(3, key=KEY)
+    few = LogUniform(low=0.02, high=2.0, seed=None).values(3, key=KEY)
     np.testing.assert_array_equal(few, drawn[:3])
     other = jax.random.key(9)
     assert not np.array_equal(few, LogUniform(seed=None).values(3, key=other))
@@ -173,7 +173,7 @@ def test_schedules():
 
 @pytest.mark.parametrize("terminal", [False, True])
 def test_time_limit(terminal):
-    limited = TimeLimit(Counting(), 3, terminal)
+    limited = TimeLimit(Counting(), 3, terminal=terminal)
     one = jnp.asarray(1.0)
     ends = {}
     for tag in (0.2, 0.9):
@@ -208,9 +208,9 @@ def test_point_mass_is_what_it_says():
 
 def test_bad_worlds():
     with pytest.raises(ValueError, match="`low` is 0, but must be finite and above 0"):
-        LogUniform(0, 1.0)
+        LogUniform(low=0, high=1.0)
     with pytest.raises(ValueError, match="`high - low` is -1"):
-        LogUniform(2.0, 1.0)
+        LogUniform(low=2.0, high=1.0)
     with pytest.raises(ValueError, match="`each` is -0.5"):
         Cycle((1.0, -0.5))
     with pytest.raises(ValueError, match=r"`each` is \(\), but must be a sequence of one or more"):
@@ -228,4 +228,4 @@ def test_an_unknown_rule(monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     change: Any = "steps"
     with pytest.raises(ValueError, match="Rule 'steps' does not exist.*did you mean 'step'"):
-        ChangingEnvironment(PointMass(), Cycle((1.0,)), 5, change)
+        ChangingEnvironment(PointMass(), Cycle((1.0,)), 5, change=change)

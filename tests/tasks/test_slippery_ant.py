@@ -22,7 +22,7 @@ ALGORITHMS = {
 
 @pytest.mark.parametrize("preset", ALGORITHMS)
 def test_a_preset_describes_an_experiment(preset):
-    benchmark = studies.slippery_ant(preset)
+    benchmark = studies.slippery_ant(preset=preset)
     settings = benchmark.settings
     assert benchmark.smaller == ()
     assert set(settings["algorithms"]) == ALGORITHMS[preset]

@@ -392,7 +392,7 @@ def test_the_gram_matrix_has_the_eigenvalues_of_the_gauss_newton_matrix(loss, co
     """For every eps: the sorted eigenvalues agree. The Gauss-Newton matrix is made of Jacobians
     here, and the Gram matrix by the operator."""
     squared = loss == "squared"
-    of_outputs = SquaredError(0.7) if squared else SoftmaxCrossEntropy()
+    of_outputs = SquaredError(scale=0.7) if squared else SoftmaxCrossEntropy()
     targets = strategies.targets() if squared else strategies.labels()
     tally = Tally()
 

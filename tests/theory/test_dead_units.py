@@ -122,7 +122,7 @@ def test_a_dormant_unit_takes_no_rank():
     model = with_weights(model, weights)
     inputs, targets = jnp.array([[1.0], [0.25]]), jnp.array([[0.0], [0.0]])
     features = taps_of(model, inputs)["hidden_0"]
-    assert dormant(features, 0.1).tolist() == [False, True]
+    assert dormant(features, threshold=0.1).tolist() == [False, True]
     assert not dead(features).any()
     matrix = hessian(model, inputs, targets, squared_error)
     assert numerical_rank(matrix) > theory.dense_rank_bound((1, 2, 1), (1,))
@@ -210,7 +210,7 @@ def test_wrong_forms_of_the_lemma_are_found_out(wrong):
             radii = np.asarray(margins(pre_activations(model, old)["hidden_0"]))
         if wrong == "dormant":
             features = taps_of(model, old)["hidden_0"]
-            radii = np.where(dormant(features, 0.5), np.abs(radii), radii)
+            radii = np.where(dormant(features, threshold=0.5), np.abs(radii), radii)
         survivors = theory.remains_dead(radii, distance)
         assert dead(taps_of(model, new)["hidden_0"])[survivors].all()
 

@@ -40,7 +40,7 @@ def descend(risk_of, params, lr, steps, data):
 
 
 def squared(data):
-    return Risk(linear_outputs, SquaredError(0.7), *data)
+    return Risk(linear_outputs, SquaredError(scale=0.7), *data)
 
 
 def softmax(data):
@@ -99,7 +99,7 @@ def test_cross_entropy_follows_the_flow(risk_of, getkey):
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize(
     "loss",
-    [pytest.param(SquaredError(0.7), marks=pytest.mark.slow), SoftmaxCrossEntropy()],
+    [pytest.param(SquaredError(scale=0.7), marks=pytest.mark.slow), SoftmaxCrossEntropy()],
     ids=["squared", "softmax"],
 )
 def test_directions_are_counted_in_the_gauss_newton_matrix(loss, getkey):
@@ -124,7 +124,7 @@ def test_epsilon_of_a_budget(count):
 
     @tried(count, st.floats(0.01, 1), st.integers(1, 1000), st.floats(0.05, 0.95), st.floats(-3, 3))
     def holds(lr, steps, shrinkage, place):
-        low, high = (float(x) for x in theory.budget_epsilon(lr, steps, shrinkage))
+        low, high = (float(x) for x in theory.budget_epsilon(lr, steps, shrinkage=shrinkage))
         for eigenvalue in (low * 10**place, high * 10 ** (place / 10)):
             factor = np.float64(min(abs(1 - lr * eigenvalue), 2.0)) ** steps
             inside = low <= eigenvalue <= high
@@ -202,7 +202,7 @@ def test_directions_without_curvature_do_not_grow(getkey):
     inputs = jnp.broadcast_to(jax.random.normal(getkey(), (1, 4)), (6, 4))
     targets = jax.random.normal(getkey(), (6, 3))
     risk = Risk(
-        linear_outputs, SquaredError(0.7), inputs, targets - jnp.mean(targets, axis=0)[None]
+        linear_outputs, SquaredError(scale=0.7), inputs, targets - jnp.mean(targets, axis=0)[None]
     )
     lr = 6 / float(jnp.sum(inputs**2))
     found = theory.trainability_forecast(

@@ -170,7 +170,7 @@ def test_tail_given_the_first_task():
     """V^N against the distances of whole sets that are drawn anew, for one given set."""
     rng = np.random.default_rng(5)
     old, size = ball(rng, 30, 2), 20
-    tail = theory.HausdorffTail(old, ball(rng, 40_000, 2), examples=size)
+    tail = theory.HausdorffTail(old, ball(rng, 40_000, 2), num_examples=size)
     drawn = [theory.directed_hausdorff(ball(rng, size, 2), old) for _ in range(1000)]
     at = np.quantile(drawn, [0.1, 0.5, 0.9])
     found = tail.at_most(at)
@@ -183,7 +183,7 @@ def test_tail_given_the_first_task():
     assert tail.at_most(-1.0).value == 0
     assert tail.at_most(np.inf).value == 1
     # One point in each set: the neighbourhood of a point is a ball.
-    one = theory.HausdorffTail(np.zeros((1, 3)), ball(rng, 40_000, 3), examples=1)
+    one = theory.HausdorffTail(np.zeros((1, 3)), ball(rng, 40_000, 3), num_examples=1)
     inside = one.at_most(0.7, confidence=1 - 1e-6)
     assert inside.lower <= 0.7**3 <= inside.upper
 
@@ -200,17 +200,17 @@ def test_forms_of_theorem_6_5_on_comonotone_indicators(count):
         uniform = (np.arange(16) + 0.5) / 16
         s = np.sum(uniform[:, None] < p[None], axis=1)
         truth = np.mean(s <= most)
-        exact = theory.trainability_bound(p, most, units=8)
+        exact = theory.trainability_bound(p, most, num_units=8)
         assert exact == truth
         np.testing.assert_allclose(theory.comonotone_variance(p), np.var(s), atol=1e-12)
         applies, cantelli = p.sum() > most, 1.0
         if applies:
-            cantelli = theory.cantelli_comonotone(p, most, units=8)
+            cantelli = theory.cantelli_comonotone(p, most, num_units=8)
             assert truth <= cantelli + 1e-12
             chebyshev = np.var(s) / (p.sum() - most) ** 2
             assert cantelli <= chebyshev + 1e-12
             # A lower bound on every p is an upper bound on the probability.
-            assert exact <= theory.trainability_bound(p / 2, most, units=8)
+            assert exact <= theory.trainability_bound(p / 2, most, num_units=8)
         tally.add(applies, tight=applies and cantelli <= 3 * truth)
 
     tally.at_least(applies=0.35, tight=0.6)
@@ -249,18 +249,18 @@ def test_theorem_6_5_as_printed_contradicted_by_a_network():
     assert theory.most_dead_units(model, threshold) == {"hidden_0": 8}
     assert theory.tau_trainable(rank, threshold)
     p = xi[xi].astype(float)
-    assert theory.as_printed.trainability_bound(p, 8, units=10) == 0
-    assert theory.trainability_bound(p, 8, units=10) == 1
+    assert theory.as_printed.trainability_bound(p, 8, num_units=10) == 0
+    assert theory.trainability_bound(p, 8, num_units=10) == 1
     # With four dead units allowed it cannot be trainable, and the exact form says so.
-    assert theory.trainability_bound(p, 4, units=10) == 0
+    assert theory.trainability_bound(p, 4, num_units=10) == 0
 
 
 def test_cantelli_for_independent_indicators_is_false_for_one_shift():
     """Two units that stay dead together or not at all: S <= 0 with probability 1/2, not 1/3."""
     p = np.array([0.5, 0.5])
-    assert theory.cantelli_independent(p, 0, units=2) == pytest.approx(1 / 3)
-    assert theory.trainability_bound(p, 0, units=2) == 0.5
-    assert theory.cantelli_comonotone(p, 0, units=2) == 0.5
+    assert theory.cantelli_independent(p, 0, num_units=2) == pytest.approx(1 / 3)
+    assert theory.trainability_bound(p, 0, num_units=2) == 0.5
+    assert theory.cantelli_comonotone(p, 0, num_units=2) == 0.5
 
 
 def test_the_forms_under_real_shifts():
@@ -269,10 +269,10 @@ def test_the_forms_under_real_shifts():
     old, size = ball(rng, 40, 2), 25
     shifts = np.array([theory.directed_hausdorff(ball(rng, size, 2), old) for _ in range(400)])
     radii = np.quantile(shifts, [0.95, 0.8, 0.6, 0.4, 0.1])
-    tail = theory.HausdorffTail(old, ball(rng, 20_000, 2), examples=size)
+    tail = theory.HausdorffTail(old, ball(rng, 20_000, 2), num_examples=size)
     for most in range(6):
         truth = np.mean(np.sum(radii[None] >= shifts[:, None], axis=1) <= most)
-        bound = theory.trainability_bound(tail.at_most(radii).lower, most, units=8)
+        bound = theory.trainability_bound(tail.at_most(radii).lower, most, num_units=8)
         assert truth <= bound + 0.08
         assert bound <= truth + 0.12
 
@@ -282,17 +282,17 @@ def test_bad_numbers_are_refused():
     forms = [theory.trainability_bound, theory.cantelli_independent, theory.cantelli_comonotone]
     for form in (*forms, theory.as_printed.trainability_bound):
         with pytest.raises(ValueError, match=r"`probabilities` is \[1.5\], but must lie between 0"):
-            form(np.array([1.5]), 0, units=4)
+            form(np.array([1.5]), 0, num_units=4)
         for most in (-1, 5, np.nan):
             with pytest.raises(ValueError, match="must lie between 0 and the 4 `units`"):
-                form(p, most, units=4)
+                form(p, most, num_units=4)
         with pytest.raises(ValueError, match="those of 2 dead units, but there are 1"):
-            form(p, 1, units=1)
+            form(p, 1, num_units=1)
     for form in forms[1:]:
         with pytest.raises(ValueError, match="hypothesis that the sum of `probabilities` is above"):
-            form(p, 1, units=4)
+            form(p, 1, num_units=4)
     with pytest.raises(ValueError, match="above n - m, but it is 1, and n - m is 3"):
-        theory.as_printed.trainability_bound(p, 1, units=4)
+        theory.as_printed.trainability_bound(p, 1, num_units=4)
     with pytest.raises(ValueError, match="`probabilities` is"):
         theory.comonotone_variance(np.array([-0.1]))
     for delta in (0, 1, 1.5):
@@ -313,8 +313,8 @@ def test_bad_numbers_are_refused():
     with pytest.raises(ValueError, match="`reach` is -1"):
         theory.ball_overlap(-1, 0.5, 2)
     with pytest.raises(ValueError, match="`examples` is 0"):
-        theory.HausdorffTail(np.zeros((2, 2)), np.zeros((2, 2)), examples=0)
-    tail = theory.HausdorffTail(np.zeros((2, 2)), np.zeros((2, 2)), examples=1)
+        theory.HausdorffTail(np.zeros((2, 2)), np.zeros((2, 2)), num_examples=0)
+    tail = theory.HausdorffTail(np.zeros((2, 2)), np.zeros((2, 2)), num_examples=1)
     for function in (tail.at_most, tail.exceeds):
         with pytest.raises(ValueError, match="`distance` is nan, but NaN can be compared with"):
             function(np.nan)
@@ -322,4 +322,4 @@ def test_bad_numbers_are_refused():
         theory.persistence_probabilities(np.array([np.inf, np.nan]), np.ones(2))
     assert theory.persistence_probabilities(np.array([np.inf]), np.ones(2)) == 1
     with pytest.raises(ValueError, match="hypothesis of at least one point"):
-        theory.HausdorffTail(np.zeros((0, 2)), np.zeros((2, 2)), examples=2)
+        theory.HausdorffTail(np.zeros((0, 2)), np.zeros((2, 2)), num_examples=2)

@@ -1,6 +1,7 @@
 """What an algorithm is made of: an optimiser, penalties on the loss, transforms of the learner."""
 
 from abc import abstractmethod
+from dataclasses import KW_ONLY
 from typing import Any, Generic, TypeVar
 
 import equinox as eqx
@@ -79,6 +80,7 @@ class Algorithm(eqx.Module):
     """
 
     optimiser: Optimiser
+    _: KW_ONLY
     penalties: tuple[AbstractPenalty, ...] = ()
     transforms: tuple[AbstractTransform, ...] = ()
 

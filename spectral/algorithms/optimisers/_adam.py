@@ -21,6 +21,7 @@ class EntrywiseAdamState(NamedTuple):
 
 def entrywise_adam(
     learning_rate: float | Float[Array, ""],
+    *,
     b1: float | Float[Array, ""] = 0.9,
     b2: float | Float[Array, ""] = 0.999,
     eps: float | Float[Array, ""] = 1e-8,

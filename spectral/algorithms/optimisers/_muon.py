@@ -11,6 +11,7 @@ from ..._types import Optimiser
 
 def equinox_muon(
     learning_rate: float | Float[Array, ""],
+    *,
     beta: float | Float[Array, ""] = 0.95,
     adam_learning_rate: float | Float[Array, ""] | None = None,
     consistent_rms: float | Float[Array, ""] | None = None,

@@ -29,6 +29,7 @@ class AdaptiveUPGDState(NamedTuple):
 
 def perturbed_sgd(
     learning_rate: Number,
+    *,
     utility_decay: Number = 0.999,
     noise: Number = 1e-3,
     weight_decay: Number = 1e-3,
@@ -73,6 +74,7 @@ def perturbed_sgd(
 
 def perturbed_adam(
     learning_rate: Number,
+    *,
     utility_decay: Number = 0.999,
     noise: Number = 1e-3,
     weight_decay: Number = 1e-3,

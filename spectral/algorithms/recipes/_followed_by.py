@@ -12,4 +12,8 @@ def followed_by(algorithm: Algorithm, transforms: tuple[AbstractTransform, ...])
     followed_by(l2(sgd(3e-2, momentum=0.9), weight_decay=3e-6), (Reset("head", to="zero"),))
     ```
     """
-    return Algorithm(algorithm.optimiser, algorithm.penalties, (*algorithm.transforms, *transforms))
+    return Algorithm(
+        algorithm.optimiser,
+        penalties=algorithm.penalties,
+        transforms=(*algorithm.transforms, *transforms),
+    )

@@ -4,7 +4,8 @@
 """
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass, KW_ONLY
+from typing import Any, Literal
 
 from ..._arguments import unknown_name
 from ..._types import Optimiser
@@ -12,8 +13,8 @@ from .._base._algorithm import AbstractTransform, Algorithm
 from ..optimisers._adam import adam
 from ..optimisers._sgd import sgd
 from ..transforms.units._utilities import contribution
-from ..transforms.weights._rate_steps import StepDecay
 from ..transforms.weights._reset import Reset
+from ..transforms.weights._step_decay import StepDecay
 from ._followed_by import followed_by
 from ._paper import bp, er, l2, l2_er
 from ._units import cbp, cbp_l2
@@ -23,7 +24,8 @@ from ._weights import snp_l2
 Then = tuple[Callable[..., AbstractTransform], dict[str, Any]]
 
 
-class Preset(NamedTuple):
+@dataclass(frozen=True)
+class Preset:
     """One row: a recipe with the arguments that a publication gives for a benchmark, and the
     transforms that follow it there, with theirs."""
 
@@ -31,13 +33,14 @@ class Preset(NamedTuple):
     benchmark: str
     recipe: Callable[..., Algorithm]
     optimiser: Callable[..., Optimiser]
-    rate: dict[str, float]  # arguments of the optimiser
+    optimiser_arguments: dict[str, float]
     arguments: dict[str, Any]  # the other arguments of the recipe
+    _: KW_ONLY
     then: tuple[Then, ...] = ()
 
     def algorithm(self) -> Algorithm:
         """What the row describes."""
-        algorithm = self.recipe(self.optimiser(**self.rate), **self.arguments)
+        algorithm = self.recipe(self.optimiser(**self.optimiser_arguments), **self.arguments)
         return followed_by(algorithm, tuple(make(**given) for make, given in self.then))
 
 
@@ -52,7 +55,7 @@ def _rows(
     """Rows of a recipe, its learning rate and its other arguments; `shared` belongs to the
     optimiser of each."""
     return [
-        Preset(source, benchmark, recipe, optimiser, {"lr": lr} | shared, arguments, then)
+        Preset(source, benchmark, recipe, optimiser, {"lr": lr} | shared, arguments, then=then)
         for recipe, lr, arguments in rows
     ]
 
@@ -61,7 +64,7 @@ _MOMENTUM = {"momentum": 0.9}
 _BETAS = {"b1": 0.99, "b2": 0.99}
 _ANT_CBP = {"maturity": 10_000, "utility": contribution}
 _ZERO_HEAD: Then = (Reset, {"part": "head", "to": "zero"})
-_FALLING_RATE: Then = (StepDecay, {"factor": 0.2, "chunks": (60, 120, 160)})
+_STEP_DECAY: Then = (StepDecay, {"factor": 0.2, "chunks": (60, 120, 160)})
 
 PRESETS: tuple[Preset, ...] = (
     # He et al., Table 2, at the fixed learning rate and at the best.
@@ -155,7 +158,7 @@ PRESETS: tuple[Preset, ...] = (
             {"replacement_rate": 1e-5, "maturity": 1000, "utility": contribution}
             | {"weight_decay": 5e-4},
         ),
-        then=(_FALLING_RATE,),
+        then=(_STEP_DECAY,),
     ),
     *_rows("dohare", "slippery_ant", adam, {}, (bp, 1e-4, {})),
     *_rows(

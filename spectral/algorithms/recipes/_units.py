@@ -105,11 +105,12 @@ def snr(
     **Raises:** `ValueError` for a rejection_level that is not positive or a `max_age` below one.
     """
     return Algorithm(
-        optimiser_of(lr), transforms=(SelfNormalizedReset(rejection_level, max_age=max_age),)
+        optimiser_of(lr),
+        transforms=(SelfNormalizedReset(rejection_level=rejection_level, max_age=max_age),),
     )
 
 
 def _recycle(
     make: type[ReDo] | type[ReGraMa], threshold: Number, period: int, window: int | None
 ) -> Periodic:
-    return Periodic(make(threshold, window=period if window is None else window), period)
+    return Periodic(make(threshold=threshold, window=period if window is None else window), period)

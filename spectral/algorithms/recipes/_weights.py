@@ -64,7 +64,7 @@ def reset(
 
     **Raises:** `ValueError` for an unknown part.
     """
-    return Algorithm(optimiser_of(lr), transforms=(Reset(part),))
+    return Algorithm(optimiser_of(lr), transforms=(Reset(part=part),))
 
 
 def l2_init(lr: Number | Optimiser = 1e-2, *, strength: Number = 1e-3) -> Algorithm:
@@ -169,7 +169,7 @@ def hare_tortoise(
     **Raises:** `ValueError` for a decay outside [0, 1] or, when training starts, for an `period`
     that does not fit the chunk.
     """
-    return Algorithm(optimiser_of(lr), transforms=(HareTortoise(decay, period=period),))
+    return Algorithm(optimiser_of(lr), transforms=(HareTortoise(decay=decay, period=period),))
 
 
 def _perturb(noise: Number, period: int) -> Periodic:

@@ -60,7 +60,7 @@ class Rademacher(AbstractVectorDistribution):
 
 
 def vector_key(
-    key: PRNGKeyArray, index: int | Int[Array, ""], draw: int | Int[Array, ""] = 0
+    key: PRNGKeyArray, index: int | Int[Array, ""], *, draw: int | Int[Array, ""] = 0
 ) -> PRNGKeyArray:
     """The key of draw `draw` of the vector with this index: 0 is the vector itself."""
     return jax.random.fold_in(jax.random.fold_in(key, index), draw)

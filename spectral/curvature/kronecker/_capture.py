@@ -26,7 +26,7 @@ from ._stand_in import Call, marked_calls, replace_layers, Tagged, Watched
 
 
 class Layer(eqx.Module):
-    """A layer of a network, and the numbers of its arrays among the leaves of the parameters.
+    """A layer of a network, and the indices of its arrays among the leaves of the parameters.
 
     One that normalises has no calls. Its scale and shift are taken as a single row of weights.
     """
@@ -90,7 +90,7 @@ def find_layers(risk: Risk, params: PyTree) -> tuple[Layer, ...]:
                 "`forward`."
             )
         calls[call.layer].append(call)
-    allowed = {number for own in norms.values() for number in own}
+    allowed = {index for own in norms.values() for index in own}
     _check_influence(traced, dynamic, allowed)
     found = [Layer(name, own, tuple(calls[name])) for name, own in layers.items() if calls[name]]
     found += [Layer(name, own, ()) for name, own in norms.items()]
@@ -107,7 +107,7 @@ def capture(
     examples = part.rows.shape[0]
     zeros = lambda s: jnp.zeros((examples, *s.shape), s.dtype)
     # One for each example, so that the cotangents are those of single examples.
-    slots = [{c.number: (zeros(c.inputs), zeros(c.outputs)) for c in a.calls} for a in layers]
+    slots = [{c.index: (zeros(c.inputs), zeros(c.outputs)) for c in a.calls} for a in layers]
     copy = lambda x: jnp.broadcast_to(x, (examples, *x.shape))
     copies = [{n: copy(leaves[n]) for n in a.leaves if not a.calls} for a in layers]
 
@@ -159,10 +159,10 @@ def _outputs(risk: Risk, model: PyTree, inputs: PyTree, row: Int[Array, ""]) -> 
 def _check_influence(traced: Any, dynamic: PyTree, allowed: set[int]) -> None:
     """Refuse parameters by which the outputs can be differentiated but for the calls."""
     paths = [layer_name(p) for p, _ in jax.tree_util.tree_leaves_with_path(dynamic)]
-    others = [number for number in range(len(paths)) if number not in allowed]
+    others = [index for index in range(len(paths)) if index not in allowed]
     if not _influences(traced, others):
         return
-    names = ", ".join(paths[number] for number in others if _influences(traced, [number]))
+    names = ", ".join(paths[index] for index in others if _influences(traced, [index]))
     raise ValueError(
         "`params` has weights that act other than by calls of `Linear`, `Conv` or `Convolution` "
         f"layers: {names}. There are no Kronecker factors for them: hold them constant with "
@@ -170,7 +170,7 @@ def _check_influence(traced: Any, dynamic: PyTree, allowed: set[int]) -> None:
     )
 
 
-def _influences(traced: Any, numbers: list[int]) -> bool:
+def _influences(traced: Any, indices: list[int]) -> bool:
     """Whether the tangents of the outputs are more than symbolic zeros."""
     moved = False
 
@@ -187,10 +187,10 @@ def _influences(traced: Any, numbers: list[int]) -> bool:
 
     def tangent(arguments: list[Array]) -> list[Array]:
         def outputs(some: list[Array]) -> list[Array]:
-            full = dict(enumerate(arguments)) | dict(zip(numbers, some, strict=True))
+            full = dict(enumerate(arguments)) | dict(zip(indices, some, strict=True))
             return look(jaxpr_as_fun(traced)(*full.values()))
 
-        some = [arguments[number] for number in numbers]
+        some = [arguments[index] for index in indices]
         return jax.jvp(outputs, (some,), (some,))[1]
 
     jax.eval_shape(tangent, list(traced.in_avals))

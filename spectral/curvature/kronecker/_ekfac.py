@@ -56,6 +56,7 @@ class EKFAC(AbstractKronecker):
         self,
         risk: Risk,
         params: PyTree,
+        *,
         factor: AbstractOutputFactor | None = None,
         sharing: AbstractSharing | None = None,
     ):

@@ -80,6 +80,7 @@ class KFAC(AbstractKronecker):
         self,
         risk: Risk,
         params: PyTree,
+        *,
         factor: AbstractOutputFactor | None = None,
         sharing: AbstractSharing | None = None,
     ):

@@ -20,8 +20,8 @@ from ._kronecker import AbstractBlock, AbstractKronecker
 def kfac_error(
     risk: Risk,
     params: PyTree,
-    factor: AbstractOutputFactor | None = None,
     *,
+    factor: AbstractOutputFactor | None = None,
     approximation: Callable[..., AbstractKronecker] = KFAC,
     limit: int = 5000,
 ) -> dict[str, Float[Array, ""]]:

@@ -17,7 +17,7 @@ class Call(eqx.Module):
     """One call of a layer in the pass of one example."""
 
     layer: str = eqx.field(static=True)
-    number: int = eqx.field(static=True)  # among the calls of this layer
+    index: int = eqx.field(static=True)  # among the calls of this layer
     inputs: jax.ShapeDtypeStruct = eqx.field(static=True)
     outputs: jax.ShapeDtypeStruct = eqx.field(static=True)
 
@@ -56,7 +56,7 @@ class Watched(_AbstractStandIn):
 
 
 class Tagged(_AbstractStandIn):
-    """Tags its calls: `slots` has two arrays for the number of each, like its input and output.
+    """Tags its calls: `slots` has two arrays for the index of each, like its input and output.
 
     They change nothing, but as cotangents they are given the input, and the cotangent of the
     output. So both pass through every transformation that a network may be wrapped in.

@@ -1,6 +1,7 @@
 """The Fisher information matrix, exact, sampled and empirical."""
 
 from collections.abc import Callable
+from dataclasses import KW_ONLY
 
 import jax
 from jaxtyping import PyTree
@@ -54,6 +55,7 @@ class Fisher(AbstractOperator):
 
     risk: Risk
     params: PyTree
+    _: KW_ONLY
     factor: AbstractOutputFactor = Exact()
 
     def __check_init__(self):
@@ -68,8 +70,8 @@ class Fisher(AbstractOperator):
 
     def gram(self) -> Gram:
         """The Gram matrix of the same factors, which has the same eigenvalues but for zeros."""
-        return Gram(self.risk, self.params, self.factor)
+        return Gram(self.risk, self.params, factor=self.factor)
 
     def within(self, kept: PyTree[bool]) -> "Fisher":
         """The block of the parameters that are marked, as the matrix of a risk of these alone."""
-        return Fisher(*hold(self.risk, self.params, kept), self.factor)
+        return Fisher(*hold(self.risk, self.params, kept), factor=self.factor)

@@ -84,7 +84,7 @@ class GaussNewton(AbstractOperator):
 
     def gram(self) -> Gram:
         """The Gram matrix of the same factors, which has the same eigenvalues but for zeros."""
-        return Gram(self.risk, self.params, Exact())
+        return Gram(self.risk, self.params, factor=Exact())
 
     def within(self, kept: PyTree[bool]) -> "GaussNewton":
         """The block of the parameters that are marked, as the matrix of a risk of these alone."""

@@ -65,7 +65,7 @@ class Gram(AbstractOperator):
     factor: AbstractOutputFactor
     columns: jax.ShapeDtypeStruct = eqx.field(static=True)  # [examples, columns]
 
-    def __init__(self, risk: Risk, params: PyTree, factor: AbstractOutputFactor | None = None):
+    def __init__(self, risk: Risk, params: PyTree, *, factor: AbstractOutputFactor | None = None):
         factor = Exact() if factor is None else factor
         self.risk = risk
         self.params = params

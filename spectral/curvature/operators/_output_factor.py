@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
+from dataclasses import KW_ONLY
 
 import equinox as eqx
 import jax
@@ -70,6 +71,7 @@ class Sampled(AbstractOutputFactor):
     """
 
     key: PRNGKeyArray
+    _: KW_ONLY
     num_samples: int = eqx.field(static=True, default=1)
 
     def __check_init__(self):

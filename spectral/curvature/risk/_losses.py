@@ -27,7 +27,7 @@ class SquaredError(AbstractLoss):
 
     scale: Float[Array, ""]
 
-    def __init__(self, scale: float | Float[Array, ""] = 0.5):
+    def __init__(self, *, scale: float | Float[Array, ""] = 0.5):
         check_above("scale", scale, 0)
         self.scale = jnp.asarray(scale, dtype=float)
 

@@ -17,7 +17,7 @@ class Extremes(eqx.Module):
     smallest_residuals: Float[Array, " count"]
 
 
-def extremes(spectrum: AbstractSpectrum, count: int = 1) -> Extremes:
+def extremes(spectrum: AbstractSpectrum, *, count: int = 1) -> Extremes:
     """The `count` largest and the `count` smallest eigenvalues, and how well each is known.
 
     ```python

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
+from dataclasses import KW_ONLY
 from typing import Literal
 
 import equinox as eqx
@@ -101,6 +102,7 @@ class Spectrum(AbstractSpectrum):
     exhausted: Bool[Array, " vectors"]
     tolerance: Float[Array, " vectors"]  # rounding: smaller differences of eigenvalues mean nothing
     dim: int = eqx.field(static=True)  # rows of the matrix
+    _: KW_ONLY
     gauss: bool = eqx.field(static=True, default=True)
     whole: bool = eqx.field(static=True, default=False)  # all eigenvalues with their fractions
 

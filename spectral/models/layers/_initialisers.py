@@ -1,6 +1,7 @@
 """How the weights and biases of a layer begin."""
 
 from abc import abstractmethod
+from dataclasses import KW_ONLY
 
 import equinox as eqx
 import jax
@@ -90,6 +91,7 @@ class FanOutNormal(AbstractInitialiser):
     gradients through ReLUs, 1 that through linear layers.
     """
 
+    _: KW_ONLY
     scale: float = eqx.field(static=True, default=2.0)
 
     def __check_init__(self):
@@ -107,7 +109,7 @@ class FanOutNormal(AbstractInitialiser):
         self, key: PRNGKeyArray, shape: tuple[int, ...], total: int
     ) -> Float[Array, "rows in *kernel"]:
         """Weights of the given shape, of the variance that a layer of `total` outputs has."""
-        return FanOutNormal(self.scale * shape[0] / total)(key, shape)[0]
+        return FanOutNormal(scale=self.scale * shape[0] / total)(key, shape)[0]
 
 
 class TorchDefault(AbstractRowInitialiser):

@@ -1,6 +1,7 @@
 """Orthogonal initialisation."""
 
 import math
+from dataclasses import KW_ONLY
 
 import equinox as eqx
 import jax
@@ -21,6 +22,7 @@ class Orthogonal(AbstractInitialiser):
     **Raises:** `ValueError` for a scale that is not positive.
     """
 
+    _: KW_ONLY
     scale: float = eqx.field(static=True, default=2**0.5)
 
     def __check_init__(self):

@@ -24,7 +24,7 @@ from ..units._unit_group import UnitGroup
 from ._residual_block import ResidualBlock
 
 
-_CONVOLUTIONS, _DENSE = FanOutNormal(2.0), FanOutNormal(1.0)
+_CONVOLUTIONS, _DENSE = FanOutNormal(scale=2.0), FanOutNormal(scale=1.0)
 
 
 class ResNet18(AbstractNetwork):

@@ -25,6 +25,7 @@ def dead(activations: Float[Array, "examples units *positions"]) -> Bool[Array, 
 
 def dormant(
     activations: Float[Array, "examples units *positions"],
+    *,
     threshold: float | Float[Array, ""] = 0.025,
 ) -> Bool[Array, " units"]:
     """Units whose mean |activation| is at most `threshold` times the mean over their layer.

@@ -1,6 +1,7 @@
 """Which entries of an array belong to which unit of a layer."""
 
 from collections.abc import Callable
+from dataclasses import KW_ONLY
 from typing import Any
 
 import equinox as eqx
@@ -23,6 +24,7 @@ class Entries(eqx.Module):
 
     where: Callable[[Any], Array] = eqx.field(static=True)  # as in `eqx.tree_at`
     axis: int = eqx.field(static=True)
+    _: KW_ONLY
     repeat: int = eqx.field(static=True, default=1)
     tile: int = eqx.field(static=True, default=1)
     fed_bias: Callable[[Any], Array | None] | None = eqx.field(static=True, default=None)

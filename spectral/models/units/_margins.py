@@ -20,6 +20,7 @@ def activations_of(model: PyTree) -> list[AbstractActivation]:
 def pre_activations(
     model: DescribesUnits,
     inputs: PyTree[Float[Array, "examples ..."]],
+    *,
     model_state: eqx.nn.State | None = None,
 ) -> dict[str, Float[Array, "examples units *positions"]]:
     """What the activation of each hidden layer is given, under the names of the taps.

@@ -4,6 +4,7 @@ So no algorithm parses a name or a shape.
 """
 
 from collections.abc import Callable
+from dataclasses import KW_ONLY
 from typing import Any
 
 import equinox as eqx
@@ -32,6 +33,7 @@ class UnitGroup(eqx.Module):
     bias: tuple[Entries, ...]
     outgoing: tuple[Entries, ...]
     draw: Callable[[PRNGKeyArray, tuple[int, ...]], Float[Array, "..."]] = eqx.field(static=True)
+    _: KW_ONLY
     scale: tuple[Entries, ...] = ()
     shift: tuple[Entries, ...] = ()
     statistics: tuple[Callable[[Any], BatchNorm], ...] = eqx.field(static=True, default=())

@@ -1,5 +1,6 @@
 """Ranks of the features."""
 
+from dataclasses import KW_ONLY
 from typing import Any
 
 import equinox as eqx
@@ -22,6 +23,7 @@ class FeatureRank(AbstractSamplingProbe):
     left out.
     """
 
+    _: KW_ONLY
     num_examples: int = eqx.field(static=True, default=1000)
     split: Split = eqx.field(static=True, default="train")
     when: tuple[When, ...] = eqx.field(static=True, default=("start", "end"))

@@ -1,5 +1,6 @@
 """Size of the gradient."""
 
+from dataclasses import KW_ONLY
 from typing import Any
 
 import equinox as eqx
@@ -16,6 +17,7 @@ class GradientNorm(AbstractSamplingProbe):
     """Records `norm`, the Euclidean norm of the gradient of the stream's criterion (without
     penalties) over `num_examples` examples, and `loss`, its value there."""
 
+    _: KW_ONLY
     num_examples: int = eqx.field(static=True, default=1000)
     split: Split = eqx.field(static=True, default="train")
     when: tuple[When, ...] = eqx.field(static=True, default=("start", "end"))

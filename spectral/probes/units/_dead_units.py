@@ -1,5 +1,6 @@
 """Dead units."""
 
+from dataclasses import KW_ONLY
 from typing import Any
 
 import equinox as eqx
@@ -24,6 +25,7 @@ class DeadUnits(AbstractSamplingProbe):
     ```
     """
 
+    _: KW_ONLY
     num_examples: int = eqx.field(static=True, default=1000)
     split: Split = eqx.field(static=True, default="train")
     when: tuple[When, ...] = eqx.field(static=True, default=("start", "end"))

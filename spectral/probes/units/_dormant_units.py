@@ -1,5 +1,6 @@
 """Dormant units."""
 
+from dataclasses import KW_ONLY
 from typing import Any
 
 import equinox as eqx
@@ -19,6 +20,7 @@ class DormantUnits(AbstractSamplingProbe):
     `fraction`, of all hidden units, and `by_layer`, `[layers]`.
     """
 
+    _: KW_ONLY
     threshold: float = eqx.field(static=True, default=0.025)
     num_examples: int = eqx.field(static=True, default=1000)
     split: Split = eqx.field(static=True, default="train")
@@ -29,4 +31,4 @@ class DormantUnits(AbstractSamplingProbe):
         self, learner: Learner, stream: AbstractTaskStream, stream_state: Any, *, key: PRNGKeyArray
     ) -> dict[str, Array]:
         layers = sample_units(learner, stream, stream_state, self.num_examples, self.split, key=key)
-        return fractions([dormant(features, self.threshold) for features in layers])
+        return fractions([dormant(features, threshold=self.threshold) for features in layers])

@@ -1,5 +1,6 @@
 """Size of the weights."""
 
+from dataclasses import KW_ONLY
 from typing import Any
 
 import equinox as eqx
@@ -18,6 +19,7 @@ class WeightNorm(AbstractProbe):
     """Records `norm`, the Euclidean norm of all parameters, and `mean_magnitude`, the mean of their
     absolute values; weights that a sparse layer has no connection for count as zeros."""
 
+    _: KW_ONLY
     when: tuple[When, ...] = eqx.field(static=True, default=("start", "end"))
     every: int = eqx.field(static=True, default=1)
 

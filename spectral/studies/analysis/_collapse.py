@@ -10,7 +10,7 @@ WINDOW = 5  # measured values
 
 
 def collapse_task(
-    series: Float[np.ndarray, " tasks"], fraction: float = 0.5, *, floor: float = 0.0
+    series: Float[np.ndarray, " tasks"], *, fraction: float = 0.5, floor: float = 0.0
 ) -> float:
     """The task from which on a series stays below a fraction of what it was in the beginning.
 

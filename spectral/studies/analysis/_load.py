@@ -53,7 +53,7 @@ def load(folders: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> 
     )
 
 
-def tidy(data: xr.Dataset, names: Sequence[str] | None = None) -> pd.DataFrame:
+def tidy(data: xr.Dataset, *, names: Sequence[str] | None = None) -> pd.DataFrame:
     """A data frame with a row for each run, seed and task (and chunk, node, ...).
 
     ```python

@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(given: argparse.Namespace) -> int:
     experiment = studies.load_experiment(
-        given.file, given.set, seeds=given.seeds, data_dir=given.data_dir
+        given.file, assignments=given.set, seeds=given.seeds, data_dir=given.data_dir
     )
     results = studies.run_experiment(experiment, _folder(given), **_how(given))
     summary = studies.summarise(results)
@@ -53,7 +53,9 @@ def _run(given: argparse.Namespace) -> int:
 
 
 def _sweep(given: argparse.Namespace) -> int:
-    sweep = studies.load_sweep(given.file, given.set, seeds=given.seeds, data_dir=given.data_dir)
+    sweep = studies.load_sweep(
+        given.file, assignments=given.set, seeds=given.seeds, data_dir=given.data_dir
+    )
     folder = _folder(given)
     table = studies.run_sweep(sweep, folder, **_how(given))
     print(studies.sweep_table(table, sweep.score))
@@ -88,7 +90,7 @@ def _landscape(given: argparse.Namespace) -> int:
         given.folder,
         algorithms=given.algorithm,
         seed=given.seed,
-        examples=given.examples,
+        num_examples=given.num_examples,
         reach=given.reach,
         data_dir=given.data_dir,
     )
@@ -104,9 +106,9 @@ def _report(given: argparse.Namespace) -> int:
 
 def _data(given: argparse.Namespace) -> int:
     if given.name_of_command == "list":
-        print(studies.prepared_data(given.data_dir))
+        print(studies.prepared_data(data_dir=given.data_dir))
     else:
-        print(studies.prepare_data(given.name_of_set, given.data_dir))
+        print(studies.prepare_data(given.name_of_set, data_dir=given.data_dir))
     return 0
 
 

@@ -67,7 +67,9 @@ def parser() -> argparse.ArgumentParser:
         "--algorithm", action="append", metavar="NAME", help="one of them; default: all"
     )
     landscape.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
-    landscape.add_argument("--examples", type=int, default=500, metavar="N", help="default: 500")
+    landscape.add_argument(
+        "--num-examples", type=int, default=500, metavar="N", help="default: 500"
+    )
     landscape.add_argument(
         "--reach", type=float, default=1.0, metavar="X", help="in both directions; default: 1"
     )

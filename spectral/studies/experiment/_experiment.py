@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable
+from dataclasses import KW_ONLY
 from typing import Any
 
 import equinox as eqx
@@ -30,6 +31,7 @@ class Experiment:
     model: Call
     algorithms: dict[str, Algorithm]
     probes: dict[str, AbstractProbe]
+    _: KW_ONLY
     benchmark: Benchmark | None = None  # where the settings come from, if from one
 
     def member(self, seed: int) -> tuple[PyTree, eqx.nn.State | None, PRNGKeyArray]:

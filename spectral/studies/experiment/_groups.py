@@ -14,7 +14,7 @@ Names = tuple[tuple[str, int], ...]
 class Group:
     """Members that are trained together."""
 
-    number: int  # the folder of its checkpoints
+    index: int  # the folder of its checkpoints
     names: Names  # algorithm and seed of each
 
     @property
@@ -38,8 +38,8 @@ def groups(experiment: Experiment) -> list[Group]:
             found.append([name])
     seeds = range(experiment.seeds)
     return [
-        Group(number, tuple((name, seed) for name in group for seed in seeds))
-        for number, group in enumerate(found)
+        Group(index, tuple((name, seed) for name in group for seed in seeds))
+        for index, group in enumerate(found)
     ]
 
 

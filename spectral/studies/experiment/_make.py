@@ -65,7 +65,13 @@ def make_experiment(
         "probes": {name: call.settings for name, call in probes.items()},
     }
     experiment = Experiment(
-        resolved, resolved["seeds"], made_stream, model, made_algorithms, made_probes, benchmark
+        resolved,
+        resolved["seeds"],
+        made_stream,
+        model,
+        made_algorithms,
+        made_probes,
+        benchmark=benchmark,
     )
     _check_parts(experiment)
     return experiment
@@ -137,7 +143,7 @@ def _check_parts(experiment: Experiment) -> None:
         parts = eqx.filter_eval_shape(lambda names: assemble(experiment, names), group.names)
         every = parts.pop("probes")
         trials = {f"algorithms.{group.names[0][0]}": {}}
-        if group.number == 0:
+        if group.index == 0:
             trials |= {f"probes.{name}": {name: probe} for name, probe in every.items()}
         for place, probes in trials.items():
             try:

@@ -14,7 +14,7 @@ def draw_run_landscapes(
     *,
     algorithms: Sequence[str] | None = None,
     seed: int = 0,
-    examples: int = 500,
+    num_examples: int = 500,
     reach: float = 1.0,
     data_dir: str | None = None,
 ) -> list[pathlib.Path]:
@@ -33,7 +33,7 @@ def draw_run_landscapes(
 
     - `algorithms`: their names; by default all.
     - `seed`: which of the networks.
-    - `examples`: training examples of the task on which the loss is the mean.
+    - `num_examples`: training examples of the task on which the loss is the mean.
     - `reach`: the plane goes from -reach to reach in both directions.
     - `data_dir`: as for `load_experiment`.
 
@@ -50,7 +50,7 @@ def draw_run_landscapes(
         results,
         algorithms=algorithms,
         seed=seed,
-        examples=examples,
+        num_examples=num_examples,
         reach=reach,
         data_dir=data_dir,
     )

@@ -4,7 +4,7 @@ from ..experiment._benchmark import Benchmark, PresetName, Settings
 from ._presets import benchmark, probes, published, quick_algorithms, Size, with_quick_probes
 
 
-def continual_imagenet(preset: PresetName = "paper", *, scale: float = 1.0) -> Benchmark:
+def continual_imagenet(preset: PresetName, *, scale: float = 1.0) -> Benchmark:
     """Continual ImageNet: every task tells two classes of 32 x 32 images apart.
 
     ```python

@@ -4,7 +4,7 @@ from ..experiment._benchmark import Benchmark, PresetName, Settings
 from ._presets import benchmark, probes, published, quick_algorithms, Size, with_quick_probes
 
 
-def incremental_cifar(preset: PresetName = "paper", *, scale: float = 1.0) -> Benchmark:
+def incremental_cifar(preset: PresetName, *, scale: float = 1.0) -> Benchmark:
     """Incremental CIFAR: five more of the hundred classes of CIFAR-100 in every task.
 
     ```python
@@ -118,7 +118,7 @@ def _small(size: Size) -> Settings:
         num_tasks=size(10),
         per_class=size(150, 30),
         test_per_class=20,
-        loader={"epochs": 12, "minibatch_size": 25, "minibatches": 5},
+        loader={"epochs": 12, "minibatch_size": 25, "max_minibatches": 5},
         model={
             "width": size(4),
             "blocks": [1, 1, 1, 1],

@@ -24,8 +24,8 @@ _BENCHMARKS = {
 
 def load_experiment(
     path: str | os.PathLike[str],
-    assignments: Iterable[str] = (),
     *,
+    assignments: Iterable[str] = (),
     seeds: int | None = None,
     data_dir: str | None = None,
 ) -> Experiment:
@@ -81,6 +81,7 @@ def _expanded(settings: Mapping[str, Any]) -> tuple[dict[str, Any], Benchmark | 
     name = options.pop("benchmark", None)
     if not isinstance(name, str) or name not in _BENCHMARKS:
         raise SettingsError(unknown_name("`benchmark`: Benchmark", str(name), _BENCHMARKS))
-    check_preset(options.get("preset", "paper"))
+    options: dict[str, Any] = {"preset": "paper"} | options
+    check_preset(options["preset"])
     benchmark = _BENCHMARKS[name](**options)
     return {**benchmark.settings, **own}, benchmark

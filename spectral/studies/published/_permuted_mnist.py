@@ -4,7 +4,7 @@ from ..experiment._benchmark import Benchmark, PresetName, Settings
 from ._presets import benchmark, probes, published, Size
 
 
-def permuted_mnist(preset: PresetName = "paper", *, scale: float = 1.0) -> Benchmark:
+def permuted_mnist(preset: PresetName, *, scale: float = 1.0) -> Benchmark:
     """Online Permuted MNIST: one image at a time, the pixels permuted anew in every task.
 
     ```python

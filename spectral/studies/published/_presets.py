@@ -62,7 +62,7 @@ def published(
 
 
 def _algorithm(row: Preset, er_period: int | None) -> Settings:
-    rate = {"type": row.optimiser.__name__, **row.rate}
+    rate = {"type": row.optimiser.__name__, **row.optimiser_arguments}
     arguments = _plain(row.arguments)
     if "er_period" in arguments and er_period is not None:
         arguments["er_period"] = er_period

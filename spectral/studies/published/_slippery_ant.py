@@ -4,7 +4,7 @@ from ..experiment._benchmark import Benchmark, PresetName, Settings
 from ._presets import benchmark, probes, published, Size
 
 
-def slippery_ant(preset: PresetName = "paper", *, scale: float = 1.0) -> Benchmark:
+def slippery_ant(preset: PresetName, *, scale: float = 1.0) -> Benchmark:
     """Slippery Ant: PPO on an ant, on ground whose friction changes.
 
     ```python

@@ -1,5 +1,6 @@
 """The folder of a run: what lies where, and which folders may be written to."""
 
+from dataclasses import KW_ONLY
 import dataclasses
 import json
 import math
@@ -35,6 +36,7 @@ class Member:
     status: Status
     message: str  # what diverged; empty otherwise
     history: History
+    _: KW_ONLY
     seconds: float = math.nan  # for which it was trained, together with `together` others
     together: int = 0
 
@@ -133,8 +135,8 @@ def load_member(folder: pathlib.Path, algorithm: str, seed: int) -> Member | Non
         about["status"],
         about["message"],
         history,
-        about["seconds"],
-        about["together"],
+        seconds=about["seconds"],
+        together=about["together"],
     )
 
 

@@ -39,14 +39,14 @@ class Keeper(AbstractCheckpointer):
     def __init__(
         self,
         folder: pathlib.Path,
-        number: int,
+        index: int,
         names: tuple[tuple[str, int], ...],
         stream: AbstractTaskStream,
     ):
         self.folder = folder
         self.names = names
         self.steps_per_task = stream.chunks_per_task * stream.minibatches
-        self._inner = OrbaxCheckpointer(folder / "checkpoints" / f"{number}")
+        self._inner = OrbaxCheckpointer(folder / "checkpoints" / f"{index}")
         now = time.monotonic()
         self._clock = {"began": now, "saved": now, "cost": 0.0, "before": 0.0}
 
@@ -96,5 +96,10 @@ class Keeper(AbstractCheckpointer):
             what = place(history["diverged_in_data"][-1], history["diverged_in_weights"][-1])
             message = f"the {what} in task {int(step) // self.steps_per_task}, step {int(step)}"
         return Member(
-            *self.names[index], status, message, history, seconds, together=len(self.names)
+            *self.names[index],
+            status,
+            message,
+            history,
+            seconds=seconds,
+            together=len(self.names),
         )

@@ -41,7 +41,7 @@ def run_landscapes(
     *,
     algorithms: Sequence[str] | None = None,
     seed: int = 0,
-    examples: int = 500,
+    num_examples: int = 500,
     reach: float = 1.0,
     data_dir: str | None = None,
 ) -> Landscapes:
@@ -53,7 +53,7 @@ def run_landscapes(
     """
     try:
         check_above("--reach", reach, 0)
-        check_count("--examples", examples)
+        check_count("--num-examples", num_examples)
     except ValueError as error:
         raise SettingsError(str(error)) from error
     settings = {name: value for name, value in results.settings.items() if name != RECORDED}
@@ -72,7 +72,7 @@ def run_landscapes(
     for group in groups(experiment):
         wanted = [(name, seed) for name in names if (name, seed) in group.names]
         if wanted:
-            planes |= _planes(experiment, results.folder, group, wanted, examples, line)
+            planes |= _planes(experiment, results.folder, group, wanted, num_examples, line)
     ordered = {name: planes[name] for name in names if np.isfinite(planes[name]).any()}
     if lost := [name for name in names if name not in ordered]:
         message = (
@@ -90,7 +90,7 @@ def _planes(
     folder: pathlib.Path,
     group: Group,
     wanted: Sequence[tuple[str, int]],
-    examples: int,
+    num_examples: int,
     line: Float[np.ndarray, " points"],
 ) -> dict[str, np.ndarray]:
     given = assemble(experiment, group.names)
@@ -99,7 +99,7 @@ def _planes(
     with single_threaded_blas():
         empty = eqx.filter_jit(spread(start_run))(model, given["model_state"], stream, algo, key)
         try:
-            checkpointer = OrbaxCheckpointer(folder / "checkpoints" / f"{group.number}")
+            checkpointer = OrbaxCheckpointer(folder / "checkpoints" / f"{group.index}")
             kept = checkpointer.read(config, empty)
         except ValueError as error:
             raise SettingsError(str(error)) from error
@@ -115,25 +115,25 @@ def _planes(
             index = group.names.index(name)
             start = jnp.asarray(done, int)
             ready = eqx.filter_jit(begin_task)(run[index], stream, algo[index], start, key[index])
-            found[name[0]] = _plane(experiment, ready, examples, line, key[index])
+            found[name[0]] = _plane(experiment, ready, num_examples, line, key[index])
     return found
 
 
 def _plane(
     experiment: Experiment,
     run: Run,
-    examples: int,
+    num_examples: int,
     line: Float[np.ndarray, " points"],
     key: Array,
 ) -> np.ndarray:
     data_key, vector_key = jax.random.split(jax.random.fold_in(key, _POINTS))
     try:
         risk = sample_risk(
-            run.learner, experiment.stream, run.stream, examples, "train", key=data_key
+            run.learner, experiment.stream, run.stream, num_examples, "train", key=data_key
         )
     except ValueError as error:
-        raise SettingsError(f"`--examples`: {error}") from error
+        raise SettingsError(f"`--num-examples`: {error}") from error
     model = run.learner.model
-    vectors = extreme_eigenpairs(Hessian(risk, model), 2, key=vector_key).largest.vectors
+    vectors = extreme_eigenpairs(Hessian(risk, model), count=2, key=vector_key).largest.vectors
     directions = [jax.tree.map(lambda leaf, i=i: leaf[i], vectors) for i in range(2)]
     return np.asarray(loss_landscape(risk, model, directions, line, line))

@@ -3,8 +3,8 @@
 import dataclasses
 import os
 import pathlib
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 from ...recording import Meters, ProgressBar, WeightsAndBiases
 from ..._loop import AbstractMeter, train_continual
@@ -26,9 +26,11 @@ from ._record import circumstances
 from ..experiment._settings import read_settings, SettingsError
 
 
-# Makes a meter from the folder of the run, and algorithm and seed of those that are trained
-# together.
-Logger = Callable[[pathlib.Path, Names], AbstractMeter]
+class Logger(Protocol):
+    """Makes a meter from the folder of a run, and from algorithm and seed of the members that are
+    trained together."""
+
+    def __call__(self, folder: pathlib.Path, *, names: Names) -> AbstractMeter: ...
 
 
 def run_experiment(
@@ -93,10 +95,10 @@ def run_experiment(
 def _train(
     experiment: Experiment, folder: pathlib.Path, group: Group, loggers: Sequence[Logger]
 ) -> None:
-    keeper = Keeper(folder, group.number, group.names, experiment.stream)
-    bar = ProgressBar(group.label)
+    keeper = Keeper(folder, group.index, group.names, experiment.stream)
+    bar = ProgressBar(label=group.label)
     try:
-        meter = Meters((bar, *(logger(folder, group.names) for logger in loggers)))
+        meter = Meters((bar, *(logger(folder, names=group.names) for logger in loggers)))
         _, history = train_continual(
             **assemble(experiment, group.names), meter=meter, checkpointer=keeper
         )

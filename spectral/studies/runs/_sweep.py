@@ -56,8 +56,7 @@ class Sweep:
 
 def load_sweep(
     path: str | os.PathLike[str],
-    assignments: Iterable[str] = (),
-    *,
+    *, assignments: Iterable[str] = (),
     seeds: int | None = None,
     data_dir: str | None = None,
 ) -> Sweep:

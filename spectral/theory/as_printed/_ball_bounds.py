@@ -8,7 +8,7 @@ from jaxtyping import ArrayLike, Float, Real
 from ..task_shift._ball_bounds import check_ball, check_delta
 
 
-def hausdorff_bound(examples: int, dim: int, delta: float, *, radius: float = 1.0) -> float:
+def hausdorff_bound(num_examples: int, dim: int, delta: float, *, radius: float = 1.0) -> float:
     """Lemma B.1, equation (13), as printed; false.
 
     r (log(2N / delta) / N)^(1/I) is said to bound the Hausdorff distance of two sets of N points,
@@ -21,13 +21,13 @@ def hausdorff_bound(examples: int, dim: int, delta: float, *, radius: float = 1.
     **Raises:** `ValueError` for counts below one, a delta outside (0, 1), or a radius that is not
     positive.
     """
-    check_ball(examples, dim, radius)
+    check_ball(num_examples, dim, radius)
     check_delta(delta)
-    return radius * (math.log(2 * examples / delta) / examples) ** (1 / dim)
+    return radius * (math.log(2 * num_examples / delta) / num_examples) ** (1 / dim)
 
 
 def persistence_bound(
-    radii: Real[ArrayLike, " units"], examples: int, dim: int, *, radius: float = 1.0
+    radii: Real[ArrayLike, " units"], num_examples: int, dim: int, *, radius: float = 1.0
 ) -> Float[np.ndarray, " units"]:
     """Lemma B.1, equation (14), as printed; false for the reason of (13).
 
@@ -36,8 +36,8 @@ def persistence_bound(
 
     **Raises:** `ValueError` as `hausdorff_bound`.
     """
-    check_ball(examples, dim, radius)
+    check_ball(num_examples, dim, radius)
     relative = np.maximum(np.asarray(radii, np.float64), 0) / radius
     # Beyond 700 the exponential is 0, and the power may overflow.
     power = np.minimum(relative, 700 ** (1 / dim)) ** dim
-    return np.maximum(1 - 2 * examples * np.exp(-examples * power), 0)
+    return np.maximum(1 - 2 * num_examples * np.exp(-num_examples * power), 0)

@@ -5,7 +5,7 @@ from ..curvature._residual import Number
 
 
 def residual_bound(
-    outputs: int,
+    num_outputs: int,
     curvature: Number,
     gradient: Number,
     *,
@@ -22,7 +22,7 @@ def residual_bound(
     **Raises:** `ValueError` as `residual_bound`.
     """
     return _residual.residual_bound(
-        outputs,
+        num_outputs,
         curvature,
         gradient,
         shift=shift,

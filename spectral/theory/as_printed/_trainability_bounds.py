@@ -7,7 +7,7 @@ from ..dead_units._trainability_bounds import check_probabilities
 
 
 def trainability_bound(
-    probabilities: Real[ArrayLike, " dead"], most_dead: float, *, units: int
+    probabilities: Real[ArrayLike, " dead"], most_dead: float, *, num_units: int
 ) -> float:
     """Theorem 6.5, equation (2), as printed; false.
 
@@ -21,16 +21,16 @@ def trainability_bound(
 
     - `probabilities`: p_j for the units that are dead.
     - `most_dead`: m, see `most_dead_units`.
-    - `units`: n.
+    - `num_units`: n.
 
     **Raises:** `ValueError` as `trainability_bound`, and where the hypothesis E[S] > n - m fails.
     """
-    p = check_probabilities(probabilities, most_dead, units)
-    deviation = float(np.sum(p)) - (units - most_dead)
+    p = check_probabilities(probabilities, most_dead, num_units)
+    deviation = float(np.sum(p)) - (num_units - most_dead)
     if deviation <= 0:
         raise ValueError(
-            "Theorem 6.5 as printed has the hypothesis that the sum of `probabilities` is above "
-            f"n - m, but it is {np.sum(p):g}, and n - m is {units - most_dead:g}: it says nothing "
-            "here. Use `trainability_bound`."
+            "Theorem 6.5 as printed has the hypothesis that the sum of `probabilities` is above n "
+            f"- m, but it is {np.sum(p):g}, and n - m is {num_units - most_dead:g}: it says "
+            "nothing here. Use `trainability_bound`."
         )
     return min(float(np.sum(p * (1 - p))) / deviation**2, 1.0)

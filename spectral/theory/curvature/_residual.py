@@ -100,7 +100,7 @@ def two_layer_curvature(radius: Number) -> float:
 
 
 def residual_bound(
-    outputs: int,
+    num_outputs: int,
     curvature: Number,
     gradient: Number,
     *,
@@ -116,7 +116,7 @@ def residual_bound(
 
     **Arguments:**
 
-    - `outputs`: O.
+    - `num_outputs`: O.
     - `curvature`: Gamma on the new inputs, see `output_curvature` and `two_layer_curvature`.
     - `gradient`: the largest norm, over the examples of the old task, of the gradient of the loss
         of one example in its outputs.
@@ -143,15 +143,15 @@ def residual_bound(
     }
     for name, number in numbers.items():
         check_above(name, number, 0, strict=False)
-    check_count("outputs", outputs)
+    check_count("num_outputs", num_outputs)
     if not limit >= 0:
         raise ValueError(f"`limit` is {limit}, but a norm has no bound below 0: pass at least 0.")
     whole = gradient + network_lipschitz * gradient_lipschitz * shift + label_change
-    return math.sqrt(outputs) * float(curvature) * min(float(limit), float(whole))
+    return math.sqrt(num_outputs) * float(curvature) * min(float(limit), float(whole))
 
 
 def _norm(operator: AbstractOperator, key: PRNGKeyArray, order: int | None) -> OperatorNorm:
-    pairs = extreme_eigenpairs(operator, 1, key=key, order=order)
+    pairs = extreme_eigenpairs(operator, count=1, key=key, order=order)
     smallest, largest = pairs.smallest, pairs.largest
     ends = jnp.stack([jnp.abs(smallest.values[0]), jnp.abs(largest.values[0])])
     residuals = jnp.stack([smallest.residuals[0], largest.residuals[0]])

@@ -14,7 +14,7 @@ from ..._arguments import check_count, check_fraction
 
 
 def cantelli_independent(
-    probabilities: Real[ArrayLike, " dead"], most_dead: float, *, units: int
+    probabilities: Real[ArrayLike, " dead"], most_dead: float, *, num_units: int
 ) -> float:
     """Theorem 6.5 with m and with Cantelli's inequality, for independent indicators; false for
     task shifts.
@@ -26,12 +26,12 @@ def cantelli_independent(
 
     **Raises:** `ValueError` as `trainability_bound`, and where the hypothesis E[S] > m fails.
     """
-    p = check_probabilities(probabilities, most_dead, units)
+    p = check_probabilities(probabilities, most_dead, num_units)
     return _cantelli(p, float(np.sum(p * (1 - p))), most_dead)
 
 
 def cantelli_comonotone(
-    probabilities: Real[ArrayLike, " dead"], most_dead: float, *, units: int
+    probabilities: Real[ArrayLike, " dead"], most_dead: float, *, num_units: int
 ) -> float:
     """Theorem 6.5 with m, Cantelli's inequality and the true variance.
 
@@ -42,12 +42,12 @@ def cantelli_comonotone(
 
     **Raises:** `ValueError` as `trainability_bound`, and where the hypothesis E[S] > m fails.
     """
-    p = check_probabilities(probabilities, most_dead, units)
+    p = check_probabilities(probabilities, most_dead, num_units)
     return _cantelli(p, comonotone_variance(p), most_dead)
 
 
 def trainability_bound(
-    probabilities: Real[ArrayLike, " dead"], most_dead: float, *, units: int
+    probabilities: Real[ArrayLike, " dead"], most_dead: float, *, num_units: int
 ) -> float:
     """Theorem 6.5, corrected and exact: Pr(T = 1) <= Pr(S <= m) = Pr(Delta > r_(m+1)).
 
@@ -60,7 +60,7 @@ def trainability_bound(
     import jax.numpy as jnp
     from spectral.theory import trainability_bound
 
-    trainability_bound(jnp.array([0.9, 0.6, 0.2]), 1, units=8)  # 0.4
+    trainability_bound(jnp.array([0.9, 0.6, 0.2]), 1, num_units=8)  # 0.4
     ```
 
     **Arguments:**
@@ -70,12 +70,12 @@ def trainability_bound(
         still valid bound. Living units may be among them, with 0.
     - `most_dead`: m, the most dead units with which the task is trainable, rounded down: see
         `most_dead_units`.
-    - `units`: n, the units of the layer.
+    - `num_units`: n, the units of the layer.
 
     **Raises:** `ValueError` for probabilities outside [0, 1], m outside [0, n], or more dead units
     than units.
     """
-    p = np.sort(check_probabilities(probabilities, most_dead, units))[::-1]
+    p = np.sort(check_probabilities(probabilities, most_dead, num_units))[::-1]
     place = math.floor(most_dead)
     return 1.0 - float(p[place]) if place < p.size else 1.0
 
@@ -104,20 +104,20 @@ def _cantelli(p: Float[np.ndarray, " dead"], variance: float, most_dead: float) 
 
 
 def check_probabilities(
-    probabilities: Real[ArrayLike, " dead"], most_dead: float, units: int
+    probabilities: Real[ArrayLike, " dead"], most_dead: float, num_units: int
 ) -> Float[np.ndarray, " dead"]:
     check_fraction("probabilities", probabilities)
-    check_count("units", units)
+    check_count("num_units", num_units)
     p = np.asarray(probabilities, np.float64)
-    if not 0 <= most_dead <= units:
+    if not 0 <= most_dead <= num_units:
         raise ValueError(
-            f"`most_dead` is {most_dead}, but must lie between 0 and the {units} `units`: a "
-            "threshold that no network of this size can meet, or that none can miss, makes no "
+            f"`most_dead` is {most_dead}, but must lie between 0 and the {num_units} `num_units`: "
+            "a threshold that no network of this size can meet, or that none can miss, makes no "
             "statement."
         )
-    if p.size > units:
+    if p.size > num_units:
         raise ValueError(
-            f"`probabilities` are those of {p.size} dead units, but there are {units} `units`: "
-            "pass the units of one layer."
+            f"`probabilities` are those of {p.size} dead units, but there are {num_units} "
+            "`num_units`: pass the units of one layer."
         )
     return p

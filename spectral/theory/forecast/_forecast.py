@@ -32,7 +32,7 @@ class Forecast(eqx.Module):
 
 
 def budget_epsilon(
-    lr: Real[Array, ""] | float, steps: int, shrinkage: Real[Array, ""] | float = 0.5
+    lr: Real[Array, ""] | float, steps: int, *, shrinkage: Real[Array, ""] | float = 0.5
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """The epsilon that follows from a budget: between which eigenvalues of the Gram matrix a
     residual shrinks at least by the factor `shrinkage` in `steps` steps of gradient descent.
@@ -114,7 +114,7 @@ def trainability_forecast(
     that are not one array.
     """
     check_above("target", target, 0, strict=False)
-    epsilon, upper = budget_epsilon(lr, steps, shrinkage)
+    epsilon, upper = budget_epsilon(lr, steps, shrinkage=shrinkage)
     like = eqx.filter_eval_shape(lambda p: risk.forward(p, risk.inputs), params)
     if not isinstance(like, jax.ShapeDtypeStruct):
         raise ValueError(

@@ -52,14 +52,14 @@ def ball_overlap(
     return np.where(crossing, caps, np.where(d <= abs(1 - a), inside, 0.0))
 
 
-def mean_miss(reach: float, examples: int, dim: int, *, radius: float = 1.0) -> float:
-    """The probability that none of `examples` points, uniform in the ball, lies within `reach` of
-    one more: the mean of (1 - `ball_overlap`)^examples over its distance from the origin."""
+def mean_miss(reach: float, num_examples: int, dim: int, *, radius: float = 1.0) -> float:
+    """The probability that none of `num_examples` points, uniform in the ball, lies within `reach`
+    of one more: the mean of (1 - `ball_overlap`)^num_examples over its distance from the origin."""
 
     def miss(u: float) -> float:
         # The fraction u of the volume lies below this distance.
         overlap = ball_overlap(reach, np.asarray(radius * u ** (1 / dim)), dim, radius=radius)
-        return float(np.exp(examples * np.log1p(-np.minimum(overlap, 1 - 1e-16))))
+        return float(np.exp(num_examples * np.log1p(-np.minimum(overlap, 1 - 1e-16))))
 
     kink = min(abs(1 - reach / radius), 1.0) ** dim
     points = sorted({0.0, kink, 1.0})

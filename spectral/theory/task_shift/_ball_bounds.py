@@ -10,7 +10,7 @@ from ._ball import mean_miss
 
 
 def hausdorff_bound(
-    examples: int, dim: int, delta: float, *, radius: float = 1.0, directed: bool = False
+    num_examples: int, dim: int, delta: float, *, radius: float = 1.0, directed: bool = False
 ) -> float:
     """Lemma B.1, equation (13), corrected: twice what is printed, and at most 2r.
 
@@ -29,15 +29,15 @@ def hausdorff_bound(
     **Raises:** `ValueError` for counts below one, a delta outside (0, 1), or a radius that is not
     positive.
     """
-    check_ball(examples, dim, radius)
+    check_ball(num_examples, dim, radius)
     check_delta(delta)
     sides = 1 if directed else 2
-    fraction = math.log(sides * examples / delta) / examples
+    fraction = math.log(sides * num_examples / delta) / num_examples
     return 2 * radius * min(fraction, 1.0) ** (1 / dim)
 
 
 def persistence_bound(
-    radii: Real[ArrayLike, " units"], examples: int, dim: int, *, radius: float = 1.0
+    radii: Real[ArrayLike, " units"], num_examples: int, dim: int, *, radius: float = 1.0
 ) -> Float[np.ndarray, " units"]:
     """Lemma B.1, equation (14), corrected: a lower bound for the probability that the one-sided
     distance of two sets of N points, uniform in a ball, is at most gamma / ||w||.
@@ -49,18 +49,18 @@ def persistence_bound(
 
     - `radii`: gamma / ||w|| of each unit, see `persistence_radii`; fixed before the inputs of both
         tasks are drawn.
-    - `examples`, `dim`, `radius`: N, I and r.
+    - `num_examples`, `dim`, `radius`: N, I and r.
 
     **Raises:** `ValueError` as `hausdorff_bound`.
     """
-    check_ball(examples, dim, radius)
+    check_ball(num_examples, dim, radius)
     relative = np.maximum(np.asarray(radii, np.float64), 0) / (2 * radius)
-    bound = 1 - examples * np.exp(-examples * np.minimum(relative, 1) ** dim)
+    bound = 1 - num_examples * np.exp(-num_examples * np.minimum(relative, 1) ** dim)
     return np.where(relative >= 1, 1.0, np.maximum(bound, 0))
 
 
 def hausdorff_union_bound(
-    distance: float, examples: int, dim: int, *, radius: float = 1.0, directed: bool = False
+    distance: float, num_examples: int, dim: int, *, radius: float = 1.0, directed: bool = False
 ) -> float:
     """An upper bound on the probability that the Hausdorff distance of two sets of N points,
     uniform in a ball, is larger than `distance`: sharper than what Lemma B.1 uses.
@@ -75,14 +75,14 @@ def hausdorff_union_bound(
 
     **Raises:** `ValueError` as `hausdorff_bound`, and for a negative distance.
     """
-    check_ball(examples, dim, radius)
+    check_ball(num_examples, dim, radius)
     check_above("distance", distance, 0, strict=False)
     sides = 1 if directed else 2
-    return min(sides * examples * mean_miss(distance, examples, dim, radius=radius), 1.0)
+    return min(sides * num_examples * mean_miss(distance, num_examples, dim, radius=radius), 1.0)
 
 
-def check_ball(examples: int, dim: int, radius: float) -> None:
-    check_count("examples", examples)
+def check_ball(num_examples: int, dim: int, radius: float) -> None:
+    check_count("num_examples", num_examples)
     check_count("dim", dim)
     check_above("radius", radius, 0)
 

@@ -1,6 +1,7 @@
 """Distances between finite sets of inputs."""
 
 from collections.abc import Callable
+from dataclasses import KW_ONLY
 
 import equinox as eqx
 import numpy as np
@@ -20,6 +21,7 @@ class Pairwise(eqx.Module):
     **Raises:** `ValueError` for a batch size below one.
     """
 
+    _: KW_ONLY
     batch_size: int = eqx.field(static=True, default=1000)
 
     def __check_init__(self):

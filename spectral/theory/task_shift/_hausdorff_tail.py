@@ -43,19 +43,19 @@ class HausdorffTail(eqx.Module):
     """
 
     distances: Float[np.ndarray, " draws"]  # from each draw to X, ascending
-    examples: int = eqx.field(static=True)
+    num_examples: int = eqx.field(static=True)
 
     def __init__(
         self,
         old: ArrayLike,
         draws: ArrayLike,
         *,
-        examples: int,
+        num_examples: int,
         nearest: Nearest = _PAIRWISE,
     ):
-        check_count("examples", examples)
+        check_count("num_examples", num_examples)
         self.distances = np.sort(nearest_distances(draws, old, nearest=nearest))
-        self.examples = examples
+        self.num_examples = num_examples
 
     def at_most(self, distance: Real[ArrayLike, "..."], *, confidence: float = 0.95) -> Proportion:
         """Pr(Delta <= distance | X): for a distance of gamma / ||w||, the probability p that a unit
@@ -66,7 +66,7 @@ class HausdorffTail(eqx.Module):
         check_no_nan("distance", distance)
         inside = np.searchsorted(self.distances, np.asarray(distance), side="right")
         v = proportion(inside, self.distances.size, confidence=confidence)
-        return Proportion(*(np.asarray(x**self.examples) for x in (v.value, v.lower, v.upper)))
+        return Proportion(*(np.asarray(x**self.num_examples) for x in (v.value, v.lower, v.upper)))
 
     def exceeds(self, distance: Real[ArrayLike, "..."], *, confidence: float = 0.95) -> Proportion:
         """Pr(Delta > distance | X)."""

@@ -29,8 +29,8 @@ class ReDo(AbstractRecycling):
 
     def __init__(
         self,
-        threshold: float | Float[Array, ""] = 0.025,
         *,
+        threshold: float | Float[Array, ""] = 0.025,
         window: int = 1,
         outgoing: Literal["zero", "fresh"] = "zero",
     ):
@@ -41,6 +41,6 @@ class ReDo(AbstractRecycling):
     def inactive(self, learner: Learner, signal: Signal, *, key: PRNGKeyArray) -> Chosen:
         taps, _ = signal.taps_of(learner, signal.window(self.window), key=key)
         return [
-            (group, dormant(tapped(group, taps), self.threshold))
+            (group, dormant(tapped(group, taps), threshold=self.threshold))
             for group in replaceable_groups(learner.model)
         ]

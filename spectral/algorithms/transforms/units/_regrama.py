@@ -25,8 +25,8 @@ class ReGraMa(AbstractRecycling):
 
     def __init__(
         self,
-        threshold: float | Float[Array, ""] = 0.01,
         *,
+        threshold: float | Float[Array, ""] = 0.01,
         window: int = 1,
         outgoing: Literal["zero", "fresh"] = "zero",
     ):

@@ -41,7 +41,7 @@ class SelfNormalizedReset(AbstractTransform[_State]):
     rejection_level: Float[Array, ""]
     max_age: int = eqx.field(static=True)
 
-    def __init__(self, rejection_level: float | Float[Array, ""] = 1e-3, *, max_age: int = 20_000):
+    def __init__(self, *, rejection_level: float | Float[Array, ""] = 1e-3, max_age: int = 20_000):
         """**Raises:** `ValueError` for a rejection_level that is not positive or a `max_age` below
         one."""
         check_above("rejection_level", rejection_level, 0)

@@ -24,7 +24,7 @@ class HareTortoise(AbstractTransform[PyTree]):
     decay: Float[Array, ""]
     period: int = eqx.field(static=True)
 
-    def __init__(self, decay: float | Float[Array, ""] = 0.999, *, period: int):
+    def __init__(self, *, decay: float | Float[Array, ""] = 0.999, period: int):
         """**Raises:** `ValueError` for a decay outside [0, 1] or a period below one."""
         check_fraction("decay", decay)
         check_count("period", period)

@@ -33,8 +33,8 @@ class Reset(AbstractTransform[list[Array]]):
 
     def __init__(
         self,
-        part: Literal["network", "head"] = "network",
         *,
+        part: Literal["network", "head"] = "network",
         to: Literal["fresh", "zero"] = "fresh",
     ):
         """**Raises:** `ValueError` for an unknown name, or a whole network of zeros."""

@@ -47,8 +47,8 @@ class ShrinkPerturb(AbstractTransform[PyTree]):
 
     def __init__(
         self,
-        shrink: float | Float[Array, ""] = 1.0,
         *,
+        shrink: float | Float[Array, ""] = 1.0,
         noise: float | Float[Array, ""] | None = None,
         target: Literal["fresh", "initial"] | None = None,
         amount: float | Float[Array, ""] | None = None,

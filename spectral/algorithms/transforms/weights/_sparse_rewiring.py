@@ -34,7 +34,7 @@ class SparseRewiring(AbstractTransform[None]):
 
     fraction: Float[Array, ""]
 
-    def __init__(self, fraction: float | Float[Array, ""] = 0.3):
+    def __init__(self, *, fraction: float | Float[Array, ""] = 0.3):
         """**Raises:** `ValueError` for a fraction outside [0, 1]."""
         check_fraction("fraction", fraction)
         self.fraction = jnp.asarray(fraction, dtype=float)

@@ -1,5 +1,7 @@
 """The kernel polynomial method."""
 
+from dataclasses import KW_ONLY
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -51,6 +53,7 @@ class Chebyshev(eqx.Module):
     if `range_order` is larger than `operator.dim`.
     """
 
+    _: KW_ONLY
     order: int = eqx.field(static=True, default=100)
     num_vectors: int = eqx.field(static=True, default=3)
     range_order: int | None = eqx.field(static=True, default=None)

@@ -56,9 +56,9 @@ class Deflated(eqx.Module):
 
     def __init__(
         self,
+        *,
         order: int | None = None,
         num_vectors: int = 3,
-        *,
         deflation_order: int | None = None,
         accuracy: Real[Array, ""] | float = 1e-5,
     ):

@@ -1,5 +1,7 @@
 """The spectrum of a matrix that is written out."""
 
+from dataclasses import KW_ONLY
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -36,6 +38,7 @@ class Dense(eqx.Module):
     `operator.dim` is larger.
     """
 
+    _: KW_ONLY
     limit: int = eqx.field(static=True, default=5000)
 
     def __check_init__(self):

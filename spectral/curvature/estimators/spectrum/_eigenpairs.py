@@ -31,7 +31,7 @@ class ExtremeEigenpairs(eqx.Module):
 
 
 def extreme_eigenpairs(
-    operator: AbstractOperator, count: int = 1, *, key: PRNGKeyArray, order: int | None = None
+    operator: AbstractOperator, *, count: int = 1, key: PRNGKeyArray, order: int | None = None
 ) -> ExtremeEigenpairs:
     """Find the eigenvalues at both ends of the spectrum, with eigenvectors, by Lanczos.
 

@@ -1,5 +1,6 @@
 """The spectrum of a Gauss-Newton matrix from the smaller Gram matrix."""
 
+from dataclasses import KW_ONLY
 from typing import Any
 
 import equinox as eqx
@@ -44,6 +45,7 @@ class GramEigh(eqx.Module):
     matrix has more rows; `TypeError` when called for an operator that has no method `gram`.
     """
 
+    _: KW_ONLY
     limit: int = eqx.field(static=True, default=10_000)
 
     def __check_init__(self):

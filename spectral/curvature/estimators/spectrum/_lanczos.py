@@ -1,5 +1,7 @@
 """Stochastic Lanczos quadrature."""
 
+from dataclasses import KW_ONLY
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -57,6 +59,7 @@ class Lanczos(eqx.Module):
     if `order` is larger than `operator.dim`.
     """
 
+    _: KW_ONLY
     order: int | None = eqx.field(static=True, default=None)
     num_vectors: int = eqx.field(static=True, default=3)
     distribution: AbstractVectorDistribution = Sphere()

@@ -1,5 +1,7 @@
 """Lanczos quadrature with the iteration of matfree."""
 
+from dataclasses import KW_ONLY
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -39,6 +41,7 @@ class MatfreeLanczos(eqx.Module):
     **Raises:** as `Lanczos`.
     """
 
+    _: KW_ONLY
     order: int | None = eqx.field(static=True, default=None)
     num_vectors: int = eqx.field(static=True, default=3)
     distribution: AbstractVectorDistribution = Sphere()

@@ -78,7 +78,7 @@ def tridiagonalise(
         return project(_orthogonal_part(basis, w, step))
 
     def restart(basis: _Blocks, step: Int[Array, ""]) -> Float[Array, " dim"]:
-        w = Sphere()(dim, dtype, key=vector_key(key, index, step + 1))
+        w = Sphere()(dim, dtype, key=vector_key(key, index, draw=step + 1))
         return _unit(remove(basis, _unit(remove(basis, w, step)), step))
 
     def body(carry, step: Int[Array, ""]):

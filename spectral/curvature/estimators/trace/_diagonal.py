@@ -1,6 +1,7 @@
 """The diagonal of any matrix, from random products with it."""
 
 from collections.abc import Callable
+from dataclasses import KW_ONLY
 
 import equinox as eqx
 import jax
@@ -33,6 +34,7 @@ class HutchinsonDiagonal(eqx.Module):
     **Raises:** `ValueError` if `num_samples` is not an integer of at least 2.
     """
 
+    _: KW_ONLY
     num_samples: int = eqx.field(static=True, default=100)
 
     def __check_init__(self):
@@ -54,6 +56,7 @@ class XDiagonal(eqx.Module):
     **Raises:** `ValueError` if `num_samples` is not an integer of at least 2.
     """
 
+    _: KW_ONLY
     num_samples: int = eqx.field(static=True, default=20)
 
     def __check_init__(self):
@@ -77,6 +80,7 @@ class XNysDiagonal(eqx.Module):
     **Raises:** `ValueError` if `num_samples` is not an integer of at least 2.
     """
 
+    _: KW_ONLY
     num_samples: int = eqx.field(static=True, default=20)
 
     def __check_init__(self):

@@ -1,6 +1,7 @@
 """The trace of any matrix, from random products with it."""
 
 from collections.abc import Callable
+from dataclasses import KW_ONLY
 
 import equinox as eqx
 import jax
@@ -33,6 +34,7 @@ class Hutchinson(eqx.Module):
     **Raises:** `ValueError` if `num_samples` is not an integer of at least 2.
     """
 
+    _: KW_ONLY
     num_samples: int = eqx.field(static=True, default=100)
 
     def __check_init__(self):
@@ -69,6 +71,7 @@ class XTrace(eqx.Module):
     **Raises:** `ValueError` if `num_samples` is not an integer of at least 2.
     """
 
+    _: KW_ONLY
     num_samples: int = eqx.field(static=True, default=20)
 
     def __check_init__(self):
@@ -95,6 +98,7 @@ class XNysTrace(eqx.Module):
     **Raises:** `ValueError` if `num_samples` is not an integer of at least 2.
     """
 
+    _: KW_ONLY
     num_samples: int = eqx.field(static=True, default=20)
 
     def __check_init__(self):

@@ -74,15 +74,17 @@ def fewer_images(
     )
 
 
-def _first_rows(name: str, labels: Int[Array, " rows"], most: int | None) -> Int[Array, " kept"]:
-    if most is None:
+def _first_rows(
+    name: str, labels: Int[Array, " rows"], max_rows: int | None
+) -> Int[Array, " kept"]:
+    if max_rows is None:
         return jnp.arange(len(labels))
-    check_count(name, most)
+    check_count(name, max_rows)
     # Rows by class, each class in the order of its rows.
     order = np.argsort(np.asarray(labels), kind="stable")
     _, starts, counts = np.unique(np.asarray(labels)[order], return_index=True, return_counts=True)
     place = np.arange(len(order)) - np.repeat(starts, counts)
-    return jnp.asarray(np.sort(order[place < most]))
+    return jnp.asarray(np.sort(order[place < max_rows]))
 
 
 def _check_part(part: str, images: Array, labels: Array, num_classes: int) -> None:

@@ -24,8 +24,8 @@ _KEPT = ("train_images", "train_labels", "test_images", "test_labels", "num_clas
 
 def load_images(
     name: str,
-    data_dir: str | os.PathLike[str] | None = None,
     *,
+    data_dir: str | os.PathLike[str] | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> ImageSet:
     """A data set of labelled images by its name, on JAX's default device.
@@ -69,6 +69,7 @@ def load_images(
 
 
 def prepared_images(
+    *,
     data_dir: str | os.PathLike[str] | None = None,
 ) -> dict[str, tuple[str, ...]]:
     """The data sets that are prepared in a folder, with their versions, the newest last.
@@ -83,7 +84,7 @@ def prepared_images(
     return {name: tuple(sorted(versions, key=_number)) for name, versions in sorted(found.items())}
 
 
-def prepare_images(name: str, data_dir: str | os.PathLike[str] | None = None) -> pathlib.Path:
+def prepare_images(name: str, *, data_dir: str | os.PathLike[str] | None = None) -> pathlib.Path:
     """Download a data set of TensorFlow Datasets and prepare it for `load_images`.
 
     Progress is shown on standard error.

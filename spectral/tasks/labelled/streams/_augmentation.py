@@ -1,6 +1,7 @@
 """Random changes of training images."""
 
 from abc import abstractmethod
+from dataclasses import KW_ONLY
 
 import equinox as eqx
 import jax
@@ -34,6 +35,7 @@ class Crop(AbstractAugmentation):
     **Raises:** `ValueError` for a padding below one.
     """
 
+    _: KW_ONLY
     padding: int = eqx.field(static=True, default=4)
 
     def __check_init__(self):
@@ -54,7 +56,7 @@ class Rotate(AbstractAugmentation):
 
     degrees: Float[Array, ""]
 
-    def __init__(self, degrees: float | Float[Array, ""] = 15.0):
+    def __init__(self, *, degrees: float | Float[Array, ""] = 15.0):
         check_above("degrees", degrees, 0)
         self.degrees = jnp.asarray(degrees, dtype=float)
 

@@ -11,13 +11,13 @@ from ..sets._image_set import ImageSet
 class ClassRows(eqx.Module):
     """The rows of a set of labels, class by class."""
 
-    table: Int[Array, "classes most"]  # rows of each class, padded with row 0
+    table: Int[Array, "classes largest"]  # rows of each class, padded with row 0
     counts: Int[Array, " classes"]  # rows of each class
 
     def __init__(self, labels: Int[Array, " rows"], num_classes: int):
         rows = [np.flatnonzero(np.asarray(labels) == c) for c in range(num_classes)]
-        most = max(len(r) for r in rows)
-        self.table = jnp.asarray([np.pad(r, (0, most - len(r))) for r in rows], dtype=int)
+        largest = max(len(r) for r in rows)
+        self.table = jnp.asarray([np.pad(r, (0, largest - len(r))) for r in rows], dtype=int)
         self.counts = jnp.asarray([len(r) for r in rows], dtype=int)
 
     def of(self, classes: Int[Array, " k"]) -> tuple[Int[Array, " capacity"], Int[Array, ""]]:
@@ -29,11 +29,11 @@ class ClassRows(eqx.Module):
         order = jnp.argsort(~counted.reshape(-1), stable=True)
         return self.table[classes].reshape(-1)[order], jnp.sum(counts)
 
-    def fewest(self, k: int, classes: Int[Array, " some"]) -> int:
-        """Rows of the `k` of these classes that have the fewest."""
+    def smallest_task(self, k: int, classes: Int[Array, " some"]) -> int:
+        """Rows of the `k` of these classes that have the smallest_task."""
         return int(np.sort(np.asarray(self.counts[classes]))[:k].sum())
 
-    def most(self, k: int, classes: Int[Array, " some"]) -> int:
+    def largest(self, k: int, classes: Int[Array, " some"]) -> int:
         """Rows of the `k` of these classes that have the most."""
         return int(np.sort(np.asarray(self.counts[classes]))[-k:].sum())
 

@@ -16,8 +16,9 @@ class ImageSource(eqx.Module):
 
     - `images`: from `load_images`.
     - `loader`: by default `Loader()`.
-    - `fewest`, `most`: training rows of the smallest and of the largest task, by default all.
-    - `fewest_tests`: test rows of the task that has the fewest, by default all.
+    - `smallest_task`, `largest_task`: training rows of the smallest and of the largest task, by
+      default all.
+    - `smallest_test`: test rows of the task that has the smallest_task, by default all.
 
     **Raises:** `ValueError` if the smallest task does not fill a minibatch, or a task has no test
     rows, on which it is evaluated.
@@ -34,31 +35,33 @@ class ImageSource(eqx.Module):
         images: ImageSet,
         loader: Loader | None,
         *,
-        fewest: int | None = None,
-        most: int | None = None,
-        fewest_tests: int | None = None,
+        smallest_task: int | None = None,
+        largest_task: int | None = None,
+        smallest_test: int | None = None,
     ):
         loader = Loader() if loader is None else loader
         rows = len(images.train_labels)
-        fewest = rows if fewest is None else fewest
-        if fewest < loader.minibatch_size:
+        smallest_task = rows if smallest_task is None else smallest_task
+        if smallest_task < loader.minibatch_size:
             raise ValueError(
-                f"`minibatch_size` is {loader.minibatch_size}, but the smallest task has {fewest} "
-                f"training rows: choose at most {fewest}."
+                f"`minibatch_size` is {loader.minibatch_size}, but the smallest task has "
+                f"{smallest_task} training rows: choose at most {smallest_task}."
             )
-        tests = len(images.test_labels) if fewest_tests is None else fewest_tests
+        tests = len(images.test_labels) if smallest_test is None else smallest_test
         if tests == 0:
             raise ValueError(
                 f"{images.name!r} has too few test rows: a task may be left without any to be "
                 "evaluated on. Hold some out of every class, take more classes for a task, or "
                 "leave out by `order` those that have none."
             )
-        whole = (rows if most is None else most) // loader.minibatch_size
+        whole = (rows if largest_task is None else largest_task) // loader.minibatch_size
         self.images = images
         self.loader = loader
         self.shown = Shown(images, loader)
-        self.minibatches = whole if loader.minibatches is None else min(whole, loader.minibatches)
-        self.even = fewest // loader.minibatch_size >= self.minibatches
+        self.minibatches = (
+            whole if loader.max_minibatches is None else min(whole, loader.max_minibatches)
+        )
+        self.even = smallest_task // loader.minibatch_size >= self.minibatches
 
     def all_rows(self, split: Split) -> tuple[Int[Array, " rows"], Int[Array, ""]]:
         """Every row of a split, and their number."""

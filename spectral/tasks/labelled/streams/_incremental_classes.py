@@ -28,8 +28,9 @@ class IncrementalClasses(AbstractImageStream[Seen]):
     At a task boundary new classes join, in an order that is given or drawn from the key of the run.
     The network has one output for each class of the whole set; outputs of classes that have not
     been seen yet are masked, and get no gradient. All training rows of the classes seen are visited
-    in each of `loader.epochs` epochs, so later tasks take more steps, unless `loader.minibatches`
-    sets a constant budget; the test rows of the classes seen evaluate the task.
+    in each of `loader.epochs` epochs, so later tasks take more steps, unless
+    `loader.max_minibatches` sets a constant budget; the test rows of the classes seen evaluate the
+    task.
 
     ```python
     images = tasks.load_images("digits")
@@ -44,7 +45,7 @@ class IncrementalClasses(AbstractImageStream[Seen]):
     available: Int[Array, " some"]
     ordered: bool = eqx.field(static=True)  # as `available` is; otherwise an order is drawn
     smallest: int = eqx.field(static=True)
-    most: int = eqx.field(static=True)
+    max_per_task: int = eqx.field(static=True)
     num_tasks: int = eqx.field(static=True)
 
     def __init__(
@@ -52,7 +53,7 @@ class IncrementalClasses(AbstractImageStream[Seen]):
         images: ImageSet,
         *,
         classes_per_task: int = 5,
-        most_per_task: int | None = None,
+        max_per_task: int | None = None,
         num_tasks: int | None = None,
         order: tuple[int, ...] | None = None,
         loader: Loader | None = None,
@@ -62,10 +63,10 @@ class IncrementalClasses(AbstractImageStream[Seen]):
         - `images`: from `load_images`.
         - `classes_per_task`: new classes in each task; where they do not come out even, the last
           task takes those that are left.
-        - `most_per_task`: if given, the number of new classes is drawn for every task between
+        - `max_per_task`: if given, the number of new classes is drawn for every task between
           `classes_per_task` and this number, uniformly among all ways to reach the whole number
           of classes in `num_tasks` tasks. The dynamic variant has 2 to 8.
-        - `num_tasks`: by default as many as it takes to see all classes; with `most_per_task`, at
+        - `num_tasks`: by default as many as it takes to see all classes; with `max_per_task`, at
           the mean number of new classes. Fewer tasks may see a part of the classes only.
         - `order`: the classes in the order in which they join, all or some; by default all of them,
           in an order that is drawn.
@@ -75,11 +76,11 @@ class IncrementalClasses(AbstractImageStream[Seen]):
         an order with a class that does not exist or comes twice, for a batch larger than the
         smallest task, or for a first task that may have no test rows.
         """
-        most = classes_per_task if most_per_task is None else most_per_task
+        largest = classes_per_task if max_per_task is None else max_per_task
         check_count("classes_per_task", classes_per_task)
-        check_count("most_per_task", most, minimum=classes_per_task)
+        check_count("max_per_task", largest, minimum=classes_per_task)
         available = class_order(images, order)
-        usual = -(-2 * len(available) // (classes_per_task + most))
+        usual = -(-2 * len(available) // (classes_per_task + largest))
         num_tasks = usual if num_tasks is None else num_tasks
         check_count("num_tasks", num_tasks)
         if classes_per_task * (num_tasks - 1) >= len(available):
@@ -94,14 +95,14 @@ class IncrementalClasses(AbstractImageStream[Seen]):
         self.available = available
         self.ordered = order is not None
         self.smallest = classes_per_task
-        self.most = most
+        self.max_per_task = largest
         self.num_tasks = num_tasks
         self.source = ImageSource(
             images,
             loader,
-            fewest=self.train_classes.fewest(classes_per_task, available),
-            most=self.train_classes.most(len(available), available),
-            fewest_tests=self.test_classes.fewest(classes_per_task, available),
+            smallest_task=self.train_classes.smallest_task(classes_per_task, available),
+            largest_task=self.train_classes.largest(len(available), available),
+            smallest_test=self.test_classes.smallest_task(classes_per_task, available),
         )
 
     @property
@@ -145,7 +146,7 @@ class IncrementalClasses(AbstractImageStream[Seen]):
     def _new_classes(self, key: PRNGKeyArray) -> Int[Array, " tasks"]:
         """New classes of each task, uniform among all sequences with the right sum; in the last
         task perhaps more than are left."""
-        spread, tasks = self.most - self.smallest, self.num_tasks
+        spread, tasks = self.max_per_task - self.smallest, self.num_tasks
         if spread == 0:
             return jnp.full(tasks, self.smallest)
         extra = max(0, min(len(self.available) - self.smallest * tasks, spread * tasks))

@@ -1,5 +1,7 @@
 """How the rows of a task are visited, and how images are shown to a network."""
 
+from dataclasses import KW_ONLY
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -26,7 +28,7 @@ class Loader(eqx.Module):
     - `epochs`: passes over the rows of a task, each of which is one chunk.
     - `minibatch_size`: rows in a minibatch. Rows that do not fill a last minibatch are left out of
         that epoch; with `shuffle` these are others in each.
-    - `minibatches`: take at most so many minibatches of each pass, the first of its order: a
+    - `max_minibatches`: take at most so many minibatches of each pass, the first of its order: a
         constant budget of steps where tasks grow. By default all.
     - `shuffle`: visit the rows of every epoch in a new order. `False` keeps the one order that is
         drawn at the start of the task.
@@ -39,9 +41,10 @@ class Loader(eqx.Module):
     **Raises:** `ValueError` for a number below one.
     """
 
+    _: KW_ONLY
     epochs: int = eqx.field(static=True, default=1)
     minibatch_size: int = eqx.field(static=True, default=100)
-    minibatches: int | None = eqx.field(static=True, default=None)
+    max_minibatches: int | None = eqx.field(static=True, default=None)
     shuffle: bool = eqx.field(static=True, default=True)
     standardise: bool = eqx.field(static=True, default=False)
     flat: bool = eqx.field(static=True, default=False)
@@ -51,8 +54,8 @@ class Loader(eqx.Module):
     def __check_init__(self):
         check_count("epochs", self.epochs)
         check_count("minibatch_size", self.minibatch_size)
-        if self.minibatches is not None:
-            check_count("minibatches", self.minibatches)
+        if self.max_minibatches is not None:
+            check_count("max_minibatches", self.max_minibatches)
         check_count("evaluation_batch_size", self.evaluation_batch_size)
 
 

@@ -22,7 +22,7 @@ class Noise(eqx.Module):
 class NoisedImages(AbstractImageStream[Noise]):
     """Every task adds noise of its own to all images.
 
-    At a task boundary a standard deviation is drawn uniformly between 0 and `most`, and new
+    At a task boundary a standard deviation is drawn uniformly between 0 and `max_noise`, and new
     Gaussian noise of that size for every pixel of every image; within a task an image is always
     shown with the same noise. Sums are cut to the range of a pixel. All training rows are visited
     in every epoch, and all test rows, under noise of the same size, evaluate the task.
@@ -30,12 +30,12 @@ class NoisedImages(AbstractImageStream[Noise]):
     ```python
     images = tasks.load_images("digits")
     loader = tasks.Loader(minibatch_size=50, flat=True)
-    stream = tasks.NoisedImages(images, num_tasks=5, most=0.5, loader=loader)
+    stream = tasks.NoisedImages(images, num_tasks=5, max_noise=0.5, loader=loader)
     ```
     """
 
     source: ImageSource
-    most: Float[Array, ""]
+    max_noise: Float[Array, ""]
     num_tasks: int = eqx.field(static=True)
 
     def __init__(
@@ -43,21 +43,21 @@ class NoisedImages(AbstractImageStream[Noise]):
         images: ImageSet,
         *,
         num_tasks: int = 100,
-        most: float | Float[Array, ""] = 0.5,
+        max_noise: float | Float[Array, ""] = 0.5,
         loader: Loader | None = None,
     ):
         """**Arguments:**
 
         - `images`: from `load_images`.
         - `num_tasks`: tasks in the stream.
-        - `most`: the largest standard deviation, where 1 is the whole range of a pixel.
+        - `max_noise`: the largest standard deviation, where 1 is the whole range of a pixel.
         - `loader`: by default `Loader()`.
 
         **Raises:** `ValueError` for no tasks, noise that is not positive, or a batch larger than
         the training set.
         """
-        check_above("most", most, 0)
-        self.most = jnp.asarray(most, dtype=float)
+        check_above("max_noise", max_noise, 0)
+        self.max_noise = jnp.asarray(max_noise, dtype=float)
         check_count("num_tasks", num_tasks)
         self.source = ImageSource(images, loader)
         self.num_tasks = num_tasks
@@ -67,7 +67,7 @@ class NoisedImages(AbstractImageStream[Noise]):
 
     def next_change(self, change: Noise, clock: Clock, *, key: PRNGKeyArray) -> Noise:
         size_key, noise_key = jax.random.split(key)
-        return Noise(jax.random.uniform(size_key, maxval=self.most), noise_key)
+        return Noise(jax.random.uniform(size_key, maxval=self.max_noise), noise_key)
 
     def rows_of(
         self, change: Noise, split: Split

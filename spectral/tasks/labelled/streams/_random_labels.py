@@ -63,7 +63,7 @@ class RandomLabels(AbstractImageStream[Memory]):
             )
         self.rows = rows
         check_count("num_tasks", num_tasks)
-        self.source = ImageSource(images, loader, fewest=rows, most=rows)
+        self.source = ImageSource(images, loader, smallest_task=rows, largest_task=rows)
         self.num_tasks = num_tasks
 
     def first_change(self, *, key: PRNGKeyArray) -> Memory:

@@ -33,7 +33,8 @@ class SplitClasses(AbstractImageStream[ClassOrder]):
 
     ```python
     images = tasks.load_images("digits")
-    stream = tasks.SplitClasses(images, num_tasks=5, loader=tasks.Loader(minibatch_size=20, flat=True))
+    loader = tasks.Loader(minibatch_size=20, flat=True)
+    stream = tasks.SplitClasses(images, num_tasks=5, loader=loader)
     ```
     """
 
@@ -91,9 +92,9 @@ class SplitClasses(AbstractImageStream[ClassOrder]):
         self.source = ImageSource(
             images,
             loader,
-            fewest=self.train_classes.fewest(classes_per_task, available),
-            most=self.train_classes.most(classes_per_task, available),
-            fewest_tests=self.test_classes.fewest(classes_per_task, available),
+            smallest_task=self.train_classes.smallest_task(classes_per_task, available),
+            largest_task=self.train_classes.largest(classes_per_task, available),
+            smallest_test=self.test_classes.smallest_task(classes_per_task, available),
         )
 
     @property

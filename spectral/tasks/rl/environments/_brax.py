@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from ...._arguments import check_kind, unknown_name
 from ._environment import AbstractEnvironment, Step
-from ._physics import AbstractPhysicalParameter, Friction
+from ._physical_parameters import AbstractPhysicalParameter, Friction
 
 
 Backend = Literal["spring", "positional", "generalized", "mjx"]

@@ -1,5 +1,6 @@
 """An environment whose parameter changes on a schedule of its own."""
 
+from dataclasses import KW_ONLY
 from typing import Literal
 
 import equinox as eqx
@@ -51,6 +52,7 @@ class ChangingEnvironment(eqx.Module):
     environment: AbstractEnvironment
     schedule: AbstractSchedule
     steps_per_task: int = eqx.field(static=True)
+    _: KW_ONLY
     change: Change = eqx.field(static=True, default="step")
 
     def __check_init__(self):

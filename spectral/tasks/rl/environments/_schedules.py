@@ -1,6 +1,7 @@
 """The values that the parameter of an environment takes, task by task."""
 
 from abc import abstractmethod
+from dataclasses import KW_ONLY
 
 import equinox as eqx
 import jax
@@ -35,9 +36,9 @@ class LogUniform(AbstractSchedule):
 
     def __init__(
         self,
+        *,
         low: float | Float[Array, ""] = 0.02,
         high: float | Float[Array, ""] = 2.0,
-        *,
         seed: int | None = 0,
     ):
         check_above("low", low, 0)
@@ -87,6 +88,7 @@ class Revisit(AbstractSchedule):
     """
 
     schedule: AbstractSchedule
+    _: KW_ONLY
     period: int = eqx.field(static=True, default=2)
 
     def __check_init__(self):

@@ -32,7 +32,7 @@ class TimeLimit(AbstractEnvironment[Timed]):
     steps: int = eqx.field(static=True)
     terminal: bool = eqx.field(static=True)
 
-    def __init__(self, environment: AbstractEnvironment, steps: int, terminal: bool = False):
+    def __init__(self, environment: AbstractEnvironment, steps: int, *, terminal: bool = False):
         check_kind("environment", environment, AbstractEnvironment, "tasks.PointMass()")
         check_count("steps", steps)
         self.environment = environment

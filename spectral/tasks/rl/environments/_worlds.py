@@ -2,19 +2,25 @@
 
 from ._brax import Backend, Brax
 from ._changing_environment import Change, ChangingEnvironment
-from ._physics import AbstractPhysicalParameter, ActuatorStrength, BodyMass, Friction, Gravity
+from ._physical_parameters import (
+    AbstractPhysicalParameter,
+    ActuatorStrength,
+    BodyMass,
+    Friction,
+    Gravity,
+)
 from ._schedules import AbstractSchedule, LogUniform
 from ._time_limit import TimeLimit
 
 
-_FRICTION, _FRICTIONS = Friction(), LogUniform(0.02, 2.0)
-_FACTORS, _STRENGTHS = LogUniform(0.5, 2.0), LogUniform(0.3, 1.0)
+_FRICTION, _FRICTIONS = Friction(), LogUniform(low=0.02, high=2.0)
+_FACTORS, _STRENGTHS = LogUniform(low=0.5, high=2.0), LogUniform(low=0.3, high=1.0)
 
 
 def changing_body(
+    *,
     name: str = "ant",
     physical_parameter: AbstractPhysicalParameter = _FRICTION,
-    *,
     schedule: AbstractSchedule = _FRICTIONS,
     backend: Backend = "spring",
     steps_per_task: int = 2_000_000,
@@ -40,8 +46,8 @@ def changing_body(
     **Raises:** as `Brax`, `ChangingEnvironment` and `TimeLimit`.
     """
     body = Brax(name, backend=backend, physical_parameter=physical_parameter)
-    limited = TimeLimit(body, episode_length, limit_is_terminal)
-    return ChangingEnvironment(limited, schedule, steps_per_task, change)
+    limited = TimeLimit(body, episode_length, terminal=limit_is_terminal)
+    return ChangingEnvironment(limited, schedule, steps_per_task, change=change)
 
 
 def SlipperyAnt(
@@ -65,8 +71,8 @@ def SlipperyAnt(
     ```
     """
     return changing_body(
-        "ant",
-        Friction(),
+        name="ant",
+        physical_parameter=Friction(),
         schedule=schedule,
         backend=backend,
         steps_per_task=steps_per_task,
@@ -88,8 +94,8 @@ def SlipperyHumanoid(
     """brax's humanoid, on ground whose friction changes. The arguments are those of
     `changing_body`."""
     return changing_body(
-        "humanoid",
-        Friction(),
+        name="humanoid",
+        physical_parameter=Friction(),
         schedule=schedule,
         backend=backend,
         steps_per_task=steps_per_task,
@@ -100,8 +106,8 @@ def SlipperyHumanoid(
 
 
 def ChangingGravity(
-    name: str = "ant",
     *,
+    name: str = "ant",
     schedule: AbstractSchedule = _FACTORS,
     backend: Backend = "spring",
     steps_per_task: int = 2_000_000,
@@ -112,8 +118,8 @@ def ChangingGravity(
     """A body of brax whose weight changes: gravity is multiplied by a factor. The arguments are
     those of `changing_body`."""
     return changing_body(
-        name,
-        Gravity(),
+        name=name,
+        physical_parameter=Gravity(),
         schedule=schedule,
         backend=backend,
         steps_per_task=steps_per_task,
@@ -124,8 +130,8 @@ def ChangingGravity(
 
 
 def ChangingMass(
-    name: str = "ant",
     *,
+    name: str = "ant",
     schedule: AbstractSchedule = _FACTORS,
     backend: Backend = "spring",
     steps_per_task: int = 2_000_000,
@@ -136,8 +142,8 @@ def ChangingMass(
     """A body of brax whose masses and moments of inertia change by a factor. The arguments are
     those of `changing_body`."""
     return changing_body(
-        name,
-        BodyMass(),
+        name=name,
+        physical_parameter=BodyMass(),
         schedule=schedule,
         backend=backend,
         steps_per_task=steps_per_task,
@@ -148,8 +154,8 @@ def ChangingMass(
 
 
 def WeakActuator(
-    name: str = "ant",
     *,
+    name: str = "ant",
     schedule: AbstractSchedule = _STRENGTHS,
     backend: Backend = "spring",
     steps_per_task: int = 2_000_000,
@@ -160,8 +166,8 @@ def WeakActuator(
     """A body of brax whose actuators have a changing part of their strength. The arguments are
     those of `changing_body`."""
     return changing_body(
-        name,
-        ActuatorStrength(),
+        name=name,
+        physical_parameter=ActuatorStrength(),
         schedule=schedule,
         backend=backend,
         steps_per_task=steps_per_task,

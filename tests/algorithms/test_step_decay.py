@@ -38,7 +38,7 @@ def test_the_rate_falls_before_the_chunks_and_begins_again_with_the_task():
 
 def test_transforms_come_after_those_of_the_algorithm():
     first = algorithms.l2_er(0.1, er_period=4)
-    both = followed_by(first, (Reset("head"),))
+    both = followed_by(first, (Reset(part="head"),))
     assert both.transforms[0] is first.transforms[0]
     assert isinstance(both.transforms[1], Reset)
     assert both.penalties is first.penalties
