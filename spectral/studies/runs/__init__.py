@@ -1,0 +1,1 @@
+"""Run folders: locks, records, run, sweep, resume, devices, and landscapes of a run."""
