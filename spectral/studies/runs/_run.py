@@ -4,7 +4,7 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from ...recording import Meters, ProgressBar, WeightsAndBiases
 from ..._loop import AbstractMeter, train_continual
@@ -26,6 +26,7 @@ from ._record import circumstances
 from ..experiment._settings import read_settings, SettingsError
 
 
+@runtime_checkable
 class Logger(Protocol):
     """Makes a meter from the folder of a run, and from algorithm and seed of the members that are
     trained together."""
