@@ -59,7 +59,8 @@ def make(name: str) -> tuple[Any, Any]:
 class TaskTimes(AbstractMeter):
     """Notes when each task ends."""
 
-    at: list[float] = eqx.field(static=True)
+    def __init__(self):
+        self.at: list[float] = []
 
     def update(self, done: int, total: int, history: History) -> None:
         self.at.append(time.perf_counter())
@@ -70,7 +71,7 @@ def our_seconds(name: str, images: tasks.ImageSet, steps: int, rounds: int) -> l
     loader = tasks.Loader(minibatch_size=batch, max_minibatches=steps)
     stream = tasks.PermutedLabels(images, num_tasks=rounds + 1, loader=loader)
     model, state = make(name)
-    meter = TaskTimes([])
+    meter = TaskTimes()
     algo = algorithms.bp(algorithms.sgd(1e-3, momentum=0.9))
     train_continual(model, stream, algo, model_state=state, segment_tasks=1, meter=meter)
     # The first task is compiled within its time.

@@ -16,7 +16,6 @@ import argparse
 import time
 from collections.abc import Callable
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -116,7 +115,8 @@ def measure(runners: dict[str, Callable[[], object]], rounds: int) -> dict[str, 
 class TaskTimes(AbstractMeter):
     """Notes when each segment ends."""
 
-    at: list[float] = eqx.field(static=True)
+    def __init__(self):
+        self.at: list[float] = []
 
     def update(self, done: int, total: int, history: History) -> None:
         self.at.append(time.perf_counter())
@@ -126,7 +126,7 @@ def collapse(width: int, num_tasks: int, lr: float) -> None:
     images = tasks.load_images("digits")
     stream = tasks.PermutedImages(images, num_tasks=num_tasks, steps_per_task=1500)
     model = models.MLP(64, 10, width=width, key=jax.random.key(0))
-    meter = TaskTimes([])
+    meter = TaskTimes()
     _, history = train_continual(
         model, stream, algorithms.bp(lr), segment_tasks=1, meter=meter, key=jax.random.key(1)
     )

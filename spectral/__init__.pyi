@@ -12,10 +12,10 @@ from ._core import Run as Run, train_tasks as train_tasks
 from ._divergence import Diverged as Diverged
 from ._ensemble import Ensemble as Ensemble
 from ._history import History as History
-from ._loop import (
+from ._loop import train_continual as train_continual
+from ._recorders import (
     AbstractCheckpointer as AbstractCheckpointer,
     AbstractMeter as AbstractMeter,
-    train_continual as train_continual,
 )
 from ._types import (
     Aux as Aux,

@@ -5,44 +5,19 @@ It knows no stream and no algorithm: whatever happens in a task is behind `Abstr
 every segment whatever its length.
 """
 
-import enum
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int, Integer, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, Int, PRNGKeyArray, PyTree
 
+from ._carry import arrays_of, branch, on_arrays, with_arrays
 from ._divergence import Divergence, void
+from ._keys import derive, Role
 from ._types import Chunk, Clock, Learner, Signal
 from .algorithms import Algorithm, AlgorithmState
 from .tasks import AbstractTaskStream
-
-
-class Role(enum.IntEnum):
-    """What a key is for: every draw is a function of (key of the run, role, task, index)."""
-
-    INIT_ALGORITHM = 0
-    INIT_STREAM = 1
-    BEGIN_STREAM = 2
-    BEGIN_ALGORITHM = 3
-    COLLECT = 4
-    FORWARD = 5
-    UPDATE = 6
-    EVALUATE = 7
-    PROBE = 8
-
-
-# Folded in first: `jax.random.split(key)` and `fold_in(key, i)` give the same keys for small i, and
-# a user who initialises a network from the key of the run must not draw the same numbers again.
-_OURS = 0x5EC7_2A1F
-
-
-def derive(key: PRNGKeyArray, role: Role, *indices: Integer[Array, ""] | int) -> PRNGKeyArray:
-    """The key of the run for one role and index; all calls have their role's number of indices."""
-    for index in (_OURS, role, *indices):
-        key = jax.random.fold_in(key, index)
-    return key
 
 
 class Run(eqx.Module):
@@ -98,25 +73,19 @@ def run_tasks(
 
     Returns the run and a table of metrics with `rows` rows, of which the first `count` are filled.
     """
-    arrays, static = eqx.partition(run, eqx.is_array)
 
-    def one_task(i, carry):
-        arrays, table = carry
-        run = eqx.combine(arrays, static)
+    def one_task(carried, i):
+        run, table = carried
         task = first + i
-        begun = jax.lax.cond(
-            i > 0,
-            lambda: eqx.filter(begin_task(run, stream, algo, task, key), eqx.is_array),
-            lambda: arrays,
-        )
-        run, row = _train_task(eqx.combine(begun, static), stream, algo, task, key=key)
-        table = jax.tree.map(lambda t, r: t.at[i].set(r), table, row)
-        return eqx.filter(run, eqx.is_array), table
+        run = branch(i > 0, lambda run: begin_task(run, stream, algo, task, key), run)
+        run, row = _train_task(run, stream, algo, task, key=key)
+        return run, jax.tree.map(lambda t, r: t.at[i].set(r), table, row)
 
     row = eqx.filter_eval_shape(_train_task, run, stream, algo, first, key=key)[1]
     table = jax.tree.map(lambda r: jnp.zeros((rows, *r.shape), r.dtype), row)
-    arrays, table = jax.lax.fori_loop(0, count, one_task, (arrays, table))
-    return eqx.combine(arrays, static), table
+    step = on_arrays(one_task, (run, table))
+    arrays = jax.lax.fori_loop(0, count, lambda i, a: step(a, i), arrays_of((run, table)))
+    return with_arrays((run, table), arrays)
 
 
 def train_tasks(
@@ -155,25 +124,20 @@ def _train_task(
     *,
     key: PRNGKeyArray,
 ) -> tuple[Run, dict[str, Array]]:
-    static = eqx.filter(run, eqx.is_array, inverse=True)
+    def chunk(run, index):
+        return _train_chunk(run, stream, algo, task, index, key=key)
 
     # Compiled within the program, so that it is traced once: for its shapes, and to be run.
-    @jax.jit
-    def one_chunk(arrays, index):
-        run = eqx.combine(arrays, static)
-        run, metrics = _train_chunk(run, stream, algo, task, index, key=key)
-        return eqx.filter(run, eqx.is_array), metrics
-
+    one_chunk = jax.jit(on_arrays(chunk, run))
     chunks = jnp.arange(stream.chunks_per_task)
-    arrays = eqx.filter(run, eqx.is_array)
-    shapes = jax.eval_shape(one_chunk, arrays, chunks[0])[1]
+    shapes = jax.eval_shape(one_chunk, arrays_of(run), chunks[0])[1]
 
     def unless_diverged(arrays, index):
         stay = lambda arrays, _: (arrays, jax.tree.map(lambda s: jnp.full_like(s, jnp.nan), shapes))
         return jax.lax.cond(arrays.divergence.everywhere, stay, one_chunk, arrays, index)
 
-    arrays, row = jax.lax.scan(unless_diverged, arrays, chunks)
-    run = eqx.combine(arrays, static)
+    arrays, row = jax.lax.scan(unless_diverged, arrays_of(run), chunks)
+    run = with_arrays(run, arrays)
     evaluation = stream.evaluate(run.stream, run.learner, key=derive(key, Role.EVALUATE, task))
     _reject_twins(row, evaluation)
     return run, row | void(evaluation, run.divergence.found)
@@ -194,39 +158,27 @@ def _train_chunk(
     )
     _reject_static_change("collect", run.stream, state)
     run = Run(run.learner, run.algorithm, state, before)
-    static = eqx.filter(run, eqx.is_array, inverse=True)
 
-    def one_step(arrays, xs):
+    def step(run, xs):
         item, i = xs
-        run, metrics = _step(
-            eqx.combine(arrays, static),
-            stream,
-            algo,
-            chunk,
-            item,
-            _clock(stream, task, index, i),
-            key=key,
-        )
-        return eqx.filter(run, eqx.is_array), metrics
+        return _step(run, stream, algo, chunk, item, _clock(stream, task, index, i), key=key)
 
-    steps = jnp.arange(stream.minibatches)
-    arrays = eqx.filter(run, eqx.is_array)
+    one_step, steps = on_arrays(step, run), jnp.arange(stream.minibatches)
     if chunk.in_use is None:
         used = jnp.ones(stream.minibatches, bool)
-        arrays, metrics = jax.lax.scan(one_step, arrays, (chunk.items, steps))
+        arrays, metrics = jax.lax.scan(one_step, arrays_of(run), (chunk.items, steps))
     else:
         used = steps < chunk.in_use
-        shapes = jax.eval_shape(
-            one_step, arrays, jax.tree.map(lambda x: x[0], (chunk.items, steps))
-        )[1]
+        first = jax.tree.map(lambda x: x[0], (chunk.items, steps))
+        shapes = jax.eval_shape(one_step, arrays_of(run), first)[1]
 
         def maybe(arrays, xs):
             skip = lambda a, _: (a, jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes))
             return jax.lax.cond(xs[1] < chunk.in_use, one_step, skip, arrays, xs)
 
-        arrays, metrics = jax.lax.scan(maybe, arrays, (chunk.items, steps))
+        arrays, metrics = jax.lax.scan(maybe, arrays_of(run), (chunk.items, steps))
 
-    run = eqx.combine(arrays, static)
+    run = with_arrays(run, arrays)
     after = before.watch(run.learner.model, metrics["loss"], used, start.step, chunk.items)
     _reject_twins(metrics, collected)
     metrics = jax.tree.map(lambda m: _mean(m, used), metrics)

@@ -41,7 +41,8 @@ class StopAfter(AbstractCheckpointer):
 class CallMeter(AbstractMeter):
     """Hands every update to a function."""
 
-    call: Callable = eqx.field(static=True)
+    def __init__(self, call: Callable):
+        self.call = call
 
     def update(self, done, total, history):
         self.call(done, total, history)

@@ -3,7 +3,6 @@
 import pathlib
 import warnings
 import zlib
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -15,7 +14,7 @@ from jaxtyping import Array, PyTree
 from .._core import Run
 from .._ensemble import Ensemble
 from .._history import History
-from .._loop import AbstractCheckpointer
+from .._recorders import AbstractCheckpointer
 from ._fingerprint import difference, fingerprint
 
 
@@ -34,15 +33,15 @@ class OrbaxCheckpointer(AbstractCheckpointer):
     ```
     """
 
-    folder: pathlib.Path = eqx.field(static=True)
-    keep: int = eqx.field(static=True)
+    folder: pathlib.Path
+    keep: int
     # The configuration of the run and its fingerprint, which takes as long as reading all data.
-    _known: list[Any] = eqx.field(static=True)
+    _known: tuple[PyTree, dict[str, str]]
 
     def __init__(self, folder: str | pathlib.Path, *, keep: int = 2):
         self.folder = pathlib.Path(folder).expanduser().absolute()
         self.keep = keep
-        self._known = [None, None]
+        self._known = (None, {})
 
     def restore(
         self, config: PyTree, run: Run | Ensemble
@@ -154,7 +153,7 @@ class OrbaxCheckpointer(AbstractCheckpointer):
 
     def _fingerprint(self, config: PyTree) -> dict[str, str]:
         if self._known[0] is not config:
-            self._known[:] = [config, fingerprint(config)]
+            self._known = (config, fingerprint(config))
         return self._known[1]
 
     def _reader(self) -> ocp.CheckpointManager:

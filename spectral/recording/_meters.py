@@ -1,7 +1,9 @@
 """Several meters as one."""
 
+from collections.abc import Sequence
+
 from .._history import History
-from .._loop import AbstractMeter
+from .._recorders import AbstractMeter
 
 
 class Meters(AbstractMeter):
@@ -13,7 +15,8 @@ class Meters(AbstractMeter):
     ```
     """
 
-    meters: tuple[AbstractMeter, ...]
+    def __init__(self, meters: Sequence[AbstractMeter]):
+        self.meters = tuple(meters)
 
     def update(self, done: int, total: int, history: History) -> None:
         for meter in self.meters:

@@ -3,12 +3,11 @@
 import sys
 from typing import Any
 
-import equinox as eqx
 import numpy as np
 from tqdm import tqdm
 
 from .._history import History
-from .._loop import AbstractMeter
+from .._recorders import AbstractMeter
 
 
 class ProgressBar(AbstractMeter):
@@ -22,7 +21,7 @@ class ProgressBar(AbstractMeter):
     ```
     """
 
-    _bar: Any = eqx.field(static=True)
+    _bar: Any
 
     def __init__(self, *, label: str = ""):
         self._bar = tqdm(desc=label, unit="task", disable=None, file=sys.stderr, leave=True)

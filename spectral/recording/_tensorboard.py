@@ -5,11 +5,10 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-import equinox as eqx
 from tensorboardX import SummaryWriter
 
 from .._history import History
-from .._loop import AbstractMeter
+from .._recorders import AbstractMeter
 from ._scalars import scalars
 
 
@@ -30,9 +29,9 @@ class TensorBoard(AbstractMeter):
       `folder/events/algorithm/seed_0`; by default it is a run of its own.
     """
 
-    _writers: list[Any] = eqx.field(static=True)
-    _alone: bool = eqx.field(static=True)
-    _done: list[int] = eqx.field(static=True)
+    _writers: list[Any]
+    _alone: bool
+    _done: int | None
 
     def __init__(
         self, folder: str | os.PathLike[str], *, names: Sequence[tuple[str, int]] | None = None
@@ -41,11 +40,11 @@ class TensorBoard(AbstractMeter):
         own = [events / name / f"seed_{seed}" for name, seed in names or ()]
         self._writers = [SummaryWriter(str(path)) for path in own or [events]]
         self._alone = names is None
-        self._done = []
+        self._done = None
 
     def update(self, done: int, total: int, history: History) -> None:
         # What was recorded before a run was resumed has been written then.
-        first = self._done[-1] if self._done else done
+        first = done if self._done is None else self._done
         for index, writer in enumerate(self._writers):
             for task, values in scalars(history, None if self._alone else index, first, done):
                 for name, value in values.items():
@@ -53,4 +52,4 @@ class TensorBoard(AbstractMeter):
             writer.flush()
             if done == total:
                 writer.close()
-        self._done[:] = [done]
+        self._done = done

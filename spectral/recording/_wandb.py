@@ -6,10 +6,8 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-import equinox as eqx
-
 from .._history import History
-from .._loop import AbstractMeter
+from .._recorders import AbstractMeter
 from ._scalars import scalars
 
 
@@ -31,9 +29,9 @@ class WeightsAndBiases(AbstractMeter):
     **Raises:** `ModuleNotFoundError` if the package is not installed.
     """
 
-    _runs: list[Any] = eqx.field(static=True)
-    _alone: bool = eqx.field(static=True)
-    _done: list[int] = eqx.field(static=True)
+    _runs: list[Any]
+    _alone: bool
+    _done: int | None
 
     def __init__(
         self, folder: str | os.PathLike[str], *, names: Sequence[tuple[str, int]] | None = None
@@ -48,17 +46,17 @@ class WeightsAndBiases(AbstractMeter):
         )
         self._runs = [begin(about) for about in own or [{"name": group}]]
         self._alone = names is None
-        self._done = []
+        self._done = None
 
     def update(self, done: int, total: int, history: History) -> None:
         # What was recorded before a run was resumed has been logged then.
-        first = self._done[-1] if self._done else done
+        first = done if self._done is None else self._done
         for index, run in enumerate(self._runs):
             for task, values in scalars(history, None if self._alone else index, first, done):
                 run.log(values, step=task)
             if done == total:
                 run.finish()
-        self._done[:] = [done]
+        self._done = done
 
     @staticmethod
     def check_installed() -> Any:

@@ -12,7 +12,7 @@ PACKAGE = pathlib.Path(__file__).parents[2] / "spectral"
 # By folder, its files and folders in layers: each may import from the layers before its own.
 LAYERS: dict[str, list[set[str]]] = {
     "": [
-        {"_arguments", "_blas", "_eigh"},
+        {"_arguments", "_blas", "_carry", "_eigh", "_keys"},
         {"_types"},
         {"models"},
         {"curvature"},
@@ -24,6 +24,10 @@ LAYERS: dict[str, list[set[str]]] = {
         {"_divergence"},
         {"_core"},
         {"_ensemble"},
+        {"_programs"},
+        {"_measuring"},
+        {"_check_parts"},
+        {"_recorders"},
         {"_loop"},
         {"recording"},
         {"studies"},

@@ -15,8 +15,7 @@ import pytest
 from tables import ALGORITHMS, permuted, STREAMS
 from watching import DrawingProbe, StopAfter, StoppedError, Traces
 
-import spectral._loop as loop
-from spectral import algorithms, Ensemble, models, train_continual
+from spectral import _programs, algorithms, Ensemble, models, train_continual
 from spectral._ensemble import spread
 from spectral.curvature import Lanczos
 from spectral.probes import HessianSpectrum
@@ -114,8 +113,8 @@ def test_members_are_spread_over_host_devices():
 
 def test_what_is_shared_and_what_is_not(monkeypatch):
     """One trace; networks and keys may be shared; columns and learners keep their order."""
-    counted = Traces(loop.run_tasks)
-    monkeypatch.setattr(loop, "_segment", eqx.filter_jit(spread(counted)))
+    counted = Traces(_programs.run_tasks)
+    monkeypatch.setattr(_programs, "segment", eqx.filter_jit(spread(counted)))
     setting = permuted()
     algos = Ensemble.of([algorithms.bp(lr) for lr in (0.05, 0.01, 0.05)])
     _, history = train_continual(setting.model, setting.stream, algos, segment_tasks=2)
@@ -172,7 +171,8 @@ def test_vmapped_members_agree_over_a_short_horizon(monkeypatch):
         return jax.vmap(function)(xs)
 
     monkeypatch.setattr(jax.lax, "map", vmapped_map)
-    monkeypatch.setattr(loop, "_segment", eqx.filter_jit(lambda *a: spread(loop.run_tasks)(*a)))
+    vmapped_segment = eqx.filter_jit(lambda *a: spread(_programs.run_tasks)(*a))
+    monkeypatch.setattr(_programs, "segment", vmapped_segment)
     _, vmapped = together(setting, own, algos)
     assert vmapping
     np.testing.assert_allclose(vmapped["loss"][0], mapped["loss"][0], rtol=1e-5)

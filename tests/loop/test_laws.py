@@ -27,7 +27,18 @@ from watching import (
 )
 
 import spectral._loop as loop
-from spectral import algorithms, Diverged, History, Optimiser, probes, train_continual, train_tasks
+from spectral import (
+    _check_parts,
+    _measuring,
+    _programs,
+    algorithms,
+    Diverged,
+    History,
+    Optimiser,
+    probes,
+    train_continual,
+    train_tasks,
+)
 from spectral._core import begin_task, run_tasks, start_run
 from spectral._ensemble import spread
 from spectral.algorithms import Periodic
@@ -92,7 +103,7 @@ def test_one_trace(algorithm, stream, monkeypatch):
     counted = Traces(run_tasks)
     setting = STREAMS[stream]()
     make = ALGORITHMS[algorithm]
-    monkeypatch.setattr(loop, "_segment", eqx.filter_jit(counted))
+    monkeypatch.setattr(_programs, "segment", eqx.filter_jit(counted))
     train(setting, make(0.05), probes={"a": DrawingProbe()})
     assert counted.count == 1
     train(setting, make(0.01), probes=PROBES, key=jax.random.key(8))
@@ -102,8 +113,8 @@ def test_one_trace(algorithm, stream, monkeypatch):
 
 def test_algorithms_share_the_programs_of_probes(monkeypatch):
     """A measurement knows the learner and the task, and not what trains the one on the other."""
-    counted = Traces(loop._measured)
-    monkeypatch.setattr(loop, "_measurement", eqx.filter_jit(spread(counted)))
+    counted = Traces(_measuring._measured)
+    monkeypatch.setattr(_measuring, "_measurement", eqx.filter_jit(spread(counted)))
     setting = permuted()
     watch = {"weights": probes.WeightNorm(when=("start",))}
     for algo in (algorithms.bp(0.05), algorithms.l2_er(0.05, er_period=2)):
@@ -312,7 +323,7 @@ def test_errors_come_before_compilation(monkeypatch):
     with pytest.raises(ValueError, match="`segment_tasks` is 0"):
         train(setting, algorithms.bp(0.05), segment_tasks=0)
     # Without the type checker of the tests, which would refuse these first.
-    check = inspect.unwrap(loop.check_parts)
+    check = inspect.unwrap(_check_parts.check_parts)
     with pytest.raises(TypeError, match="`algo` is .*, but must be of type Algorithm"):
         check(setting.model, setting.stream, algorithms.bp)
     with pytest.raises(TypeError, match="`probes` is .*, but must be of type Mapping"):

@@ -114,7 +114,8 @@ def test_a_state_with_a_part_without_entries_is_kept(tmp_path):
 class Reading(AbstractCheckpointer):
     """Reads, as one who looks at a run that goes on, and stops."""
 
-    inner: OrbaxCheckpointer
+    def __init__(self, inner: OrbaxCheckpointer):
+        self.inner = inner
 
     def restore(self, config, run):
         done, *_ = self.inner.read(config, run) or (None,)
@@ -170,7 +171,8 @@ def when_two_tasks_are_done(monkeypatch):
 
     def patch(act):
         class Acting(AbstractMeter):
-            label: str
+            def __init__(self, *, label: str):
+                self.label = label
 
             def update(self, done, total, history):
                 if done == 2 and todo:

@@ -11,8 +11,7 @@ import pytest
 import yaml
 from watching import Traces
 
-import spectral._loop as loop
-from spectral import AbstractMeter, History, recording, studies
+from spectral import _measuring, _programs, AbstractMeter, History, recording, studies
 from spectral._ensemble import spread
 from spectral.studies.command_line._main import main
 from spectral.studies.runs import _keeper, _run
@@ -81,9 +80,9 @@ def test_run_and_plot(run, tmp_path, capsys):
 
 
 def test_what_is_checked_is_not_traced_again(tiny, tmp_path, monkeypatch):
-    counted = [Traces(loop.run_tasks), Traces(loop._measured)]
-    for name, function in zip(("_segment", "_measurement"), counted, strict=True):
-        monkeypatch.setattr(loop, name, eqx.filter_jit(spread(function)))
+    counted = [Traces(_programs.run_tasks), Traces(_measuring._measured)]
+    monkeypatch.setattr(_programs, "segment", eqx.filter_jit(spread(counted[0])))
+    monkeypatch.setattr(_measuring, "_measurement", eqx.filter_jit(spread(counted[1])))
     experiment = studies.load_experiment(tiny(), assignments=["seeds=2"])
     checked = [function.count for function in counted]
     studies.run_experiment(experiment, tmp_path / "out")
@@ -149,7 +148,8 @@ def test_an_interrupted_run_goes_on_where_it_was(run, tmp_path, capsys, monkeypa
     seen = []
 
     class Interrupting(AbstractMeter):
-        label: str
+        def __init__(self, *, label: str):
+            self.label = label
 
         def update(self, done, total, history):
             seen.append((self.label, done))

@@ -8,7 +8,7 @@ import pytest
 from tables import permuted, tiny_images
 
 from spectral import algorithms, Clock, Learner, models, tasks, train_continual
-from spectral._core import derive, Role
+from spectral._keys import derive, Role
 
 
 KEY = jax.random.key(4)

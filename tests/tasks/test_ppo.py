@@ -23,7 +23,7 @@ from spectral import (
     train_continual,
     train_tasks,
 )
-from spectral._loop import check_parts
+from spectral._check_parts import check_parts
 from spectral.curvature import GaussNewton, Hessian, KFAC, Risk
 from spectral.probes._base._sampling import sample_risk
 from spectral.tasks import ChangingEnvironment, ClippedSurrogate, Cycle, PPO, PPOBatch

@@ -3,10 +3,10 @@
 from typing import Any
 
 import equinox as eqx
-import jax
 from jaxtyping import Array, Bool, PRNGKeyArray
 
 from ..._arguments import check_count
+from ..._carry import branch
 from ..._types import Clock, Learner, Signal
 from ._algorithm import AbstractTransform
 
@@ -47,14 +47,8 @@ class Periodic(AbstractTransform[Any]):
         """**Raises:** `ValueError` for a period that does not fit the chunk."""
         # The clock is the same for all members of an ensemble, so under vmap this stays a branch.
         due = is_due(signal, self.period)
-        dynamic, static = eqx.partition((learner, state), eqx.is_array)
-
-        def act(dynamic):
-            learner, state = eqx.combine(dynamic, static)
-            after = self.transform.update(learner, state, signal, key=key)
-            return eqx.filter(after, eqx.is_array)
-
-        return eqx.combine(jax.lax.cond(due, act, lambda d: d, dynamic), static)
+        act = lambda pair: self.transform.update(pair[0], pair[1], signal, key=key)
+        return branch(due, act, (learner, state))
 
 
 def is_due(signal: Signal, period: int) -> Bool[Array, ""]:

@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
+
+from ..._carry import arrays_of, on_arrays, with_arrays
 
 
 Value = TypeVar("Value")
@@ -19,11 +20,7 @@ def when(condition: Bool[Array, ""], change: Callable[[Value], Value], value: Va
     member to member, and a `cond` would then compute `change` at every step for all of them. The
     loop computes it when at least one member needs it.
     """
-    dynamic, static = eqx.partition(value, eqx.is_array)
-
-    def body(carry):
-        changed = change(eqx.combine(carry[1], static))
-        return jnp.array(False), eqx.filter(changed, eqx.is_array)
-
-    _, dynamic = jax.lax.while_loop(lambda carry: carry[0], body, (condition, dynamic))
-    return eqx.combine(dynamic, static)
+    changed = on_arrays(change, value)
+    once = lambda carried: (jnp.array(False), changed(carried[1]))
+    carried = (condition, arrays_of(value))
+    return with_arrays(value, jax.lax.while_loop(lambda carried: carried[0], once, carried)[1])

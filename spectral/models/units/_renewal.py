@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
+from ..._carry import arrays_of, on_arrays, with_arrays
 from ..._types import Optimiser
 from ._entries import Entries
 from ._unit_group import UnitGroup
@@ -156,13 +157,12 @@ def _few_at_a_time(
 ) -> Value:
     """`change` the value for the numbers of the marked units, `_FEW` at a time; in the last round
     numbers that no unit has fill the places. Only arrays may change."""
-    dynamic, static = eqx.partition(value, eqx.is_array)
+    changed = on_arrays(change, value)
 
-    def body(carry):
-        left, dynamic = carry
+    def body(carried):
+        left, arrays = carried
         (few,) = jnp.nonzero(left, size=_FEW, fill_value=left.size)
-        changed = change(eqx.combine(dynamic, static), few)
-        return left.at[few].set(False, mode="drop"), eqx.filter(changed, eqx.is_array)
+        return left.at[few].set(False, mode="drop"), changed(arrays, few)
 
-    _, dynamic = jax.lax.while_loop(lambda carry: carry[0].any(), body, (units, dynamic))
-    return eqx.combine(dynamic, static)
+    carried = (units, arrays_of(value))
+    return with_arrays(value, jax.lax.while_loop(lambda c: c[0].any(), body, carried)[1])

@@ -7,7 +7,7 @@ from typing import Any
 import equinox as eqx
 
 from ..._arguments import unknown_name
-from ..._loop import check_parts
+from ..._check_parts import check_parts
 from ...algorithms import Algorithm
 from ...models import AbstractNetwork
 from ...probes import AbstractProbe

@@ -1,6 +1,5 @@
 """The folder of a run: what lies where, and which folders may be written to."""
 
-from dataclasses import KW_ONLY
 import dataclasses
 import json
 import math
@@ -10,6 +9,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import KW_ONLY
 from typing import Any, BinaryIO, Literal
 
 import numpy as np

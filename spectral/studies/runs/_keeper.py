@@ -3,7 +3,6 @@
 import pathlib
 import time
 
-import equinox as eqx
 import numpy as np
 from jaxtyping import PyTree
 
@@ -11,11 +10,11 @@ from ..._core import Run
 from ..._divergence import place
 from ..._ensemble import Ensemble
 from ..._history import History
-from ..._loop import AbstractCheckpointer
-from ...tasks import AbstractTaskStream
+from ..._recorders import AbstractCheckpointer
 from ...recording import OrbaxCheckpointer
-from ._folder import load_member, MARKER, Member, save_member
+from ...tasks import AbstractTaskStream
 from ..experiment._settings import SettingsError
+from ._folder import load_member, MARKER, Member, save_member
 
 
 # Of the time of a run, that its checkpoints and histories may take.
@@ -30,11 +29,10 @@ class Keeper(AbstractCheckpointer):
     the time since then; and at the end.
     """
 
-    folder: pathlib.Path = eqx.field(static=True)
-    names: tuple[tuple[str, int], ...] = eqx.field(static=True)
-    steps_per_task: int = eqx.field(static=True)
+    folder: pathlib.Path
+    names: tuple[tuple[str, int], ...]
+    steps_per_task: int
     _inner: OrbaxCheckpointer
-    _clock: dict[str, float] = eqx.field(static=True)
 
     def __init__(
         self,
@@ -47,14 +45,15 @@ class Keeper(AbstractCheckpointer):
         self.names = names
         self.steps_per_task = stream.chunks_per_task * stream.minibatches
         self._inner = OrbaxCheckpointer(folder / "checkpoints" / f"{index}")
-        now = time.monotonic()
-        self._clock = {"began": now, "saved": now, "cost": 0.0, "before": 0.0}
+        self._began = self._saved = time.monotonic()
+        self._cost = 0.0  # seconds that the last save took
+        self._before = 0.0  # seconds that the run took before it was resumed
 
     def restore(
         self, config: PyTree, run: Run | Ensemble
     ) -> tuple[int, Run | Ensemble, History] | None:
         known = load_member(self.folder, *self.names[0])
-        self._clock["before"] = 0.0 if known is None else known.seconds
+        self._before = 0.0 if known is None else known.seconds
         try:
             return self._inner.restore(config, run)
         except ValueError as error:
@@ -62,8 +61,8 @@ class Keeper(AbstractCheckpointer):
 
     def save(self, config: PyTree, done: int, run: Run | Ensemble, history: History) -> None:
         ended = done == config["stream"].num_tasks
-        since = time.monotonic() - self._clock["saved"]
-        if not ended and self._clock["cost"] > TIME_FRACTION * since:
+        since = time.monotonic() - self._saved
+        if not ended and self._cost > TIME_FRACTION * since:
             return
         if not (self.folder / MARKER).exists():
             raise SettingsError(
@@ -77,12 +76,12 @@ class Keeper(AbstractCheckpointer):
             raise OSError(f"a checkpoint could not be saved: {error}") from error
         for member in self.members(history, ended=False):
             save_member(self.folder, member)
-        now = time.monotonic()
-        self._clock.update(saved=now, cost=now - began)
+        self._saved = time.monotonic()
+        self._cost = self._saved - began
 
     def members(self, history: History, *, ended: bool) -> list[Member]:
         """The members with their own columns, as they are at this moment."""
-        seconds = self._clock["before"] + time.monotonic() - self._clock["began"]
+        seconds = self._before + time.monotonic() - self._began
         return [
             self._member(i, History({n: c[:, i] for n, c in history.items()}), seconds, ended)
             for i in range(len(self.names))

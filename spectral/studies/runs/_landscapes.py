@@ -20,10 +20,10 @@ from ...curvature import extreme_eigenpairs, Hessian, loss_landscape
 from ...probes import sample_risk
 from ...recording import OrbaxCheckpointer
 from ..experiment._experiment import Experiment, RECORDED
-from ._folder import Results
 from ..experiment._groups import assemble, Group, groups
 from ..experiment._make import make_experiment
 from ..experiment._settings import SettingsError
+from ._folder import Results
 
 
 _POINTS = 25  # in each direction

@@ -6,9 +6,12 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
+from ..._loop import train_continual
+from ..._recorders import AbstractMeter
 from ...recording import Meters, ProgressBar, WeightsAndBiases
-from ..._loop import AbstractMeter, train_continual
 from ..experiment._experiment import Experiment
+from ..experiment._groups import assemble, Group, groups, Names
+from ..experiment._settings import read_settings, SettingsError
 from ._folder import (
     check_folder,
     load_member,
@@ -19,11 +22,9 @@ from ._folder import (
     Results,
     save_member,
 )
-from ..experiment._groups import assemble, Group, groups, Names
 from ._keeper import Keeper
 from ._lock import sole_writer
 from ._record import circumstances
-from ..experiment._settings import read_settings, SettingsError
 
 
 @runtime_checkable

@@ -14,15 +14,15 @@ import yaml
 
 from ..._arguments import unknown_name
 from ..experiment._experiment import Experiment, RECORDED
-from ._folder import Mode, Results, write_text
 from ..experiment._grid import Cell, expand
+from ..experiment._make import make_experiment
+from ..experiment._settings import SettingsError
 from ..measures._interval import student_half_width
 from ..measures._measures import measure_names, measures
-from ..experiment._make import make_experiment
 from ..published._load import read_experiment
-from ._run import Logger, run_experiment
-from ..experiment._settings import SettingsError
 from ._align import align
+from ._folder import Mode, Results, write_text
+from ._run import Logger, run_experiment
 
 
 _OVER = ("all", "last")
@@ -56,7 +56,8 @@ class Sweep:
 
 def load_sweep(
     path: str | os.PathLike[str],
-    *, assignments: Iterable[str] = (),
+    *,
+    assignments: Iterable[str] = (),
     seeds: int | None = None,
     data_dir: str | None = None,
 ) -> Sweep:

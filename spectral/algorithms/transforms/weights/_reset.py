@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from ...._arguments import unknown_name
+from ...._carry import branch
 from ...._types import Clock, Learner
 from ....models import activations_of, unit_groups
 from ..._base._algorithm import AbstractTransform
@@ -57,10 +58,7 @@ class Reset(AbstractTransform[list[Array]]):
         """**Raises:** `TypeError` for a model without `fresh`, or without `units()` where its head
         is wanted."""
         act = self._whole if self.part == "network" else self._head
-        dynamic, static = eqx.partition(learner, eqx.is_array)
-        renewed = lambda d: eqx.filter(act(eqx.combine(d, static), state, key=key), eqx.is_array)
-        dynamic = jax.lax.cond(clock.task > 0, renewed, lambda d: d, dynamic)
-        return eqx.combine(dynamic, static), state
+        return branch(clock.task > 0, lambda old: act(old, state, key=key), learner), state
 
     def _whole(self, learner: Learner, state: list[Array], *, key: PRNGKeyArray) -> Learner:
         _, static = eqx.partition(learner.model, eqx.is_inexact_array)

@@ -1,0 +1,71 @@
+"""Whether the arguments of `train_continual` fit together, before anything is compiled."""
+
+from collections.abc import Mapping
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PRNGKeyArray, PyTree
+
+from . import _programs
+from ._arguments import check_count, check_kind, check_one_key
+from ._ensemble import Ensemble
+from ._measuring import run_probe
+from .algorithms import Algorithm
+from .probes import AbstractProbe
+from .tasks import AbstractTaskStream
+
+
+def check_parts(
+    model: PyTree,
+    stream: AbstractTaskStream,
+    algo: Algorithm | Ensemble,
+    *,
+    key: PRNGKeyArray | Ensemble | None = None,
+    probes: Mapping[str, AbstractProbe] | None = None,
+    model_state: eqx.nn.State | Ensemble | None = None,
+    segment_tasks: int | None = None,
+) -> None:
+    """Refuse arguments of `train_continual` that do not fit together.
+
+    All programs are traced, as a run would trace them, and none is compiled or run.
+
+    **Raises:** the `ValueError` of the part that does not fit.
+    """
+    key = jax.random.key(0) if key is None else key
+    if not isinstance(key, Ensemble):
+        check_one_key(key)
+    probes = {} if probes is None else probes
+    check_kind("stream", stream, AbstractTaskStream, "tasks.PermutedImages(...)")
+    one = algo.stacked if isinstance(algo, Ensemble) else algo
+    check_kind("algo", one, Algorithm, "algorithms.bp()")
+    check_kind("probes", probes, Mapping, '{"dead": probes.DeadUnits()}')
+    for name, probe in probes.items():
+        check_kind(f"probes[{name!r}]", probe, AbstractProbe, "probes.DeadUnits()")
+        unknown = set(probe.when) - {"start", "end"}
+        if not isinstance(probe.when, tuple) or not probe.when or unknown:
+            raise ValueError(
+                f"`probes[{name!r}].when` is {probe.when!r}, but must be a tuple of 'start' and "
+                "'end': pass for example ('start',)."
+            )
+    steps = stream.num_tasks * stream.chunks_per_task * stream.minibatches
+    if steps > np.iinfo(np.int32).max and not jax.config.read("jax_enable_x64"):
+        raise ValueError(
+            f"`stream` has {steps} steps, more than a 32-bit clock can count: shorten it, or set "
+            "JAX_ENABLE_X64=1."
+        )
+    most = most_tasks(stream, segment_tasks)
+    check_count("segment_tasks", most)
+    for name, probe in probes.items():
+        check_count(f"probes[{name!r}].every", probe.every)
+    zero = jnp.asarray(0, int)
+    run = eqx.filter_eval_shape(_programs.start, model, model_state, stream, algo, key)
+    eqx.filter_eval_shape(_programs.begin, run, stream, algo, zero, key)
+    eqx.filter_eval_shape(_programs.segment, run, stream, algo, zero, zero, most, key)
+    for probe in probes.values():
+        eqx.filter_eval_shape(run_probe, probe, run, stream, key, zero.astype("uint32"), zero)
+
+
+def most_tasks(stream: AbstractTaskStream, segment_tasks: int | None) -> int:
+    return min(64, stream.num_tasks) if segment_tasks is None else segment_tasks

@@ -1,0 +1,89 @@
+"""Probes at the boundaries of tasks, each a compiled program of its own."""
+
+import zlib
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int, PRNGKeyArray, UInt32
+
+from ._core import Run
+from ._ensemble import Ensemble, spread
+from ._keys import derive, Role
+from ._types import Learner
+from .probes import AbstractProbe, When
+from .tasks import AbstractTaskStream
+
+
+def measure(
+    when: When,
+    probes: dict[str, AbstractProbe],
+    task: int,
+    run: Run | Ensemble,
+    stream: AbstractTaskStream,
+    key: PRNGKeyArray | Ensemble,
+) -> dict[str, np.ndarray]:
+    """One row of the history: what the probes that are due measure."""
+    rows = {}
+    for name, probe in probes.items():
+        if when in probe.when and task % probe.every == 0:
+            # The key follows from the probe's name, so that other probes do not change it.
+            name_hash = jnp.asarray(zlib.crc32(f"{name}.{when}".encode()), jnp.uint32)
+            measured = run_probe(probe, run, stream, key, name_hash, jnp.asarray(task, int))
+            if isinstance(run, Ensemble):
+                lost = np.asarray(run.stacked.divergence.step) >= 0
+                found = {k: np.array(v) for k, v in measured.stacked.items()}
+                for column in found.values():
+                    column[lost] = np.nan
+            else:
+                found = {k: np.asarray(v) for k, v in measured.items()}
+            rows |= {f"{name}.{when}.{k}": v[None] for k, v in found.items()}
+    return rows
+
+
+def run_probe(
+    probe: AbstractProbe,
+    run: Run | Ensemble,
+    stream: AbstractTaskStream,
+    key: PRNGKeyArray | Ensemble,
+    name: UInt32[Array, ""],
+    task: Int[Array, ""],
+) -> Any:
+    # Without the state of the algorithm: those with the same optimiser share the program.
+    seen = lambda r: (r.learner, r.stream)
+    seen = Ensemble(seen(run.stacked)) if isinstance(run, Ensemble) else seen(run)
+    return _measurement(probe, seen, stream, key, name, task)
+
+
+def to_boundary(done: int, num_tasks: int, probes: dict[str, AbstractProbe]) -> int:
+    """Tasks from `done` to the next boundary at which a probe measures."""
+    for end in range(done + 1, num_tasks):
+        for probe in probes.values():
+            starts = "start" in probe.when and end % probe.every == 0
+            ends = "end" in probe.when and (end - 1) % probe.every == 0
+            if starts or ends:
+                return end - done
+    return num_tasks - done
+
+
+def _measured(
+    probe: AbstractProbe,
+    seen: tuple[Learner, Any],
+    stream: AbstractTaskStream,
+    key: PRNGKeyArray,
+    name: UInt32[Array, ""],
+    task: Int[Array, ""],
+) -> dict[str, Array]:
+    # The compiler may not mix what is measured with how its inputs are come by, which is otherwise
+    # alone than among the members of an ensemble: their numbers would be rounded otherwise.
+    given, static = eqx.partition((seen, stream, key), eqx.is_array)
+    seen, stream, key = eqx.combine(jax.lax.optimization_barrier(given), static)
+    learner, state = seen
+    own = derive(key, Role.PROBE, name, task)
+    measured = probe(learner, stream, state, key=own)
+    return {what: jnp.asarray(value, float) for what, value in measured.items()}
+
+
+_measurement = eqx.filter_jit(spread(_measured))

@@ -1,0 +1,11 @@
+"""The compiled programs of a run, for one run or for all members of an ensemble."""
+
+import equinox as eqx
+
+from ._core import begin_task, run_tasks, start_run
+from ._ensemble import spread
+
+
+start = eqx.filter_jit(spread(start_run))
+begin = eqx.filter_jit(spread(begin_task))
+segment = eqx.filter_jit(spread(run_tasks))
