@@ -172,27 +172,29 @@ class Signal(eqx.Module):
         """Minibatches in the chunk."""
         return jax.tree.leaves(self.chunk.items)[0].shape[0]
 
-    def window(self, n: int) -> PyTree:
-        """The last `n` minibatches of the chunk, ending with this one, as one batch.
+    def window(self, num_minibatches: int) -> PyTree:
+        """The last `num_minibatches` minibatches of the chunk, ending with this one, as one batch.
 
-        To be called when `n` steps of the chunk are complete, that is under a cadence whose period
-        is a multiple of `n`. Where fewer than `n` are in use, those are repeated in turn.
+        To be called when `num_minibatches` steps of the chunk are complete, that is under a cadence
+        whose period is a multiple of `num_minibatches`. Where fewer than `num_minibatches` are in
+        use, those are repeated in turn.
 
-        **Raises:** `ValueError` if `n` does not divide the minibatches of a chunk.
+        **Raises:** `ValueError` if `num_minibatches` does not divide the minibatches of a chunk.
         """
-        if n < 1 or self.minibatches % n:
+        if num_minibatches < 1 or self.minibatches % num_minibatches:
             raise ValueError(
-                f"A window of {n} minibatches does not fit a chunk of {self.minibatches}: choose a "
-                "number that divides it, or change the length of the chunk."
+                f"A window of {num_minibatches} minibatches does not fit a chunk of "
+                f"{self.minibatches}: choose a number that divides it, or change the length of the "
+                "chunk."
             )
-        start = self.clock.step_in_chunk + 1 - n
+        start = self.clock.step_in_chunk + 1 - num_minibatches
 
         def block(leaf: Array) -> Array:
             if self.chunk.in_use is None:
-                rows = jax.lax.dynamic_slice_in_dim(leaf, start, n)
+                rows = jax.lax.dynamic_slice_in_dim(leaf, start, num_minibatches)
             else:
-                rows = leaf[(start + jnp.arange(n)) % self.chunk.in_use]
-            return rows.reshape(n * leaf.shape[1], *leaf.shape[2:])
+                rows = leaf[(start + jnp.arange(num_minibatches)) % self.chunk.in_use]
+            return rows.reshape(num_minibatches * leaf.shape[1], *leaf.shape[2:])
 
         return self.take(jax.tree.map(block, self.chunk.items))
 

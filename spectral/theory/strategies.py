@@ -59,32 +59,38 @@ def numbers(*shape: int) -> st.SearchStrategy[np.ndarray]:
     return integers.map(lambda a: a * _STEP)
 
 
-def inputs(examples: int = 5, in_size: int = 2) -> st.SearchStrategy[Float[Array, "examples size"]]:
+def inputs(
+    num_examples: int = 5, in_size: int = 2
+) -> st.SearchStrategy[Float[Array, "examples size"]]:
     """Inputs in the box from -2 to 2."""
-    return numbers(examples, in_size).map(_as_array)
+    return numbers(num_examples, in_size).map(_as_array)
 
 
-def targets(examples: int = 5, out_size: int = 2) -> st.SearchStrategy[Float[Array, "n out_size"]]:
+def targets(
+    num_examples: int = 5, out_size: int = 2
+) -> st.SearchStrategy[Float[Array, "n out_size"]]:
     """Real targets from -2 to 2."""
-    return numbers(examples, out_size).map(_as_array)
+    return numbers(num_examples, out_size).map(_as_array)
 
 
-def labels(examples: int = 5, classes: int = 2) -> st.SearchStrategy[Int[Array, " examples"]]:
+def labels(num_examples: int = 5, classes: int = 2) -> st.SearchStrategy[Int[Array, " examples"]]:
     """Class labels."""
-    drawn = hnp.arrays(np.int64, examples, elements=st.integers(0, classes - 1), fill=st.nothing())
+    drawn = hnp.arrays(
+        np.int64, num_examples, elements=st.integers(0, classes - 1), fill=st.nothing()
+    )
     return drawn.map(jnp.asarray)
 
 
 @st.composite
 def task_shifts(
-    draw: Callable[..., Any], examples: int = 5, in_size: int = 2, most: float = 2.0
+    draw: Callable[..., Any], num_examples: int = 5, in_size: int = 2, most: float = 2.0
 ) -> TaskShift:
     """Inputs in the box from -2 to 2, and the same number of inputs after they have moved.
 
     Each input moves by its own vector; all vectors are scaled by one number that is drawn too, from
     0 to `most` / 2, so that small shifts are as frequent as large ones.
     """
-    old, moves = draw(numbers(examples, in_size)), draw(numbers(examples, in_size))
+    old, moves = draw(numbers(num_examples, in_size)), draw(numbers(num_examples, in_size))
     scale = draw(st.integers(0, 8)) * most / 16
     return TaskShift(old=_as_array(old), new=_as_array(old + scale * moves))
 

@@ -128,5 +128,5 @@ class Algorithm(eqx.Module):
         return learner, AlgorithmState(tuple(penalties), tuple(transforms))
 
 
-def _keys(key: PRNGKeyArray, n: int):
-    return (jax.random.fold_in(key, i) for i in range(n))
+def _keys(key: PRNGKeyArray, count: int):
+    return (jax.random.fold_in(key, i) for i in range(count))

@@ -31,9 +31,9 @@ def gaussian_like(tree: PyTree, *, key: PRNGKeyArray) -> PyTree[Float[Array, "..
     return jax.tree.unflatten(structure, drawn)
 
 
-def _words(n: int, *, key: PRNGKeyArray) -> UInt32[Array, " n"]:
+def _words(count: int, *, key: PRNGKeyArray) -> UInt32[Array, " n"]:
     first, second = jax.random.bits(key, (2,), jnp.uint32)
-    return _scramble(_scramble(jax.lax.iota(jnp.uint32, n) + first) + second)
+    return _scramble(_scramble(jax.lax.iota(jnp.uint32, count) + first) + second)
 
 
 def _scramble(x: UInt32[Array, " n"]) -> UInt32[Array, " n"]:

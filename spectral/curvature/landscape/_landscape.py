@@ -66,10 +66,10 @@ def loss_landscape(
             "`coordinates`, but must be as many of both, one at least: pass an array for each."
         )
     axes = tuple(map(jnp.asarray, coordinates))
-    for number, points in enumerate(axes):
+    for index, points in enumerate(axes):
         if points.ndim != 1 or points.size == 0:
             raise ValueError(
-                f"`coordinates[{number}]` has the shape {points.shape}, but must have one axis and "
+                f"`coordinates[{index}]` has the shape {points.shape}, but must have one axis and "
                 "at smallest one point: pass an array such as `jnp.linspace(-1, 1, 21)` for each "
                 "direction."
             )
@@ -78,12 +78,12 @@ def loss_landscape(
     return _evaluate(loss, params, directions, axes, batch_size)
 
 
-def _like(structure: PyTree[jax.ShapeDtypeStruct], direction: PyTree, number: int) -> PyTree:
+def _like(structure: PyTree[jax.ShapeDtypeStruct], direction: PyTree, index: int) -> PyTree:
     got = structure_of(direction)
     shapes = lambda tree: jax.tree.map(lambda s: s.shape, tree)
     if shapes(got) != shapes(structure):
         raise ValueError(
-            f"`directions[{number}]` has the structure {got}, but must be like the parameters, "
+            f"`directions[{index}]` has the structure {got}, but must be like the parameters, "
             f"{structure}: pass a pytree with an array for each of theirs."
         )
     return split_parameters(direction)[0]

@@ -87,7 +87,7 @@ def _mean(column: np.ndarray) -> Series:
     return column.reshape(len(column), -1).mean(axis=1)
 
 
-def _least(column: np.ndarray) -> Series:
+def _smallest(column: np.ndarray) -> Series:
     return column.reshape(len(column), -1).min(axis=1)
 
 
@@ -100,7 +100,7 @@ _RECORDED: dict[str, tuple[str, Callable[[np.ndarray], Series], Moment]] = {
 }
 _PROBED: dict[str, dict[str, Source]] = {
     "DeadUnits": {"dead units": ("fraction", _mean)},
-    "FeatureRank": {EFFECTIVE_RANK: ("feature_effective_rank", _least)},
+    "FeatureRank": {EFFECTIVE_RANK: ("feature_effective_rank", _smallest)},
     "HessianSpectrum": {
         "normalised epsilon-rank": ("normalised_epsilon_rank", _mean),
         "largest eigenvalue": ("extremes", lambda column: column[:, 1]),

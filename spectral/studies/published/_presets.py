@@ -79,25 +79,30 @@ def _plain(arguments: Settings) -> Settings:
     return {k: list(v) if isinstance(v, tuple) else v for k, v in named.items()}
 
 
-def probes(num_tasks: int, examples: int) -> Settings:
+def probes(num_tasks: int, num_examples: int) -> Settings:
     """Units and ranks at the starts of about forty tasks, the spectrum at about eight."""
     often, seldom = max(1, num_tasks // 40), max(1, num_tasks // 8)
-    chunk = min(100, examples)
-    examples -= examples % chunk  # whole chunks
+    batch_size = min(100, num_examples)
+    num_examples -= num_examples % batch_size  # whole batches
     return {
-        "dead": {"type": "DeadUnits", "when": ["start"], "every": often, "num_examples": examples},
+        "dead": {
+            "type": "DeadUnits",
+            "when": ["start"],
+            "every": often,
+            "num_examples": num_examples,
+        },
         "rank": {
             "type": "FeatureRank",
             "when": ["start"],
             "every": often,
-            "num_examples": examples,
+            "num_examples": num_examples,
         },
         "weights": {"type": "WeightNorm", "when": ["start"], "every": often},
         "hessian": {
             "type": "HessianSpectrum",
             "every": seldom,
-            "num_examples": examples,
-            "batch_size": chunk,
+            "num_examples": num_examples,
+            "batch_size": batch_size,
             "estimator": {"type": "Lanczos", "order": 100, "num_vectors": 3},
         },
     }
@@ -124,12 +129,12 @@ def with_quick_probes(settings: Settings) -> Settings:
         name: given[name] | {"num_examples": min(200, given[name]["num_examples"])}
         for name in _UNITS
     }
-    examples = min(50, given["hessian"]["num_examples"])
+    num_examples = min(50, given["hessian"]["num_examples"])
     hessian = given["hessian"] | {
         "when": ["start"],
         "every": max(2, given["hessian"]["every"]),
-        "num_examples": examples,
-        "batch_size": examples,
+        "num_examples": num_examples,
+        "batch_size": num_examples,
         "estimator": {"type": "Lanczos", "order": 40, "num_vectors": 1},
     }
     return settings | {"probes": given | few | {"hessian": hessian}}

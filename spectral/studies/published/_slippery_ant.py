@@ -55,10 +55,10 @@ def _experiment(
     model: Settings,
     algorithms: Settings,
     seeds: int = 5,
-    examples: int = 2000,
+    num_examples: int = 2000,
 ) -> Settings:
     steps_per_rollout = 2048
-    measured = probes(num_tasks, examples)
+    measured = probes(num_tasks, num_examples)
     measured["hessian"] |= {"when": ["start", "end"]}
     return {
         "seeds": seeds,
@@ -115,7 +115,7 @@ def _small(size: Size) -> Settings:
     settings = _experiment(
         size,
         seeds=1,
-        examples=500,
+        num_examples=500,
         num_tasks=size(4),
         steps_per_task=81_920,
         world={"change": "step", "limit_is_terminal": False},

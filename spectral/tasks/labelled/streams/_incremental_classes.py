@@ -163,11 +163,11 @@ class IncrementalClasses(AbstractImageStream[Seen]):
         return jax.lax.scan(draw, jnp.asarray(extra, int), jnp.arange(tasks))[1]
 
 
-def _log_ways(spread: int, tasks: int, total: int) -> np.ndarray:
+def _log_ways(spread: int, num_tasks: int, total: int) -> np.ndarray:
     """[n, s]: the logarithm of the number of ways to write s as n numbers from 0 to `spread`."""
-    ways = np.zeros((tasks + 1, total + 1))
+    ways = np.zeros((num_tasks + 1, total + 1))
     ways[0, 0] = 1
-    for n in range(1, tasks + 1):
+    for n in range(1, num_tasks + 1):
         for choice in range(min(spread, total) + 1):
             ways[n, choice:] += ways[n - 1, : total + 1 - choice]
     with np.errstate(divide="ignore"):
