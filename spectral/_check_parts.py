@@ -1,4 +1,4 @@
-"""Whether the arguments of `train_continual` fit together, before anything is compiled."""
+"""Checks that the arguments of `train_continual` fit together, before anything is compiled."""
 
 from collections.abc import Mapping
 
@@ -27,9 +27,9 @@ def check_parts(
     model_state: eqx.nn.State | Ensemble | None = None,
     segment_tasks: int | None = None,
 ) -> None:
-    """Refuse arguments of `train_continual` that do not fit together.
+    """Check that the arguments of `train_continual` fit together.
 
-    All programs are traced, as a run would trace them, and none is compiled or run.
+    All programs are traced, as a run traces them; none is compiled or run.
 
     **Raises:** the `ValueError` of the part that does not fit.
     """
@@ -55,17 +55,17 @@ def check_parts(
             f"`stream` has {steps} steps, more than a 32-bit clock can count: shorten it, or set "
             "JAX_ENABLE_X64=1."
         )
-    most = most_tasks(stream, segment_tasks)
-    check_count("segment_tasks", most)
+    max_tasks = max_segment_tasks(stream, segment_tasks)
+    check_count("segment_tasks", max_tasks)
     for name, probe in probes.items():
         check_count(f"probes[{name!r}].every", probe.every)
     zero = jnp.asarray(0, int)
     run = eqx.filter_eval_shape(_programs.start, model, model_state, stream, algo, key)
     eqx.filter_eval_shape(_programs.begin, run, stream, algo, zero, key)
-    eqx.filter_eval_shape(_programs.segment, run, stream, algo, zero, zero, most, key)
+    eqx.filter_eval_shape(_programs.segment, run, stream, algo, zero, zero, max_tasks, key)
     for probe in probes.values():
         eqx.filter_eval_shape(run_probe, probe, run, stream, key, zero.astype("uint32"), zero)
 
 
-def most_tasks(stream: AbstractTaskStream, segment_tasks: int | None) -> int:
+def max_segment_tasks(stream: AbstractTaskStream, segment_tasks: int | None) -> int:
     return min(64, stream.num_tasks) if segment_tasks is None else segment_tasks

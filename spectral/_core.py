@@ -1,8 +1,7 @@
 """The compiled loop: tasks, chunks and gradient steps.
 
-It knows no stream and no algorithm: whatever happens in a task is behind `AbstractTaskStream` and
-`Algorithm`. The number of tasks of a segment is data, not shape, so one compiled program serves
-every segment whatever its length.
+It knows only `AbstractTaskStream` and `Algorithm`, no particular stream or algorithm. The number of
+tasks in a segment is data, not a shape, so one compiled program serves segments of any length.
 """
 
 from typing import Any
@@ -21,7 +20,7 @@ from .tasks import AbstractTaskStream
 
 
 class Run(eqx.Module):
-    """Everything that evolves in a run."""
+    """The state of a run: everything that changes during training."""
 
     learner: Learner
     algorithm: AlgorithmState
@@ -49,7 +48,7 @@ def begin_task(
     task: Int[Array, ""],
     key: PRNGKeyArray,
 ) -> Run:
-    """Change the task, and let the algorithm prepare for it."""
+    """Begin a task: change the stream, then let the algorithm prepare."""
     clock = _clock(stream, task, 0, 0)
     state = stream.begin_task(run.stream, clock, key=derive(key, Role.BEGIN_STREAM, task))
     learner, algorithm = algo.begin_task(
@@ -69,9 +68,9 @@ def run_tasks(
     rows: int,
     key: PRNGKeyArray,
 ) -> tuple[Run, dict[str, Array]]:
-    """Train `count` tasks from `first` on, which has already begun.
+    """Train `count` tasks, starting with task `first`, which has already begun.
 
-    Returns the run and a table of metrics with `rows` rows, of which the first `count` are filled.
+    Returns the run and a table of metrics with `rows` rows; the first `count` rows are filled.
     """
 
     def one_task(carried, i):
@@ -96,11 +95,11 @@ def train_tasks(
     key: PRNGKeyArray,
     model_state: eqx.nn.State | None = None,
 ) -> tuple[Run, dict[str, Array]]:
-    """All tasks of a stream as one pure function, to be put under `jax.jit` and `jax.vmap`.
+    """Train on all tasks of a stream, as one pure function for `jax.jit` and `jax.vmap`.
 
-    `spectral.train_continual` without its shell: no probes, checkpoints, progress or errors of
-    divergence (see `Run.divergence`). Returns the run after the last task, and the metrics with
-    a leading axis over tasks.
+    This is `spectral.train_continual` without probes, checkpoints, progress, and the error for a
+    run that diverges (see `Run.divergence`). Returns the run after the last task, and the metrics
+    with a leading axis over tasks.
 
     ```python
     def accuracy(key, lr):
@@ -127,7 +126,7 @@ def _train_task(
     def chunk(run, index):
         return _train_chunk(run, stream, algo, task, index, key=key)
 
-    # Compiled within the program, so that it is traced once: for its shapes, and to be run.
+    # An inner `jit` is traced once and serves both `eval_shape` and the scan.
     one_chunk = jax.jit(on_arrays(chunk, run))
     chunks = jnp.arange(stream.chunks_per_task)
     shapes = jax.eval_shape(one_chunk, arrays_of(run), chunks[0])[1]
@@ -182,7 +181,7 @@ def _train_chunk(
     after = before.watch(run.learner.model, metrics["loss"], used, start.step, chunk.items)
     _reject_twins(metrics, collected)
     metrics = jax.tree.map(lambda m: _mean(m, used), metrics)
-    # What was collected for the chunk that diverged came before, and may show why.
+    # The data of the chunk that diverged were collected before, and their metrics may show why.
     row = void(metrics, after.found) | void(collected, before.found)
     return Run(run.learner, run.algorithm, run.stream, after), row
 
@@ -257,12 +256,12 @@ def _reject_twins(a: dict[str, Any], b: dict[str, Any]) -> None:
     if twins := a.keys() & b.keys():
         raise ValueError(
             f"The metric {min(twins)!r} is recorded twice, by two methods of the stream or by the "
-            "loop itself: give it two names."
+            "loop: choose different names."
         )
 
 
 def _reject_static_change(method: str, before: PyTree, after: PyTree) -> None:
-    """What is not an array is part of the program: a change of it would be lost."""
+    """Raise if a method changed a part that is not an array: the compiled loop would lose it."""
     halves = [eqx.filter(half, eqx.is_array, inverse=True) for half in (before, after)]
     if jax.tree.structure(halves[0]) != jax.tree.structure(halves[1]) or any(
         a is not b and a != b for a, b in zip(*map(jax.tree.leaves, halves), strict=True)
@@ -275,8 +274,11 @@ def _reject_static_change(method: str, before: PyTree, after: PyTree) -> None:
 
 
 def _strong(run: Run) -> Run:
-    """Weakly typed arrays would change their type in the first step: the scan refuses that, and a
-    second program would be compiled."""
+    """The run with weakly typed arrays made strongly typed.
+
+    A weakly typed array changes its type in the first step. A scan does not allow that, and a
+    second program would be compiled.
+    """
 
     def strong(x: Any) -> Any:
         if not eqx.is_array(x) or jnp.issubdtype(x.dtype, jax.dtypes.prng_key):

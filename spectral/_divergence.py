@@ -1,4 +1,4 @@
-"""What a run remembers of numbers that are not finite, and what follows from it."""
+"""Detection of losses and weights that are not finite, and the error that reports them."""
 
 from typing import Any
 
@@ -12,16 +12,16 @@ from ._types import Learner
 
 
 class Divergence(eqx.Module):
-    """Where a loss or weight was first not finite."""
+    """The first step at which a loss or weight was not finite."""
 
-    step: Int[Array, ""]  # of the whole run; -1 while all is well
-    # Where it was seen first: in the loss if in neither of these.
+    step: Int[Array, ""]  # of the whole run; -1 as long as everything is finite
+    # The value that was not finite: weights, collected data, or the loss if neither is marked.
     in_weights: Bool[Array, ""]
-    in_data: Bool[Array, ""]  # what was collected, before it was learnt from
+    in_data: Bool[Array, ""]  # data of the chunk, such as a rollout, before training on them
 
     @classmethod
     def none(cls) -> "Divergence":
-        """All is well."""
+        """The record of a run that has not diverged."""
         return cls(jnp.array(-1), jnp.array(False), jnp.array(False))
 
     @property
@@ -31,8 +31,10 @@ class Divergence(eqx.Module):
 
     @property
     def everywhere(self) -> Bool[Array, ""]:
-        """Whether there is nothing left to train: under vmap, whether all members have diverged, so
-        that a branch on it stays one."""
+        """Whether all members of an ensemble have diverged; of a single run, whether it has.
+
+        This is the same value for all members under `jax.vmap`, so a branch on it stays a branch.
+        """
         return _all(self.found)
 
     def watch(
@@ -43,8 +45,8 @@ class Divergence(eqx.Module):
         first: Int[Array, ""],
         items: PyTree,
     ) -> "Divergence":
-        """After a chunk of minibatches `items`, of which those `used` counted, whose first step was
-        `first`; the weights are looked at once."""
+        """Update after a chunk: `items` are its minibatches, `used` marks those that were trained
+        on, `first` is the step of the first one. Weights are checked once per chunk."""
         bad, bad_weights = used & ~jnp.isfinite(losses), ~_finite(model)
         last = first + jnp.sum(used) - 1
         step = jnp.where(bad.any(), first + jnp.argmax(bad), jnp.where(bad_weights, last, -1))
@@ -55,37 +57,37 @@ class Divergence(eqx.Module):
 
 
 class Diverged(FloatingPointError):
-    """A loss or weight that is not finite.
+    """A loss or weight is not finite.
 
-    `task` and `step` (of the whole run) say where it appeared, `what` whether in the loss, in the
-    weights, or in the data: what was collected for the steps around this one, such as a rollout,
-    before it was learnt from. `history` holds the rows recorded so far, with NaN from the
-    divergence on, and `learner` the weights as they are.
+    `task` and `step` (of the whole run) say where this was seen first. `what` is `"loss"`,
+    `"weights"`, or `"data"` if the data of the chunk, such as a rollout, were not finite before
+    training on them. `history` holds the rows recorded so far, with NaN from the divergence, and
+    `learner` the present weights.
     """
 
     def __init__(self, task: int, step: int, what: str, learner: Learner, history: History):
-        mend = "lower the learning rate, or look at the data of that task"
+        advice = "lower the learning rate, or check the data of that task"
         if what == "data":
-            mend = (
-                "they were so before they were learnt from. Look at the data of that task or the "
-                "environment; where the network takes part in collecting them, lower the "
-                "learning rate"
+            advice = (
+                "they were not finite before training on them. Check the data of that task or the "
+                "environment; if the network collects them, lower the learning rate"
             )
         super().__init__(
-            f"The {what} became non-finite in task {task} at step {step}: {mend}. `.history` and "
-            "`.learner` of this exception hold what was recorded."
+            f"The {what} became non-finite in task {task} at step {step}: {advice}. The "
+            "attributes `.history` and `.learner` of this exception hold what was recorded."
         )
         self.task, self.step, self.what = task, step, what
         self.learner, self.history = learner, history
 
 
 def place(in_data: Any, in_weights: Any) -> str:
-    """Where it was seen first, in a word: the `what` of `Diverged`."""
+    """The `what` of `Diverged`, from the marks of a `Divergence`."""
     return "data" if in_data else "weights" if in_weights else "loss"
 
 
 def void(row: dict[str, Array], diverged: Bool[Array, ""]) -> dict[str, Array]:
-    """NaN in place of numbers that come after a divergence, so that no mean can hide it."""
+    """The row with NaN in place of its numbers if the run has diverged, so that no mean hides
+    it."""
     return {k: jnp.where(diverged, jnp.nan, jnp.asarray(v, float)) for k, v in row.items()}
 
 
@@ -96,7 +98,7 @@ def _all(members: Bool[Array, ""]) -> Bool[Array, ""]:
 
 @_all.def_vmap
 def _all_of_many(axis_size: int, in_batched: list[bool], members: Any) -> Any:
-    del axis_size, in_batched  # the one argument is batched, or this would not be called
+    del axis_size, in_batched  # this is called only if the one argument is batched
     return jnp.all(members, axis=0), False
 
 

@@ -1,4 +1,4 @@
-"""Several runs as one program, laid out as the devices ask for it."""
+"""Several runs as one program, laid out for the devices that are present."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from jaxtyping import PyTree
 
 
 class Ensemble(eqx.Module):
-    """Several networks, algorithms or keys of one structure, for as many runs in one program.
+    """Several networks, algorithms or keys of one structure, each for one run of a program.
 
     ```python
     keys = jax.random.split(jax.random.key(0), 3)
@@ -21,18 +21,18 @@ class Ensemble(eqx.Module):
     rates = Ensemble.of([algorithms.bp(lr) for lr in (0.01, 0.03, 0.1)])
     learners, history = train_continual(nets, stream, rates, key=Ensemble(keys))
     history["test_accuracy"]  # [tasks, members]
-    learners[1].model  # of the second member
+    learners[1].model  # the network of the second member
     ```
 
-    Members may differ in their numbers (weights, rates, penalties), not in sizes and other static
-    fields: those are part of the program.
+    Members may differ in the values of their arrays (weights, learning rates, strengths). Sizes and
+    other static fields are part of the program and must agree.
 
     **Arguments:**
 
-    - `stacked`: a pytree whose arrays all have a leading axis over members, such as what
-      `eqx.filter_vmap` returns. `Ensemble.of` stacks a list.
+    - `stacked`: a pytree whose arrays all have a leading axis over members, as `eqx.filter_vmap`
+      returns it. `Ensemble.of` stacks a list.
 
-    **Raises:** `ValueError` for arrays whose leading axes differ, or if there is none.
+    **Raises:** `ValueError` if the leading axes differ, or if there are no arrays.
     """
 
     stacked: PyTree
@@ -41,26 +41,26 @@ class Ensemble(eqx.Module):
         shapes = [x.shape for x in jax.tree.leaves(eqx.filter(self.stacked, eqx.is_array))]
         if not shapes or () in shapes or len({shape[0] for shape in shapes}) != 1:
             raise ValueError(
-                f"`stacked` has arrays of shapes {shapes}, but must have one at least, and all "
-                "must have one leading axis over members: stack members by `Ensemble.of`."
+                f"`stacked` has arrays of shapes {shapes}, but must have at least one, "
+                "and all with the same leading axis over members: stack members with `Ensemble.of`."
             )
 
     @classmethod
     def of(cls, members: Sequence[PyTree]) -> "Ensemble":
         """The ensemble of these members.
 
-        **Raises:** `ValueError` if there are none, or if one differs from the first in more than
-        the numbers in its arrays.
+        **Raises:** `ValueError` if the list is empty, or if a member differs from the first in more
+        than the values of its arrays.
         """
         if not members:
-            raise ValueError("`members` is empty, but must have one at least: pass a list of them.")
+            raise ValueError("`members` is empty, but must have at least one member: pass a list.")
         halves = [eqx.partition(member, eqx.is_array) for member in members]
         (first, static), *others = halves
         for i, (arrays, rest) in enumerate(others, start=1):
             if found := _difference(first, arrays) or _difference(static, rest):
                 raise ValueError(
                     f"`members[{i}]` differs from `members[0]` in {found}, but members may differ "
-                    "in the numbers of their arrays alone: train it in an ensemble of its own."
+                    "only in the values of their arrays: train it in a separate ensemble."
                 )
         stack = lambda *leaves: jnp.stack(leaves)
         return cls(eqx.combine(jax.tree.map(stack, *(arrays for arrays, _ in halves)), static))
@@ -77,35 +77,35 @@ class Ensemble(eqx.Module):
 
 
 def same_program(a: PyTree, b: PyTree) -> bool:
-    """Whether two parts differ in the numbers of their arrays alone, and so can be members of one
-    ensemble."""
+    """Whether two parts differ only in the values of their arrays, so that they can be members of
+    one ensemble."""
     halves = [eqx.partition(part, eqx.is_array) for part in (a, b)]
     return not any(_difference(x, y) for x, y in zip(*halves, strict=True))
 
 
 def count_members(*arguments: Any) -> int | None:
-    """The members of the ensembles among the arguments; `None` if there is no ensemble.
+    """The number of members of the ensembles among the arguments; `None` without an ensemble.
 
-    **Raises:** `ValueError` if they have different numbers of members.
+    **Raises:** `ValueError` if two ensembles differ in their number of members.
     """
     sizes = {len(a) for a in arguments if isinstance(a, Ensemble)}
     if len(sizes) > 1:
         raise ValueError(
             f"There are ensembles of {' and '.join(map(str, sorted(sizes)))} members, but all must "
-            "have as many: what is no ensemble is shared by all members."
+            "have the same number: pass ensembles of equal length. Other arguments are shared."
         )
     return next(iter(sizes), None)
 
 
 def spread(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function`, carried out for every member of the arguments that are an `Ensemble`.
+    """`function` applied to each member of the arguments that are an `Ensemble`.
 
-    Other arguments are shared by all members. Returns an ensemble of results (a tuple of ensembles
-    for a tuple of results), or the plain result where no argument is an ensemble.
+    All members share the other arguments. The new function returns an ensemble of results (a tuple
+    of ensembles if `function` returns a tuple), or the plain result if no argument is an ensemble.
 
-    On CPU members are mapped, one after the other: `vmap` is slower there, and a mapped member gets
-    the same numbers as alone, to the bit. On other devices they are vmapped. Either way they are
-    spread evenly over all devices.
+    On CPU members run one after the other (`jax.lax.map`): `jax.vmap` is slower there, and a mapped
+    member has bit for bit the numbers of a single run. On other devices members are vmapped. In
+    both cases they are spread evenly over all devices.
     """
 
     @functools.wraps(function)
@@ -117,7 +117,7 @@ def spread(function: Callable[..., Any]) -> Callable[..., Any]:
         shared = [None if isinstance(a, Ensemble) else a for a in arguments]
         owned_arrays, owned_static = eqx.partition(owned, eqx.is_array)
         shared_arrays, shared_static = eqx.partition(shared, eqx.is_array)
-        static = []  # of the result: it does not pass through a transformation of JAX
+        static = []  # parts of the result that are not arrays, which `map` and `vmap` cannot return
 
         def one(own: PyTree, common: PyTree) -> PyTree:
             own = eqx.combine(own, owned_static)
@@ -138,7 +138,7 @@ def spread(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def replicate(tree: PyTree, size: int) -> PyTree:
-    """The arrays of `tree`, which `size` members share, on every device that has a member."""
+    """`tree` with its arrays copied to every device that runs one of `size` members."""
     devices = _devices(size)
     if len(devices) == 1:
         return tree
@@ -157,7 +157,7 @@ def _lay_out(one: Callable[..., PyTree], owned: PyTree, shared: PyTree, size: in
 
     if len(devices) == 1:
         return block(owned, shared)
-    # Devices take equal parts: what is missing is made up by repeating members.
+    # All devices take the same number of members: repeat members to fill the last device.
     missing = -size % len(devices)
     owned = jax.tree.map(lambda leaf: jnp.concatenate([leaf, leaf[:missing]]), owned)
     members, everywhere = PartitionSpec("members"), PartitionSpec()
@@ -166,13 +166,13 @@ def _lay_out(one: Callable[..., PyTree], owned: PyTree, shared: PyTree, size: in
         mesh=_mesh(devices),
         in_specs=(members, everywhere),
         out_specs=members,
-        check_vma=False,  # no device asks another for anything
+        check_vma=False,  # devices do not communicate
     )(owned, shared)
     return jax.tree.map(lambda leaf: leaf[:size], made)
 
 
 def _devices(size: int) -> list[Any]:
-    """Those that get a member."""
+    """The devices that run members."""
     default = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
     if default is None:
         return jax.local_devices()[:size]
@@ -184,14 +184,14 @@ def _mesh(devices: list[Any]) -> Mesh:
 
 
 def _difference(a: PyTree, b: PyTree) -> str | None:
-    """The first place at which structure, shapes or what is no array differ."""
+    """The first difference in structure, shapes, or parts that are not arrays; `None` if none."""
     if jax.tree.structure(a) != jax.tree.structure(b):
-        return "its structure or a static field"
+        return "the structure or a static field"
     leaves = zip(jax.tree_util.tree_leaves_with_path(a), jax.tree.leaves(b), strict=True)
     for (path, x), y in leaves:
         where = f"`{jax.tree_util.keystr(path).lstrip('.')}`"
         if eqx.is_array(x) and (x.shape, x.dtype) != (y.shape, y.dtype):
-            return f"{where}, of {x.dtype}{list(x.shape)} and {y.dtype}{list(y.shape)}"
+            return f"{where} ({x.dtype}{list(x.shape)} and {y.dtype}{list(y.shape)})"
         if not eqx.is_array(x) and x is not y and x != y:
-            return f"{where}, {x!r} and {y!r}"
+            return f"{where} ({x!r} and {y!r})"
     return None

@@ -1,4 +1,4 @@
-"""What a run recorded."""
+"""The history of a run: its recorded columns."""
 
 from collections.abc import Iterator, Mapping
 
@@ -9,9 +9,9 @@ from jaxtyping import Float
 class History(Mapping[str, np.ndarray]):
     """Arrays by name, each with a leading axis over tasks.
 
-    Metrics of training are `[tasks, chunks, ...]`, evaluations `[tasks, ...]`. What a probe called
-    `"dead"` returns as `"fraction"` at the end of a task is `history["dead.end.fraction"]`, with
-    NaN in the rows of tasks that it did not measure.
+    Metrics of training are `[tasks, chunks, ...]`, evaluations `[tasks, ...]`. The value
+    `"fraction"` that the probe `"dead"` returns at the end of a task is
+    `history["dead.end.fraction"]`. Rows of tasks that the probe did not measure are NaN.
 
     ```python
     history["test_accuracy"][-20:].mean()
@@ -36,15 +36,12 @@ class History(Mapping[str, np.ndarray]):
 
     @property
     def num_tasks(self) -> int:
-        """Tasks recorded."""
+        """The number of tasks recorded."""
         return max((len(a) for a in self._columns.values()), default=0)
 
 
 def extend(history: History, rows: Mapping[str, np.ndarray], first: int) -> History:
-    """`history` with the given rows, which begin with task `first`, set.
-
-    Rows that no one has set are NaN.
-    """
+    """`history` with `rows` set from task `first` onwards. Rows that were never set are NaN."""
     if not rows:
         return history
     columns = dict(history)
@@ -60,7 +57,7 @@ def extend(history: History, rows: Mapping[str, np.ndarray], first: int) -> Hist
 
 
 def mean_known(column: np.ndarray) -> Float[np.ndarray, " tasks"]:
-    """The mean of what is a number, and NaN where nothing is."""
+    """The mean of the finite entries of each row; NaN for a row without any."""
     rows = column.reshape(len(column), -1)
     known = np.isfinite(rows)
     total, count = np.where(known, rows, 0).sum(axis=1), known.sum(axis=1)

@@ -1,4 +1,4 @@
-"""Which key each part of a run is given."""
+"""Random keys: each is a function of the key of the run, a role, and indices."""
 
 import enum
 
@@ -7,7 +7,7 @@ from jaxtyping import Array, Integer, PRNGKeyArray
 
 
 class Role(enum.IntEnum):
-    """What a key is for: every draw is a function of (key of the run, role, task, index)."""
+    """The purpose of a key. Every draw is a function of (key of the run, role, task, index)."""
 
     INIT_ALGORITHM = 0
     INIT_STREAM = 1
@@ -20,13 +20,13 @@ class Role(enum.IntEnum):
     PROBE = 8
 
 
-# Folded in first: `jax.random.split(key)` and `fold_in(key, i)` give the same keys for small i, and
-# a user who initialises a network from the key of the run must not draw the same numbers again.
+# Keys are first folded with this constant. `jax.random.split(key)` and `fold_in(key, i)` give the
+# same keys for small i, so a user who splits the key of the run would otherwise draw our numbers.
 _OURS = 0x5EC7_2A1F
 
 
 def derive(key: PRNGKeyArray, role: Role, *indices: Integer[Array, ""] | int) -> PRNGKeyArray:
-    """The key of the run for one role and index; all calls have their role's number of indices."""
+    """The key for one role and its indices. All calls for a role pass equally many indices."""
     for index in (_OURS, role, *indices):
         key = jax.random.fold_in(key, index)
     return key

@@ -12,7 +12,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from . import _programs
 from ._blas import single_threaded_blas
-from ._check_parts import check_parts, most_tasks
+from ._check_parts import check_parts, max_segment_tasks
 from ._core import Run
 from ._divergence import Diverged, place
 from ._ensemble import count_members, Ensemble, replicate
@@ -39,9 +39,9 @@ def train_continual(
     meter: AbstractMeter | None = None,
     checkpointer: AbstractCheckpointer | None = None,
 ) -> tuple[Any, History]:
-    """Train `model` on all tasks of `stream`, one after another, with `algo`.
+    """Train `model` on all tasks of `stream`, one after the other, with `algo`.
 
-    The training is one compiled program, called for a segment of tasks at a time.
+    The training is one compiled program, which is called for one segment of tasks at a time.
 
     ```python
     stream = tasks.PermutedImages(tasks.load_images("digits"), num_tasks=5)
@@ -56,38 +56,39 @@ def train_continual(
       `spectral.models`.
     - `stream`: the tasks, such as `spectral.tasks.PermutedImages`.
     - `algo`: the algorithm, such as `spectral.algorithms.l2_er()`.
-    - `key`: `jax.random.key(0)` by default. Everything random follows from it.
-    - `probes`: what to measure at task boundaries, by name. They never change the training.
+    - `key`: determines everything random; by default `jax.random.key(0)`.
+    - `probes`: measurements at task boundaries, by name. They never change the training.
 
     **Other arguments:**
 
     - `model_state`: the running statistics of a network made by `eqx.nn.make_with_state`.
-    - `segment_tasks`: tasks in a segment at most, after which the meter and the checkpointer are
-      called. By default a segment lasts about two seconds. The length changes no result.
-    - `meter`, `checkpointer`: see `spectral.studies`. With a checkpointer that holds a state of
-      the same configuration, the run goes on from there.
+    - `segment_tasks`: the largest number of tasks in a segment, after which the meter and the
+      checkpointer are called. By default a segment takes about two seconds. The length does not
+      change any result.
+    - `meter`, `checkpointer`: see `spectral.recording`. If the checkpointer holds a state of the
+      same configuration, the run continues from it.
 
-    **Ensembles.** Where `model`, `algo`, `key` or `model_state` is an `Ensemble`, as many runs as
-    it has members are one program; what is no ensemble is shared by all. The columns of the history
-    then have a second axis over members, and the learner is an ensemble. A member that diverges
-    raises nothing and leaves the others as they are: its rows are NaN from there on, and the
-    columns `diverged_step`, `diverged_in_weights` and `diverged_in_data` (0 or 1), NaN as long as
-    all is well, mark it.
+    **Ensembles.** If `model`, `algo`, `key` or `model_state` is an `Ensemble`, its members are
+    trained as separate runs of one program and share all other arguments. The columns of the
+    history then have a second axis over members, and the learner is an ensemble. A member that
+    diverges does not raise and does not change the others: its rows are NaN from then on, and the
+    columns `diverged_step`, `diverged_in_weights` and `diverged_in_data` (0 or 1), otherwise NaN,
+    mark it.
 
     **Returns:** the `Learner` after the last task (an `Ensemble` of them), and the history.
 
-    **Raises:** `Diverged` when a loss or weight is not finite, with what was recorded until then;
-    `ValueError` for arguments that do not fit together, before anything is compiled.
+    **Raises:** `Diverged` if a loss or weight is not finite; it holds what was recorded until then.
+    `ValueError` if the arguments do not fit together, before anything is compiled.
     """
     key = jax.random.key(0) if key is None else key
     probes = {} if probes is None else dict(probes)
-    most = most_tasks(stream, segment_tasks)
+    max_tasks = max_segment_tasks(stream, segment_tasks)
     config = configuration(model, stream, algo, key=key, probes=probes, model_state=model_state)
-    # Only those who watch need short segments.
-    hurry = segment_tasks is None and not (meter is None and checkpointer is None)
-    seconds_per_task = np.inf if hurry else 0.0
+    # Short segments matter only when a meter or a checkpointer is attached.
+    adaptive = segment_tasks is None and not (meter is None and checkpointer is None)
+    seconds_per_task = np.inf if adaptive else 0.0
 
-    # Errors of the parts show here, before anything is compiled.
+    # Errors in the parts are raised here, before anything is compiled.
     check_parts(
         model,
         stream,
@@ -111,14 +112,16 @@ def train_continual(
             history = extend(history, measure("start", probes, done, run, stream, key), done)
 
             count = to_boundary(done, stream.num_tasks, probes)
-            count = min(count, most, max(1, int(_SEGMENT_SECONDS / max(seconds_per_task, 1e-9))))
+            count = min(
+                count, max_tasks, max(1, int(_SEGMENT_SECONDS / max(seconds_per_task, 1e-9)))
+            )
             began = time.perf_counter()
             run, table = _programs.segment(
-                run, stream, algo, jnp.asarray(done, int), jnp.asarray(count, int), most, key
+                run, stream, algo, jnp.asarray(done, int), jnp.asarray(count, int), max_tasks, key
             )
             rows = {name: column[:count] for name, column in _columns(table).items()}
             history = extend(history, rows | _marks(run, stream, done, count), done)
-            seconds_per_task = (time.perf_counter() - began) / count if hurry else 0.0
+            seconds_per_task = (time.perf_counter() - began) / count if adaptive else 0.0
             done += count
             _raise_divergence(run, stream, history)
             history = extend(history, measure("end", probes, done - 1, run, stream, key), done - 1)
@@ -138,7 +141,7 @@ def configuration(
     probes: Mapping[str, AbstractProbe],
     model_state: eqx.nn.State | Ensemble | None,
 ) -> dict[str, Any]:
-    """What a checkpointer is given to tell one run from another."""
+    """The parts of a run by which a checkpointer recognises it."""
     return {
         "model": model,
         "model_state": model_state,
@@ -166,7 +169,7 @@ def _raise_divergence(run: Run | Ensemble, stream: AbstractTaskStream, history: 
 def _marks(
     run: Run | Ensemble, stream: AbstractTaskStream, first: int, count: int
 ) -> dict[str, np.ndarray]:
-    """For `count` tasks from `first` on, where the members of an ensemble diverged."""
+    """Columns for `count` tasks from task `first` that mark the members that have diverged."""
     if isinstance(run, Run):
         return {}
     divergence = run.stacked.divergence

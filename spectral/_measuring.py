@@ -1,4 +1,4 @@
-"""Probes at the boundaries of tasks, each a compiled program of its own."""
+"""Probes at task boundaries. Each probe is a separate compiled program."""
 
 import zlib
 from typing import Any
@@ -25,11 +25,11 @@ def measure(
     stream: AbstractTaskStream,
     key: PRNGKeyArray | Ensemble,
 ) -> dict[str, np.ndarray]:
-    """One row of the history: what the probes that are due measure."""
+    """One row of the history: the measurements of the probes that are due at this boundary."""
     rows = {}
     for name, probe in probes.items():
         if when in probe.when and task % probe.every == 0:
-            # The key follows from the probe's name, so that other probes do not change it.
+            # The key depends on the name of the probe, so adding a probe does not change others.
             name_hash = jnp.asarray(zlib.crc32(f"{name}.{when}".encode()), jnp.uint32)
             measured = run_probe(probe, run, stream, key, name_hash, jnp.asarray(task, int))
             if isinstance(run, Ensemble):
@@ -51,14 +51,15 @@ def run_probe(
     name: UInt32[Array, ""],
     task: Int[Array, ""],
 ) -> Any:
-    # Without the state of the algorithm: those with the same optimiser share the program.
+    # Probes do not see the state of the algorithm, so algorithms with equal optimisers share a
+    # program.
     seen = lambda r: (r.learner, r.stream)
     seen = Ensemble(seen(run.stacked)) if isinstance(run, Ensemble) else seen(run)
     return _measurement(probe, seen, stream, key, name, task)
 
 
 def to_boundary(done: int, num_tasks: int, probes: dict[str, AbstractProbe]) -> int:
-    """Tasks from `done` to the next boundary at which a probe measures."""
+    """The number of tasks from `done` to the next boundary at which a probe measures."""
     for end in range(done + 1, num_tasks):
         for probe in probes.values():
             starts = "start" in probe.when and end % probe.every == 0
@@ -76,8 +77,9 @@ def _measured(
     name: UInt32[Array, ""],
     task: Int[Array, ""],
 ) -> dict[str, Array]:
-    # The compiler may not mix what is measured with how its inputs are come by, which is otherwise
-    # alone than among the members of an ensemble: their numbers would be rounded otherwise.
+    # An optimisation barrier keeps XLA from fusing the probe with the code that produces its
+    # inputs. That code differs between a single run and an ensemble, and fusing it would change the
+    # rounding.
     given, static = eqx.partition((seen, stream, key), eqx.is_array)
     seen, stream, key = eqx.combine(jax.lax.optimization_barrier(given), static)
     learner, state = seen

@@ -1,4 +1,4 @@
-"""The compiled programs of a run, for one run or for all members of an ensemble."""
+"""The compiled programs of a run. Each also accepts ensembles."""
 
 import equinox as eqx
 

@@ -1,6 +1,6 @@
-"""Who watches a run and who keeps it: what `train_continual` asks of them.
+"""What `train_continual` asks of a meter and of a checkpointer.
 
-Both change while a run lasts, so they are plain classes and no part of a compiled program.
+Their state changes during a run, so they are plain classes, outside all compiled programs.
 """
 
 import abc
@@ -13,23 +13,28 @@ from ._history import History
 
 
 class AbstractMeter(abc.ABC):
-    """Shows how far a run is."""
+    """Shows the progress of a run."""
 
     @abc.abstractmethod
     def update(self, done: int, total: int, history: History) -> None:
-        """Called after every segment, and once at the start, with the number of tasks done."""
+        """Show that `done` of `total` tasks are trained.
+
+        `train_continual` calls this once at the start and then after every segment.
+        """
 
 
 class AbstractCheckpointer(abc.ABC):
-    """Keeps a run on disk, so that it can be resumed."""
+    """Saves the state of a run to disk, so that it can be resumed."""
 
     @abc.abstractmethod
     def restore(
         self, config: PyTree, run: Run | Ensemble
     ) -> tuple[int, Run | Ensemble, History] | None:
-        """The last state saved under this configuration: tasks done, run and history; `None` if
-        there is none. `run` shows the structure to be filled."""
+        """The last state saved under this configuration: tasks done, run, and history.
+
+        Returns `None` if nothing was saved. `run` gives the structure of the run to restore.
+        """
 
     @abc.abstractmethod
     def save(self, config: PyTree, done: int, run: Run | Ensemble, history: History) -> None:
-        """Keep the state after `done` tasks. All calls of one run get one object `config`."""
+        """Save the state after `done` tasks. All calls of a run pass the same object `config`."""

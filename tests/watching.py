@@ -1,4 +1,4 @@
-"""Helpers of the loop's tests that take part in a run: they count, stop, poison or listen."""
+"""Parts of a run that observe it or disturb it, for the tests of the loop."""
 
 import pathlib
 from collections.abc import Callable
@@ -20,7 +20,7 @@ class StoppedError(Exception):
 
 
 class StopAfter(AbstractCheckpointer):
-    """Keeps checkpoints, and stops the run once `tasks` tasks are done."""
+    """Saves checkpoints, and stops the run after `tasks` tasks."""
 
     inner: OrbaxCheckpointer
     tasks: int
@@ -39,7 +39,7 @@ class StopAfter(AbstractCheckpointer):
 
 
 class CallMeter(AbstractMeter):
-    """Hands every update to a function."""
+    """Calls a function at every update."""
 
     def __init__(self, call: Callable):
         self.call = call
@@ -49,7 +49,7 @@ class CallMeter(AbstractMeter):
 
 
 class DrawingProbe(AbstractProbe):
-    """Measures data of the present task and a random number of its own."""
+    """Measures data of the present task, and draws a random number."""
 
     when: Any = eqx.field(static=True, default=("start", "end"))
     every: int = eqx.field(static=True, default=1)
@@ -64,13 +64,10 @@ class DrawingProbe(AbstractProbe):
 class Poison(AbstractTransform[None]):
     """Makes one weight NaN after a given step."""
 
-    step: int = eqx.field(static=True)
+    step: jax.Array
 
     def init(self, learner, *, key):
         return None
-
-    def begin_task(self, learner, state, clock, *, key):
-        return learner, state
 
     def update(self, learner, state, signal, *, key):
         params, static = eqx.partition(learner.model, eqx.is_inexact_array)
@@ -82,7 +79,7 @@ class Poison(AbstractTransform[None]):
 
 
 class CountSteps(AbstractTransform[jax.Array]):
-    """Counts its updates, and adds 1000 for every task begun; notes the last step."""
+    """Counts its updates, adds 1000 at the start of each task, and records the last step."""
 
     def init(self, learner, *, key):
         return jnp.zeros(2, int)
@@ -95,7 +92,7 @@ class CountSteps(AbstractTransform[jax.Array]):
 
 
 class KeyRecorder(AbstractTransform[None]):
-    """Notes every key it is given, when the program runs."""
+    """Records every key that it receives, while the program runs."""
 
     keys: list = eqx.field(static=True)
 
@@ -116,7 +113,7 @@ class KeyRecorder(AbstractTransform[None]):
 
 
 class RecordingStream(AbstractTaskStream[Any]):
-    """Another stream, whose keys are noted."""
+    """A stream that delegates to another one and records all keys."""
 
     inner: Any
     recorder: KeyRecorder
@@ -161,7 +158,7 @@ class RecordingStream(AbstractTaskStream[Any]):
 
 
 class PythonCounter(AbstractTransform[int]):
-    """Does what a compiled loop cannot do: changes a Python number."""
+    """Changes a Python number, which a compiled loop cannot do."""
 
     where: str = eqx.field(static=True)
 
@@ -176,7 +173,7 @@ class PythonCounter(AbstractTransform[int]):
 
 
 class Traces:
-    """A function that counts how often it is called: inside a program, how often that is traced."""
+    """A function that counts its calls: inside a compiled program these are the traces."""
 
     def __init__(self, function: Callable[..., Any]):
         self.function = function
