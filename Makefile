@@ -1,15 +1,15 @@
-# The one interpreter that must exist beforehand; everything else is installed into .venv.
+# Only this interpreter must exist beforehand; everything else is installed into .venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup test test-all lint demo gpu clean
+.PHONY: setup test test-all test-rotating lint demo gpu clean
 
 setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else "spectral needs Python 3.11 to 3.13, and $(PYTHON) is %d.%d; name another one, for example: make PYTHON=python3.12 setup" % v)'
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else "spectral needs Python 3.11 to 3.13, and $(PYTHON) is %d.%d; choose another one, for example: make PYTHON=python3.12 setup" % v)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable . --group dev
@@ -19,12 +19,18 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+	$(BIN)/pylint --disable=all --enable=duplicate-code spectral
 
 test: lint
 	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
 
 test-all: lint
 	$(BIN)/pytest -n 2 --dist loadfile
+
+# Slow tests for half an hour, in an order of files that depends on the commit.
+test-rotating: setup
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m slow --budget 1800 \
+		--rotate "$$(git rev-parse HEAD)"
 
 demo: setup
 	$(BIN)/spectral run examples/digits.yaml --out runs/demo --overwrite

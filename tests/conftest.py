@@ -1,38 +1,44 @@
 import gc
+import hashlib
 import os
 import pathlib
+import time
 
 import jax
 import pytest
 from jaxtyping import install_import_hook
 
 
-# Every annotation of the package is checked at run time; before anything imports it.
+# Check every annotation of the package at run time. This must come before any import of it.
 install_import_hook("spectral", "type_checking.check")
 
-# The programs of tests run for milliseconds and compile for seconds: half of that time with little
-# optimisation. `XLA_FLAGS= make test-all` tests them as users run them. (With none at all and the
-# older emitters float64 keeps eight digits.)
+# The programs of tests run for milliseconds and compile for seconds. With little optimisation they
+# compile in half the time. `XLA_FLAGS= make test-all` tests them as users run them. (With no
+# optimisation and the older emitters, float64 keeps only eight digits.)
 _quick = "--xla_backend_optimization_level=1 --xla_llvm_disable_expensive_passes=true"
 if jax.__version_info__ < (0, 11):
     _quick += " --xla_cpu_use_fusion_emitters=false"
 os.environ.setdefault("XLA_FLAGS", _quick)
 
-# Keep what was compiled between runs.
-_cache = pathlib.Path(__file__).parent.parent / ".cache" / "jax"
+# Keep compiled programs between runs, and share them between the workers of one run.
+_cache = pathlib.Path(__file__).parents[1] / ".cache" / "jax"
 jax.config.update("jax_compilation_cache_dir", str(_cache))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
+# A process that holds all programs of the suite exceeds the memory maps that Linux allows it, and
+# ends with a segmentation fault.
+_MAPS = pathlib.Path("/proc/self/maps")
+_MOST_MAPS = 25_000
+
 
 @pytest.fixture(autouse=True, scope="module")
-def forget_programs():
-    """The programs of one file are dropped before the next: the system limits how many pieces of
-    memory a process may map, and a process that compiles all of them ends in a segmentation
-    fault."""
+def drop_programs():
+    """Drop compiled programs after a test file once there are many."""
     yield
-    jax.clear_caches()
-    gc.collect()
+    if not _MAPS.exists() or _MAPS.read_bytes().count(b"\n") > _MOST_MAPS:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture
@@ -53,3 +59,27 @@ def float64():
     """Run the test in double precision."""
     with jax.enable_x64(True):
         yield
+
+
+def pytest_addoption(parser):
+    group = parser.getgroup("rotation", "a part of the tests that depends on the commit")
+    group.addoption("--rotate", metavar="COMMIT", help="order the test files by this text")
+    group.addoption("--budget", metavar="SECONDS", type=float, help="skip what starts after this")
+
+
+def pytest_collection_modifyitems(config, items):
+    commit = config.getoption("--rotate")
+    if commit:
+        file = lambda item: item.nodeid.partition("::")[0]
+        items.sort(key=lambda item: hashlib.sha256(f"{commit} {file(item)}".encode()).digest())
+
+
+def pytest_sessionstart(session):
+    session.config.began = time.monotonic()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    budget = item.config.getoption("--budget")
+    if budget is not None and time.monotonic() - item.config.began > budget:
+        pytest.skip("the time is up; other commits run this test")

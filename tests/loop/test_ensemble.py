@@ -1,4 +1,4 @@
-"""Several runs in one program: the numbers of one at a time, whatever becomes of the others."""
+"""Ensembles: each member has the numbers of a single run, also when another member diverges."""
 
 import os
 import pathlib
@@ -37,7 +37,7 @@ def assert_same(a, b):
 
 
 def seeds_and_rates(algorithm, stream):
-    """An ensemble whose members differ in weights, keys and learning rates; and its members."""
+    """A setting, and networks and algorithms that differ in weights and learning rates."""
     setting = STREAMS[stream]()
     own = [
         setting.model.fresh(key=k) if stream != "growing_classes" else setting.model for k in KEYS
@@ -52,9 +52,9 @@ def together(setting, own, algos, **options: Any):
     return train_continual(nets, setting.stream, algos, key=Ensemble(KEYS), **options)
 
 
-def assert_as_alone(setting, own, algos, learners, history):
+def assert_as_single_runs(setting, own, algos, learners, history):
     for i in range(len(own)):
-        learner, alone = train_continual(
+        learner, single = train_continual(
             own[i],
             setting.stream,
             algos[i],
@@ -63,8 +63,8 @@ def assert_as_alone(setting, own, algos, learners, history):
             probes=PROBES,
         )
         assert_same(learner, learners[i])
-        for name in alone:
-            np.testing.assert_array_equal(alone[name], history[name][:, i], err_msg=name)
+        for name in single:
+            np.testing.assert_array_equal(single[name], history[name][:, i], err_msg=name)
     assert np.isnan(history["diverged_step"]).all()
 
 
@@ -77,23 +77,23 @@ PAIRS = [
 
 
 @pytest.mark.parametrize(("algorithm", "stream"), PAIRS)
-def test_a_member_is_what_it_is_alone(algorithm, stream):
+def test_a_member_equals_a_single_run(algorithm, stream):
     setting, own, algos = seeds_and_rates(algorithm, stream)
     learners, history = together(setting, own, algos)
     assert len(learners) == 3
     assert history["loss"].shape == (3, 3, setting.stream.chunks_per_task)
     assert history["a.start.noise"].shape == (3, 3)
-    assert_as_alone(setting, own, algos, learners, history)
+    assert_as_single_runs(setting, own, algos, learners, history)
 
 
 def _on_devices() -> None:
-    """In another process, with two host devices: three members on two of them."""
+    """In another process with two host devices: three members on two devices."""
     assert len(jax.devices()) == 2
     setting, own, algos = seeds_and_rates("l2_er", "permuted_online")
     learners, history = together(setting, own, algos, segment_tasks=2)
     assert len(arrays(learners)[0].devices()) == 2
-    assert_as_alone(setting, own, algos, learners, history)
-    # Whose several tridiagonal matrices LAPACK could be handed at once, and wait for ever.
+    assert_as_single_runs(setting, own, algos, learners, history)
+    # A batch of tridiagonal matrices in LAPACK would block two devices that share a thread pool.
     hessian = HessianSpectrum(num_examples=20, estimator=Lanczos(order=4, num_vectors=3))
     _, history = together(setting, own, algos, probes={"hessian": hessian})
     assert np.isfinite(history["hessian.start.nodes"]).all()
@@ -111,8 +111,8 @@ def test_members_are_spread_over_host_devices():
     subprocess.run(program, cwd=here.parent, check=True, env=environment, timeout=600)
 
 
-def test_what_is_shared_and_what_is_not(monkeypatch):
-    """One trace; networks and keys may be shared; columns and learners keep their order."""
+def test_members_share_plain_arguments(monkeypatch):
+    """One trace; members may share a network or a key; columns and learners keep their order."""
     counted = Traces(_programs.run_tasks)
     monkeypatch.setattr(_programs, "segment", eqx.filter_jit(spread(counted)))
     setting = permuted()
@@ -129,7 +129,7 @@ def test_what_is_shared_and_what_is_not(monkeypatch):
 
 
 def test_a_member_that_diverges_leaves_the_others_untouched(tmp_path):
-    """Its rows are NaN, those of its probes too, and it is marked; a resumed run agrees."""
+    """Its rows and those of its probes are NaN, and it is marked; a resumed run agrees."""
     setting = permuted()
     wild = Ensemble.of([algorithms.bp(lr) for lr in (0.05, 1e30)])
     tame = Ensemble.of([algorithms.bp(lr) for lr in (0.05, 0.01)])
@@ -161,7 +161,7 @@ def test_a_member_that_diverges_leaves_the_others_untouched(tmp_path):
 
 
 def test_vmapped_members_agree_over_a_short_horizon(monkeypatch):
-    """The layout of a device that is no CPU, which is tested here on one: rounding apart."""
+    """The layout for GPUs, tested on a CPU, agrees up to rounding."""
     setting, own, algos = seeds_and_rates("l2_er", "permuted_online")
     _, mapped = together(setting, own, algos)
     vmapping = []
@@ -178,17 +178,17 @@ def test_vmapped_members_agree_over_a_short_horizon(monkeypatch):
     np.testing.assert_allclose(vmapped["loss"][0], mapped["loss"][0], rtol=1e-5)
 
 
-def test_several_keys_are_no_key(monkeypatch):
-    # The type checker of the tests would refuse them first.
+def test_an_array_of_keys_is_rejected(monkeypatch):
+    # The type checker of the tests would reject it first.
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     setting = permuted()
     with pytest.raises(ValueError, match=r"`key` is an array of keys of shape \(3,\).*Ensemble"):
         train_continual(setting.model, setting.stream, algorithms.bp(), key=KEYS)
 
 
-def test_what_is_no_ensemble_is_refused():
+def test_members_that_do_not_fit_are_rejected():
     mlp = lambda width, key=KEYS[0]: models.MLP(6, 3, width=width, depth=1, key=key)
-    with pytest.raises(ValueError, match=r"`members\[1\]` .* in `\['a'\]`, of float32\[3\] and f"):
+    with pytest.raises(ValueError, match=r"`members\[1\]` .* in `\['a'\]` \(float32\[3\] and f"):
         Ensemble.of([{"a": jnp.zeros(3)}, {"a": jnp.zeros(4)}])
     with pytest.raises(ValueError, match=r"`members\[1\]` .* a static field"):
         Ensemble.of([mlp(3), mlp(4)])
@@ -196,9 +196,9 @@ def test_what_is_no_ensemble_is_refused():
         Ensemble.of([algorithms.er(), algorithms.er(0.5), algorithms.er(er_period=50)])
     with pytest.raises(ValueError, match="`members` is empty"):
         Ensemble.of([])
-    with pytest.raises(ValueError, match="one leading axis over members"):
+    with pytest.raises(ValueError, match="the same leading axis over members"):
         Ensemble({"a": jnp.zeros((2, 3)), "b": jnp.zeros((3, 3))})
-    with pytest.raises(ValueError, match="one leading axis over members"):
+    with pytest.raises(ValueError, match="the same leading axis over members"):
         Ensemble(None)
     pair = Ensemble.of([mlp(3), mlp(3, KEYS[1])])
     assert_same(pair[1], mlp(3, KEYS[1]))

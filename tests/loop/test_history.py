@@ -4,7 +4,7 @@ from spectral import History
 from spectral._history import extend
 
 
-def test_rows_that_no_one_set_are_nan():
+def test_rows_that_were_never_set_are_nan():
     history = extend(History({}), {"a": np.array([1.0, 2.0])}, 0)
     history = extend(history, {"b": np.array([[5.0, 6.0]])}, 3)
     nan = np.nan

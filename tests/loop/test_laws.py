@@ -119,12 +119,10 @@ def test_a_run_is_traced_once(traces):
     assert traces.count == traced + 1
 
 
-SEGMENTS = [
-    pytest.param(
-        *p.values, id=p.id, marks=() if p.id == "l2_er-permuted_online" else pytest.mark.slow
-    )
-    for p in PAIRS
-]
+def quick_only(*ids: str) -> list:
+    """All pairs, of which only these are quick."""
+    mark = lambda p: () if p.id in ids else pytest.mark.slow
+    return [pytest.param(*p.values, id=p.id, marks=mark(p)) for p in PAIRS]
 
 
 @pytest.mark.parametrize(("algorithm", "stream"), quick_only("l2_er-permuted_online"))
@@ -226,8 +224,8 @@ def test_a_checkpoint_of_another_configuration_is_rejected(tmp_path):
 
 
 def test_no_key_is_used_twice():
-    """All keys that streams, algorithms and probes receive in a run differ from each other, and from
-    the keys that a user may derive from the key of the run."""
+    """All keys that streams, algorithms and probes receive in a run differ from each other, and
+    from the keys that a user may derive from the key of the run."""
     setting, keys = permuted(), []
     recorder = KeyRecorder(keys)
     stream = RecordingStream(setting.stream, recorder)
@@ -307,8 +305,8 @@ def losses_of(setting: Setting):
 
 
 def test_minibatches_not_in_use_are_skipped():
-    """Chunks of 2, 4 and 6 of 8 minibatches, two chunks in each of three tasks: no step is taken and
-    no metric counted beyond them, and a cadence counts what is in use."""
+    """Chunks of 2, 4 and 6 of 8 minibatches, two chunks in each of three tasks: no step is taken
+    and no metric counted beyond them, and a cadence counts what is in use."""
     setting = STREAMS["growing_classes"]()
     periods = {2: 12, 4: 2 * (0 + 1 + 1), 8: 6, 16: 3}  # and how often each fires
     transforms = (CountSteps(), *(Periodic(CountSteps(), period) for period in periods))

@@ -1,3 +1,6 @@
+"""`Optimiser`: what optax does, what it forgets, and which numbers are data."""
+
+import functools
 import inspect
 from typing import Any
 
@@ -55,17 +58,25 @@ MOMENTS = {"sgd": 0, "masked": 3, "momentum": 6, "adagrad": 6, "entrywise": 24, 
 MOMENTS |= {"schedule_free": 6, "upgd": 6, "adaptive_upgd": 18}
 
 
-@pytest.fixture
-def model():
+@functools.cache
+def network():
     return MLP(3, 2, width=4, depth=2, key=jax.random.key(0))
 
 
+@pytest.fixture
+def model():
+    return network()
+
+
 def gradients(model, seed):
+    rng = np.random.default_rng(seed)
     params = eqx.filter(model, eqx.is_inexact_array)
-    leaves, structure = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(seed), len(leaves))
-    drawn = [jax.random.normal(k, p.shape) for k, p in zip(keys, leaves, strict=True)]
-    return jax.tree.unflatten(structure, drawn)
+    return jax.tree.map(lambda p: jnp.asarray(rng.normal(size=p.shape), p.dtype), params)
+
+
+@eqx.filter_jit
+def jitted(grads, model, optimiser, key=None):
+    return optimiser.apply(grads, model, key=key)
 
 
 @pytest.mark.parametrize("name", OPTIMISERS)
@@ -75,24 +86,29 @@ def test_it_is_optax(name, model):
     params = eqx.filter(model, eqx.is_inexact_array)
     state = transformation.init(params)
     extra = optax.with_extra_args_support(transformation)
+
+    @jax.jit
+    def step(grads, state, params, key):
+        updates, state = extra.update(grads, state, params, key=key)
+        return optax.apply_updates(params, updates), state
+
     for seed in range(3):
         grads, key = gradients(model, seed), jax.random.key(seed)
-        model, optimiser = optimiser.apply(grads, model, key=key)
-        updates, state = extra.update(grads, state, params, key=key)
-        params = optax.apply_updates(params, updates)
+        model, optimiser = jitted(grads, model, optimiser, key)
+        params, state = step(grads, state, params, key)
     jax.tree.map(np.testing.assert_array_equal, eqx.filter(model, eqx.is_inexact_array), params)
 
 
 @pytest.mark.parametrize("name", OPTIMISERS)
-def test_it_forgets_the_marked_entries_and_no_other(name, model):
+def test_it_forgets_only_the_marked_entries(name, model):
     optimiser = OPTIMISERS[name](0.1).init(model)
     for seed in range(3):
-        _, optimiser = optimiser.apply(gradients(model, seed), model, key=jax.random.key(seed))
+        _, optimiser = jitted(gradients(model, seed), model, optimiser, jax.random.key(seed))
     group = model.units()[1]
     marks = entries_of(model, group, jnp.array([False, True, False, False]))
     params, static = eqx.partition(model, eqx.is_inexact_array)
     renewed = eqx.combine(jax.tree.map(lambda p: p + 1, params), static)
-    after = optimiser.forget(marks, renewed)
+    after = forgotten(optimiser, marks, renewed)
     fresh = OPTIMISERS[name](0.1).init(renewed)
 
     shapes = {p.shape for p in jax.tree.leaves(marks)}
@@ -103,15 +119,15 @@ def test_it_forgets_the_marked_entries_and_no_other(name, model):
 
     def check(old, new, first):
         same = [m for m in jax.tree.leaves(marks) if m.shape == old.shape]
-        if not same:  # a count, or coefficients that all entries share
+        if not same:  # a count, or coefficients of all entries
             np.testing.assert_array_equal(old, new)
             return
-        # The network has no two parameters of one shape but for the biases of the hidden layers.
+        # Only the biases of the hidden layers share a shape.
         candidates = [np.where(m, first, old) for m in same]
         assert any(np.array_equal(new, c) for c in candidates)
 
     jax.tree.map(check, optimiser.state, after.state, fresh.state)
-    # The utility of a bias of zero is zero, forgotten or not.
+    # The utility of a zero bias is zero in both cases.
     if name not in ("sgd", "masked", "muon", "upgd", "adaptive_upgd"):
         changed = [
             int(np.sum(np.asarray(a) != np.asarray(b)))
@@ -146,18 +162,18 @@ def test_numbers_are_strongly_typed():
     assert not any(jax.typeof(h).weak_type for h in hyper.hyper.values())
 
 
-def test_a_forgotten_entry_goes_on_as_a_new_one(model):
-    """Exactly, with a count for every entry; with one count for all its first step is 3.2 lr."""
+def test_a_forgotten_entry_continues_as_a_new_one(model):
+    """Exactly with one count per entry; with a common count its first step is 3.2 lr."""
     marks = entries_of(model, model.units()[1], jnp.array([False, True, False, False]))
     last = gradients(model, 9)
     for make, exact in ((algorithms.adam, True), (OPTIMISERS["adam"], False)):
         old = make(0.1).init(model)
         for seed in range(300):
             _, old = jitted(gradients(model, seed), model, old)
-        new, _ = make(0.1).init(model).apply(last, model)
-        gone_on, _ = old.forget(marks, model).apply(last, model)
-        unchanged, _ = old.apply(last, model)
-        trees = map(jax.tree.leaves, (marks, gone_on, new, unchanged, model))
+        new, _ = jitted(last, model, make(0.1).init(model))
+        continued, _ = jitted(last, model, forgotten(old, marks, model))
+        unchanged, _ = jitted(last, model, old)
+        trees = map(jax.tree.leaves, (marks, continued, new, unchanged, model))
         for m, *weights in zip(*trees, strict=True):
             a, b, c, start = (np.asarray(w)[np.asarray(m)] for w in weights)
             d, e = (np.asarray(w)[~np.asarray(m)] for w in (weights[0], weights[2]))
@@ -171,8 +187,8 @@ def test_a_forgotten_entry_goes_on_as_a_new_one(model):
 
 
 @eqx.filter_jit
-def jitted(grads, model, optimiser):
-    return optimiser.apply(grads, model)
+def forgotten(optimiser, marks, model):
+    return optimiser.forget(marks, model)
 
 
 def test_entrywise_adam_takes_the_steps_of_adam(model):
@@ -187,13 +203,10 @@ def test_entrywise_adam_takes_the_steps_of_adam(model):
 
 @pytest.mark.parametrize(("shape", "scale"), [((256, 27), 256 / 27), ((27, 256), 1)])
 def test_muon_knows_which_way_a_matrix_maps(shape, scale):
-    """optax takes kernels as (in, out), Equinox keeps them as (out, in)."""
+    """optax takes kernels as (in, out); Equinox stores them as (out, in)."""
     params = {"w": jnp.zeros(shape), "k": jnp.zeros((8, 2, 3, 3)), "b": jnp.zeros(4)}
-    keys = jax.random.split(jax.random.key(0), 3)
-    grads = {
-        n: jax.random.normal(k, p.shape) for (n, p), k in zip(params.items(), keys, strict=True)
-    }
-    moved, _ = algorithms.muon(1.0, adam_lr=0.5).init(params).apply(grads, params)
+    grads = gradients(params, 0)
+    moved, _ = jitted(grads, params, algorithms.muon(1.0, adam_lr=0.5).init(params))
     # Newton-Schulz leaves singular values between 0.7 and 1.2.
     sizes = np.linalg.svd(np.asarray(moved["w"]), compute_uv=False) / scale**0.5
     assert 0.6 < sizes.min() < sizes.max() < 1.3
@@ -213,7 +226,7 @@ def test_perturbed_descent_against_numpy(make, scope, model):
     u, m, v = ([0 * p for p in theta] for _ in range(3))
     for t in range(1, 4):
         key, grads = jax.random.key(100 + t), gradients(model, t)
-        model, optimiser = optimiser.apply(grads, model, key=key)
+        model, optimiser = jitted(grads, model, optimiser, key)
         xi = [0.2 * np.asarray(x) for x in jax.tree.leaves(gaussian_like(grads, key=key))]
         g = [np.asarray(x) for x in jax.tree.leaves(grads)]
         u = [0.9 * a - 0.1 * b * p for a, b, p in zip(u, g, theta, strict=True)]
@@ -234,18 +247,18 @@ def test_perturbed_descent_against_numpy(make, scope, model):
 
 
 def test_perturbed_descent_without_protection(model):
-    """`perturb="noise"` takes the whole gradient; a network without use is wholly plastic."""
+    """`perturb="noise"` takes the whole gradient; a network of zero utility is fully plastic."""
     key, grads = jax.random.key(0), gradients(model, 0)
     zero = jax.tree.map(lambda x: 0 * x if eqx.is_array(x) else x, model)
     moved = {}
     for perturb in ("gradient", "noise"):
         optimiser = Optimiser(perturbed_sgd, learning_rate=1.0, noise=0.0, perturb=perturb)
-        moved[perturb], _ = optimiser.init(zero).apply(grads, zero, key=key)
+        moved[perturb], _ = jitted(grads, zero, optimiser.init(zero), key)
     for a, b, g in zip(*map(jax.tree.leaves, (*moved.values(), grads)), strict=True):
         np.testing.assert_allclose(a, -g, rtol=1e-6)
         np.testing.assert_allclose(b, -g, rtol=1e-6)
     half = Optimiser(perturbed_sgd, learning_rate=1.0, noise=0.0, weight_decay=0.0)
-    guarded, _ = half.init(model).apply(grads, model, key=key)
+    guarded, _ = jitted(grads, model, half.init(model), key)
     steps = [np.abs(a - b) for a, b in zip(*map(jax.tree.leaves, (guarded, model)), strict=True)]
     assert all((s < np.abs(g)).all() for s, g in zip(steps, jax.tree.leaves(grads), strict=True))
 
