@@ -64,7 +64,10 @@ def prose(path: pathlib.Path) -> list[tuple[int, str]]:
     """Lines of text a reader reads: of Python the comments and strings, of other files all."""
     text = path.read_text(encoding="utf-8")
     if path.suffix not in (".py", ".pyi"):
-        return list(enumerate(text.splitlines(), start=1))
+        lines = list(enumerate(text.splitlines(), start=1))
+        # The tables of these two name the words that are not used.
+        tables = path.name in ("CONTRIBUTING.md", "CHANGELOG.md")
+        return [(n, line) for n, line in lines if not (tables and line.startswith("|"))]
     lines = []
     kinds = {tokenize.COMMENT, tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE", -1)}
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
