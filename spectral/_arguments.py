@@ -1,4 +1,4 @@
-"""Checks of arguments: one wording for every message."""
+"""Checks of arguments, with one wording for all messages."""
 
 import difflib
 from collections.abc import Iterable
@@ -10,9 +10,10 @@ from jax.core import Tracer
 
 
 def check_above(name: str, value: Any, bound: float, *, strict: bool = True) -> None:
-    """Refuse a concrete `value` that does not lie above `bound`, or that is not finite.
+    """Check that a concrete `value` is finite and above `bound` (or at least `bound`, if not
+    `strict`).
 
-    Traced values (inside `jit`, `vmap` or `grad`) cannot be looked at and pass.
+    Traced values (inside `jit`, `vmap` or `grad`) are unknown and pass.
 
     **Raises:** `ValueError` naming the argument, the value, what is allowed and the next step.
     """
@@ -21,36 +22,38 @@ def check_above(name: str, value: Any, bound: float, *, strict: bool = True) -> 
     numbers = np.asarray(value)
     low = numbers <= bound if strict else numbers < bound
     if np.any(low | ~np.isfinite(numbers)):
-        allowed = f"finite and {'above' if strict else 'at smallest'} {bound:g}"
-        raise ValueError(f"`{name}` is {value}, but must be {allowed}: pass such a number.")
+        allowed = f"finite and {'above' if strict else 'at least'} {bound:g}"
+        raise ValueError(f"`{name}` is {value}, but must be {allowed}: pass one of these.")
 
 
 def check_no_nan(name: str, value: Any) -> None:
-    """Refuse a concrete `value` that is or has NaN. Infinities and traced values pass.
+    """Check that a concrete `value` contains no NaN. Infinities and traced values pass.
 
     **Raises:** `ValueError` naming the argument, the value, what is allowed and the next step.
     """
     if not isinstance(value, Tracer) and np.any(np.isnan(np.asarray(value))):
         raise ValueError(
-            f"`{name}` is {value}, but NaN can be compared with nothing: leave such numbers out, "
-            "or find where they come from."
+            f"`{name}` is {value}, but NaN can be compared with nothing: leave these entries "
+            "out, or find where they come from."
         )
 
 
 def check_count(name: str, value: int, *, minimum: int = 1) -> None:
-    """Refuse a size, order or period below `minimum`.
+    """Check that a size, order or period is an integer of at least `minimum`.
 
     **Raises:** `ValueError` naming the argument, the value, what is allowed and the next step.
     """
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < minimum:
         raise ValueError(
-            f"`{name}` is {value!r}, but must be an integer of at least {minimum}: pass such a one."
+            f"`{name}` is {value!r}, but must be an integer of at least {minimum}: pass one of "
+            "these."
         )
 
 
 def check_fraction(name: str, value: Any, *, strict: bool = False) -> None:
-    """Refuse a concrete `value` outside [0, 1], or outside [0, 1) where it is `strict`: the decay
-    of a mean that is divided by 1 - decay^t. Traced values pass.
+    """Check that a concrete `value` lies in [0, 1], or in [0, 1) if `strict`. Traced values pass.
+
+    A decay must be below 1 if its running mean is divided by 1 - decay^t.
 
     **Raises:** `ValueError` naming the argument, the value, what is allowed and the next step.
     """
@@ -60,11 +63,11 @@ def check_fraction(name: str, value: Any, *, strict: bool = False) -> None:
     high = numbers < 1 if strict else numbers <= 1
     if not np.all((numbers >= 0) & high):
         allowed = "be at least 0 and below 1" if strict else "lie between 0 and 1"
-        raise ValueError(f"`{name}` is {value}, but must {allowed}: pass such a number.")
+        raise ValueError(f"`{name}` is {value}, but must {allowed}: pass one of these.")
 
 
 def check_kind(name: str, value: Any, kind: type, example: str) -> None:
-    """Refuse a `value` that is no `kind`; `example` is one that is.
+    """Check that `value` is an instance of `kind`; `example` is the text of one.
 
     **Raises:** `TypeError` naming the argument, the value, what is allowed and the next step.
     """
@@ -76,9 +79,9 @@ def check_kind(name: str, value: Any, kind: type, example: str) -> None:
 
 
 def check_one_key(key: Any) -> None:
-    """Refuse an array of keys where one is asked for.
+    """Check that `key` is a single key and not an array of keys.
 
-    **Raises:** `ValueError` naming its shape and the next step.
+    **Raises:** `ValueError` naming the shape and the next step.
     """
     shape = jax.random.key_data(key).shape[:-1]
     if shape:
@@ -89,7 +92,7 @@ def check_one_key(key: Any) -> None:
 
 
 def unknown_name(what: str, got: str, allowed: Iterable[str]) -> str:
-    """The message for a name that does not exist, with the nearest one that does."""
+    """The error message for a name that does not exist, with the closest name that does."""
     names = sorted(allowed)
     folded = {name.casefold(): name for name in names}
     near = [folded[n] for n in difflib.get_close_matches(got.casefold(), folded, 1, cutoff=0.4)]

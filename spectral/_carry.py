@@ -1,7 +1,7 @@
 """JAX's control flow over values that hold more than arrays.
 
-`jax.lax.scan`, `cond` and their like carry arrays only. What is not an array (functions, sizes,
-names) is part of the program and stays as it is.
+`jax.lax.scan`, `jax.lax.cond` and similar functions carry arrays only. Everything else (functions,
+sizes, names) is part of the program and does not change.
 """
 
 from collections.abc import Callable
@@ -16,19 +16,19 @@ Value = TypeVar("Value")
 
 
 def arrays_of(value: PyTree) -> PyTree:
-    """The arrays of a value: what JAX's control flow can carry."""
+    """The arrays in a value, which JAX's control flow can carry."""
     return eqx.filter(value, eqx.is_array)
 
 
 def with_arrays(value: Value, arrays: PyTree) -> Value:
-    """The value with its arrays replaced."""
+    """The value with its arrays replaced by `arrays`."""
     return eqx.combine(arrays, eqx.filter(value, eqx.is_array, inverse=True))
 
 
 def on_arrays(change: Callable[..., Any], value: PyTree) -> Callable[..., Any]:
-    """`change(value, *rest)` as a function of the arrays of the value, returning arrays.
+    """Turn `change(value, *rest)` into a function that takes and returns the arrays of the value.
 
-    `change` returns a changed value, or a tuple of it and further arrays.
+    `change` returns a changed value, or a tuple of a changed value and further arrays.
 
     ```python
     step = on_arrays(lambda run, x: (advance(run, x), run.loss), run)
@@ -40,10 +40,10 @@ def on_arrays(change: Callable[..., Any], value: PyTree) -> Callable[..., Any]:
 
 
 def branch(condition: Bool[Array, ""], change: Callable[[Value], Value], value: Value) -> Value:
-    """`change(value)` where the condition holds, otherwise the value; only one is computed.
+    """Returns `change(value)` if the condition holds, otherwise `value`. Only that one is computed.
 
-    A condition that differs between the members of a `jax.vmap` turns this into a selection, for
-    which both are computed.
+    If the condition differs between the members of a `jax.vmap`, both are computed and one is
+    selected.
     """
     arrays = jax.lax.cond(condition, on_arrays(change, value), lambda a: a, arrays_of(value))
     return with_arrays(value, arrays)

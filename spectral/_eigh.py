@@ -1,4 +1,4 @@
-"""Eigenpairs of symmetric matrices, of many of them one after the other on CPU."""
+"""Eigenpairs of symmetric matrices. On CPU a batch is decomposed one matrix at a time."""
 
 from typing import Any
 
@@ -9,11 +9,11 @@ from jaxtyping import Array, Float
 
 @jax.custom_batching.custom_vmap
 def eigh(matrix: Float[Array, "n n"]) -> tuple[Float[Array, " n"], Float[Array, "n n"]]:
-    """Eigenvalues in ascending order, and eigenvectors as columns; may be vmapped.
+    """Eigenvalues in ascending order, and eigenvectors as columns. May be vmapped.
 
-    JAX's LAPACK on CPU shares a batch among the threads of a pool, and waits for them in one of
-    those threads. Two programs that do so at the same time, one for each of two host devices, wait
-    for ever; a single matrix is decomposed where the call is made.
+    On CPU, JAX's LAPACK splits a batch among the threads of a pool and waits for them in one of
+    those threads. Two programs that do this at the same time, one on each of two host devices,
+    deadlock. A single matrix is decomposed in the calling thread.
     """
     values, vectors = jnp.linalg.eigh(matrix, symmetrize_input=False)
     return values, vectors
@@ -21,7 +21,7 @@ def eigh(matrix: Float[Array, "n n"]) -> tuple[Float[Array, " n"], Float[Array, 
 
 @eigh.def_vmap
 def _of_many(axis_size: int, in_batched: list[bool], matrices: Any) -> Any:
-    del axis_size, in_batched  # the one argument is batched, or this would not be called
+    del axis_size, in_batched  # this rule is called only if the single argument is batched
     one_by_one = lambda m: jax.lax.map(eigh, m)
     together = lambda m: tuple(jnp.linalg.eigh(m, symmetrize_input=False))
     pairs = jax.lax.platform_dependent(matrices, cpu=one_by_one, default=together)

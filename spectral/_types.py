@@ -1,4 +1,4 @@
-"""The nouns that every part of the package shares."""
+"""Types that every part of the package shares."""
 
 from collections.abc import Callable
 from dataclasses import KW_ONLY
@@ -12,25 +12,25 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 
-# Marks what an optimiser keeps for all entries together.
+# Marks optimiser state that all entries share.
 _SHARED = np.False_
 
 
 class Clock(eqx.Module):
-    """Where in the run a step lies. Built by the loop from its own counters.
+    """The position of a step in the run. The loop builds it from its own counters.
 
-    Keeping no counter of their own, parts that fire now and then branch on this one; it is the
-    same for all members of an ensemble, so the branch stays a branch under `jax.vmap`.
+    Components with a cadence branch on this clock instead of keeping their own counter. It is
+    equal for all members of an ensemble, so the branch stays a branch under `jax.vmap`.
     """
 
     step: Int[Array, ""]  # slots for gradient steps since the start of the run
-    step_in_chunk: Int[Array, ""]  # the same, since the start of the chunk
-    chunk: Int[Array, ""]  # within the task
+    step_in_chunk: Int[Array, ""]  # slots since the start of the chunk
+    chunk: Int[Array, ""]  # index within the task
     task: Int[Array, ""]
 
 
 class Optimiser(eqx.Module):
-    """An optax optimiser whose numbers are data and whose state can forget.
+    """An optax optimiser with its hyperparameters as arrays and a state that can be reset in part.
 
     ```python
     optimiser = Optimiser(optax.sgd, learning_rate=0.01, momentum=0.9)
@@ -38,9 +38,9 @@ class Optimiser(eqx.Module):
     model, optimiser = optimiser.apply(grads, model)
     ```
 
-    Floating-point arguments become arrays in `hyper`: a sweep over them compiles nothing anew.
+    Floating-point arguments become arrays in `hyper`, so a sweep over them does not recompile.
     All other arguments (`nesterov=True`) are part of the program. `make` must be a function that
-    outlives the call, such as `optax.adam` or a chain defined at the top of a module, for
+    outlives the call, such as `optax.adam` or a chain defined at the top of a module, because
     functions are compared by identity.
     """
 
@@ -53,27 +53,27 @@ class Optimiser(eqx.Module):
         numeric = {k: v for k, v in arguments.items() if _is_number(v)}
         self.make = make
         self.options = tuple(sorted((k, v) for k, v in arguments.items() if k not in numeric))
-        # An explicit dtype: a weakly typed array would change its type in the first step.
+        # A weakly typed array would change its type in the first step.
         self.hyper = {k: jnp.asarray(v, dtype=float) for k, v in numeric.items()}
         self.state = None
 
     @property
     def transformation(self) -> optax.GradientTransformation:
-        """The optax transformation with the present numbers."""
+        """The optax transformation with the current hyperparameters."""
         return self.make(**self.hyper, **dict(self.options))
 
     def init(self, model: PyTree) -> "Optimiser":
-        """This optimiser with the state of a beginning for the parameters of `model`."""
+        """This optimiser with freshly initialised state for the parameters of `model`."""
         state = self.transformation.init(eqx.filter(model, eqx.is_inexact_array))
         return eqx.tree_at(lambda o: o.state, self, state, is_leaf=lambda x: x is None)
 
     def apply(
         self, grads: PyTree, model: PyTree, *, key: PRNGKeyArray | None = None
     ) -> tuple[PyTree, "Optimiser"]:
-        """One step along `grads`; returns the new model and the new optimiser.
+        """Take one step with the gradient `grads`. Returns the new model and the new optimiser.
 
-        `key` is handed to transformations that draw numbers and take it as optax's extra argument
-        `key`, such as `spectral.algorithms.perturbed_sgd`; all others never see it.
+        `key` is passed on as optax's extra argument `key`. Only transformations that draw random
+        numbers use it, such as `spectral.algorithms.perturbed_sgd`.
         """
         params = eqx.filter(model, eqx.is_inexact_array)
         transformation = optax.with_extra_args_support(self.transformation)
@@ -81,30 +81,31 @@ class Optimiser(eqx.Module):
         return eqx.apply_updates(model, updates), eqx.tree_at(lambda o: o.state, self, state)
 
     def forget(self, fresh: PyTree[Bool[Array, "..."]], model: PyTree) -> "Optimiser":
-        """Return the state of the entries marked in `fresh` to that of a beginning from `model`.
+        """Reset the state of the entries marked in `fresh` to its initial value.
 
         **Arguments:**
 
-        - `fresh`: Booleans of the shapes of the parameters, in the structure of the parameters.
-        - `model`: with the weights from which the marked entries begin.
+        - `fresh`: Booleans with the shapes and the structure of the parameters.
+        - `model`: the model whose weights the marked entries start from.
 
-        Everything that optax keeps per parameter (momenta, second moments, copies of the weights)
-        is returned to what it is before the first step; what all entries share, such as the one
-        step count of `optax.adam`, stays. `spectral.algorithms.adam` counts the steps of every
-        entry, so with it a marked entry goes on exactly as one that has never been trained.
+        Resets everything that optax keeps per parameter: momenta, second moments, copies of the
+        weights. State that all entries share, such as the single step count of `optax.adam`, is
+        kept. `spectral.algorithms.adam` counts the steps of every entry, so under it a marked entry
+        continues exactly like one that has never been trained.
         """
         return self.rewrite(lambda now, first, m: jnp.where(m, first, now), model, fresh)
 
     def rewrite(self, change: Callable[..., Array], model: PyTree, *trees: PyTree) -> "Optimiser":
-        """Change what is kept per parameter of `model`, and nothing that all entries share.
+        """Change the state that is kept per parameter of `model`. State that all entries share is
+        left as it is.
 
         **Arguments:**
 
-        - `change`: `change(now, first, *of_trees)` gives the new array for each array that optax
-          keeps in the shape of a parameter, from the present one and from what it is before the
-          first step of `model`.
-        - `trees`: in the structure of the parameters; `of_trees` is what they have, be it an array
-          or a whole tree, in the place of the parameter.
+        - `change`: called as `change(now, first, *of_trees)` for each array that optax keeps in the
+          shape of a parameter; returns the new array. `now` is the current array and `first` is its
+          value before the first step of `model`.
+        - `trees`: trees with the structure of the parameters. `of_trees` are their nodes, arrays or
+          whole subtrees, at the position of the parameter.
 
         ```python
         params = eqx.filter(model, eqx.is_inexact_array)
@@ -132,7 +133,7 @@ class Optimiser(eqx.Module):
 
 
 class Learner(eqx.Module):
-    """Everything that an algorithm may change, and nothing else."""
+    """Everything that an algorithm may change."""
 
     model: PyTree
     model_state: eqx.nn.State | None  # running statistics of BatchNorm; None for most networks
@@ -140,9 +141,9 @@ class Learner(eqx.Module):
 
 
 class Aux(eqx.Module):
-    """What a forward pass returns besides the outputs."""
+    """The results of a forward pass besides the outputs."""
 
-    taps: dict[str, Array]  # by layer, the activations of a batch: [examples, units, ...]
+    taps: dict[str, Array]  # layer name -> activations of a batch, [examples, units, ...]
     model_state: eqx.nn.State | None
 
 
@@ -151,41 +152,43 @@ class Chunk(eqx.Module):
 
     items: PyTree  # leaves [minibatches, examples, ...]
     _: KW_ONLY
-    in_use: Int[Array, ""] | None = None  # minibatches that count; the rest are skipped. None: all
+    in_use: Int[Array, ""] | None = None  # how many minibatches to train on; None means all
 
 
 class Signal(eqx.Module):
-    """What a transform may know about the gradient step just taken. Read only."""
+    """What a transform may know about the gradient step that was just taken. Read-only."""
 
     clock: Clock
     batch: PyTree
-    loss: Float[Array, ""]  # the stream's criterion, before the step and without penalties
-    taps: dict[str, Array]  # activations of the batch, before the step
-    grads: PyTree  # what the optimiser was given: the gradient of criterion plus penalties
+    loss: Float[Array, ""]  # the stream's criterion before the step, without penalties
+    taps: dict[str, Array]  # activations of the batch before the step
+    grads: PyTree  # the gradient of criterion plus penalties, as the optimiser received it
     chunk: Chunk
-    take: Callable[[PyTree], PyTree]  # an item of the chunk -> a batch
+    take: Callable[[PyTree], PyTree]  # item of the chunk -> batch
     forward: Callable  # the stream's forward pass
-    criterion: Callable  # the stream's criterion: outputs and batch -> loss and metrics
+    criterion: Callable  # the stream's criterion: (outputs, batch) -> (loss, metrics)
 
     @property
     def minibatches(self) -> int:
-        """Minibatches in the chunk."""
+        """The number of minibatches in the chunk."""
         return jax.tree.leaves(self.chunk.items)[0].shape[0]
 
     def window(self, num_minibatches: int) -> PyTree:
-        """The last `num_minibatches` minibatches of the chunk, ending with this one, as one batch.
+        """The last `num_minibatches` minibatches of the chunk, up to and including this one, as one
+        batch.
 
-        To be called when `num_minibatches` steps of the chunk are complete, that is under a cadence
-        whose period is a multiple of `num_minibatches`. Where fewer than `num_minibatches` are in
-        use, those are repeated in turn.
+        Call it only after `num_minibatches` steps of the chunk, that is, under a cadence whose
+        period is a multiple of `num_minibatches`. If fewer than `num_minibatches` are in use, they
+        are repeated cyclically.
 
-        **Raises:** `ValueError` if `num_minibatches` does not divide the minibatches of a chunk.
+        **Raises:** `ValueError` if `num_minibatches` does not divide the number of minibatches in
+        the chunk.
         """
         if num_minibatches < 1 or self.minibatches % num_minibatches:
             raise ValueError(
                 f"A window of {num_minibatches} minibatches does not fit a chunk of "
-                f"{self.minibatches}: choose a number that divides it, or change the length of the "
-                "chunk."
+                f"{self.minibatches}: choose a divisor of {self.minibatches}, or change the length "
+                "of the chunk."
             )
         start = self.clock.step_in_chunk + 1 - num_minibatches
 
@@ -201,14 +204,14 @@ class Signal(eqx.Module):
     def taps_of(
         self, learner: Learner, batch: PyTree, *, key: PRNGKeyArray
     ) -> tuple[dict[str, Array], eqx.nn.State | None]:
-        """Activations that the present parameters of `learner` give on `batch`, in training mode,
+        """Run the current model of `learner` on `batch` in training mode. Returns the activations
         and the model state (running statistics) after that pass."""
         _, aux = self.forward(learner.model, learner.model_state, batch, key=key, inference=False)
         return aux.taps, aux.model_state
 
     def loss_of(self, learner: Learner, batch: PyTree, *, key: PRNGKeyArray) -> Float[Array, ""]:
-        """The stream's criterion, without penalties, of the present parameters of `learner` on
-        `batch`, in training mode; to be differentiated in the model of `learner`."""
+        """The stream's criterion on `batch` for the current model of `learner`, in training mode
+        and without penalties. It is differentiable with respect to `learner.model`."""
         outputs, _ = self.forward(
             learner.model, learner.model_state, batch, key=key, inference=False
         )

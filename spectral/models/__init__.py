@@ -41,6 +41,7 @@ from .units._described import (
     activations_by_unit as activations_by_unit,
     DescribesUnits as DescribesUnits,
     DrawsFresh as DrawsFresh,
+    has_units as has_units,
     unit_groups as unit_groups,
 )
 from .units._entries import Entries as Entries

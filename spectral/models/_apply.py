@@ -1,4 +1,4 @@
-"""A network applied to a batch."""
+"""Apply a network to a batch."""
 
 from typing import Any
 
@@ -17,17 +17,17 @@ def apply_network(
     *,
     inference: bool,
 ) -> tuple[PyTree[Float[Array, "examples ..."]], Aux]:
-    """Outputs and activations of a network for a batch of inputs.
+    """Returns the outputs and activations of a network for a batch of inputs.
 
     **Arguments:**
 
-    - `model`: a network as `AbstractNetwork` describes it; any callable Module that returns
-      `(outputs, taps)` will do.
+    - `model`: any callable Module that takes one example and returns `(outputs, taps)`, see
+      `AbstractNetwork`.
     - `model_state`: running statistics, or `None` for a network without any.
     - `inference`: use the running statistics instead of updating them.
 
-    **Raises:** `ValueError` for a network with running statistics and none in `model_state`,
-    `TypeError` if it does not return a pair of outputs and taps.
+    **Raises:** `ValueError` if the network has running statistics and `model_state` is `None`,
+    `TypeError` if the network does not return a pair of outputs and taps.
     """
     if model_state is None and any(map(_is_index, jax.tree.leaves(model, is_leaf=_is_index))):
         raise ValueError(
@@ -40,8 +40,8 @@ def apply_network(
             model, axis_name="batch", in_axes=(0, None), out_axes=(0, None)
         )(inputs, model_state)
     elif jax.tree.leaves(inputs)[0].shape[0] == 1:
-        # One example as a vector: on CPU the products W @ x are three to five times faster than
-        # the same products written for a batch of one.
+        # A single example without a batch axis: on CPU the product W @ x is three to five times
+        # faster than the same product written for a batch of one.
         result = model(jax.tree.map(lambda x: x[0], inputs))
         result = jax.tree.map(lambda x: jnp.asarray(x)[None], result)
     else:

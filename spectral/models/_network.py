@@ -1,4 +1,4 @@
-"""What the rest of the package asks of a network."""
+"""The protocol of a network."""
 
 from abc import abstractmethod
 from typing import Any
@@ -12,20 +12,20 @@ from .units._unit_group import UnitGroup
 class AbstractNetwork(eqx.Module):
     """A network that returns its activations and describes its units.
 
-    Calling it on one example gives `(outputs, taps)`, where `taps` maps the name of each hidden
+    Called on one example it returns `(outputs, taps)`, where `taps` maps the name of each hidden
     layer to its activations `[units, ...]`. A network with running statistics is called as
-    `network(x, state)` and gives `((outputs, taps), state)`; its batches carry the axis name
-    `"batch"`.
+    `network(x, state)` and returns `((outputs, taps), state)`; it is vmapped over a batch with the
+    axis name `"batch"`.
     """
 
     @abstractmethod
     def __call__(self, x: Any, /) -> Any:
-        """`(outputs, taps)` of one example."""
+        """Returns `(outputs, taps)` for one example."""
 
     @abstractmethod
     def units(self) -> tuple[UnitGroup, ...]:
-        """Where the numbers of each hidden unit are, layer by layer."""
+        """Where the parameters of each hidden unit are, one group per layer."""
 
     @abstractmethod
     def fresh(self, *, key: PRNGKeyArray) -> "AbstractNetwork":
-        """A newly initialised network of the same shape."""
+        """Returns a newly initialised network of the same shape."""

@@ -1,3 +1,7 @@
+"""Convolutions and all of their derivatives against their definition, and how they are lowered."""
+
+import inspect
+import itertools
 import re
 
 import equinox as eqx
@@ -11,117 +15,155 @@ from spectral.models.layers._image_product import convolve
 
 
 # (in, out, kernel, stride, padding, height, width)
-CASES = [
+FEW = [  # channels, as an image has
     (3, 4, 3, 1, "same", 6, 5),
     (2, 3, 5, 1, "valid", 7, 6),
     (2, 3, 3, 2, "same", 6, 7),
     (2, 3, 1, 2, "same", 5, 6),
     (1, 2, 2, 1, "same", 4, 4),
 ]
-# Of more channels than an image has.
-WIDER = [
+MANY = [
     (5, 2, 3, 1, "same", 6, 5),
     (5, 3, 3, 2, "same", 6, 7),
     (6, 2, 3, 2, "valid", 8, 6),  # no position sees the last row and column
     (5, 2, 2, 2, "same", 4, 5),
 ]
+slow = pytest.mark.slow
 
 
-def reference(layer, x):
-    """The definition, pixel by pixel."""
-    weight, side = np.asarray(layer.weight), layer.weight.shape[-1]
-    before, after = ((side - 1) // 2, side // 2) if layer.padding == "same" else (0, 0)
-    x = np.pad(np.asarray(x), ((0, 0), (before, after), (before, after)))
-    rows = range(0, x.shape[1] - side + 1, layer.stride)
-    columns = range(0, x.shape[2] - side + 1, layer.stride)
-    out = [
-        [(weight * x[:, i : i + side, j : j + side]).sum((1, 2, 3)) for j in columns] for i in rows
-    ]
-    return np.moveaxis(np.asarray(out), 2, 0) + np.asarray(layer.bias)[:, None, None]
+def layer_of(case, rng) -> Convolution:
+    channels, out, side, stride, padding, _, _ = case
+    make = lambda key: Convolution(channels, out, side, stride=stride, padding=padding, key=key)
+    layer = eqx.filter_eval_shape(make, jax.random.key(0))
+    return jax.tree.map(lambda s: jnp.asarray(rng.normal(size=s.shape)), layer)
 
 
-def convolved(layer, weight, x):
-    """XLA's convolution, channels first."""
-    strides, margins = (layer.stride,) * 2, [layer._margins] * 2
-    out = jax.lax.conv_general_dilated(x[None], weight, strides, margins)
-    return out[0] + layer.bias[:, None, None]
+def margins(case):
+    _, _, side, _, padding, _, _ = case
+    return ((side - 1) // 2, side // 2) if padding == "same" else (0, 0)
 
 
-def example(case, getkey):
-    channels, out, kernel, stride, padding, height, width = case
-    layer = Convolution(channels, out, kernel, stride=stride, padding=padding, key=getkey())
-    layer = eqx.tree_at(lambda c: c.bias, layer, jax.random.normal(getkey(), (out,)))
-    return layer, jax.random.normal(getkey(), (channels, height, width))
+def definition(case) -> np.ndarray:
+    """The convolution as a tensor: `[rows, columns, height, width, side, side]`, which is 1 where
+    this pixel of the image and of the kernel meet at this position."""
+    _, _, side, stride, _, height, width = case
+    before, after = margins(case)
+    sizes = [(n + before + after - side) // stride + 1 for n in (height, width)]
+    tensor = np.zeros((*sizes, height, width, side, side))
+    for r, c, i, j in itertools.product(*map(range, (*sizes, side, side))):
+        row, column = stride * r + i - before, stride * c + j - before
+        if 0 <= row < height and 0 <= column < width:
+            tensor[r, c, row, column, i, j] = 1
+    return tensor
 
 
-@pytest.mark.parametrize("case", CASES + WIDER[2:])
-@pytest.mark.usefixtures("float64")
-def test_a_convolution_by_its_definition(case, getkey):
-    layer, x = example(case, getkey)
-    out = layer(x)
-    np.testing.assert_allclose(out, reference(layer, x), atol=1e-12)
-    weight, patches = layer.weight.reshape(layer.weight.shape[0], -1), layer.patches(x)
-    product = patches @ weight.T + layer.bias[None]
-    np.testing.assert_allclose(product.T.reshape(out.shape), out, atol=1e-12)
-
-
-def every_derivative(product, x, w, v, u):
-    """A product with its first and second derivatives, forwards and backwards."""
-    cost = lambda x, w: jnp.sum(jnp.sin(product(x, w)))
+def products(case):
+    """By their definition: the outputs, and what is linear in them in the image and the kernel."""
+    tensor = definition(case)
+    contract = lambda equation, a, b: np.einsum(equation, tensor, a, b, optimize=True)
     return (
-        jax.jvp(product, (x, w), (v, u)),
-        jax.jvp(jax.grad(cost, (0, 1)), (x, w), (v, u)),
-        # Through the transposes of the transposes.
-        jax.grad(lambda x, w: jnp.vdot(jax.grad(cost)(x, w), v), (0, 1))(x, w),
+        lambda x, w: contract("rchwij,nhwa,ijao->nrco", x, w),
+        lambda v, w: contract("rchwij,nrco,ijao->nhwa", v, w),
+        lambda x, v: contract("rchwij,nhwa,nrco->ijao", x, v),
     )
 
 
+@pytest.mark.usefixtures("float64")
+def test_a_convolution_by_its_definition():
+    rng, cases = np.random.default_rng(0), FEW + MANY[2:]
+    layers = [layer_of(case, rng) for case in cases]
+    images = [rng.normal(size=(case[0], *case[5:])) for case in cases]
+    both = eqx.filter_jit(
+        lambda fs, xs: [(f(x), f.patches(x)) for f, x in zip(fs, xs, strict=True)]
+    )
+    for case, layer, x, (out, patches) in zip(
+        cases, layers, images, both(layers, images), strict=True
+    ):
+        weight, bias = np.asarray(layer.weight), np.asarray(layer.bias)
+        expected = products(case)[0](x.transpose(1, 2, 0)[None], weight.transpose(2, 3, 1, 0))[0]
+        np.testing.assert_allclose(out, expected.transpose(2, 0, 1) + bias[:, None, None])
+        product = np.asarray(patches) @ weight.reshape(bias.size, -1).T + bias
+        np.testing.assert_allclose(product.T.reshape(out.shape), out, atol=1e-12)
+
+
 @pytest.mark.parametrize(
-    ("case", "precision"),
+    ("case", "dtype"),
     [
-        *((case, "single") for case in (CASES[0], CASES[2], CASES[4], *WIDER)),
-        *((case, "double") for case in (CASES[1], WIDER[1])),
+        (FEW[2], np.float32),
+        (MANY[1], np.float32),
+        (MANY[2], np.float32),
+        (MANY[1], np.float64),
+        *(
+            pytest.param(case, dtype, marks=slow)
+            for case in FEW + MANY
+            for dtype in (np.float32, np.float64)
+        ),
     ],
 )
-def test_all_derivatives_of_the_product(case, precision, getkey):
+def test_all_derivatives_of_the_product(case, dtype):
     """On CPU single precision takes XLA's convolution, double precision products of matrices."""
-    with jax.enable_x64(precision == "double"):
-        layer, x = example(case, getkey)
-        w = layer.weight.transpose(2, 3, 1, 0)
-        x = jnp.stack([x, -x, 2 * x]).transpose(0, 2, 3, 1)
-        v, u = jax.random.normal(getkey(), x.shape), jax.random.normal(getkey(), w.shape)
-        strides, margins = (layer.stride,) * 2, [layer._margins] * 2
+    rng = np.random.default_rng(1)
+    channels, out, side, stride, _, height, width = case
+    draw = lambda *shape: rng.normal(size=shape).astype(dtype)
+    x, dx = draw(3, height, width, channels), draw(3, height, width, channels)
+    w, dw = draw(side, side, channels, out), draw(side, side, channels, out)
+    outputs, to_images, to_kernel = products(case)
+    y = outputs(x, w)
+    v, dv = draw(*y.shape), draw(*y.shape)
 
-        def plain(x, w):
-            order = ("NHWC", "HWIO", "NHWC")
-            return jax.lax.conv_general_dilated(x, w, strides, margins, dimension_numbers=order)
+    def product(x, w):
+        return convolve(x, w, stride=stride, margins=margins(case))
 
-        ours = lambda x, w: convolve(x, w, stride=layer.stride, margins=layer._margins)
-        both = jax.jit(lambda *a: [every_derivative(p, *a) for p in (ours, plain)])(x, w, v, u)
-        rtol = 2e-4 if precision == "single" else 1e-9
-        for a, b in zip(*map(jax.tree.leaves, both), strict=True):
-            np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol * float(jnp.abs(b).max()))
+    def backward(x, w, v):
+        return jax.vjp(product, x, w)[1](v)
+
+    @jax.jit
+    def derivatives(primals, tangents):
+        first = jax.jvp(product, primals[:2], tangents[:2])
+        second = jax.jvp(backward, primals, tangents)
+        return first, second, jax.vjp(backward, *primals)[1](tangents[:2])
+
+    with jax.enable_x64(dtype is np.float64):
+        found = jax.tree.leaves(derivatives((x, w, v), (dx, dw, dv)))
+    expected = [
+        y,
+        outputs(dx, w) + outputs(x, dw),
+        to_images(v, w),
+        to_kernel(x, v),
+        to_images(dv, w) + to_images(v, dw),
+        to_kernel(dx, v) + to_kernel(x, dv),
+        # Through the transposes of the transposes.
+        to_images(v, dw),
+        to_kernel(dx, v),
+        outputs(dx, w) + outputs(x, dw),
+    ]
+    rtol = 2e-4 if dtype is np.float32 else 1e-9
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol * np.abs(b).max())
 
 
 @pytest.mark.usefixtures("float64")
-def test_a_kernel_for_every_example(getkey):
-    """As under `jax.vmap` over seeds, and in gradients example by example."""
-    layer, x = example(CASES[2], getkey)
-    w = jax.random.normal(getkey(), (3, *layer.weight.transpose(2, 3, 1, 0).shape))
-    x = jax.random.normal(getkey(), (3, 2, *x.transpose(1, 2, 0).shape))
-    product = lambda x, w: convolve(x, w, stride=2, margins=(1, 1))
-    cost = lambda x, w: jnp.sum(jnp.sin(product(x, w)))
-    for axes in ((0, 0), (0, None)):
-        arguments = [a if axis == 0 else a[0] for a, axis in zip((x, w), axes, strict=True)]
-        each = [
-            [a[i] if axis == 0 else a[0] for a, axis in zip((x, w), axes, strict=True)]
-            for i in range(3)
-        ]
-        found = jax.vmap(jax.grad(cost, (0, 1)), in_axes=axes)(*arguments)
-        for i in range(3):
-            expected = jax.grad(cost, (0, 1))(*each[i])
-            for a, b in zip(found, expected, strict=True):
-                np.testing.assert_allclose(a[i], b, rtol=1e-9)
+@pytest.mark.parametrize("axes", [(0, 0), (0, None), (1, None)])
+def test_a_kernel_for_every_example(axes):
+    """As under `jax.vmap` over seeds, and in gradients for each example."""
+    rng, case = np.random.default_rng(2), FEW[2]
+    channels, out, side, _, _, height, width = case
+    x = rng.normal(size=(3, 2, height, width, channels))
+    w = rng.normal(
+        size=(3, side, side, channels, out) if axes[1] == 0 else (side, side, channels, out)
+    )
+    y, to_images, to_kernel = products(case)
+
+    def loss(x, w):
+        return jnp.sum(convolve(x, w, stride=2, margins=(1, 1)) ** 2) / 2
+
+    given = np.moveaxis(x, 0, axes[0])
+    found = jax.jit(jax.vmap(jax.grad(loss, (0, 1)), in_axes=axes))(given, w)
+    for i in range(3):
+        kernel = w[i] if axes[1] == 0 else w
+        v = y(x[i], kernel)
+        np.testing.assert_allclose(found[0][i], to_images(v, kernel), rtol=1e-9)
+        np.testing.assert_allclose(found[1][i], to_kernel(x[i], v), rtol=1e-9)
 
 
 def _loss(weight, layer, x):
@@ -130,14 +172,18 @@ def _loss(weight, layer, x):
 
 
 def _loss_of_convolution(weight, layer, x):
-    return jnp.sum(jnp.tanh(jax.vmap(lambda x: convolved(layer, weight, x))(x)) ** 2)
+    """The same with XLA's convolution, channels first."""
+    padding = [layer._margins] * 2
+    outputs = jax.lax.conv_general_dilated(x, weight, (layer.stride,) * 2, padding)
+    return jnp.sum(jnp.tanh(outputs + layer.bias[None, :, None, None]) ** 2)
 
 
+@slow
 @pytest.mark.usefixtures("float64")
-def test_derivatives_of_a_batch_inside_a_loop(getkey):
-    layer, _ = example(CASES[2], getkey)
-    x = jax.random.normal(getkey(), (3, 2, 6, 7))
-    v = jax.random.normal(getkey(), layer.weight.shape)
+def test_derivatives_of_a_batch_inside_a_loop():
+    rng = np.random.default_rng(3)
+    layer = layer_of(FEW[2], rng)
+    x, v = jnp.asarray(rng.normal(size=(3, 2, 6, 7))), rng.normal(size=layer.weight.shape)
 
     def descend(loss):
         def step(weight, _):
@@ -158,25 +204,29 @@ def _orders(platform, step, weight):
     return re.findall(r"stablehlo.convolution.*dim_numbers = (.*?), window", text)
 
 
-@pytest.mark.parametrize("channels", [3, 8])
-def test_on_cpu_channels_come_last_in_derivatives_too(channels, getkey):
-    """In any other order XLA's convolution is tens of times slower inside a loop. The gradient of
-    the kernel is no convolution there, nor is anything of the few channels of an image but the
-    gradient of the image."""
-    layer = Convolution(channels, 2, 3, key=getkey())
-    x = jax.random.normal(getkey(), (channels, 6, 5))
+@pytest.mark.parametrize("channels", [4, 5])
+def test_on_cpu_channels_come_last_in_derivatives_too(channels):
+    """With any other order XLA's convolution is tens of times slower inside a loop. On CPU the
+    gradient of the kernel does not use a convolution, and images of few channels use one only for
+    the gradient of the image."""
+    layer = layer_of((channels, 2, 3, 1, "same", 6, 5), np.random.default_rng(4))
+    x = jnp.ones((channels, 6, 5))
     step = jax.jit(lambda w: jax.grad(lambda w, x: _loss(w, layer, x), (0, 1))(w, x[None]))
     on_cpu = _orders("cpu", step, layer.weight)
-    assert len(on_cpu) == (1 if channels == 3 else 2)
+    assert len(on_cpu) == (1 if channels == 4 else 2)
     assert set(on_cpu) == {"[b, 0, 1, f]x[0, 1, i, o]->[b, 0, 1, f]"}
     assert len(_orders("cuda", step, layer.weight)) == 3
 
 
-def test_what_is_refused(getkey):
-    layer = Convolution(3, 2, 5, padding="valid", key=getkey())
+def test_arguments_are_checked():
+    layer = layer_of((3, 2, 5, 1, "valid", 8, 8), np.random.default_rng(5))
     with pytest.raises(ValueError, match=r"takes images \[3, H, W\]"):
         layer(jnp.zeros((1, 8, 8)))
     with pytest.raises(ValueError, match="smaller than the kernel of side 5"):
         layer(jnp.zeros((3, 8, 4)))
     with pytest.raises(ValueError, match="`stride` is 0"):
-        Convolution(3, 2, 5, stride=0, key=getkey())
+        Convolution(3, 2, 5, stride=0, key=jax.random.key(0))
+    with pytest.raises(
+        ValueError, match="`padding`: Name 'smae' does not exist.*did you mean 'same'"
+    ):
+        inspect.unwrap(Convolution.__init__)(layer, 3, 2, 5, padding="smae", key=jax.random.key(0))

@@ -1,4 +1,4 @@
-"""Places without a connection in a sparse layer: nobody reads them, nothing fresh comes there."""
+"""Nothing reads weights outside the mask of a sparse layer, and new weights are drawn inside."""
 
 from typing import Any
 
@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from growing_classes import GrowingClasses
+from networks import drawn, mlp
 from signals import arrays, learner_of, signal_at
-from tables import permuted
 
 from spectral import algorithms, models, probes
 from spectral.algorithms import NormalizeProject
@@ -16,16 +17,16 @@ from spectral.algorithms._base._fresh import fresh_parameters
 from spectral.algorithms._base._unit_groups import incoming_and_outgoing
 
 
-@pytest.fixture
-def model(getkey) -> Any:
-    return models.MLP(3, 2, width=4, depth=2, density=0.5, key=getkey())
+KEY = jax.random.key(3)
 
 
 def filled(model, by=7.0):
-    """With numbers where there are no connections."""
+    """The model with other numbers outside the masks."""
     for i in range(2):
-        add = lambda layer: layer.weight + by * ~layer.mask
-        model = eqx.tree_at(lambda m, i=i: m.layers[i].weight, model, add(model.layers[i]))
+        layer = model.layers[i]
+        weight = np.asarray(layer.weight) + by * ~np.asarray(layer.mask)
+        weight = jnp.asarray(weight.astype(np.float32))
+        model = eqx.tree_at(lambda m, i=i: m.layers[i].weight, model, weight)
     return model
 
 
@@ -34,18 +35,37 @@ def assert_same(a, b):
         np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("make", ["l2", "l2_init", "wasserstein", "spectral_reg", "parseval"])
-def test_penalties_act_on_connections_alone(make, model, getkey):
-    algo, key = getattr(algorithms, make)(0.1), getkey()
-    moved = jax.tree.map(lambda x: 1.1 * x + 0.1 if eqx.is_inexact_array(x) else x, model)
-    moved = models.connected(moved)
+def two_penalties(strength):
+    """One has the initial weights as its state, the other one changes its state."""
+    made = (algorithms.l2_init(strength), algorithms.spectral_reg(strength))
+    penalties = tuple(penalty for algo in made for penalty in algo.penalties)
+    assert len(penalties) == 2
+    return algorithms.Algorithm(algorithms.sgd(strength), penalties=penalties)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        two_penalties,
+        *(
+            pytest.param(getattr(algorithms, recipe), marks=pytest.mark.slow)
+            for recipe in ("l2", "l2_init", "wasserstein", "spectral_reg", "parseval")
+        ),
+    ],
+)
+def test_penalties_act_on_connections_alone(make):
+    model, algo = mlp(KEY, density=0.5).model, make(0.1)
+    moved = jax.tree.map(lambda x: jnp.asarray(1.1 * np.asarray(x) + np.float32(0.1)), model)
+    masks = [(layer.mask, layer.mask) for layer in model.layers[:-1]]
+    at = lambda m: [layer.mask for layer in m.layers[:-1]]
+    moved = filled(eqx.tree_at(at, moved, [mask for mask, _ in masks]), by=-0.1)
 
     @eqx.filter_jit
     def penalised(first, now):
-        _, state = algo.init(first, None, key=key)
+        _, state = algo.init(first, None, key=KEY)
         learner = learner_of(now, algo.optimiser)
         signal = signal_at(now, jnp.ones((1, 1, 3)))
-        state = algo.update(learner, state, signal, key=key)[1]  # a power iteration follows
+        state = algo.update(learner, state, signal, key=KEY)[1]  # a power iteration follows
         return eqx.filter_value_and_grad(lambda m: algo.penalty(m, state))(now)
 
     value, grads = penalised(model, moved)
@@ -55,32 +75,39 @@ def test_penalties_act_on_connections_alone(make, model, getkey):
         np.testing.assert_array_equal(np.asarray(grad.weight) != 0, layer.mask)
 
 
-def test_utilities_norms_and_projections_read_connections_alone(model, getkey):
-    groups, results, stream = model.units(), [], permuted(num_tasks=1).stream
-    norms = NormalizeProject().init(learner_of(model), key=getkey())
-    signal = signal_at(model, jnp.ones((1, 1, 3)))
-    for now in (model, filled(model)):
-        learner = learner_of(now)
-        after, _ = NormalizeProject().update(learner, norms, signal, key=getkey())
-        norm = probes.WeightNorm()(learner, stream, None, key=getkey())
-        assert_same(models.connected(after.model), model)
-        results.append((incoming_and_outgoing(groups, now), norm))
-    assert_same(*results)
+def test_utilities_norms_and_projections_read_connections_alone():
+    model = mlp(KEY, density=0.5).model
+    groups = model.units()
+    stream = GrowingClasses(jnp.asarray(np.zeros((1, 3))), jnp.asarray([0]))  # is not looked at
+
+    @eqx.filter_jit
+    def read(model, now):
+        norms = NormalizeProject().init(learner_of(model), key=KEY)
+        signal, learner = signal_at(model, jnp.ones((1, 1, 3))), learner_of(now)
+        after, _ = NormalizeProject().update(learner, norms, signal, key=KEY)
+        norm = probes.WeightNorm()(learner, stream, None, key=KEY)
+        return models.connected(after.model), (incoming_and_outgoing(groups, now), norm)
+
+    results = [read(model, now) for now in (model, filled(model))]
+    assert_same(*(result for _, result in results))
+    for after, _ in results:
+        assert_same(after, model)
 
 
-def test_fresh_weights_come_where_the_connections_are(getkey):
-    """As many as before, of the variance of the initialisation, where they are now."""
-    model: Any = models.MLP(64, 10, width=100, density=0.1, key=getkey())
-    rolled = jnp.roll(model.layers[0].mask, 1)
-    model = eqx.tree_at(lambda m: m.layers[0].mask, model, rolled)
+def test_fresh_weights_are_drawn_where_the_connections_are():
+    """The same number of connections, at their present places, with the initial variance."""
+    make = lambda key: models.MLP(64, 10, width=100, depth=2, density=0.1, key=key)
+    model: Any = drawn(make, KEY, density=0.1)
+    masks = [np.asarray(layer.mask) for layer in model.layers[:-1]]
     draw = eqx.filter_jit(lambda model, key: fresh_parameters(model, key=key))
-    fresh, other = (draw(model, getkey()) for _ in range(2))
-    for layer, again, old in zip(fresh.layers, other.layers, model.layers[:-1], strict=False):
-        np.testing.assert_array_equal(np.asarray(layer.weight) != 0, old.mask)
-        weights = np.asarray(layer.weight)[np.asarray(old.mask)]
-        variance = 2 / old.weight.shape[1]
+    fresh, other = (draw(model, key).layers[:-1] for key in (KEY, jax.random.key(4)))
+    drawn_weights = [[np.asarray(layer.weight) for layer in layers] for layers in (fresh, other)]
+    for weight, again, mask in zip(*drawn_weights, masks, strict=True):
+        np.testing.assert_array_equal(weight != 0, mask)
+        weights = weight[mask]
         # Four standard errors: a uniform distribution has a kurtosis of 9/5.
+        variance = 2 / weight.shape[1]
         assert abs(weights.var() / variance - 1) < 4 * (0.8 / weights.size) ** 0.5
-        assert not np.isin(weights, again.weight).any()
-    first, second = (np.asarray(layer.weight).ravel() for layer in fresh.layers[:2])
-    assert not np.isin(first[first != 0], second).any()
+        assert np.isin(weights, again).mean() < 0.01  # some numbers are drawn twice
+    first, second = (weight[weight != 0] for weight in drawn_weights[0])
+    assert np.isin(first, second).mean() < 0.01

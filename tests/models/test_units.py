@@ -1,3 +1,9 @@
+"""Units: what carries them on, their renewal, and the optimiser state that is kept for them."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -10,273 +16,408 @@ from programs import equations
 from spectral import algorithms, Optimiser
 from spectral.models import (
     absorb_mean,
+    ActorCritic,
     apply_network,
     CReLU,
     dead,
+    Entries,
     entries_of,
     forget_units,
-    MLP,
     renew_statistics,
     renew_units,
+    UnitGroup,
 )
 
 
-def rows(outputs):
-    """All outputs of each example, those of an actor and of a critic side by side."""
-    flat = [y.reshape(y.shape[0], -1) for y in jax.tree.leaves(outputs)]
-    return jnp.concatenate(flat, axis=1)
-
-
-@eqx.filter_jit
-def forward(model, state, x):
-    outputs, aux = apply_network(model, state, x, inference=True)
-    return rows(outputs), aux.taps
-
-
+EXAMPLES = 6
 KEY = jax.random.key(2)
-EXAMPLES = 6  # everywhere, so that each network is compiled once
+# All kinds of entries: repeated, tiled and masked ones, and those of a norm.
+SPARSE = {"channels": (3,), "kernels": (3,), "dense_sizes": (6,), "density": 0.7}
+QUICK = {
+    "sparse": lambda key: convnet(key, padding="valid", activation=CReLU(), **SPARSE),
+    "one_block": lambda key: resnet(key, blocks=(1,), dense_sizes=()),
+}
+slow = pytest.mark.slow
+NETWORKS = [*QUICK, *(pytest.param(name, marks=slow) for name in MODELS)]
+# Without a norm, which the other units share, and without padding, which adds zeros at the edges.
+PLAIN = [row for row in NETWORKS if not any(n in str(row) for n in ("norm", "resnet", "block"))]
 
 
-@eqx.filter_jit
-def renew(model, group, units, key):
-    """Compiled once for a group, which keeps its identity as long as the test keeps it."""
-    return renew_units(model, group, units, key=key)
+class Case(NamedTuple):
+    """A network, its replaceable groups, and programs that are compiled once for all tests."""
+
+    model: Any
+    groups: list[UnitGroup]
+    # model -> ((_, (outputs, taps)), gradient of a function of the outputs)
+    measured: Callable[..., Any]
+    # model, units of each group, key -> for each group the renewed model and the entries of units
+    renewed: Callable[..., Any]
 
 
-def one_unit(group, i):
-    return jnp.arange(group.size) == i
+@functools.cache
+def network(name: str) -> Case:
+    model, state, shape = (QUICK | MODELS)[name](jax.random.key(7))
+    groups = [group for group in model.units() if group.replaceable]
+    rng = np.random.default_rng(0)
+    x, readout = rng.normal(size=(EXAMPLES, *shape)), rng.normal(size=(EXAMPLES, 10))
+
+    @eqx.filter_jit
+    @eqx.filter_value_and_grad(has_aux=True)
+    def measured(model):
+        inputs = jnp.asarray(x, jnp.float32)
+        outputs, aux = apply_network(model, state, inputs, inference=True)
+        rows = [y.reshape(EXAMPLES, -1) for y in jax.tree.leaves(outputs)]
+        rows = jnp.concatenate(rows, axis=1)
+        return jnp.sum(readout[:, : rows.shape[1]] * rows), (rows, aux.taps)
+
+    @eqx.filter_jit
+    def renewed(model, units, key):
+        pairs = list(zip(groups, units, strict=True))
+        new = [renew_units(model, group, marked, key=key) for group, marked in pairs]
+        return new, [entries_of(model, group, marked) for group, marked in pairs]
+
+    return Case(model, groups, measured, renewed)
+
+
+def some(group: UnitGroup, *indices: int) -> np.ndarray:
+    return np.isin(np.arange(group.size), indices)
+
+
+def marks(case: Case, *indices: int) -> list[jax.Array]:
+    """The units of these indices in every group."""
+    return [jnp.asarray(some(group, *indices)) for group in case.groups]
+
+
+def owners(entries: Entries, size: int) -> np.ndarray:
+    """The unit of each index: copies are outermost, positions innermost."""
+    return np.tile(np.repeat(np.arange(size), entries.repeat), entries.tile)
+
+
+def along(entries: Entries, units: np.ndarray) -> tuple[Any, ...]:
+    """The index of the entries of the marked units."""
+    return (*[slice(None)] * entries.axis, units[owners(entries, units.size)])
 
 
 def write(model, kinds, units, value):
     for entries in kinds:
-        new = jnp.where(entries.mark(model, units), value, entries.where(model))
-        model = eqx.tree_at(entries.where, model, new)
+        array = np.array(entries.where(model))
+        array[along(entries, units)] = value
+        model = eqx.tree_at(entries.where, model, jnp.asarray(array))
     return model
 
 
 def silenced(model, group, units):
-    """With the marked units dead: nothing comes in and nothing is added."""
+    """The model with the marked units dead: nothing comes in and nothing is added."""
     return write(model, group.incoming + group.bias + group.shift, units, 0)
 
 
-def replaceable(model):
-    return [group for group in model.units() if group.replaceable]
-
-
-@eqx.filter_jit
-@eqx.filter_grad
-def gradient(model, state, x, readout):
-    outputs, _ = apply_network(model, state, x, inference=True)
-    return jnp.sum(readout * rows(outputs))
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_a_unit_is_carried_on_by_its_outgoing_weights_alone(name, getkey):
-    """With all others of its layer dead, only weights that multiply this unit have a gradient."""
-    model, state, shape = MODELS[name](getkey())
-    x = jax.random.normal(getkey(), (EXAMPLES, *shape))
-    readout = jax.random.normal(getkey(), forward(model, state, x)[0].shape)
-    for group in replaceable(model):
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_unit_is_carried_on_by_its_outgoing_weights_alone(name):
+    """With all other units of its layer dead, only weights that read it have a gradient."""
+    case = network(name)
+    for group in case.groups:
         (entries,) = group.outgoing
-        # Positive weights behind, so that what is there hears the unit.
-        ready = eqx.tree_at(entries.where, model, jnp.abs(entries.read(model)))
+        # Positive weights in the next layer, so that its ReLUs pass the unit on.
+        positive = jnp.asarray(np.abs(entries.where(case.model)))
+        ready = eqx.tree_at(entries.where, case.model, positive)
         for i in (0, group.size - 1):
-            one, reached = one_unit(group, i), np.zeros(group.size * entries.tile * entries.repeat)
-            alone = silenced(ready, group, ~one)
-            for value in (4.0, -4.0)[: group.copies]:  # the one or the other copy is alive
+            one = some(group, i)
+            alone, reached = silenced(ready, group, ~one), 0
+            for value in (4.0, -4.0)[
+                : group.copies
+            ]:  # either the first or the second copy is alive
                 alone = write(alone, group.shift or group.bias, one, value)
-                _, taps = forward(alone, state, x)
-                alive = ~dead(group.by_unit(taps[group.name]))
-                assert alive.tolist() == one.tolist()
-                grad = entries.where(gradient(alone, state, x, readout))
-                grad = np.moveaxis(np.asarray(grad), entries.axis, 0)
-                reached += grad.reshape(grad.shape[0], -1).any(axis=1)
-            assert (reached > 0).tolist() == entries.spread(one).tolist()
+                (_, (_, taps)), grad = case.measured(alone)
+                tap = np.asarray(taps[group.name]).reshape(EXAMPLES, group.copies, group.size, -1)
+                assert tap.any(axis=(0, 1, 3)).tolist() == one.tolist()
+                rows = np.moveaxis(np.asarray(entries.where(grad)), entries.axis, 0)
+                reached = reached + rows.reshape(rows.shape[0], -1).any(axis=1)
+            assert (reached > 0).tolist() == one[owners(entries, group.size)].tolist()
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_a_new_unit_is_drawn_and_not_yet_heard(name, getkey):
-    """A renewed unit moves its own activation alone, and nothing beyond the layer."""
-    model, state, shape = MODELS[name](getkey())
-    x = jax.random.normal(getkey(), (EXAMPLES, *shape))
-    for group in replaceable(model):
-        one = one_unit(group, 1)
-        model_without = silenced(model, group, one)
-        outputs, before = forward(model_without, state, x)
-        renewed = renew(model_without, group, one, getkey())
-        now, taps = forward(renewed, state, x)
-        np.testing.assert_allclose(now, outputs, atol=1e-5)
-        others = np.flatnonzero(~one)
-        a, b = (group.by_unit(t[group.name])[:, others] for t in (taps, before))
-        np.testing.assert_array_equal(a, b)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_new_unit_is_drawn_and_not_yet_heard(name):
+    """Renewing a dead unit changes its own activation and nothing after the layer."""
+    case = network(name)
+    for g, group in enumerate(case.groups):
+        one = some(group, 1)
+        without = silenced(case.model, group, one)
+        renewed = case.renewed(without, marks(case, 1), KEY)[0][g]
+        (_, (before, old)), (_, (after, new)) = (case.measured(m)[0] for m in (without, renewed))
+        np.testing.assert_allclose(after, before, atol=1e-5)
+        taps = (np.asarray(t[group.name]) for t in (old, new))
+        a, b = (t.reshape(EXAMPLES, group.copies, group.size, -1) for t in taps)
+        np.testing.assert_array_equal(a[:, :, ~one], b[:, :, ~one])
         for entries in group.incoming:
-            drawn = np.asarray(entries.by_unit(entries.where(renewed)))[1]
-            mask = None if entries.mask is None else entries.by_unit(entries.mask(model))[1]
-            assert (drawn != 0).tolist() == np.broadcast_to(
-                True if mask is None else mask, drawn.shape
-            ).tolist()
+            weights = np.asarray(entries.where(renewed))[along(entries, one)]
+            mask = True if entries.mask is None else np.asarray(entries.mask(renewed))[one]
+            assert ((weights != 0) == mask).all()
         for value, kinds in ((1, group.scale), (0, group.bias + group.shift + group.outgoing)):
             for entries in kinds:
-                assert (entries.by_unit(entries.where(renewed))[1] == value).all()
-        again = renew(renewed, group, one, getkey())
-        np.testing.assert_allclose(forward(again, state, x)[0], now, atol=1e-5)
+                assert (np.asarray(entries.where(renewed))[along(entries, one)] == value).all()
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_marks_are_the_entries_that_change(name, getkey):
-    model, _, _ = MODELS[name](getkey())
-    ones = jax.tree.map(
-        lambda p: p + 1.5 if eqx.is_inexact_array(p) else p, model, is_leaf=eqx.is_inexact_array
+@pytest.mark.parametrize("name", NETWORKS)
+def test_marks_are_the_entries_that_change(name):
+    case = network(name)
+    moved = jax.tree.map(
+        lambda p: jnp.asarray(np.asarray(p) + np.float32(1.5)) if eqx.is_inexact_array(p) else p,
+        case.model,
     )
-    params = eqx.filter(ones, eqx.is_inexact_array)
-    for group in replaceable(model):
-        units = jnp.arange(group.size) >= group.size - 2
-        renewed = eqx.filter(renew(ones, group, units, getkey()), eqx.is_inexact_array)
-        changed = jax.tree.map(lambda a, b: np.asarray(a != b), params, renewed)
-        jax.tree.map(np.testing.assert_array_equal, changed, entries_of(ones, group, units))
+    old = jax.tree.leaves(eqx.filter(moved, eqx.is_inexact_array))
+    for renewed, marked in zip(*case.renewed(moved, marks(case, 0, 2), KEY), strict=True):
+        new = jax.tree.leaves(eqx.filter(renewed, eqx.is_inexact_array))
+        for a, b, c in zip(old, new, jax.tree.leaves(marked), strict=True):
+            np.testing.assert_array_equal(np.asarray(a) != np.asarray(b), c)
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_groups_have_the_names_and_sizes_of_the_taps(name, getkey):
-    model, state, shape = MODELS[name](getkey())
-    _, taps = forward(model, state, jnp.zeros((EXAMPLES, *shape)))
-    sizes = {name: activations.shape[1] for name, activations in taps.items()}
+@pytest.mark.parametrize("name", PLAIN)
+def test_a_constant_unit_is_replaced_without_a_trace(name):
+    case = network(name)
+    absorbed = eqx.filter_jit(absorb_mean)
+    for g, group in enumerate(case.groups):
+        for i, value in ((1, 0.7), (0, -0.4)):
+            units, one = marks(case, i), some(group, i)
+            constant = write(case.model, group.incoming, one, 0)
+            constant = write(constant, group.bias, one, value)
+            (_, (outputs, taps)), _ = case.measured(constant)
+            tap = np.asarray(taps[group.name])
+            means = jnp.asarray(tap.mean(axis=(0, *range(2, tap.ndim))))
+            moved = absorbed(constant, group, units[g], means)
+            renewed = case.renewed(moved, units, KEY)[0][g]
+            np.testing.assert_allclose(case.measured(renewed)[0][1][0], outputs, atol=1e-5)
+            if value > 0 or group.copies == 2:
+                silent = case.renewed(constant, units, KEY)[0][g]
+                assert not np.allclose(case.measured(silent)[0][1][0], outputs, atol=1e-3)
+
+
+def test_many_units_are_renewed_as_each_would_be_alone():
+    """The weights of a unit follow from the key and its index, also with more units than are
+    written at once."""
+    case, several = network("sparse"), (0, 1, 2, 3, 5)
+    together = case.renewed(case.model, marks(case, *several), KEY)[0][1].dense
+    rows, old = (np.asarray(m[0].weight) for m in (together, case.model.dense))
+    np.testing.assert_array_equal(rows[4], old[4])
+    for i in several:
+        alone = case.renewed(case.model, marks(case, i), KEY)[0][1].dense[0].weight
+        np.testing.assert_array_equal(rows[i], alone[i])
+    gone = (np.asarray(together[1].weight) == 0).reshape(2, 2, 6)
+    assert gone.all(axis=(0, 1)).tolist() == gone.any(axis=(0, 1)).tolist()
+    assert np.flatnonzero(gone.all(axis=(0, 1))).tolist() == list(several)
+    assert len(np.unique(rows[rows != 0])) == np.asarray(together[0].mask).sum()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        n if n in ("actor_critic", "convnet_crelu", "resnet") else pytest.param(n, marks=slow)
+        for n in MODELS
+    ],
+)
+def test_groups_have_the_names_and_sizes_of_the_taps(name):
+    model, state, shape = MODELS[name](KEY)
+
+    def taps(model, state, x):
+        return apply_network(model, state, x, inference=True)[1].taps
+
+    x = jax.ShapeDtypeStruct((2, *shape), jnp.float32)
+    shapes = eqx.filter_eval_shape(taps, model, state, x)
+    sizes = {name: activations.shape[1] for name, activations in shapes.items()}
     assert sizes == {group.name: group.size * group.copies for group in model.units()}
 
 
-CONSTANT = {
-    "dense": lambda key: mlp(key),
-    "crelu": lambda key: mlp(key, activation=CReLU()),
-    "sparse": lambda key: mlp(key, density=0.5),
-    "convolutions": lambda key: convnet(key, padding="valid"),
-    "convolutions_crelu": lambda key: convnet(key, padding="valid", activation=CReLU()),
-}
+def test_successive_layers_share_the_weights_between_them():
+    model = convnet(KEY, layer_norm=True, density=0.5, activation=CReLU()).model
+    layers = (*model.convolutions, *model.dense)
+    for i, group in enumerate(model.units()):
+        (incoming,), (bias,), (outgoing,) = group.incoming, group.bias, group.outgoing
+        assert incoming.where(model) is layers[i].weight
+        assert incoming.mask is not None
+        assert incoming.mask(model) is layers[i].mask
+        assert bias.where(model) is layers[i].bias
+        assert outgoing.where(model) is layers[i + 1].weight
+        assert outgoing.fed_bias is not None
+        assert outgoing.fed_bias(model) is layers[i + 1].bias
+        assert (outgoing.mask is None) == (i == 2)
+        assert [e.where(model) for e in group.scale + group.shift] == [
+            model.norms[i].weight,
+            model.norms[i].bias,
+        ]
 
 
-@pytest.mark.parametrize("name", CONSTANT)
-def test_a_constant_unit_is_replaced_without_a_trace(name, getkey):
-    model, state, shape = CONSTANT[name](getkey())
-    x = jax.random.normal(getkey(), (EXAMPLES, *shape))
-    for group in replaceable(model):
-        for units, value in ((one_unit(group, 1), 0.7), (one_unit(group, 0), -0.4)):
-            constant = write(model, group.incoming, units, 0)
-            constant = write(constant, group.bias, units, value)
-            outputs, taps = forward(constant, state, x)
-            activations = taps[group.name]
-            means = activations.mean(axis=(0, *range(2, activations.ndim)))
-            moved = absorb_mean(constant, group, units, means)
-            renewed = renew(moved, group, units, getkey())
-            np.testing.assert_allclose(forward(renewed, state, x)[0], outputs, atol=1e-5)
-            if value > 0 or group.copies == 2:
-                silent = renew(constant, group, units, getkey())
-                assert not np.allclose(forward(silent, state, x)[0], outputs, atol=1e-3)
+def test_units_of_a_subnetwork():
+    options = {"width": 3, "depth": 2, "layer_norm": True, "density": 0.5}
+    model = eqx.filter_eval_shape(lambda key: ActorCritic(2, 1, **options, key=key), KEY)
+    for part, groups in ((model.actor, model.units()[:2]), (model.critic, model.units()[2:])):
+        for inner, outer in zip(part.units(), groups, strict=True):
+            for kind in ("incoming", "bias", "outgoing", "scale", "shift"):
+                for a, b in zip(getattr(inner, kind), getattr(outer, kind), strict=True):
+                    assert a.where(part) is b.where(model)
+                    assert (a.mask is None) == (b.mask is None)
+                    assert a.mask is None or a.mask(part) is b.mask(model)
+                    assert (a.fed_bias is None) == (b.fed_bias is None)
+                    assert a.fed_bias is None or a.fed_bias(part) is b.fed_bias(model)
 
 
-def test_absorbing_leaves_a_layer_without_bias_alone(getkey):
-    model, _, _ = mlp(getkey())
+def test_the_sum_of_a_block_has_the_parameters_of_both_branches():
+    model = resnet(KEY).model
+    groups = {group.name: group for group in model.units()}
+    plain, changed = model.stages[0][0], model.stages[1][0]
+    branches = {"block_0_0": [(plain.second, plain.second_norm)]}
+    branches["block_1_0"] = [
+        (changed.second, changed.second_norm),
+        (changed.skip, changed.skip_norm),
+    ]
+    for name, both in branches.items():
+        group = groups[name]
+        assert not group.replaceable
+        parts = zip(group.incoming, group.bias, group.scale, group.shift, both, strict=True)
+        for weight, bias, scale, shift, (layer, norm) in parts:
+            assert weight.where(model) is layer.weight
+            assert bias.where(model) is layer.bias
+            assert (scale.where(model), shift.where(model)) == (norm.weight, norm.bias)
+        assert [where(model) for where in group.statistics] == [norm for _, norm in both]
+    assert [where(model) for where in groups["stem"].statistics] == [model.stem_norm]
+
+
+def test_absorbing_leaves_a_layer_without_bias_alone():
+    model = mlp(KEY).model
     model = eqx.tree_at(lambda m: m.layers[1].bias, model, None)
     group = model.units()[0]
-    same = absorb_mean(model, group, one_unit(group, 1), jnp.ones(4))
-    assert eqx.tree_equal(same, model)
+    same = absorb_mean(model, group, jnp.asarray(some(group, 1)), jnp.asarray(np.ones(4)))
+    assert same is model
 
 
 def test_indices_of_units_by_counting():
-    model = MLP(2, 1, width=3, depth=1, key=jax.random.key(0))
-    (entries,) = model.units()[0].outgoing
-    entries = type(entries)(entries.where, 1, repeat=2, tile=2)
+    entries = Entries(lambda model: model, 1, repeat=2, tile=2)
+    weight = np.arange(12.0)[None] + np.array([[0.0], [100.0]])
+
+    @jax.jit
+    def of(weight, first, second):
+        taken = entries.take(weight, first)
+        new = jnp.insert(taken, 1, 0.5, axis=2)
+        return (
+            entries.spread(jnp.arange(3)),
+            entries.by_unit(weight),
+            entries.mark(weight, jnp.arange(3) == 1),
+            taken,
+            entries.put(0 * weight, second[1:2], jnp.ones(())),
+            entries.put(-weight, second, new),
+        )
+
+    found = of(weight, np.array([1, 0]), np.array([1, 3, 0]))
+    spread, rows, marked, taken, same, put = (np.asarray(a) for a in found)
     # Two copies of three units at two positions: the copies are outermost, the positions innermost.
-    assert entries.spread(jnp.arange(3)).tolist() == [0, 0, 1, 1, 2, 2, 0, 0, 1, 1, 2, 2]
-    weight = jnp.arange(12.0)[None] + jnp.array([[0.0], [100.0]])
-    rows = entries.by_unit(weight)
+    assert spread.tolist() == [0, 0, 1, 1, 2, 2, 0, 0, 1, 1, 2, 2]
     assert sorted(rows[1].tolist()) == [2, 3, 8, 9, 102, 103, 108, 109]
-    taken = entries.take(weight, jnp.array([1, 0]))
+    assert marked.tolist() == [(spread == 1).tolist()] * 2
     assert taken.shape == (2, 2, 2, 2)
     assert sorted(taken[:, :, 0].ravel().tolist()) == sorted(rows[1].tolist())
     assert sorted(taken[:, :, 1].ravel().tolist()) == sorted(rows[0].tolist())
-    # Back in its place, with a number that no unit has; nothing else moves.
-    np.testing.assert_array_equal(entries.put(0 * weight, jnp.array([3]), jnp.ones(())), 0 * weight)
-    put = entries.put(-weight, jnp.array([1, 3, 0]), jnp.insert(taken, 1, 0.5, axis=2))
-    mine = np.asarray(entries.spread(jnp.arange(3) < 2))
-    np.testing.assert_array_equal(put, np.where(mine, weight, -weight))
+    # The entries return to their place, an index beyond the last unit is ignored, and nothing else
+    # changes.
+    assert not same.any()
+    np.testing.assert_array_equal(put, np.where(spread < 2, weight, -weight))
 
 
-def test_many_units_are_renewed_as_each_would_be_alone(getkey):
-    """The weights of a unit follow from the key and its number; more than are written at once."""
-    model = MLP(3, 2, width=11, depth=1, density=0.6, key=getkey())
-    (group,), key = model.units(), getkey()
-    units = jnp.arange(11) % 3 != 0
-    together = renew(model, group, units, key).layers
-    rows = np.asarray(together[0].weight)
-    for i in range(11):
-        alone = renew(model, group, one_unit(group, i), key).layers[0].weight
-        old = np.asarray(model.layers[0].weight)[i]
-        np.testing.assert_array_equal(rows[i], alone[i] if units[i] else old)
-    gone = np.asarray(together[1].weight) == 0
-    assert gone.all(axis=0).tolist() == gone.any(axis=0).tolist() == units.tolist()
-    assert len(np.unique(rows[rows != 0])) == int(together[0].mask.sum())
-
-
-def test_no_more_is_drawn_than_a_few_rows(getkey):
+def test_no_more_is_drawn_than_a_few_rows():
     """A whole matrix of weights would cost more than a step of training."""
-    model = MLP(40, 2, width=50, depth=1, key=getkey())
+    model = mlp(KEY, width=50, depth=1).model
     (group,) = model.units()
     renew = lambda units: eqx.filter(renew_units(model, group, units, key=KEY), eqx.is_array)
-    jaxpr = jax.make_jaxpr(renew)(one_unit(group, 3))
+    jaxpr = jax.make_jaxpr(renew)(jnp.asarray(some(group, 3)))
     draws = [e for e in equations(jaxpr.jaxpr) if e.primitive.name == "random_bits"]
     assert draws
-    assert max(v.aval.size for e in draws for v in e.outvars) <= 4 * 40
+    assert max(v.aval.size for e in draws for v in e.outvars) <= 4 * 3
 
 
-def schedule_free(lr):
-    """Keeps a copy of the weights."""
-    return Optimiser(optax.contrib.schedule_free_sgd, learning_rate=lr)
+def _copies_and_moments(learning_rate):
+    """A copy of the weights, and moments of the matrices alone."""
+    matrices = lambda params: jax.tree.map(lambda p: p.ndim > 1, params)
+    base = optax.chain(optax.masked(optax.scale_by_adam(), matrices), optax.scale(-learning_rate))
+    return optax.contrib.schedule_free(base, learning_rate=learning_rate)
 
 
-@pytest.mark.parametrize("make", [algorithms.adam, algorithms.muon, schedule_free])
-def test_units_are_forgotten_entry_by_entry(make, getkey):
+OPTIMISERS = {
+    "copies_and_moments": Optimiser(_copies_and_moments, learning_rate=0.1),
+    "schedule_free": Optimiser(optax.contrib.schedule_free_sgd, learning_rate=0.1),
+    "adam": algorithms.adam(0.1),
+    "muon": algorithms.muon(0.1),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "some_groups"),
+    [
+        ("copies_and_moments", slice(1, 2)),
+        *(pytest.param(name, slice(3), marks=slow) for name in OPTIMISERS),
+    ],
+)
+def test_units_are_forgotten_entry_by_entry(name, some_groups):
     """As by marking every entry."""
-    model, _, _ = convnet(getkey(), padding="valid", activation=CReLU())
-    params = eqx.filter(model, eqx.is_inexact_array)
-    grads = jax.tree.map(lambda p: jax.random.normal(KEY, p.shape), params)
-    optimiser = make(0.1).init(model).apply(grads, model)[1]
-    for group, units in zip(replaceable(model), ([0, 1, 1], [1, 0], [1, 1, 1]), strict=True):
-        marked = jnp.array(units, bool)
-        expected = optimiser.forget(entries_of(model, group, marked), model)
-        after = forget_units(optimiser, model, group, marked)
-        assert jax.tree.structure(after) == jax.tree.structure(expected)
-        for a, b in zip(jax.tree.leaves(after), jax.tree.leaves(expected), strict=True):
-            np.testing.assert_array_equal(a, b)
-        assert not eqx.tree_equal(after, optimiser)
+    model = convnet(KEY, padding="valid", activation=CReLU()).model
+    groups = model.units()[some_groups]
+    rng = np.random.default_rng(0)
+    random = lambda p: jnp.asarray(rng.normal(size=p.shape), p.dtype)
+    grads = jax.tree.map(random, eqx.filter(model, eqx.is_inexact_array))
+
+    @eqx.filter_jit
+    def forgotten(model, grads):
+        optimiser = OPTIMISERS[name].init(model).apply(grads, model)[1]
+        marked = [jnp.arange(g.size) != 1 for g in groups]
+        expected = [
+            optimiser.forget(entries_of(model, g, units), model)
+            for g, units in zip(groups, marked, strict=True)
+        ]
+        found = [
+            forget_units(optimiser, model, g, units)
+            for g, units in zip(groups, marked, strict=True)
+        ]
+        return optimiser, expected, found
+
+    optimiser, *both = forgotten(model, grads)
+    for expected, found in zip(*both, strict=True):
+        assert jax.tree.structure(found) == jax.tree.structure(expected)
+        leaves = zip(*map(jax.tree.leaves, (optimiser, expected, found)), strict=True)
+        changed = 0
+        for a, b, c in leaves:
+            np.testing.assert_array_equal(b, c)
+            changed += not np.array_equal(a, b)
+        assert changed > 2
 
 
-def test_renewed_statistics_are_mean_zero_and_variance_one(getkey):
-    model, state, shape = resnet(getkey())
-    x = 3 + 2 * jax.random.normal(getkey(), (EXAMPLES, *shape))
-    for _ in range(2):
-        _, aux = apply_network(model, state, x, inference=False)
-        state = aux.model_state
-    group = next(g for g in model.units() if g.name == "block_1_0_inner")
-    (where,) = group.statistics
-    norm = eqx.nn.inference_mode(where(model))
-    probe = jax.random.normal(getkey(), (group.size, 3, 3))
-    before, _ = norm(probe, state)
-    one = one_unit(group, 2)
-    clone = jax.tree.map(lambda s: s, state)
-    state = renew_statistics(model, state, group, one)
-    after, _ = norm(probe, state)
-    np.testing.assert_allclose(after[2], probe[2] / np.sqrt(1 + norm.eps), rtol=1e-5)
-    np.testing.assert_array_equal(after[np.asarray(~one)], before[np.asarray(~one)])
-    changed = sum(
-        not np.array_equal(a, b)
-        for a, b in zip(jax.tree.leaves(clone), jax.tree.leaves(state), strict=True)
-    )
-    assert changed == 2  # mean and variance of one norm
-    assert renew_statistics(model, None, group, one) is None
+def test_renewed_statistics_are_mean_zero_and_variance_one():
+    model, state, _ = resnet(KEY)
+    rng = np.random.default_rng(0)
+    state = jax.tree.map(lambda s: jnp.asarray(rng.normal(size=s.shape), s.dtype), state)
+    group = next(g for g in model.units() if g.name == "block_1_0")
+    units, old = some(group, 2), [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
+    marked = [where(model).statistics for where in group.statistics]
+    assert len(marked) == 2  # of both branches
+    state = renew_statistics(model, state, group, jnp.asarray(units))
+    new = [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
+    assert sum(not np.array_equal(a, b) for a, b in zip(old, new, strict=True)) == 4
+    for statistics in marked:
+        mean, variance = (np.asarray(s) for s in state.get(statistics))
+        assert (mean[2], variance[2]) == (0, 1)
+        for values in (mean, variance):
+            kept = [np.array_equal(values[~units], s[~units]) for s in old if s.size == units.size]
+            assert any(kept)
+    assert renew_statistics(model, None, group, jnp.asarray(units)) is None
 
 
-def test_what_is_refused(getkey):
-    model, state, _ = resnet(getkey())
+def test_units_of_a_residual_stream_cannot_be_renewed():
+    model = resnet(KEY).model
     stem = model.units()[0]
-    assert not stem.replaceable
     with pytest.raises(ValueError, match="units of `stem` have no outgoing weights of their own"):
-        renew_units(model, stem, one_unit(stem, 0), key=getkey())
+        renew_units(model, stem, jnp.asarray(some(stem, 0)), key=KEY)
+
+
+def test_units_with_two_copies_are_dead_if_both_are():
+    (group,) = mlp(KEY, depth=1, activation=CReLU()).model.units()
+    taps = np.zeros((3, 8))
+    taps[0, 5] = taps[2, 0] = 1.0
+    marked = jax.jit(lambda taps: dead(group.by_unit(taps)))(taps)
+    assert np.asarray(marked).tolist() == [False, False, True, True]
+    with pytest.raises(ValueError, match="'hidden_0' of 8 activations, but its tap has shape"):
+        group.by_unit(jnp.asarray(taps[:, :4]))

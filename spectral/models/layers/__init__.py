@@ -1,1 +1,1 @@
-"""What networks are built of: dense layers, convolutions, norms, activations, initialisers."""
+"""The parts of networks: dense layers, convolutions, norms, activations, initialisers."""

@@ -1,4 +1,4 @@
-"""Activations with more to them than a function of one number: two outputs, or parameters."""
+"""Activations: elementwise functions, and activations with two outputs or with parameters."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -15,25 +15,25 @@ from ..._arguments import unknown_name
 class AbstractActivation(eqx.Module):
     """Maps the pre-activations of a layer, `[*positions, units]`, to its activations.
 
-    There are `copies` activations for each unit: unit `i` has those at `i`, `i + units`, ... A
-    network gives every layer an activation of its own, so parameters are learnt layer by layer.
+    Each unit has `copies` activations: those of unit `i` are at the indices `i`, `i + units`, ...
+    Every layer of a network has its own activation, so each layer learns its own parameters.
     """
 
     copies: eqx.AbstractClassVar[int]
 
     @abstractmethod
     def __call__(self, x: Float[Array, "... units"], /) -> Float[Array, "... activations"]:
-        """The activations of one example."""
+        """Returns the activations of one example."""
 
     @abstractmethod
     def fresh(self) -> "AbstractActivation":
-        """The same with its parameters as in the beginning."""
+        """Returns a copy with its parameters re-initialised."""
 
 
 class Elementwise(AbstractActivation):
     """A function of one number, such as `jax.nn.relu`.
 
-    The function must outlive the call, for functions are compared by identity.
+    Functions are compared by identity, so `function` must outlive the call.
     """
 
     function: Callable[[Array], Array] = eqx.field(static=True)
@@ -47,9 +47,9 @@ class Elementwise(AbstractActivation):
 
 
 class CReLU(AbstractActivation):
-    """[relu(x), relu(-x)]: one of a unit's two activations is alive wherever x is not 0.
+    """[relu(x), relu(-x)]: one of the two activations of a unit is positive unless x is 0.
 
-    Shang et al. (2016); for loss of plasticity, Abbas et al. (2023). The layer after has twice as
+    Shang et al. (2016); for loss of plasticity, Abbas et al. (2023). The next layer has twice as
     many inputs.
 
     ```python
@@ -69,8 +69,8 @@ class CReLU(AbstractActivation):
 class DeepFourier(AbstractActivation):
     """[sin(x), cos(x)]: one of the two is always close to linear.
 
-    Lewandowski et al., *Plastic Learning with Deep Fourier Features* (2024). The layer after has
-    twice as many inputs: for as many activations as a ReLU network has, halve the width.
+    Lewandowski et al., *Plastic Learning with Deep Fourier Features* (2024). The next layer has
+    twice as many inputs; halve the width to keep the number of activations of a ReLU network.
     """
 
     copies: ClassVar[int] = 2
@@ -86,8 +86,8 @@ class PELU(AbstractActivation):
     """(a / b) x above zero and a (exp(x / b) - 1) below, with a, b > 0 learnt for each layer.
 
     Trottier et al., *Parametric Exponential Linear Unit for Deep Convolutional Neural Networks*
-    (2017). What is stored is log a and log b: both stay positive under any optimiser, and weight
-    decay draws them to 1, where this is ELU.
+    (2017). The parameters are log a and log b, so a and b stay positive under any optimiser, and
+    weight decay pulls both towards 1. With a = b = 1, the initial values, this is ELU.
     """
 
     log_a: Float[Array, ""]
@@ -99,8 +99,8 @@ class PELU(AbstractActivation):
 
     def __call__(self, x: Float[Array, "... units"], /) -> Float[Array, "... activations"]:
         a, b = jnp.exp(self.log_a), jnp.exp(self.log_b)
-        # Both sides have slope a / b at 0. The exponential sees no positive number, where it could
-        # overflow and make the gradient NaN although it is not chosen.
+        # Both branches have slope a / b at 0. The exponential is kept from positive numbers, where
+        # it could overflow and make the gradient NaN although its branch is not selected.
         return jnp.where(x > 0, (a / b) * x, a * jnp.expm1(jnp.minimum(x, 0) / b))
 
     def fresh(self) -> "PELU":
@@ -110,10 +110,10 @@ class PELU(AbstractActivation):
 class Rational(AbstractActivation):
     """A quotient P(x) / (1 + |Q(x)|) of polynomials whose coefficients are learnt for each layer.
 
-    P = sum_{j=0..5} p_j x^j and Q = sum_{k=1..4} q_k x^k: the safe form of Molina et al., *Pade
-    Activation Units* (2020), as Delfosse et al., *Adaptive Rational Activations to Boost Deep
-    Reinforcement Learning* (2024), use it. It begins as the least-squares fit of leaky ReLU (slope
-    0.01) on [-3, 3].
+    P = sum_{j=0..5} p_j x^j and Q = sum_{k=1..4} q_k x^k. This is the safe form of Molina et al.,
+    *Pade Activation Units* (2020), as used by Delfosse et al., *Adaptive Rational Activations to
+    Boost Deep Reinforcement Learning* (2024). The initial coefficients are the least-squares fit of
+    leaky ReLU (slope 0.01) on [-3, 3].
     """
 
     numerator: Float[Array, "6"]
@@ -136,7 +136,7 @@ class Rational(AbstractActivation):
         return Rational()
 
 
-# Fitted with scipy.optimize.least_squares on 2001 equally spaced points of [-3, 3].
+# Fitted with `scipy.optimize.least_squares` on 2001 equally spaced points in [-3, 3].
 _NUMERATOR = (0.0335721, 0.505, 1.6526751, 2.0081227, 0.9305755, 0.1521328)
 _DENOMINATOR = (0.0, 3.9764806, 0.0, 0.301253)
 
@@ -145,9 +145,9 @@ _NAMED: dict[str, Callable[[Array], Array]] = {"relu": jax.nn.relu, "tanh": jnp.
 
 
 def as_activation(activation: Activation | str) -> AbstractActivation:
-    """An activation from what users give.
+    """Returns the `AbstractActivation` for a name, a function or an activation.
 
-    **Raises:** `ValueError` for an unknown name.
+    **Raises:** `ValueError` if the name is unknown.
     """
     if isinstance(activation, AbstractActivation):
         return activation

@@ -12,16 +12,16 @@ Statistics = tuple[Float[Array, " channels"], Float[Array, " channels"]]  # noqa
 
 
 class BatchNorm(eqx.Module):
-    """Each channel at zero mean and unit variance over a batch and its positions, then scaled by
-    `weight` and shifted by `bias` (Ioffe & Szegedy, 2015).
+    """Normalises each channel to zero mean and unit variance over a batch and its positions, then
+    scales it by `weight` and shifts it by `bias` (Ioffe & Szegedy, 2015).
 
-    In training these are the mean and the variance of the batch, of which running values are kept:
-    new = `momentum` old + (1 - `momentum`) batch, from mean 0 and variance 1. In inference the
-    running values take their place as they are. So Flax has it, and PyTorch but for a variance that
-    it multiplies by n / (n - 1) before keeping it. (`eqx.nn.BatchNorm` divides what it has kept by
+    Training uses the mean and the variance of the batch and updates running values of both:
+    new = `momentum` old + (1 - `momentum`) batch, starting from mean 0 and variance 1. Inference
+    uses the running values without correction. This matches Flax; PyTorch also applies Bessel's
+    correction to the stored variance. (`eqx.nn.BatchNorm` divides the stored values by
     1 - momentum^steps, which makes variances ten times too large after one step.)
 
-    It is made with a state, and called under `jax.vmap` with the axis name `"batch"`:
+    Make it together with its state, and call it under `jax.vmap` with the axis name `"batch"`:
 
     ```python
     norm, state = eqx.nn.make_with_state(BatchNorm)(3)
@@ -33,12 +33,12 @@ class BatchNorm(eqx.Module):
     weight: Float[Array, " channels"]
     bias: Float[Array, " channels"]
     statistics: eqx.nn.StateIndex[Statistics]
-    inference: bool  # to be switched with `eqx.nn.inference_mode`
+    inference: bool  # switch it with `eqx.nn.inference_mode`
     momentum: float = eqx.field(static=True)
     eps: float = eqx.field(static=True)
 
     def __init__(self, channels: int, *, momentum: float = 0.9, eps: float = 1e-5):
-        """**Raises:** `ValueError` for a number of channels below one."""
+        """**Raises:** `ValueError` if `channels` is below 1."""
         check_count("channels", channels)
         self.weight, self.bias = jnp.ones(channels), jnp.zeros(channels)
         self.statistics = eqx.nn.StateIndex((jnp.zeros(channels), jnp.ones(channels)))
@@ -49,7 +49,7 @@ class BatchNorm(eqx.Module):
     def __call__(
         self, x: Float[Array, "channels ..."], state: eqx.nn.State
     ) -> tuple[Float[Array, "channels ..."], eqx.nn.State]:
-        # Once and for all uses, see `channels_last`.
+        # One transposition for all statements below, see `channels_last`.
         x = jnp.moveaxis(x, 0, -1)
         if self.inference:
             mean, variance = state.get(self.statistics)
@@ -66,12 +66,12 @@ class BatchNorm(eqx.Module):
         return jnp.moveaxis(scaled, -1, 0), state
 
     def renew(self, state: eqx.nn.State, channels: Bool[Array, " channels"]) -> eqx.nn.State:
-        """The state with the running values of the marked channels as in the beginning."""
+        """Returns the state with the running values of the marked channels re-initialised."""
         mean, variance = state.get(self.statistics)
         renewed = jnp.where(channels, 0, mean), jnp.where(channels, 1, variance)
         return state.set(self.statistics, renewed)
 
 
 def _along(values: Float[Array, " channels"], x: Float[Array, "... channels"]) -> Array:
-    """The number of each channel at all of its positions."""
+    """The value of each channel, broadcast over its positions."""
     return values.reshape(*[1] * (x.ndim - 1), -1)

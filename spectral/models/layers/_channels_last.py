@@ -1,4 +1,4 @@
-"""Images with their channels last, for what XLA does well only in that order."""
+"""Channels-last images, for operations that XLA computes well only in that order."""
 
 from collections.abc import Callable
 
@@ -9,10 +9,10 @@ from jaxtyping import Array, Float
 def channels_last(
     function: Callable[..., Array], *arrays: Float[Array, "channels ..."]
 ) -> Float[Array, "outputs ..."]:
-    """`function` of the arrays with their first axis last, and its result with that axis first.
+    """Apply `function` to the arrays with their first axis moved last, and move the last axis of
+    its result back to the front.
 
-    One after another such functions leave no transposition between them: XLA cancels them. And
-    sums over positions keep an order that it sums well on CPU; with the channels first, in the
-    midst of convolutions, they were seen to take twenty times as long.
+    Between two such calls XLA cancels the transpositions. Sums over positions keep an order that is
+    fast on CPU: with the channels first, between convolutions, they took twenty times as long.
     """
     return jnp.moveaxis(function(*(jnp.moveaxis(x, 0, -1) for x in arrays)), -1, 0)

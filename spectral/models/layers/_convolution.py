@@ -1,4 +1,4 @@
-"""The convolution of an image, fast inside compiled loops."""
+"""A convolution of images that is fast inside compiled loops."""
 
 from typing import Literal
 
@@ -15,12 +15,12 @@ _LECUN_NORMAL = LecunNormal()
 
 
 class Convolution(eqx.Module):
-    """A convolution of an image `[in, H, W]` with a square kernel, giving `[out, H', W']`.
+    """A convolution of an image `[in, H, W]` with a square kernel. Returns `[out, H', W']`.
 
-    As everywhere in deep learning the kernel is not flipped (it is a correlation).
+    As usual in deep learning, the kernel is not flipped (this is a cross-correlation).
 
-    Inside a loop (`jax.lax.scan`) XLA's own convolutions are 20 to 50 times slower on CPU than
-    outside it, and so are their derivatives. This one is as fast inside; see `convolve`.
+    On CPU, XLA's convolutions and their derivatives are 20 to 50 times slower inside a loop
+    (`jax.lax.scan`) than outside. This one is as fast inside as outside; see `convolve`.
 
     ```python
     layer = Convolution(3, 32, 5, key=jax.random.key(0))
@@ -52,13 +52,13 @@ class Convolution(eqx.Module):
         - `in_channels`, `out_channels`: channels of the input and of the output.
         - `kernel_size`: side of the kernel in pixels.
         - `stride`: pixels from one position to the next, along both axes.
-        - `padding`: `"same"` adds zeros, `(kernel_size - 1) // 2` before and `kernel_size // 2`
-          after, so that the output has ceil(H / stride) rows; for an odd kernel this is PyTorch's
-          `padding=kernel_size // 2`. `"valid"` adds none.
-        - `use_bias`: whether there is one number for each output channel to be added.
-        - `initialiser`: how weight and bias are drawn.
+        - `padding`: `"same"` adds `(kernel_size - 1) // 2` zeros before and `kernel_size // 2`
+          zeros after the image along each axis, so the output has ceil(H / stride) rows. For an odd
+          kernel this is PyTorch's `padding=kernel_size // 2`. `"valid"` adds no zeros.
+        - `use_bias`: whether to add a bias to each output channel.
+        - `initialiser`: draws the weight and the bias.
 
-        **Raises:** `ValueError` for a size below one or an unknown padding.
+        **Raises:** `ValueError` if a size is below 1 or `padding` is unknown.
         """
         check_count("in_channels", in_channels)
         check_count("out_channels", out_channels)
@@ -74,8 +74,8 @@ class Convolution(eqx.Module):
         self.use_bias = use_bias
 
     def __call__(self, x: Float[Array, "in height width"]) -> Float[Array, "out rows columns"]:
-        """**Raises:** `ValueError` if the channels of `x` are not those of the kernel, or a valid
-        convolution has no position in so small an image."""
+        """**Raises:** `ValueError` if `x` does not have `in_channels` channels, or if
+        `padding="valid"` and the image is smaller than the kernel."""
         self._check(x)
         kernel = self.weight.transpose(2, 3, 1, 0)
 
@@ -86,9 +86,10 @@ class Convolution(eqx.Module):
         return channels_last(convolved, x)
 
     def patches(self, x: Float[Array, "in height width"]) -> Float[Array, "positions inputs"]:
-        """What the kernel sees at each position, row by row of the output.
+        """The patch of the image under the kernel at each position, in row-major order of the
+        output.
 
-        The inputs are in the order of the weights: without a bias, the output at position p is
+        The inputs have the order of the weights: without a bias, the output at position p is
         `weight.reshape(out, -1) @ patches(x)[p]`.
         """
         self._check(x)
@@ -108,7 +109,7 @@ class Convolution(eqx.Module):
         if x.ndim != 3 or x.shape[0] != channels:
             raise ValueError(
                 f"`x` has shape {x.shape}, but this convolution takes images [{channels}, H, W]: "
-                "put the channels first, and map over the examples of a batch with `jax.vmap`."
+                "put the channels first, and vmap over the examples of a batch."
             )
         if self.padding == "valid" and min(x.shape[1:]) < side:
             raise ValueError(

@@ -1,11 +1,11 @@
-"""The product of images and kernels as primitives that are fast inside compiled loops.
+"""Products of images and kernels, as primitives that are fast inside compiled loops.
 
-Inside a loop XLA computes a convolution on CPU well only where the channels come last, for the
-image, the kernel and the result; in any other order it takes 20 to 50 times as long. The
-derivatives of a convolution are convolutions again, which JAX writes in other orders. So the three
-products of images, kernels and outputs are primitives here: each is linear in both arguments, the
-derivatives of each are the other two, and on CPU each is written with channels last, or as one
-product of matrices.
+On CPU, XLA computes a convolution inside a loop well only if the channels come last in the image,
+the kernel and the result; with any other order it takes 20 to 50 times as long. The derivatives of
+a convolution are convolutions again, but JAX writes them with other orders. The three products of
+images, kernels and outputs are therefore primitives here. Each is linear in both arguments, the
+derivatives of each are the other two, and on CPU each is written with channels last or as one
+matrix product.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from jaxtyping import Array, Float
 
 
 class Geometry(NamedTuple):
-    """What the shapes of the two arguments do not say."""
+    """The parameters of a product that the shapes of its two arguments do not determine."""
 
     height: int
     width: int
@@ -29,7 +29,7 @@ class Geometry(NamedTuple):
     margins: tuple[int, int]  # zeros before and after the image, along both axes
 
     def positions(self, length: int) -> int:
-        """Positions of the kernel along an axis of the image."""
+        """The number of positions of the kernel along an axis of the image."""
         return (length + sum(self.margins) - self.side) // self.stride + 1
 
 
@@ -40,10 +40,10 @@ Product = Callable[[Any, Any, Geometry], Any]
 
 
 def convolve(images: Images, kernel: Kernel, *, stride: int, margins: tuple[int, int]) -> Outputs:
-    """Slide the kernel, which is not flipped, over the images, with zeros around them."""
+    """Cross-correlate zero-padded images with a kernel."""
     geometry = Geometry(images.shape[1], images.shape[2], kernel.shape[0], stride, margins)
     if geometry.side == 1:
-        # A product of matrices, and so are its derivatives.
+        # A matrix product, whose derivatives are matrix products too.
         return jnp.einsum("nhwi,io->nhwo", images[:, ::stride, ::stride], kernel[0, 0])
     return _outputs.bind(images, kernel, geometry=geometry)
 
@@ -58,14 +58,14 @@ def _convolution(images: Images, kernel: Kernel, g: Geometry) -> Outputs:
 
 
 def _by_patches(images: Images, kernel: Kernel, g: Geometry) -> Outputs:
-    """The convolution as patches times a matrix, which no loop and no precision slows down."""
+    """The convolution as patches times a matrix, equally fast in loops and in any precision."""
     seen = windows(images, g)
     return seen.reshape(*seen.shape[:3], -1) @ kernel.reshape(-1, kernel.shape[3])
 
 
 def windows(images: Images, g: Geometry) -> Float[Array, "examples rows columns offsets in"]:
-    """What the kernel sees at each of its positions, row by row."""
-    # Slices, for an index would be a gather, which is several times slower.
+    """The patch under the kernel at each of its positions, in row-major order."""
+    # Slices, because indexing would be a gather, which is several times slower.
     padded = jnp.pad(images, ((0, 0), g.margins, g.margins, (0, 0)))
     rows, columns = (g.stride * (g.positions(n) - 1) + 1 for n in (g.height, g.width))
     shifted = [
@@ -77,7 +77,7 @@ def windows(images: Images, g: Geometry) -> Float[Array, "examples rows columns 
 
 
 def _transposed(product: Product) -> tuple[Product, Product]:
-    """The transposes of a product in its first and its second argument."""
+    """The transposes of a product with respect to its first and to its second argument."""
 
     def to_images(outputs: Outputs, kernel: Kernel, g: Geometry) -> Images:
         shape = (outputs.shape[0], g.height, g.width, kernel.shape[2])
@@ -95,19 +95,20 @@ def _transposed(product: Product) -> tuple[Product, Product]:
 _patches, _plain = _transposed(_by_patches), _transposed(_convolution)
 
 
-# Channels of an image, not of a layer: their patches are small, the pass forwards and the gradient
-# of the kernel share them, and a convolution of them is slow.
+# Inputs with at most this many channels are images rather than activations. Their patches are small
+# and are shared by the forward pass and the gradient of the kernel; XLA's convolution of them is
+# slow.
 _FEW = 4
 
 
 def _forwards(images: Images, kernel: Kernel, g: Geometry) -> Outputs:
-    """The convolution, with the channels last."""
+    """The convolution with channels last."""
     return (_by_patches if images.shape[3] <= _FEW else _convolution)(images, kernel, g)
 
 
 def _to_images(outputs: Outputs, kernel: Kernel, g: Geometry) -> Images:
-    """The transpose of `_convolution` in the images: the outputs, spread by the stride, under the
-    kernel turned by 180 degrees."""
+    """The transpose of `_convolution` with respect to the images: a convolution of the outputs,
+    dilated by the stride, with the kernel rotated by 180 degrees."""
     before = g.side - 1 - g.margins[0]
     spread = [(g.positions(n) - 1) * g.stride + 1 for n in (g.height, g.width)]
     after = [n + g.side - 1 - s - before for n, s in zip((g.height, g.width), spread, strict=True)]
@@ -122,15 +123,15 @@ def _to_images(outputs: Outputs, kernel: Kernel, g: Geometry) -> Images:
 
 
 def _to_kernel(images: Images, outputs: Outputs, g: Geometry) -> Kernel:
-    """The transpose of `_convolution` in the kernel, as one product of matrices.
+    """The transpose of `_convolution` with respect to the kernel, as one matrix product.
 
-    An entry of the kernel is a sum over positions of the outputs and the images, moved against each
-    other. Here the images are moved along the columns and the outputs along the rows, which for a
-    kernel of 3 x 3 copies either three times, where patches would copy the images nine times.
+    Each entry of the kernel is a sum over positions of outputs times shifted images. Here the
+    images are shifted along the columns and the outputs along the rows. A 3 x 3 kernel then needs
+    three copies of each, whereas patches would need nine copies of the images.
     """
     if images.shape[3] <= _FEW:
         return _patches[1](images, outputs, g)
-    # What they are made of would be computed anew for each of their copies.
+    # Without the barrier, XLA would recompute both for each of their copies.
     images, outputs = jax.lax.optimization_barrier((images, outputs))
     padded = jnp.pad(images, ((0, 0), (0, 0), g.margins, (0, 0)))
     columns = g.stride * (g.positions(g.width) - 1) + 1
@@ -143,8 +144,8 @@ def _to_kernel(images: Images, outputs: Outputs, g: Geometry) -> Kernel:
 
 
 def _under_rows(outputs: Outputs, i: int, g: Geometry) -> Float[Array, "n height columns out"]:
-    """The outputs, each at the row of the image that its row `i` of the kernel sees, with zeros in
-    the others. What sees the margins is left out."""
+    """The outputs, each moved to the row of the image that lies under row `i` of the kernel. All
+    other rows are zero, and rows that fall into the margins are dropped."""
     spread = g.stride * (g.positions(g.height) - 1) + 1
     before = i - g.margins[0]
     rows = (before, g.height - spread - before, g.stride - 1)
@@ -155,13 +156,13 @@ def _under_rows(outputs: Outputs, i: int, g: Geometry) -> Float[Array, "n height
 def _primitive(
     name: str, loop: Product, product: Product, plain: Product, folds: bool
 ) -> Primitive:
-    """A product that is computed as the device and the precision ask for.
+    """A product whose implementation depends on the device and the precision.
 
-    - `loop`: on CPU. XLA's fast convolution knows single precision alone.
-    - `product`: a product of matrices: on CPU otherwise, and where a batch has a kernel for every
-        example.
-    - `plain`: on other devices, where XLA knows best.
-    - `folds`: a batch of first arguments is no more than further examples.
+    - `loop`: used on CPU in single precision, the only precision of XLA's fast convolution.
+    - `product`: a matrix product. Used on CPU in other precisions, and under `jax.vmap` if every
+      example has its own kernel.
+    - `plain`: used on other devices.
+    - `folds`: whether a batch of first arguments can be treated as more examples.
     """
     primitive = Primitive(name)
 
@@ -198,7 +199,8 @@ _outputs = _primitive("convolution", _forwards, _by_patches, _convolution, folds
 _images = _primitive("image_gradient", _to_images, _patches[0], _plain[0], folds=True)
 _kernel = _primitive("kernel_gradient", _to_kernel, _to_kernel, _plain[1], folds=False)
 
-# With y = x * w, each product is the derivative of <y, v> = <x * w, v> in one of the three.
+# With y = x * w, each product is the derivative of <y, v> = <x * w, v> with respect to one of v, x
+# and w.
 ad.defbilinear(
     _outputs,
     lambda v, x, w, geometry: _images.bind(v, w, geometry=geometry),

@@ -6,10 +6,10 @@ from ..._arguments import check_count
 
 
 def check_shape(in_shape: tuple[int, ...]) -> None:
-    """**Raises:** `ValueError` if this is not channels, height and width."""
+    """**Raises:** `ValueError` if `in_shape` is not `(channels, height, width)`."""
     if len(in_shape) != 3:
         raise ValueError(
-            f"`in_shape` is {in_shape}, but an image has three axes: give its channels, height and "
+            f"`in_shape` is {in_shape}, but an image has three axes: pass its channels, height and "
             "width, such as (3, 32, 32)."
         )
     for length in in_shape:
@@ -17,9 +17,9 @@ def check_shape(in_shape: tuple[int, ...]) -> None:
 
 
 def check_image(x: Array, in_shape: tuple[int, ...]) -> None:
-    """**Raises:** `ValueError` if the image does not have the shape that a network is made for."""
+    """**Raises:** `ValueError` if the image `x` does not have the shape `in_shape`."""
     if x.shape != in_shape:
         raise ValueError(
             f"`x` has shape {x.shape}, but this network takes images of shape {in_shape}, channels "
-            "first: pass the shape of yours as `in_shape`, or bring the images into this one."
+            f"first: make the network with `in_shape={x.shape}`, or reshape the images."
         )

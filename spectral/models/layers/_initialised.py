@@ -1,4 +1,4 @@
-"""The layers that networks are built of, with the weights that an initialiser draws."""
+"""Dense layers and convolutions with initialised weights, and the steps between layers."""
 
 from typing import Literal
 
@@ -22,7 +22,7 @@ def dense(
     density: float = 1.0,
     key: PRNGKeyArray,
 ) -> eqx.nn.Linear | Sparse:
-    """A dense layer with the fraction `density` of its connections."""
+    """A dense layer of which the fraction `density` of the connections exists."""
     weight_key, mask_key = _keys(density, key)
     layer = eqx.nn.Linear(in_size, out_size, key=weight_key)
     drawn = initialiser(weight_key, (out_size, in_size))
@@ -41,7 +41,7 @@ def convolution(
     density: float = 1.0,
     key: PRNGKeyArray,
 ) -> Convolution | Sparse:
-    """A convolution with the fraction `density` of its connections."""
+    """A convolution of which the fraction `density` of the connections exists."""
     weight_key, mask_key = _keys(density, key)
     layer = Convolution(
         in_channels,
@@ -58,8 +58,7 @@ def convolution(
 def activate(
     norm: eqx.nn.LayerNorm | None, activation: AbstractActivation, x: Float[Array, "units ..."]
 ) -> Float[Array, "activations ..."]:
-    """The activations of a layer, after `norm` over its units at each position by itself; `None`
-    leaves them as they are."""
+    """Apply `norm`, if there is one, over the units at each position, then the activation."""
 
     def activated(x: Float[Array, "... units"]) -> Float[Array, "... activations"]:
         if norm is None:
@@ -73,9 +72,9 @@ def activate(
 
 
 def max_pool(x: Float[Array, "channels height width"]) -> Float[Array, "channels rows columns"]:
-    """The largest of each 2 x 2 pixels; an odd last row or column is left out.
+    """The maximum of each block of 2 x 2 pixels. An odd last row or column is dropped.
 
-    Where several are largest the gradient goes to the first of them, as in PyTorch.
+    If several pixels of a block are the maximum, the gradient goes to the first, as in PyTorch.
     """
     return channels_last(_largest, x)
 
@@ -85,13 +84,13 @@ def _largest(x: Float[Array, "height width channels"]) -> Float[Array, "rows col
     corners = [x[i:height:2, j:width:2] for i in (0, 1) for j in (0, 1)]
     largest = corners[0]
     for corner in corners[1:]:
-        # What is not a number stays visible.
+        # NaN is propagated.
         largest = jnp.where((corner > largest) | (corner != corner), corner, largest)
     return largest
 
 
 def _keys(density: float, key: PRNGKeyArray) -> tuple[PRNGKeyArray, PRNGKeyArray | None]:
-    """For the weights and for the mask."""
+    """The key for the weights, and the key for the mask if there is one."""
     check_density(density)
     if density == 1:
         return key, None

@@ -1,4 +1,4 @@
-"""How the weights and biases of a layer begin."""
+"""Initialisers of the weights and biases of a layer."""
 
 from abc import abstractmethod
 from dataclasses import KW_ONLY
@@ -12,10 +12,10 @@ from ..._arguments import check_above
 
 
 class AbstractInitialiser(eqx.Module):
-    """Draws the weights, `[out, in, *kernel]`, and the biases, `[out]`, of a layer.
+    """Draws the weights `[out, in, *kernel]` and the biases `[out]` of a layer.
 
-    Dense layers have no kernel. The fan-in of an output is `in` times the size of the kernel; the
-    fan-out of an input, `out` times that size.
+    Dense layers have no kernel. The fan-in is `in` times the size of the kernel, the fan-out is
+    `out` times that size.
 
     ```python
     weight, bias = LecunNormal()(jax.random.key(0), (32, 3, 5, 5))
@@ -26,28 +26,28 @@ class AbstractInitialiser(eqx.Module):
     def __call__(
         self, key: PRNGKeyArray, shape: tuple[int, ...]
     ) -> tuple[Float[Array, "out in *kernel"], Float[Array, " out"]]:
-        """Weights of the given shape, and the biases that go with them."""
+        """Draws weights of the given shape, and the biases of the layer."""
 
     def rows(
         self, key: PRNGKeyArray, shape: tuple[int, ...], total: int
     ) -> Float[Array, "rows in *kernel"]:
-        """Weights, of the given shape, for some of the `total` outputs of a layer, as units are
-        given them when they are renewed.
+        """Draws weights of the given shape for a few of the `total` outputs of a layer. Renewed
+        units get their weights from here.
 
-        Right for every initialiser that treats all outputs alike; but a whole layer is drawn, of
-        which only the first rows are kept.
+        This method is correct for every initialiser that treats all outputs alike. It draws a whole
+        layer and keeps the first rows.
         """
         return self(key, (total, *shape[1:]))[0][: shape[0]]
 
 
 class AbstractRowInitialiser(AbstractInitialiser):
-    """Draws weights that do not depend on the number of outputs: rows can be drawn by themselves,
-    which is much faster than to draw a whole layer for them."""
+    """Draws weights that do not depend on the number of outputs. Rows are drawn without the rest
+    of the layer, which is much faster."""
 
     def rows(
         self, key: PRNGKeyArray, shape: tuple[int, ...], total: int
     ) -> Float[Array, "rows in *kernel"]:
-        """Weights of the given shape, whatever the `total` number of outputs."""
+        """Draws weights of the given shape, for any `total` number of outputs."""
         return self(key, shape)[0]
 
 
@@ -74,7 +74,7 @@ class KaimingNormal(AbstractRowInitialiser):
 class LecunNormal(AbstractRowInitialiser):
     """Weights of variance 1 / fan_in, zero biases (LeCun et al., 1998).
 
-    The distribution is a normal one, cut at two standard deviations.
+    The distribution is a normal distribution truncated at two standard deviations.
     """
 
     def __call__(
@@ -87,8 +87,8 @@ class LecunNormal(AbstractRowInitialiser):
 class FanOutNormal(AbstractInitialiser):
     """Weights of variance `scale` / fan_out, zero biases (He et al., 2015, section 2.2).
 
-    The distribution is a normal one, cut at two standard deviations. A scale of 2 keeps the size of
-    gradients through ReLUs, 1 that through linear layers.
+    The distribution is a normal distribution truncated at two standard deviations. A scale of 2
+    preserves the size of gradients through ReLUs, a scale of 1 through linear layers.
     """
 
     _: KW_ONLY
@@ -108,12 +108,12 @@ class FanOutNormal(AbstractInitialiser):
     def rows(
         self, key: PRNGKeyArray, shape: tuple[int, ...], total: int
     ) -> Float[Array, "rows in *kernel"]:
-        """Weights of the given shape, of the variance that a layer of `total` outputs has."""
+        """Draws weights of the given shape with the variance of a layer with `total` outputs."""
         return FanOutNormal(scale=self.scale * shape[0] / total)(key, shape)[0]
 
 
 class TorchDefault(AbstractRowInitialiser):
-    """Weights and biases uniform on +-sqrt(1 / fan_in), as PyTorch's layers begin."""
+    """Weights and biases uniform on +-sqrt(1 / fan_in), the default of PyTorch's layers."""
 
     def __call__(
         self, key: PRNGKeyArray, shape: tuple[int, ...]

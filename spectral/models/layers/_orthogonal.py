@@ -13,13 +13,13 @@ from ._initialisers import AbstractInitialiser
 
 
 class Orthogonal(AbstractInitialiser):
-    """`scale` times a random matrix with orthonormal rows (or columns, if it has fewer of them),
+    """`scale` times a random matrix with orthonormal rows (or columns, if there are fewer of them),
     zero biases (Saxe et al., 2014).
 
-    Policies trained by PPO often begin with sqrt(2) in hidden layers, 0.01 before the actions and 1
-    before the value. Kernels are taken as one long row for each output.
+    Policies trained by PPO often use a scale of sqrt(2) in hidden layers, 0.01 in the layer of the
+    actions and 1 in the layer of the value. A convolution is a matrix with one row per output.
 
-    **Raises:** `ValueError` for a scale that is not positive.
+    **Raises:** `ValueError` if `scale` is not positive.
     """
 
     _: KW_ONLY
@@ -37,9 +37,9 @@ class Orthogonal(AbstractInitialiser):
     def rows(
         self, key: PRNGKeyArray, shape: tuple[int, ...], total: int
     ) -> Float[Array, "rows in *kernel"]:
-        """Rows of such matrices with `total` rows, each from a matrix of its own."""
+        """Draws rows, each from a separate matrix with `total` rows."""
         inputs = math.prod(shape[1:])
-        # With fewer columns than rows, a row is a part of one of a square orthogonal matrix.
+        # With fewer columns than rows, a row is part of a row of a square orthogonal matrix.
         direction = jax.random.normal(key, (shape[0], max(total, inputs)))
         direction /= jnp.linalg.norm(direction, axis=1, keepdims=True)
         return self.scale * direction[:, :inputs].reshape(shape)

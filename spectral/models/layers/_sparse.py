@@ -1,4 +1,4 @@
-"""Layers in which most connections do not exist."""
+"""Layers in which only a fraction of the connections exists."""
 
 from typing import Any
 
@@ -12,15 +12,15 @@ from ._convolution import Convolution
 
 
 class Sparse(eqx.Module):
-    """A dense layer or convolution whose weights count only where `mask` is true.
+    """A dense layer or convolution whose weights exist only where `mask` is true.
 
-    The mask is data, not a parameter: no optimiser changes it, and another one may be put in its
-    place while the network trains (`eqx.tree_at(lambda m: m.layers[0].mask, model, mask)`) without
-    compiling anew. The other weights begin at zero and have no gradient. Noise and the dense steps
-    of Muon write there nevertheless; it has no effect, for all that reads weights reads zeros in
-    their place: this layer, and by `connected` penalties, utilities and norms.
+    The mask is data, not a parameter: no optimiser changes it, and it can be replaced during
+    training (`eqx.tree_at(lambda m: m.layers[0].mask, model, mask)`) without recompiling. Weights
+    outside the mask are initialised to zero and have no gradient. Noise and the dense steps of Muon
+    still write to them, without effect: this layer reads zeros in their place, and so do penalties,
+    utilities and norms, which use `connected`.
 
-    They are still among the parameters: in the spectrum of a Hessian each of them adds a zero.
+    Weights outside the mask are still parameters: each adds a zero to the spectrum of a Hessian.
 
     ```python
     layer = Sparse(eqx.nn.Linear(100, 10, key=jax.random.key(0)), 0.2, key=jax.random.key(1))
@@ -34,11 +34,11 @@ class Sparse(eqx.Module):
     def __init__(self, layer: eqx.nn.Linear | Convolution, density: float, *, key: PRNGKeyArray):
         """**Arguments:**
 
-        - `layer`: as it would be with all connections.
-        - `density`: the fraction of connections that exist: exactly this many, rounded and at least
-          one, drawn uniformly from all.
+        - `layer`: the layer with all connections.
+        - `density`: the fraction of connections that exist. Their number is rounded and at least
+          one; they are drawn uniformly from all connections.
 
-        **Raises:** `ValueError` for a density that is not above 0 and at most 1.
+        **Raises:** `ValueError` if `density` is not above 0 and at most 1.
         """
         check_density(density)
         shape, size = layer.weight.shape, layer.weight.size
@@ -47,8 +47,8 @@ class Sparse(eqx.Module):
         self.layer = eqx.tree_at(lambda d: d.weight, layer, jnp.where(self.mask, layer.weight, 0))
 
     @property
-    def weight(self) -> Any:  # an array, and whatever `eqx.tree_at` puts in its place
-        """All weights, those that do not exist included."""
+    def weight(self) -> Any:  # an array, or a placeholder of `eqx.tree_at`
+        """All weights, including those outside the mask."""
         return self.layer.weight
 
     @property
@@ -62,16 +62,16 @@ class Sparse(eqx.Module):
 
 
 def connected(model: PyTree) -> PyTree:
-    """The model with zeros for the weights that no connection has, in all layers that are `Sparse`.
+    """Returns the model with zeros for all weights outside the masks of its `Sparse` layers.
 
     ```python
     sparse = models.MLP(64, 10, width=8, density=0.1, key=jax.random.key(0))
-    connected(sparse).layers[1].weight  # nine tenths of them are zeros
+    connected(sparse).layers[1].weight  # nine tenths are zeros
     ```
     """
 
     def cut(node: Any) -> Any:
-        # The weights of a layer that is frozen are no numbers.
+        # The weights of a frozen layer are not floating-point arrays.
         if not _is_sparse(node) or not eqx.is_inexact_array(node.weight):
             return node
         return eqx.tree_at(lambda s: s.weight, node, jnp.where(node.mask, node.weight, 0))
@@ -84,7 +84,7 @@ def _is_sparse(node: Any) -> bool:
 
 
 def check_density(density: float) -> None:
-    """**Raises:** `ValueError` for a density that is not above 0 and at most 1."""
+    """**Raises:** `ValueError` if `density` is not above 0 and at most 1."""
     check_above("density", density, 0)
     if density > 1:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""An actor and a critic."""
+"""The networks of an actor and a critic."""
 
 import equinox as eqx
 import jax
@@ -20,12 +20,12 @@ _LECUN_UNIFORM = LecunUniform()
 
 
 class ActorCritic(AbstractNetwork):
-    """A policy and a value function, two multilayer perceptrons that share nothing.
+    """A policy and a value function: two multilayer perceptrons that share no weights.
 
     The defaults are the network of Dohare et al. (2024) for Slippery Ant: two hidden layers of 256
-    ReLUs each, weights of every layer uniform on +-sqrt(3 / fan_in), zero biases, and the logarithm
-    of the standard deviation of the actions as a parameter that does not depend on the observation
-    and begins at 0. The paper (Appendix J.1) has one hidden layer: `depth=1`.
+    ReLUs each, weights of every layer uniform on +-sqrt(3 / fan_in), and zero biases. The logarithm
+    of the standard deviation of the actions is a parameter that does not depend on the observation
+    and is initialised to 0. The paper (Appendix J.1) has one hidden layer: `depth=1`.
 
     ```python
     model = ActorCritic(27, 8, key=jax.random.key(0))
@@ -36,7 +36,7 @@ class ActorCritic(AbstractNetwork):
 
     actor: MLP
     critic: MLP
-    log_std: Float[Array, " actions"] | None  # None for a choice among actions
+    log_std: Float[Array, " actions"] | None  # None for discrete actions
     actor_head: AbstractInitialiser
     critic_head: AbstractInitialiser
     initial_log_std: float = eqx.field(static=True)
@@ -61,16 +61,15 @@ class ActorCritic(AbstractNetwork):
         """**Arguments:**
 
         - `in_size`: length of an observation.
-        - `out_size`: components of an action, or the number of actions to choose from.
-        - `discrete`: the policy is a choice among actions (softmax) instead of a normal
-            distribution.
-        - `width`, `depth`, `activation`, `layer_norm`, `density`, `initialiser`: of both networks,
-            as in `MLP`.
-        - `actor_head`, `critic_head`: how the last layer of either is drawn, by default as all
-            others; `Orthogonal(0.01)` and `Orthogonal(1.0)` are common.
-        - `initial_log_std`: the logarithm of the standard deviation at the beginning.
+        - `out_size`: length of an action, or the number of discrete actions.
+        - `discrete`: use a categorical policy (softmax) instead of a normal distribution.
+        - `width`, `depth`, `activation`, `layer_norm`, `density`, `initialiser`: options of both
+          networks, as in `MLP`.
+        - `actor_head`, `critic_head`: initialisers of the last layers, by default `initialiser`.
+          `Orthogonal(scale=0.01)` and `Orthogonal(scale=1.0)` are common.
+        - `initial_log_std`: the initial logarithm of the standard deviation.
 
-        **Raises:** `ValueError` as `MLP` does, and for a logarithm that is not finite.
+        **Raises:** `ValueError` as `MLP`, and if `initial_log_std` is not finite.
         """
         check_above("initial_log_std", initial_log_std, -jnp.inf)
         actor_key, critic_key, head_key, value_key = jax.random.split(key, 4)
@@ -109,15 +108,15 @@ class ActorCritic(AbstractNetwork):
         return PolicyAndValue(policy, value[0]), taps
 
     def units(self) -> tuple[UnitGroup, ...]:
-        """One group for each hidden layer of either network, named as in the taps."""
+        """One group per hidden layer of either network, named as in the taps."""
         return (
             *(within(g, lambda m: m.actor, prefix="actor_") for g in self.actor.units()),
             *(within(g, lambda m: m.critic, prefix="critic_") for g in self.critic.units()),
         )
 
     def fresh(self, *, key: PRNGKeyArray) -> "ActorCritic":
-        """Newly initialised networks of the same shapes, and the standard deviation of the
-        beginning."""
+        """Returns newly initialised networks of the same shapes, with the initial standard
+        deviation."""
         actor_key, critic_key, head_key, value_key = jax.random.split(key, 4)
         actor = _with_head(self.actor.fresh(key=actor_key), self.actor_head, key=head_key)
         critic = _with_head(self.critic.fresh(key=critic_key), self.critic_head, key=value_key)

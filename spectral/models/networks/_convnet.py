@@ -10,11 +10,12 @@ from ..._arguments import check_count
 from .._network import AbstractNetwork
 from ..layers._activations import AbstractActivation, Activation, as_activation
 from ..layers._convolution import Convolution
+from ..layers._dense_stack import apply_hidden, dense_stack
 from ..layers._image_shape import check_image, check_shape
-from ..layers._initialised import activate, convolution, dense, max_pool
+from ..layers._initialised import activate, convolution, max_pool
 from ..layers._initialisers import AbstractInitialiser, LecunNormal
 from ..layers._sparse import Sparse
-from ..units._of_layer import unit_group
+from ..units._of_layer import successive_groups
 from ..units._unit_group import UnitGroup
 
 
@@ -22,11 +23,11 @@ _LECUN_NORMAL = LecunNormal()
 
 
 class ConvNet(AbstractNetwork):
-    """Convolutions, each with an activation and 2 x 2 max-pooling, then dense layers.
+    """Convolutions, each followed by an activation and 2 x 2 max-pooling, then dense layers.
 
     The defaults are the network of the paper's Continual ImageNet (Appendix H.1): convolutions
     5 x 5 x 32, 3 x 3 x 64 and 3 x 3 x 128, two dense layers of 128, ReLU, LeCun-normal weights and
-    zero biases. Dohare et al. (2024) have `padding="valid"` and `initialiser=TorchDefault()`.
+    zero biases. Dohare et al. (2024) use `padding="valid"` and `initialiser=TorchDefault()`.
 
     ```python
     model = ConvNet((3, 32, 32), 2, key=jax.random.key(0))
@@ -62,25 +63,25 @@ class ConvNet(AbstractNetwork):
 
         - `in_shape`: channels, height and width of an image.
         - `out_size`: length of the output vector.
-        - `channels`, `kernels`: output channels and side of the kernel of each convolution.
+        - `channels`, `kernels`: the output channels and the side of the kernel of each convolution.
         - `dense_sizes`: units in each dense hidden layer.
         - `padding`: `"same"` or `"valid"`, see `Convolution`.
         - `activation`: `"relu"`, `"tanh"`, any elementwise function that outlives the call, or an
           `AbstractActivation`.
         - `layer_norm`: normalise the pre-activations over the units of each layer; in a convolution
-          over its channels, at each position by itself.
+          over its channels, separately at each position.
         - `density`: the fraction of connections into each hidden layer, see `Sparse`.
-        - `initialiser`: how weights and biases are drawn.
+        - `initialiser`: draws weights and biases.
 
-        **Raises:** `ValueError` for a size below one, a shape that is not that of an image, unequal
-        numbers of channels and kernels, an image too small for so many layers, a density that is
-        not above 0 and at most 1, or an unknown name.
+        **Raises:** `ValueError` if a size is below 1, `in_shape` is not the shape of an image,
+        `channels` and `kernels` have different lengths, the image is too small for this number of
+        layers, `density` is not above 0 and at most 1, or a name is unknown.
         """
         check_shape(in_shape)
         check_count("out_size", out_size)
         if len(kernels) != len(channels):
             raise ValueError(
-                f"`kernels` is {kernels}, but there are {len(channels)} channels: give one side "
+                f"`kernels` is {kernels}, but there are {len(channels)} channels: pass one side "
                 "for each convolution."
             )
         for size in dense_sizes:
@@ -88,7 +89,7 @@ class ConvNet(AbstractNetwork):
         activation = as_activation(activation)
         positions = _positions(in_shape, kernels, padding)
         copies = activation.copies
-        *keys, last = jax.random.split(key, len(channels) + len(dense_sizes) + 1)
+        keys = [*jax.random.split(key, len(channels) + len(dense_sizes) + 1)]
         into = [in_shape[0], *(copies * c for c in channels)]
         self.convolutions = tuple(
             convolution(
@@ -96,14 +97,14 @@ class ConvNet(AbstractNetwork):
             )
             for m, n, side, k in zip(into[:-1], channels, kernels, keys, strict=False)
         )
-        sizes = [into[-1] * positions, *(copies * n for n in dense_sizes)]
-        keys = keys[len(channels) :]
-        self.dense = (
-            *(
-                dense(m, n, initialiser=initialiser, density=density, key=k)
-                for m, n, k in zip(sizes[:-1], dense_sizes, keys, strict=True)
-            ),
-            dense(sizes[-1], out_size, initialiser=initialiser, key=last),
+        self.dense = dense_stack(
+            into[-1] * positions,
+            dense_sizes,
+            out_size,
+            copies=copies,
+            initialiser=initialiser,
+            density=density,
+            keys=keys[len(channels) :],
         )
         hidden = (*channels, *dense_sizes)
         self.norms = tuple(eqx.nn.LayerNorm(n) if layer_norm else None for n in hidden)
@@ -118,44 +119,30 @@ class ConvNet(AbstractNetwork):
     ) -> tuple[Float[Array, " out_size"], dict[str, Float[Array, "activations ..."]]]:
         check_image(x, self.in_shape)
         taps = {}
-        after = list(zip(self.norms, self.activations, strict=True))
         for i, layer in enumerate(self.convolutions):
-            norm, activation = after[i]
-            taps[f"conv_{i}"] = activate(norm, activation, layer(x))
+            taps[f"conv_{i}"] = activate(self.norms[i], self.activations[i], layer(x))
             x = max_pool(taps[f"conv_{i}"])
-        x = x.reshape(-1)
         *hidden, last = self.dense
-        for i, layer in enumerate(hidden):
-            norm, activation = after[len(self.convolutions) + i]
-            x = taps[f"dense_{i}"] = activate(norm, activation, layer(x))
-        return last(x), taps
+        norms, activations = (a[len(self.convolutions) :] for a in (self.norms, self.activations))
+        x, dense_taps = apply_hidden("dense", hidden, norms, activations, x.reshape(-1))
+        return last(x), taps | dense_taps
 
     def units(self) -> tuple[UnitGroup, ...]:
-        """One group for each hidden layer, named as in the taps; a channel is a unit."""
-        convolutions = len(self.convolutions)
+        """One group per hidden layer, named as in the taps. Units of convolutions are channels."""
         kernels = tuple(layer.weight.shape[-1] for layer in self.convolutions)
         positions = _positions(self.in_shape, kernels, self.padding)
-
-        def layer(m: ConvNet, i: int) -> eqx.nn.Linear | Convolution | Sparse:
-            return m.convolutions[i] if i < convolutions else m.dense[i - convolutions]
-
-        return tuple(
-            unit_group(
-                self,
-                f"conv_{i}" if i < convolutions else f"dense_{i - convolutions}",
-                lambda m, i=i: layer(m, i),
-                lambda m, i=i: layer(m, i + 1),
-                norm=None if norm is None else lambda m, i=i: m.norms[i],
-                # Flattening puts the positions of a channel, after pooling, side by side.
-                repeat=positions if i == convolutions - 1 else 1,
-                copies=activation.copies,
-                initialiser=self.initialiser,
-            )
-            for i, (norm, activation) in enumerate(zip(self.norms, self.activations, strict=True))
+        convolutions = [f"conv_{i}" for i in range(len(kernels))]
+        return successive_groups(
+            self,
+            [*convolutions, *(f"dense_{i}" for i in range(len(self.dense) - 1))],
+            lambda m: (*m.convolutions, *m.dense),
+            initialiser=self.initialiser,
+            # Flattening places the positions of a channel, after pooling, next to one another.
+            repeat={convolutions[-1]: positions} if convolutions else {},
         )
 
     def fresh(self, *, key: PRNGKeyArray) -> "ConvNet":
-        """A newly initialised network of the same shape."""
+        """Returns a newly initialised network of the same shape."""
         *hidden, last = self.dense
         return ConvNet(
             self.in_shape,
@@ -175,7 +162,7 @@ class ConvNet(AbstractNetwork):
 def _positions(
     in_shape: tuple[int, ...], kernels: tuple[int, ...], padding: Literal["same", "valid"]
 ) -> int:
-    """Positions of each channel after the last pooling."""
+    """The number of positions of each channel after the last pooling."""
     height, width = in_shape[1:]
     for side in kernels:
         lost = side - 1 if padding == "valid" else 0
@@ -183,7 +170,7 @@ def _positions(
     if min(height, width) < 1:
         raise ValueError(
             f"`in_shape` is {in_shape}, but nothing is left of such an image after {len(kernels)} "
-            f'convolutions with `padding="{padding}"` and pooling: give larger images or fewer '
+            f'convolutions with `padding="{padding}"` and pooling: use larger images or fewer '
             "`channels` and `kernels`."
         )
     return height * width

@@ -7,10 +7,10 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from ..._arguments import check_count
 from .._network import AbstractNetwork
 from ..layers._activations import AbstractActivation, Activation, as_activation
-from ..layers._initialised import activate, dense
+from ..layers._dense_stack import apply_hidden, dense_stack
 from ..layers._initialisers import AbstractInitialiser, KaimingUniform
 from ..layers._sparse import Sparse
-from ..units._of_layer import unit_group
+from ..units._of_layer import successive_groups
 from ..units._unit_group import UnitGroup
 
 
@@ -21,8 +21,8 @@ class MLP(AbstractNetwork):
     """A multilayer perceptron.
 
     The defaults are the network of the paper's Permuted MNIST (Appendix G.1): three hidden layers
-    of 1000 ReLUs; weights of every layer, the last included, uniform on +-sqrt(6 / fan_in), zero
-    biases.
+    of 1000 ReLUs, the weights of every layer, including the last, uniform on +-sqrt(6 / fan_in),
+    and zero biases.
 
     ```python
     model = MLP(784, 10, key=jax.random.key(0))
@@ -52,33 +52,33 @@ class MLP(AbstractNetwork):
         """**Arguments:**
 
         - `in_size`, `out_size`: length of the input and of the output vector.
-        - `width`: units in each hidden layer. Activations that give two numbers for each unit
-          (`CReLU`, `DeepFourier`) double the inputs of the next layer.
-        - `depth`: hidden layers; 0 gives a linear map.
+        - `width`: units per hidden layer. Activations with two outputs per unit (`CReLU`,
+          `DeepFourier`) double the inputs of the next layer.
+        - `depth`: the number of hidden layers; 0 gives a linear map.
         - `activation`: `"relu"`, `"tanh"`, any elementwise function that outlives the call, or an
           `AbstractActivation`.
         - `layer_norm`: normalise the pre-activations of each example over the units of the layer
           (Ba et al., 2016), with a scale and a shift for each unit.
-        - `density`: the fraction of connections into each hidden layer, see `Sparse`; those into
-          the outputs all exist.
-        - `initialiser`: how weights and biases are drawn.
+        - `density`: the fraction of connections into each hidden layer, see `Sparse`. The layer of
+          the outputs has all connections.
+        - `initialiser`: draws weights and biases.
 
-        **Raises:** `ValueError` for a size below one, a negative depth, a density that is not above
-        0 and at most 1, or an unknown name.
+        **Raises:** `ValueError` if a size is below 1, `depth` is negative, `density` is not above 0
+        and at most 1, or the name of the activation is unknown.
         """
         check_count("in_size", in_size)
         check_count("out_size", out_size)
         check_count("width", width)
         check_count("depth", depth, minimum=0)
         activation = as_activation(activation)
-        sizes = [in_size, *[width * activation.copies] * depth]
-        *keys, last = jax.random.split(key, depth + 1)
-        self.layers = (
-            *(
-                dense(m, width, initialiser=initialiser, density=density, key=k)
-                for m, k in zip(sizes[:-1], keys, strict=True)
-            ),
-            dense(sizes[-1], out_size, initialiser=initialiser, key=last),
+        self.layers = dense_stack(
+            in_size,
+            [width] * depth,
+            out_size,
+            copies=activation.copies,
+            initialiser=initialiser,
+            density=density,
+            keys=[*jax.random.split(key, depth + 1)],
         )
         self.norms = tuple(eqx.nn.LayerNorm(width) if layer_norm else None for _ in range(depth))
         self.activations = tuple(activation.fresh() for _ in range(depth))
@@ -91,34 +91,20 @@ class MLP(AbstractNetwork):
         if x.shape != self.layers[0].weight.shape[1:]:
             raise ValueError(
                 f"`x` has shape {x.shape}, but this network takes vectors of "
-                f"{self.layers[0].weight.shape[1]}: pass `in_size={x.size}`, or flatten it."
+                f"{self.layers[0].weight.shape[1]} numbers: make it with `in_size={x.size}`, or "
+                "flatten `x`."
             )
-        taps = {}
         *hidden, last = self.layers
-        for i, (layer, norm, activation) in enumerate(
-            zip(hidden, self.norms, self.activations, strict=True)
-        ):
-            x = activate(norm, activation, layer(x))
-            taps[f"hidden_{i}"] = x
+        x, taps = apply_hidden("hidden", hidden, self.norms, self.activations, x)
         return last(x), taps
 
     def units(self) -> tuple[UnitGroup, ...]:
-        """One group for each hidden layer, named as in the taps."""
-        return tuple(
-            unit_group(
-                self,
-                f"hidden_{i}",
-                lambda m, i=i: m.layers[i],
-                lambda m, i=i: m.layers[i + 1],
-                norm=None if norm is None else lambda m, i=i: m.norms[i],
-                copies=activation.copies,
-                initialiser=self.initialiser,
-            )
-            for i, (norm, activation) in enumerate(zip(self.norms, self.activations, strict=True))
-        )
+        """One group per hidden layer, named as in the taps."""
+        names = [f"hidden_{i}" for i in range(len(self.activations))]
+        return successive_groups(self, names, lambda m: m.layers, initialiser=self.initialiser)
 
     def fresh(self, *, key: PRNGKeyArray) -> "MLP":
-        """A newly initialised network of the same shape."""
+        """Returns a newly initialised network of the same shape."""
         first, last = self.layers[0].weight, self.layers[-1].weight
         return MLP(
             first.shape[1],

@@ -1,4 +1,4 @@
-"""Plasticity injection: a new network beside a frozen one, with the same function at first."""
+"""Plasticity injection: a new network added to a frozen one without changing its function."""
 
 from typing import Any
 
@@ -14,12 +14,13 @@ from ..units._within import within
 
 
 class PlasticityInjection(AbstractNetwork):
-    """f(x) + g(x) - g_0(x), with f as it was, g newly drawn and trained, g_0 = g at the beginning.
+    """f(x) + g(x) - g_0(x), with f frozen, g newly initialised and trained, and g_0 a frozen copy
+    of the initial g.
 
-    Nikishin et al., *Deep Reinforcement Learning with Plasticity Injection* (2023): injecting
-    changes no output, and hands all further learning to a network that has learned nothing yet. The
-    taps and units are those of g. f and g_0 are frozen: not even a penalty, noise or a reset can
-    reach them, since they are kept as integers of the same bits, which are no parameters.
+    Nikishin et al., *Deep Reinforcement Learning with Plasticity Injection* (2023). The injection
+    changes no output, and all further learning happens in a network that has not been trained. The
+    taps and units are those of g. f and g_0 are stored as integers with the same bits. Integers are
+    not parameters, so gradients, penalties, noise and resets cannot change f and g_0.
 
     ```python
     injected = PlasticityInjection(model, key=jax.random.key(1))
@@ -31,12 +32,12 @@ class PlasticityInjection(AbstractNetwork):
     beginning: PyTree
 
     def __init__(self, base: AbstractNetwork, *, key: PRNGKeyArray):
-        """**Raises:** `ValueError` for a network with running statistics, whose function would not
-        stay as it was."""
+        """**Raises:** `ValueError` if the network has running statistics, because its function
+        would keep changing."""
         is_norm = lambda x: isinstance(x, BatchNorm | eqx.nn.BatchNorm)
         if any(map(is_norm, jax.tree.leaves(base, is_leaf=is_norm))):
             raise ValueError(
-                "`base` has running statistics, which go on changing in a frozen network: inject "
+                "`base` has running statistics, which keep changing in a frozen network: inject "
                 "plasticity into a network without BatchNorm."
             )
         self.trained = base.fresh(key=key)
@@ -47,20 +48,20 @@ class PlasticityInjection(AbstractNetwork):
         outputs, taps = self.trained(x)
         kept, _ = _thawed(self.base)(x)
         initial, _ = _thawed(self.beginning)(x)
-        # Kept first: where g has not moved the difference is exactly zero.
+        # g - o first, which is exactly zero while g equals g_0.
         return jax.tree.map(lambda f, g, o: f + (g - o), kept, outputs, initial), taps
 
     def units(self) -> tuple[UnitGroup, ...]:
-        """Those of the network that is trained."""
+        """The units of the trained network g."""
         return tuple(within(group, lambda m: m.trained) for group in self.trained.units())
 
     def fresh(self, *, key: PRNGKeyArray) -> "PlasticityInjection":
-        """A newly initialised network with newly injected plasticity."""
+        """Returns a newly initialised network with newly injected plasticity."""
         a, b = jax.random.split(key)
         return PlasticityInjection(self.trained.fresh(key=a), key=b)
 
 
-# By the bytes of a number.
+# Bytes of a number -> integer type of that size.
 _BITS = {2: jnp.uint16, 4: jnp.uint32, 8: jnp.uint64}
 
 

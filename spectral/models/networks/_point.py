@@ -1,4 +1,4 @@
-"""A point: the network of a landscape."""
+"""A single vector of parameters as a network, for toy landscapes."""
 
 import equinox as eqx
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -8,10 +8,10 @@ from ..units._unit_group import UnitGroup
 
 
 class Point(AbstractNetwork):
-    """A vector of parameters that is its own output, whatever the input.
+    """A vector of parameters that is returned as the output for any input.
 
-    With it a loss that is a function of parameters alone, such as those of
-    `spectral.tasks.ToyLandscapes`, is trained and measured like the loss of a network.
+    With it a loss that depends on parameters only, such as those of `spectral.tasks.ToyLandscapes`,
+    is trained and measured like the loss of a network.
 
     ```python
     import jax.numpy as jnp
@@ -31,5 +31,5 @@ class Point(AbstractNetwork):
         return ()
 
     def fresh(self, *, key: PRNGKeyArray) -> "Point":
-        """The same point: there is nothing to draw."""
+        """Returns the same point, because its initial position is not random."""
         return eqx.tree_at(lambda p: p.position, self, self.position)

@@ -1,4 +1,4 @@
-"""Distributions over actions, as a network gives them for a batch of observations."""
+"""Distributions over actions, as the outputs of a network."""
 
 from abc import abstractmethod
 from typing import Any
@@ -10,45 +10,44 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 
 class AbstractPolicy(eqx.Module):
-    """A distribution over actions for each example of a batch, or for one.
+    """A distribution over actions, for a single example or for each example of a batch.
 
-    Its fields are floating-point arrays `[..., actions]`; every method works on the last axis.
-    What curvature asks of a distribution is here as well: its Fisher information F in the fields,
-    for each example.
+    Its fields are floating-point arrays `[..., actions]`; every method acts on the last axis. The
+    Fisher information F with respect to the fields, for each example, is needed for curvature.
     """
 
     @abstractmethod
     def sample(self, *, key: PRNGKeyArray) -> Array:
-        """One action for each example."""
+        """Draws one action for each example."""
 
     @abstractmethod
     def mode(self) -> Array:
-        """The action with the highest probability (density)."""
+        """Returns the action with the highest probability (density)."""
 
     @abstractmethod
     def log_probability(self, action: Array) -> Float[Array, "*batch"]:
-        """The logarithm of the probability (density), in nats."""
+        """Returns the logarithm of the probability (density), in nats."""
 
     @abstractmethod
     def entropy(self) -> Float[Array, "*batch"]:
-        """The (differential) entropy, in nats."""
+        """Returns the (differential) entropy, in nats."""
 
     @abstractmethod
     def fisher_product(self, tangent: Any) -> Any:
-        """F t, where `tangent` is like this policy."""
+        """Returns F times `tangent`, which has the structure of this policy."""
 
     @abstractmethod
     def fisher_root(self) -> Any:
-        """A matrix S with S S^T = F, column by column: a policy with a further leading axis."""
+        """Returns the columns of a matrix S with S S^T = F, as a policy with a leading axis."""
 
     @abstractmethod
     def sampled_score(self, *, key: PRNGKeyArray) -> Any:
-        """The gradient of -log p(a) in the fields, for actions a that are drawn: its mean is 0, its
-        covariance F."""
+        """Draws actions a and returns the gradient of -log p(a) with respect to the fields. It has
+        mean 0 and covariance F."""
 
 
 class GaussianPolicy(AbstractPolicy):
-    """Independent normal distributions, one for each component of the action.
+    """An independent normal distribution for each component of the action.
 
     ```python
     policy = GaussianPolicy(jnp.zeros(2), jnp.zeros(2))
@@ -92,7 +91,7 @@ class GaussianPolicy(AbstractPolicy):
 
 
 class CategoricalPolicy(AbstractPolicy):
-    """One of several actions, with the probabilities softmax(`logits`)."""
+    """A distribution over discrete actions with probabilities softmax(`logits`)."""
 
     logits: Float[Array, "*batch actions"]
 
@@ -108,7 +107,7 @@ class CategoricalPolicy(AbstractPolicy):
 
     def entropy(self) -> Float[Array, "*batch"]:
         log_p = jax.nn.log_softmax(self.logits)
-        # A probability of zero counts as 0 log 0 = 0.
+        # For a probability of zero, 0 log 0 = 0.
         return -jnp.sum(jnp.exp(log_p) * jnp.where(log_p == -jnp.inf, 0, log_p), axis=-1)
 
     def fisher_product(self, tangent: "CategoricalPolicy") -> "CategoricalPolicy":
@@ -129,7 +128,7 @@ class CategoricalPolicy(AbstractPolicy):
 
 
 class PolicyAndValue(eqx.Module):
-    """What an actor and a critic say of a batch of observations, or of one."""
+    """The outputs of an actor and a critic, for a batch of observations or for a single one."""
 
     policy: AbstractPolicy
     value: Float[Array, "*batch"]

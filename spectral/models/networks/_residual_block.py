@@ -14,11 +14,11 @@ from ..layers._sparse import Sparse
 
 
 class ResidualBlock(eqx.Module):
-    """Two 3 x 3 convolutions with BatchNorm, and a way around them (He et al., 2016, Figure 2).
+    """Two 3 x 3 convolutions with BatchNorm and a skip connection (He et al., 2016, Figure 2).
 
-    The input goes around unchanged where the shape allows it, and otherwise through a 1 x 1
-    convolution with BatchNorm. Called as `block(x, state)`, gives `((inner, out), state)`: the
-    activations between the two convolutions and those after the sum.
+    The skip connection is the identity if the shape does not change, otherwise a 1 x 1 convolution
+    with BatchNorm. `block(x, state)` returns `((inner, out), state)`: the activations between the
+    two convolutions and those after the sum.
     """
 
     first: Convolution | Sparse
@@ -59,9 +59,9 @@ class ResidualBlock(eqx.Module):
         self.inner = inner.fresh()
         self.second = layer(inner.copies * out_channels, 3, 1, second)
         self.second_norm = BatchNorm(out_channels)
-        around = stride == 1 and in_channels == out_channels
-        self.skip = None if around else layer(in_channels, 1, stride, skip)
-        self.skip_norm = None if around else BatchNorm(out_channels)
+        identity = stride == 1 and in_channels == out_channels
+        self.skip = None if identity else layer(in_channels, 1, stride, skip)
+        self.skip_norm = None if identity else BatchNorm(out_channels)
         self.outer = outer.fresh()
 
     def __call__(

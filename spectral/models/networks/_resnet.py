@@ -15,11 +15,12 @@ from ..layers._activations import AbstractActivation, Activation, as_activation,
 from ..layers._batch_norm import BatchNorm
 from ..layers._channels_last import channels_last
 from ..layers._convolution import Convolution
+from ..layers._dense_stack import apply_hidden, dense_stack
 from ..layers._image_shape import check_image, check_shape
-from ..layers._initialised import activate, convolution, dense
+from ..layers._initialised import activate, convolution
 from ..layers._initialisers import AbstractInitialiser, FanOutNormal
 from ..layers._sparse import Sparse
-from ..units._of_layer import unit_group
+from ..units._of_layer import successive_groups, unit_group
 from ..units._unit_group import UnitGroup
 from ._residual_block import ResidualBlock
 
@@ -32,13 +33,13 @@ class ResNet18(AbstractNetwork):
     all positions, and dense layers.
 
     The defaults are the network of the paper's Incremental CIFAR (Appendix I.1): four stages of two
-    blocks with 64, 128, 256 and 512 channels, biases in all convolutions, two dense layers of 512
-    ReLUs before the outputs. Weights are drawn from cut normal distributions of variance
-    2 / fan_out (convolutions) and 1 / fan_out (dense layers), biases are zero. Dohare et al. (2024)
-    have `dense_sizes=()`, `initialiser=KaimingNormal()`.
+    blocks with 64, 128, 256 and 512 channels, biases in all convolutions, and two dense layers of
+    512 ReLUs before the outputs. Weights are drawn from truncated normal distributions of variance
+    2 / fan_out (convolutions) and 1 / fan_out (dense layers); biases are zero. Dohare et al. (2024)
+    use `dense_sizes=()` and `initialiser=KaimingNormal()`.
 
-    It keeps running statistics, so it is made and called with a state; batches carry the axis name
-    `"batch"`, as `apply_network` gives them.
+    The network has running statistics, so it is made and called with a state. It is vmapped with
+    the axis name `"batch"`, as by `apply_network`.
 
     ```python
     make = eqx.nn.make_with_state(ResNet18)
@@ -78,22 +79,22 @@ class ResNet18(AbstractNetwork):
 
         - `in_shape`: channels, height and width of an image.
         - `out_size`: length of the output vector.
-        - `width`: channels of the first stage; each later one has twice as many, and half the rows
-          and columns.
-        - `blocks`: residual blocks in each stage.
+        - `width`: channels of the first stage. Each later stage has twice the channels and half the
+          rows and columns of the one before.
+        - `blocks`: the number of residual blocks in each stage.
         - `dense_sizes`: units in each dense hidden layer.
         - `activation`: `"relu"`, `"tanh"`, any elementwise function that outlives the call, or an
-          `AbstractActivation`. One that gives two numbers for each unit is used within the blocks
-          and in the dense layers; the stem and the sums, whose channels have to fit those of the
-          input of the block, keep ReLU.
-        - `layer_norm`: normalise the pre-activations of the dense hidden layers; the convolutions
+          `AbstractActivation`. An activation with two outputs per unit is used inside the blocks
+          and in the dense layers. The stem and the sums keep ReLU, because their number of channels
+          is fixed by the residual stream.
+        - `layer_norm`: normalise the pre-activations of the dense hidden layers. The convolutions
           have BatchNorm.
         - `density`: the fraction of connections into each hidden layer, see `Sparse`.
-        - `initialiser`, `dense_initialiser`: how weights and biases of convolutions and of dense
-          layers are drawn.
+        - `initialiser`, `dense_initialiser`: draw weights and biases of convolutions and of dense
+          layers.
 
-        **Raises:** `ValueError` for a size below one, a shape that is not that of an image, a
-        density that is not above 0 and at most 1, or an unknown name.
+        **Raises:** `ValueError` if a size is below 1, `in_shape` is not the shape of an image,
+        `density` is not above 0 and at most 1, or the name of the activation is unknown.
         """
         check_shape(in_shape)
         check_count("out_size", out_size)
@@ -110,9 +111,9 @@ class ResNet18(AbstractNetwork):
         self.stem_norm = BatchNorm(width)
         self.stem_activation = outer.fresh()
         stages, channels = [], width
-        for s, number in enumerate(blocks):
+        for s, num_blocks in enumerate(blocks):
             made = []
-            for b in range(number):
+            for b in range(num_blocks):
                 before, channels = channels, width * 2**s
                 made.append(
                     ResidualBlock(
@@ -128,14 +129,14 @@ class ResNet18(AbstractNetwork):
                 )
             stages.append(tuple(made))
         self.stages = tuple(stages)
-        *keys, last = jax.random.split(dense_key, len(dense_sizes) + 1)
-        into = [channels, *(activation.copies * n for n in dense_sizes)]
-        self.dense = (
-            *(
-                dense(m, n, initialiser=dense_initialiser, density=density, key=k)
-                for m, n, k in zip(into[:-1], dense_sizes, keys, strict=True)
-            ),
-            dense(into[-1], out_size, initialiser=dense_initialiser, key=last),
+        self.dense = dense_stack(
+            channels,
+            dense_sizes,
+            out_size,
+            copies=activation.copies,
+            initialiser=dense_initialiser,
+            density=density,
+            keys=[*jax.random.split(dense_key, len(dense_sizes) + 1)],
         )
         self.norms = tuple(eqx.nn.LayerNorm(n) if layer_norm else None for n in dense_sizes)
         self.activations = tuple(activation.fresh() for _ in dense_sizes)
@@ -159,46 +160,32 @@ class ResNet18(AbstractNetwork):
                 taps |= {f"block_{s}_{b}_inner": inner, f"block_{s}_{b}": x}
         x = channels_last(lambda x: jnp.mean(x, axis=(0, 1)), x)
         *hidden, last = self.dense
-        for i, (layer, norm, activation) in enumerate(
-            zip(hidden, self.norms, self.activations, strict=True)
-        ):
-            x = taps[f"dense_{i}"] = activate(norm, activation, layer(x))
-        return (last(x), taps), state
+        x, dense_taps = apply_hidden("dense", hidden, self.norms, self.activations, x)
+        return (last(x), taps | dense_taps), state
 
     def units(self) -> tuple[UnitGroup, ...]:
-        """One group for each hidden layer, named as in the taps; a channel is a unit.
+        """One group per hidden layer, named as in the taps. Units of convolutions are channels.
 
-        The stem and the sums of the blocks are one residual stream, whose channels have no outgoing
-        weights of their own: these groups are not replaceable.
+        The stem and the sums of the blocks are one residual stream. Its channels have no outgoing
+        weights of their own, so these groups are not replaceable.
         """
-        stem_norm = lambda m: m.stem_norm
-        initialiser = self.initialiser
-        groups = [
-            unit_group(
-                self, "stem", lambda m: m.stem, None, norm=stem_norm, initialiser=initialiser
-            )
-        ]
-        for s, stage in enumerate(self.stages):
-            for b, block in enumerate(stage):
-                groups += _block_groups(
-                    self, f"block_{s}_{b}", lambda m, s=s, b=b: m.stages[s][b], block, initialiser
-                )
-        groups += [
-            unit_group(
-                self,
-                f"dense_{i}",
-                lambda m, i=i: m.dense[i],
-                lambda m, i=i: m.dense[i + 1],
-                norm=None if norm is None else lambda m, i=i: m.norms[i],
-                copies=activation.copies,
-                initialiser=self.dense_initialiser,
-            )
-            for i, (norm, activation) in enumerate(zip(self.norms, self.activations, strict=True))
-        ]
-        return tuple(groups)
+        stem = _convolution_group(self, "stem", lambda m: m.stem, lambda m: m.stem_norm)
+        blocks = (
+            group
+            for s, stage in enumerate(self.stages)
+            for b in range(len(stage))
+            for group in _block_groups(self, f"block_{s}_{b}", lambda m, s=s, b=b: m.stages[s][b])
+        )
+        dense = successive_groups(
+            self,
+            [f"dense_{i}" for i in range(len(self.activations))],
+            lambda m: m.dense,
+            initialiser=self.dense_initialiser,
+        )
+        return (stem, *blocks, *dense)
 
     def fresh(self, *, key: PRNGKeyArray) -> "ResNet18":
-        """A newly initialised network of the same shape, for the same state."""
+        """Returns a newly initialised network of the same shape that uses the same state."""
         *hidden, last = self.dense
         activations = (*self.activations, *(b.inner for stage in self.stages for b in stage))
         made, _ = eqx.nn.make_with_state(ResNet18)(
@@ -214,50 +201,43 @@ class ResNet18(AbstractNetwork):
             dense_initialiser=self.dense_initialiser,
             key=key,
         )
-        # The structure of this one names the entries of its state.
+        # The structure of this network holds the indices of its state.
         return jax.tree.unflatten(jax.tree.structure(self), jax.tree.leaves(made))
 
 
 def _block_groups(
-    model: ResNet18,
-    name: str,
-    where: Callable[[Any], ResidualBlock],
-    block: ResidualBlock,
-    initialiser: AbstractInitialiser,
-) -> list[UnitGroup]:
-    """The channels between the two convolutions of a block, and those of its sum."""
-    inner = unit_group(
+    model: ResNet18, name: str, where: Callable[[Any], ResidualBlock]
+) -> tuple[UnitGroup, UnitGroup]:
+    """The channels between the two convolutions of a block, and the channels of its sum."""
+    inner = _convolution_group(
         model,
         f"{name}_inner",
         lambda m: where(m).first,
-        lambda m: where(m).second,
-        norm=lambda m: where(m).first_norm,
-        copies=block.inner.copies,
-        initialiser=initialiser,
+        lambda m: where(m).first_norm,
+        into=lambda m: where(m).second,
+        copies=where(model).inner.copies,
     )
-    outer = unit_group(
-        model,
-        name,
-        lambda m: where(m).second,
-        None,
-        norm=lambda m: where(m).second_norm,
-        initialiser=initialiser,
+    outer = _convolution_group(
+        model, name, lambda m: where(m).second, lambda m: where(m).second_norm
     )
-    if block.skip is not None:
-        skip = unit_group(
-            model,
-            name,
-            lambda m: where(m).skip,
-            None,
-            norm=lambda m: where(m).skip_norm,
-            initialiser=initialiser,
-        )
-        outer = dataclasses.replace(
-            outer,
-            incoming=outer.incoming + skip.incoming,
-            bias=outer.bias + skip.bias,
-            scale=outer.scale + skip.scale,
-            shift=outer.shift + skip.shift,
-            statistics=outer.statistics + skip.statistics,
-        )
-    return [inner, outer]
+    if where(model).skip is None:
+        return inner, outer
+    skip = _convolution_group(model, name, lambda m: where(m).skip, lambda m: where(m).skip_norm)
+    kinds = ("incoming", "bias", "scale", "shift", "statistics")
+    joint = {kind: getattr(outer, kind) + getattr(skip, kind) for kind in kinds}
+    return inner, dataclasses.replace(outer, **joint)
+
+
+def _convolution_group(
+    model: ResNet18,
+    name: str,
+    layer: Callable[[Any], Any],
+    norm: Callable[[Any], Any],
+    *,
+    into: Callable[[Any], Any] | None = None,
+    copies: int = 1,
+) -> UnitGroup:
+    """The channels of one convolution; those of the residual stream have no `into`."""
+    return unit_group(
+        model, name, layer, into, norm=norm, copies=copies, initialiser=model.initialiser
+    )

@@ -1,1 +1,1 @@
-"""Where the numbers of each hidden unit are, how it is renewed, and how active it is."""
+"""Hidden units: where their parameters are, how they are renewed, and how active they are."""

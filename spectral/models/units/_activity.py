@@ -1,4 +1,4 @@
-"""Dead and dormant units: the one definition that probes, algorithms and theory share."""
+"""Dead and dormant units, as defined for probes, algorithms and theory alike."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
@@ -7,13 +7,13 @@ from jaxtyping import Array, Bool, Float
 def mean_activity(
     activations: Float[Array, "examples units *positions"],
 ) -> Float[Array, " units"]:
-    """Mean of |activation| over the examples (and positions), unit by unit."""
+    """The mean of |activation| over examples and positions, for each unit."""
     others = tuple(a for a in range(activations.ndim) if a != 1)
     return jnp.mean(jnp.abs(activations), axis=others)
 
 
 def dead(activations: Float[Array, "examples units *positions"]) -> Bool[Array, " units"]:
-    """Units whose activation is exactly zero on every example, and at every position (Def. 6.1).
+    """Marks the units whose activation is exactly zero on every example and position (Def. 6.1).
 
     ```python
     dead(jnp.array([[0.0, 1.0], [0.0, 0.0]]))   # [True, False]
@@ -28,10 +28,10 @@ def dormant(
     *,
     threshold: float | Float[Array, ""] = 0.025,
 ) -> Bool[Array, " units"]:
-    """Units whose mean |activation| is at most `threshold` times the mean over their layer.
+    """Marks the units whose mean |activation| is at most `threshold` times the mean of their layer.
 
     The score of Sokar et al., *The Dormant Neuron Phenomenon* (2023), equation 1. Every dead unit
-    is dormant; in a layer that is silent as a whole all units are.
+    is dormant. If all units of a layer are dead, all are dormant.
     """
     activity = mean_activity(activations)
     return activity <= threshold * jnp.mean(activity)

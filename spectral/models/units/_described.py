@@ -1,6 +1,6 @@
-"""Networks that describe their units, whoever wrote them."""
+"""Networks that describe their units, whether or not they derive from `AbstractNetwork`."""
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable, TypeGuard
 
 from jaxtyping import Array, PRNGKeyArray, Shaped
 
@@ -10,37 +10,40 @@ from ._unit_group import UnitGroup
 
 @runtime_checkable
 class DescribesUnits(Protocol):
-    """A network that says, in `units()`, where the numbers of its hidden units are.
+    """A network with a method `units()` that says where the parameters of its hidden units are.
 
-    This is the one definition of a network with units: probes, algorithms and theory ask for it and
-    for nothing else. Any class with this method satisfies it; it need not derive from
-    `AbstractNetwork`.
+    Any class with this method satisfies the protocol; it need not derive from `AbstractNetwork`.
     """
 
     def units(self) -> tuple[UnitGroup, ...]:
-        """The groups of hidden units, layer by layer, named as in the taps."""
+        """One group of hidden units per layer, with the name of the layer in the taps."""
         ...
 
 
 @runtime_checkable
 class DrawsFresh(Protocol):
-    """A network that gives, by `fresh(key=...)`, a newly initialised network of its shape."""
+    """A network with a method `fresh(key=...)` that returns a newly initialised network."""
 
     def fresh(self, *, key: PRNGKeyArray) -> Any:
-        """A newly initialised network of the same shape."""
+        """Returns a newly initialised network of the same shape."""
         ...
 
 
-def unit_groups(model: Any) -> tuple[UnitGroup, ...]:
-    """All groups of hidden units of a network, checked against its arrays.
+def has_units(model: Any) -> TypeGuard[DescribesUnits]:
+    """Whether a network describes its units. A field `units`, such as a width, does not."""
+    return isinstance(model, DescribesUnits) and callable(model.units)
 
-    **Raises:** `TypeError` for a model that does not describe its units, `ValueError` where the
+
+def unit_groups(model: Any) -> tuple[UnitGroup, ...]:
+    """Returns all groups of hidden units of a network, checked against its arrays.
+
+    **Raises:** `TypeError` if the model does not describe its units, `ValueError` if the
     description does not fit the model.
     """
-    if not isinstance(model, DescribesUnits):
+    if not has_units(model):
         raise TypeError(
-            f"`model` is a {type(model).__name__} without a method `units()`, but this algorithm "
-            "needs to know where the weights of each hidden unit are: give it one, as "
+            f"`model` is a {type(model).__name__} without a method `units()`, but here the "
+            "parameters of each hidden unit are needed: define `units()` as "
             "`spectral.models.AbstractNetwork` describes it."
         )
     groups = model.units()
@@ -54,12 +57,14 @@ def unit_groups(model: Any) -> tuple[UnitGroup, ...]:
 def activations_by_unit(
     model: Any, taps: dict[str, Shaped[Array, "examples activations *positions"]]
 ) -> dict[str, Shaped[Array, "examples units ..."]]:
-    """The activations in the taps of a batch, with further axes where a unit has several.
+    """Returns the taps of a batch with further axes in layers whose units have several activations.
 
-    Layers that the model does not describe, and all layers of a model that does not describe its
-    units, count each activation as a unit.
+    In layers that the model does not describe, and in models that do not describe their units,
+    every activation counts as a unit.
+
+    **Raises:** `ValueError` if a tap does not have the size that `units()` describes.
     """
-    groups = model.units() if isinstance(model, DescribesUnits) else ()
+    groups = model.units() if has_units(model) else ()
     known = {group.name: group for group in groups}
     return {name: known[name].by_unit(tap) if name in known else tap for name, tap in taps.items()}
 
@@ -68,8 +73,8 @@ _KINDS = ("incoming", "bias", "scale", "shift", "outgoing")
 
 
 def _check_entries(model: Any, group: UnitGroup, kind: str, entries: Entries) -> None:
-    """**Raises:** `ValueError` if the entries are not found, or cannot be divided among the units
-    of the group."""
+    """**Raises:** `ValueError` if the entries do not exist, or cannot be divided among the units of
+    the group."""
     wanted = group.size * entries.repeat * entries.tile
     try:
         found = entries.where(model)
@@ -81,5 +86,5 @@ def _check_entries(model: Any, group: UnitGroup, kind: str, entries: Entries) ->
         raise ValueError(
             f"The `{kind}` entries of the layer {group.name!r} cannot be found in this "
             f"{type(model).__name__}: `where` gives {got}, but axis {entries.axis} must have "
-            f"{wanted} entries (size x repeat x tile): mend the `Entries` in its `units()`."
+            f"{wanted} entries (size x repeat x tile): fix the `Entries` in its `units()`."
         )

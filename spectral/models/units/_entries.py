@@ -1,4 +1,4 @@
-"""Which entries of an array belong to which unit of a layer."""
+"""The entries of an array that belong to each unit of a layer."""
 
 from collections.abc import Callable
 from dataclasses import KW_ONLY
@@ -13,13 +13,13 @@ class Entries(eqx.Module):
     """One array of a model, and how one of its axes is divided among the units of a group.
 
     Index `t * (size * repeat) + i * repeat + r` of the axis belongs to unit `i`, with
-    `r < repeat` and `t < tile`. So `repeat` is the number of positions where the channels of an
-    image were flattened, channels first; `tile` is the number of activations of a unit where these
-    are concatenated, as by CReLU; both are 1 in most layers.
+    `r < repeat` and `t < tile`. `repeat` is the number of positions if the channels of an image
+    were flattened, channels first. `tile` is the number of activations of a unit if these are
+    concatenated, as by CReLU. Both are 1 in most layers.
 
-    `fed_bias`, for outgoing weights only, is the bias of the layer that they lead to, if there is
-    one to which what a constant activation contributes can be added. `mask` says which entries
-    exist in a sparse layer; the others stay zero.
+    `fed_bias`, for outgoing weights only, is the bias of the next layer: the contribution of a
+    constant activation can be added to it. It is `None` if the next layer has no bias. `mask` marks
+    the entries that exist in a sparse layer; the others stay zero.
     """
 
     where: Callable[[Any], Array] = eqx.field(static=True)  # as in `eqx.tree_at`
@@ -31,40 +31,41 @@ class Entries(eqx.Module):
     mask: Callable[[Any], Array] | None = eqx.field(static=True, default=None)
 
     def read(self, model: PyTree) -> Array:
-        """The array, with zeros where a sparse layer has no connection."""
+        """Returns the array, with zeros outside the mask of a sparse layer."""
         array = self.where(model)
         return array if self.mask is None else jnp.where(self.mask(model), array, 0)
 
     def mark(self, model: PyTree, units: Bool[Array, " units"]) -> Bool[Array, "..."]:
-        """Booleans of the shape of the array: the entries of the units marked in `units`."""
+        """Returns Booleans of the shape of the array that mark the entries of the marked units."""
         array = self.where(model)
         shape = [1] * array.ndim
         shape[self.axis] = array.shape[self.axis]
         return jnp.broadcast_to(self.spread(units).reshape(shape), array.shape)
 
     def spread(self, values: Shaped[Array, " units"]) -> Shaped[Array, " indices"]:
-        """For each index of the axis, the value of the unit that it belongs to."""
+        """Returns, for each index of the axis, the value of the unit that it belongs to."""
         return jnp.tile(jnp.repeat(values, self.repeat), self.tile)
 
     def by_unit(self, array: Shaped[Array, "..."]) -> Shaped[Array, "units entries"]:
-        """An array of the shape of the model's, one row for each unit with all of its entries.
+        """Rearrange an array of the shape of the model's array into one row per unit, which holds
+        all entries of the unit.
 
-        The mean weight that leaves each unit: `jnp.abs(e.by_unit(e.read(model))).mean(1)`.
+        For example, `jnp.abs(e.by_unit(e.read(model))).mean(1)` is the mean |weight| of each unit.
         """
         return split_units(array, self.axis, self.repeat, self.tile).reshape(
             array.shape[self.axis] // (self.repeat * self.tile), -1
         )
 
     def take(self, array: Shaped[Array, "..."], few: Int[Array, " few"]) -> Shaped[Array, "..."]:
-        """The entries of the units of the given numbers, in an array of the shape of the model's:
-        its axis of units becomes the axes `[tile, few, repeat]`."""
+        """Returns the entries of the units with the indices `few`, from an array of the shape of
+        the model's array. The axis of units becomes the axes `[tile, few, repeat]`."""
         return self._apart(array).at[self._at(few)].get(mode="clip")
 
     def put(
         self, array: Shaped[Array, "..."], few: Int[Array, " few"], values: Shaped[Array, "..."]
     ) -> Shaped[Array, "..."]:
-        """The array with `values`, in the shape of `take`, for the entries of these units. A number
-        that no unit has changes nothing."""
+        """Returns the array with `values`, in the shape of `take`, for the entries of the units
+        with the indices `few`. Indices beyond the last unit are ignored."""
         apart = self._apart(array).at[self._at(few)].set(values, mode="drop")
         return apart.reshape(array.shape)
 
@@ -79,7 +80,7 @@ class Entries(eqx.Module):
 def split_units(
     array: Shaped[Array, "..."], axis: int, repeat: int, tile: int
 ) -> Shaped[Array, "units tile repeat ..."]:
-    """Bring the units to the front: `axis` becomes the axes unit, tile and repeat."""
+    """Split `axis` into the axes unit, tile and repeat, and move them to the front."""
     array = jnp.moveaxis(array, axis, 0)
     array = array.reshape(tile, -1, repeat, *array.shape[1:])
     return array.swapaxes(0, 1)

@@ -1,4 +1,4 @@
-"""How many directions the features of a layer span: three measures that are often confused."""
+"""Three measures of the rank of the features of a layer, which are often confused."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ from jaxtyping import Array, Float
 
 
 def singular_values(features: Float[Array, "examples units"]) -> Float[Array, " smaller"]:
-    """Singular values of the feature matrix, largest first."""
+    """The singular values of the feature matrix, largest first."""
     return jnp.linalg.svd(features, compute_uv=False)
 
 
@@ -14,13 +14,13 @@ def singular_values(features: Float[Array, "examples units"]) -> Float[Array, " 
 def feature_effective_rank(features: Float[Array, "examples units"]) -> Float[Array, ""]:
     """exp(entropy of p), with p the singular values divided by their sum (Roy & Vetterli, 2007).
 
-    Rows are examples, columns are units; the matrix is not centred. Between 1 and the rank; 0 for
-    a matrix of zeros, NaN for one with entries that are not finite.
+    Rows are examples, columns are units; the matrix is not centred. The result lies between 1 and
+    the rank. It is 0 for a matrix of zeros and NaN for a matrix with non-finite entries.
 
-    The derivative is the exact one along the singular directions that are resolved, those with a
-    singular value above `max(shape) * eps` times the largest (NumPy's criterion for the rank). In
-    the null space the derivative is unbounded, because -p log p has infinite slope at 0, and it is
-    taken as zero: the gradient is finite with dead units, repeated units and all-zero features.
+    The derivative is exact along resolved singular directions, those with a singular value above
+    `max(shape) * eps` times the largest (NumPy's criterion for the rank). In the null space the
+    derivative is unbounded, because -p log p has infinite slope at 0; there it is set to zero. The
+    gradient is therefore finite with dead units, repeated units and all-zero features.
 
     ```python
     feature_effective_rank(jnp.eye(3))            # 3.0
@@ -32,15 +32,15 @@ def feature_effective_rank(features: Float[Array, "examples units"]) -> Float[Ar
 
 @feature_effective_rank.defjvp
 def _effective_rank_jvp(primals, tangents):
-    # With A = U diag(s) V^T, d ER = <U diag(c) V^T, dA>, c = d ER / d s. The SVD of the triangle of
-    # a QR decomposition costs a fraction of that of A and keeps its precision (the eigenvalues of
-    # A A^T would lose half the digits); V^T is recovered as diag(1 / s) U^T A.
+    # With A = U diag(s) V^T and c = d ER / d s, d ER = <U diag(c) V^T, dA>. The SVD of the
+    # triangular factor of a QR decomposition costs a fraction of the SVD of A and is as precise
+    # (the eigenvalues of A A^T would lose half the digits). V^T is diag(1 / s) U^T A.
     (features,), (tangent,) = primals, tangents
     tall = features.shape[0] > features.shape[1]
     wide, wide_tangent = (features.T, tangent.T) if tall else (features, tangent)
     triangle = jnp.linalg.qr(wide.T, mode="r")
     u, s, _ = jnp.linalg.svd(triangle.T)
-    # Relative to the largest, so that the products below neither overflow nor underflow.
+    # Divide by the largest, so that the products below neither overflow nor underflow.
     largest = jnp.where(s[0] > 0, s[0], 1)
     s, resolved = _resolved(s / largest, features.shape)
     rank, slope = _entropy_rank(s, resolved)
@@ -50,10 +50,10 @@ def _effective_rank_jvp(primals, tangents):
 
 
 def srank99(features: Float[Array, "examples units"]) -> Float[Array, ""]:
-    """The smallest k such that the k largest singular values hold 99 % of the sum of all.
+    """The smallest k such that the k largest singular values make up 99 % of the sum of all.
 
-    Kumar et al. (2021); called "stable rank" by Dohare et al. (2024). 0 for a matrix of zeros, NaN
-    for one with entries that are not finite.
+    Kumar et al. (2021); Dohare et al. (2024) call it "stable rank". 0 for a matrix of zeros, NaN
+    for a matrix with non-finite entries.
     """
     s = singular_values(features)
     total = jnp.sum(s)
@@ -63,7 +63,7 @@ def srank99(features: Float[Array, "examples units"]) -> Float[Array, ""]:
 
 def feature_stable_rank(features: Float[Array, "examples units"]) -> Float[Array, ""]:
     """||A||_F^2 / ||A||_2^2, the stable rank of numerical analysis. 0 for a matrix of zeros, NaN
-    for one with entries that are not finite."""
+    for a matrix with non-finite entries."""
     s = singular_values(features)
     return jnp.sum(s**2) / jnp.where(s[0] > 0, s[0] ** 2, 1)
 
@@ -75,10 +75,10 @@ def _resolved(s: Float[Array, " k"], shape: tuple[int, ...]) -> tuple[Float[Arra
 def _entropy_rank(
     s: Float[Array, " k"], resolved: Array
 ) -> tuple[Float[Array, ""], Float[Array, " k"]]:
-    """The effective rank, and its derivative with respect to each singular value."""
+    """The effective rank and its derivative with respect to each singular value."""
     total = jnp.sum(s)
-    # The compiler may write a division by one number as a product with its reciprocal, and does so
-    # in some programs only. Here it is always one, so that all programs agree to the bit.
+    # XLA turns divisions by a common number into products with its reciprocal in some programs but
+    # not in others. Writing the product here makes all programs agree to the bit.
     inverse_total = 1 / jnp.where(total > 0, total, 1)
     p = s * inverse_total
     log_p = jnp.log(jnp.where(resolved, p, 1))

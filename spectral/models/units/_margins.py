@@ -1,4 +1,4 @@
-"""Pre-activations, and how far below zero those of dead units stay."""
+"""Pre-activations, and the margins by which those of dead units stay below zero."""
 
 from typing import Any
 
@@ -9,11 +9,11 @@ from jaxtyping import Array, Bool, Float, PyTree
 
 from .._apply import apply_network
 from ..layers._activations import AbstractActivation, Elementwise
-from ._described import DescribesUnits
+from ._described import DescribesUnits, unit_groups
 
 
 def activations_of(model: PyTree) -> list[AbstractActivation]:
-    """The activations of a network, in the order of its layers."""
+    """Returns the activations that a network has as fields, in the order of its fields."""
     return [node for node in jax.tree.leaves(model, is_leaf=_is_activation) if _is_activation(node)]
 
 
@@ -23,10 +23,10 @@ def pre_activations(
     *,
     model_state: eqx.nn.State | None = None,
 ) -> dict[str, Float[Array, "examples units *positions"]]:
-    """What the activation of each hidden layer is given, under the names of the taps.
+    """Returns the inputs of the activation of each hidden layer, under the names of the taps.
 
-    After a normalisation, if there is one, which takes the running statistics in `model_state`. It
-    takes one forward pass for each layer.
+    They are computed after the normalisation, if there is one, which uses the running statistics in
+    `model_state`. This takes one forward pass per layer.
 
     ```python
     import jax
@@ -37,28 +37,29 @@ def pre_activations(
     pre_activations(model, jnp.ones((5, 3)))  # {"hidden_0": [5, 4], "hidden_1": [5, 4]}
     ```
 
-    **Raises:** `ValueError` for a network that does not hold one activation with one number for
-    each unit (an `Elementwise`, such as `"relu"`) for each of its groups of units, or for one with
-    running statistics and no `model_state`.
+    **Raises:** `ValueError` if the network does not hold one `Elementwise` activation (such as
+    `"relu"`) for each of its groups of units, or if it has running statistics and `model_state` is
+    `None`.
     """
-    found, groups = activations_of(model), model.units()
+    found, groups = activations_of(model), unit_groups(model)
     if len(found) != len(groups) or not all(isinstance(a, Elementwise) for a in found):
         raise ValueError(
             f"`model` has the activations {[type(a).__name__ for a in found]} for "
-            f"{len(groups)} groups of units, but pre-activations are known for one `Elementwise` "
-            "for each group: hold the activations of a network of your own as fields, such as "
+            f"{len(groups)} groups of units, but pre-activations require one `Elementwise` for "
+            "each group: keep the activations of your network as fields, such as "
             "`Elementwise(jax.nn.relu)`, in the order of its layers."
         )
     result = {}
     for layer, group in enumerate(groups):
-        _, aux = apply_network(_laid_bare(model, layer), model_state, inputs, inference=True)
+        bare = _without_activation(model, layer)
+        _, aux = apply_network(bare, model_state, inputs, inference=True)
         result[group.name] = aux.taps[group.name]
     return result
 
 
 def margins(pre: Float[Array, "examples units *positions"]) -> Float[Array, " units"]:
-    """The smallest distance below zero of each unit's pre-activations: the largest gamma for which
-    it is gamma-margin dead (Definition 6.1), negative for a unit that is alive.
+    """Returns the margin of each unit: the largest gamma for which it is gamma-margin dead
+    (Definition 6.1), which is -max of its pre-activations. Negative for a unit that is alive.
 
     ```python
     margins(jnp.array([[-1.0, 1.0], [-3.0, -2.0]]))  # [1, -1]
@@ -71,7 +72,8 @@ def margins(pre: Float[Array, "examples units *positions"]) -> Float[Array, " un
 def margin_dead(
     pre: Float[Array, "examples units *positions"], gamma: float | Float[Array, ""]
 ) -> Bool[Array, " units"]:
-    """Units whose pre-activation is at most -`gamma` on every example and position (Def. 6.1).
+    """Marks the units whose pre-activation is at most -`gamma` on every example and position
+    (Definition 6.1).
 
     With `gamma` = 0 these are the dead units of a ReLU network.
     """
@@ -82,13 +84,13 @@ def _is_activation(node: Any) -> bool:
     return isinstance(node, AbstractActivation)
 
 
-def _laid_bare(model: PyTree, layer: int) -> PyTree:
-    """The network with the activation of one layer left out."""
+def _without_activation(model: PyTree, layer: int) -> PyTree:
+    """The network with the identity in place of the activation of one layer."""
     nodes, structure = jax.tree.flatten(model, is_leaf=_is_activation)
     place = [n for n, node in enumerate(nodes) if _is_activation(node)][layer]
-    nodes[place] = Elementwise(_as_it_is)
+    nodes[place] = Elementwise(_identity)
     return jax.tree.unflatten(structure, nodes)
 
 
-def _as_it_is(x: Array) -> Array:
+def _identity(x: Array) -> Array:
     return x

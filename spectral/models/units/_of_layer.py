@@ -1,6 +1,7 @@
-"""The units of a layer, from where the layer and the one it leads to are."""
+"""Unit groups of layers, from the positions of the layers in the model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from jaxtyping import Array
@@ -23,15 +24,15 @@ def unit_group(
     repeat: int = 1,
     copies: int = 1,
 ) -> UnitGroup:
-    """The outputs of a dense layer or convolution as units.
+    """Returns the outputs of a dense layer or convolution as a group of units.
 
     **Arguments:**
 
     - `layer`: where in `model` the layer is, as in `eqx.tree_at`.
-    - `into`: where the layer is whose inputs are these units, or `None` if there is not one alone.
-    - `initialiser`: what the weights of the layer were drawn by.
+    - `into`: where the layer that reads these units is, or `None` if there is more than one.
+    - `initialiser`: the initialiser of the weights of the layer.
     - `norm`: where the normalisation between the layer and its activation is, if there is one.
-    - `repeat`, `copies`: inputs of `into` for each activation, and activations for each unit.
+    - `repeat`, `copies`: inputs of `into` per activation, and activations per unit.
     """
     size = layer(model).weight.shape[0]
     incoming = Entries(lambda m: layer(m).weight, 0, mask=_mask(model, layer))
@@ -63,6 +64,40 @@ def unit_group(
         shift=() if norm is None else (Entries(lambda m: norm(m).bias, 0),),
         statistics=statistics,
         copies=copies,
+    )
+
+
+def successive_groups(
+    model: Any,
+    names: Sequence[str],
+    layers: Callable[[Any], Sequence[Any]],
+    *,
+    initialiser: AbstractInitialiser,
+    repeat: Mapping[str, int] = MappingProxyType({}),
+) -> tuple[UnitGroup, ...]:
+    """Returns one group for each hidden layer of a model in which every layer reads the one before.
+
+    **Arguments:**
+
+    - `names`: the names of the hidden layers.
+    - `layers`: the hidden layers of a model, followed by the layer of its outputs. The hidden
+      layers have the norms `model.norms` and the activations `model.activations`.
+    - `repeat`: inputs of the next layer per activation, for layers where this is not 1.
+    """
+    return tuple(
+        unit_group(
+            model,
+            name,
+            lambda m, i=i: layers(m)[i],
+            lambda m, i=i: layers(m)[i + 1],
+            initialiser=initialiser,
+            norm=None if norm is None else lambda m, i=i: m.norms[i],
+            repeat=repeat.get(name, 1),
+            copies=activation.copies,
+        )
+        for i, (name, norm, activation) in enumerate(
+            zip(names, model.norms, model.activations, strict=True)
+        )
     )
 
 

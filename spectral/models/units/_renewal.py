@@ -1,4 +1,4 @@
-"""Single units begin anew: their weights, their statistics and what an optimiser knows of them."""
+"""Re-initialise single units: their weights, their statistics and their optimiser state."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -16,22 +16,21 @@ from ._unit_group import UnitGroup
 
 Value = TypeVar("Value")
 
-# Units that are written at once. One or two are renewed at a time by most algorithms, and to draw
-# or copy the matrices that they are rows of takes longer than a gradient step.
+# How many units are written at once. Most algorithms renew one or two units at a time, and drawing
+# or copying whole matrices would take longer than a gradient step.
 _FEW = 4
 
 
 def renew_units(
     model: PyTree, group: UnitGroup, units: Bool[Array, " units"], *, key: PRNGKeyArray
 ) -> PyTree:
-    """Give the marked units newly drawn incoming weights, zero bias, shift and outgoing weights,
-    and a scale of one.
+    """Draw new incoming weights for the marked units. Set their bias, shift and outgoing weights to
+    zero and their scale to one.
 
-    The rest of the network is untouched, so its function changes only by what the marked units
-    contributed to it; and, where a norm goes over the units of the layer, by what the new
-    pre-activations change in its mean and deviation. The weights of a unit depend on the key and on
-    its number, not on which others are marked. Running statistics are renewed by
-    `renew_statistics`, the optimiser by `forget_units`.
+    The rest of the network is unchanged, so its function loses only the contribution of the marked
+    units. If a norm goes over the units of the layer, the new pre-activations also change its mean
+    and deviation. The weights of a unit depend on the key and on its index, not on which other
+    units are marked. `renew_statistics` resets running statistics, `forget_units` the optimiser.
 
     **Raises:** `ValueError` if the units of the group have no outgoing weights of their own.
     """
@@ -57,11 +56,14 @@ def renew_units(
 def forget_units(
     optimiser: Optimiser, model: PyTree, group: UnitGroup, units: Bool[Array, " units"]
 ) -> Optimiser:
-    """Let `optimiser` forget the marked units of `model`, in which they have been renewed:
-    `Optimiser.forget` for the entries that `entries_of` names, at a cost that grows with the marked
-    units and not with the layer."""
+    """Reset the state that `optimiser` keeps for the marked units of `model`, after they have been
+    renewed.
+
+    This equals `Optimiser.forget` for the entries that `entries_of` marks, but its cost grows with
+    the number of marked units instead of the size of the layer.
+    """
     params = eqx.filter(model, eqx.is_inexact_array)
-    of: dict[int, tuple[Entries, ...]] = {}  # by array: two kinds of entries may share one
+    of: dict[int, tuple[Entries, ...]] = {}  # array -> entries: two kinds may share an array
     for entries in group.incoming + group.bias + group.scale + group.shift + group.outgoing:
         place = id(entries.where(params))
         of[place] = (*of.get(place, ()), entries)
@@ -84,10 +86,10 @@ def renew_statistics(
     group: UnitGroup,
     units: Bool[Array, " units"],
 ) -> eqx.nn.State | None:
-    """Return the running statistics of the marked units to mean 0 and variance 1.
+    """Reset the running statistics of the marked units to mean 0 and variance 1.
 
-    They apply in inference; in training the statistics of the batch do. The state that is passed in
-    is used up, as by `eqx.nn.State.set`.
+    Running statistics are used in inference only; training uses those of the batch. The state that
+    is passed in is invalidated, as by `eqx.nn.State.set`.
     """
     if model_state is None:
         return None
@@ -102,15 +104,15 @@ def absorb_mean(
     units: Bool[Array, " units"],
     means: Float[Array, " activations"],
 ) -> PyTree:
-    """Add to the next layer's biases what the marked units contribute to it on average.
+    """Add the mean contribution of the marked units to the biases of the next layer.
 
-    To be called before the units are renewed: the outgoing weights are read. `means` are the mean
-    activations of the layer, in the order of the taps. Where a marked unit is constant, adding its
-    contribution and renewing it leaves the function as it was: exactly before a dense layer (also
-    through max-pooling and flattening) or a valid convolution; at the edges of a padded convolution
-    the zeros of the padding are counted as the constant.
+    Call this before the units are renewed, because it reads their outgoing weights. `means` are the
+    mean activations of the layer, in the order of the taps. If a marked unit is constant, absorbing
+    its mean and renewing it leaves the function of the network unchanged. This is exact before a
+    dense layer (also through max-pooling and flattening) and before a valid convolution. A padded
+    convolution adds zeros at the edges, which are treated like the constant.
 
-    Dohare et al. (2024), Methods. Layers without a bias are left alone.
+    Dohare et al. (2024), Methods. Layers without a bias are not changed.
     """
     for entries in group.outgoing:
         bias = None if entries.fed_bias is None else entries.fed_bias(model)
@@ -119,7 +121,7 @@ def absorb_mean(
         marked = jnp.where(units[None, :], means.reshape(entries.tile, group.size), 0)
         inputs = jnp.repeat(marked.reshape(-1), entries.repeat)
         weight = entries.read(model)
-        # One product: to bring the units of a matrix to the front would copy it.
+        # One product, because moving the units of a matrix to the front would copy it.
         outputs = jnp.tensordot(weight, inputs.astype(weight.dtype), axes=(entries.axis, 0))
         outputs = outputs.reshape(outputs.shape[0], -1).sum(axis=1)
         model = eqx.tree_at(entries.fed_bias, model, bias + outputs)
@@ -130,7 +132,7 @@ def _check_replaceable(group: UnitGroup) -> None:
     if not group.replaceable:
         raise ValueError(
             f"The units of `{group.name}` have no outgoing weights of their own, so they cannot be "
-            "renewed one by one: leave out groups that are not `replaceable`."
+            "renewed one by one: renew units of `replaceable` groups only."
         )
 
 
@@ -142,7 +144,7 @@ def _drawn(
     *,
     key: PRNGKeyArray,
 ) -> Float[Array, "..."]:
-    """New weights for the units of the given numbers, in the shape of `Entries.take`."""
+    """Draws weights for the units with the indices `few`, in the shape of `Entries.take`."""
     axis = entries.axis
     before, after = array.shape[:axis], array.shape[axis + 1 :]
     shape = (*before, entries.tile * entries.repeat, *after)
@@ -155,8 +157,8 @@ def _drawn(
 def _few_at_a_time(
     units: Bool[Array, " units"], change: Callable[[Value, Int[Array, " few"]], Value], value: Value
 ) -> Value:
-    """`change` the value for the numbers of the marked units, `_FEW` at a time; in the last round
-    numbers that no unit has fill the places. Only arrays may change."""
+    """Apply `change` to the value for `_FEW` marked units at a time. It receives their indices,
+    padded in the last round with an index beyond the last unit. Only arrays may change."""
     changed = on_arrays(change, value)
 
     def body(carried):

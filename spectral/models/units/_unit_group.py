@@ -1,6 +1,6 @@
-"""The units of a layer: where the numbers that belong to each of them are.
+"""The units of a layer, and where the parameters of each of them are.
 
-So no algorithm parses a name or a shape.
+With this description no algorithm has to parse a name or a shape.
 """
 
 from collections.abc import Callable
@@ -19,12 +19,15 @@ from ._entries import Entries, split_units
 class UnitGroup(eqx.Module):
     """The hidden units of one layer.
 
-    `incoming` weights, `bias`, and the `scale` and `shift` of a normalisation determine the
-    activation of a unit; `outgoing` weights carry it on. `name` is the unit group's key in the
-    taps, where a unit has `copies` activations: those of unit `i` are `i`, `i + size`, ...
-    `draw(key, shape)` draws incoming weights as the network's own initialisation does, for one unit
-    or more: `shape` is that of an incoming array but for the number of units.
-    `statistics` are the `BatchNorm`s that keep a running mean and variance of each unit.
+    - `name`: the key of the layer in the taps.
+    - `size`: the number of units.
+    - `incoming`, `bias`: weights and biases that determine the activations of a unit.
+    - `outgoing`: the weights by which the next layer reads these activations.
+    - `draw`: `draw(key, shape)` draws incoming weights as the network initialises them, for one or
+      more units; `shape` is the shape of an incoming array with that number of units.
+    - `scale`, `shift`: the parameters of a normalisation before the activation.
+    - `statistics`: where the `BatchNorm`s with a running mean and variance of each unit are.
+    - `copies`: activations per unit. In the taps unit `i` has the indices `i`, `i + size`, ...
     """
 
     name: str = eqx.field(static=True)
@@ -41,28 +44,36 @@ class UnitGroup(eqx.Module):
 
     @property
     def replaceable(self) -> bool:
-        """Whether single units can be renewed: only those with outgoing weights of their own. The
-        channels of a residual stream have none, for every later block adds to them."""
+        """Whether single units can be renewed, which requires that they have outgoing weights of
+        their own. The channels of a residual stream do not, because every later block adds to
+        them."""
         return bool(self.outgoing)
 
     def by_unit(
         self, activations: Shaped[Array, "examples activations *positions"]
     ) -> Shaped[Array, "examples units copies *positions"]:
-        """The layer's activations in the taps of a batch, with an axis for those of one unit.
+        """Split the activations in the taps of a batch into units and copies.
 
-        `dead(group.by_unit(taps[group.name]))` counts units where several activations come from
-        each.
+        `dead(group.by_unit(taps[group.name]))` marks a unit if all of its copies are dead.
+
+        **Raises:** `ValueError` if the number of activations is not `size` times `copies`.
         """
+        if activations.shape[1] != self.size * self.copies:
+            raise ValueError(
+                f"`units()` of the model describes a layer {self.name!r} of "
+                f"{self.size * self.copies} activations, but its tap has shape "
+                f"{activations.shape}: give the layer the same size in both."
+            )
         return jnp.moveaxis(split_units(activations, 1, 1, self.copies)[:, :, 0], 2, 0)
 
 
 def entries_of(
     model: PyTree, group: UnitGroup, units: Bool[Array, " units"]
 ) -> PyTree[Bool[Array, "..."]]:
-    """Mark every parameter that belongs to the marked units: incoming, bias, scale, shift and
-    outgoing.
+    """Marks every parameter of the marked units: incoming and outgoing weights, bias, scale and
+    shift.
 
-    Returns Booleans of the shapes of the parameters, in the structure of the parameters, as
+    Returns Booleans with the shapes and the structure of the parameters, as
     `spectral.Optimiser.forget` takes them.
     """
     params = eqx.filter(model, eqx.is_inexact_array)

@@ -1,4 +1,4 @@
-"""The units of a part of a network, as units of the whole."""
+"""The units of a subnetwork as units of the whole network."""
 
 import dataclasses
 from collections.abc import Callable
@@ -9,8 +9,8 @@ from ._unit_group import UnitGroup
 
 
 def within(group: UnitGroup, part: Callable[[Any], Any], *, prefix: str = "") -> UnitGroup:
-    """The group as it is found from the whole network, where `part(network)` is the part that it
-    describes; `prefix` goes before its name."""
+    """Returns a group of the subnetwork `part(network)` as a group of the whole network, with
+    `prefix` before its name."""
 
     def inner(where: Callable[[Any], Any]) -> Callable[[Any], Any]:
         return lambda model: where(part(model))

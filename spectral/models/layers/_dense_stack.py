@@ -1,0 +1,53 @@
+"""Dense hidden layers on top of one another, and the dense layer of the outputs."""
+
+from collections.abc import Sequence
+
+import equinox as eqx
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from ._activations import AbstractActivation
+from ._initialised import activate, dense
+from ._initialisers import AbstractInitialiser
+from ._sparse import Sparse
+
+
+def dense_stack(
+    in_size: int,
+    hidden_sizes: Sequence[int],
+    out_size: int,
+    *,
+    copies: int,
+    initialiser: AbstractInitialiser,
+    density: float,
+    keys: Sequence[PRNGKeyArray],
+) -> tuple[eqx.nn.Linear | Sparse, ...]:
+    """Returns the hidden layers and the layer of the outputs, one for each of `keys`.
+
+    Every hidden unit has `copies` activations. Hidden layers have the fraction `density` of their
+    connections, the layer of the outputs has all.
+    """
+    in_sizes = [in_size, *(copies * size for size in hidden_sizes)]
+    out_sizes = [*hidden_sizes, out_size]
+    densities = [*(density for _ in hidden_sizes), 1.0]
+    return tuple(
+        dense(m, n, initialiser=initialiser, density=d, key=k)
+        for m, n, d, k in zip(in_sizes, out_sizes, densities, keys, strict=True)
+    )
+
+
+def apply_hidden(
+    name: str,
+    layers: Sequence[eqx.nn.Linear | Sparse],
+    norms: Sequence[eqx.nn.LayerNorm | None],
+    activations: Sequence[AbstractActivation],
+    x: Float[Array, " inputs"],
+) -> tuple[Float[Array, " features"], dict[str, Float[Array, " _"]]]:
+    """Apply hidden layers, each followed by its norm and its activation.
+
+    Returns the activations of the last layer, and the taps `{name}_0`, `{name}_1`, ... of all
+    layers.
+    """
+    taps = {}
+    for i, (layer, norm, activation) in enumerate(zip(layers, norms, activations, strict=True)):
+        x = taps[f"{name}_{i}"] = activate(norm, activation, layer(x))
+    return x, taps

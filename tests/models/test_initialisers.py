@@ -1,0 +1,80 @@
+"""The variances and bounds of initial weights, for whole layers and for some of their rows."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from spectral import models
+from spectral.models import MLP
+
+
+KEY = jax.random.key(5)
+# Initialiser, variance and bound for (out, in, *kernel) = (100, 2, 5, 5).
+CASES = [
+    (models.KaimingUniform(), 2 / 50, np.sqrt(6 / 50)),
+    (models.KaimingNormal(), 2 / 50, np.inf),
+    (models.LecunNormal(), 1 / 50, 2 / 0.8796 / np.sqrt(50)),
+    (models.LecunUniform(), 1 / 50, np.sqrt(3 / 50)),
+    (models.FanOutNormal(), 2 / 2500, 2 / 0.8796 * np.sqrt(2 / 2500)),
+    (models.FanOutNormal(scale=1.0), 1 / 2500, 2 / 0.8796 / np.sqrt(2500)),
+    (models.TorchDefault(), 1 / 3 / 50, 1 / np.sqrt(50)),
+    (models.Orthogonal(scale=0.5), 0.25 / 100, 0.5),
+]
+
+
+def test_initial_weights_have_the_stated_variance():
+    @jax.jit
+    def drawn(key):
+        """The whole layer, and half of its outputs."""
+        return [
+            (*initialiser(key, (100, 2, 5, 5)), initialiser.rows(key, (50, 2, 5, 5), 100))
+            for initialiser, _, _ in CASES
+        ]
+
+    for (initialiser, variance, bound), found in zip(CASES, drawn(KEY), strict=True):
+        weight, bias, rows = map(np.asarray, found)
+        np.testing.assert_allclose(weight.var(), variance, rtol=0.08)
+        assert np.abs(weight).max() <= bound * (1 + 1e-3)
+        if isinstance(initialiser, models.TorchDefault):
+            assert 0.9 * bound < np.abs(bias).max() <= bound
+            assert not np.allclose(bias[:5], weight.ravel()[:5])
+        else:
+            assert not bias.any()
+        np.testing.assert_allclose(rows.var(), variance, rtol=0.1)
+        assert np.abs(rows).max() <= bound * (1 + 1e-3)
+
+
+def test_rows_of_an_orthogonal_matrix_have_its_norm():
+    orthogonal, keys = models.Orthogonal(scale=2.0), jax.random.split(KEY, 500)
+
+    @jax.jit
+    def both(keys):
+        return [
+            (
+                orthogonal(keys[0], (total, inputs))[0],
+                jax.vmap(lambda k, n=total, m=inputs: orthogonal.rows(k, (2, m), n))(keys),
+            )
+            for total, inputs in ((4, 9), (9, 4))
+        ]
+
+    for square, pair in zip((4.0, 4.0 * 4 / 9), both(keys), strict=True):
+        whole, rows = map(np.asarray, pair)
+        norms = (rows**2).sum(axis=-1)
+        np.testing.assert_allclose((whole**2).sum(axis=1).mean(), square, rtol=1e-5)
+        np.testing.assert_allclose(norms.mean(), square, rtol=0.05)
+        assert (norms.std() < 1e-5) == (square == 4)
+
+
+class ByOutputs(models.AbstractInitialiser):
+    """Weights that depend on the number of outputs."""
+
+    def __call__(self, key, shape):
+        return jnp.full(shape, 1.0 * shape[0]), jnp.zeros(shape[0])
+
+
+def test_rows_of_an_initialiser_of_ones_own():
+    """A whole layer is drawn, because the initialiser may treat its outputs together."""
+    make = lambda key: MLP(3, 2, width=5, depth=1, initialiser=ByOutputs(), key=key)
+    model = eqx.filter_eval_shape(make, KEY)
+    assert np.all(np.asarray(model.units()[0].draw(KEY, (2, 3))) == 5)
