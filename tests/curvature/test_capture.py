@@ -28,7 +28,7 @@ def test_what_is_seen_multiplies_to_the_gradient_of_each_example(name, getkey):
 
     @jax.jit
     def both(dynamic, columns):
-        outputs, pull = capture(risk, eqx.combine(dynamic, constants), layers, risk._whole())
+        outputs, pull = capture(risk, eqx.combine(dynamic, constants), layers, risk.whole())
 
         def jacobian(row):
             one = lambda d: risk.forward(eqx.combine(d, constants), row[None])[0]

@@ -9,7 +9,7 @@ import pytest
 from layered_networks import CASES, convolutions, mlp, norms
 
 from spectral.curvature import EKFAC, Expand, KFAC, kfac_error, Reduce, Risk
-from spectral.curvature.kronecker._kronecker import FactoredBlock, RotatedBlock
+from spectral.curvature.kronecker._blocks import FactoredBlock, RotatedBlock
 
 
 def exact_blocks(risk, params, operator):

@@ -31,7 +31,7 @@ from spectral.curvature import (
     SquaredError,
     trace,
 )
-from spectral.curvature.kronecker._kronecker import FactoredBlock
+from spectral.curvature.kronecker._blocks import FactoredBlock
 from spectral.models import Convolution
 
 

@@ -43,7 +43,7 @@ def truth_of(kind, matrix):
 @pytest.mark.parametrize(("kind", "eigenvalues"), ALL)
 def test_estimates_scatter_about_the_truth_as_they_say(kind, eigenvalues, getkey):
     matrix = rotated(eigenvalues)
-    estimator, seeds = kind(samples=SAMPLES), 300
+    estimator, seeds = kind(num_samples=SAMPLES), 300
     keys = jax.random.split(getkey(), seeds)
     estimate = eqx.filter_vmap(lambda key: estimator(Matrix(matrix), key=key))(keys)
     truth = truth_of(kind, matrix)
@@ -73,7 +73,7 @@ def test_estimates_scatter_about_the_truth_as_they_say(kind, eigenvalues, getkey
 @pytest.mark.parametrize("scale", [0.0, 1e-20, 1.0, 1e8])
 def test_low_rank_is_exact_at_every_scale(kind, scale, getkey):
     matrix = scale * rotated(np.r_[np.zeros(DIM - 3), 1.0, 5.0, 9.0])
-    estimate = kind(samples=SAMPLES)(Matrix(matrix), key=getkey())
+    estimate = kind(num_samples=SAMPLES)(Matrix(matrix), key=getkey())
     truth = truth_of(kind, matrix)
     np.testing.assert_allclose(estimate.value, truth, rtol=1e-6, atol=1e-9 * scale)
     assert np.max(estimate.sem) <= 1e-7 * scale
@@ -92,7 +92,7 @@ def test_small_eigenvalues_count_in_single_precision(getkey):
 )
 def test_enough_products_give_the_diagonal_itself(kind, samples, getkey):
     matrix = rotated(DEFINITE)
-    estimate = kind(samples=samples)(Matrix(matrix), key=getkey())
+    estimate = kind(num_samples=samples)(Matrix(matrix), key=getkey())
     np.testing.assert_allclose(estimate.value, truth_of(kind, matrix), rtol=1e-5)
     assert (np.asarray(estimate.sem) == 0).all()
 
@@ -111,8 +111,8 @@ def test_diagonals_are_like_the_parameters(kind, getkey):
     matrix = rotated(DEFINITE)
     operator = Function(TwoArrays(jnp.asarray(matrix)), {"a": jnp.zeros((4, 6)), "b": jnp.zeros(6)})
     key = getkey()
-    estimate = kind(samples=SAMPLES)(operator, key=key)
-    flat = kind(samples=SAMPLES)(Matrix(matrix), key=key)
+    estimate = kind(num_samples=SAMPLES)(operator, key=key)
+    flat = kind(num_samples=SAMPLES)(Matrix(matrix), key=key)
     for got, expected in ((estimate.value, flat.value), (estimate.sem, flat.sem)):
         assert got["a"].shape == (4, 6)
         joined = np.concatenate([got["a"].ravel(), got["b"]])
@@ -123,11 +123,11 @@ def test_diagonals_are_like_the_parameters(kind, getkey):
 @pytest.mark.parametrize("kind", [*ANY, *SEMI_DEFINITE])
 def test_a_matrix_that_is_not_finite_shows(kind, getkey):
     operator = Matrix(jnp.full((DIM, DIM), jnp.nan))
-    assert np.isnan(kind(samples=SAMPLES)(operator, key=getkey()).value).all()
+    assert np.isnan(kind(num_samples=SAMPLES)(operator, key=getkey()).value).all()
 
 
 @pytest.mark.parametrize("kind", [*ANY, *SEMI_DEFINITE])
 @pytest.mark.parametrize("bad", [1, 0])
 def test_sample_counts_that_are_refused(kind, bad):
-    with pytest.raises(ValueError, match=f"`samples` is {bad}, but must be an integer of at least"):
-        kind(samples=bad)
+    with pytest.raises(ValueError, match=f"`num_samples` is {bad}, but must be an integer of at least"):
+        kind(num_samples=bad)

@@ -1,1 +1,1 @@
-"""How a spectrum, its extremes, a trace or a diagonal is found."""
+"""Estimators of a spectrum, of its extremes, of a trace or of a diagonal."""

@@ -1,4 +1,4 @@
-"""Inputs and output gradients of the layers of a network, example by example."""
+"""The inputs and output gradients of the layers of a network, example by example."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,7 @@ from jax.extend.core import jaxpr_as_fun
 from jaxtyping import Array, Float, Int, PyTree
 
 from ..risk._parameters import split_parameters
-from ..risk._risk import Part, Risk
+from ..risk._risk import ExampleBatch, Risk
 from ._layers import (
     check_layer,
     gradient_rows,
@@ -26,9 +26,9 @@ from ._stand_in import Call, marked_calls, replace_layers, Tagged, Watched
 
 
 class Layer(eqx.Module):
-    """A layer of a network, and the indices of its arrays among the leaves of the parameters.
+    """A layer and the indices of its arrays in the flattened parameters.
 
-    One that normalises has no calls. Its scale and shift are taken as a single row of weights.
+    Normalisation layers record no calls; their scale and shift count as a single row of weights.
     """
 
     name: str = eqx.field(static=True)
@@ -36,8 +36,8 @@ class Layer(eqx.Module):
     calls: tuple[Call, ...] = eqx.field(static=True)
 
 
-class Seen(eqx.Module):
-    """What passed a layer, with the positions of all its calls in one axis.
+class Recorded(eqx.Module):
+    """The inputs and output gradients of a layer, with the positions of all its calls in one axis.
 
     For each example and column, the gradient in the matrix [weight, bias] is the sum over positions
     of the outer product of `gradients` and `inputs`.
@@ -48,7 +48,7 @@ class Seen(eqx.Module):
 
 
 def find_layers(risk: Risk, params: PyTree) -> tuple[Layer, ...]:
-    """The layers that a network calls, and those that normalise, in their order in `params`.
+    """The layers that a network calls and its normalisation layers, in their order in `params`.
 
     The network is traced for one example, and nothing is compiled.
 
@@ -64,7 +64,7 @@ def find_layers(risk: Risk, params: PyTree) -> tuple[Layer, ...]:
             norms[name] = own
         elif is_layer(node) and own:
             check_layer(name, node)
-            # The calls of a stack of layers cannot be told apart: it counts as bare arrays.
+            # The calls of a stack of layers cannot be told apart, so it counts as bare arrays.
             if leaves[node.weight].ndim == weight_axes(node):
                 layers[name] = own
 
@@ -84,10 +84,9 @@ def find_layers(risk: Risk, params: PyTree) -> tuple[Layer, ...]:
         if times != 1 or call in calls[call.layer]:
             raise ValueError(
                 f"`params` has the layer {call.layer}, which is called in a loop, in a branch, by "
-                "an inner `vmap` or again by a function that was compiled, so that its calls "
-                "cannot be told apart: call it on one example at a time, outside of these, or "
-                "hold it constant with `eqx.partition` and combine the network again inside "
-                "`forward`."
+                "an inner `vmap` or again by a compiled function, but each of its calls must be "
+                "separate: call it on one example at a time, outside of these, or hold it constant "
+                "with `eqx.partition` and combine the network again inside `forward`."
             )
         calls[call.layer].append(call)
     allowed = {index for own in norms.values() for index in own}
@@ -98,33 +97,36 @@ def find_layers(risk: Risk, params: PyTree) -> tuple[Layer, ...]:
 
 
 def capture(
-    risk: Risk, params: PyTree, layers: tuple[Layer, ...], part: Part
-) -> tuple[PyTree, Callable[[PyTree], tuple[Seen, ...]]]:
-    """The outputs of a network, and the map from columns like these, `[columns, examples, ...]`,
-    to what passed each layer when they are pulled back."""
+    risk: Risk, params: PyTree, layers: tuple[Layer, ...], batch: ExampleBatch
+) -> tuple[PyTree, Callable[[PyTree], tuple[Recorded, ...]]]:
+    """Evaluates a network and records its layers.
+
+    Returns the outputs, and a function that pulls columns like the outputs,
+    `[columns, examples, ...]`, back through the network and returns the record of each layer.
+    """
     dynamic, constants = split_parameters(params)
     leaves, structure = jax.tree.flatten(dynamic)
-    examples = part.rows.shape[0]
-    zeros = lambda s: jnp.zeros((examples, *s.shape), s.dtype)
-    # One for each example, so that the cotangents are those of single examples.
+    num_examples = batch.indices.shape[0]
+    zeros = lambda s: jnp.zeros((num_examples, *s.shape), s.dtype)
+    # One for each example, so that the cotangents belong to single examples.
     slots = [{c.index: (zeros(c.inputs), zeros(c.outputs)) for c in a.calls} for a in layers]
-    copy = lambda x: jnp.broadcast_to(x, (examples, *x.shape))
+    copy = lambda x: jnp.broadcast_to(x, (num_examples, *x.shape))
     copies = [{n: copy(leaves[n]) for n in a.leaves if not a.calls} for a in layers]
 
-    def one(slots: PyTree, copies: PyTree, inputs: PyTree, row: Int[Array, ""]) -> PyTree:
+    def one(slots: PyTree, copies: PyTree, inputs: PyTree, index: Int[Array, ""]) -> PyTree:
         own = dict(enumerate(leaves))
         for arrays in copies:
             own |= arrays
         model = eqx.combine(structure.unflatten(own.values()), constants)
         given = {a.name: slot for a, slot in zip(layers, slots, strict=True) if a.calls}
         stand_in = lambda name, layer: Tagged(layer, given[name]) if name in given else layer
-        return _outputs(risk, replace_layers(model, stand_in), inputs, row)
+        return _outputs(risk, replace_layers(model, stand_in), inputs, index)
 
-    mapped = lambda slots, copies: jax.vmap(one)(slots, copies, part.inputs, part.rows)
+    mapped = lambda slots, copies: jax.vmap(one)(slots, copies, batch.inputs, batch.indices)
     outputs, pull = jax.vjp(mapped, slots, copies)
     originals = dict(_nodes(eqx.combine(dynamic, constants)))
 
-    def seen(columns: PyTree) -> tuple[Seen, ...]:
+    def recorded(columns: PyTree) -> tuple[Recorded, ...]:
         result = []
         for layer, slot, arrays in zip(layers, *jax.vmap(pull)(columns), strict=True):
             if layer.calls:
@@ -135,37 +137,42 @@ def capture(
             else:
                 flat = [g.reshape(*g.shape[:2], 1, -1) for g in arrays.values()]
                 gradients = [jnp.concatenate(flat, axis=-1)]
-                inputs = [jnp.ones((examples, 1, 1), gradients[0].dtype)]
-            result.append(Seen(jnp.concatenate(inputs, 1), jnp.concatenate(gradients, 2)))
+                inputs = [jnp.ones((num_examples, 1, 1), gradients[0].dtype)]
+            result.append(Recorded(jnp.concatenate(inputs, 1), jnp.concatenate(gradients, 2)))
         return tuple(result)
 
-    return outputs, seen
+    return outputs, recorded
 
 
 def _nodes(model: PyTree) -> list[tuple[str, Any]]:
-    # The layer inside of a mask is not seen: its weights count as bare arrays.
+    # The weights of a masked layer count as bare arrays, so its inner layer is not a node.
     whole = lambda node: is_layer(node) or is_norm(node) or is_masked(node)
     nodes = jax.tree_util.tree_leaves_with_path(model, is_leaf=whole)
     return [(layer_name(path), node) for path, node in nodes]
 
 
-def _outputs(risk: Risk, model: PyTree, inputs: PyTree, row: Int[Array, ""]) -> PyTree:
+def _outputs(risk: Risk, model: PyTree, inputs: PyTree, index: Int[Array, ""]) -> PyTree:
     """The outputs for one example."""
-    inputs = jax.tree.map(lambda x: x[None], inputs)
-    part = Part(inputs, targets=None, rows=row[None], weights=jnp.ones(1), ragged=False)
-    return jax.tree.map(lambda x: x[0], risk.outputs(model, part))
+    batch = ExampleBatch(
+        inputs=jax.tree.map(lambda x: x[None], inputs),
+        targets=None,
+        indices=index[None],
+        weights=jnp.ones(1),
+        padded=False,
+    )
+    return jax.tree.map(lambda x: x[0], risk.outputs(model, batch))
 
 
 def _check_influence(traced: Any, dynamic: PyTree, allowed: set[int]) -> None:
-    """Refuse parameters by which the outputs can be differentiated but for the calls."""
+    """Checks that only `allowed` parameters influence the outputs other than through calls."""
     paths = [layer_name(p) for p, _ in jax.tree_util.tree_leaves_with_path(dynamic)]
     others = [index for index in range(len(paths)) if index not in allowed]
     if not _influences(traced, others):
         return
     names = ", ".join(paths[index] for index in others if _influences(traced, [index]))
     raise ValueError(
-        "`params` has weights that act other than by calls of `Linear`, `Conv` or `Convolution` "
-        f"layers: {names}. There are no Kronecker factors for them: hold them constant with "
+        "`params` has weights that act other than through calls of `Linear`, `Conv` or "
+        f"`Convolution` layers: {names}. They have no Kronecker factors: hold them constant with "
         "`eqx.partition`, and combine the network again inside `forward`."
     )
 

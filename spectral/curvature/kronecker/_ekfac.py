@@ -1,28 +1,28 @@
-"""KFAC with the eigenvalues that are best in its own basis."""
+"""KFAC with the best eigenvalues for its eigenvectors."""
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from ..._blas import single_threaded_blas
-from ..operators._output_factor import AbstractOutputFactor, Exact
+from ..operators._output_factor import AbstractOutputFactor, EXACT
+from ..operators._single_threaded import jit_single_threaded
 from ..risk._parameters import structure_of
-from ..risk._risk import Part, Risk
-from ._capture import find_layers, Seen
-from ._kfac import factorise, in_single, pulled_back
-from ._kronecker import AbstractKronecker, RotatedBlock
-from ._sharing import AbstractSharing, Expand
+from ..risk._risk import ExampleBatch, Risk
+from ._blocks import RotatedBlock
+from ._capture import find_layers, Recorded
+from ._factorise import factorise, in_single, pulled_back
+from ._kronecker import AbstractKronecker
+from ._sharing import AbstractSharing, EXPAND
 
 
 class EKFAC(AbstractKronecker):
     """Kronecker-factored curvature with corrected eigenvalues.
 
-    The eigenvectors of each block are those of `KFAC`, products of the eigenvectors of B and A. Its
+    The eigenvectors of each block are those of `KFAC`: products of the eigenvectors of B and A. Its
     eigenvalues are the second moments of the gradients along them, which are the diagonal of the
-    exact block in this basis. No other eigenvalues bring the block nearer to the exact one in
-    Frobenius norm, so `EKFAC` is at least as near as `KFAC`; and its trace is that of the exact
-    matrix.
+    exact block in this basis. No other eigenvalues bring the block closer to the exact one in
+    Frobenius norm, so the error of `EKFAC` is at most that of `KFAC`. Its trace is the trace of the
+    exact matrix.
 
     ```python
     import equinox as eqx
@@ -40,9 +40,9 @@ class EKFAC(AbstractKronecker):
     kfac_error(risk, model, approximation=EKFAC)  # {"layers.0": ..., "layers.1": ...}
     ```
 
-    **Arguments:** those of `KFAC`, with the same conventions. The gradients are those of whole
-    examples, summed over positions, whatever `sharing` says of the factors. The data are passed
-    twice, and the eigenvalues are as many numbers as there are parameters.
+    **Arguments:** those of `KFAC`, with the same conventions. The gradients belong to whole
+    examples and are summed over positions, for any `sharing`. The data are processed twice, and
+    there is one eigenvalue for each parameter.
 
     **Raises:** `ValueError` as `KFAC` does.
 
@@ -57,37 +57,35 @@ class EKFAC(AbstractKronecker):
         risk: Risk,
         params: PyTree,
         *,
-        factor: AbstractOutputFactor | None = None,
-        sharing: AbstractSharing | None = None,
+        factor: AbstractOutputFactor = EXACT,
+        sharing: AbstractSharing = EXPAND,
     ):
         self.like = structure_of(params)
-        factor = Exact() if factor is None else factor
-        sharing = Expand() if sharing is None else sharing
-        with single_threaded_blas():
-            self.blocks = jax.block_until_ready(_correct(risk, params, factor, sharing))
+        self.blocks = _correct(risk, params, factor, sharing)
 
     @property
     def rest(self) -> Float[Array, ""]:
         return jnp.zeros((), self.dtype)
 
 
-@eqx.filter_jit
+@jit_single_threaded
 def _correct(
     risk: Risk, params: PyTree, factor: AbstractOutputFactor, sharing: AbstractSharing
 ) -> tuple[RotatedBlock, ...]:
+    """The blocks of KFAC with corrected eigenvalues."""
     layers = find_layers(risk, params)
     blocks = factorise(risk, params, factor, sharing)
     with jax.default_matmul_precision("highest"):
         bases = [block.eigenvectors() for block in blocks]
 
-        def moments(part: Part) -> list[Array]:
-            found = pulled_back(risk, params, layers, factor, part)
+        def moments(batch: ExampleBatch) -> list[Array]:
+            found = pulled_back(risk, params, layers, factor, batch)
             result = []
-            for (layer, seen), ((values, u), (_, v)) in zip(found, bases, strict=True):
+            for (layer, recorded), ((values, u), (_, v)) in zip(found, bases, strict=True):
                 if layer.calls:
-                    result.append(_moments(seen, u, v, part.weights))
-                else:  # the block is exact; divided among the parts
-                    result.append(values[None] * jnp.sum(part.weights).astype(values.dtype))
+                    result.append(_moments(recorded, u, v, batch.weights))
+                else:  # the block is exact; each batch contributes its weight
+                    result.append(values[None] * jnp.sum(batch.weights).astype(values.dtype))
             return result
 
         corrected = risk.accumulate(moments)
@@ -100,14 +98,14 @@ def _correct(
 
 
 def _moments(
-    seen: Seen,
+    recorded: Recorded,
     u: Float[Array, "inputs inputs"],
     v: Float[Array, "outputs outputs"],
     weights: Float[Array, " examples"],
 ) -> Float[Array, "outputs inputs"]:
-    """The weighted sum over examples and columns of the squared entries of V^T G U, with G the
-    gradient in the matrix of weights."""
-    inputs, gradients = in_single(seen.inputs) @ u, in_single(seen.gradients) @ v
+    """The weighted sum over examples and columns of the squared entries of V^T G U, where G is the
+    gradient in the weight matrix."""
+    inputs, gradients = in_single(recorded.inputs) @ u, in_single(recorded.gradients) @ v
     weights = weights.astype(inputs.dtype)
     if inputs.shape[1] == 1:  # G has rank 1, and its squared entries are products
         squares = jnp.sum(gradients[:, :, 0] ** 2, axis=0) * weights[:, None]
@@ -118,5 +116,5 @@ def _moments(
         return total + weight * jnp.sum((g.swapaxes(1, 2) @ a[None]) ** 2, axis=0), None
 
     zeros = jnp.zeros((v.shape[0], u.shape[0]), inputs.dtype)
-    # One example after the other: G has as many numbers for each as the layer has weights.
+    # One example after the other, because each G has as many numbers as the layer has weights.
     return jax.lax.scan(add, zeros, (inputs, gradients.swapaxes(0, 1), weights))[0]

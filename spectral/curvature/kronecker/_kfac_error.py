@@ -1,4 +1,4 @@
-"""How far Kronecker factors are from the matrix that they stand for."""
+"""How far Kronecker factors are from the matrix that they approximate."""
 
 import math
 from collections.abc import Callable
@@ -9,31 +9,33 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from ..._arguments import check_count
-from ..operators._output_factor import AbstractOutputFactor, Exact
+from ..operators._output_factor import AbstractOutputFactor, EXACT
 from ..risk._parameters import structure_of
-from ..risk._risk import Part, Risk
+from ..risk._risk import ExampleBatch, Risk
+from ._blocks import AbstractBlock
 from ._capture import find_layers
-from ._kfac import in_single, KFAC, pulled_back, second_moment
-from ._kronecker import AbstractBlock, AbstractKronecker
+from ._factorise import in_single, pulled_back, second_moment
+from ._kfac import KFAC
+from ._kronecker import AbstractKronecker
 
 
 def kfac_error(
     risk: Risk,
     params: PyTree,
     *,
-    factor: AbstractOutputFactor | None = None,
+    factor: AbstractOutputFactor = EXACT,
     approximation: Callable[..., AbstractKronecker] = KFAC,
     limit: int = 5000,
 ) -> dict[str, Float[Array, ""]]:
     """The relative error ||G_l - B kron A||_F / ||G_l||_F of each layer's block.
 
-    G_l is the diagonal block of layer l in the Gauss-Newton matrix (or the Fisher matrix that
-    `factor` belongs to), written out, so the error is exact. The difference is the joint cumulants
-    of inputs and gradients in the paper's equation (6), in which the sign before the second term
-    should be a plus. Where a layer acts at a single position, it is 0 for deep linear networks with
-    squared error, for a single example, and wherever inputs and gradients are independent. With
-    several positions (convolutions, layers that are called more than once) it is in general not,
-    see `Expand` and `Reduce`.
+    G_l is the diagonal block of layer l in the Gauss-Newton matrix, or in the Fisher matrix with
+    this `factor`. It is written out, so the error is exact. The difference consists of the joint
+    cumulants of inputs and gradients in the paper's equation (6), in which the sign before the
+    second term should be a plus. For layers that act at a single position, the error is 0 for deep
+    linear networks with squared error, for a single example, and whenever inputs and gradients are
+    independent. With several positions (convolutions, layers that are called more than once) it is
+    in general not 0; see `Expand` and `Reduce`.
 
     ```python
     import equinox as eqx
@@ -53,29 +55,27 @@ def kfac_error(
     **Arguments:**
 
     - `risk`, `params`, `factor`: as for `KFAC`.
-    - `approximation`: `approximation(risk, params, factor)` is the matrix to compare: `KFAC`,
-        `EKFAC`, or a function such as `functools.partial(KFAC, sharing=Reduce())`.
-    - `limit`: the largest number of parameters of a layer that is not refused. The memory is a few
-        times its square.
+    - `approximation`: `approximation(risk, params, factor=factor)` is the matrix to compare:
+        `KFAC`, `EKFAC`, or a function such as `functools.partial(KFAC, sharing=Reduce())`.
+    - `limit`: the largest number of parameters of a layer. The memory is a few times its square.
 
-    **Returns:** the error by the path to the layer. Blocks that are exact are left out, and a layer
-    whose G_l is 0 has the error 0 if its factors are, and infinity otherwise.
+    **Returns:** the error by the path to the layer. Blocks that are always exact are left out. If
+    G_l is 0, the error is 0 if the factors are 0 too, and infinity otherwise.
 
-    **Raises:** `ValueError` as `KFAC` does, for a layer with more than `limit` parameters, and for
-    a limit below one.
+    **Raises:** `ValueError` as `KFAC` does, if a layer has more than `limit` parameters, or if
+    `limit` is below one.
     """
     check_count("limit", limit)
-    factor = Exact() if factor is None else factor
     sizes = [math.prod(s.shape) for s in jax.tree.leaves(structure_of(params))]
     for layer in find_layers(risk, params):
         size = sum(sizes[n] for n in layer.leaves)
         if layer.calls and size > limit:
             raise ValueError(
-                f"The layer {layer.name} has {size} parameters, but `limit` is {limit}: its exact "
-                "block is written out, and has the square of this many numbers. Raise the limit, "
-                "or hold the layer constant with `eqx.partition`."
+                f"The layer {layer.name} has {size} parameters, but `limit` is {limit}, because "
+                "its exact block is written out and has the square of this many numbers: raise "
+                "the limit, or hold the layer constant with `eqx.partition`."
             )
-    return _errors(risk, params, factor, approximation(risk, params, factor))
+    return _errors(risk, params, factor, approximation(risk, params, factor=factor))
 
 
 @eqx.filter_jit
@@ -84,14 +84,14 @@ def _errors(
 ) -> dict[str, Float[Array, ""]]:
     layers = find_layers(risk, params)
 
-    def exact(part: Part) -> dict[str, Float[Array, "size size"]]:
+    def exact(batch: ExampleBatch) -> dict[str, Float[Array, "size size"]]:
         result = {}
-        for layer, seen in pulled_back(risk, params, layers, factor, part):
+        for layer, recorded in pulled_back(risk, params, layers, factor, batch):
             if layer.calls:
-                inputs, gradients = in_single(seen.inputs), in_single(seen.gradients)
+                inputs, gradients = in_single(recorded.inputs), in_single(recorded.gradients)
                 matrices = jnp.einsum("cnpo,npi->cnoi", gradients, inputs)
                 flat = matrices.reshape(*matrices.shape[:2], -1)
-                result[layer.name] = second_moment(flat, part.weights[None, :, None])
+                result[layer.name] = second_moment(flat, batch.weights[None, :, None])
         return result
 
     with jax.default_matmul_precision("highest"):

@@ -1,4 +1,4 @@
-"""Layers that multiply a matrix of weights with rows that are made of their inputs."""
+"""Layers that multiply a weight matrix with rows made of their inputs."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ def is_layer(node: Any) -> bool:
 
 
 def is_masked(node: Any) -> bool:
-    """Whether a node of a network calls a layer with other weights than those it holds."""
+    """Whether a node of a network calls a layer with weights other than those it holds."""
     return isinstance(node, Sparse)
 
 
@@ -35,22 +35,22 @@ def is_norm(node: Any) -> bool:
 
 
 def weight_axes(layer: Any) -> int:
-    """Axes of the weights of a layer: more would be a stack of layers."""
+    """The number of axes of the weight of a layer. A weight with more is a stack of layers."""
     if type(layer) in _CONVOLUTIONS:
         return layer.num_spatial_dims + 2
     return 4 if type(layer) is Convolution else 2
 
 
 def check_layer(name: str, layer: Any) -> None:
-    """Refuse what has no Kronecker factors, or is not there as a whole.
+    """Checks that a layer is complete and has Kronecker factors.
 
     **Raises:** `ValueError` naming the layer.
     """
     if (layer.weight is None) or (layer.use_bias and layer.bias is None):
         missing = "weight" if layer.weight is None else "bias"
         raise ValueError(
-            f"`params` has the layer {name} without its {missing}, but a block of curvature is "
-            "that of a whole layer: take both as parameters or hold both constant."
+            f"`params` has the layer {name} without its {missing}, but a block of curvature "
+            "belongs to a whole layer: pass both as parameters or hold both constant."
         )
     if type(layer) in _CONVOLUTIONS and (layer.groups != 1 or layer.padding_mode != "ZEROS"):
         got = f"{layer.groups} groups and padding mode {layer.padding_mode!r}"
@@ -64,9 +64,12 @@ def check_layer(name: str, layer: Any) -> None:
 def input_rows(
     layer: Any, inputs: Float[Array, "examples ..."]
 ) -> Float[Array, "examples positions columns"]:
-    """What the rows of [weight, bias] are multiplied with, at each position of the output: the
-    input, or a patch of it in the order of the weights; then a 1 if there is a bias."""
-    examples = inputs.shape[0]
+    """The vectors that [weight, bias] is multiplied with at each position of the output.
+
+    A vector is the input, or a patch of it in the order of the weights; if there is a bias, a 1
+    follows.
+    """
+    num_examples = inputs.shape[0]
     if type(layer) in _CONVOLUTIONS:
         patches = jax.lax.conv_general_dilated_patches(
             inputs,
@@ -76,11 +79,11 @@ def input_rows(
             rhs_dilation=layer.dilation,
             precision=jax.lax.Precision.HIGHEST,
         )
-        rows = patches.reshape(examples, patches.shape[1], -1).swapaxes(1, 2)
+        rows = patches.reshape(num_examples, patches.shape[1], -1).swapaxes(1, 2)
     elif type(layer) is Convolution:
         rows = jax.vmap(layer.patches)(inputs)
     else:
-        rows = inputs.reshape(examples, 1, -1)
+        rows = inputs.reshape(num_examples, 1, -1)
     if layer.bias is None:
         return rows
     return jnp.concatenate([rows, jnp.ones_like(rows[..., :1])], axis=-1)
@@ -89,6 +92,6 @@ def input_rows(
 def gradient_rows(
     layer: Any, gradients: Float[Array, "columns examples ..."]
 ) -> Float[Array, "columns examples positions rows"]:
-    """Gradients in the outputs of a layer, with one row for each position."""
-    columns, examples = gradients.shape[:2]
-    return gradients.reshape(columns, examples, layer.weight.shape[0], -1).swapaxes(2, 3)
+    """The gradients in the outputs of a layer, with one row for each position."""
+    num_columns, num_examples = gradients.shape[:2]
+    return gradients.reshape(num_columns, num_examples, layer.weight.shape[0], -1).swapaxes(2, 3)

@@ -1,35 +1,38 @@
-"""What Kronecker factors make of a layer whose weights act at several positions."""
+"""The Kronecker factors of a layer whose weights act at several positions."""
 
 from abc import abstractmethod
 
 import equinox as eqx
 import jax.numpy as jnp
 
-from ._capture import Seen
+from ._capture import Recorded
 
 
 class AbstractSharing(eqx.Module):
     """How the positions of an example enter the Kronecker factors of a layer.
 
-    The gradient of one example in a shared matrix of weights is a sum over positions of outer
-    products, and its second moment a sum over pairs of positions, which no product of two factors
-    equals in general. The positions of a layer are those of a convolution's output, over all calls
-    of the layer. With a single position the two rules are the same.
+    The gradient of one example in a shared weight matrix is a sum of outer products over positions.
+    Its second moment is a sum over pairs of positions, which in general is not a Kronecker product
+    of two factors. The positions of a layer are those of a convolution's output, over all calls of
+    the layer. With a single position the two rules agree.
     """
 
     @abstractmethod
-    def shared(self, seen: Seen) -> Seen:
-        """What the factors are averaged from, over examples and positions."""
+    def shared(self, recorded: Recorded) -> Recorded:
+        """The vectors whose second moments over examples and positions are the factors."""
 
 
 class Expand(AbstractSharing):
-    """Take positions for more examples: pairs of different positions count as nothing.
+    """Treat positions as separate examples, so pairs of different positions contribute nothing.
 
     Exact for a deep linear network whose loss is a sum over positions (Eschenhagen et al. 2023).
     """
 
-    def shared(self, seen: Seen) -> Seen:
-        return seen
+    def shared(self, recorded: Recorded) -> Recorded:
+        return recorded
+
+
+EXPAND = Expand()  # the default of KFAC and EKFAC
 
 
 class Reduce(AbstractSharing):
@@ -38,6 +41,6 @@ class Reduce(AbstractSharing):
     Exact for a deep linear network that takes the mean over positions (Eschenhagen et al. 2023).
     """
 
-    def shared(self, seen: Seen) -> Seen:
-        inputs = jnp.mean(seen.inputs, axis=1, keepdims=True)
-        return Seen(inputs, jnp.sum(seen.gradients, axis=2, keepdims=True))
+    def shared(self, recorded: Recorded) -> Recorded:
+        inputs = jnp.mean(recorded.inputs, axis=1, keepdims=True)
+        return Recorded(inputs, jnp.sum(recorded.gradients, axis=2, keepdims=True))

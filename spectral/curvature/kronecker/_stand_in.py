@@ -1,4 +1,4 @@
-"""What layers are replaced by, to see what passes through them."""
+"""Replacements for layers that record the inputs and outputs of their calls."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -23,8 +23,8 @@ class Call(eqx.Module):
 
 
 class _AbstractStandIn:
-    # Not a pytree, so an opaque leaf to JAX: a network that was cut in two by `eqx.partition` can
-    # still be combined, and no cache of a jitted function knows it.
+    # A stand-in is not a pytree, so JAX treats it as an opaque leaf. A network that was split by
+    # `eqx.partition` can still be combined, and no cache of a jitted function matches it.
     def __init__(self, layer: Any):
         self.layer = layer
         self.count = 0
@@ -39,7 +39,7 @@ class _AbstractStandIn:
 
 
 class Watched(_AbstractStandIn):
-    """Marks its calls, which run on arrays of `called`; the network can get at those of `layer`."""
+    """Marks its calls, which use the arrays of `called`; the network sees those of `layer`."""
 
     def __init__(self, layer: Any, called: Any, name: str):
         super().__init__(layer)
@@ -58,8 +58,8 @@ class Watched(_AbstractStandIn):
 class Tagged(_AbstractStandIn):
     """Tags its calls: `slots` has two arrays for the index of each, like its input and output.
 
-    They change nothing, but as cotangents they are given the input, and the cotangent of the
-    output. So both pass through every transformation that a network may be wrapped in.
+    The slots do not change the result. Their cotangents are the input, and the cotangent of the
+    output. This works through every transformation that the network may apply to the layer.
     """
 
     def __init__(self, layer: Any, slots: dict[int, tuple[Array, Array]]):
@@ -74,15 +74,17 @@ class Tagged(_AbstractStandIn):
 
 
 def replace_layers(model: PyTree, stand_in: Callable[[str, Any], Any]) -> PyTree:
-    """The network with `stand_in(name, layer)` in the place of each of its layers."""
+    """The network with each layer replaced by `stand_in(name, layer)`."""
     nodes, structure = jax.tree_util.tree_flatten_with_path(model, is_leaf=is_layer)
     new = [stand_in(layer_name(p), n) if is_layer(n) else n for p, n in nodes]
     return structure.unflatten(new)
 
 
 def marked_calls(jaxpr: Any, times: float = 1) -> Iterator[tuple[Call, float]]:
-    """The marks that `Watched` layers left, and how often each is passed: infinity in a loop of
-    unknown length or a branch."""
+    """The marks of `Watched` layers, and how often each is evaluated.
+
+    The count is infinite in a branch and in a loop of unknown length.
+    """
     for eqn in jaxpr.eqns:
         if eqn.primitive is _mark:
             yield eqn.params["call"], times * eqn.params["times"]
@@ -98,8 +100,8 @@ def _recorded_dtype(x: Any, z: Array) -> Any:
     return dtype if jnp.issubdtype(dtype, jnp.floating) else z.dtype
 
 
-# The identity, which stays visible in a jaxpr and gathers the sizes of the `vmap`s around it. It
-# is bound where shapes are looked at, and never compiled.
+# The identity. It stays visible in a jaxpr and collects the sizes of the `vmap`s around it. It is
+# used only where shapes are traced, and is never compiled.
 _mark = Primitive("layer_call")
 _mark.def_abstract_eval(lambda z, **info: z)
 ad.primitive_jvps[_mark] = lambda z, t, **info: (_mark.bind(*z, **info), t[0])

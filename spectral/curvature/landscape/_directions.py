@@ -1,4 +1,4 @@
-"""Random directions in which losses of different networks can be compared."""
+"""Random directions along which the losses of different networks can be compared."""
 
 from typing import Any
 
@@ -19,13 +19,14 @@ def filter_normalised_direction(
     """A random Gaussian direction with the scale of the weights (Li et al. 2018, section 4).
 
     In each weight, the slice of every output (a row of a matrix, a filter of a convolution) is
-    scaled to the norm of the same slice of the weight. Parameters with one axis or none (biases,
-    normalisation) are 0, and so are the biases of `eqx.nn.Conv`, which have more. A network whose
-    weights are scaled up, with no effect behind a normalisation, then has the same landscape.
+    scaled to the norm of the same slice of the weight. The direction is 0 for parameters with at
+    most one axis (biases, normalisation), and for the biases of `eqx.nn.Conv`, which have more
+    axes. If a normalisation follows a weight, scaling the weight has no effect on the network, and
+    then it does not change the landscape either.
 
     **Arguments:**
 
-    - `params`: any pytree of floating-point arrays, or an Equinox network as it is.
+    - `params`: any pytree of floating-point arrays, or a whole Equinox network.
     - `output_axis`: the axis over the outputs: 0 for the weights of Equinox and PyTorch, -1 for
         the kernels of Flax.
 
@@ -40,7 +41,7 @@ def filter_normalised_direction(
     dynamic, _ = split_parameters(params)
     leaves, structure = jax.tree.flatten(dynamic)
     keys = jax.random.split(key, len(leaves))
-    # They have the axes of an image, of length 1: by their shape they might be weights.
+    # The biases of convolutions have spatial axes of length 1, so their shapes look like weights.
     layers = filter(_is_convolution, jax.tree.leaves(dynamic, is_leaf=_is_convolution))
     biases = {id(layer.bias) for layer in layers}
     scaled = [

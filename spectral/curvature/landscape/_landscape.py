@@ -42,35 +42,36 @@ def loss_landscape(
 
     **Arguments:**
 
-    - `loss`: maps `params` to a scalar; or a `Risk`. As for `Hessian`, give its data as arrays of
-        a `Risk`, a `jax.tree_util.Partial` or a Module, so that other data compile nothing anew.
-    - `params`: any pytree of floating-point arrays, or an Equinox network as it is.
-    - `directions`: pytrees like `params` or like its floating-point arrays, such as those of
-        `filter_normalised_direction`, or eigenvectors: `jax.tree.map(lambda v: v[0], vectors)` of
-        those that `extreme_eigenpairs` returns. They are taken as they are, neither normalised nor
-        made orthogonal.
-    - `coordinates`: as many arrays `[points]` as directions, in units of the directions.
-    - `batch_size`: points of the grid that are evaluated at once, each with a network of its own in
-        memory.
+    - `loss`: maps `params` to a scalar; or a `Risk`. As for `Hessian`, pass its data as arrays of
+        a `Risk`, a `jax.tree_util.Partial` or a Module, so that new data do not recompile anything.
+    - `params`: any pytree of floating-point arrays, or a whole Equinox network.
+    - `directions`: pytrees like `params` or like its floating-point arrays. Examples are those of
+        `filter_normalised_direction`, and the eigenvectors of `extreme_eigenpairs`, as in
+        `jax.tree.map(lambda v: v[0], vectors)`. They are neither normalised nor made orthogonal.
+    - `coordinates`: one array `[points]` for each direction, in units of the direction.
+    - `batch_size`: points of the grid that are evaluated at once, each with a separate copy of the
+        network in memory.
 
     **Returns:** an array with an axis for each direction.
 
-    **Raises:** `ValueError` if there is no direction, if there are not as many coordinates or one
-    of them is not a list of numbers, if a direction is not like the parameters, if the loss is not
-    a floating-point scalar, or for a batch size below one.
+    **Raises:** `ValueError` if there is no direction, if the numbers of directions and coordinates
+    differ, if an array of coordinates does not have exactly one axis or is empty, if a direction is
+    not like the parameters, if the loss is not a floating-point scalar, or if `batch_size` is below
+    one.
     """
     check_count("batch_size", batch_size)
     if not directions or len(directions) != len(coordinates):
         raise ValueError(
             f"There are {len(directions)} `directions` and {len(coordinates)} arrays of "
-            "`coordinates`, but must be as many of both, one at least: pass an array for each."
+            "`coordinates`, but their numbers must be equal and at least 1: pass one array for "
+            "each direction."
         )
     axes = tuple(map(jnp.asarray, coordinates))
     for index, points in enumerate(axes):
         if points.ndim != 1 or points.size == 0:
             raise ValueError(
                 f"`coordinates[{index}]` has the shape {points.shape}, but must have one axis and "
-                "at smallest one point: pass an array such as `jnp.linspace(-1, 1, 21)` for each "
+                "at least one point: pass an array such as `jnp.linspace(-1, 1, 21)` for each "
                 "direction."
             )
     structure = structure_of(params)
@@ -83,8 +84,8 @@ def _like(structure: PyTree[jax.ShapeDtypeStruct], direction: PyTree, index: int
     shapes = lambda tree: jax.tree.map(lambda s: s.shape, tree)
     if shapes(got) != shapes(structure):
         raise ValueError(
-            f"`directions[{index}]` has the structure {got}, but must be like the parameters, "
-            f"{structure}: pass a pytree with an array for each of theirs."
+            f"`directions[{index}]` has the structure {got}, but must have that of the parameters, "
+            f"{structure}: pass a pytree with one array for each parameter."
         )
     return split_parameters(direction)[0]
 

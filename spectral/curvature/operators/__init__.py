@@ -1,1 +1,1 @@
-"""Which matrix: symmetric matrices that are known by their products with vectors."""
+"""Symmetric matrices, defined by their products with vectors."""

@@ -1,4 +1,4 @@
-"""A diagonal block of a matrix: the parameters of one layer, say."""
+"""Diagonal blocks of a matrix, for example the parameters of one layer."""
 
 from collections.abc import Callable
 from typing import Any
@@ -27,18 +27,19 @@ class Block(AbstractOperator):
     ```
 
     A product costs as much as one with the whole matrix. The vectors are those of the whole
-    matrix with `None` for what is left out.
+    matrix, with `None` for the parameters that are left out.
 
-    All estimators take blocks: `GramEigh` those of a `GaussNewton` or a `Fisher`, and
+    All estimators accept blocks: `GramEigh` those of a `GaussNewton` or a `Fisher`, and
     `KroneckerEigh` those of a `KFAC` (any parameters) or an `EKFAC` (whole layers).
 
     **Arguments:**
 
-    - `operator`: any operator, sums and blocks included.
-    - `where`: from something with the structure of the vectors to the part, or a sequence of the
-        parts, that are kept, as for `eqx.tree_at`. What is `None` is passed over.
+    - `operator`: any operator, including sums and blocks.
+    - `where`: a function as for `eqx.tree_at`. It receives a pytree with the structure of the
+        vectors and returns the part, or a sequence of the parts, to keep. `None` is ignored.
 
-    **Raises:** `ValueError` if this keeps nothing, or something that is no part of the model.
+    **Raises:** `ValueError` if `where` returns no parameters, or anything that is not part of the
+    model.
     """
 
     operator: AbstractOperator
@@ -49,7 +50,7 @@ class Block(AbstractOperator):
         kept = jax.tree.leaves(where(marks))
         if not kept:
             raise ValueError(
-                f"`where` keeps {where(operator.structure)!r}, which has no parameters, but a "
+                f"`where` returned {where(operator.structure)!r}, which has no parameters, but a "
                 "block must have some: return a layer or an array of the model it is given."
             )
         self.operator = operator
@@ -75,16 +76,18 @@ class Block(AbstractOperator):
         return apply
 
     def within(self, kept: PyTree[bool]) -> AbstractOperator:
-        """The block of those parameters of this block that are marked, as `reduced` gives it."""
+        """The block of the marked parameters of this block, in the form of `reduced`."""
         every = eqx.combine(kept, jax.tree.map(lambda _: False, self.kept))
         return _narrowed(self.operator, every)
 
     def reduced(self) -> AbstractOperator:
-        """The same matrix as an operator of the kind that it is a block of, with its structure:
-        that of a `GaussNewton` is a `GaussNewton` with the other parameters held constant.
+        """The same matrix as an operator of the type of the whole matrix.
 
-        **Raises:** `TypeError` for a block of a matrix that is known by its products alone, such as
-        a `Hessian`.
+        For example, the block of a `GaussNewton` becomes a `GaussNewton` with the other parameters
+        held constant.
+
+        **Raises:** `TypeError` if the whole matrix is known only by its products, such as a
+        `Hessian`.
         """
         return _narrowed(self.operator, self.kept)
 
@@ -93,19 +96,24 @@ def _narrowed(operator: AbstractOperator, kept: PyTree[bool]) -> AbstractOperato
     within: Any = getattr(operator, "within", None)
     if within is None:
         raise TypeError(
-            f"A block of a {type(operator).__name__} is known by its products alone, but "
-            "`GramEigh` and `KroneckerEigh` need one of a `GaussNewton`, `Fisher`, `KFAC` or "
+            f"A block of a {type(operator).__name__} is known only by its products, but "
+            "`GramEigh` and `KroneckerEigh` need a block of a `GaussNewton`, `Fisher`, `KFAC` or "
             "`EKFAC`: use another estimator, such as `Lanczos()`."
         )
     return within(kept)
 
 
+def reduce_block(operator: AbstractOperator) -> AbstractOperator:
+    """`operator.reduced()` for a `Block`; any other operator unchanged."""
+    return operator.reduced() if isinstance(operator, Block) else operator
+
+
 def layer_blocks(operator: AbstractOperator) -> dict[str, Block]:
     """The diagonal block of every layer, by the path to the layer.
 
-    A layer is what directly holds arrays: the weight and the bias of an `eqx.nn.Linear` are one
-    block, as are those of a dict within a dict. Arrays that the whole holds directly are blocks of
-    their own.
+    A layer is a node that directly contains arrays. The weight and the bias of an `eqx.nn.Linear`
+    form one block, as do the arrays of a dict within a dict. Each array at the top level is a
+    separate block.
 
     ```python
     import equinox as eqx

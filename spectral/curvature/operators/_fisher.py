@@ -3,22 +3,21 @@
 from collections.abc import Callable
 from dataclasses import KW_ONLY
 
-import jax
 from jaxtyping import PyTree
 
-from ..risk._parameters import split_parameters, structure_of
 from ..risk._risk import hold, Risk
-from ._gauss_newton import factored_product
+from ._factored_product import factored_product
 from ._gram import Gram
-from ._operator import AbstractOperator
-from ._output_factor import AbstractOutputFactor, Exact
+from ._output_factor import AbstractOutputFactor, EXACT
+from ._parameter_operator import AbstractParameterOperator
 
 
-class Fisher(AbstractOperator):
+class Fisher(AbstractParameterOperator):
     """The Fisher matrix of a risk: the mean over its examples of J^T S S^T J.
 
-    J is the Jacobian of the outputs of one example in the parameters, and `factor` says what S S^T
-    is: `Exact()`, `Sampled(key)` or `Empirical()`, which are different matrices with one name.
+    J is the Jacobian of the outputs of one example in the parameters. `factor` defines S S^T:
+    `Exact()`, `Sampled(key)` and `Empirical()` give different matrices, all of which are called
+    Fisher matrices.
 
     ```python
     import equinox as eqx
@@ -32,23 +31,23 @@ class Fisher(AbstractOperator):
     model = eqx.nn.MLP(3, 2, 4, 1, key=jax.random.key(0))
     risk = Risk(forward, SoftmaxCrossEntropy(), jnp.ones((10, 3)), jnp.zeros(10, int))
     exact = Fisher(risk, model)  # the Gauss-Newton matrix
-    sampled = Fisher(risk, model, Sampled(jax.random.key(1), num_samples=8))
-    empirical = Fisher(risk, model, Empirical())
+    sampled = Fisher(risk, model, factor=Sampled(jax.random.key(1), num_samples=8))
+    empirical = Fisher(risk, model, factor=Empirical())
     empirical.gram().dense()  # [10, 10]: inner products of the gradients, divided by 10
     ```
 
     **Arguments:**
 
-    - `risk`: a `Risk`, whose loss is a negative log-likelihood (but for `Empirical`, which takes
-        any loss).
-    - `params`: any pytree of floating-point arrays, or an Equinox network as it is.
+    - `risk`: a `Risk` whose loss is a negative log-likelihood; `Empirical` accepts any loss.
+    - `params`: any pytree of floating-point arrays, or a whole Equinox network.
     - `factor`: by default `Exact()`.
 
-    The network is linearised once; a risk of several batches anew in every product.
+    The network is linearised once; a risk with several batches is linearised again in every
+    product.
 
     **Raises:** `ValueError` if there are no parameters, if a number in `params` is not in a
-    floating-point array, or (when a product is first asked for) if the outputs or losses are not
-    as `Risk` wants them, or cannot be sampled from.
+    floating-point array, or (when a product is first requested) if the outputs or losses do not
+    have the form that `Risk` requires, or if the loss cannot be sampled from.
 
     See Martens (2020), sections 5 and 11, and Kunstner, Balles and Hennig (2019).
     """
@@ -56,22 +55,15 @@ class Fisher(AbstractOperator):
     risk: Risk
     params: PyTree
     _: KW_ONLY
-    factor: AbstractOutputFactor = Exact()
-
-    def __check_init__(self):
-        split_parameters(self.params)
-
-    @property
-    def structure(self) -> PyTree[jax.ShapeDtypeStruct]:
-        return structure_of(self.params)
+    factor: AbstractOutputFactor = EXACT
 
     def product(self) -> Callable[[PyTree], PyTree]:
         return factored_product(self.risk, self.params, self.factor)
 
     def gram(self) -> Gram:
-        """The Gram matrix of the same factors, which has the same eigenvalues but for zeros."""
+        """The Gram matrix of the same factors, which has the same nonzero eigenvalues."""
         return Gram(self.risk, self.params, factor=self.factor)
 
     def within(self, kept: PyTree[bool]) -> "Fisher":
-        """The block of the parameters that are marked, as the matrix of a risk of these alone."""
+        """The block of the marked parameters, as the matrix of a risk of these parameters only."""
         return Fisher(*hold(self.risk, self.params, kept), factor=self.factor)

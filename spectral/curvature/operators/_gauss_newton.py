@@ -2,25 +2,24 @@
 
 from collections.abc import Callable
 
-import equinox as eqx
-import jax
-from jaxtyping import Array, PyTree
+from jaxtyping import PyTree
 
-from ..risk._parameters import split_parameters, structure_of
-from ..risk._risk import hold, Part, Risk
+from ..risk._risk import hold, Risk
+from ._factored_product import factored_product
 from ._gram import Gram
-from ._operator import AbstractOperator
-from ._output_factor import AbstractOutputFactor, Exact
+from ._output_factor import EXACT
+from ._parameter_operator import AbstractParameterOperator
 
 
-class GaussNewton(AbstractOperator):
+class GaussNewton(AbstractParameterOperator):
     """The generalised Gauss-Newton matrix of a risk: the mean over its examples of J^T H J.
 
-    J is the Jacobian of the outputs of one example in the parameters, H the Hessian of its loss in
-    these outputs. It is the Hessian of the risk with the network replaced by its linearisation at
-    `params`; what is left is the residual, `Hessian(risk, params) - GaussNewton(risk, params)`. It
-    is positive semi-definite for convex losses, of rank at most N times the number of outputs
-    (minus N for softmax cross-entropy).
+    J is the Jacobian of the outputs of one example in the parameters, and H is the Hessian of its
+    loss in these outputs. This is the Hessian of the risk with the network replaced by its
+    linearisation at `params`. The rest of the Hessian is the residual,
+    `Hessian(risk, params) - GaussNewton(risk, params)`. For convex losses the matrix is positive
+    semi-definite. Its rank is at most N times the number of outputs (minus N for softmax
+    cross-entropy).
 
     ```python
     import equinox as eqx
@@ -35,21 +34,21 @@ class GaussNewton(AbstractOperator):
     risk = Risk(forward, SoftmaxCrossEntropy(), jnp.ones((10, 3)), jnp.zeros(10, int))
     ggn = GaussNewton(risk, model)
     ggn.dense()  # [26, 26]
-    ggn.gram().dense()  # [20, 20], with the same eigenvalues but for zeros
+    ggn.gram().dense()  # [20, 20], with the same nonzero eigenvalues
     ```
 
     **Arguments:**
 
-    - `risk`: a `Risk`, or `closed_risk(forward, loss)` for functions that hold their data.
-    - `params`: any pytree of floating-point arrays, or an Equinox network as it is.
+    - `risk`: a `Risk`, or `closed_risk(forward, loss)` for functions that contain their data.
+    - `params`: any pytree of floating-point arrays, or a whole Equinox network.
 
-    The network is linearised once, which serves J and its transpose; a risk of several batches is
-    linearised anew in every product, in the memory of one batch. H is applied in closed form for
+    The network is linearised once, which serves J and its transpose. A risk with several batches is
+    linearised again in every product, in the memory of one batch. H is applied in closed form for
     the losses of this package and by differentiation for others.
 
-    Reinforcement learning: PPO's surrogate is not convex in the outputs, and what is called its
-    Gauss-Newton matrix is the Fisher matrix of the policy plus the Gauss-Newton matrix of the value
-    loss. Give outputs `(logits, value)` the loss
+    Reinforcement learning: PPO's surrogate is not convex in the outputs. Its "Gauss-Newton matrix"
+    is, by convention, the Fisher matrix of the policy plus the Gauss-Newton matrix of the value
+    loss. For outputs `(logits, value)`, use the loss
 
     ```python
     def surrogate(outputs, targets):
@@ -59,12 +58,12 @@ class GaussNewton(AbstractOperator):
         return kl + 0.5 * (value - targets) ** 2
     ```
 
-    The divergence from the policy itself has no gradient, and its Hessian is the Fisher matrix;
+    The divergence of the policy from itself has no gradient, and its Hessian is the Fisher matrix;
     the same holds for any other distribution of actions.
 
     **Raises:** `ValueError` if there are no parameters, if a number in `params` is not in a
-    floating-point array, or (when a product is first asked for) if the outputs or losses are not
-    as `Risk` wants them.
+    floating-point array, or (when a product is first requested) if the outputs or losses do not
+    have the form that `Risk` requires.
 
     See Schraudolph (2002) and Martens (2020), section 8.
     """
@@ -72,46 +71,13 @@ class GaussNewton(AbstractOperator):
     risk: Risk
     params: PyTree
 
-    def __check_init__(self):
-        split_parameters(self.params)
-
-    @property
-    def structure(self) -> PyTree[jax.ShapeDtypeStruct]:
-        return structure_of(self.params)
-
     def product(self) -> Callable[[PyTree], PyTree]:
-        return factored_product(self.risk, self.params, Exact())
+        return factored_product(self.risk, self.params, EXACT)
 
     def gram(self) -> Gram:
-        """The Gram matrix of the same factors, which has the same eigenvalues but for zeros."""
-        return Gram(self.risk, self.params, factor=Exact())
+        """The Gram matrix of the same factors, which has the same nonzero eigenvalues."""
+        return Gram(self.risk, self.params, factor=EXACT)
 
     def within(self, kept: PyTree[bool]) -> "GaussNewton":
-        """The block of the parameters that are marked, as the matrix of a risk of these alone."""
+        """The block of the marked parameters, as the matrix of a risk of these parameters only."""
         return GaussNewton(*hold(self.risk, self.params, kept))
-
-
-def factored_product(
-    risk: Risk, params: PyTree, factor: AbstractOutputFactor
-) -> Callable[[PyTree], PyTree]:
-    """The map v -> mean over examples of J^T S S^T J v."""
-    dynamic, constants = split_parameters(params)
-
-    def of_part(part: Part) -> Callable[[PyTree], PyTree]:
-        forward = lambda p: risk.outputs(eqx.combine(p, constants), part)
-        outputs, push = jax.linearize(forward, dynamic)
-        pull = jax.linear_transpose(push, dynamic)
-        middle = factor.product(risk.loss, outputs, part.targets, part.rows)
-
-        def apply(vector: PyTree) -> PyTree:
-            tangent = push(vector)
-
-            def weigh(x: Array, like: Array) -> Array:
-                weights = part.weights.reshape(-1, *[1] * (x.ndim - 1))
-                return (weights * x).astype(like.dtype)
-
-            return pull(jax.tree.map(weigh, middle(tangent), tangent))[0]
-
-        return apply
-
-    return risk.summed(of_part)

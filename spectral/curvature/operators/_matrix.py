@@ -1,4 +1,4 @@
-"""Matrices that are given as they are, or by a function that multiplies with them."""
+"""Matrices given as an array or by a function that multiplies with them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,7 @@ from ._operator import AbstractOperator, same_structure
 
 
 class Matrix(AbstractOperator):
-    """A symmetric matrix that is given as an array. It acts on vectors `[dim]`.
+    """A symmetric matrix given as an array. It acts on vectors `[dim]`.
 
     ```python
     import jax
@@ -24,9 +24,10 @@ class Matrix(AbstractOperator):
     epsilon_rank(spectrum, 0.5).value  # about 9
     ```
 
-    Whether it is symmetric is not looked at: `check_symmetric` does so.
+    Symmetry is not checked here; `check_symmetric` does that.
 
-    **Raises:** `ValueError` unless the array is square, of floating-point numbers and not empty.
+    **Raises:** `ValueError` unless the array is a non-empty square matrix of floating-point
+    numbers.
     """
 
     array: Float[Array, "dim dim"]
@@ -50,7 +51,7 @@ class Matrix(AbstractOperator):
 
 
 class Function(AbstractOperator):
-    """A symmetric matrix that is given by its products with vectors.
+    """A symmetric matrix given by its products with vectors.
 
     ```python
     import jax.numpy as jnp
@@ -64,18 +65,18 @@ class Function(AbstractOperator):
 
     **Arguments:**
 
-    - `function`: maps a vector to its product. A function at the top of a module, or a Module whose
-        fields are its data, so that nothing is compiled twice. It runs in full matrix precision.
-        Whether it is linear and symmetric is not looked at: `check_symmetric` looks at the latter.
+    - `function`: maps a vector to its product. Pass a function defined at module level, or a Module
+        whose fields are its data, so that nothing is compiled twice. It runs in full matrix
+        precision. It must be linear and symmetric; `check_symmetric` checks the latter.
     - `like`: a vector, or its shapes and dtypes: any pytree of floating-point arrays or of
         `jax.ShapeDtypeStruct`.
 
-    **Raises:** `ValueError` if `like` has other leaves or none, or (when a product is first asked
-    for) if the function returns anything but such a vector.
+    **Raises:** `ValueError` if `like` has no leaves or leaves of another kind, or (when a product
+    is first requested) if the function does not return a vector of the same structure.
     """
 
     function: Callable[[PyTree], Any]
-    # As static fields: transformations of Equinox would take the shapes for arguments.
+    # Static, because transformations of Equinox would treat shapes as arguments.
     shapes: tuple[jax.ShapeDtypeStruct, ...] = eqx.field(static=True)
     nodes: Any = eqx.field(static=True)
 
@@ -85,7 +86,7 @@ class Function(AbstractOperator):
             dtype = getattr(leaf, "dtype", None)
             if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
                 raise ValueError(
-                    f"`like` has a leaf {leaf!r}, but must be made of floating-point arrays or "
+                    f"`like` has a leaf {leaf!r}, but must consist of floating-point arrays or "
                     "their `jax.ShapeDtypeStruct`: pass a vector, or `jax.eval_shape` of one."
                 )
         if not leaves:
@@ -110,6 +111,6 @@ class Function(AbstractOperator):
             raise ValueError(
                 f"`function` returned {returned} for a vector {self.structure}, but a symmetric "
                 "matrix maps vectors to vectors of the same structure, shapes and dtypes: return "
-                "one."
+                "one of these."
             )
         return apply

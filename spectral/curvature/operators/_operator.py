@@ -1,4 +1,4 @@
-"""Operators say which matrix."""
+"""The interface of all operators, and their sums and multiples."""
 
 import abc
 import math
@@ -12,45 +12,45 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, ArrayLike, Float, PyTree, Real
 
 
-_COLUMNS = 64  # products that `dense` takes at once
+_COLUMNS = 64  # products that `dense` computes at once
 
 
 class AbstractOperator(eqx.Module):
-    """A real symmetric matrix that is known by its products with vectors.
+    """A real symmetric matrix that is defined by its products with vectors.
 
     The vectors are pytrees of floating-point arrays, such as the parameters of a network. A new
-    operator states `structure` and `product`; the other methods follow from these two. (One that
-    can form its matrix faster than by products states `dense` too.)
+    operator implements `structure` and `product`; the other methods follow from these two. An
+    operator that can form its matrix faster than by products also overrides `dense`.
     """
 
     @property
     @abc.abstractmethod
     def structure(self) -> PyTree[jax.ShapeDtypeStruct]:
-        """Shapes and dtypes of the vectors that the matrix acts on."""
+        """The shapes and dtypes of the vectors that the matrix acts on."""
 
     @abc.abstractmethod
     def product(self) -> Callable[[PyTree], PyTree]:
         """The map v -> A v, with everything that does not depend on v computed once.
 
-        Estimators call this once, outside their loops, and then the function it returns. It runs
-        in full precision, whatever `jax.default_matmul_precision` says outside.
+        Estimators call this method once, outside their loops, and then use the function it
+        returns. That function runs in full precision for any `jax.default_matmul_precision`.
         """
 
     @property
     def dim(self) -> int:
-        """Rows of the matrix, which are the entries of a vector."""
+        """The number of rows of the matrix, which is the number of entries of a vector."""
         return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(self.structure))
 
     @property
     def dtype(self) -> jnp.dtype:
-        """The dtype of flat vectors: the widest of the leaves, and float32 at least."""
-        # Half precision would leave Lanczos three digits, and LAPACK does not take it.
+        """The dtype of flat vectors: the widest of the leaves, and at least float32."""
+        # Half precision would leave Lanczos three digits, and LAPACK does not support it.
         return jnp.result_type(jnp.float32, *(s.dtype for s in jax.tree.leaves(self.structure)))
 
     def mv(self, vector: PyTree) -> PyTree:
-        """One product A v. For several, call `product` once and use what it returns.
+        """One product A v. For several products, call `product` once and use its result.
 
-        **Raises:** `ValueError` if the vector is not of this operator's structure.
+        **Raises:** `ValueError` if the vector does not have this operator's structure.
         """
         if not same_structure(vector, self.structure):
             raise ValueError(
@@ -61,7 +61,7 @@ class AbstractOperator(eqx.Module):
         return self.product()(vector)
 
     def flat_product(self) -> Callable[[Float[Array, " dim"]], Float[Array, " dim"]]:
-        """`product` on flat vectors, with the leaves of `structure` joined in their order."""
+        """`product` on flat vectors, which join the leaves of `structure` in their order."""
         product, structure, dtype = self.product(), self.structure, self.dtype
 
         def flat(vector: Float[Array, " dim"]) -> Float[Array, " dim"]:
@@ -71,7 +71,7 @@ class AbstractOperator(eqx.Module):
         return flat
 
     def unravel(self, vector: Float[Array, " dim"]) -> PyTree:
-        """A flat vector as a pytree like `structure`, but for the dtype, which stays as it is."""
+        """A flat vector as a pytree like `structure`, with the dtype of the flat vector."""
         zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, vector.dtype), self.structure)
         return ravel_pytree(zeros)[1](vector)
 
@@ -155,8 +155,8 @@ class Sum(AbstractOperator):
             if not same_structure(other, first):
                 raise ValueError(
                     f"The operators act on vectors of different structure, {first} and {other}, "
-                    "but only matrices of the same parameters have a sum: build both from the "
-                    "same model."
+                    "but only matrices that act on the same parameters can be added: build both "
+                    "from the same model."
                 )
 
     @property

@@ -1,4 +1,4 @@
-"""Whether an operator is what estimators take it for."""
+"""A check that an operator is symmetric and finite."""
 
 import equinox as eqx
 import jax
@@ -16,11 +16,11 @@ def check_symmetric(
     num_pairs: int = 3,
     tolerance: float | None = None,
 ) -> None:
-    """Refuse a matrix that is not symmetric, or whose products are not finite.
+    """Checks that a matrix is symmetric and that its products are finite.
 
-    Estimators take both for granted: of another matrix they return numbers that mean nothing. For
-    random vectors u and v, (u . A v - v . A u) is compared with ||A u|| + ||A v||; the quotient
-    is about ||A - A^T|| / (2 ||A||) in Frobenius norms, whatever the dimension.
+    Estimators assume both and return meaningless numbers for any other matrix. For random vectors u
+    and v, the check compares |u . A v - v . A u| with ||A u|| + ||A v||. The quotient is about
+    ||A - A^T|| / (2 ||A||) in Frobenius norms, for any dimension.
 
     ```python
     import jax
@@ -37,8 +37,8 @@ def check_symmetric(
     - `tolerance`: the largest quotient that counts as rounding. By default the square root of the
         machine epsilon of `operator.dtype`, 3e-4 in float32.
 
-    **Raises:** `ValueError` if a product is not finite, if the matrix is not symmetric, or for bad
-    arguments.
+    **Raises:** `ValueError` if a product is not finite, if the matrix is not symmetric, if
+    `num_pairs` is not a positive integer, or if `tolerance` is not positive.
     """
     check_count("num_pairs", num_pairs)
     if tolerance is None:
@@ -47,15 +47,15 @@ def check_symmetric(
     differences, scales = _compare(operator, num_pairs, key)
     if not bool(jnp.all(jnp.isfinite(differences))):
         raise ValueError(
-            "`operator` has products that are not finite, but a spectrum has finite numbers only: "
-            "look at the loss, its gradient and the parameters for NaN and infinity."
+            "`operator` has products that are not finite, but estimators need finite products: "
+            "look for NaN and infinity in the loss, its gradient and the parameters."
         )
     quotient = float(jnp.max(differences / jnp.where(scales > 0, scales, 1)))
     if quotient > tolerance:
         raise ValueError(
             f"`operator` is not symmetric: u . A v and v . A u differ by {quotient:.1e} of "
-            f"||A u|| + ||A v||, but by at most {tolerance:.1e} for a symmetric matrix. "
-            "Estimators take symmetric matrices only: pass the symmetric part, or mend the product."
+            f"||A u|| + ||A v||, but by at most {tolerance:.1e} for a symmetric matrix. Estimators "
+            "accept symmetric matrices only: pass the symmetric part, or fix the product."
         )
 
 

@@ -1,4 +1,4 @@
-"""A network and a loss that hold their data themselves."""
+"""The risk of a network and a loss that already contain their data."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +14,7 @@ from ._risk import Risk
 def closed_risk(
     forward: Callable[[PyTree], PyTree], loss: Callable[[PyTree], Float[Array, ""]]
 ) -> Risk:
-    """The risk of a `forward(params)` and a `loss(outputs)` that hold their data themselves.
+    """The risk of a `forward(params)` and a `loss(outputs)` that already contain their data.
 
     ```python
     import jax.numpy as jnp
@@ -29,18 +29,18 @@ def closed_risk(
 
     **Arguments:**
 
-    - `forward`: `params -> outputs`, any pytree of floating-point arrays, with no axis that means
-        examples.
-    - `loss`: `outputs -> scalar`, convex, and differentiated. It may couple all outputs.
+    - `forward`: `params -> outputs`. The outputs are any pytree of floating-point arrays; no axis
+        is taken as an axis over examples.
+    - `loss`: `outputs -> scalar`, convex and differentiable. It may couple all outputs.
 
-    **Returns:** a `Risk` with one example, whose outputs are all outputs and whose loss is `loss`
-    as it is: nothing is divided by anything. `Gram` of it has as many rows as there are outputs.
-    Prefer `Risk` itself where there are examples: it can take them in chunks, compiles nothing anew
-    for other data, and has the closed forms of the usual losses.
+    **Returns:** a `Risk` with a single example. Its loss is `loss` itself, without any
+    normalisation. Its `Gram` matrix has one row for each entry of the outputs. If there are
+    examples, prefer `Risk`: it can process them in batches, does not recompile for new data, and
+    has closed forms for the usual losses.
 
-    **Raises:** `ValueError`, when it is used, if the loss is not a scalar.
+    **Raises:** `ValueError`, when the risk is used, if the loss is not a scalar.
     """
-    return Risk(_OneExample(forward), _OfOne(loss), jnp.zeros(1), jnp.zeros(1))
+    return Risk(_OneExample(forward), _LossOfOne(loss), jnp.zeros(1), jnp.zeros(1))
 
 
 class _OneExample(eqx.Module):
@@ -50,7 +50,7 @@ class _OneExample(eqx.Module):
         return jax.tree.map(lambda x: x[None], self.forward(model))
 
 
-class _OfOne(eqx.Module):
+class _LossOfOne(eqx.Module):
     loss: Callable[[PyTree], Any]
 
     def __call__(self, outputs: PyTree, targets: PyTree) -> Any:

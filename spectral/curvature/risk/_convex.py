@@ -1,4 +1,4 @@
-"""Any convex loss, by differentiation."""
+"""Any convex loss, differentiated automatically."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,7 @@ from ._loss import AbstractLoss, total_loss
 
 
 class Convex(AbstractLoss):
-    """A loss that is given as a function of outputs and targets.
+    """A loss given as a function of outputs and targets.
 
     ```python
     huber = Convex(lambda outputs, targets: optax.huber_loss(outputs, targets).sum(axis=1))
@@ -20,10 +20,11 @@ class Convex(AbstractLoss):
 
     **Arguments:**
 
-    - `function`: `(outputs, targets) -> losses`, one number for each example or their mean, in
-        which the loss of an example depends on the outputs of this example alone. It must be
-        convex in them for the Gauss-Newton matrix to be positive semi-definite; where it is not
-        (by more than rounding, for outputs and losses of order one or more), `hessian_root` is NaN.
+    - `function`: `(outputs, targets) -> losses`, one number for each example or their mean. The
+        loss of an example must depend on the outputs of this example only. The Gauss-Newton matrix
+        is positive semi-definite only if the loss is convex in the outputs. `hessian_root` is NaN
+        for an example where it is not convex by more than rounding, for outputs and losses of
+        order one or more.
     """
 
     function: Callable[[PyTree, PyTree], Any]
@@ -37,12 +38,13 @@ class Convex(AbstractLoss):
 
     def hessian_root(self, outputs: PyTree, targets: PyTree) -> PyTree:
         leaves, structure = jax.tree.flatten(outputs)
-        examples = leaves[0].shape[0]
-        sizes = [leaf.size // examples for leaf in leaves]
+        num_examples = leaves[0].shape[0]
+        sizes = [leaf.size // num_examples for leaf in leaves]
         width = sum(sizes)
 
         def joined(tree: PyTree) -> Float[Array, "examples width"]:
-            return jnp.concatenate([x.reshape(examples, -1) for x in jax.tree.leaves(tree)], axis=1)
+            flat = [x.reshape(num_examples, -1) for x in jax.tree.leaves(tree)]
+            return jnp.concatenate(flat, axis=1)
 
         def split(flat: Float[Array, "examples width"]) -> PyTree:
             ends = [sum(sizes[:i]) for i in range(1, len(sizes))]
@@ -51,13 +53,13 @@ class Convex(AbstractLoss):
             return jax.tree.unflatten(structure, shaped)
 
         def column(direction: Float[Array, " width"]) -> Float[Array, "examples width"]:
-            tangent = split(jnp.broadcast_to(direction, (examples, width)))
+            tangent = split(jnp.broadcast_to(direction, (num_examples, width)))
             return joined(self.hessian_product(outputs, targets, tangent))
 
         eye = jnp.eye(width, dtype=joined(outputs).dtype)
         hessians = jax.lax.map(column, eye).transpose(1, 0, 2)
         values, vectors = jax.vmap(eigh)(hessians)
-        # A confident prediction leaves a Hessian that is all rounding, of terms of order one.
+        # The Hessian of a confident prediction is only the rounding of terms of order one.
         scale = jnp.maximum(1, jnp.abs(values).max(axis=1, keepdims=True))
         rounding = width * jnp.finfo(values.dtype).eps * scale
         values = jnp.where(values < -rounding, jnp.nan, jnp.maximum(values, 0))
@@ -66,7 +68,7 @@ class Convex(AbstractLoss):
 
     def sampled_gradient(self, outputs: PyTree, *, key: PRNGKeyArray) -> PyTree:
         raise ValueError(
-            "`loss` is an arbitrary function, which belongs to no distribution that targets can be "
-            "drawn from: use `SquaredError`, `SoftmaxCrossEntropy` or `SigmoidCrossEntropy`, or "
-            "the exact or the empirical matrix."
+            "`loss` is an arbitrary function, but targets can be sampled only from the "
+            "distribution of a likelihood: use `SquaredError`, `SoftmaxCrossEntropy` or "
+            "`SigmoidCrossEntropy`, or the exact or the empirical matrix."
         )

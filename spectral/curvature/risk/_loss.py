@@ -1,4 +1,4 @@
-"""What curvature needs to know of a loss, as a function of a network's outputs."""
+"""What curvature needs to know about a loss, as a function of a network's outputs."""
 
 from abc import abstractmethod
 
@@ -9,17 +9,17 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 
 class AbstractLoss(eqx.Module):
-    """The loss of a network's outputs, example by example, and its curvature in the outputs.
+    """The loss of each example, and its curvature in the network's outputs.
 
-    Outputs and targets are pytrees of arrays `[examples, ...]`; the loss of an example depends on
-    the outputs of this example alone. H stands for the Hessian of the loss of one example in its
+    Outputs and targets are pytrees of arrays `[examples, ...]`. The loss of an example depends on
+    the outputs of this example only. H denotes the Hessian of the loss of one example in its
     outputs, a positive semi-definite matrix.
     """
 
     @abstractmethod
     def losses(self, outputs: PyTree, targets: PyTree) -> Float[Array, "*examples"]:
-        """The loss of each example; or one number, if the loss is a mean over the batch that can
-        not be told apart."""
+        """The loss of each example, or a single number if only the mean over the batch is
+        known."""
 
     @abstractmethod
     def hessian_product(self, outputs: PyTree, targets: PyTree, tangent: PyTree) -> PyTree:
@@ -27,15 +27,16 @@ class AbstractLoss(eqx.Module):
 
     @abstractmethod
     def hessian_root(self, outputs: PyTree, targets: PyTree) -> PyTree:
-        """A matrix S with S S^T = H for each example, column by column: leaves
+        """The columns of a matrix S with S S^T = H for each example: leaves
         `[columns, examples, ...]`."""
 
     @abstractmethod
     def sampled_gradient(self, outputs: PyTree, *, key: PRNGKeyArray) -> PyTree:
-        """The gradient in the outputs, for targets drawn from the distribution of which the loss is
-        the negative log-likelihood: its mean is 0, its covariance the Fisher matrix H.
+        """The gradient in the outputs, for targets drawn from the distribution whose negative
+        log-likelihood the loss is. Its mean is 0 and its covariance is the Fisher matrix H.
 
-        **Raises:** `ValueError` if the loss belongs to no distribution that can be drawn from.
+        **Raises:** `ValueError` if the loss is not the negative log-likelihood of a distribution
+        that can be sampled.
         """
 
 
@@ -50,35 +51,35 @@ def total_loss(
     targets: PyTree,
     weights: Float[Array, " examples"] | None = None,
     *,
-    ragged: bool = False,
+    padded: bool = False,
 ) -> Float[Array, ""]:
-    """The sum of weight times loss over the examples; `None` is a weight of one for each.
+    """The sum of weight times loss over the examples; `None` stands for weights of one.
 
-    `ragged` says that the weights differ.
+    `padded` says that some examples may be padding of weight 0.
 
-    **Raises:** `ValueError` if the loss returns anything but floating-point numbers, one for each
-    example or, unless `ragged`, one for all.
+    **Raises:** `ValueError` unless the loss returns floating-point numbers: one for each example
+    or, unless `padded`, their mean.
     """
     losses = loss.losses(outputs, targets)
-    examples = jax.tree.leaves(outputs)[0].shape[0]
+    num_examples = jax.tree.leaves(outputs)[0].shape[0]
     is_array = isinstance(losses, jax.Array) and jnp.issubdtype(losses.dtype, jnp.floating)
-    if not is_array or losses.shape not in [(), (examples,)]:
+    if not is_array or losses.shape not in [(), (num_examples,)]:
         got = (
             f"an array of {losses.dtype} {losses.shape}"
             if isinstance(losses, jax.Array)
             else f"a {type(losses).__name__}"
         )
         raise ValueError(
-            f"`loss` returned {got} for {examples} examples, but must return one floating-point "
-            f"number for each, of shape {(examples,)}, or their mean: leave out auxiliary outputs, "
-            "and sum over everything but the examples."
+            f"`loss` returned {got} for {num_examples} examples, but must return one "
+            f"floating-point number for each, of shape {(num_examples,)}, or their mean: sum over "
+            "all axes except that of the examples, and leave out auxiliary outputs."
         )
     if losses.shape == ():
-        if ragged:
+        if padded:
             raise ValueError(
-                "`loss` returned one number for a whole batch, but the last batch is padded and "
-                "its rows must be weighted: return one loss for each example, or choose a "
+                "`loss` returned one number for a whole batch, but the last batch is padded, so "
+                "its examples need separate weights: return one loss for each example, or choose a "
                 "`batch_size` that divides the number of examples."
             )
-        return losses * (examples if weights is None else jnp.sum(weights))
+        return losses * (num_examples if weights is None else jnp.sum(weights))
     return jnp.sum(losses if weights is None else weights * losses)

@@ -1,4 +1,4 @@
-"""Which leaves of a network are the parameters that curvature is taken in."""
+"""Which leaves of a network are the parameters in which curvature is taken."""
 
 from typing import Any
 
@@ -10,18 +10,18 @@ from jaxtyping import PyTree
 
 
 def split_parameters(params: PyTree) -> tuple[PyTree, PyTree]:
-    """The floating-point arrays of a pytree, and what is left (as `eqx.partition` gives them).
+    """The floating-point arrays of a pytree and the rest, in the form of `eqx.partition`.
 
-    What is not a number, such as an activation function, is a constant. So is a plain number that
-    is an attribute of a Module, such as the rate of a `Dropout`.
+    A leaf that is not a number, such as an activation function, is a constant. So is a plain number
+    that is an attribute of a Module, such as the rate of a `Dropout`.
 
-    **Raises:** `ValueError` for a number that is not a floating-point array, which may be a
+    **Raises:** `ValueError` if a number is not in a floating-point array, because it may be a
     parameter by mistake, and if there are no parameters.
     """
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         is_array = isinstance(leaf, jax.Array | np.ndarray)
-        # As everywhere in Equinox: its networks hold flags and rates next to their arrays. In a
-        # dict or a list a plain number may be a parameter by mistake.
+        # Networks of Equinox hold flags and rates next to their arrays. In a dict or a list a plain
+        # number may be a parameter by mistake.
         is_setting = bool(path) and isinstance(path[-1], jax.tree_util.GetAttrKey)
         is_plain = isinstance(leaf, bool | int | float | complex | np.generic)
         is_number = is_array or (is_plain and not is_setting)
@@ -49,6 +49,6 @@ def _is_parameter(leaf: Any) -> bool:
 
 
 def structure_of(params: PyTree) -> PyTree[jax.ShapeDtypeStruct]:
-    """Shapes and dtypes of the parameters, which are those of the vectors of an operator."""
+    """The shapes and dtypes of the parameters, and so of the vectors of an operator."""
     dynamic, _ = split_parameters(params)
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), dynamic)

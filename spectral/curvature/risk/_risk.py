@@ -1,4 +1,4 @@
-"""The mean loss over a set of examples, in as many passes as memory asks for."""
+"""The mean loss over a set of examples, computed batch by batch to limit the memory."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -18,23 +18,23 @@ Result = TypeVar("Result")
 Vector = TypeVar("Vector")
 
 
-class Part(eqx.Module):
-    """Examples that are taken in one pass."""
+class ExampleBatch(eqx.Module):
+    """The examples of one pass."""
 
     inputs: PyTree[Array]  # [examples, ...]
     targets: PyTree[Array]  # [examples, ...]
-    rows: Int[Array, " examples"]  # their indices in the whole data set; beyond it for padding
-    weights: Float[Array, " examples"]  # they sum to 1 over all parts; 0 for padding
-    ragged: bool = eqx.field(static=True)  # some rows may be padding
+    indices: Int[Array, " examples"]  # in the whole data set; beyond its end for padding
+    weights: Float[Array, " examples"]  # they sum to 1 over all batches; 0 for padding
+    padded: bool = eqx.field(static=True)  # some examples may be padding
 
 
 class Risk(eqx.Module):
     """The mean over N examples of the loss of a network's outputs.
 
     `risk(model)` is that mean. The Hessian, Gauss-Newton, Fisher, Gram and Kronecker-factored
-    matrices of one risk are matrices of the same function, normalised alike: the mean over the
-    examples, neither their sum (that is `risk.num_examples * operator`) nor a mean over the entries
-    of an output.
+    matrices of a risk all belong to this one function and have its normalisation. It is the mean
+    over the examples. It is neither their sum, which is `risk.num_examples * operator`, nor a mean
+    over the entries of an output.
 
     ```python
     import equinox as eqx
@@ -53,20 +53,20 @@ class Risk(eqx.Module):
 
     **Arguments:**
 
-    - `forward`: `(model, inputs) -> outputs`, with leaves `[examples, ...]`; the outputs of an
-        example may depend on its own inputs alone, so BatchNorm belongs in inference mode. A
-        function at the top of a module, or a Module (whose fields may hold the state of BatchNorm),
-        so that nothing is compiled twice.
+    - `forward`: `(model, inputs) -> outputs`, with leaves `[examples, ...]`. The outputs of an
+        example must depend on its own inputs only, so BatchNorm must be in inference mode. Pass a
+        function defined at module level, or a Module (whose fields may hold the state of
+        BatchNorm), so that nothing is compiled twice.
     - `loss`: `SquaredError()`, `SoftmaxCrossEntropy()`, `SigmoidCrossEntropy()`, or any function
-        `(outputs, targets) -> losses` that is convex in the outputs, which returns one number for
-        each example or their mean (a sum cannot be told from it and would count N times too much)
-        and is differentiated.
+        `(outputs, targets) -> losses` that is convex in the outputs. The function is
+        differentiated. It returns one number for each example or their mean. It must not return
+        their sum, which looks like a mean and would count N times too much.
     - `inputs`, `targets`: pytrees of arrays with a leading axis over the examples.
-    - `batch_size`: examples in one pass. By default all of them. A last batch that is not full is
-        padded with rows of weight 0, so the result does not depend on the batches but for rounding.
+    - `batch_size`: examples in one pass, by default all. If the last batch is not full, it is
+        padded with examples of weight 0. So the batch size changes the result only by rounding.
 
     **Raises:** `ValueError` if there are no examples, if inputs and targets differ in their
-    number, or for a batch size below one.
+    number, or if `batch_size` is below one.
     """
 
     forward: Callable[[PyTree, PyTree], PyTree]
@@ -94,7 +94,7 @@ class Risk(eqx.Module):
             shapes = [x.shape for x in leaves]
             raise ValueError(
                 f"`inputs` and `targets` have arrays of shapes {shapes}, but all must have the "
-                "same leading axis, over at least one example: pass batches of equal length."
+                "same leading axis, over at least one example: pass arrays of equal length."
             )
         num_examples = leaves[0].shape[0]
         if batch_size is not None:
@@ -107,21 +107,21 @@ class Risk(eqx.Module):
         return jax.tree.leaves(self.inputs)[0].shape[0]
 
     @property
-    def passes(self) -> int:
-        """Batches into which the examples are cut."""
+    def num_batches(self) -> int:
+        """The number of batches into which the examples are divided."""
         return -(-self.num_examples // self.batch_size)
 
     def __call__(self, model: PyTree) -> Float[Array, ""]:
         """The mean loss."""
-        return self.accumulate(lambda part: self.value(model, part))
+        return self.accumulate(lambda batch: self.value(model, batch))
 
-    def outputs(self, model: PyTree, part: Part) -> PyTree:
-        """The network's outputs for the examples of one part.
+    def outputs(self, model: PyTree, batch: ExampleBatch) -> PyTree:
+        """The network's outputs for the examples of one batch.
 
         **Raises:** `ValueError` unless they are floating-point arrays `[examples, ...]`.
         """
-        outputs = self.forward(model, part.inputs)
-        num_examples, leaves = part.rows.shape[0], jax.tree.leaves(outputs)
+        outputs = self.forward(model, batch.inputs)
+        num_examples, leaves = batch.indices.shape[0], jax.tree.leaves(outputs)
         ok = lambda x: (
             isinstance(x, jax.Array)
             and jnp.issubdtype(x.dtype, jnp.floating)
@@ -139,88 +139,92 @@ class Risk(eqx.Module):
             )
         return outputs
 
-    def value(self, model: PyTree, part: Part) -> Float[Array, ""]:
-        """What the examples of one part contribute to the mean loss."""
-        outputs = self.outputs(model, part)
-        return total_loss(self.loss, outputs, part.targets, part.weights, ragged=part.ragged)
+    def value(self, model: PyTree, batch: ExampleBatch) -> Float[Array, ""]:
+        """The contribution of the examples of one batch to the mean loss."""
+        outputs = self.outputs(model, batch)
+        return total_loss(self.loss, outputs, batch.targets, batch.weights, padded=batch.padded)
 
-    def part(self, rows: Int[Array, " rows"]) -> Part:
-        """The examples with these indices; indices beyond the last are padding."""
-        take = lambda x: jnp.take(x, rows, axis=0, mode="clip")
-        return Part(
+    def batch(self, indices: Int[Array, " examples"]) -> ExampleBatch:
+        """The examples with these indices; indices beyond the last example are padding."""
+        take = lambda x: jnp.take(x, indices, axis=0, mode="clip")
+        return ExampleBatch(
             inputs=jax.tree.map(take, self.inputs),
             targets=jax.tree.map(take, self.targets),
-            rows=rows,
-            weights=jnp.where(rows < self.num_examples, 1 / self.num_examples, 0.0),
-            ragged=self.passes * self.batch_size != self.num_examples,
+            indices=indices,
+            weights=jnp.where(indices < self.num_examples, 1 / self.num_examples, 0.0),
+            padded=self.num_batches * self.batch_size != self.num_examples,
         )
 
-    def accumulate(self, function: Callable[[Part], Result]) -> Result:
-        """The sum of `function(part)` over all parts, one after the other."""
-        if self.passes == 1:
-            return function(self._whole())
+    def whole(self) -> ExampleBatch:
+        """All examples as one batch."""
+        # Without a gather, so the data are not copied.
+        return ExampleBatch(
+            inputs=self.inputs,
+            targets=self.targets,
+            indices=jnp.arange(self.num_examples),
+            weights=jnp.full(self.num_examples, 1 / self.num_examples),
+            padded=False,
+        )
+
+    def accumulate(self, function: Callable[[ExampleBatch], Result]) -> Result:
+        """The sum of `function(batch)` over all batches, one after the other."""
+        if self.num_batches == 1:
+            return function(self.whole())
         zeros = jax.tree.map(
             lambda s: jnp.zeros(s.shape, s.dtype),
-            eqx.filter_eval_shape(lambda r: function(self.part(r)), self._rows()[0]),
+            eqx.filter_eval_shape(lambda i: function(self.batch(i)), self._indices()[0]),
         )
 
-        def add(total: Result, rows: Int[Array, " rows"]) -> tuple[Result, None]:
-            return jax.tree.map(jnp.add, total, function(self.part(rows))), None
+        def add(total: Result, indices: Int[Array, " batch"]) -> tuple[Result, None]:
+            return jax.tree.map(jnp.add, total, function(self.batch(indices))), None
 
-        return jax.lax.scan(add, zeros, self._rows())[0]
+        return jax.lax.scan(add, zeros, self._indices())[0]
 
-    def each(self, function: Callable[[Part], Result]) -> Result:
-        """`function(part)` for all parts, one after the other, with the results joined along their
-        leading axis and the rows of the padding cut off."""
-        if self.passes == 1:
-            return function(self._whole())
-        results = jax.lax.map(lambda rows: function(self.part(rows)), self._rows())
+    def each(self, function: Callable[[ExampleBatch], Result]) -> Result:
+        """`function(batch)` for all batches, one after the other.
+
+        The results are joined along their leading axis, without the padding.
+        """
+        if self.num_batches == 1:
+            return function(self.whole())
+        results = jax.lax.map(lambda indices: function(self.batch(indices)), self._indices())
         join = lambda x: x.reshape(-1, *x.shape[2:])[: self.num_examples]
         return jax.tree.map(join, results)
 
-    def summed(self, map_of: Callable[[Part], Callable[[Vector], Result]]) -> Callable:
-        """The sum over all parts of the linear maps `map_of(part)`, as one function of a vector.
+    def summed(self, map_of: Callable[[ExampleBatch], Callable[[Vector], Result]]) -> Callable:
+        """The sum over all batches of the linear maps `map_of(batch)`, as a function of a vector.
 
-        What does not depend on the vector is computed once, now, where there is one part. Several
-        parts are taken anew in every application, in the memory of one. Both run in full matrix
-        precision.
+        With a single batch, `map_of` is called now, so everything that does not depend on the
+        vector is computed once. With several batches, `map_of` is evaluated again in every
+        application, in the memory of one batch. Both run in full matrix precision.
         """
         return self._applied(map_of, self.accumulate)
 
-    def joined(self, map_of: Callable[[Part], Callable[[Vector], Result]]) -> Callable:
-        """As `summed`, but with the results of all parts joined along their leading axis."""
+    def joined(self, map_of: Callable[[ExampleBatch], Callable[[Vector], Result]]) -> Callable:
+        """Like `summed`, but the results of all batches are joined along their leading axis."""
         return self._applied(map_of, self.each)
 
-    def _applied(self, map_of: Callable, over_parts: Callable) -> Callable:
+    def _applied(self, map_of: Callable, over_batches: Callable) -> Callable:
         # The default on recent GPUs keeps 10 bits of a factor: a noise floor of 5e-4 lambda_max.
-        # The setting counts where a function is traced, so each stage has to make it.
+        # The setting acts where a function is traced, so both stages need it.
         with jax.default_matmul_precision("highest"):
-            staged = map_of(self._whole()) if self.passes == 1 else None
+            staged = map_of(self.whole()) if self.num_batches == 1 else None
 
         def apply(vector: PyTree) -> PyTree:
             with jax.default_matmul_precision("highest"):
                 if staged is not None:
                     return staged(vector)
-                return over_parts(lambda part: map_of(part)(vector))
+                return over_batches(lambda batch: map_of(batch)(vector))
 
         return apply
 
-    def _rows(self) -> Int[Array, "passes batch"]:
-        return jnp.arange(self.passes * self.batch_size).reshape(self.passes, self.batch_size)
-
-    def _whole(self) -> Part:
-        # Without a gather: the data are not copied.
-        return Part(
-            inputs=self.inputs,
-            targets=self.targets,
-            rows=jnp.arange(self.num_examples),
-            weights=jnp.full(self.num_examples, 1 / self.num_examples),
-            ragged=False,
-        )
+    def _indices(self) -> Int[Array, "batches batch"]:
+        shape = self.num_batches, self.batch_size
+        return jnp.arange(self.num_batches * self.batch_size).reshape(shape)
 
 
 def hold(risk: Risk, params: PyTree, kept: PyTree[bool]) -> tuple[Risk, PyTree]:
-    """The same risk as a function of the parameters that are marked, the others held constant."""
+    """The same risk as a function of the marked parameters only; the others are held constant."""
     parameters, constants = split_parameters(params)
     own, others = eqx.partition(parameters, kept)
     forward = _Held(risk.forward, eqx.combine(others, constants))

@@ -1,1 +1,1 @@
-"""What an estimator returns, and the questions that are asked of it."""
+"""Spectra, as estimators return them, and the questions that can be asked about them."""

@@ -1,4 +1,4 @@
-"""A spectrum of which a part is known exactly."""
+"""A spectrum of which some eigenvalues are known individually."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -11,17 +11,17 @@ from ._spectrum import AbstractSpectrum, best_over_vectors, Spectrum, TailMass
 
 
 class DeflatedSpectrum(AbstractSpectrum):
-    """Eigenvalues that are known one by one, and quadrature for the others.
+    """Eigenvalues that are known individually, and quadrature for the others.
 
-    Those of the `values` that are marked `known` are eigenvalues to within `margin`, all of them at
-    once: for k orthonormal vectors Y with A Y - Y Theta = R there are k eigenvalues of A that lie
-    as near to those of Theta as the norm of R (Parlett 1998, section 11.5). `rest` is a spectrum of
-    A on the orthogonal complement of Y, and the dim - k eigenvalues there lie within the same
-    margin of the others of A.
+    The `values` that are marked `known` are eigenvalues to within `margin`, all of them together:
+    for k orthonormal vectors Y with A Y - Y Theta = R, there are k eigenvalues of A whose distances
+    from those of Theta are at most the norm of R (Parlett 1998, section 11.5). `rest` is a spectrum
+    of A on the orthogonal complement of Y. The dim - k eigenvalues there lie within the same margin
+    of the remaining eigenvalues of A.
 
-    A known eigenvalue counts in full for every vector: it adds nothing to the standard error, and
-    its bounds meet wherever the threshold is not within `margin` of it. The bounds of the rest are
-    those of `Spectrum`.
+    Every vector counts a known eigenvalue in full, so it adds nothing to the standard error. Its
+    bounds are equal unless the threshold is within `margin` of it. The bounds of the rest are those
+    of `Spectrum`.
     """
 
     values: Float[Array, " candidates"]  # Ritz values, ascending
@@ -38,7 +38,7 @@ class DeflatedSpectrum(AbstractSpectrum):
     def mean(
         self, function: Callable[[Float[Array, " nodes"]], Float[Array, " nodes"]]
     ) -> Float[Array, " vectors"]:
-        # A node without weight may lie where the function is infinite: 0 times that is NaN.
+        # The function may be infinite at a value that is not known, and 0 times that is NaN.
         exact = jnp.sum(jnp.where(self.known, function(self.values), 0))
         fraction = self._fraction_of_rest()
         return exact / self.dim + jnp.where(fraction > 0, fraction * self.rest.mean(function), 0)
@@ -60,13 +60,13 @@ class DeflatedSpectrum(AbstractSpectrum):
     def outermost(
         self, count: int, end: Literal["largest", "smallest"]
     ) -> tuple[Float[Array, " count"], Float[Array, " count"]]:
-        # What is no eigenvalue of its own goes to the far end, where it is never asked for.
+        # Values that are not eigenvalues move to the far end, which is never asked for.
         away = -jnp.inf if end == "largest" else jnp.inf
         known = jnp.where(self.known, self.values, away)
         rest = jnp.where(jnp.isinf(self.rest.residuals), away, self.rest.nodes)
         shape = (rest.shape[0], known.size)
         join = lambda one, other: jnp.concatenate([jnp.broadcast_to(one, shape), other], axis=1)
-        # The residual of a value of the rest is that of the matrix without what was removed.
+        # The residuals of the rest belong to the matrix without the known eigenpairs.
         residuals = join(self.residuals, self.rest.residuals + self.margin)
         return best_over_vectors(join(known, rest), residuals, count, end)
 
@@ -87,7 +87,8 @@ class DeflatedSpectrum(AbstractSpectrum):
         return (self.dim - jnp.sum(self.known)) / jnp.asarray(self.dim, self.values.dtype)
 
     def _masses(self, beyond: Float[Array, " candidates"], rest: TailMass) -> TailMass:
-        """The mass of known eigenvalues that lie `beyond` a threshold, and that of the rest."""
+        """The mass of the known eigenvalues that lie `beyond` a threshold, plus that of the
+        rest."""
         fraction = self._fraction_of_rest()
         count = lambda smallest: jnp.sum(self.known & (beyond > smallest)) / self.dim
         return TailMass(

@@ -8,16 +8,16 @@ from ..._arguments import check_above
 from ._spectrum import AbstractSpectrum
 
 
-_POINTS = 256  # of the grid at once: more cost memory and gain nothing
+_POINTS = 256  # of the grid at once: more take memory without a gain in speed
 
 
 def density(
     spectrum: AbstractSpectrum, grid: Float[Array, " points"], *, width: Real[ArrayLike, ""]
 ) -> Float[Array, " points"]:
-    """Smooth a spectrum with a Gaussian kernel, for pictures and for nothing else.
+    """Smooths a spectrum with a Gaussian kernel. Use this only for pictures.
 
-    Never integrate this to count eigenvalues: mass that belongs at zero is spread over `width`,
-    and once that is near epsilon the count becomes a measure of the width. `epsilon_rank` counts.
+    Never integrate the density to count eigenvalues. Mass that belongs at zero is spread over
+    `width`; once that is near epsilon, the count measures the width. `epsilon_rank` counts.
 
     ```python
     import jax
@@ -31,12 +31,12 @@ def density(
 
     **Arguments:**
 
-    - `spectrum`: what an estimator returned.
-    - `grid`: where to evaluate the density, in the units of an eigenvalue.
+    - `spectrum`: the result of an estimator.
+    - `grid`: points at which to evaluate the density, in the units of an eigenvalue.
     - `width`: the standard deviation (not the variance) of the kernel, in the same units.
 
-    **Returns:** the mean density over vectors at each point of the grid, per unit of eigenvalue;
-    its integral over the whole line is 1.
+    **Returns:** the mean density over vectors at each point of the grid, per unit of eigenvalue.
+    Its integral over the whole line is 1.
 
     **Raises:** `ValueError` if `width` is not positive and finite.
     """

@@ -11,14 +11,15 @@ from ._spectrum import AbstractSpectrum
 
 
 class RankEstimate(eqx.Module):
-    """A number of eigenvalues, and what is known about its error.
+    """The number of eigenvalues beyond a threshold, and what is known about its error.
 
-    All but `resolved` are counts, or fractions of all eigenvalues from `normalised_epsilon_rank`.
+    All fields except `resolved` are counts, or fractions of all eigenvalues if
+    `normalised_epsilon_rank` returns them.
     """
 
     value: Float[Array, ""]
-    # What the nodes leave open about the measures of these vectors: bias, which more vectors do not
-    # reduce.
+    # What the nodes leave open about the measures of these vectors. This is a bias, which more
+    # vectors do not reduce.
     lower: Float[Array, ""]
     upper: Float[Array, ""]
     sem: Float[Array, ""]  # standard error over vectors; NaN for a single one, 0 if exact
@@ -31,7 +32,7 @@ def epsilon_rank(
     *,
     relative: bool = False,
 ) -> RankEstimate:
-    """Estimate the number of eigenvalues with magnitude above `epsilon`.
+    """Estimates the number of eigenvalues with magnitude above `epsilon`.
 
     ```python
     import jax
@@ -46,24 +47,25 @@ def epsilon_rank(
 
     **Arguments:**
 
-    - `spectrum`: what an estimator returned.
+    - `spectrum`: the result of an estimator.
     - `epsilon`: a positive threshold, in the units of an eigenvalue. The count is well defined
-        where it lies in a gap of the spectrum. The whole curve from epsilon to rank costs no
-        product with the matrix: `jax.vmap` over epsilon, as above.
-    - `relative`: take `epsilon` times the largest |eigenvalue| that was seen as the threshold.
+        if it lies in a gap of the spectrum. The whole curve from epsilon to rank takes no further
+        product with the matrix: use `jax.vmap` over epsilon, as above.
+    - `relative`: use `epsilon` times the largest |eigenvalue| that was found as the threshold.
 
     **Returns:** a `RankEstimate`:
 
     - `value`: dim times the weight of the nodes beyond `epsilon`, averaged over vectors.
     - `lower`, `upper`: dim times rigorous bounds for the weight that the measure of each vector has
         beyond `epsilon`, averaged over vectors (see `Spectrum`).
-    - `sem`: the standard error of `value` over vectors, which knows nothing of the bias that the
-        bounds show; 0 for a spectrum that is known exactly. A 95 % interval is `value` plus or
-        minus `sem` times the quantile of Student's t with vectors - 1 degrees of freedom.
+    - `sem`: the standard error of `value` over vectors. It does not include the bias that the
+        bounds show, and is 0 for a spectrum that is known exactly. A 95 % interval is `value` plus
+        or minus `sem` times the quantile of Student's t with `num_vectors - 1` degrees of freedom.
     - `resolved`: whether `upper - lower` is at most a tenth of `spectrum.dim`. Then the fraction of
-        eigenvalues beyond `epsilon` is known to a tenth, but for the standard error; where it is
-        not, `epsilon` lies below what the order can resolve: raise one of the two; more vectors do
-        not help. A tenth of all is much more than a small rank: for that look at the bracket.
+        eigenvalues beyond `epsilon` is known to a tenth, up to the standard error. Otherwise
+        `epsilon` is below the resolution of the order: raise one of the two; more vectors do not
+        help. A tenth of all eigenvalues is much more than a small rank, so for a small rank look at
+        the bounds.
 
     **Raises:** `ValueError` if `epsilon` is not positive and finite.
     """
@@ -72,7 +74,7 @@ def epsilon_rank(
     above, below = spectrum.mass_above(threshold), spectrum.mass_below(-threshold)
     value = above.value + below.value
     lower = jnp.mean(above.lower + below.lower)
-    # No more than everything, unless rounding says that the value is.
+    # At most everything, or the value if rounding puts it higher.
     everything = jnp.maximum(value, spectrum.mean(jnp.ones_like))
     upper = jnp.mean(jnp.minimum(above.upper + below.upper, everything))
     return RankEstimate(
@@ -87,10 +89,10 @@ def epsilon_rank(
 def normalised_epsilon_rank(
     spectrum: AbstractSpectrum, epsilon: Real[ArrayLike, ""], *, relative: bool = False
 ) -> RankEstimate:
-    """Estimate the fraction of eigenvalues with magnitude above `epsilon`: `epsilon_rank` / dim.
+    """Estimates the fraction of eigenvalues with magnitude above `epsilon`: `epsilon_rank` / dim.
 
-    The paper normalises in this way (section 5). Arguments, errors and fields are those of
-    `epsilon_rank`; the fields are fractions of all eigenvalues.
+    This is the paper's normalisation (section 5). Arguments, errors and fields are those of
+    `epsilon_rank`, except that the fields are fractions of all eigenvalues.
 
     ```python
     normalised_epsilon_rank(spectrum, 0.01, relative=True)

@@ -1,4 +1,4 @@
-"""A number with its standard error."""
+"""An estimate with its standard error."""
 
 from collections.abc import Callable
 
@@ -17,10 +17,9 @@ class Estimate(eqx.Module):
     """An estimate and its standard error: numbers, or pytrees of arrays of one structure.
 
     The standard error is the standard deviation that the estimate would have over new random
-    vectors. It knows nothing of a bias, and is NaN where there was one random vector only, and 0
-    where there was none because the answer is known. A 95 % interval is `value` plus or minus `sem`
-    times the quantile of Student's t with as many degrees of freedom as there were vectors, less
-    one.
+    vectors. It does not include a bias. It is NaN for a single random vector, and 0 if the answer
+    is known without random vectors. A 95 % interval is `value` plus or minus `sem` times the
+    quantile of Student's t with `num_vectors - 1` degrees of freedom.
     """
 
     value: PyTree[Float[Array, "..."]]
@@ -38,8 +37,10 @@ def standard_error(samples: Samples) -> Float[Array, "*shape"]:
 def error_over_vectors(
     spectrum: AbstractSpectrum, answers: Float[Array, " vectors"]
 ) -> Float[Array, ""]:
-    """The standard error of the mean of what each vector of a spectrum answers: 0 for one that is
-    known exactly, unless the answer is not a number."""
+    """The standard error of the mean of the answers of each vector of a spectrum.
+
+    It is 0 if the spectrum is known exactly, unless the answer is NaN.
+    """
     if spectrum.exact:
         return jnp.where(jnp.isnan(answers[0]), jnp.nan, jnp.zeros_like(answers[0]))
     return standard_error(answers)
@@ -50,9 +51,10 @@ def over_vectors(
     function: Callable[..., Float[Array, ""]],
     *means: Float[Array, " vectors"],
 ) -> Estimate:
-    """A smooth function of means over all eigenvalues of a spectrum, one for each of its vectors.
+    """A smooth function of means over all eigenvalues of a spectrum.
 
-    The standard error is that of the function linearised at the averages (the delta method).
+    Each of the `means` has one value for each vector. The standard error is that of the function
+    linearised at the averages over vectors (the delta method).
     """
     centres = [jnp.mean(m) for m in means]
     gradient = jax.grad(function, argnums=tuple(range(len(means))))(*centres)

@@ -16,16 +16,17 @@ Factors = tuple[tuple[Float[Array, " _"], Float[Array, " _"]], ...]
 
 
 class KroneckerSpectrum(AbstractSpectrum):
-    """Eigenvalues that are all products of two lists of numbers, for each of several blocks.
+    """The eigenvalues of each of several blocks are all products of two lists of numbers.
 
-    The lists are ascending, and no number is negative. Counting takes a binary search in the longer
-    list for each number of the shorter one, and a mean the memory of the longer one: the products
-    are never written out. There is one "vector". Everything is exact but for rounding: the bounds
-    of a mass differ from its value by the eigenvalues within `tolerance` of the threshold.
+    The lists are ascending and have no negative numbers. The products are never written out: a
+    count takes a binary search in the longer list for each number of the shorter one, and a mean
+    takes the memory of the longer list. There is one "vector". Everything is exact up to rounding:
+    the bounds of a mass differ from its value by the eigenvalues within `tolerance` of the
+    threshold.
 
-    `quadrature` gives a histogram of 200 bins: one for what cannot be told from 0, the others of
-    equal width in the logarithm of the eigenvalue. Their weights are exact counts, divided by
-    `dim`, and their nodes the means of the eigenvalues inside.
+    `quadrature` returns a histogram of 200 bins: one for eigenvalues that cannot be distinguished
+    from 0, and the others of equal width in the logarithm of the eigenvalue. The weights are exact
+    counts divided by `dim`, and the nodes are the means of the eigenvalues in each bin.
     """
 
     factors: Factors  # a longer and a shorter list for each block
@@ -42,7 +43,7 @@ class KroneckerSpectrum(AbstractSpectrum):
         def total(longer: Float[Array, " longer"], shorter: Float[Array, " shorter"]) -> Array:
             return jnp.sum(jax.lax.map(lambda number: jnp.sum(function(longer * number)), shorter))
 
-        # Divided before they are added, as the sums of eigenvalues may be large.
+        # Divide before adding, because the sums of eigenvalues may be large.
         totals = jnp.stack([total(*pair) / self.dim for pair in self.factors])
         return jnp.sum(totals, keepdims=True)
 
@@ -67,7 +68,7 @@ class KroneckerSpectrum(AbstractSpectrum):
     def outermost(
         self, count: int, end: Literal["largest", "smallest"]
     ) -> tuple[Float[Array, " count"], Float[Array, " count"]]:
-        # None is negative: the outermost products are those of the outermost numbers.
+        # No number is negative, so the outermost products are those of the outermost numbers.
         outer = slice(-count, None) if end == "largest" else slice(count)
         products = [
             (longer[outer, None] * shorter[None, outer]).ravel() for longer, shorter in self.factors
@@ -84,12 +85,12 @@ class KroneckerSpectrum(AbstractSpectrum):
         return TailMass(lower, value, upper)
 
 
-# These are compiled, as the many small operations would be one after the other.
+# Compiled, because running the many small operations one by one is slow.
 @eqx.filter_jit
 def _count(
     factors: Factors, thresholds: Real[Array, " thresholds"], side: Literal["left", "right"]
 ) -> Int[Array, " thresholds"]:
-    """Eigenvalues below each threshold ("left"), or not above it ("right")."""
+    """The number of eigenvalues below each threshold ("left"), or not above it ("right")."""
     counts = [_search(*pair, thresholds, side).sum(axis=-1) for pair in factors]
     return jnp.asarray(sum(counts))
 
@@ -107,7 +108,7 @@ def _histogram(
         totals = jnp.cumsum(jnp.concatenate([jnp.zeros_like(longer[:1]), longer]))
         return totals[_search(longer, shorter, edges[:-1], "right")] @ shorter
 
-    # All are up to the last edge, whatever rounding says of the largest.
+    # All eigenvalues lie up to the last edge, even if rounding puts the largest beyond it.
     count = jnp.append(_count(spectrum.factors, edges[:-1], "right"), spectrum.dim)
     total = jnp.asarray(sum(up_to(*pair) for pair in spectrum.factors))
     total = jnp.append(total, spectrum.dim * spectrum.mean(lambda x: x))
@@ -123,10 +124,10 @@ def _search(
     thresholds: Real[Array, " thresholds"],
     side: Literal["left", "right"],
 ) -> Int[Array, "thresholds shorter"]:
-    """How many numbers of the longer list have a product with each of the shorter one that is below
-    the threshold, or not above it."""
+    """For each number of the shorter list, how many numbers of the longer list have a product with
+    it that is below the threshold ("left"), or not above it ("right")."""
     t, factor = thresholds[:, None].astype(longer.dtype), shorter[None]
-    # With a factor of 0 all products are 0: all of them count, or none.
+    # With a factor of 0 all products are 0, so all of them count or none.
     zero = jnp.where(t > 0 if side == "left" else t >= 0, jnp.inf, -jnp.inf)
     quotient = jnp.where(factor > 0, t / jnp.where(factor > 0, factor, 1), zero)
     return jnp.searchsorted(longer, quotient, side=side)

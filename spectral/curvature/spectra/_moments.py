@@ -12,7 +12,7 @@ from ._spectrum import AbstractSpectrum
 def trace(spectrum: AbstractSpectrum) -> Estimate:
     """The sum of the eigenvalues, in their units.
 
-    For the trace alone `XTrace` needs fewer products with the matrix.
+    If only the trace is needed, `XTrace` takes fewer products with the matrix.
 
     ```python
     import jax
@@ -42,10 +42,10 @@ def frobenius_norm(spectrum: AbstractSpectrum) -> Estimate:
 def spectral_stable_rank(spectrum: AbstractSpectrum) -> Estimate:
     """||A||_F^2 / ||A||_2^2: between 1 and the rank; 0 for a matrix of zeros.
 
-    The largest |eigenvalue| is the one that was seen, at most the true one, so this is too large
-    where that has not converged; the standard error does not include it. Not the stable rank of
-    features (`spectral.models.feature_stable_rank`), nor what some papers call by this name
-    (`spectral.models.srank99`).
+    The norm is the largest |eigenvalue| that was found, which is at most the true one. If it has
+    not converged, the result is too large, and the standard error does not include this. This is
+    not the stable rank of features (`spectral.models.feature_stable_rank`), nor the quantity that
+    some papers call by this name (`spectral.models.srank99`).
     """
     scale = _scale(spectrum)
     return over_vectors(
@@ -56,9 +56,10 @@ def spectral_stable_rank(spectrum: AbstractSpectrum) -> Estimate:
 def spectral_effective_rank(spectrum: AbstractSpectrum) -> Estimate:
     """exp(entropy of p), with p the |eigenvalues| divided by their sum; 0 for a matrix of zeros.
 
-    Between 1 and the rank (Roy and Vetterli 2007). This is of all eigenvalues of a curvature
-    matrix, with their weights, and not of the Ritz values of a Lanczos run, which can give no more
-    than the order. The effective rank of features is `spectral.models.feature_effective_rank`.
+    It lies between 1 and the rank (Roy and Vetterli 2007). It uses all eigenvalues of a curvature
+    matrix with their weights. The effective rank of the Ritz values of a Lanczos run would be
+    something else, and at most the order. The effective rank of features is
+    `spectral.models.feature_effective_rank`.
     """
     scale = _scale(spectrum)
 
@@ -79,11 +80,11 @@ def spectral_effective_rank(spectrum: AbstractSpectrum) -> Estimate:
 def log_det(spectrum: AbstractSpectrum, *, damping: Real[ArrayLike, ""] = 0.0) -> Estimate:
     """log |det (A + damping I)|: the sum of log |eigenvalue + damping|, in nats.
 
-    An eigenvalue of at most 10 eps times the largest in magnitude cannot be told from 0 and counts
-    as 0. So a singular matrix has -inf without damping (and a standard error of NaN), and not the
-    logarithm of a rounding error.
+    An eigenvalue of at most 10 eps times the largest in magnitude cannot be distinguished from 0
+    and counts as 0. So the result for a singular matrix without damping is -inf (with a standard
+    error of NaN) and not the logarithm of a rounding error.
 
-    **Raises:** `ValueError` for a damping that is negative or not finite.
+    **Raises:** `ValueError` if `damping` is negative or not finite.
     """
     check_above("damping", damping, 0, strict=False)
 
@@ -96,14 +97,14 @@ def log_det(spectrum: AbstractSpectrum, *, damping: Real[ArrayLike, ""] = 0.0) -
 def condition_number(
     spectrum: AbstractSpectrum, *, damping: Real[ArrayLike, ""] = 0.0
 ) -> Float[Array, ""]:
-    """The largest |eigenvalue + damping| over the smallest, as far as both were seen.
+    """The largest |eigenvalue + damping| over the smallest, of those that were found.
 
-    A lower bound where the matrix with its damping is positive definite, for the nodes of Lanczos
-    lie inside the spectrum. Of an indefinite matrix a node may lie in a gap around 0, and the
-    number says little. It is no mean over vectors and has no standard error. Infinite for a matrix
-    that is singular to rounding, as in `log_det`.
+    If the damped matrix is positive definite, this is a lower bound, because the nodes of Lanczos
+    lie inside the spectrum. If it is indefinite, a node may lie in a gap around 0, and the result
+    says little. It is not a mean over vectors and has no standard error. It is infinite for a
+    matrix that is singular up to rounding, as in `log_det`.
 
-    **Raises:** `ValueError` for a damping that is negative or not finite.
+    **Raises:** `ValueError` if `damping` is negative or not finite.
     """
     check_above("damping", damping, 0, strict=False)
     nodes, weights = spectrum.quadrature()
@@ -111,14 +112,14 @@ def condition_number(
     magnitudes = jnp.abs(_without_rounding(ends, spectrum) + damping)
     inside = jnp.abs(_without_rounding(nodes, spectrum) + damping)
     smallest = jnp.minimum(jnp.min(magnitudes), jnp.min(jnp.where(weights > 0, inside, jnp.inf)))
-    number = jnp.where(
+    ratio = jnp.where(
         smallest == 0, jnp.inf, jnp.max(magnitudes) / jnp.where(smallest == 0, 1, smallest)
     )
-    return jnp.where(jnp.all(jnp.isfinite(ends)), number, jnp.nan)
+    return jnp.where(jnp.all(jnp.isfinite(ends)), ratio, jnp.nan)
 
 
 def _scale(spectrum: AbstractSpectrum) -> Float[Array, ""]:
-    """Dividing by this keeps squares of eigenvalues from overflowing."""
+    """A divisor that keeps squares of eigenvalues from overflowing."""
     largest = largest_magnitude(spectrum)
     return jnp.where(largest == 0, 1, largest)
 

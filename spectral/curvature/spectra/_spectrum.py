@@ -1,4 +1,4 @@
-"""What an estimator returns, and what every question is asked of a spectrum."""
+"""The interface of all spectra, and the spectrum that consists of nodes and weights."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
 
 class TailMass(eqx.Module):
-    """A fraction of the eigenvalues as each vector sees it, and rigorous bounds for it."""
+    """A fraction of the eigenvalues, as each vector sees it, with rigorous bounds."""
 
     lower: Float[Array, " vectors"]
     value: Float[Array, " vectors"]
@@ -20,11 +20,11 @@ class TailMass(eqx.Module):
 
 
 class AbstractSpectrum(eqx.Module):
-    """The distribution of the eigenvalues of a symmetric matrix, as well as it is known.
+    """What is known about the distribution of the eigenvalues of a symmetric matrix.
 
     Every question, such as `spectral.curvature.epsilon_rank`, is a function of these methods. A
-    spectrum that was estimated with several random vectors answers once for each; one that is known
-    exactly has one "vector".
+    spectrum that was estimated with several random vectors gives one answer for each vector. A
+    spectrum that is known exactly has one "vector".
     """
 
     dim: eqx.AbstractVar[int]  # rows of the matrix
@@ -32,7 +32,7 @@ class AbstractSpectrum(eqx.Module):
     @property
     @abstractmethod
     def exact(self) -> bool:
-        """Whether it is known in full, without random vectors: standard errors are then 0."""
+        """Whether the spectrum is known without random vectors, so that standard errors are 0."""
 
     @abstractmethod
     def mean(
@@ -42,65 +42,69 @@ class AbstractSpectrum(eqx.Module):
 
     @abstractmethod
     def mass_above(self, threshold: Real[ArrayLike, ""]) -> TailMass:
-        """The fraction of the eigenvalues larger than `threshold`; NaN if the matrix was."""
+        """The fraction of the eigenvalues above `threshold`; NaN if the matrix has NaN."""
 
     @abstractmethod
     def mass_below(self, threshold: Real[ArrayLike, ""]) -> TailMass:
-        """The fraction of the eigenvalues smaller than `threshold`; NaN if the matrix was."""
+        """The fraction of the eigenvalues below `threshold`; NaN if the matrix has NaN."""
 
     @abstractmethod
     def range(self) -> tuple[Float[Array, ""], Float[Array, ""]]:
-        """The smallest and the largest eigenvalue that were seen."""
+        """The smallest and the largest eigenvalue that was found."""
 
     @property
     @abstractmethod
     def resolved(self) -> int:
-        """How many eigenvalues are known one by one, counted from either end."""
+        """How many eigenvalues are known individually, counted from either end."""
 
     @abstractmethod
     def outermost(
         self, count: int, end: Literal["largest", "smallest"]
     ) -> tuple[Float[Array, " count"], Float[Array, " count"]]:
-        """So many eigenvalues from one end, the outermost first, and their residuals: an
-        eigenvalue lies within the residual of the value."""
+        """The `count` outermost eigenvalues at one end, and their residuals.
+
+        The outermost value comes first. An eigenvalue lies within the residual of each value.
+        """
 
     @abstractmethod
     def quadrature(self) -> tuple[Float[Array, "vectors nodes"], Float[Array, "vectors nodes"]]:
-        """Nodes, and weights whose sum over nodes is 1, or 1 on average over vectors of varying
-        length: for records and pictures."""
+        """Nodes and weights, for records and pictures.
+
+        The sum of the weights over the nodes is 1, or 1 on average if the vectors vary in length.
+        """
 
 
 class Spectrum(AbstractSpectrum):
-    """Quadrature for the spectrum of a matrix: one discrete measure per vector.
+    """Quadrature for the spectrum of a matrix: one discrete measure for each random vector.
 
-    A vector is a random vector v. The measure it sees puts the mass (v . u)^2 on the eigenvalue of
-    each eigenvector u; its mean over the vectors puts 1 / dim on every eigenvalue.
-    The nodes and weights of a vector integrate polynomials of degree up to 2 order - 1 against its
-    measure exactly (Golub and Meurant 2010, chapter 6).
+    The measure of a vector v has the mass (v . u)^2 at the eigenvalue of each eigenvector u. Its
+    mean over the vectors has the mass 1 / dim at every eigenvalue. The nodes and weights of a
+    vector integrate polynomials of degree up to 2 order - 1 exactly with respect to its measure
+    (Golub and Meurant 2010, chapter 6).
 
     The nodes are eigenvalues of the tridiagonal matrix with `diagonal` and `off_diagonal`, which
-    is kept so that it can be solved again elsewhere. Weights are pure numbers; everything else is
-    in the units of an eigenvalue.
+    are kept so that the matrix can be solved again elsewhere. Weights are dimensionless; all other
+    fields have the units of an eigenvalue.
 
     The bounds of `mass_above` and `mass_below` are the inequalities of Chebyshev, Markov and
-    Stieltjes (Akhiezer 1965, section 2.5; Golub and Meurant 2010): the mass on either side of a
-    point between two nodes of a Gauss quadrature is bounded by the weights up to the second next
-    node on each side. Where the Krylov space was exhausted the measure is known, and the bounds
-    meet. Thresholds closer to a node than `tolerance` count as on both sides of it. For nodes and
-    weights that are no Gauss quadrature (`gauss=False`) nothing rigorous is known: the bounds are
-    nothing and everything.
+    Stieltjes (Akhiezer 1965, section 2.5; Golub and Meurant 2010). The mass on either side of a
+    point between two nodes of a Gauss quadrature is bounded by the weights up to the second-nearest
+    node on each side. If the Krylov space was exhausted, the measure is known and the bounds are
+    equal. A threshold within `tolerance` of a node counts as lying on both sides of it. Nodes and
+    weights that are not a Gauss quadrature (`gauss=False`) give no rigorous bounds: the lower bound
+    is then 0 and the upper bound is everything.
     """
 
     nodes: Float[Array, "vectors order"]  # Ritz values, ascending
-    weights: Float[Array, "vectors order"]  # sum to |v|^2 for each vector, which is 1 on the sphere
+    weights: Float[Array, "vectors order"]  # their sum is |v|^2 for each vector, 1 on the sphere
     # The norm of A y - theta y, with y the Ritz vector: an eigenvalue lies within it of the node.
-    # Infinite where that is not known.
+    # Infinite if it is not known.
     residuals: Float[Array, "vectors order"]
     diagonal: Float[Array, "vectors order"]
     off_diagonal: Float[Array, "vectors order-1"]
-    # The vectors A^k v span no more than order dimensions: the quadrature is the measure itself.
+    # The vectors A^k v span at most `order` dimensions, so the quadrature is the measure itself.
     exhausted: Bool[Array, " vectors"]
-    tolerance: Float[Array, " vectors"]  # rounding: smaller differences of eigenvalues mean nothing
+    tolerance: Float[Array, " vectors"]  # smaller differences of eigenvalues are rounding
     dim: int = eqx.field(static=True)  # rows of the matrix
     _: KW_ONLY
     gauss: bool = eqx.field(static=True, default=True)
@@ -113,7 +117,7 @@ class Spectrum(AbstractSpectrum):
     def mean(
         self, function: Callable[[Float[Array, " nodes"]], Float[Array, " nodes"]]
     ) -> Float[Array, " vectors"]:
-        # A node without weight may lie where the function is infinite: 0 times that is NaN.
+        # The function may be infinite at a node without weight, and 0 times that is NaN.
         one = lambda x, w: jnp.sum(jnp.where(w == 0, 0, w * function(x)))
         return jax.vmap(one)(self.nodes, self.weights)
 
@@ -128,18 +132,18 @@ class Spectrum(AbstractSpectrum):
 
     @property
     def resolved(self) -> int:
-        if not self.gauss:  # the nodes are places that were chosen, not Ritz values
+        if not self.gauss:  # the nodes are chosen points, not Ritz values
             return 1
         return self.dim if self.exact else self.nodes.shape[1]
 
     def outermost(
         self, count: int, end: Literal["largest", "smallest"]
     ) -> tuple[Float[Array, " count"], Float[Array, " count"]]:
-        if self.exact:  # a node stands for as many eigenvalues as its weight says
+        if self.exact:  # the weight of a node times dim is the multiplicity of its eigenvalue
             inwards = slice(None, None, -1 if end == "largest" else 1)
             up_to = jnp.round(self.dim * jnp.cumsum(self.weights[0, inwards]))
-            numbers = jnp.searchsorted(up_to, jnp.arange(count), side="right")
-            return self.nodes[0, inwards][numbers], self.residuals[0, inwards][numbers]
+            chosen = jnp.searchsorted(up_to, jnp.arange(count), side="right")
+            return self.nodes[0, inwards][chosen], self.residuals[0, inwards][chosen]
         return best_over_vectors(self.nodes, self.residuals, count, end)
 
     def quadrature(self) -> tuple[Float[Array, "vectors nodes"], Float[Array, "vectors nodes"]]:
@@ -155,7 +159,7 @@ class Spectrum(AbstractSpectrum):
         lower, value, upper = tail(nodes, weights, self.exhausted, self.tolerance, threshold)
         if not self.gauss:
             lower, upper = jnp.zeros_like(value), jnp.sum(weights, axis=1)
-        # Comparisons with NaN are false: without this a matrix of NaN would have no eigenvalues.
+        # Comparisons with NaN are false, so a matrix of NaN would seem to have no eigenvalues.
         known = jnp.all(jnp.isfinite(nodes), axis=1)
         lower, value, upper = (jnp.where(known, x, jnp.nan) for x in (lower, value, upper))
         # Rounding of the sums must not put the value outside its bounds.
@@ -170,7 +174,7 @@ def best_over_vectors(
 ) -> tuple[Float[Array, " count"], Float[Array, " count"]]:
     """The k-th outermost Ritz value of any vector for each k up to `count`, and its residual.
 
-    That of a single vector lies no further out than the k-th eigenvalue (Cauchy interlacing).
+    The value of a single vector lies no further out than the k-th eigenvalue (Cauchy interlacing).
     """
     outwards = nodes if end == "largest" else -nodes
     order = jnp.argsort(outwards, axis=1, descending=True)[:, :count]
@@ -182,9 +186,8 @@ def best_over_vectors(
 def known_spectrum(
     eigenvalues: Float[Array, " nodes"], fractions: Float[Array, " nodes"], dim: int
 ) -> Spectrum:
-    """A spectrum that was computed in full: ascending eigenvalues, and the fraction that each
-    has."""
-    # What a backward stable solver leaves: the same allowance as in the Lanczos iteration.
+    """An exact spectrum: ascending eigenvalues, and the fraction of `dim` that each has."""
+    # The error of a backward stable solver, with the same allowance as in the Lanczos iteration.
     tolerance = 10 * jnp.finfo(eigenvalues.dtype).eps * jnp.max(jnp.abs(eigenvalues))
     nodes = eigenvalues[None]
     return Spectrum(
@@ -209,10 +212,10 @@ def _tail(
 ) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
     """Bounds and estimate of the mass above a threshold, with the nodes in descending order.
 
-    Let W_k be the weight of the k largest nodes, and j the number of nodes above the threshold. The
-    mass above a node, without and with it, lies between W_{k-1} and W_k for the k-th largest.
-    The threshold lies between the j-th and the next, so the mass above it, which falls with the
-    threshold, lies between W_{j-1} and W_{j+1}: this holds whether or not it is itself an
+    Let W_k be the weight of the k largest nodes, and let j nodes lie above the threshold. The mass
+    above the k-th largest node, with or without the node itself, lies between W_{k-1} and W_k. The
+    threshold lies between the j-th node and the next one, and the mass above a threshold decreases
+    with it. So the mass lies between W_{j-1} and W_{j+1}, whether or not the threshold is itself an
     eigenvalue.
     """
     cumulative = jnp.concatenate([jnp.zeros_like(weights[:1]), jnp.cumsum(weights)])

@@ -8,15 +8,22 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from ...._arguments import check_count
-from ...._blas import single_threaded_blas
 from ...operators._operator import AbstractOperator
+from ...operators._single_threaded import jit_single_threaded
 from ...spectra._spectrum import Spectrum
-from .._vectors import AbstractVectorDistribution, BEFORE_VECTORS, Sphere, vector_key
-from ._tridiagonal import order_within, ritz, tridiagonalise
+from .._vectors import (
+    AbstractVectorDistribution,
+    BEFORE_VECTORS,
+    Sphere,
+    sphere_vector,
+    vector_key,
+)
+from ._order import check_order, order_within
+from ._tridiagonal import ritz, tridiagonalise
 
 
 class Chebyshev(eqx.Module):
-    """Estimate a spectrum from its Chebyshev moments (the kernel polynomial method).
+    """Estimates a spectrum from its Chebyshev moments (the kernel polynomial method).
 
     ```python
     import jax
@@ -28,26 +35,26 @@ class Chebyshev(eqx.Module):
     density(spectrum, jnp.linspace(-5.0, 90.0, 500), width=1.0)
     ```
 
-    After a first iteration that finds the range, it makes three vectors where `Lanczos` keeps
-    `order` of them, and every node has the same place for all vectors. The price is resolution: an
-    eigenvalue is spread over about pi / (2 order) of half the *whole* range, outliers included,
-    where Lanczos resolves the range between the outliers. Nothing rigorous is known about the
-    error: the bounds of a rank are 0 and dim.
+    After a first iteration that finds the range, this holds three vectors in memory, where
+    `Lanczos` holds `order` of them, and the nodes are the same for all random vectors. The price is
+    resolution: an eigenvalue is spread over about pi / (2 order) of half the *whole* range, which
+    includes the outliers, while Lanczos resolves the range between the outliers. Nothing rigorous
+    is known about the error, so the bounds of a rank are 0 and dim.
 
     **Arguments:**
 
-    - `order`: products with the matrix per vector; each gives two moments. It may exceed the
-        dimension.
-    - `num_vectors`, `distribution`: as of `Lanczos`.
-    - `range_order`: products for a first Lanczos iteration that finds the range, in memory of
-        `range_order * dim` numbers; by default 20, or the dimension where that is less. The
-        interval reaches beyond its extreme Ritz values by their residuals (Zhou and Li 2011).
+    - `order`: products with the matrix for each random vector. Each product gives two moments. The
+        order may exceed the dimension.
+    - `num_vectors`, `distribution`: as for `Lanczos`.
+    - `range_order`: products of a first Lanczos iteration that finds the range, in memory of
+        `range_order * dim` numbers; by default the smaller of 20 and the dimension. The interval
+        extends beyond the extreme Ritz values by their residuals (Zhou and Li 2011).
 
-    The nodes are the points of Gauss-Chebyshev quadrature in that interval, whose ends are what
-    `range()` gives, to one part in order^2. The weights are moments damped by Jackson's kernel,
-    which keeps them from being negative. An eigenvalue outside of the interval would let moments
-    grow beyond those of any distribution inside: the spectrum is then NaN. See Weisse et al.
-    (2006), sections II.B and II.C.
+    The nodes are the points of Gauss-Chebyshev quadrature in that interval. `range()` gives its
+    ends, up to one part in order^2. The weights are moments damped by Jackson's kernel, which keeps
+    them non-negative. An eigenvalue outside the interval would make the moments larger than those
+    of any distribution inside it; in that case the spectrum is NaN. See Weisse et al. (2006),
+    sections II.B and II.C.
 
     **Raises:** `ValueError` if an order or `num_vectors` is not a positive integer, and when called
     if `range_order` is larger than `operator.dim`.
@@ -62,25 +69,22 @@ class Chebyshev(eqx.Module):
     def __check_init__(self):
         check_count("order", self.order)
         check_count("num_vectors", self.num_vectors)
-        if self.range_order is not None:
-            check_count("range_order", self.range_order)
+        check_order("range_order", self.range_order)
 
     def __call__(self, operator: AbstractOperator, *, key: PRNGKeyArray) -> Spectrum:
-        """Estimate the spectrum; vector i starts from `distribution(..., key=vector_key(key,
-        i))`."""
+        """Estimates the spectrum; vector i is `distribution(..., key=vector_key(key, i))`."""
         range_order = order_within("range_order", self.range_order, operator.dim, default=20)
-        with single_threaded_blas():
-            return jax.block_until_ready(_estimate(self, range_order, operator, key))
+        return _estimate(self, range_order, operator, key)
 
 
-@eqx.filter_jit
+@jit_single_threaded
 def _estimate(
     chebyshev: Chebyshev, range_order: int, operator: AbstractOperator, key: PRNGKeyArray
 ) -> Spectrum:
     dim, dtype = operator.dim, operator.dtype
     with jax.default_matmul_precision("highest"):
         product = operator.flat_product()
-        start = Sphere()(dim, dtype, key=vector_key(key, BEFORE_VECTORS))
+        start = sphere_vector(key, BEFORE_VECTORS, dim, dtype)
         matrix, _ = tridiagonalise(product, start, range_order, key=key, index=BEFORE_VECTORS)
         pairs = ritz(matrix)
         # Rounding must not put the spectrum of a multiple of the identity outside its interval.
@@ -127,16 +131,16 @@ def _estimate(
 def _damped(
     moments: Float[Array, "vectors moments"],
 ) -> tuple[Float[Array, " moments"], Float[Array, "vectors moments"]]:
-    """Quadrature in [-1, 1] whose moments are those that are given, times Jackson's factors."""
+    """Quadrature in [-1, 1] with the given moments, times Jackson's factors."""
     size = moments.shape[1]
     k, step = jnp.arange(size), jnp.pi / (size + 1)
     turning = jnp.sin(k * step) / jnp.tan(step)
     factors = ((size - k + 1) * jnp.cos(k * step) + turning) / (size + 1)
-    # Whole turns are taken off among integers, where that is exact.
+    # Multiples of 2 pi are removed in integer arithmetic, where this is exact.
     turns = jnp.outer(2 * jnp.arange(size)[::-1] + 1, k) % (4 * size)
     cosines = jnp.cos(turns * (jnp.pi / (2 * size)))  # T_k at node j, ascending
     coefficients = factors * jnp.where(k == 0, 1, 2) / size
-    # Damped moments have positive sums; what is below zero is rounding.
+    # Damped moments have positive sums, so negative ones are rounding.
     weights = jnp.maximum((moments * coefficients[None]) @ cosines.T, 0)
     scale = moments[:, :1] / jnp.sum(weights, axis=1, keepdims=True)
     return cosines[:, 1], weights * scale

@@ -3,18 +3,17 @@
 from dataclasses import KW_ONLY
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
 from ...._arguments import check_count
-from ...._blas import single_threaded_blas
 from ...operators._operator import AbstractOperator
+from ...operators._single_threaded import jit_single_threaded
 from ...spectra._spectrum import known_spectrum, Spectrum
 
 
 class Dense(eqx.Module):
-    """Every eigenvalue of a small matrix, by writing it out: the truth for all other estimators.
+    """Every eigenvalue of a small matrix, which is written out: the reference for all estimators.
 
     ```python
     import jax
@@ -26,13 +25,13 @@ class Dense(eqx.Module):
     epsilon_rank(spectrum, 0.5).value  # 9
     ```
 
-    This takes `dim` products, memory for a few times dim^2 numbers and a time that grows as dim^3:
-    for 1000 parameters about a second, for 5000 minutes. All eigenvalues have the weight 1 / dim
-    and are right to rounding, which is relative to the largest. The key is not used.
+    This takes `dim` products, memory for a few times dim^2 numbers, and time that grows as dim^3:
+    about a second for 1000 parameters, minutes for 5000. Every eigenvalue has the weight 1 / dim.
+    The eigenvalues are correct to rounding, relative to the largest. The key is not used.
 
     **Arguments:**
 
-    - `limit`: the largest dimension that is not refused.
+    - `limit`: the largest dimension that is accepted.
 
     **Raises:** `ValueError` if `limit` is not a positive integer, and when called if
     `operator.dim` is larger.
@@ -45,19 +44,18 @@ class Dense(eqx.Module):
         check_count("limit", self.limit)
 
     def __call__(self, operator: AbstractOperator, *, key: PRNGKeyArray) -> Spectrum:
-        """Find every eigenvalue of `operator`."""
+        """Finds every eigenvalue of `operator`."""
         del key
         if operator.dim > self.limit:
             raise ValueError(
-                f"The matrix has {operator.dim} rows, but `limit` is {self.limit}: writing it out "
-                "takes dim^2 numbers and dim^3 operations. Estimate its spectrum with `Lanczos()`, "
-                "or raise the limit of `Dense`."
+                f"The matrix has {operator.dim} rows, but `limit` is {self.limit}, because writing "
+                "it out takes dim^2 numbers and dim^3 operations: estimate its spectrum with "
+                "`Lanczos()`, or raise the limit of `Dense`."
             )
-        with single_threaded_blas():
-            return jax.block_until_ready(_solve(operator))
+        return _solve(operator)
 
 
-@eqx.filter_jit
+@jit_single_threaded
 def _solve(operator: AbstractOperator) -> Spectrum:
     eigenvalues = jnp.linalg.eigvalsh(operator.dense())
     return known_spectrum(eigenvalues, jnp.full_like(eigenvalues, 1 / operator.dim), operator.dim)

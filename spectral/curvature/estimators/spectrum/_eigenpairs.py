@@ -6,14 +6,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from ...._arguments import check_count
-from ...._blas import single_threaded_blas
 from ...operators._operator import AbstractOperator
-from .._vectors import Sphere, vector_key
-from ._tridiagonal import order_within, ritz, tridiagonalise
+from ...operators._single_threaded import jit_single_threaded
+from .._vectors import sphere_vector
+from ._order import check_order, order_within
+from ._tridiagonal import ritz, tridiagonalise
 
 
 class Eigenpairs(eqx.Module):
-    """Approximate eigenvalues and eigenvectors y of length 1, from the outside of the spectrum in.
+    """Approximate eigenvalues and eigenvectors y of length 1, the outermost first.
 
     An eigenvalue lies within `residuals`, the norms of A y - theta y, of each of the `values`.
     """
@@ -33,7 +34,7 @@ class ExtremeEigenpairs(eqx.Module):
 def extreme_eigenpairs(
     operator: AbstractOperator, *, count: int = 1, key: PRNGKeyArray, order: int | None = None
 ) -> ExtremeEigenpairs:
-    """Find the eigenvalues at both ends of the spectrum, with eigenvectors, by Lanczos.
+    """Finds the eigenvalues at both ends of the spectrum, with eigenvectors, by Lanczos.
 
     ```python
     import jax
@@ -41,7 +42,7 @@ def extreme_eigenpairs(
     from spectral.curvature import extreme_eigenpairs, Hessian
 
     hessian = Hessian(lambda x: jnp.sum(x["w"] ** 4) / 12, {"w": jnp.arange(10.0)})
-    pairs = extreme_eigenpairs(hessian, 2, key=jax.random.key(0))
+    pairs = extreme_eigenpairs(hessian, count=2, key=jax.random.key(0))
     pairs.largest.values  # about [81, 64]
     pairs.largest.vectors["w"]  # [2, 10]
     pairs.smallest.values  # about [0, 1]
@@ -50,41 +51,38 @@ def extreme_eigenpairs(
     **Arguments:**
 
     - `operator`: the matrix.
-    - `count`: how many at each end.
+    - `count`: the number of eigenvalues at each end.
     - `key`: for the vector that the iteration starts from.
-    - `order`: products with the matrix, in memory for as many vectors; by default 40 or `4 * count`
-        if that is more, or the dimension where that is less. Raise it where the `residuals` are too
-        large: eigenvalues far from the others converge first.
+    - `order`: products with the matrix, and vectors in memory; by default the larger of 40 and
+        `4 * count`, but at most the dimension. Raise it if the `residuals` are too large.
+        Eigenvalues far from the others converge first.
 
     **Returns:** `ExtremeEigenpairs`, whose vectors are like the parameters with a leading axis
-    `count`. The residuals are computed with `2 * count` more products. The Krylov space of one
-    vector holds one eigenvector of each eigenvalue, so the copies of a multiple eigenvalue are only
-    found where that space ends and the iteration restarts.
+    `count`. The residuals take `2 * count` more products. The Krylov space of one vector contains
+    one eigenvector of each eigenvalue. So the copies of a multiple eigenvalue are found only if
+    that space ends and the iteration restarts.
 
     **Raises:** `ValueError` if `count` or `order` is not a positive integer, if `order` is larger
-    than `operator.dim`, or `count` larger than the order.
+    than `operator.dim`, or if `count` is larger than the order.
     """
     check_count("count", count)
-    if order is not None:
-        check_count("order", order)
+    check_order("order", order)
     order = order_within("order", order, operator.dim, default=max(40, 4 * count))
     if count > order:
         raise ValueError(
-            f"`count` is {count}, but must be at most {order}: no more eigenvalues come from so "
-            "many products. Raise `order`, or ask for fewer."
+            f"`count` is {count}, but must be at most {order}, the order of the iteration: raise "
+            "`order`, or ask for fewer."
         )
-    with single_threaded_blas():
-        return jax.block_until_ready(_find(operator, count, order, key))
+    return _find(operator, count, order, key)
 
 
-@eqx.filter_jit
+@jit_single_threaded
 def _find(
     operator: AbstractOperator, count: int, order: int, key: PRNGKeyArray
 ) -> ExtremeEigenpairs:
-    dtype = operator.dtype
     with jax.default_matmul_precision("highest"):
         product = operator.flat_product()
-        start = Sphere()(operator.dim, dtype, key=vector_key(key, 0))
+        start = sphere_vector(key, 0, operator.dim, operator.dtype)
         matrix, basis = tridiagonalise(product, start, order, key=key, index=0)
         pairs = ritz(matrix)
 

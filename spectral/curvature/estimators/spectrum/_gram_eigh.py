@@ -4,14 +4,13 @@ from dataclasses import KW_ONLY
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
 from ...._arguments import check_count
-from ...._blas import single_threaded_blas
-from ...operators._block import Block
+from ...operators._block import reduce_block
 from ...operators._operator import AbstractOperator
+from ...operators._single_threaded import jit_single_threaded
 from ...spectra._spectrum import known_spectrum, Spectrum
 
 
@@ -29,20 +28,20 @@ class GramEigh(eqx.Module):
     epsilon_rank(spectrum, 0.1).value  # 3 of 20
     ```
 
-    F has one row for each parameter and one column for each example and output, so the Gram matrix
-    has as many rows as there are examples times outputs, however large the network is. The nonzero
-    eigenvalues of the two are the same, each of weight 1 / dim; all others are zero. Eigenvalues
-    are right to rounding, which is relative to the largest. The key is not used.
+    F has one row for each parameter and one column for each example and output. So the size of the
+    Gram matrix is the number of examples times outputs, for any number of parameters. The two
+    matrices have the same nonzero eigenvalues, each of weight 1 / dim; all other eigenvalues are
+    zero. The eigenvalues are correct to rounding, relative to the largest. The key is not used.
 
     The `Block` of a layer has a Gram matrix of the same size, so the spectra of single layers are
-    as exact: `GramEigh()(layer_blocks(ggn)["layers.0"], key=key)`.
+    just as exact: `GramEigh()(layer_blocks(ggn)["layers.0"], key=key)`.
 
     **Arguments:**
 
-    - `limit`: the largest Gram matrix that is not refused.
+    - `limit`: the largest number of rows of a Gram matrix that is accepted.
 
     **Raises:** `ValueError` if `limit` is not a positive integer, and when called if the Gram
-    matrix has more rows; `TypeError` when called for an operator that has no method `gram`.
+    matrix has more rows; `TypeError` when called with an operator that has no method `gram`.
     """
 
     _: KW_ONLY
@@ -52,31 +51,31 @@ class GramEigh(eqx.Module):
         check_count("limit", self.limit)
 
     def __call__(self, operator: AbstractOperator, *, key: PRNGKeyArray) -> Spectrum:
-        """Find every eigenvalue of `operator`."""
+        """Finds every eigenvalue of `operator`."""
         del key
-        operator = operator.reduced() if isinstance(operator, Block) else operator
-        gram: Any = getattr(operator, "gram", None)
-        if gram is None:
+        operator = reduce_block(operator)
+        make_gram: Any = getattr(operator, "gram", None)
+        if make_gram is None:
             raise TypeError(
                 f"A {type(operator).__name__} has no Gram matrix, but `GramEigh` needs an "
                 "operator with the method `gram`: pass a `GaussNewton` or a `Fisher`, or use "
                 "another estimator, such as `Lanczos()`."
             )
-        if gram().dim > self.limit:
+        gram = make_gram()
+        if gram.dim > self.limit:
             raise ValueError(
-                f"The Gram matrix has {gram().dim} rows (examples times outputs), but `limit` is "
-                f"{self.limit}: take fewer examples, raise the limit of `GramEigh`, or "
+                f"The Gram matrix has {gram.dim} rows (examples times outputs), but `limit` is "
+                f"{self.limit}: use fewer examples, raise the limit of `GramEigh`, or "
                 "estimate the spectrum with `Lanczos()`."
             )
-        with single_threaded_blas():
-            return jax.block_until_ready(_solve(gram(), operator.dim))
+        return _solve(gram, operator.dim)
 
 
-@eqx.filter_jit
+@jit_single_threaded
 def _solve(gram: AbstractOperator, dim: int) -> Spectrum:
-    # No eigenvalue of F^T F is negative: what rounding left below zero is zero.
+    # F^T F is positive semi-definite, so negative eigenvalues are rounding.
     eigenvalues = jnp.maximum(jnp.linalg.eigvalsh(gram.dense()), 0)
-    # More columns than parameters have at least the surplus of zeros among their eigenvalues.
+    # If F has more columns than rows, the surplus adds as many zeros to the eigenvalues.
     eigenvalues = eigenvalues[max(gram.dim - dim, 0) :]
     fractions = jnp.full_like(eigenvalues, 1 / dim)
     if gram.dim < dim:

@@ -1,14 +1,13 @@
 """The spectrum of a Kronecker-factored matrix."""
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
-from ...._blas import single_threaded_blas
 from ...kronecker._kronecker import AbstractKronecker
-from ...operators._block import Block
+from ...operators._block import reduce_block
 from ...operators._operator import AbstractOperator
+from ...operators._single_threaded import jit_single_threaded
 from ...spectra._kronecker_spectrum import KroneckerSpectrum
 
 
@@ -30,36 +29,35 @@ class KroneckerEigh(eqx.Module):
     epsilon_rank(spectrum, 1e-3).value  # a whole number
     ```
 
-    Exact for the factors; how far these are from the matrix that they stand for is another
-    question, which `kfac_error` answers. It takes the eigenvalues of two matrices per layer, and
-    for `KFAC` no memory for as many numbers as there are parameters. The key is not used.
+    The result is exact for the factors; `kfac_error` answers how far they are from the matrix that
+    they approximate. This computes the eigenvalues of two matrices for each layer. For `KFAC` the
+    memory is smaller than one number for each parameter. The key is not used.
 
     A `Block` may keep any parameters of `KFAC`, and must keep whole layers of the others.
 
-    **Raises:** `TypeError` when called for any other operator, and `ValueError` for a block of
-    `EKFAC` that keeps a layer in part.
+    **Raises:** `TypeError` when called with any other operator, and `ValueError` for a block of
+    `EKFAC` that keeps a part of a layer.
     """
 
     def __call__(self, operator: AbstractOperator, *, key: PRNGKeyArray) -> KroneckerSpectrum:
-        """Find every eigenvalue of `operator`."""
+        """Finds every eigenvalue of `operator`."""
         del key
-        operator = operator.reduced() if isinstance(operator, Block) else operator
+        operator = reduce_block(operator)
         if not isinstance(operator, AbstractKronecker):
             raise TypeError(
                 f"A {type(operator).__name__} has no Kronecker factors, but `KroneckerEigh` takes "
                 "`KFAC`, `EKFAC`, their damped inverses and blocks of these: pass one of them, or "
                 "use another estimator, such as `Lanczos()`."
             )
-        with single_threaded_blas():
-            return jax.block_until_ready(_solve(operator))
+        return _solve(operator)
 
 
-@eqx.filter_jit
+@jit_single_threaded
 def _solve(operator: AbstractKronecker) -> KroneckerSpectrum:
     factors = [block.eigenvalues() for block in operator.blocks]
     if operator.unused:
         factors.append((jnp.full(operator.unused, operator.rest), jnp.ones(1, operator.dtype)))
     largest = jnp.max(jnp.stack([longer[-1] * shorter[-1] for longer, shorter in factors]))
-    # What backward stable solvers leave, once for each factor.
+    # The error of a backward stable solver, once for each factor.
     tolerance = 20 * jnp.finfo(largest.dtype).eps * largest
     return KroneckerSpectrum(factors=tuple(factors), tolerance=tolerance, dim=operator.dim)

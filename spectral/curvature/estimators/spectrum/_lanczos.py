@@ -1,22 +1,15 @@
 """Stochastic Lanczos quadrature."""
 
-from dataclasses import KW_ONLY
+from collections.abc import Callable
 
-import equinox as eqx
-import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from ...._arguments import check_count
-from ...._blas import single_threaded_blas
-from ...operators._operator import AbstractOperator
-from ...spectra._spectrum import Spectrum
-from .._vectors import AbstractVectorDistribution, Sphere, vector_key
-from ._tridiagonal import order_within, ritz, Tridiagonal, tridiagonalise
+from ._quadrature import AbstractLanczosQuadrature
+from ._tridiagonal import Tridiagonal, tridiagonalise
 
 
-class Lanczos(eqx.Module):
-    """Estimate a spectrum by stochastic Lanczos quadrature.
+class Lanczos(AbstractLanczosQuadrature):
+    """Estimates a spectrum by stochastic Lanczos quadrature.
 
     ```python
     import jax
@@ -30,82 +23,43 @@ class Lanczos(eqx.Module):
 
     **Arguments:**
 
-    - `order`: products with the matrix per vector, which are the nodes of the quadrature; by
-        default 100, or the dimension where that is less. It sets the resolution: between the
-        outliers, which are found first, about the range of the other eigenvalues divided by
-        `order`.
-    - `num_vectors`: independent random vectors. They set the standard error: one vector on the
-        sphere counts r of dim eigenvalues with a relative standard deviation of sqrt(2 / r). Two at
-        least are needed for a standard error.
-    - `distribution`: what the vectors are drawn from: `Sphere()`, `Rademacher()` or `Normal()`.
+    - `order`: products with the matrix for each vector, and nodes of its quadrature; by default the
+        smaller of 100 and the dimension. The order sets the resolution. Outliers are found first.
+        Between them, the resolution is about the range of the other eigenvalues divided by `order`.
+    - `num_vectors`: the number of independent random vectors, which sets the standard error. One
+        vector on the sphere counts r of dim eigenvalues with a relative standard deviation of
+        sqrt(2 / r). A standard error needs at least two vectors.
+    - `distribution`: the distribution of the vectors: `Sphere()`, `Rademacher()` or `Normal()`.
 
-    Vectors run one after the other, each in memory of `order * dim` numbers. Every vector is
-    orthogonalised twice against all before it, without which float32 finds the outliers again and
-    again. A collapsed network has a Krylov space of a few dimensions; where it ends, the iteration
-    goes on from a new random vector, which adds nodes without weight, and marks the spectrum as
-    `exhausted`. It ends when the next off-diagonal entry is at most 10 eps max ||A q||, the
-    `tolerance` of the spectrum: what is left is then rounding.
+    The vectors run one after the other, each in memory of `order * dim` numbers. Every new vector
+    of the iteration is orthogonalised twice against all earlier ones; without this, float32 finds
+    the outliers again and again. The Krylov space of a collapsed network has only a few dimensions.
+    When it ends, the iteration continues from a new random vector, which adds nodes without weight,
+    and marks the spectrum as `exhausted`. It ends when the next off-diagonal entry is at most
+    10 eps max ||A q||, the `tolerance` of the spectrum: what remains is rounding.
 
-    The products run in the dtype of the parameters, the eigenvalue problems of the tridiagonal
-    matrices always in float64. Against an iteration in float64 from the same vectors, the weight
-    beyond epsilon = 0.1 of a bulk on [0, 0.3] below ten outliers moved by 1e-5, 5e-5 and 4e-4 with
-    outliers up to 1e2, 1e3 and 1e4 (order 100); solved in float32 by 1e-4, 1e-3 and 3e-2.
+    The products run in the dtype of the parameters. The eigenvalue problems of the tridiagonal
+    matrices are always solved in float64. Compared with an iteration in float64 from the same
+    vectors, the weight beyond epsilon = 0.1 of a bulk on [0, 0.3] below ten outliers changed by
+    1e-5, 5e-5 and 4e-4 with outliers up to 1e2, 1e3 and 1e4 (order 100). Solved in float32, it
+    changed by 1e-4, 1e-3 and 3e-2.
 
-    Everything is compiled, also when called outside `jax.jit`, and compiled anew only for an
-    operator of other shapes or other functions. See Ubaru, Chen and Saad (2017) for the method and
-    Golub and Van Loan (2013), section 10.3, for the iteration.
+    Everything is compiled, also outside `jax.jit`, and compiled again only for an operator of other
+    shapes or other functions. See Ubaru, Chen and Saad (2017) for the method and Golub and Van Loan
+    (2013), section 10.3, for the iteration.
 
     **Raises:** `ValueError` if `order` or `num_vectors` is not a positive integer, and when called
     if `order` is larger than `operator.dim`.
     """
 
-    _: KW_ONLY
-    order: int | None = eqx.field(static=True, default=None)
-    num_vectors: int = eqx.field(static=True, default=3)
-    distribution: AbstractVectorDistribution = Sphere()
-
-    def __check_init__(self):
-        if self.order is not None:
-            check_count("order", self.order)
-        check_count("num_vectors", self.num_vectors)
-
-    def __call__(self, operator: AbstractOperator, *, key: PRNGKeyArray) -> Spectrum:
-        """Estimate the spectrum; vector i starts from `distribution(..., key=vector_key(key,
-        i))`."""
-        order = order_within("order", self.order, operator.dim, default=100)
-        with single_threaded_blas():
-            # Computation is asynchronous: wait for it, for the limit on the threads ends here.
-            return jax.block_until_ready(_estimate(self, order, operator, key))
-
-
-@eqx.filter_jit
-def _estimate(
-    lanczos: Lanczos, order: int, operator: AbstractOperator, key: PRNGKeyArray
-) -> Spectrum:
-    with jax.default_matmul_precision("highest"):
-        product = operator.flat_product()
-
-        def run(index: Int[Array, ""]):
-            vector = lanczos.distribution(operator.dim, operator.dtype, key=vector_key(key, index))
-            length = jnp.linalg.norm(vector)
-            matrix, _ = tridiagonalise(product, vector / length, order, key=key, index=index)
-            return matrix, length
-
-        matrix, length = jax.lax.map(run, jnp.arange(lanczos.num_vectors))
-    return quadrature(matrix, length, operator.dim)
-
-
-def quadrature(matrix: Tridiagonal, length: Float[Array, " vectors"], dim: int) -> Spectrum:
-    """Nodes and weights from the tridiagonal matrices of all vectors, and the lengths of these."""
-    pairs = jax.vmap(ritz)(matrix)
-    weights = pairs.vectors[:, 0] ** 2
-    return Spectrum(
-        nodes=pairs.values,
-        weights=length[:, None] ** 2 * weights / jnp.sum(weights, axis=1, keepdims=True),
-        residuals=pairs.residuals,
-        diagonal=matrix.diagonal,
-        off_diagonal=matrix.off_diagonal,
-        exhausted=matrix.exhausted,
-        tolerance=matrix.tolerance,
-        dim=dim,
-    )
+    def tridiagonal(
+        self,
+        product: Callable[[Float[Array, " dim"]], Float[Array, " dim"]],
+        vector: Float[Array, " dim"],
+        length: Float[Array, ""],
+        order: int,
+        *,
+        key: PRNGKeyArray,
+        index: Int[Array, ""],
+    ) -> Tridiagonal:
+        return tridiagonalise(product, vector / length, order, key=key, index=index)[0]

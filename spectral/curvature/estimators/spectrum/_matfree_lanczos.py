@@ -1,23 +1,16 @@
 """Lanczos quadrature with the iteration of matfree."""
 
-from dataclasses import KW_ONLY
+from collections.abc import Callable
 
-import equinox as eqx
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 from matfree import decomp
 
-from ...._arguments import check_count
-from ...._blas import single_threaded_blas
-from ...operators._operator import AbstractOperator
-from ...spectra._spectrum import Spectrum
-from .._vectors import AbstractVectorDistribution, Sphere, vector_key
-from ._lanczos import quadrature
-from ._tridiagonal import order_within, Tridiagonal
+from ._quadrature import AbstractLanczosQuadrature
+from ._tridiagonal import Tridiagonal
 
 
-class MatfreeLanczos(eqx.Module):
+class MatfreeLanczos(AbstractLanczosQuadrature):
     """Stochastic Lanczos quadrature with the iteration of matfree: a second opinion on `Lanczos`.
 
     ```python
@@ -30,56 +23,36 @@ class MatfreeLanczos(eqx.Module):
     epsilon_rank(spectrum, 0.5).value  # about 9
     ```
 
-    From the same key it starts from the same vectors, and the iteration is another program, so
-    where the two agree neither is likely to be wrong. It does not look for the end of the Krylov
-    space: **where most rows of a matrix are zero, as in a collapsed network, it returns rounding
-    errors as nodes, far outside of the spectrum but almost without weight; for a zero matrix NaN.**
-    It never marks a spectrum as exhausted.
+    The same key gives the same random vectors as in `Lanczos`, and the iteration is an independent
+    program. So if the two agree, neither is likely to be wrong. The iteration does not detect the
+    end of the Krylov space. **If most rows of a matrix are zero, as in a collapsed network, it
+    returns rounding errors as nodes, far outside the spectrum but with almost no weight; for a zero
+    matrix it returns NaN.** It never marks a spectrum as exhausted.
 
-    **Arguments:** as of `Lanczos`.
+    **Arguments:** those of `Lanczos`.
 
-    **Raises:** as `Lanczos`.
+    **Raises:** `ValueError` as `Lanczos` does.
     """
 
-    _: KW_ONLY
-    order: int | None = eqx.field(static=True, default=None)
-    num_vectors: int = eqx.field(static=True, default=3)
-    distribution: AbstractVectorDistribution = Sphere()
-
-    def __check_init__(self):
-        if self.order is not None:
-            check_count("order", self.order)
-        check_count("num_vectors", self.num_vectors)
-
-    def __call__(self, operator: AbstractOperator, *, key: PRNGKeyArray) -> Spectrum:
-        """Estimate the spectrum; vector i starts from `distribution(..., key=vector_key(key,
-        i))`."""
-        order = order_within("order", self.order, operator.dim, default=100)
-        with single_threaded_blas():
-            return jax.block_until_ready(_estimate(self, order, operator, key))
-
-
-@eqx.filter_jit
-def _estimate(
-    lanczos: MatfreeLanczos, order: int, operator: AbstractOperator, key: PRNGKeyArray
-) -> Spectrum:
-    decompose = decomp.tridiag_sym(order, materialize=False, custom_vjp=False)
-    with jax.default_matmul_precision("highest"):
-        product = operator.flat_product()
-
-        def run(index: Int[Array, ""]):
-            vector = lanczos.distribution(operator.dim, operator.dtype, key=vector_key(key, index))
-            _, (diagonal, off_diagonal), residual, _ = decompose(product, vector)
-            scale = jnp.max(jnp.abs(diagonal))
-            matrix = Tridiagonal(
-                diagonal=diagonal,
-                off_diagonal=off_diagonal,
-                leads_out=jnp.linalg.norm(residual),
-                exhausted=jnp.array(False),
-                tolerance=10 * jnp.finfo(scale.dtype).eps * scale,
-                dimensions=jnp.asarray(order),
-            )
-            return matrix, jnp.linalg.norm(vector)
-
-        matrix, length = jax.lax.map(run, jnp.arange(lanczos.num_vectors))
-    return quadrature(matrix, length, operator.dim)
+    def tridiagonal(
+        self,
+        product: Callable[[Float[Array, " dim"]], Float[Array, " dim"]],
+        vector: Float[Array, " dim"],
+        length: Float[Array, ""],
+        order: int,
+        *,
+        key: PRNGKeyArray,
+        index: Int[Array, ""],
+    ) -> Tridiagonal:
+        del length, key, index  # matfree normalises the vector, and never restarts
+        decompose = decomp.tridiag_sym(order, materialize=False, custom_vjp=False)
+        _, (diagonal, off_diagonal), residual, _ = decompose(product, vector)
+        scale = jnp.max(jnp.abs(diagonal))
+        return Tridiagonal(
+            diagonal=diagonal,
+            off_diagonal=off_diagonal,
+            leads_out=jnp.linalg.norm(residual),
+            exhausted=jnp.array(False),
+            tolerance=10 * jnp.finfo(scale.dtype).eps * scale,
+            dimensions=jnp.asarray(order),
+        )

@@ -39,30 +39,30 @@ def spectrum_of(
     epsilon_rank(spectrum, 0.1)
     ```
 
-    Parameters and batch are data of one compiled program: the call that sees new shapes or a new
-    function compiles, the next ones do not. So `loss` must outlive the call, such as a function at
-    the top of a module; a lambda written in the loop is a new function each time. For one picture
-    of a run take the same batch and the same key throughout.
+    Parameters and batch are arguments of one compiled program. A call with new shapes or a new
+    function compiles; further calls do not. So `loss` should be defined once, for example at module
+    level: a lambda in the loop is a new function each time. To compare spectra over a run, use the
+    same batch and the same key throughout.
 
     **Arguments:**
 
-    - `loss`: `(params, batch)` to one floating-point number, the mean over the batch.
-    - `params`: any pytree of floating-point arrays, such as the parameters of Flax or a dict, or an
-        Equinox network as it is.
+    - `loss`: maps `(params, batch)` to one floating-point number, the mean over the batch.
+    - `params`: any pytree of floating-point arrays, such as the parameters of Flax or a dict, or a
+        whole Equinox network.
     - `batch`: any pytree, with data in arrays.
-    - `estimator`: `estimator(operator, *, key)`, by default `Lanczos()`. For data in chunks, or
-        another matrix, call it on the `Hessian` or `GaussNewton` of a `Risk`.
+    - `estimator`: `estimator(operator, *, key)`, by default `Lanczos()`. For data in batches, or
+        for another matrix, call the estimator on the `Hessian` or `GaussNewton` of a `Risk`.
 
     **Raises:** `ValueError` if a number in `params` is not in a floating-point array, if an array
     of the batch is empty, if the loss is not a floating-point scalar, or if its Hessian is not
-    finite (unless under `jax.jit`, where the spectrum is then NaN).
+    finite. Under `jax.jit` the spectrum is NaN instead in the last case.
     """
     for path, leaf in jax.tree_util.tree_leaves_with_path(batch):
         if isinstance(leaf, jax.Array | np.ndarray) and leaf.size == 0:
             where = jax.tree_util.keystr(path) or "itself"
             raise ValueError(
                 f"`batch` has an array of shape {leaf.shape} at {where}, but must hold at least "
-                "one example: the mean over none is not a number."
+                "one example, because the mean over none is not a number: pass more data."
             )
     on_batch = _OnBatch(loss, jax.tree.map(_as_array, batch))
     estimator = Lanczos() if estimator is None else estimator
@@ -71,14 +71,14 @@ def spectrum_of(
     if not any(isinstance(end, Tracer) for end in ends) and not np.all(np.isfinite(ends)):
         raise ValueError(
             f"The Hessian of `loss` is not finite at these `params`, where the loss is "
-            f"{on_batch(params)}, but must be: look for a division by zero or training that has "
-            "diverged."
+            f"{on_batch(params)}, but must be finite: look for a division by zero or for training "
+            "that has diverged."
         )
     return spectrum
 
 
 class _OnBatch(eqx.Module):
-    """A loss with its batch as data, which a closure would make a constant."""
+    """A loss with its batch as an argument of the program; a closure would make it a constant."""
 
     loss: Callable[[PyTree, PyTree], Any]
     batch: PyTree
@@ -88,5 +88,5 @@ class _OnBatch(eqx.Module):
 
 
 def _as_array(leaf: Any) -> Any:
-    # A Python number would be a part of the program, and a new one would compile anew.
+    # A Python number would be part of the program, and a new value would compile it again.
     return jnp.asarray(leaf) if isinstance(leaf, float | np.ndarray | np.generic) else leaf

@@ -1,4 +1,4 @@
-"""The Lanczos iteration, and the eigenvalue problem of the tridiagonal matrix that it makes."""
+"""The Lanczos iteration, and the eigenvalue problem of its tridiagonal matrix."""
 
 from collections.abc import Callable
 
@@ -11,19 +11,19 @@ from ...._eigh import eigh
 from .._vectors import Sphere, vector_key
 
 
-_ROWS = 16  # rows of the basis that are left alone together while they are empty
+_ROWS = 16  # the basis is skipped in blocks of this many rows while they are empty
 _Blocks = tuple[Float[Array, "_ dim"], ...]
 
 
 class Tridiagonal(eqx.Module):
-    """V A V^T for orthonormal rows V, and what leads out of them."""
+    """V A V^T for orthonormal rows V, and the size of what A maps out of their span."""
 
     diagonal: Float[Array, " order"]
     off_diagonal: Float[Array, " order-1"]
     leads_out: Float[Array, ""]  # the off-diagonal entry that the next row would have
-    exhausted: Bool[Array, ""]  # the vectors A^k v span no more than these dimensions
+    exhausted: Bool[Array, ""]  # the vectors A^k v span at most these dimensions
     tolerance: Float[Array, ""]  # the size of rounding
-    dimensions: Int[Array, ""]  # rows beyond them are filled up
+    dimensions: Int[Array, ""]  # rows beyond them are fillers
 
 
 class Ritz(eqx.Module):
@@ -31,23 +31,7 @@ class Ritz(eqx.Module):
 
     values: Float[Array, " order"]
     vectors: Float[Array, "order order"]  # columns
-    # The norm of A y - theta y; infinite for values that only fill up the rows.
-    residuals: Float[Array, " order"]
-
-
-def order_within(name: str, order: int | None, dim: int, default: int) -> int:
-    """The order itself, or for None the default as far as the matrix has dimensions.
-
-    **Raises:** `ValueError` if the order is larger than the dimension.
-    """
-    if order is None:
-        return min(default, dim)
-    if order > dim:
-        raise ValueError(
-            f"`{name}` is {order}, but must be at most {dim}, the dimension of the matrix: pass a "
-            f"smaller one, or None for the lesser of {default} and the dimension."
-        )
-    return order
+    residuals: Float[Array, " order"]  # the norm of A y - theta y; infinite for fillers
 
 
 def tridiagonalise(
@@ -60,18 +44,20 @@ def tridiagonalise(
     project: Callable[[Float[Array, " dim"]], Float[Array, " dim"]] = lambda vector: vector,
     dimensions: int | Int[Array, ""] | None = None,
 ) -> tuple[Tridiagonal, Float[Array, "order dim"]]:
-    """Run the Lanczos iteration from a unit vector, restarting where its Krylov space ends.
+    """Runs the Lanczos iteration from a unit vector, and restarts it when its Krylov space ends.
 
-    Returns the tridiagonal matrix and the rows V, which take all of the memory.
+    Returns the tridiagonal matrix and the rows V, which take nearly all of the memory.
 
-    The matrix is the product followed by `project`, an orthogonal projection onto a space of so
-    many `dimensions` in which `start` lies; without these, the whole space. Rows beyond them are
-    zero, and repeat the first entry of the diagonal: a value within the range of the eigenvalues.
+    The matrix is the product followed by `project`, an orthogonal projection onto a space with this
+    number of `dimensions` that contains `start`. By default it is the whole space. Rows beyond the
+    dimensions are zero, and their diagonal entries repeat the first one, a value within the range
+    of the eigenvalues.
     """
     dim, dtype = start.size, start.dtype
     dimensions = dim if dimensions is None else dimensions
-    # The factor sqrt(order) that a worst case would add finds breakdown in a bulk 1e-5 times as
-    # wide as the outliers: at a largest eigenvalue of 1e4, all that is counted at epsilon = 0.1.
+    # A worst-case bound has a further factor sqrt(order). With that factor, a bulk 1e-5 times as
+    # wide as the outliers would count as breakdown. For a largest eigenvalue of 1e4, that bulk is
+    # everything that is counted at epsilon = 0.1.
     rounding = 10 * jnp.finfo(dtype).eps
 
     def remove(basis: _Blocks, w: Float[Array, " dim"], step: Int[Array, ""]):
@@ -89,7 +75,7 @@ def tridiagonalise(
         w = remove(basis, remove(basis, w, step), step)
         beta = jnp.linalg.norm(w)
         ended = (beta <= rounding * scale) | (step + 1 >= dimensions)
-        # After the last step of all there is no direction left to restart in.
+        # After the very last step there is no direction left for a restart.
         q = jax.lax.cond(
             ended & (step + 1 < jnp.minimum(dimensions, order)),
             lambda: restart(basis, step),
@@ -113,17 +99,17 @@ def tridiagonalise(
 
 
 def ritz(matrix: Tridiagonal) -> Ritz:
-    """Solve the eigenvalue problem of a tridiagonal matrix, in float64 whatever its dtype."""
-    # The matrix is graded, outliers first: the absolute error of a float32 solver, eps times the
-    # largest eigenvalue, would move weight between the neighbouring nodes of the bulk. One LAPACK
-    # call of this size costs next to nothing, on any device and whether or not x64 is enabled.
+    """Solves the eigenvalue problem of a tridiagonal matrix, in float64 for any dtype."""
+    # The matrix is graded, with the outliers first. A float32 solver has an absolute error of eps
+    # times the largest eigenvalue, which would move weight between neighbouring nodes of the bulk.
+    # One LAPACK call of this size costs next to nothing, on any device and with x64 on or off.
     dtype = matrix.diagonal.dtype
     with jax.enable_x64(True):
         d, e = matrix.diagonal.astype(jnp.float64), matrix.off_diagonal.astype(jnp.float64)
         full = jnp.diag(d) + jnp.diag(e, 1) + jnp.diag(e, -1)
         values, vectors = eigh(full)
         values, vectors = values.astype(dtype), vectors.astype(dtype)
-    # The rows that fill up are cut off from the others, and their vectors with them.
+    # The fillers are decoupled from the other rows, and so are their eigenvectors.
     own = jnp.arange(values.size) < matrix.dimensions
     filled = jnp.sum(jnp.where(own[:, None], 0, vectors**2), axis=0) > 0.5
     residuals = jnp.where(filled, jnp.inf, jnp.abs(matrix.leads_out * vectors[-1]))
@@ -133,11 +119,11 @@ def ritz(matrix: Tridiagonal) -> Ritz:
 def _orthogonal_part(
     basis: _Blocks, w: Float[Array, " dim"], step: Int[Array, ""]
 ) -> Float[Array, " dim"]:
-    """What is left of `w` without its components along rows 0 to `step`."""
+    """`w` without its components along rows 0 to `step`."""
     rest = w
     for i, block in enumerate(basis):
-        # Rows that are not filled yet are zero. Reading them would take half of all the time that
-        # orthogonalisation takes, which for small networks is most of the whole.
+        # Rows that are not filled yet are zero. Reading them would take half of the time of the
+        # orthogonalisation, which dominates for small networks.
         reached = step >= i * _ROWS
         reduce = lambda r, b=block: r - (b @ w) @ b
         rest = jax.lax.cond(reached, reduce, lambda r: r, rest)
@@ -145,11 +131,12 @@ def _orthogonal_part(
 
 
 def _with_row(basis: _Blocks, row: Float[Array, " dim"], step: Int[Array, ""]) -> _Blocks:
-    """The basis with row number `step` set."""
+    """The basis with the row of index `step` set."""
     place, offset = step // _ROWS, step % _ROWS
     blocks = []
     for i, block in enumerate(basis):
-        # Every block writes one row, most their own again: a branch would copy blocks.
+        # Every block writes one row, and all but one write back their own: a branch would copy
+        # whole blocks.
         own = jax.lax.dynamic_slice_in_dim(block, offset, 1)
         new = jnp.where(place == i, row[None], own)
         blocks.append(jax.lax.dynamic_update_slice_in_dim(block, new, offset, axis=0))

@@ -1,0 +1,82 @@
+"""Stochastic Lanczos quadrature with any Lanczos iteration."""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import KW_ONLY
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from ...._arguments import check_count
+from ...operators._operator import AbstractOperator
+from ...operators._single_threaded import jit_single_threaded
+from ...spectra._spectrum import Spectrum
+from .._vectors import AbstractVectorDistribution, Sphere, vector_key
+from ._order import check_order, order_within
+from ._tridiagonal import ritz, Tridiagonal
+
+
+class AbstractLanczosQuadrature(eqx.Module):
+    """Estimates a spectrum from the tridiagonal matrix of each of several random vectors."""
+
+    _: KW_ONLY
+    order: int | None = eqx.field(static=True, default=None)
+    num_vectors: int = eqx.field(static=True, default=3)
+    distribution: AbstractVectorDistribution = Sphere()
+
+    def __check_init__(self):
+        check_order("order", self.order)
+        check_count("num_vectors", self.num_vectors)
+
+    def __call__(self, operator: AbstractOperator, *, key: PRNGKeyArray) -> Spectrum:
+        """Estimates the spectrum; vector i is `distribution(..., key=vector_key(key, i))`."""
+        order = order_within("order", self.order, operator.dim, default=100)
+        return _estimate(self, order, operator, key)
+
+    @abstractmethod
+    def tridiagonal(
+        self,
+        product: Callable[[Float[Array, " dim"]], Float[Array, " dim"]],
+        vector: Float[Array, " dim"],
+        length: Float[Array, ""],
+        order: int,
+        *,
+        key: PRNGKeyArray,
+        index: Int[Array, ""],
+    ) -> Tridiagonal:
+        """The Lanczos iteration from a vector of this length."""
+
+
+@jit_single_threaded
+def _estimate(
+    lanczos: AbstractLanczosQuadrature, order: int, operator: AbstractOperator, key: PRNGKeyArray
+) -> Spectrum:
+    with jax.default_matmul_precision("highest"):
+        product = operator.flat_product()
+
+        def run(index: Int[Array, ""]) -> tuple[Tridiagonal, Float[Array, ""]]:
+            vector = lanczos.distribution(operator.dim, operator.dtype, key=vector_key(key, index))
+            length = jnp.linalg.norm(vector)
+            matrix = lanczos.tridiagonal(product, vector, length, order, key=key, index=index)
+            return matrix, length
+
+        matrices, lengths = jax.lax.map(run, jnp.arange(lanczos.num_vectors))
+    return quadrature(matrices, lengths, operator.dim)
+
+
+def quadrature(matrices: Tridiagonal, lengths: Float[Array, " vectors"], dim: int) -> Spectrum:
+    """Nodes and weights from the tridiagonal matrices and the lengths of all vectors."""
+    pairs = jax.vmap(ritz)(matrices)
+    weights = pairs.vectors[:, 0] ** 2
+    return Spectrum(
+        nodes=pairs.values,
+        weights=lengths[:, None] ** 2 * weights / jnp.sum(weights, axis=1, keepdims=True),
+        residuals=pairs.residuals,
+        diagonal=matrices.diagonal,
+        off_diagonal=matrices.off_diagonal,
+        exhausted=matrices.exhausted,
+        tolerance=matrices.tolerance,
+        dim=dim,
+    )

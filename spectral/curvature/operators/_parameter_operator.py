@@ -1,0 +1,25 @@
+"""Matrices whose rows and columns belong to the parameters of a network."""
+
+import equinox as eqx
+import jax
+from jaxtyping import PyTree
+
+from ..risk._parameters import split_parameters, structure_of
+from ._operator import AbstractOperator
+
+
+class AbstractParameterOperator(AbstractOperator):
+    """A matrix that acts on vectors like the parameters of a network.
+
+    **Raises:** `ValueError` if there are no parameters, or if a number in `params` is not in a
+    floating-point array.
+    """
+
+    params: eqx.AbstractVar[PyTree]
+
+    def __check_init__(self):
+        split_parameters(self.params)
+
+    @property
+    def structure(self) -> PyTree[jax.ShapeDtypeStruct]:
+        return structure_of(self.params)
