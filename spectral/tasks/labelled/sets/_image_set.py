@@ -1,7 +1,6 @@
 """A set of labelled images."""
 
 import equinox as eqx
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, UInt8
 
@@ -75,28 +74,28 @@ def fewer_images(
 
     **Raises:** `ValueError` for a number below one.
     """
-    train = _first_rows("train_per_class", images.train_labels, train_per_class)
-    test = _first_rows("test_per_class", images.test_labels, test_per_class)
     return ImageSet(
         images.name,
-        images.train_images[train],
-        images.train_labels[train],
-        images.test_images[test],
-        images.test_labels[test],
+        *_first_rows("train_per_class", images.part("train"), train_per_class),
+        *_first_rows("test_per_class", images.part("held_out"), test_per_class),
         num_classes=images.num_classes,
         max_value=images.max_value,
     )
 
 
-def _first_rows(name: str, labels: Labels, max_rows: int | None) -> Int[Array, " kept"]:
+def _first_rows(
+    name: str, part: tuple[Images, Labels], max_rows: int | None
+) -> tuple[UInt8[Array, "kept height width channels"], Int[Array, " kept"]]:
     if max_rows is None:
-        return jnp.arange(len(labels))
+        return part
     check_count(name, max_rows)
+    images, labels = part
     # Sort the rows by class; a stable sort keeps the order within each class.
     order = np.argsort(np.asarray(labels), kind="stable")
     _, starts, counts = np.unique(np.asarray(labels)[order], return_index=True, return_counts=True)
     index_in_class = np.arange(len(order)) - np.repeat(starts, counts)
-    return jnp.asarray(np.sort(order[index_in_class < max_rows]))
+    rows = np.sort(order[index_in_class < max_rows])
+    return images[rows], labels[rows]
 
 
 def _check_part(part: str, images: Array, labels: Array, num_classes: int) -> None:
@@ -105,7 +104,7 @@ def _check_part(part: str, images: Array, labels: Array, num_classes: int) -> No
             f"`{part}_images` has {len(images)} rows and `{part}_labels` has {len(labels)}, but "
             "there must be at least one row, and one label for each row: pass arrays of one length."
         )
-    low, high = int(labels.min()), int(labels.max())
+    low, high = int(np.asarray(labels).min()), int(np.asarray(labels).max())
     if low < 0 or high >= num_classes:
         raise ValueError(
             f"`{part}_labels` lie between {low} and {high}, but must lie between 0 and "

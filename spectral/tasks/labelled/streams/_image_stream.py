@@ -1,5 +1,6 @@
 """Epochs, minibatches, masks and evaluation of streams of labelled images."""
 
+import math
 from abc import abstractmethod
 from typing import Any, Generic, TypeVar
 
@@ -92,7 +93,7 @@ class AbstractImageStream(AbstractTaskStream[ImageTask[Change]], Generic[Change]
     @property
     def in_size(self) -> int:
         """The number of entries of an input."""
-        return self.source.images.train_images[0].size
+        return math.prod(self.in_shape)
 
     @property
     def out_size(self) -> int:

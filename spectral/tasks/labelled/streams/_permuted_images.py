@@ -1,5 +1,6 @@
 """Permuted images: every task permutes the pixels of the same images."""
 
+import math
 from typing import Any
 
 import equinox as eqx
@@ -109,7 +110,7 @@ class PermutedImages(AbstractTaskStream[Permutation]):
     @property
     def in_size(self) -> int:
         """The length of the input vector."""
-        return self.images.train_images[0].size
+        return math.prod(self.images.train_images.shape[1:])
 
     @property
     def out_size(self) -> int:
