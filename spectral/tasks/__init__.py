@@ -1,11 +1,8 @@
-"""Task streams: what data or environment comes next, and the loss that belongs to it."""
+"""Task streams: the data or environment of each task, and its loss."""
 
 from ._base._classification import cross_entropy as cross_entropy, LabelledBatch as LabelledBatch
-from ._base._stream import (
-    AbstractTaskStream as AbstractTaskStream,
-    Metrics as Metrics,
-    Split as Split,
-)
+from ._base._splits import Split as Split
+from ._base._stream import AbstractTaskStream as AbstractTaskStream, Metrics as Metrics
 from .labelled.sets._image_set import fewer_images as fewer_images, ImageSet as ImageSet
 from .labelled.sets._images import (
     load_images as load_images,
@@ -20,13 +17,11 @@ from .labelled.streams._augmentation import (
     Rotate as Rotate,
     rotated as rotated,
 )
+from .labelled.streams._image_rows import ImageRows as ImageRows
 from .labelled.streams._image_source import ImageSource as ImageSource
-from .labelled.streams._image_stream import (
-    AbstractImageStream as AbstractImageStream,
-    ImageBatch as ImageBatch,
-)
+from .labelled.streams._image_stream import AbstractImageStream as AbstractImageStream
 from .labelled.streams._incremental_classes import IncrementalClasses as IncrementalClasses
-from .labelled.streams._loader import Loader as Loader, Shown as Shown
+from .labelled.streams._loader import InputTransform as InputTransform, Loader as Loader
 from .labelled.streams._noised_images import NoisedImages as NoisedImages
 from .labelled.streams._permuted_images import PermutedImages as PermutedImages
 from .labelled.streams._permuted_labels import PermutedLabels as PermutedLabels
@@ -70,5 +65,6 @@ from .rl.environments._worlds import (
 )
 from .rl.ppo._advantages import generalised_advantages as generalised_advantages
 from .rl.ppo._ppo import PPO as PPO
+from .rl.ppo._ppo_batch import PPOBatch as PPOBatch
 from .rl.ppo._render import render_episode as render_episode
-from .rl.ppo._surrogate import ClippedSurrogate as ClippedSurrogate, PPOBatch as PPOBatch
+from .rl.ppo._surrogate import ClippedSurrogate as ClippedSurrogate

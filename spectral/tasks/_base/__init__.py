@@ -1,1 +1,1 @@
-"""The protocol of a task stream, and the parts that several kinds of stream share."""
+"""The interface of a task stream, and code shared by several kinds of stream."""

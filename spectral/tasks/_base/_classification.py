@@ -1,35 +1,53 @@
-"""The criterion that all streams of classification tasks share."""
+"""Batches, outputs and criterion of classification tasks."""
 
 from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
-from ._outputs import check_outputs
+from ..._types import Aux
+from ._outputs import network_outputs
 
 
 class LabelledBatch(eqx.Module):
-    """Inputs with class labels."""
+    """Inputs as the network sees them, their class labels, and which logits count."""
 
     inputs: Float[Array, "examples ..."]
     labels: Int[Array, " examples"]
+    classes: Bool[Array, "examples classes"] | None = None  # None: all logits count
 
 
-def check_logits(outputs: Any, classes: int) -> None:
-    """**Raises:** `ValueError` if the outputs for a batch are not one number for each class."""
-    wanted = f"there are {classes} classes: make one with `out_size={classes}`."
-    check_outputs(outputs, (classes,), wanted)
+def batch_logits(
+    model: Any,
+    model_state: eqx.nn.State | None,
+    batch: LabelledBatch,
+    num_classes: int,
+    *,
+    inference: bool,
+) -> tuple[Float[Array, "examples classes"], Aux]:
+    """The logits of a network for a batch. A masked logit is -1e9 and passes no gradient.
+
+    **Raises:** `ValueError` if the network does not return one number for each class.
+    """
+    needed = f"there are {num_classes} classes: make one with `out_size={num_classes}`."
+    logits, aux = network_outputs(
+        model, model_state, batch.inputs, (num_classes,), needed, inference=inference
+    )
+    if batch.classes is None:
+        return logits, aux
+    # -1e9 is finite, so that its product with zero is not NaN; its probability is exactly 0.
+    return jnp.where(batch.classes, logits, -1e9), aux
 
 
 def cross_entropy(
     logits: Float[Array, "examples classes"], labels: Int[Array, " examples"]
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """Mean softmax cross-entropy in nats, and the fraction of examples classified correctly; both
-    are NaN where a logit is."""
+    """Returns the mean softmax cross-entropy in nats and the fraction of examples classified
+    correctly. Both are NaN if a logit is."""
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
     right = jnp.argmax(logits, axis=-1) == labels
-    # The arg max of NaN is the first class: a diverged network would score as one that guesses.
+    # Without this a diverged network would score as well as guessing, because argmax of NaN is 0.
     right = jnp.where(jnp.isnan(losses), jnp.nan, right.astype(losses.dtype))
     return jnp.mean(losses), jnp.mean(right)

@@ -1,15 +1,30 @@
-"""Whether a network gives what a stream asks of it."""
+"""The outputs of a network, checked against the shape that a stream needs."""
 
 from typing import Any
 
 import equinox as eqx
+from jaxtyping import Array, Float
+
+from ..._types import Aux
+from ...models import apply_network
 
 
-def check_outputs(outputs: Any, shape: tuple[int, ...], otherwise: str) -> None:
-    """Refuse outputs for a batch that are no array, or one of another shape for each example.
+def network_outputs(
+    model: Any,
+    model_state: eqx.nn.State | None,
+    inputs: Float[Array, "examples ..."],
+    shape: tuple[int, ...],
+    needed: str,
+    *,
+    inference: bool,
+) -> tuple[Float[Array, "examples ..."], Aux]:
+    """Apply a network to a batch, as `spectral.models.apply_network` does.
 
-    **Raises:** `ValueError` that says what they are, and ends with `otherwise`.
+    **Raises:** `ValueError` if the outputs are not an array of this shape for each example. The
+    message ends with `needed`: the outputs that are needed, and how to get them.
     """
+    outputs, aux = apply_network(model, model_state, inputs, inference=inference)
     if not eqx.is_array(outputs) or outputs.shape[1:] != shape:
         what = f"shape {outputs.shape[1:]}" if eqx.is_array(outputs) else type(outputs).__name__
-        raise ValueError(f"`model` gives outputs of {what} for one example, but {otherwise}")
+        raise ValueError(f"`model` gives outputs of {what} for one example, but {needed}")
+    return outputs, aux

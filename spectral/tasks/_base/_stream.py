@@ -1,30 +1,30 @@
-"""What the loop asks of a task stream."""
+"""The interface between a task stream and the training loop."""
 
 from abc import abstractmethod
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, TypeVar
 
 import equinox as eqx
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from ..._types import Aux, Chunk, Clock, Learner
 from ...curvature import AbstractLoss
+from ._splits import Split
 
 
 State = TypeVar("State")
 Metrics = dict[str, Array]
-Split = Literal["train", "held_out"]
 
 
 class AbstractTaskStream(eqx.Module, Generic[State]):
     """A sequence of tasks: the data or environment of each, and the loss that belongs to it.
 
-    A stream is immutable and holds its data in array fields. What evolves is its state, which
-    outlives tasks. A task is a number of chunks (epochs, slices of an online stream, rollouts), a
-    chunk a number of minibatches, and each minibatch one gradient step.
+    A stream is immutable and holds its data in array fields. Its state evolves and persists across
+    tasks. A task consists of chunks (epochs, slices of an online stream, or rollouts), a chunk of
+    minibatches, and each minibatch gives one gradient step.
 
     All sizes are static. Every method runs inside the compiled loop and must be a pure function of
-    its arguments; all randomness comes from `key`, which the loop derives from the run's key and
-    the clock, so that no draw depends on what else was run.
+    its arguments. All randomness comes from `key`. The loop derives it from the run's key and the
+    clock, so that no draw depends on what else was run.
     """
 
     num_tasks: eqx.AbstractVar[int]
@@ -33,22 +33,24 @@ class AbstractTaskStream(eqx.Module, Generic[State]):
 
     @abstractmethod
     def init(self, *, key: PRNGKeyArray) -> State:
-        """The state before the first task."""
+        """Returns the state before the first task."""
 
     @abstractmethod
     def begin_task(self, state: State, clock: Clock, *, key: PRNGKeyArray) -> State:
-        """Change the task: a new permutation, more classes, another friction."""
+        """Begin the next task: draw a permutation, add classes, change the friction."""
 
     @abstractmethod
     def collect(
         self, state: State, learner: Learner, clock: Clock, *, key: PRNGKeyArray
     ) -> tuple[State, Chunk, Metrics]:
-        """The data of the next chunk, with leaves `[minibatches, examples, ...]`, and metrics of
-        collecting them (returns of episodes, say), which are recorded once per chunk."""
+        """Collect the data of the next chunk, with leaves `[minibatches, examples, ...]`.
+
+        The metrics, such as the returns of episodes, are recorded once per chunk.
+        """
 
     @abstractmethod
     def batch(self, state: State, item: PyTree) -> PyTree:
-        """Make a batch, `[examples, ...]`, from one item of a chunk: scale, mask, gather."""
+        """Make a batch, `[examples, ...]`, from one minibatch of a chunk: gather, scale, mask."""
 
     @abstractmethod
     def forward(
@@ -60,24 +62,26 @@ class AbstractTaskStream(eqx.Module, Generic[State]):
         key: PRNGKeyArray,
         inference: bool,
     ) -> tuple[PyTree, Aux]:
-        """The outputs of the network for a batch, its activations, and its new model state."""
+        """Returns the outputs of the network for a batch, its activations, and its new state."""
 
     @abstractmethod
     def criterion(self, outputs: PyTree, batch: PyTree) -> tuple[Float[Array, ""], Metrics]:
-        """The mean loss over the batch (the surrogate g of the paper, section 4) and metrics of
-        this step, which are averaged over the chunk."""
+        """Returns the mean loss over the batch (the surrogate g of the paper, section 4).
+
+        The metrics of the step are averaged over the chunk.
+        """
 
     def output_loss(self) -> AbstractLoss | None:
-        """The criterion example by example, where it says for itself what stands for its Hessian in
-        the outputs; `None`, as for most streams, if the criterion is taken as it is."""
+        """Returns the criterion as a loss of single examples that defines its own Hessian in the
+        outputs, or `None` (the default) to differentiate `criterion` itself."""
         return None
 
     @abstractmethod
     def sample(
         self, state: State, learner: Learner, num_examples: int, split: Split, *, key: PRNGKeyArray
     ) -> PyTree:
-        """A batch of `num_examples` examples of the present task for probes and curvature."""
+        """Returns `num_examples` examples of the current task, for probes and curvature."""
 
     @abstractmethod
     def evaluate(self, state: State, learner: Learner, *, key: PRNGKeyArray) -> Metrics:
-        """The metric f of the paper (section 4) at the end of a task, never on training rows."""
+        """Returns the metric f of the paper (section 4) at the end of a task, on held-out data."""

@@ -1,1 +1,1 @@
-"""Labelled data, and the streams made of them."""
+"""Labelled data and the task streams made from them."""

@@ -1,1 +1,1 @@
-"""Toy landscapes in the plane."""
+"""Toy loss landscapes in the plane."""

@@ -1,4 +1,4 @@
-"""Two landscapes in the plane, each with a canyon and a bowl (paper, Figure 1 and Appendix C)."""
+"""Two loss landscapes in the plane, each with a canyon and a bowl (paper, Figure 1, Appendix C)."""
 
 from typing import Any
 
@@ -9,13 +9,13 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ..._arguments import check_count
 from ..._types import Aux, Chunk, Clock, Learner
-from ...models import apply_network
-from .._base._outputs import check_outputs
-from .._base._stream import AbstractTaskStream, Metrics, Split
+from .._base._outputs import network_outputs
+from .._base._splits import Split
+from .._base._stream import AbstractTaskStream, Metrics
 
 
-class Place(eqx.Module):
-    """Which landscape counts."""
+class LandscapeBatch(eqx.Module):
+    """The landscape that defines the loss of each example."""
 
     task: Int[Array, " examples"]
 
@@ -23,12 +23,12 @@ class Place(eqx.Module):
 class ToyLandscapes(AbstractTaskStream[Int[Array, ""]]):
     """The two tasks of the paper's toy problem, for `spectral.models.Point`.
 
-    Each landscape is a soft minimum of a canyon, which is curved in one direction alone, and a
-    bowl (equation 41, with the constants of Appendix C). At the task boundary the first landscape
-    (42) gives way to the second (43), whose canyon is turned by 35 degrees and moved, and whose
-    bowl is moved. There are no data: every gradient step sees the same loss. Steps are chunks, so
-    that the `"position"` before each is recorded, `[tasks, steps, 2]`, with the `"loss"` there; at
-    the end of a task follow `"final_position"` and `"final_loss"`.
+    Each landscape is the soft minimum of a canyon, which is curved in one direction only, and a
+    bowl (equation 41, with the constants of Appendix C). At the task boundary the second landscape
+    (43) replaces the first (42): its canyon is rotated by 35 degrees and shifted, and its bowl is
+    shifted. There are no data: every gradient step of a task has the same loss. Each step is a
+    chunk. The stream records the `"position"` before each step, `[tasks, steps, 2]`, and the
+    `"loss"` there; at the end of each task it records `"final_position"` and `"final_loss"`.
 
     ```python
     import jax.numpy as jnp
@@ -46,7 +46,7 @@ class ToyLandscapes(AbstractTaskStream[Int[Array, ""]]):
     minibatches: int = eqx.field(static=True)
 
     def __init__(self, *, steps_per_task: int = 200):
-        """**Raises:** `ValueError` for a task of no steps."""
+        """**Raises:** `ValueError` for a number of steps below one."""
         check_count("steps_per_task", steps_per_task)
         self.num_tasks = 2
         self.chunks_per_task = steps_per_task
@@ -66,27 +66,24 @@ class ToyLandscapes(AbstractTaskStream[Int[Array, ""]]):
         position, _ = learner.model(jnp.zeros(()))
         return state, Chunk(jnp.broadcast_to(state, (1, 1))), {"position": position}
 
-    def batch(self, state: Int[Array, ""], item: Int[Array, " examples"]) -> Place:
-        return Place(item)
+    def batch(self, state: Int[Array, ""], item: Int[Array, " examples"]) -> LandscapeBatch:
+        return LandscapeBatch(item)
 
     def forward(
         self,
         model: Any,
         model_state: eqx.nn.State | None,
-        batch: Place,
+        batch: LandscapeBatch,
         *,
         key: PRNGKeyArray,
         inference: bool,
     ) -> tuple[Float[Array, "examples 2"], Aux]:
-        outputs, aux = apply_network(
-            model, model_state, batch.task.astype(float), inference=inference
-        )
-        wanted = "a landscape lies over the plane: pass `models.Point` with two coordinates."
-        check_outputs(outputs, (2,), wanted)
-        return outputs, aux
+        needed = "a landscape is defined on the plane: pass `models.Point` with two coordinates."
+        inputs = batch.task.astype(float)
+        return network_outputs(model, model_state, inputs, (2,), needed, inference=inference)
 
     def criterion(
-        self, outputs: Float[Array, "examples 2"], batch: Place
+        self, outputs: Float[Array, "examples 2"], batch: LandscapeBatch
     ) -> tuple[Float[Array, ""], Metrics]:
         return jnp.mean(jax.vmap(landscape)(outputs, batch.task)), {}
 
@@ -98,10 +95,10 @@ class ToyLandscapes(AbstractTaskStream[Int[Array, ""]]):
         split: Split,
         *,
         key: PRNGKeyArray,
-    ) -> Place:
-        """`num_examples` times the same, for there are no data."""
+    ) -> LandscapeBatch:
+        """Returns `num_examples` copies of one example, because there are no data."""
         check_count("num_examples", num_examples)
-        return Place(jnp.broadcast_to(state, (num_examples,)))
+        return LandscapeBatch(jnp.broadcast_to(state, (num_examples,)))
 
     def evaluate(self, state: Int[Array, ""], learner: Learner, *, key: PRNGKeyArray) -> Metrics:
         position, _ = learner.model(jnp.zeros(()))
@@ -109,7 +106,7 @@ class ToyLandscapes(AbstractTaskStream[Int[Array, ""]]):
 
 
 def landscape(position: Float[Array, "2"], task: Int[Array, ""] | int) -> Float[Array, ""]:
-    """The loss of the toy problem: L_1 for task 0, L_2 for task 1 (equations 41 to 43).
+    """The loss of the toy problem: L_1 for task 0 and L_2 for task 1 (equations 41 to 43).
 
     ```python
     import jax
@@ -125,7 +122,7 @@ def landscape(position: Float[Array, "2"], task: Int[Array, ""] | int) -> Float[
 
 
 def in_bowl(position: Float[Array, "2"], task: Int[Array, ""] | int) -> Array:
-    """Whether the bowl is the lower of the two at this place, rather than the canyon."""
+    """Whether the bowl is lower than the canyon at a position."""
     first = _bowl_1(position) < _canyon_1(position)
     return jnp.where(jnp.asarray(task) == 0, first, _bowl_2(position) < _canyon_2(position))
 

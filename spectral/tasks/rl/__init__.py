@@ -1,1 +1,1 @@
-"""Reinforcement learning: environments that change, and the streams that learn in them."""
+"""Reinforcement learning: changing environments and the streams that train in them."""

@@ -1,1 +1,1 @@
-"""Labelled images: what a set is, and where images are read, prepared and cached."""
+"""Labelled images: the data type, and how sets are read, prepared and cached."""

@@ -1,4 +1,4 @@
-"""Decoded arrays kept between runs, in a folder that may be deleted at any time."""
+"""A cache of decoded arrays in a folder, which may be deleted at any time."""
 
 import functools
 import hashlib
@@ -13,21 +13,22 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 
-# Part of every key. To be raised when the arrays that are kept change their meaning.
+# Part of every key. Increase it when the meaning of the cached arrays changes.
 _FORMAT = 1
 
 
 def default_cache_dir() -> pathlib.Path:
-    """`$XDG_CACHE_HOME/spectral`, or `~/.cache/spectral` where that variable is no full path."""
+    """`$XDG_CACHE_HOME/spectral`, or `~/.cache/spectral` if that variable is not an absolute
+    path."""
     base = pathlib.Path(os.environ.get("XDG_CACHE_HOME", ""))
     return (base if base.is_absolute() else pathlib.Path.home() / ".cache") / "spectral"
 
 
 def cache_path(cache_dir: pathlib.Path, name: str, source: pathlib.Path) -> pathlib.Path:
-    """Where the arrays decoded from the files of the folder `source` are kept.
+    """Returns the path of the cache file for arrays decoded from the files in folder `source`.
 
-    The file's name holds a digest of the path, size and time of change of every source file:
-    another folder, or another version of the same files, is another file in the cache.
+    The file name contains a digest of the path, size and modification time of every source file.
+    Another folder, or another version of the same files, has another cache file.
     """
     source = source.resolve()
     files = [(str(p), p.stat()) for p in sorted(source.iterdir())]
@@ -37,18 +38,19 @@ def cache_path(cache_dir: pathlib.Path, name: str, source: pathlib.Path) -> path
     return cache_dir / f"{name.replace('/', '-')}-{source.name}-{digest}.npz"
 
 
-def kept(
+def cached(
     path: pathlib.Path, names: Iterable[str], make: Callable[[], dict[str, np.ndarray]]
 ) -> dict[str, np.ndarray]:
-    """The arrays of these names kept in `path`; or else what `make` returns, then kept there.
+    """Returns the arrays of these names stored in `path`. If they are missing, calls `make` and
+    stores its result.
 
-    A file that is spoilt is replaced. Several processes may do this at the same time: each writes
-    a file of its own and moves it into place in one step, so that nobody reads half a file.
+    A corrupt file is rebuilt. Several processes may do this at the same time: each writes its own
+    file and renames it in one step, so that no process reads a partial file.
 
-    **Warns:** `UserWarning` if the arrays cannot be kept; they are returned all the same.
+    **Warns:** `UserWarning` if the arrays cannot be stored; they are still returned.
     """
     arrays = _read(path)
-    # The check sums in the file are those of single arrays; its table of contents has none.
+    # The checksums in the file cover single arrays; its table of contents has none.
     if arrays is None or set(arrays) != set(names):
         arrays = make()
         try:
@@ -58,11 +60,11 @@ def kept(
     return arrays
 
 
-@functools.cache  # One warning, however often a study loads its data.
+@functools.cache  # Warn once, even if a study loads its data many times.
 def _warn(cache_dir: pathlib.Path, reason: str) -> None:
     warnings.warn(
-        f"The decoded images cannot be kept in `cache_dir` {str(cache_dir)!r} ({reason}), and will "
-        "be decoded again the next time: pass a `cache_dir` that can be written to.",
+        f"The decoded images cannot be stored in `cache_dir` {str(cache_dir)!r} ({reason}), and "
+        "will be decoded again next time: pass a `cache_dir` that is writable.",
         stacklevel=4,
     )
 
@@ -70,13 +72,13 @@ def _warn(cache_dir: pathlib.Path, reason: str) -> None:
 def _read(path: pathlib.Path) -> dict[str, np.ndarray] | None:
     try:
         with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
-            # NumPy alone does not see every error: it stops where an array's header says it ends.
+            # NumPy alone misses some errors: it stops reading where the header of an array says.
             if archive.testzip() is not None:
                 return None
             file.seek(0)
             with np.load(file, allow_pickle=False) as arrays:
                 return dict(arrays)
-    except Exception:  # Most often there is no file; a spoilt one may raise almost anything.
+    except Exception:  # Usually the file does not exist; a corrupt file may raise any exception.
         return None
 
 

@@ -1,4 +1,4 @@
-"""Labelled images by their names: the one place where they are read and prepared."""
+"""Reading and preparing sets of labelled images by name."""
 
 import importlib.util
 import io
@@ -13,13 +13,13 @@ import numpy as np
 import PIL.Image
 
 from ...._arguments import unknown_name
-from ._image_cache import cache_path, default_cache_dir, kept
+from ._image_cache import cache_path, cached, default_cache_dir
 from ._image_set import ImageSet
 
 
 _INSTALL = "pip install 'spectral-plasticity[data]'"
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's names, by the number of channels
-_KEPT = ("train_images", "train_labels", "test_images", "test_labels", "num_classes")
+_CACHED = ("train_images", "train_labels", "test_images", "test_labels", "num_classes")
 
 
 def load_images(
@@ -28,7 +28,7 @@ def load_images(
     data_dir: str | os.PathLike[str] | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> ImageSet:
-    """A data set of labelled images by its name, on JAX's default device.
+    """Load a set of labelled images by its name onto JAX's default device.
 
     ```python
     images = load_images("digits")
@@ -37,21 +37,21 @@ def load_images(
 
     **Arguments:**
 
-    - `name`: `"digits"`, the 1,797 images of 8 x 8 pixels that come with scikit-learn, always
-      split into the same 1,500 to train on and 297 held out, with equal parts of the classes; or
-      a data set that TensorFlow Datasets has prepared in `data_dir`, named as it names them:
-      `"mnist"`, `"imagenet_resized/32x32"`, `"mnist:3.0.1"`. Without a version, the newest.
-    - `data_dir`: the folder that holds prepared data sets, in the array_record format. By default
-      `$TFDS_DATA_DIR`, or else `~/tensorflow_datasets`. Not used for `"digits"`.
-    - `cache_dir`: where decoded copies are kept, one file for each version of a data set; it may
-      be deleted at any time. By default `$XDG_CACHE_HOME/spectral`, or else `~/.cache/spectral`.
+    - `name`: `"digits"` for the 1,797 images of 8 x 8 pixels that come with scikit-learn, always
+      split into the same 1,500 training and 297 test images with equal fractions of the classes; or
+      the TensorFlow Datasets name of a data set prepared in `data_dir`, such as `"mnist"`,
+      `"imagenet_resized/32x32"` or `"mnist:3.0.1"`. The default version is the newest one.
+    - `data_dir`: the folder of prepared data sets in array_record format. By default
+      `$TFDS_DATA_DIR`, or `~/tensorflow_datasets` if that is not set. Ignored for `"digits"`.
+    - `cache_dir`: the folder for decoded copies, one file for each version of a data set. It may
+      be deleted at any time. By default `$XDG_CACHE_HOME/spectral`, or `~/.cache/spectral`.
 
-    The split `"test"` is held out, or `"validation"` where there is no such split. Reading needs
-    no TensorFlow. The first reading decodes all images (about 0.1 milliseconds each).
+    The held-out split is `"test"`, or `"validation"` if there is no `"test"`. Reading does not need
+    TensorFlow. The first call decodes all images (about 0.1 milliseconds each).
 
     **Raises:**
 
-    - `FileNotFoundError` if `data_dir` does not hold the data set or the version asked for;
+    - `FileNotFoundError` if `data_dir` does not contain the data set or its version;
     - `ValueError` if the data set does not consist of 8-bit images of one size with a class label
       each, if a split is missing, or if it was prepared in another format.
 
@@ -62,8 +62,8 @@ def load_images(
     source = _find(name, _data_dir(data_dir))
     folder = default_cache_dir() if cache_dir is None else pathlib.Path(cache_dir).expanduser()
     path = cache_path(folder, name.partition(":")[0], source)
-    arrays = kept(path, _KEPT, lambda: _decode(name, source))
-    *parts, num_classes = (arrays[key] for key in _KEPT)
+    arrays = cached(path, _CACHED, lambda: _decode(name, source))
+    *parts, num_classes = (arrays[key] for key in _CACHED)
     parts = map(jnp.asarray, parts)
     return ImageSet(name, *parts, num_classes=int(num_classes), max_value=255)
 
@@ -72,16 +72,16 @@ def prepared_images(
     *,
     data_dir: str | os.PathLike[str] | None = None,
 ) -> dict[str, tuple[str, ...]]:
-    """The data sets that are prepared in a folder, with their versions, the newest last.
+    """Returns the names of the data sets prepared in a folder, and their versions, newest last.
 
     **Arguments:**
 
-    - `data_dir`: as `load_images` takes it.
+    - `data_dir`: see `load_images`.
 
-    Not all of them need consist of labelled images: that shows when one is loaded.
+    Only the names are read. Loading a data set that is not labelled images raises an error.
     """
     found = _prepared(_data_dir(data_dir))
-    return {name: tuple(sorted(versions, key=_number)) for name, versions in sorted(found.items())}
+    return {n: tuple(sorted(versions, key=_version_key)) for n, versions in sorted(found.items())}
 
 
 def prepare_images(name: str, *, data_dir: str | os.PathLike[str] | None = None) -> pathlib.Path:
@@ -91,19 +91,19 @@ def prepare_images(name: str, *, data_dir: str | os.PathLike[str] | None = None)
 
     **Arguments:**
 
-    - `name`: as TensorFlow Datasets names it, such as `"cifar100"` or `"imagenet_resized/32x32"`.
-    - `data_dir`: where to, as `load_images` takes it.
+    - `name`: its TensorFlow Datasets name, such as `"cifar100"` or `"imagenet_resized/32x32"`.
+    - `data_dir`: the folder to write to; see `load_images`.
 
-    **Returns:** the folder that holds it.
+    **Returns:** the folder of the prepared data set.
 
-    **Raises:** `ModuleNotFoundError` without TensorFlow, which is needed for this alone;
-    `ValueError` for a name that TensorFlow Datasets does not know; `OSError` if the data set cannot
+    **Raises:** `ModuleNotFoundError` if TensorFlow is not installed (only this function needs it),
+    `ValueError` if TensorFlow Datasets does not know the name, and `OSError` if the data set cannot
     be downloaded or written.
     """
     if importlib.util.find_spec("tensorflow") is None:
         raise ModuleNotFoundError(
-            f"Preparing {name!r} needs TensorFlow, which is not installed (reading what is "
-            f"prepared does not): `{_INSTALL}`, or copy the folder from where it is prepared."
+            f"Preparing {name!r} needs TensorFlow, which is not installed (reading a prepared data "
+            f"set does not): run `{_INSTALL}`, or copy a folder that was prepared elsewhere."
         )
     import tensorflow_datasets as tfds
 
@@ -120,7 +120,7 @@ def prepare_images(name: str, *, data_dir: str | os.PathLike[str] | None = None)
 
 
 def _digits() -> ImageSet:
-    # Imported when used, for they take a second to load.
+    # Imported here because scikit-learn takes a second to load.
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
@@ -139,36 +139,36 @@ def _data_dir(data_dir: str | os.PathLike[str] | None) -> pathlib.Path:
 
 
 def _find(name: str, data_dir: pathlib.Path) -> pathlib.Path:
-    """The folder of the version of a data set that `name` asks for."""
+    """Returns the folder of a data set, in the version given in `name` or the newest one."""
     found = _prepared(data_dir)
     base, _, version = name.partition(":")
     if base not in found:
         state = "" if data_dir.is_dir() else ", which is not a folder"
         raise FileNotFoundError(
-            f"{unknown_name('Data set', base, ['digits', *found])} Besides 'digits', which is "
-            f"always there, these are the data sets prepared in `data_dir` {str(data_dir)!r}"
-            f"{state}. Pass the `data_dir` that holds {base!r}; or prepare it there, which needs "
-            f"TensorFlow (`{_INSTALL}`), with `spectral data prepare {base} --data-dir {data_dir}`."
+            f"{unknown_name('Data set', base, ['digits', *found])} 'digits' is always available; "
+            f"the others are prepared in `data_dir` {str(data_dir)!r}{state}. Pass the `data_dir` "
+            f"that contains {base!r}; or prepare it, which needs TensorFlow (`{_INSTALL}`), with "
+            f"`spectral data prepare {base} --data-dir {data_dir}`."
         )
     if version and version not in found[base]:
         raise FileNotFoundError(
             f"{unknown_name(f'Version of {base!r}', version, found[base])} These are the versions "
-            f"prepared in `data_dir` {str(data_dir)!r}: ask for one of them, or for none."
+            f"prepared in `data_dir` {str(data_dir)!r}: pass one of them, or no version."
         )
-    newest = max(found[base], key=_number)
+    newest = max(found[base], key=_version_key)
     return found[base][version or newest]
 
 
-def _number(version: str) -> tuple[int, ...]:
+def _version_key(version: str) -> tuple[int, ...]:
     return tuple(map(int, version.split(".")))
 
 
 def _prepared(data_dir: pathlib.Path) -> dict[str, dict[str, pathlib.Path]]:
-    """By name and version, the folders of prepared data sets, with or without configurations."""
+    """The folders of prepared data sets by name and version, with or without configurations."""
     found: dict[str, dict[str, pathlib.Path]] = {}
     for pattern in ("*/*/dataset_info.json", "*/*/*/dataset_info.json"):
         for folder in (file.parent for file in data_dir.glob(pattern)):
-            # While TensorFlow Datasets prepares a version, its folder has a longer name.
+            # The folder of a version has a longer name while TensorFlow Datasets prepares it.
             if re.fullmatch(r"\d+\.\d+\.\d+", folder.name):
                 name = folder.parent.relative_to(data_dir).as_posix()
                 found.setdefault(name, {})[folder.name] = folder
@@ -176,8 +176,8 @@ def _prepared(data_dir: pathlib.Path) -> dict[str, dict[str, pathlib.Path]]:
 
 
 def _decode(name: str, source: pathlib.Path) -> dict[str, np.ndarray]:
-    """The arrays named in `_KEPT`, from the files in the folder `source`."""
-    # The warnings of TensorFlow Datasets' own code are nothing that the caller could act on.
+    """Decodes the arrays named in `_CACHED` from the files in folder `source`."""
+    # The caller cannot act on warnings about the code of TensorFlow Datasets.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import tensorflow_datasets as tfds
@@ -188,11 +188,11 @@ def _decode(name: str, source: pathlib.Path) -> dict[str, np.ndarray]:
         train = _rows(name, builder, features, "train", tfds)
         test = _rows(name, builder, features, held_out, tfds)
     _, label = features.values()
-    return dict(zip(_KEPT, (*train, *test, np.asarray(label.num_classes)), strict=True))
+    return dict(zip(_CACHED, (*train, *test, np.asarray(label.num_classes)), strict=True))
 
 
 def _features(name: str, info: Any, tfds: Any) -> dict[str, Any]:
-    """The image and the label, in this order, under the names they have in the data set."""
+    """The image and label features of a data set, in this order, by their names."""
     keys = [str(key) for key in info.supervised_keys or ("image", "label")]
     chosen = {key: info.features[key] for key in keys if key in info.features}
     match list(chosen.values()):
@@ -207,12 +207,12 @@ def _features(name: str, info: Any, tfds: Any) -> dict[str, Any]:
 
 
 def _held_out(name: str, info: Any) -> str:
-    """The split that is held out, once it is known that there is all that will be read."""
+    """The name of the held-out split. Checks the file format and that both splits exist."""
     formats = sorted(f.value for f in info.available_file_formats())
     if "array_record" not in formats:
         raise ValueError(
             f"Data set {name!r} was prepared in the format {', '.join(formats)}, but must be in "
-            f"array_record: prepare it anew, with `spectral data prepare {name}`."
+            f"array_record: prepare it again with `spectral data prepare {name}`."
         )
     held_out = "test" if "test" in info.splits else "validation"
     if not {"train", held_out} <= set(info.splits):
@@ -226,7 +226,7 @@ def _held_out(name: str, info: Any) -> str:
 def _rows(
     name: str, builder: Any, features: dict[str, Any], split: str, tfds: Any
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Images and labels of a split."""
+    """Reads the images and labels of a split."""
     records = builder.as_data_source(
         split,
         deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES,
@@ -245,7 +245,7 @@ def _rows(
             pixels = _pixels(example[image], shape[-1])
             if pixels.shape != shape:
                 raise ValueError(
-                    f"Data set {name!r} promises images of shape {shape}, but row {row} of "
+                    f"Data set {name!r} declares images of shape {shape}, but row {row} of "
                     f"{split!r} is of shape {pixels.shape}: choose another data set."
                 )
             images[row], labels[row] = pixels, example[label]
@@ -253,7 +253,7 @@ def _rows(
 
 
 def _pixels(encoded: bytes, channels: int) -> np.ndarray:
-    # With Pillow alone, reading takes a quarter of the time of TensorFlow Datasets' own decoding.
+    # Decoding with Pillow takes a quarter of the time that TensorFlow Datasets takes.
     with PIL.Image.open(io.BytesIO(encoded)) as image:
         pixels = np.asarray(image.convert(_MODES[channels]))
     return pixels.reshape(*pixels.shape[:2], channels)

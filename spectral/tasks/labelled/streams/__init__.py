@@ -1,1 +1,1 @@
-"""Streams of labelled data."""
+"""Task streams of labelled data."""

@@ -19,18 +19,19 @@ class AbstractAugmentation(eqx.Module):
 
     @abstractmethod
     def __call__(self, image: Image, key: PRNGKeyArray) -> Image:
-        """The changed image, of the same size."""
+        """Returns the changed image, which has the same size."""
 
 
 class Flip(AbstractAugmentation):
-    """Mirror left and right with probability 1/2."""
+    """Mirror an image left to right with probability 1/2."""
 
     def __call__(self, image: Image, key: PRNGKeyArray) -> Image:
         return jnp.where(jax.random.bernoulli(key), image[:, ::-1], image)
 
 
 class Crop(AbstractAugmentation):
-    """Reflect `padding` pixels on every side, and cut out the original size at a random place.
+    """Pad an image by reflecting `padding` pixels on every side, then crop it to its original size
+    at a random position.
 
     **Raises:** `ValueError` for a padding below one.
     """
@@ -49,7 +50,7 @@ class Crop(AbstractAugmentation):
 
 
 class Rotate(AbstractAugmentation):
-    """Turn by an angle that is uniform between -`degrees` and `degrees`, as `rotated` does.
+    """Rotate an image by an angle drawn uniformly from -`degrees` to `degrees`; see `rotated`.
 
     **Raises:** `ValueError` for an angle that is not positive.
     """
@@ -65,7 +66,7 @@ class Rotate(AbstractAugmentation):
 
 
 class Compose(AbstractAugmentation):
-    """One change after another, each with draws of its own."""
+    """Apply several changes in turn. Each has its own random draws."""
 
     changes: tuple[AbstractAugmentation, ...]
 
@@ -76,14 +77,14 @@ class Compose(AbstractAugmentation):
 
 
 def rotated(image: Image, degrees: Float[Array, ""]) -> Image:
-    """The image turned counter-clockwise about its centre, with the nearest pixel taken and zeros
-    where the original has none."""
+    """Rotate an image counter-clockwise about its centre, with nearest-neighbour sampling. Pixels
+    from outside the original image are 0."""
     height, width, _ = image.shape
     angle = jnp.deg2rad(degrees)
     sine, cosine = jnp.sin(angle), jnp.cos(angle)
     centre_y, centre_x = (height - 1) / 2, (width - 1) / 2
     y, x = jnp.arange(height)[:, None] - centre_y, jnp.arange(width)[None, :] - centre_x
-    # Where the pixel at (y, x) comes from; the y axis of an image points down.
+    # The source of the pixel at (y, x). The y axis of an image points down.
     source_y = jnp.round(cosine * y + sine * x + centre_y).astype(int)
     source_x = jnp.round(cosine * x - sine * y + centre_x).astype(int)
     inside = (source_y >= 0) & (source_y < height) & (source_x >= 0) & (source_x < width)

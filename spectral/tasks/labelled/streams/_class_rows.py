@@ -1,18 +1,22 @@
-"""Which rows belong to which class, and in which order classes come."""
+"""The rows of each class, and the order in which a stream takes classes."""
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int
+from jaxtyping import Array, Int, PRNGKeyArray
 
+from ..._base._splits import by_split, Split
 from ..sets._image_set import ImageSet
+from ._image_source import ImageSource
+from ._loader import Loader
 
 
 class ClassRows(eqx.Module):
     """The rows of a set of labels, class by class."""
 
     table: Int[Array, "classes largest"]  # rows of each class, padded with row 0
-    counts: Int[Array, " classes"]  # rows of each class
+    counts: Int[Array, " classes"]  # rows in each class
 
     def __init__(self, labels: Int[Array, " rows"], num_classes: int):
         rows = [np.flatnonzero(np.asarray(labels) == c) for c in range(num_classes)]
@@ -21,36 +25,75 @@ class ClassRows(eqx.Module):
         self.counts = jnp.asarray([len(r) for r in rows], dtype=int)
 
     def of(self, classes: Int[Array, " k"]) -> tuple[Int[Array, " capacity"], Int[Array, ""]]:
-        """The rows of these classes, followed by rows that do not count; and their number. A class
-        of -1 has no rows."""
+        """Returns the rows of these classes followed by padding, and the number of rows. A class of
+        -1 has no rows."""
         counts = jnp.where(classes >= 0, self.counts[classes], 0)
         counted = jnp.arange(self.table.shape[1])[None] < counts[:, None]
-        # Stable: the rows keep the order of their classes, and their own.
+        # A stable sort keeps the order of the classes, and of the rows within each class.
         order = jnp.argsort(~counted.reshape(-1), stable=True)
         return self.table[classes].reshape(-1)[order], jnp.sum(counts)
 
-    def smallest_task(self, k: int, classes: Int[Array, " some"]) -> int:
-        """Rows of the `k` of these classes that have the smallest_task."""
+    def fewest(self, k: int, classes: Int[Array, " some"]) -> int:
+        """Returns the number of rows in the `k` smallest of these classes."""
         return int(np.sort(np.asarray(self.counts[classes]))[:k].sum())
 
-    def largest(self, k: int, classes: Int[Array, " some"]) -> int:
-        """Rows of the `k` of these classes that have the most."""
+    def most(self, k: int, classes: Int[Array, " some"]) -> int:
+        """Returns the number of rows in the `k` largest of these classes."""
         return int(np.sort(np.asarray(self.counts[classes]))[-k:].sum())
 
 
-def class_order(images: ImageSet, order: tuple[int, ...] | None) -> Int[Array, " some"]:
-    """The classes that a stream takes: those in `order`, by default all of them.
+class ClassPool(eqx.Module):
+    """The classes of an image set that a stream takes, and their rows.
 
-    **Raises:** `ValueError` for a class that does not exist or comes twice.
+    **Arguments:**
+
+    - `images`: from `load_images`.
+    - `order`: some or all classes in a fixed order; `None` takes all classes in a random order.
+
+    **Raises:** `ValueError` for a class that does not exist or occurs twice.
     """
-    if order is None:
-        return jnp.arange(images.num_classes)
-    unknown = [c for c in order if not 0 <= c < images.num_classes]
-    twice = [c for c in set(order) if order.count(c) > 1]
-    if unknown or twice:
-        what = f"class {unknown[0]}" if unknown else f"class {min(twice)} twice"
-        raise ValueError(
-            f"`order` has {what}, but {images.name!r} has the classes 0 to "
-            f"{images.num_classes - 1}, each of which may be there once: change the order."
+
+    classes: Int[Array, " some"]
+    ordered: bool = eqx.field(static=True)  # False: the order is drawn
+    size: str = eqx.field(static=True)  # for messages: "'digits' has 10 classes"
+    train: ClassRows
+    test: ClassRows
+
+    def __init__(self, images: ImageSet, order: tuple[int, ...] | None):
+        classes = tuple(range(images.num_classes)) if order is None else order
+        unknown = [c for c in classes if not 0 <= c < images.num_classes]
+        twice = [c for c in set(classes) if classes.count(c) > 1]
+        if unknown or twice:
+            what = f"class {unknown[0]}" if unknown else f"class {min(twice)} twice"
+            raise ValueError(
+                f"`order` has {what}, but must have each of the classes 0 to "
+                f"{images.num_classes - 1} of {images.name!r} at most once: change the order."
+            )
+        owner = repr(images.name) if order is None else "`order`"
+        self.classes = jnp.asarray(classes, dtype=int)
+        self.ordered = order is not None
+        self.size = f"{owner} has {len(classes)} classes"
+        self.train = ClassRows(images.train_labels, images.num_classes)
+        self.test = ClassRows(images.test_labels, images.num_classes)
+
+    def order(self, *, key: PRNGKeyArray) -> Int[Array, " some"]:
+        """Returns the given order of the classes, or draws one."""
+        return self.classes if self.ordered else jax.random.permutation(key, self.classes)
+
+    def rows_of(
+        self, classes: Int[Array, " k"], split: Split
+    ) -> tuple[Int[Array, " capacity"], Int[Array, ""]]:
+        """Returns the rows of these classes followed by padding, and the number of rows."""
+        return by_split(split, train=self.train, held_out=self.test).of(classes)
+
+    def source(
+        self, images: ImageSet, loader: Loader | None, *, fewest: int, most: int
+    ) -> ImageSource:
+        """The source of a stream whose tasks have between `fewest` and `most` classes."""
+        return ImageSource(
+            images,
+            loader,
+            smallest_task=self.train.fewest(fewest, self.classes),
+            largest_task=self.train.most(most, self.classes),
+            smallest_test=self.test.fewest(fewest, self.classes),
         )
-    return jnp.asarray(order, dtype=int)

@@ -1,34 +1,36 @@
-"""The images of a stream, and how they are visited and shown."""
+"""The images of a stream, and how they are visited and presented."""
 
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from ..._base._stream import Split
+from ..._base._splits import Split
 from ..sets._image_set import ImageSet
-from ._loader import Loader, Shown
+from ._limits import check_at_most
+from ._loader import InputTransform, Loader
 
 
 class ImageSource(eqx.Module):
-    """What the streams of one set of labelled images have in common.
+    """The images, loader and sizes of a stream. All streams of one image set have one.
 
     **Arguments:**
 
     - `images`: from `load_images`.
     - `loader`: by default `Loader()`.
-    - `smallest_task`, `largest_task`: training rows of the smallest and of the largest task, by
-      default all.
-    - `smallest_test`: test rows of the task that has the smallest_task, by default all.
+    - `smallest_task`, `largest_task`: the numbers of training rows of the smallest and of the
+      largest task, by default those of the set.
+    - `smallest_test`: the number of test rows of the task with the fewest, by default that of the
+      set.
 
-    **Raises:** `ValueError` if the smallest task does not fill a minibatch, or a task has no test
-    rows, on which it is evaluated.
+    **Raises:** `ValueError` if the smallest task does not fill a minibatch, or if a task may have
+    no test rows.
     """
 
     images: ImageSet
     loader: Loader
-    shown: Shown
-    minibatches: int = eqx.field(static=True)  # in a pass over the largest task
-    even: bool = eqx.field(static=True)  # every task fills all of them
+    inputs: InputTransform
+    minibatches: int = eqx.field(static=True)  # in an epoch of the largest task
+    even: bool = eqx.field(static=True)  # every task has this number of minibatches
 
     def __init__(
         self,
@@ -40,30 +42,28 @@ class ImageSource(eqx.Module):
         smallest_test: int | None = None,
     ):
         loader = Loader() if loader is None else loader
+        size = loader.minibatch_size
         rows = len(images.train_labels)
-        smallest_task = rows if smallest_task is None else smallest_task
-        if smallest_task < loader.minibatch_size:
-            raise ValueError(
-                f"`minibatch_size` is {loader.minibatch_size}, but the smallest task has "
-                f"{smallest_task} training rows: choose at most {smallest_task}."
-            )
+        smallest = rows if smallest_task is None else smallest_task
+        check_at_most(
+            "minibatch_size", size, smallest, f"the smallest task has {smallest} training rows"
+        )
         tests = len(images.test_labels) if smallest_test is None else smallest_test
         if tests == 0:
             raise ValueError(
-                f"{images.name!r} has too few test rows: a task may be left without any to be "
-                "evaluated on. Hold some out of every class, take more classes for a task, or "
-                "leave out by `order` those that have none."
+                f"{images.name!r} has too few test rows, so that a task may have none to be "
+                "evaluated on: hold out some rows of every class, take more classes in a task, or "
+                "pass an `order` without the classes that have no test rows."
             )
-        whole = (rows if largest_task is None else largest_task) // loader.minibatch_size
+        whole = (rows if largest_task is None else largest_task) // size
+        limit = loader.max_minibatches
         self.images = images
         self.loader = loader
-        self.shown = Shown(images, loader)
-        self.minibatches = (
-            whole if loader.max_minibatches is None else min(whole, loader.max_minibatches)
-        )
-        self.even = smallest_task // loader.minibatch_size >= self.minibatches
+        self.inputs = InputTransform(images, loader)
+        self.minibatches = whole if limit is None else min(whole, limit)
+        self.even = smallest // size >= self.minibatches
 
     def all_rows(self, split: Split) -> tuple[Int[Array, " rows"], Int[Array, ""]]:
-        """Every row of a split, and their number."""
-        rows = len(self.images.train_labels if split == "train" else self.images.test_labels)
+        """Returns every row of a split, and their number."""
+        rows = len(self.images.part(split)[1])
         return jnp.arange(rows), jnp.asarray(rows, int)

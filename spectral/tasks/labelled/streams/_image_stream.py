@@ -1,20 +1,22 @@
-"""What all streams of labelled images share: epochs, minibatches, masks and evaluation."""
+"""Epochs, minibatches, masks and evaluation of streams of labelled images."""
 
+import math
 from abc import abstractmethod
 from typing import Any, Generic, TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray, UInt8
+from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
-from ...._arguments import check_count, unknown_name
 from ...._types import Aux, Chunk, Clock, Learner
-from ....models import apply_network
-from ..._base._classification import check_logits, cross_entropy
-from ..._base._stream import AbstractTaskStream, Metrics, Split
+from ..._base._classification import batch_logits, cross_entropy, LabelledBatch
+from ..._base._splits import by_split, Split
+from ..._base._stream import AbstractTaskStream, Metrics
+from ._image_rows import ImageRows
 from ._image_source import ImageSource
-from ._loader import in_new_order
+from ._limits import check_at_most
+from ._loader import shuffled
 
 
 Change = TypeVar("Change")
@@ -23,96 +25,84 @@ Change = TypeVar("Change")
 class ImageTask(eqx.Module, Generic[Change]):
     """The state of a stream of images."""
 
-    change: Change  # what tells this task from the others
-    order_key: PRNGKeyArray  # of this task
-    rows: Int[Array, " capacity"]  # training rows of this task, followed by rows that do not count
+    change: Change  # how this task differs from the others
+    order_key: PRNGKeyArray  # of the order of the rows in this task
+    rows: Int[Array, " capacity"]  # training rows of this task, followed by padding
     count: Int[Array, ""]  # training rows of this task
     test_rows: Int[Array, " test_capacity"]
     test_count: Int[Array, ""]
 
 
 class ImageItem(eqx.Module):
-    """Rows of a minibatch, and the keys of their augmentation."""
+    """The rows of a minibatch, and the keys of their augmentation."""
 
     rows: Int[Array, "*batch"]
     keys: Key[Array, "*batch"] | None
 
 
-class ImageBatch(eqx.Module):
-    """Images as the network sees them, their labels, and which logits count."""
-
-    inputs: Float[Array, "examples ..."]
-    labels: Int[Array, " examples"]
-    classes: Bool[Array, "examples classes"] | None  # None: all
-
-
 class AbstractImageStream(AbstractTaskStream[ImageTask[Change]], Generic[Change]):
-    """Tasks made of the rows of one set of labelled images.
+    """Tasks made from the rows of one set of labelled images.
 
-    A stream says what changes with the task, which rows belong to it, and what the network is shown
-    of them. A task is `loader.epochs` chunks, a chunk one pass over the rows of the task in
-    minibatches; where the number of rows grows, minibatches beyond them are skipped. It records
-    `"accuracy"` (by chunk: on the training minibatches, before each update) and, at the end of
-    each task, `"test_accuracy"` and `"test_loss"` on all test rows of the task.
+    A subclass defines what changes with the task, which rows the task has, and how they are
+    presented to the network. A task is `loader.epochs` chunks. A chunk is one pass over the rows of
+    the task in minibatches; if the number of rows grows from task to task, the minibatches that a
+    task does not fill are skipped. The stream records `"accuracy"` (per chunk: on the training
+    minibatches, before each update) and, at the end of each task, `"test_accuracy"` and
+    `"test_loss"` on all test rows of the task.
     """
 
     source: eqx.AbstractVar[ImageSource]
 
     @property
     def chunks_per_task(self) -> int:
-        """Epochs."""
+        """The number of epochs."""
         return self.source.loader.epochs
 
     @property
     def minibatches(self) -> int:
-        """Minibatches in an epoch of the largest task."""
+        """The number of minibatches in an epoch of the largest task."""
         return self.source.minibatches
 
     @abstractmethod
     def first_change(self, *, key: PRNGKeyArray) -> Change:
-        """What `next_change` is given at the first task."""
+        """Returns the value that `next_change` receives at the first task."""
 
     @abstractmethod
     def next_change(self, change: Change, clock: Clock, *, key: PRNGKeyArray) -> Change:
-        """What tells the task that begins from the others."""
+        """Returns how the next task differs from the others."""
 
-    @abstractmethod
     def rows_of(
         self, change: Change, split: Split
     ) -> tuple[Int[Array, " capacity"], Int[Array, ""]]:
-        """The rows of a task: as many as the largest task has, those that count first, and the
-        number of these."""
+        """Returns the rows of a task, by default all rows of the split, and their number.
+
+        The array has the length of the largest task: the rows of the task come first, then padding.
+        """
+        return self.source.all_rows(split)
 
     @abstractmethod
-    def present(
-        self,
-        change: Change,
-        pixels: UInt8[Array, "examples height width channels"],
-        rows: Int[Array, " examples"],
-        labels: Int[Array, " examples"],
-        split: Split,
-    ) -> ImageBatch:
-        """What the network is shown of these images, and the labels that it is to learn."""
+    def present(self, change: Change, rows: ImageRows) -> LabelledBatch:
+        """Returns the inputs that the network sees of these rows, and the labels it learns."""
 
     @property
     def in_shape(self) -> tuple[int, ...]:
-        """Shape of an input: `(channels, height, width)`."""
+        """The shape of an input: `(channels, height, width)`."""
         height, width, channels = self.source.images.train_images.shape[1:]
         return (channels, height, width)
 
     @property
     def in_size(self) -> int:
-        """Entries of an input."""
-        return self.source.images.train_images[0].size
+        """The number of entries of an input."""
+        return math.prod(self.in_shape)
 
     @property
     def out_size(self) -> int:
-        """Length of the output vector."""
+        """The length of the output vector."""
         return self.source.images.num_classes
 
     @property
     def chance_accuracy(self) -> float | None:
-        """The accuracy of guessing, where it is the same in all tasks."""
+        """The accuracy of guessing, or `None` if it differs between tasks."""
         return 1 / self.out_size
 
     def init(self, *, key: PRNGKeyArray) -> ImageTask[Change]:
@@ -128,37 +118,33 @@ class AbstractImageStream(AbstractTaskStream[ImageTask[Change]], Generic[Change]
     def collect(
         self, state: ImageTask[Change], learner: Learner, clock: Clock, *, key: PRNGKeyArray
     ) -> tuple[ImageTask[Change], Chunk, Metrics]:
+        loader = self.source.loader
         order_key, augmentation_key = jax.random.split(key)
-        order_key = order_key if self.source.loader.shuffle else state.order_key
-        order = in_new_order(order_key, state.rows.size, state.count)
-        shape = (self.minibatches, self.source.loader.minibatch_size)
+        order_key = order_key if loader.shuffle else state.order_key
+        order = shuffled(order_key, state.rows.size, state.count)
+        shape = (self.minibatches, loader.minibatch_size)
         rows = state.rows[order[: shape[0] * shape[1]]].reshape(shape)
-        augmented = self.source.loader.augmentation is not None
+        augmented = loader.augmentation is not None
         keys = jax.random.split(augmentation_key, shape) if augmented else None
-        in_use = jnp.minimum(state.count // self.source.loader.minibatch_size, self.minibatches)
+        in_use = jnp.minimum(state.count // loader.minibatch_size, self.minibatches)
         return state, Chunk(ImageItem(rows, keys), in_use=None if self.source.even else in_use), {}
 
-    def batch(self, state: ImageTask[Change], item: ImageItem) -> ImageBatch:
+    def batch(self, state: ImageTask[Change], item: ImageItem) -> LabelledBatch:
         return self._batch(state, item.rows, "train", item.keys)
 
     def forward(
         self,
         model: Any,
         model_state: eqx.nn.State | None,
-        batch: ImageBatch,
+        batch: LabelledBatch,
         *,
         key: PRNGKeyArray,
         inference: bool,
     ) -> tuple[Float[Array, "examples classes"], Aux]:
-        logits, aux = apply_network(model, model_state, batch.inputs, inference=inference)
-        check_logits(logits, self.out_size)
-        if batch.classes is None:
-            return logits, aux
-        # Finite, so that no product with zero is NaN; far enough for a probability of exactly 0.
-        return jnp.where(batch.classes, logits, -1e9), aux
+        return batch_logits(model, model_state, batch, self.out_size, inference=inference)
 
     def criterion(
-        self, outputs: Float[Array, "examples classes"], batch: ImageBatch
+        self, outputs: Float[Array, "examples classes"], batch: LabelledBatch
     ) -> tuple[Float[Array, ""], Metrics]:
         loss, accuracy = cross_entropy(outputs, batch.labels)
         return loss, {"accuracy": accuracy}
@@ -171,50 +157,41 @@ class AbstractImageStream(AbstractTaskStream[ImageTask[Change]], Generic[Change]
         split: Split,
         *,
         key: PRNGKeyArray,
-    ) -> ImageBatch:
-        """`num_examples` rows of the task, without augmentation and without repetition while there
-        are as many; a task of fewer rows repeats them in turn.
+    ) -> LabelledBatch:
+        """Returns `num_examples` rows of the task without augmentation.
 
-        **Raises:** `ValueError` if no task has as many.
+        No row is repeated, unless the task has fewer rows than `num_examples`; then its rows are
+        repeated in turn.
+
+        **Raises:** `ValueError` if `num_examples` exceeds the rows of the largest task.
         """
-        check_count("num_examples", num_examples)
-        rows_of = {
-            "train": (state.rows, state.count),
-            "held_out": (state.test_rows, state.test_count),
-        }
-        if split not in rows_of:
-            raise ValueError(f"`split`: {unknown_name('Split', split, rows_of)}")
-        rows, count = rows_of[split]
-        if num_examples > rows.size:
-            raise ValueError(
-                f"`num_examples` is {num_examples}, but no task has more than {rows.size} rows in "
-                f"the split {split!r}: ask for fewer."
-            )
-        order = in_new_order(key, rows.size, count)
+        train, held_out = (state.rows, state.count), (state.test_rows, state.test_count)
+        rows, count = by_split(split, train=train, held_out=held_out)
+        most = f"no task has more than {rows.size} rows in the split {split!r}"
+        check_at_most("num_examples", num_examples, rows.size, most)
+        order = shuffled(key, rows.size, count)
         return self._batch(state, rows[order[jnp.arange(num_examples) % count]], split)
 
     def evaluate(self, state: ImageTask[Change], learner: Learner, *, key: PRNGKeyArray) -> Metrics:
-        rows, size = (
-            state.test_rows,
-            min(self.source.loader.evaluation_batch_size, state.test_rows.size),
-        )
+        rows, count = state.test_rows, state.test_count
+        size = min(self.source.loader.evaluation_batch_size, rows.size)
         passes = -(-rows.size // size)
-        places = jnp.arange(passes * size).reshape(passes, size)
+        indices = jnp.arange(passes * size).reshape(passes, size)
 
-        def sums(places: Int[Array, " examples"]) -> Float[Array, "2 examples"]:
-            batch = self._batch(state, jnp.take(rows, places, mode="clip"), "held_out")
+        def sums(indices: Int[Array, " examples"]) -> Float[Array, "2 examples"]:
+            batch = self._batch(state, jnp.take(rows, indices, mode="clip"), "held_out")
             logits, _ = self.forward(
                 learner.model, learner.model_state, batch, key=key, inference=True
             )
             each = jax.vmap(lambda z, y: jnp.stack(cross_entropy(z[None], y[None])))
-            return jnp.where(places < state.test_count, each(logits, batch.labels).T, 0)
+            return jnp.where(indices < count, each(logits, batch.labels).T, 0)
 
-        def used(places: Int[Array, " examples"]) -> Float[Array, "2 examples"]:
-            # Where the number of rows grows, most passes of the first tasks would be for nothing.
-            nothing = lambda places: jnp.zeros((2, size))
-            return jax.lax.cond(places[0] < state.test_count, sums, nothing, places)
+        def used(indices: Int[Array, " examples"]) -> Float[Array, "2 examples"]:
+            # If the number of rows grows, most passes of the first tasks contain only padding.
+            nothing = lambda indices: jnp.zeros((2, size))
+            return jax.lax.cond(indices[0] < count, sums, nothing, indices)
 
-        loss, accuracy = jnp.sum(jax.lax.map(used, places), axis=(0, 2)) / state.test_count
+        loss, accuracy = jnp.sum(jax.lax.map(used, indices), axis=(0, 2)) / count
         return {"test_accuracy": accuracy, "test_loss": loss}
 
     def _task(self, change: Change, order_key: PRNGKeyArray) -> ImageTask[Change]:
@@ -225,15 +202,13 @@ class AbstractImageStream(AbstractTaskStream[ImageTask[Change]], Generic[Change]
     def _batch(
         self,
         state: ImageTask[Change],
-        rows: Int[Array, " examples"],
+        indices: Int[Array, " examples"],
         split: Split,
         keys: Key[Array, " examples"] | None = None,
-    ) -> ImageBatch:
-        train = split == "train"
-        pixels = self.source.images.train_images if train else self.source.images.test_images
-        labels = self.source.images.train_labels if train else self.source.images.test_labels
-        take = lambda a: jnp.take(a, rows, axis=0, mode="clip")
-        pixels = take(pixels)
+    ) -> LabelledBatch:
+        images, labels = self.source.images.part(split)
+        take = lambda a: jnp.take(a, indices, axis=0, mode="clip")
+        pixels = take(images)
         if self.source.loader.augmentation is not None and keys is not None:
             pixels = jax.vmap(self.source.loader.augmentation)(pixels, keys)
-        return self.present(state.change, pixels, rows, take(labels), split)
+        return self.present(state.change, ImageRows(pixels, take(labels), indices, split))

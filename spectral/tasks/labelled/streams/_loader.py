@@ -1,15 +1,15 @@
-"""How the rows of a task are visited, and how images are shown to a network."""
+"""How a stream visits the rows of a task, and how it presents images to a network."""
 
 from dataclasses import KW_ONLY
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
 from ...._arguments import check_count
 from ..sets._image_set import ImageSet
+from ..sets._pixel_scale import pixel_scale
 from ._augmentation import AbstractAugmentation
 
 
@@ -20,22 +20,22 @@ class Loader(eqx.Module):
     loader = Loader(epochs=20, minibatch_size=50, standardise=True)
     ```
 
-    Images stay bytes until a minibatch is taken. Channels come first: an input is
-    `[channels, height, width]`, or a vector if `flat`.
+    Images stay bytes until a minibatch is taken. An input has the shape
+    `[channels, height, width]`, or is a vector if `flat`.
 
     **Arguments:**
 
-    - `epochs`: passes over the rows of a task, each of which is one chunk.
-    - `minibatch_size`: rows in a minibatch. Rows that do not fill a last minibatch are left out of
-        that epoch; with `shuffle` these are others in each.
-    - `max_minibatches`: take at most so many minibatches of each pass, the first of its order: a
-        constant budget of steps where tasks grow. By default all.
-    - `shuffle`: visit the rows of every epoch in a new order. `False` keeps the one order that is
-        drawn at the start of the task.
+    - `epochs`: passes over the rows of a task. Each is one chunk.
+    - `minibatch_size`: rows in a minibatch. An epoch leaves out the rows that do not fill a last
+        minibatch; with `shuffle` these differ from epoch to epoch.
+    - `max_minibatches`: take at most this number of minibatches of each epoch, the first ones of
+        its order. This gives a constant budget of steps if tasks grow. By default all.
+    - `shuffle`: visit the rows in a new order in every epoch. `False` keeps one order, drawn at the
+        start of the task.
     - `standardise`: shift and scale every channel to zero mean and unit variance over the training
-        images. `False` scales to [0, 1].
-    - `flat`: inputs are vectors, with the channels outermost.
-    - `augmentation`: a random change of the training images, drawn anew whenever one is shown.
+        images. `False` scales pixels to [0, 1].
+    - `flat`: inputs are vectors, with the channels as the outermost axis.
+    - `augmentation`: a random change of the training images, drawn again for every visit.
     - `evaluation_batch_size`: test rows in one pass of the evaluation.
 
     **Raises:** `ValueError` for a number below one.
@@ -59,43 +59,32 @@ class Loader(eqx.Module):
         check_count("evaluation_batch_size", self.evaluation_batch_size)
 
 
-class Shown(eqx.Module):
-    """Images as a network sees them: (pixel - shift) / scale, channels first."""
+class InputTransform(eqx.Module):
+    """Converts pixels to network inputs: (pixel - shift) / scale, channels first."""
 
     shift: Float[Array, " channels"]
     scale: Float[Array, " channels"]
     flat: bool = eqx.field(static=True)
 
     def __init__(self, images: ImageSet, loader: Loader):
-        """**Raises:** `ValueError` if a channel is to be standardised that never changes."""
-        pixels = np.asarray(images.train_images)
-        channels = pixels.shape[-1]
-        shift, scale = np.zeros(channels), np.full(channels, float(images.max_value))
-        if loader.standardise:
-            shift, scale = pixels.mean(axis=(0, 1, 2)), pixels.std(axis=(0, 1, 2))
-        if not scale.all():
-            raise ValueError(
-                f"`standardise` needs channels that differ between images, but channel "
-                f"{int(np.argmin(scale))} of {images.name!r} does not: pass `standardise=False`."
-            )
-        self.shift = jnp.asarray(shift, dtype=float)
-        self.scale = jnp.asarray(scale, dtype=float)
+        """**Raises:** `ValueError` if a channel to be standardised is constant."""
+        self.shift, self.scale = pixel_scale(
+            images, standardise=loader.standardise, per_channel=True
+        )
         self.flat = loader.flat
 
     def __call__(
         self, pixels: UInt8[Array, "examples height width channels"]
     ) -> Float[Array, "examples ..."]:
-        inputs = (pixels.astype(float) - self.shift[None, None, None]) / self.scale[
-            None, None, None
-        ]
-        inputs = inputs.transpose(0, 3, 1, 2)
+        shift, scale = self.shift[None, None, None], self.scale[None, None, None]
+        inputs = ((pixels.astype(float) - shift) / scale).transpose(0, 3, 1, 2)
         return inputs.reshape(inputs.shape[0], -1) if self.flat else inputs
 
 
-def in_new_order(
+def shuffled(
     key: PRNGKeyArray, capacity: int, count: int | Int[Array, ""]
 ) -> Int[Array, " capacity"]:
-    """A random order of 0, ..., count - 1, followed by the rest of 0, ..., capacity - 1."""
-    places = jnp.arange(capacity)
+    """Returns 0, ..., count - 1 in random order, followed by count, ..., capacity - 1."""
+    indices = jnp.arange(capacity)
     draws = jax.random.permutation(key, capacity)
-    return jnp.argsort(jnp.where(places < count, draws, capacity + places))
+    return jnp.argsort(jnp.where(indices < count, draws, capacity + indices))

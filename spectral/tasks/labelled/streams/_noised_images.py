@@ -1,31 +1,32 @@
-"""The same images under noise."""
+"""The same images with added noise."""
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
+from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 
 from ...._arguments import check_above, check_count
 from ...._types import Clock
-from ..._base._stream import Split
+from ..._base._classification import LabelledBatch
 from ..sets._image_set import ImageSet
+from ._image_rows import ImageRows
 from ._image_source import ImageSource
-from ._image_stream import AbstractImageStream, ImageBatch
+from ._image_stream import AbstractImageStream
 from ._loader import Loader
 
 
 class Noise(eqx.Module):
-    deviation: Float[Array, ""]  # in units of the largest pixel value
+    deviation: Float[Array, ""]  # as a fraction of the largest pixel value
     key: PRNGKeyArray
 
 
 class NoisedImages(AbstractImageStream[Noise]):
-    """Every task adds noise of its own to all images.
+    """Every task adds different noise to all images.
 
-    At a task boundary a standard deviation is drawn uniformly between 0 and `max_noise`, and new
-    Gaussian noise of that size for every pixel of every image; within a task an image is always
-    shown with the same noise. Sums are cut to the range of a pixel. All training rows are visited
-    in every epoch, and all test rows, under noise of the same size, evaluate the task.
+    At a task boundary a standard deviation is drawn uniformly between 0 and `max_noise`, and with
+    it new Gaussian noise for every pixel of every image. Within a task an image is always shown
+    with the same noise. Sums are clipped to the range of a pixel. Every epoch visits all training
+    rows. The task is evaluated on all test rows, under noise of the same standard deviation.
 
     ```python
     images = tasks.load_images("digits")
@@ -50,15 +51,15 @@ class NoisedImages(AbstractImageStream[Noise]):
 
         - `images`: from `load_images`.
         - `num_tasks`: tasks in the stream.
-        - `max_noise`: the largest standard deviation, where 1 is the whole range of a pixel.
+        - `max_noise`: the largest standard deviation; 1 is the whole range of a pixel.
         - `loader`: by default `Loader()`.
 
-        **Raises:** `ValueError` for no tasks, noise that is not positive, or a batch larger than
-        the training set.
+        **Raises:** `ValueError` for no tasks, for noise that is not positive, or for a minibatch
+        larger than the training set.
         """
         check_above("max_noise", max_noise, 0)
-        self.max_noise = jnp.asarray(max_noise, dtype=float)
         check_count("num_tasks", num_tasks)
+        self.max_noise = jnp.asarray(max_noise, dtype=float)
         self.source = ImageSource(images, loader)
         self.num_tasks = num_tasks
 
@@ -69,26 +70,12 @@ class NoisedImages(AbstractImageStream[Noise]):
         size_key, noise_key = jax.random.split(key)
         return Noise(jax.random.uniform(size_key, maxval=self.max_noise), noise_key)
 
-    def rows_of(
-        self, change: Noise, split: Split
-    ) -> tuple[Int[Array, " capacity"], Int[Array, ""]]:
-        return self.source.all_rows(split)
+    def present(self, change: Noise, rows: ImageRows) -> LabelledBatch:
+        whole = self.source.images.max_value
 
-    def present(
-        self,
-        change: Noise,
-        pixels: UInt8[Array, "examples height width channels"],
-        rows: Int[Array, " examples"],
-        labels: Int[Array, " examples"],
-        split: Split,
-    ) -> ImageBatch:
-        # A function of the row: an image keeps its noise for the whole task.
-        key = jax.random.fold_in(change.key, 0 if split == "train" else 1)
-
-        def noisy(image: UInt8[Array, "height width channels"], row: Int[Array, ""]):
-            noise = jax.random.normal(jax.random.fold_in(key, row), image.shape)
-            whole = self.source.images.max_value
+        def noisy(image: UInt8[Array, "height width channels"], key: PRNGKeyArray):
+            noise = jax.random.normal(key, image.shape)
             return jnp.clip(jnp.round(image + whole * change.deviation * noise), 0, whole)
 
-        noised = jax.vmap(noisy)(pixels, rows).astype(pixels.dtype)
-        return ImageBatch(self.source.shown(noised), labels, None)
+        noised = jax.vmap(noisy)(rows.pixels, rows.keys(change.key)).astype(rows.pixels.dtype)
+        return LabelledBatch(self.source.inputs(noised), rows.labels)

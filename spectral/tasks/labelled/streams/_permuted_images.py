@@ -1,45 +1,47 @@
-"""Permuted images: every task shuffles the pixels of the same images in its own way."""
+"""Permuted images: every task permutes the pixels of the same images."""
 
+import math
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
-from ...._arguments import check_count, unknown_name
+from ...._arguments import check_count
 from ...._types import Aux, Chunk, Clock, Learner
-from ....models import apply_network
-from ..._base._classification import check_logits, cross_entropy, LabelledBatch
-from ..._base._stream import AbstractTaskStream, Metrics, Split
+from ..._base._classification import batch_logits, cross_entropy, LabelledBatch
+from ..._base._splits import Split
+from ..._base._stream import AbstractTaskStream, Metrics
 from ..sets._image_set import ImageSet
+from ..sets._pixel_scale import pixel_scale
+from ._limits import check_at_most
 
 
-class PermutedImagesState(eqx.Module):
-    permutation: Int[Array, " pixels"]  # pixel j of the task is pixel permutation[j] of the image
-    order: Int[Array, " visits"]  # training rows of the whole task, in the order of their use
-    evaluation: Int[Array, " evaluation"]  # test rows that evaluate the run
+class Permutation(eqx.Module):
+    pixels: Int[Array, " pixels"]  # pixel j of the task is pixel pixels[j] of the image
+    order: Int[Array, " visits"]  # training rows of the whole task in the order of their visits
+    evaluation: Int[Array, " evaluation"]  # test rows on which the run is evaluated
 
 
 class PixelRows(eqx.Module):
-    """Minibatches of permuted pixels; they stay bytes until a gradient step takes them."""
+    """Permuted pixels and their labels. Pixels stay bytes until a gradient step takes them."""
 
     pixels: UInt8[Array, "*batch pixels"]
     labels: Int[Array, "*batch"]
 
 
-class PermutedImages(AbstractTaskStream[PermutedImagesState]):
-    """Online classification of images whose pixels are permuted anew in every task.
+class PermutedImages(AbstractTaskStream[Permutation]):
+    """Online classification of images whose pixels are permuted differently in every task.
 
-    At a task boundary two things change: the permutation, which is drawn afresh and always applied
-    to the *original* pixels (tasks do not compound), and the order of the training rows. Within a
-    task the rows are visited pass by pass, each pass in a fresh order, so that no row is seen more
-    than once more often than another.
+    At a task boundary two things change: the order of the training rows, and the permutation, which
+    is drawn and applied to the *original* pixels, so that tasks do not compound. Within a task the
+    rows are visited in passes, each in a new order, so that the numbers of visits of two rows
+    differ by at most one.
 
-    It records the online accuracy (`"online_accuracy"`, by chunk: before each update, as the paper
-    scores Permuted MNIST) and, at the end of each task, `"test_accuracy"` and `"test_loss"` on
-    test rows under the task's permutation. (Paper, section 8 and Appendix G.)
+    The stream records the online accuracy (`"online_accuracy"`, per chunk: before each update, as
+    the paper scores Permuted MNIST) and, at the end of each task, `"test_accuracy"` and
+    `"test_loss"` on test rows under the permutation of the task. (Paper, section 8 and Appendix G.)
 
     ```python
     stream = tasks.PermutedImages(tasks.load_images("digits"), num_tasks=200, steps_per_task=1500)
@@ -51,13 +53,9 @@ class PermutedImages(AbstractTaskStream[PermutedImagesState]):
     minibatches: int = eqx.field(static=True)
     minibatch_size: int = eqx.field(static=True)
     num_evaluation_examples: int = eqx.field(static=True)
-    num_classes: int = eqx.field(static=True)
+    images: ImageSet
     shift: Float[Array, ""]  # inputs are (pixel - shift) / scale
     scale: Float[Array, ""]
-    train_pixels: UInt8[Array, "train pixels"]
-    train_labels: Int[Array, " train"]
-    test_pixels: UInt8[Array, "test pixels"]
-    test_labels: Int[Array, " test"]
 
     def __init__(
         self,
@@ -76,26 +74,22 @@ class PermutedImages(AbstractTaskStream[PermutedImagesState]):
         - `num_tasks`: tasks in the stream.
         - `steps_per_task`: gradient steps in each task; by default one pass over the training rows.
         - `minibatch_size`: rows in a minibatch; 1 is the online setting of the paper.
-        - `chunks_per_task`: equal parts into which a task is cut. Training metrics are recorded
-          once per chunk, and the permuted pixels of one chunk are held in memory at a time.
+        - `chunks_per_task`: the number of equal parts of a task. Training metrics are recorded once
+          per chunk, and only the permuted pixels of one chunk are in memory at a time.
         - `standardise`: shift and scale the inputs to zero mean and unit variance, with one mean
           and one deviation for all pixels of the training images. `False` scales them to [0, 1],
           as the paper's Permuted MNIST does.
-        - `num_evaluation_examples`: how many test rows, drawn once per run, evaluate each task;
-          `None`, or more than there are, takes all. 2000 is the paper's `eval_size`.
+        - `num_evaluation_examples`: the number of test rows, drawn once per run, on which each task
+          is evaluated; `None`, or more than there are, takes all. 2000 is the paper's `eval_size`.
 
-        **Raises:** `ValueError` for a size below one, a batch larger than the training set, or
-        chunks that do not divide the steps.
+        **Raises:** `ValueError` for a number below one, for a minibatch larger than the training
+        set, or for chunks that do not divide the steps.
         """
-        rows = images.train_images.shape[0]
+        rows, test_rows = len(images.train_labels), len(images.test_labels)
         check_count("num_tasks", num_tasks)
-        check_count("minibatch_size", minibatch_size)
         check_count("chunks_per_task", chunks_per_task)
-        if minibatch_size > rows:
-            raise ValueError(
-                f"`minibatch_size` is {minibatch_size}, but {images.name!r} has {rows} training "
-                f"rows: choose at most {rows}."
-            )
+        available = f"{images.name!r} has {rows} training rows"
+        check_at_most("minibatch_size", minibatch_size, rows, available)
         steps = rows // minibatch_size if steps_per_task is None else steps_per_task
         check_count("steps_per_task", steps)
         if steps % chunks_per_task:
@@ -103,83 +97,64 @@ class PermutedImages(AbstractTaskStream[PermutedImagesState]):
                 f"`chunks_per_task` is {chunks_per_task}, but must divide the {steps} steps of a "
                 "task: change one of the two."
             )
-        test_rows = images.test_images.shape[0]
-        size = (
-            test_rows
-            if num_evaluation_examples is None
-            else min(num_evaluation_examples, test_rows)
-        )
+        size = test_rows if num_evaluation_examples is None else num_evaluation_examples
         check_count("num_evaluation_examples", size)
         self.num_tasks = num_tasks
         self.chunks_per_task = chunks_per_task
         self.minibatches = steps // chunks_per_task
         self.minibatch_size = minibatch_size
-        self.num_evaluation_examples = size
-        self.num_classes = images.num_classes
-        pixels = np.asarray(images.train_images)
-        shift, scale = (pixels.mean(), pixels.std()) if standardise else (0.0, images.max_value)
-        if scale == 0:
-            raise ValueError(
-                f"`standardise` needs images that differ, but all pixels of {images.name!r} are "
-                f"{shift:g}: pass `standardise=False`."
-            )
-        self.shift = jnp.asarray(shift, dtype=float)
-        self.scale = jnp.asarray(scale, dtype=float)
-        self.train_pixels = images.train_images.reshape(rows, -1)
-        self.train_labels = images.train_labels
-        self.test_pixels = images.test_images.reshape(test_rows, -1)
-        self.test_labels = images.test_labels
+        self.num_evaluation_examples = min(size, test_rows)
+        self.images = images
+        self.shift, self.scale = pixel_scale(images, standardise=standardise, per_channel=False)
 
     @property
     def in_size(self) -> int:
-        """Length of the input vector."""
-        return self.train_pixels.shape[1]
+        """The length of the input vector."""
+        return math.prod(self.images.train_images.shape[1:])
 
     @property
     def out_size(self) -> int:
-        """Length of the output vector."""
-        return self.num_classes
+        """The length of the output vector."""
+        return self.images.num_classes
 
     @property
     def chance_accuracy(self) -> float:
         """The accuracy of guessing."""
-        return 1 / self.num_classes
+        return 1 / self.out_size
 
-    def init(self, *, key: PRNGKeyArray) -> PermutedImagesState:
+    def init(self, *, key: PRNGKeyArray) -> Permutation:
         visits = self.chunks_per_task * self.minibatches * self.minibatch_size
-        test_rows = self.test_labels.shape[0]
-        return PermutedImagesState(
-            permutation=jnp.arange(self.in_size),
+        test_rows = len(self.images.test_labels)
+        return Permutation(
+            pixels=jnp.arange(self.in_size),
             order=jnp.zeros(visits, int),
             evaluation=jax.random.permutation(key, test_rows)[: self.num_evaluation_examples],
         )
 
-    def begin_task(
-        self, state: PermutedImagesState, clock: Clock, *, key: PRNGKeyArray
-    ) -> PermutedImagesState:
-        rows = self.train_labels.shape[0]
+    def begin_task(self, state: Permutation, clock: Clock, *, key: PRNGKeyArray) -> Permutation:
+        rows = len(self.images.train_labels)
         passes = -(-state.order.size // rows)
         pixel_key, row_key = jax.random.split(key)
         permute = lambda k: jax.random.permutation(k, rows)
         order = jax.vmap(permute)(jax.random.split(row_key, passes))
-        return PermutedImagesState(
-            permutation=jax.random.permutation(pixel_key, self.in_size),
+        return Permutation(
+            pixels=jax.random.permutation(pixel_key, self.in_size),
             order=order.reshape(-1)[: state.order.size],
             evaluation=state.evaluation,
         )
 
     def collect(
-        self, state: PermutedImagesState, learner: Learner, clock: Clock, *, key: PRNGKeyArray
-    ) -> tuple[PermutedImagesState, Chunk, Metrics]:
+        self, state: Permutation, learner: Learner, clock: Clock, *, key: PRNGKeyArray
+    ) -> tuple[Permutation, Chunk, Metrics]:
         visits = self.minibatches * self.minibatch_size
         rows = jax.lax.dynamic_slice_in_dim(state.order, clock.chunk * visits, visits)
         # One gather for the whole chunk costs 0.3 us an image; one inside each step costs 3 us.
-        flat = _take(state, self.train_pixels, self.train_labels, rows)
+        flat = self._take(state, rows, "train")
         shape = (self.minibatches, self.minibatch_size)
         items = jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), flat)
         return state, Chunk(items), {}
 
-    def batch(self, state: PermutedImagesState, item: PixelRows) -> LabelledBatch:
+    def batch(self, state: Permutation, item: PixelRows) -> LabelledBatch:
         return LabelledBatch((item.pixels.astype(float) - self.shift) / self.scale, item.labels)
 
     def forward(
@@ -191,9 +166,7 @@ class PermutedImages(AbstractTaskStream[PermutedImagesState]):
         key: PRNGKeyArray,
         inference: bool,
     ) -> tuple[Float[Array, "examples classes"], Aux]:
-        outputs, aux = apply_network(model, model_state, batch.inputs, inference=inference)
-        check_logits(outputs, self.num_classes)
-        return outputs, aux
+        return batch_logits(model, model_state, batch, self.out_size, inference=inference)
 
     def criterion(
         self, outputs: Float[Array, "examples classes"], batch: LabelledBatch
@@ -203,50 +176,33 @@ class PermutedImages(AbstractTaskStream[PermutedImagesState]):
 
     def sample(
         self,
-        state: PermutedImagesState,
+        state: Permutation,
         learner: Learner,
         num_examples: int,
         split: Split,
         *,
         key: PRNGKeyArray,
     ) -> LabelledBatch:
-        """`num_examples` rows without repetition, from the training rows or the test rows.
+        """Returns `num_examples` training or test rows without repetition.
 
         **Raises:** `ValueError` if there are fewer than `num_examples`.
         """
-        rows_of = {
-            "train": (self.train_pixels, self.train_labels),
-            "held_out": (self.test_pixels, self.test_labels),
-        }
-        if split not in rows_of:
-            raise ValueError(f"`split`: {unknown_name('Split', split, rows_of)}")
-        pixels, labels = rows_of[split]
-        check_count("num_examples", num_examples)
-        if num_examples > labels.shape[0]:
-            raise ValueError(
-                f"`num_examples` is {num_examples}, but the split {split!r} has {labels.shape[0]} "
-                "rows: ask for fewer."
-            )
-        rows = jax.random.permutation(key, labels.shape[0])[:num_examples]
-        return self.batch(state, _take(state, pixels, labels, rows))
+        total = len(self.images.part(split)[1])
+        available = f"the split {split!r} has {total} rows"
+        check_at_most("num_examples", num_examples, total, available)
+        rows = jax.random.permutation(key, total)[:num_examples]
+        return self.batch(state, self._take(state, rows, split))
 
-    def evaluate(
-        self, state: PermutedImagesState, learner: Learner, *, key: PRNGKeyArray
-    ) -> Metrics:
-        rows = _take(state, self.test_pixels, self.test_labels, state.evaluation)
-        batch = self.batch(state, rows)
+    def evaluate(self, state: Permutation, learner: Learner, *, key: PRNGKeyArray) -> Metrics:
+        batch = self.batch(state, self._take(state, state.evaluation, "held_out"))
         outputs, _ = self.forward(
             learner.model, learner.model_state, batch, key=key, inference=True
         )
         loss, accuracy = cross_entropy(outputs, batch.labels)
         return {"test_accuracy": accuracy, "test_loss": loss}
 
-
-def _take(
-    state: PermutedImagesState,
-    pixels: UInt8[Array, "all pixels"],
-    labels: Int[Array, " all"],
-    rows: Int[Array, " rows"],
-) -> PixelRows:
-    take = lambda a, i, axis: jnp.take(a, i, axis=axis, mode="clip")
-    return PixelRows(take(take(pixels, rows, 0), state.permutation, 1), take(labels, rows, 0))
+    def _take(self, state: Permutation, rows: Int[Array, " rows"], split: Split) -> PixelRows:
+        images, labels = self.images.part(split)
+        take = lambda a, i, axis: jnp.take(a, i, axis=axis, mode="clip")
+        pixels = take(images.reshape(len(images), -1), rows, 0)
+        return PixelRows(take(pixels, state.pixels, 1), take(labels, rows, 0))

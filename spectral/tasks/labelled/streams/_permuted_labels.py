@@ -1,25 +1,26 @@
-"""The same images, with the names of the classes shuffled."""
+"""The same images with permuted classes."""
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int, PRNGKeyArray, UInt8
+from jaxtyping import Array, Int, PRNGKeyArray
 
 from ...._arguments import check_count
 from ...._types import Clock
-from ..._base._stream import Split
+from ..._base._classification import LabelledBatch
 from ..sets._image_set import ImageSet
+from ._image_rows import ImageRows
 from ._image_source import ImageSource
-from ._image_stream import AbstractImageStream, ImageBatch
+from ._image_stream import AbstractImageStream
 from ._loader import Loader
 
 
 class PermutedLabels(AbstractImageStream[Int[Array, " classes"]]):
-    """Every task shuffles which output stands for which class.
+    """Every task changes which output stands for which class.
 
-    At a task boundary a permutation of the classes is drawn, which is applied to the *original*
-    labels (tasks do not compound); images stay as they are. All training rows are visited in every
-    epoch, and all test rows, under the same permutation, evaluate the task.
+    At a task boundary a permutation of the classes is drawn and applied to the *original* labels,
+    so that tasks do not compound. The images do not change. Every epoch visits all training rows.
+    The task is evaluated on all test rows under the same permutation.
 
     ```python
     images = tasks.load_images("digits")
@@ -38,7 +39,7 @@ class PermutedLabels(AbstractImageStream[Int[Array, " classes"]]):
         - `num_tasks`: tasks in the stream.
         - `loader`: by default `Loader()`.
 
-        **Raises:** `ValueError` for no tasks, or a batch larger than the training set.
+        **Raises:** `ValueError` for no tasks, or for a minibatch larger than the training set.
         """
         check_count("num_tasks", num_tasks)
         self.source = ImageSource(images, loader)
@@ -52,17 +53,5 @@ class PermutedLabels(AbstractImageStream[Int[Array, " classes"]]):
     ) -> Int[Array, " classes"]:
         return jax.random.permutation(key, self.source.images.num_classes)
 
-    def rows_of(
-        self, change: Int[Array, " classes"], split: Split
-    ) -> tuple[Int[Array, " capacity"], Int[Array, ""]]:
-        return self.source.all_rows(split)
-
-    def present(
-        self,
-        change: Int[Array, " classes"],
-        pixels: UInt8[Array, "examples height width channels"],
-        rows: Int[Array, " examples"],
-        labels: Int[Array, " examples"],
-        split: Split,
-    ) -> ImageBatch:
-        return ImageBatch(self.source.shown(pixels), change[labels], None)
+    def present(self, change: Int[Array, " classes"], rows: ImageRows) -> LabelledBatch:
+        return LabelledBatch(self.source.inputs(rows.pixels), change[rows.labels])

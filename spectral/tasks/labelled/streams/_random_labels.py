@@ -1,31 +1,34 @@
-"""The same images, with labels that mean nothing."""
+"""The same images with random labels."""
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int, PRNGKeyArray, UInt8
+from jaxtyping import Array, Int, PRNGKeyArray
 
 from ...._arguments import check_count
 from ...._types import Clock
-from ..._base._stream import Split
+from ..._base._classification import LabelledBatch
+from ..._base._splits import by_split, Split
 from ..sets._image_set import ImageSet
+from ._image_rows import ImageRows
 from ._image_source import ImageSource
-from ._image_stream import AbstractImageStream, ImageBatch
+from ._image_stream import AbstractImageStream
+from ._limits import check_at_most
 from ._loader import Loader
 
 
-class Memory(eqx.Module):
-    rows: Int[Array, " rows"]  # training rows that are used at all
+class Labelling(eqx.Module):
+    rows: Int[Array, " rows"]  # the training rows of all tasks
     key: PRNGKeyArray  # of the labels of this task
 
 
-class RandomLabels(AbstractImageStream[Memory]):
-    """Every task asks the network to memorise new random labels of the same images.
+class RandomLabels(AbstractImageStream[Labelling]):
+    """In every task the network is to memorise new random labels of the same images.
 
-    At a task boundary every image is given a label that is drawn uniformly, whatever it shows; the
-    images stay. How well a network still learns is seen in the accuracy on the training rows: the
-    last chunk of `"accuracy"` (before each update). Test rows get labels in the same way, so
-    `"test_accuracy"` is that of guessing, which says that nothing leaked.
+    At a task boundary every image gets a label drawn uniformly, independent of its content. The
+    images do not change. How well a network can still learn shows in its accuracy on the training
+    rows, which is the last chunk of `"accuracy"` (before each update). Test rows get labels in the
+    same way, so that `"test_accuracy"` is that of guessing; a higher value would show a leak.
 
     ```python
     images = tasks.load_images("digits")
@@ -48,48 +51,36 @@ class RandomLabels(AbstractImageStream[Memory]):
         """**Arguments:**
 
         - `images`: from `load_images`.
-        - `rows`: training rows to be memorised, drawn once per run.
+        - `rows`: the number of training rows to memorise, drawn once per run.
         - `num_tasks`: tasks in the stream.
         - `loader`: by default `Loader()`.
 
-        **Raises:** `ValueError` for a number below one, for more rows than there are, or a batch
-        larger than `rows`.
+        **Raises:** `ValueError` for a number below one, for more rows than there are, or for a
+        minibatch larger than `rows`.
         """
-        check_count("rows", rows)
-        if rows > len(images.train_labels):
-            raise ValueError(
-                f"`rows` is {rows}, but {images.name!r} has {len(images.train_labels)} training "
-                "rows: choose at most as many."
-            )
-        self.rows = rows
+        total = len(images.train_labels)
+        check_at_most("rows", rows, total, f"{images.name!r} has {total} training rows")
         check_count("num_tasks", num_tasks)
+        self.rows = rows
         self.source = ImageSource(images, loader, smallest_task=rows, largest_task=rows)
         self.num_tasks = num_tasks
 
-    def first_change(self, *, key: PRNGKeyArray) -> Memory:
+    def first_change(self, *, key: PRNGKeyArray) -> Labelling:
         row_key, label_key = jax.random.split(key)
         rows = jax.random.permutation(row_key, len(self.source.images.train_labels))[: self.rows]
-        return Memory(rows, label_key)
+        return Labelling(rows, label_key)
 
-    def next_change(self, change: Memory, clock: Clock, *, key: PRNGKeyArray) -> Memory:
-        return Memory(change.rows, key)
+    def next_change(self, change: Labelling, clock: Clock, *, key: PRNGKeyArray) -> Labelling:
+        return Labelling(change.rows, key)
 
     def rows_of(
-        self, change: Memory, split: Split
+        self, change: Labelling, split: Split
     ) -> tuple[Int[Array, " capacity"], Int[Array, ""]]:
-        rows = change.rows if split == "train" else jnp.arange(len(self.source.images.test_labels))
+        test = jnp.arange(len(self.source.images.test_labels))
+        rows = by_split(split, train=change.rows, held_out=test)
         return rows, jnp.asarray(rows.size)
 
-    def present(
-        self,
-        change: Memory,
-        pixels: UInt8[Array, "examples height width channels"],
-        rows: Int[Array, " examples"],
-        labels: Int[Array, " examples"],
-        split: Split,
-    ) -> ImageBatch:
-        # A function of the row: an image keeps its label for the whole task.
-        key = jax.random.fold_in(change.key, 0 if split == "train" else 1)
-        keys = jax.vmap(lambda row: jax.random.fold_in(key, row))(rows)
-        draw = lambda k: jax.random.randint(k, (), 0, self.source.images.num_classes)
-        return ImageBatch(self.source.shown(pixels), jax.vmap(draw)(keys), None)
+    def present(self, change: Labelling, rows: ImageRows) -> LabelledBatch:
+        draw = lambda key: jax.random.randint(key, (), 0, self.source.images.num_classes)
+        labels = jax.vmap(draw)(rows.keys(change.key))
+        return LabelledBatch(self.source.inputs(rows.pixels), labels)

@@ -1,27 +1,28 @@
-"""The same images, turned."""
+"""The same images, rotated."""
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from ...._arguments import check_count
 from ...._types import Clock
-from ..._base._stream import Split
+from ..._base._classification import LabelledBatch
 from ..sets._image_set import ImageSet
 from ._augmentation import rotated
+from ._image_rows import ImageRows
 from ._image_source import ImageSource
-from ._image_stream import AbstractImageStream, ImageBatch
+from ._image_stream import AbstractImageStream
 from ._loader import Loader
 
 
 class RotatedImages(AbstractImageStream[Float[Array, ""]]):
-    """Every task turns all images by an angle of its own.
+    """Every task rotates all images by one angle.
 
-    At a task boundary the angle changes: by a fixed step from task to task, or to one that is drawn
-    uniformly from the full circle. The *original* images are turned, about their centre, with the
-    nearest pixel taken and black where there is none. All training rows are visited in every epoch,
-    and all test rows, turned alike, evaluate the task.
+    At a task boundary the angle changes: by a fixed step from task to task, or to an angle drawn
+    uniformly from the full circle. The *original* images are rotated, as `rotated` does. Every
+    epoch visits all training rows. The task is evaluated on all test rows, rotated by the same
+    angle.
 
     ```python
     images = tasks.load_images("digits")
@@ -46,14 +47,14 @@ class RotatedImages(AbstractImageStream[Float[Array, ""]]):
 
         - `images`: from `load_images`.
         - `num_tasks`: tasks in the stream.
-        - `step`: degrees by which each task is turned further than the last, counter-clockwise from
-          0; `None` draws every angle at random.
+        - `step`: degrees, counter-clockwise, by which the angle grows from task to task, starting
+          from 0. `None` draws every angle at random.
         - `loader`: by default `Loader()`.
 
-        **Raises:** `ValueError` for no tasks, or a batch larger than the training set.
+        **Raises:** `ValueError` for no tasks, or for a minibatch larger than the training set.
         """
-        self.step = None if step is None else jnp.asarray(step, dtype=float)
         check_count("num_tasks", num_tasks)
+        self.step = None if step is None else jnp.asarray(step, dtype=float)
         self.source = ImageSource(images, loader)
         self.num_tasks = num_tasks
 
@@ -67,18 +68,6 @@ class RotatedImages(AbstractImageStream[Float[Array, ""]]):
             return jax.random.uniform(key, maxval=360.0)
         return (self.step * clock.task) % 360
 
-    def rows_of(
-        self, change: Float[Array, ""], split: Split
-    ) -> tuple[Int[Array, " capacity"], Int[Array, ""]]:
-        return self.source.all_rows(split)
-
-    def present(
-        self,
-        change: Float[Array, ""],
-        pixels: UInt8[Array, "examples height width channels"],
-        rows: Int[Array, " examples"],
-        labels: Int[Array, " examples"],
-        split: Split,
-    ) -> ImageBatch:
-        turned = jax.vmap(rotated, in_axes=(0, None))(pixels, change)
-        return ImageBatch(self.source.shown(turned), labels, None)
+    def present(self, change: Float[Array, ""], rows: ImageRows) -> LabelledBatch:
+        turned = jax.vmap(rotated, in_axes=(0, None))(rows.pixels, change)
+        return LabelledBatch(self.source.inputs(turned), rows.labels)

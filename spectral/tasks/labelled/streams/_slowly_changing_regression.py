@@ -1,46 +1,46 @@
-"""Regression on bits that flip slowly: a benchmark that needs minutes and no data."""
+"""Regression on bits that flip slowly: a benchmark that takes minutes and needs no data."""
 
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from ...._arguments import check_above, check_count
 from ...._types import Aux, Chunk, Clock, Learner
-from ....models import apply_network
-from ..._base._outputs import check_outputs
-from ..._base._stream import AbstractTaskStream, Metrics, Split
+from ..._base._outputs import network_outputs
+from ..._base._splits import Split
+from ..._base._stream import AbstractTaskStream, Metrics
 
 
-class Regression(eqx.Module):
-    slow: Float[Array, " slow"]  # bits of the present task
-    weights: Float[Array, "units inputs"]  # of the target network, +1 or -1
+class TargetNetwork(eqx.Module):
+    slow: Float[Array, " slow"]  # slow bits of the current task
+    weights: Float[Array, "units inputs"]  # +1 or -1
     thresholds: Float[Array, " units"]
     head: Float[Array, " units"]  # +1 or -1
 
 
-class Targets(eqx.Module):
-    """Inputs with the numbers that the network is to predict."""
+class RegressionBatch(eqx.Module):
+    """Inputs and the numbers to predict."""
 
     inputs: Float[Array, "examples inputs"]
     targets: Float[Array, " examples"]
 
 
-class SlowlyChangingRegression(AbstractTaskStream[Regression]):
-    """Online regression of a fixed random network, whose inputs drift.
+class SlowlyChangingRegression(AbstractTaskStream[TargetNetwork]):
+    """Online regression of a fixed random network on inputs that drift.
 
-    An input is `num_slow_bits` bits that are constant within a task, `num_fast_bits` bits that are
-    drawn for every example, and a constant 1. The target is a network of `num_units` linear
-    threshold units, drawn once per run, with weights of +1 and -1: unit i is on where the sum of
-    weight times input exceeds inputs * threshold - (its number of negative weights), and the target
-    is the sum of the units that are on, with signs of their own. At a task boundary one slow bit,
-    chosen at random, flips. The learner is meant to be smaller than the target (5 hidden units) and
-    can never be done.
+    An input consists of `num_slow_bits` bits that are constant within a task, `num_fast_bits` bits
+    that are drawn for every example, and a constant 1. The target is the output of a network of
+    `num_units` linear threshold units with weights +1 and -1, drawn once per run. Unit i is on if
+    its weighted sum of the inputs exceeds inputs * threshold - (its number of negative weights).
+    The target is the sum of the units that are on, each times a random sign. At a task boundary one
+    slow bit, chosen at random, flips. The learner should be smaller than the target network (5
+    hidden units), so that it can never fit all inputs.
 
-    It records `"loss"`, which is the squared error before each update, and at the end of each task
-    `"test_loss"` on fresh examples of the task. (Dohare et al. 2024, Methods.)
+    The stream records `"loss"`, the squared error before each update, and at the end of each task
+    `"test_loss"` on new examples of the task. (Dohare et al. 2024, Methods.)
 
     ```python
     stream = tasks.SlowlyChangingRegression(num_tasks=5, steps_per_task=100)
@@ -97,79 +97,74 @@ class SlowlyChangingRegression(AbstractTaskStream[Regression]):
 
     @property
     def in_size(self) -> int:
-        """Length of the input vector: all bits and the constant."""
+        """The length of the input vector: all bits and the constant."""
         return self.num_slow_bits + self.num_fast_bits + 1
 
     @property
     def out_size(self) -> int:
-        """Length of the output vector."""
+        """The length of the output vector."""
         return 1
 
-    def init(self, *, key: PRNGKeyArray) -> Regression:
+    def init(self, *, key: PRNGKeyArray) -> TargetNetwork:
         slow_key, weight_key, head_key = jax.random.split(key, 3)
         signs = lambda k, shape: jax.random.rademacher(k, shape, dtype=float)
         weights = signs(weight_key, (self.num_units, self.in_size))
-        return Regression(
+        return TargetNetwork(
             slow=jax.random.bernoulli(slow_key, shape=(self.num_slow_bits,)).astype(float),
             weights=weights,
             thresholds=self.threshold * self.in_size - jnp.sum(weights < 0, axis=1),
             head=signs(head_key, (self.num_units,)),
         )
 
-    def begin_task(self, state: Regression, clock: Clock, *, key: PRNGKeyArray) -> Regression:
-        place = jax.random.randint(key, (), 0, self.num_slow_bits)
-        flipped = state.slow.at[place].set(1 - state.slow[place])
+    def begin_task(self, state: TargetNetwork, clock: Clock, *, key: PRNGKeyArray) -> TargetNetwork:
+        bit = jax.random.randint(key, (), 0, self.num_slow_bits)
+        flipped = state.slow.at[bit].set(1 - state.slow[bit])
         slow = jnp.where(clock.task > 0, flipped, state.slow)
-        return Regression(slow, state.weights, state.thresholds, state.head)
+        return TargetNetwork(slow, state.weights, state.thresholds, state.head)
 
     def collect(
-        self, state: Regression, learner: Learner, clock: Clock, *, key: PRNGKeyArray
-    ) -> tuple[Regression, Chunk, Metrics]:
-        shape = (self.minibatches, self.minibatch_size, self.num_fast_bits)
-        return state, Chunk(jax.random.bernoulli(key, shape=shape)), {}
+        self, state: TargetNetwork, learner: Learner, clock: Clock, *, key: PRNGKeyArray
+    ) -> tuple[TargetNetwork, Chunk, Metrics]:
+        return state, Chunk(self._fast_bits(self.minibatches, self.minibatch_size, key=key)), {}
 
-    def batch(self, state: Regression, item: Array) -> Targets:
+    def batch(self, state: TargetNetwork, item: Bool[Array, "examples fast"]) -> RegressionBatch:
         examples = item.shape[0]
         slow = jnp.broadcast_to(state.slow, (examples, self.num_slow_bits))
         inputs = jnp.concatenate([slow, item.astype(float), jnp.ones((examples, 1))], axis=1)
         on = inputs @ state.weights.T > state.thresholds[None]
-        return Targets(inputs, on.astype(float) @ state.head)
+        return RegressionBatch(inputs, on.astype(float) @ state.head)
 
     def forward(
         self,
         model: Any,
         model_state: eqx.nn.State | None,
-        batch: Targets,
+        batch: RegressionBatch,
         *,
         key: PRNGKeyArray,
         inference: bool,
     ) -> tuple[Float[Array, "examples 1"], Aux]:
-        outputs, aux = apply_network(model, model_state, batch.inputs, inference=inference)
-        wanted = "there is one number to predict: make one with `out_size=1`."
-        check_outputs(outputs, (1,), wanted)
-        return outputs, aux
+        needed = "there is one number to predict: make one with `out_size=1`."
+        return network_outputs(model, model_state, batch.inputs, (1,), needed, inference=inference)
 
     def criterion(
-        self, outputs: Float[Array, "examples 1"], batch: Targets
+        self, outputs: Float[Array, "examples 1"], batch: RegressionBatch
     ) -> tuple[Float[Array, ""], Metrics]:
         return jnp.mean((outputs[:, 0] - batch.targets) ** 2), {}
 
     def sample(
         self,
-        state: Regression,
+        state: TargetNetwork,
         learner: Learner,
         num_examples: int,
         split: Split,
         *,
         key: PRNGKeyArray,
-    ) -> Targets:
-        """`num_examples` fresh examples of the task, whatever the split."""
+    ) -> RegressionBatch:
+        """Returns `num_examples` new examples of the task, for either split."""
         check_count("num_examples", num_examples)
-        return self.batch(
-            state, jax.random.bernoulli(key, shape=(num_examples, self.num_fast_bits))
-        )
+        return self.batch(state, self._fast_bits(num_examples, key=key))
 
-    def evaluate(self, state: Regression, learner: Learner, *, key: PRNGKeyArray) -> Metrics:
+    def evaluate(self, state: TargetNetwork, learner: Learner, *, key: PRNGKeyArray) -> Metrics:
         sample_key, forward_key = jax.random.split(key)
         batch = self.sample(
             state, learner, self.num_evaluation_examples, "held_out", key=sample_key
@@ -178,3 +173,6 @@ class SlowlyChangingRegression(AbstractTaskStream[Regression]):
             learner.model, learner.model_state, batch, key=forward_key, inference=True
         )
         return {"test_loss": self.criterion(outputs, batch)[0]}
+
+    def _fast_bits(self, *shape: int, key: PRNGKeyArray) -> Bool[Array, "... fast"]:
+        return jax.random.bernoulli(key, shape=(*shape, self.num_fast_bits))

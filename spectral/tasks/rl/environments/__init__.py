@@ -1,1 +1,1 @@
-"""Environments, the physical parameters that change, and the schedules of the change."""
+"""Environments, their changing physical parameters, and the schedules of change."""

@@ -1,4 +1,4 @@
-"""Environments of brax, with a physical parameter that changes as parameter."""
+"""Environments of brax with a changing physical parameter."""
 
 import contextlib
 import copy
@@ -19,6 +19,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from ...._arguments import check_kind, unknown_name
 from ._environment import AbstractEnvironment, Step
 from ._physical_parameters import AbstractPhysicalParameter, Friction
+from ._state_arrays import as_arrays, with_types_of
 
 
 Backend = Literal["spring", "positional", "generalized", "mjx"]
@@ -33,21 +34,21 @@ class Brax(AbstractEnvironment[Any]):
     pendulum = tasks.TimeLimit(Brax("inverted_pendulum", backend="spring"), 1000)
     ```
 
-    Episodes have no limit of time here, and each begins from a state of its own. Actions are not
+    Episodes have no time limit here, and each begins from a newly drawn state. Actions are not
     clipped before they enter the reward.
 
-    **Which backends obey friction.** All four do: under equal actions the ant ends elsewhere with
-    another friction. But the `positional` backend bounds only *dynamic* friction by it; a foot that
-    stands is held however slippery the ground, so that a low friction slips too little. `mjx` is
-    closest to MuJoCo, `spring` the fastest on CPU.
+    **Backends and friction.** Friction has an effect in all four: with equal actions the ant ends
+    elsewhere under another friction. However, the `positional` backend bounds only *dynamic*
+    friction by it. It holds a foot at rest for any friction, so that a low friction slips too
+    little. `mjx` is closest to MuJoCo, and `spring` is the fastest on CPU.
 
     **Arguments:**
 
-    - `name`: an environment that brax knows: `"ant"`, `"halfcheetah"`, `"hopper"`, `"walker2d"`,
+    - `name`: an environment of brax: `"ant"`, `"halfcheetah"`, `"hopper"`, `"walker2d"`,
         `"humanoid"`, ...
     - `backend`: `"spring"`, `"positional"`, `"generalized"` or `"mjx"`.
-    - `physical_parameter`: what the parameter is: `Friction()`, `Gravity()`, `BodyMass()` or
-      `ActuatorStrength()`.
+    - `physical_parameter`: the meaning of the parameter: `Friction()`, `Gravity()`, `BodyMass()`
+      or `ActuatorStrength()`.
 
     **Raises:** `ValueError` for an unknown environment or backend, `TypeError` if
     `physical_parameter` is not an `AbstractPhysicalParameter`.
@@ -77,8 +78,8 @@ class Brax(AbstractEnvironment[Any]):
         self.backend = backend
         self.physical_parameter = physical_parameter
         with _as_brax_expects():
-            shown = jax.eval_shape(environment.reset, jax.random.key(0)).obs
-        self.observation_size = shown.shape[-1]
+            observation = jax.eval_shape(environment.reset, jax.random.key(0)).obs
+        self.observation_size = observation.shape[-1]
         self.action_size = int(environment.action_size)
         self.discrete = False
 
@@ -87,65 +88,62 @@ class Brax(AbstractEnvironment[Any]):
     ) -> tuple[Any, Float[Array, " observation"]]:
         with _as_brax_expects():
             state = self.inner(parameter).reset(key)
-        return jax.tree.map(jnp.asarray, state), state.obs
+        return as_arrays(state), state.obs
 
     def step(
         self, state: Any, action: Array, parameter: Float[Array, ""], *, key: PRNGKeyArray
     ) -> tuple[Any, Step]:
         environment = self.inner(parameter)
-        # A copy: brax writes into the dictionary of metrics that it is given.
-        own = jax.tree.map(lambda x: x, state)
-        system, physics = environment.sys, own.pipeline_state
+        # Pass a copy, because brax writes into the dictionary of metrics in the state.
+        before = jax.tree.map(lambda x: x, state)
+        system, physics = environment.sys, before.pipeline_state
         if hasattr(physics, "mass"):
-            # Some backends keep the masses of the beginning of the episode.
-            own = own.replace(pipeline_state=physics.replace(mass=system.link.inertia.mass))
+            # The state of some backends holds the masses at the start of the episode.
+            before = before.replace(pipeline_state=physics.replace(mass=system.link.inertia.mass))
         with _as_brax_expects():
-            after = environment.step(own, action)
-        # Some environments change the type of a number in their first step.
-        alike = lambda new, old: jnp.asarray(new, old.dtype)
-        after = jax.tree.map(alike, after, state)
+            after = with_types_of(environment.step(before, action), state)
         ended = after.done > 0.5
         return after, Step(after.obs, after.reward, ended, jnp.zeros_like(ended))
 
     def inner(self, parameter: Float[Array, ""]) -> Any:
-        """The environment of brax with this value of the physical parameter."""
-        # A copy: what is traced now must not stay in the environment that is kept.
+        """Returns the brax environment with this value of the physical parameter."""
+        # Change a copy, because a traced value must not stay in the cached environment.
         environment = copy.copy(_load(self.name, self.backend, jax.config.read("jax_enable_x64")))
         environment.sys = self.physical_parameter.put(environment.sys, jnp.asarray(parameter))
         return environment
 
-    def page(self, places: list[Any]) -> str:
-        """A page of HTML with brax's viewer, which shows the links of the body at these places, one
-        transform (`pipeline_state.x`) for each step."""
+    def page(self, positions: list[Any]) -> str:
+        """Returns an HTML page with brax's viewer, which shows the links of the body at these
+        positions, one transform (`pipeline_state.x`) for each step."""
         system = _load(self.name, self.backend, jax.config.read("jax_enable_x64")).sys
         with _as_brax_expects():
             from brax.io import html
 
-            states: list[Any] = [types.SimpleNamespace(x=place) for place in places]
+            states: list[Any] = [types.SimpleNamespace(x=position) for position in positions]
             return html.render(system, states)
 
 
 @functools.lru_cache
 def _load(name: str, backend: Backend, double: bool) -> Any:
-    """The environment of brax, read once for single and once for `double` precision."""
+    """Loads the brax environment, once for single and once for `double` precision."""
     with _as_brax_expects():
-        # It prints which engines for GPUs it does not find.
+        # brax prints which GPU engines it does not find.
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             from brax import envs
         known = envs._envs
         if name not in known:
             raise ValueError(unknown_name("`name`: Environment of brax", str(name), known))
-        # Its arrays outlive the function that is being traced, if there is one.
-        with jax.ensure_compile_time_eval(), _without_log_of_mujoco():
+        # The cached arrays must outlive a function that is being traced.
+        with jax.ensure_compile_time_eval(), _without_mujoco_log():
             environment: Any = envs.get_environment(name, backend=backend)
             if backend in ("spring", "positional"):
-                environment.sys = _with_masses_in_force(environment.sys)
+                environment.sys = _with_effective_masses(environment.sys)
             return environment
 
 
 @contextlib.contextmanager
-def _without_log_of_mujoco() -> Iterator[None]:
-    """MuJoCo would note what is deprecated in the files of brax, in the user's working folder."""
+def _without_mujoco_log() -> Iterator[None]:
+    """Keep MuJoCo from writing a log of deprecation warnings to the working folder."""
     mujoco: Any = importlib.import_module("mujoco")
     before = mujoco.get_mju_user_warning()
     mujoco.set_mju_user_warning(lambda message: None)
@@ -155,11 +153,12 @@ def _without_log_of_mujoco() -> Iterator[None]:
         mujoco.set_mju_user_warning(before)
 
 
-def _with_masses_in_force(system: Any) -> Any:
-    """The same physics, with the exponents of the masses applied.
+def _with_effective_masses(system: Any) -> Any:
+    """Apply the exponents of the masses once, and set them to 1. The physics does not change.
 
-    These two engines take powers of the masses and moments of inertia of a model, for the ant of
-    exponent 0: all of them are 1, and a factor on what is read from the file would do nothing.
+    The spring and positional engines raise the masses and moments of inertia of a model to a power.
+    For the ant the power is 0, so that all of them are 1 and a factor on the masses in the file
+    would have no effect.
     """
     inertia = system.link.inertia
     mass = inertia.mass ** (1 - system.spring_mass_scale)
@@ -173,8 +172,8 @@ def _with_masses_in_force(system: Any) -> Any:
 
 @contextlib.contextmanager
 def _as_brax_expects() -> Iterator[None]:
-    """Vectors may be added to rows, and nothing warns that brax and what it imports are no longer
-    maintained, whatever the settings of the user."""
+    """Allow rank promotion, which brax relies on, and silence the warnings that brax and its
+    imports are no longer maintained."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""An environment whose parameter changes on a schedule of its own."""
+"""An environment whose parameter changes on a schedule."""
 
 from dataclasses import KW_ONLY
 from typing import Literal
@@ -16,37 +16,36 @@ Change = Literal["step", "episode", "drift"]
 
 
 class Phase(eqx.Module):
-    """Where in its schedule an environment stands."""
+    """The position of an environment in its schedule."""
 
-    steps: Int[Array, ""]  # taken by all environments of the run together
-    task: Int[Array, ""]  # the value that is in force
+    steps: Int[Array, ""]  # total steps of all environments of the run
+    task: Int[Array, ""]  # the index of the current value
 
 
 class ChangingEnvironment(eqx.Module):
-    """An environment, the values that its parameter takes one after another, and when it changes.
+    """An environment, the values that its parameter takes in turn, and when the value changes.
 
     ```python
     limited = tasks.TimeLimit(tasks.PointMass(), 20)
-    world = ChangingEnvironment(limited, tasks.LogUniform(0.1, 5.0), 10_000)
+    world = ChangingEnvironment(limited, tasks.LogUniform(low=0.1, high=5.0), 10_000)
     ```
 
     **Arguments:**
 
-    - `environment`: what obeys the parameter.
+    - `environment`: the environment that has the parameter.
     - `schedule`: the values, task by task.
-    - `steps_per_task`: environment steps until the next value, counted over all environments that
-        are played side by side.
-    - `change`: `"step"` changes the value at exactly that step, in the middle of an episode;
-        `"episode"` at the first end of an episode from that step on, which lies at most an episode
-        of every environment later (and never comes where episodes do not end: see `TimeLimit`);
-        `"drift"` moves it a little in every step, from the value of a task to that of the next,
-        evenly in the logarithm, and leaves it there after the last task.
+    - `steps_per_task`: environment steps between changes, counted over all parallel environments.
+    - `change`: `"step"` changes the value at exactly that step, in the middle of an episode.
+        `"episode"` changes it at the first end of an episode from that step on, which takes at most
+        one episode of every environment. If episodes do not end, it never comes; see `TimeLimit`.
+        `"drift"` changes the value a little in every step, log-linearly from the value of a task to
+        that of the next. After the last task the value stays constant.
 
     With `"episode"`, Dohare et al. (2024) count the steps of a task from the last change, so that
-    each comes up to an episode later than it would here.
+    each of their changes may come up to one episode later than here.
 
-    **Raises:** `ValueError` for tasks of no steps or an unknown `change`, `TypeError` for what is
-    no environment or no schedule.
+    **Raises:** `ValueError` for a number of steps below one or an unknown `change`, `TypeError` if
+    `environment` is not an `AbstractEnvironment` or `schedule` not an `AbstractSchedule`.
     """
 
     environment: AbstractEnvironment
@@ -64,25 +63,25 @@ class ChangingEnvironment(eqx.Module):
             raise ValueError(unknown_name("`change`: Rule", str(self.change), kinds))
 
     def begin(self) -> Phase:
-        """Before the first step."""
+        """Returns the phase before the first step."""
         return Phase(jnp.asarray(0), jnp.asarray(0))
 
     def values(self, num_tasks: int, *, key: PRNGKeyArray) -> Float[Array, " values"]:
-        """The values of all tasks, and one more, towards which the last may drift.
+        """Returns the values of all tasks and one more, towards which the last one may drift.
 
-        **Raises:** `ValueError` for a schedule that returns another number of them.
+        **Raises:** `ValueError` if the schedule returns another number of values.
         """
         values = self.schedule.values(num_tasks + 1, key=key)
         if values.shape != (num_tasks + 1,):
             raise ValueError(
                 f"`schedule` is {type(self.schedule).__name__}, whose `values({num_tasks + 1})` "
                 f"has the shape {values.shape}, but must have {(num_tasks + 1,)}: return one "
-                "number for each of the tasks asked for."
+                "number for each task."
             )
         return values
 
     def parameter(self, values: Float[Array, " values"], phase: Phase) -> Float[Array, ""]:
-        """The value in the step that follows. `values` are those of all tasks, and one more."""
+        """Returns the value in the next step; `values` are the result of `self.values`."""
         if self.change != "drift":
             return values[phase.task]
         done = (phase.steps - phase.task * self.steps_per_task) / self.steps_per_task
@@ -91,8 +90,11 @@ class ChangingEnvironment(eqx.Module):
         return jnp.exp(now + done * (after - now))
 
     def advance(self, phase: Phase, ended: Bool[Array, ""], *, stride: int, last: int) -> Phase:
-        """After a step, which took the steps of all environments forward by `stride` and may have
-        `ended` an episode. The task `last` goes on to the end of the run."""
+        """Returns the phase after a step.
+
+        `ended`: whether the step ended an episode. `stride`: the number of parallel environments.
+        `last`: the index of the last task, which lasts to the end of the run.
+        """
         steps = phase.steps + stride
         task = jnp.minimum(steps // self.steps_per_task, last)
         if self.change == "episode":
@@ -100,25 +102,25 @@ class ChangingEnvironment(eqx.Module):
         return Phase(steps, task)
 
     def rollouts_per_task(self, steps_per_rollout: int, num_tasks: int) -> int:
-        """The smallest number of rollouts of so many steps that takes at least those of a task.
+        """Returns the smallest number of rollouts that has at least the steps of a task.
 
-        **Raises:** `ValueError` for tasks that would be whole tasks behind before the last begins,
-        or more steps than a counter holds.
+        **Raises:** `ValueError` if the surplus of steps adds up to a whole task before the last
+        task begins, or if the total number of steps exceeds the counter.
         """
         count = -(-self.steps_per_task // steps_per_rollout)
         late = count * steps_per_rollout - self.steps_per_task
         if (num_tasks - 1) * late >= self.steps_per_task:
             raise ValueError(
-                f"`steps_per_rollout` is {steps_per_rollout}, of which a task takes {count}, "
-                f"{late} steps more than its {self.steps_per_task}: within {num_tasks} tasks the "
-                "environment would be a whole task ahead. Pass a world with `steps_per_task` a "
-                f"multiple of the rollout, such as {count * steps_per_rollout}, or a shorter "
-                "rollout."
+                f"`steps_per_rollout` is {steps_per_rollout}, so that a task of "
+                f"{self.steps_per_task} steps takes {count} rollouts, which are {late} steps more. "
+                f"Within {num_tasks} tasks the environment would be a whole task ahead: pass a "
+                "world with `steps_per_task` a multiple of the rollout, such as "
+                f"{count * steps_per_rollout}, or a shorter rollout."
             )
         if num_tasks * count * steps_per_rollout > jnp.iinfo(jnp.asarray(0).dtype).max:
             raise ValueError(
-                f"`num_tasks` is {num_tasks}, which makes {num_tasks * count * steps_per_rollout} "
-                "steps, more than a 32-bit counter holds: ask for fewer or shorter tasks, or set "
+                f"`num_tasks` is {num_tasks}, which gives {num_tasks * count * steps_per_rollout} "
+                "steps, more than a 32-bit counter holds: choose fewer or shorter tasks, or set "
                 "JAX_ENABLE_X64=1."
             )
         return count

@@ -1,4 +1,4 @@
-"""What reinforcement learning asks of an environment."""
+"""The interface of a reinforcement learning environment."""
 
 from abc import abstractmethod
 from typing import Generic, TypeVar
@@ -12,11 +12,11 @@ State = TypeVar("State")
 
 
 class Step(eqx.Module):
-    """What one step of an environment shows.
+    """The result of one step of an environment.
 
-    `terminated` says that the episode has ended and nothing follows; `truncated`, that it was cut
-    off (by a limit of time, say) where more would have followed: its return is then estimated from
-    the value of `observation`, which in either case is the last of this episode.
+    `terminated`: the episode has ended, and its later rewards count as 0. `truncated`: the episode
+    was cut off, for example by a time limit, and its later rewards are estimated by the value of
+    `observation`. In both cases `observation` is the last one of this episode.
     """
 
     observation: Float[Array, " observation"] = eqx.field(converter=lambda x: jnp.asarray(x, float))
@@ -26,29 +26,29 @@ class Step(eqx.Module):
 
 
 class AbstractEnvironment(eqx.Module, Generic[State]):
-    """One environment, whose laws depend on one number.
+    """An environment whose dynamics depend on one number.
 
-    That number, `parameter` (a friction, a factor on gravity, ...), is an argument of every step
-    and is traced: it may change in the middle of an episode and compiles nothing anew. Both methods
-    are pure functions for one environment, which are mapped over several. An environment never
-    begins anew by itself; whoever plays calls `reset` with a new key.
+    This number, `parameter` (a friction, a factor on gravity, ...), is a traced argument of every
+    step. It may change in the middle of an episode without a new compilation. Both methods are pure
+    functions of one environment; they are mapped over several. An environment never resets itself:
+    the caller calls `reset` with a new key.
 
-    `action_size` is the number of components of an action, or of the actions to choose from if the
-    environment is `discrete`. Actions are `[action_size]` numbers, or one integer.
+    If the environment is `discrete`, an action is an integer below `action_size`. Otherwise it is a
+    vector of `action_size` numbers.
 
     ```python
-    class Walk(tasks.AbstractEnvironment):  # to the right or left, on ground that slopes
+    class Walk(tasks.AbstractEnvironment):  # to the right or left on sloping ground
         observation_size: int = 1
         action_size: int = 2
         discrete: bool = True
 
         def reset(self, parameter, *, key):
-            place = jax.random.uniform(key)
-            return place, place[None]
+            position = jax.random.uniform(key)
+            return position, position[None]
 
         def step(self, state, action, parameter, *, key):
-            place = state + 2.0 * action - 1 - parameter
-            return place, tasks.Step(place[None], place, jnp.abs(place) > 10, False)
+            position = state + 2.0 * action - 1 - parameter
+            return position, tasks.Step(position[None], position, jnp.abs(position) > 10, False)
 
     world = tasks.ChangingEnvironment(tasks.TimeLimit(Walk(), 50), tasks.LogUniform(), 2048)
     walking = tasks.PPO(world, num_tasks=2)
@@ -63,10 +63,10 @@ class AbstractEnvironment(eqx.Module, Generic[State]):
     def reset(
         self, parameter: Float[Array, ""], *, key: PRNGKeyArray
     ) -> tuple[State, Float[Array, " observation"]]:
-        """A new episode: its state and first observation."""
+        """Begin an episode. Returns its state and its first observation."""
 
     @abstractmethod
     def step(
         self, state: State, action: Array, parameter: Float[Array, ""], *, key: PRNGKeyArray
     ) -> tuple[State, Step]:
-        """The state after an action, and what is seen of it."""
+        """Take an action. Returns the next state, and the observation and reward."""

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from ...._arguments import unknown_name
 from ._environment import AbstractEnvironment, Step
+from ._state_arrays import as_arrays, with_types_of
 
 
 class Gymnax(AbstractEnvironment[Any]):
@@ -19,19 +20,19 @@ class Gymnax(AbstractEnvironment[Any]):
     cart = Gymnax("CartPole-v1", physical_parameter="gravity")
     ```
 
-    Observations of several axes are flattened. gymnax's own limit of time truncates episodes, and
-    its automatic reset is not used.
+    Observations with several axes are flattened. The time limit of gymnax truncates episodes; its
+    automatic reset is not used.
 
     **Arguments:**
 
-    - `name`: an environment that gymnax registers.
-    - `physical_parameter`: the field of its `EnvParams` that the parameter is put into, in place of
-        its default. `None` ignores the parameter. Some fields do nothing, as their environment
-        reads what was derived from them when its parameters were made, such as `masscart` of
+    - `name`: an environment registered in gymnax.
+    - `physical_parameter`: the field of its `EnvParams` that takes the value of the parameter.
+        `None` ignores the parameter. Some fields have no effect, because their environment only
+        uses values derived from them when its `EnvParams` was made. An example is `masscart` of
         CartPole.
 
-    **Raises:** `ImportError` saying what to install if there is no gymnax; `ValueError` for an
-    unknown environment or field, or actions that are neither a vector nor one of several.
+    **Raises:** `ImportError` that says what to install if gymnax is missing; `ValueError` for an
+    unknown environment or field, or if actions are neither vectors nor choices.
     """
 
     name: str = eqx.field(static=True)
@@ -49,14 +50,14 @@ class Gymnax(AbstractEnvironment[Any]):
             )
         self.name = name
         self.physical_parameter = physical_parameter
-        shown, _ = jax.eval_shape(environment.reset_env, jax.random.key(0), params)
-        self.observation_size = sum(x.size for x in jax.tree.leaves(shown))
+        observation, _ = jax.eval_shape(environment.reset_env, jax.random.key(0), params)
+        self.observation_size = sum(x.size for x in jax.tree.leaves(observation))
         space = environment.action_space(params)
         self.discrete = hasattr(space, "n")
         if not self.discrete and len(space.shape) != 1:
             raise ValueError(
-                f"`name` is {name!r}, whose actions have the shape {space.shape}, but must be a "
-                "vector or one of several: wrap it in an environment of your own."
+                f"`name` is {name!r}, whose actions have the shape {space.shape}, but must be "
+                "vectors or choices: wrap it in an environment of your own."
             )
         self.action_size = int(space.n) if self.discrete else int(space.shape[0])
 
@@ -65,18 +66,17 @@ class Gymnax(AbstractEnvironment[Any]):
     ) -> tuple[Any, Float[Array, " observation"]]:
         environment, params = self._with(parameter)
         observation, state = environment.reset_env(key, params)
-        # Counters begin as Python numbers.
-        return jax.tree.map(jnp.asarray, state), _flat(observation)
+        return as_arrays(state), _flat(observation)
 
     def step(
         self, state: Any, action: Array, parameter: Float[Array, ""], *, key: PRNGKeyArray
     ) -> tuple[Any, Step]:
         environment, params = self._with(parameter)
         observation, after, reward, ended, _ = environment.step_env(key, state, action, params)
-        cut = environment.is_truncated(after, params)
-        after = jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), after, state)
-        ended, cut = jnp.asarray(ended, bool), jnp.asarray(cut, bool)
-        return after, Step(_flat(observation), jnp.asarray(reward, float), ended, cut & ~ended)
+        terminated = jnp.asarray(ended, bool)
+        truncated = jnp.asarray(environment.is_truncated(after, params), bool) & ~terminated
+        after = with_types_of(after, state)
+        return after, Step(_flat(observation), reward, terminated, truncated)
 
     def _with(self, parameter: Float[Array, ""]) -> tuple[Any, Any]:
         environment, params = _load(self.name)
@@ -87,12 +87,12 @@ class Gymnax(AbstractEnvironment[Any]):
 
 @functools.lru_cache
 def _load(name: str) -> tuple[Any, Any]:
-    """The environment and its default parameters."""
+    """Loads the environment and its default parameters."""
     try:
         import gymnax  # pyright: ignore[reportMissingImports]  (optional)
     except ImportError as error:
         raise ImportError(
-            "`Gymnax` needs the package gymnax, 1.0 or later, which is not installed: run "
+            "`Gymnax` needs the package gymnax (1.0 or later), which is not installed: run "
             "`pip install 'gymnax>=1'`."
         ) from error
     if name not in gymnax.registered_envs:

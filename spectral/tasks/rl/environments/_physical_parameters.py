@@ -9,18 +9,18 @@ from jaxtyping import Array, Float
 
 
 class AbstractPhysicalParameter(eqx.Module):
-    """A physical parameter."""
+    """A physical parameter of a brax system."""
 
     @abstractmethod
     def put(self, system: Any, value: Float[Array, ""]) -> Any:
-        """The brax system with this value of the physical parameter."""
+        """Returns the brax system with this value of the parameter."""
 
 
 class Friction(AbstractPhysicalParameter):
     """The sliding friction of *all* geometries.
 
-    In a contact the larger friction of the two counts, so that changing the floor alone, under feet
-    whose friction is 1, does nothing below 1.
+    A contact has the larger friction of its two geometries. The feet have a friction of 1, so that
+    changing the floor alone has no effect below 1.
     """
 
     def put(self, system: Any, value: Float[Array, ""]) -> Any:
@@ -39,10 +39,10 @@ class Gravity(AbstractPhysicalParameter):
 
 
 class BodyMass(AbstractPhysicalParameter):
-    """A factor on all masses and moments of inertia that are in force (see docs/reinforcement.md).
+    """A factor on all masses and moments of inertia that take effect (see docs/reinforcement.md).
 
-    How soft the mjx backend makes contacts and limits is derived from the masses of the model, and
-    is left as it is.
+    The mjx backend derives the softness of contacts and limits from the masses of the model. This
+    softness does not change with the factor.
     """
 
     def put(self, system: Any, value: Float[Array, ""]) -> Any:
@@ -56,7 +56,7 @@ class BodyMass(AbstractPhysicalParameter):
 
 
 class ActuatorStrength(AbstractPhysicalParameter):
-    """A factor on the gear of all actuators: how strong the body is."""
+    """A factor on the gear of all actuators, which scales their forces."""
 
     def put(self, system: Any, value: Float[Array, ""]) -> Any:
         return system.replace(

@@ -1,4 +1,4 @@
-"""A point mass under friction: an environment of a few operations, whose optimum is known."""
+"""A point mass under friction: a cheap environment whose optimal controller is known."""
 
 import equinox as eqx
 import jax
@@ -9,17 +9,17 @@ from ._environment import AbstractEnvironment, Step
 
 
 class PointMass(AbstractEnvironment[Float[Array, "2"]]):
-    """A mass on a line is to be brought to the origin by a force.
+    """A force moves a mass on a line to the origin.
 
     With position x, velocity v, friction mu (the parameter) and force u, one step of length 0.1 is
 
         v <- v + 0.1 (u - mu v),    x <- x + 0.1 v,
 
-    and its reward -(x^2 + 0.1 u^2), of the position after it. x begins uniform on [-1, 1], v at 0.
-    The force has no limit, so that the best controller is linear and follows from a Riccati
-    equation. Episodes do not end: put it under a `TimeLimit`.
+    with the reward -(x^2 + 0.1 u^2) at the new position. An episode begins with x uniform on
+    [-1, 1] and v = 0. The force is not limited, so that the best controller is linear and follows
+    from a Riccati equation. Episodes do not end: wrap the environment in a `TimeLimit`.
 
-    The observation is (x, v). It does not show the friction.
+    The observation is (x, v). It does not contain the friction.
     """
 
     observation_size: int = eqx.field(static=True, default=2, init=False)

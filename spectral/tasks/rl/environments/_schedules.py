@@ -1,4 +1,4 @@
-"""The values that the parameter of an environment takes, task by task."""
+"""The values of an environment's parameter, task by task."""
 
 from abc import abstractmethod
 from dataclasses import KW_ONLY
@@ -13,21 +13,21 @@ from ...._arguments import check_above, check_count, check_kind
 
 
 class AbstractSchedule(eqx.Module):
-    """The value of a parameter in each task."""
+    """The values of a parameter, one for each task."""
 
     @abstractmethod
     def values(self, count: int, *, key: PRNGKeyArray) -> Float[Array, " count"]:
-        """The values of the first `count` tasks. That of a task does not depend on `count`."""
+        """Returns the values of the first `count` tasks. No value depends on `count`."""
 
 
 class LogUniform(AbstractSchedule):
-    """In every task a new value, uniform in its logarithm between `low` and `high`.
+    """Draws a value for every task, log-uniformly between `low` and `high`.
 
-    The defaults are the frictions of Slippery Ant (Dohare et al., 2024). The draws follow from
-    `seed` and are the same in every run and precision; `None` draws others in every run, from its
-    key, as Dohare et al. do.
+    The default range is that of the friction in Slippery Ant (Dohare et al., 2024). The values
+    depend on `seed` only and are the same in every run and precision. With `seed=None` they are
+    drawn from the key of the run, as Dohare et al. do.
 
-    **Raises:** `ValueError` for a `low` that is not positive, or a `high` below it.
+    **Raises:** `ValueError` if `low` is not positive or exceeds `high`.
     """
 
     low: Float[Array, ""]
@@ -50,7 +50,7 @@ class LogUniform(AbstractSchedule):
     def values(self, count: int, *, key: PRNGKeyArray) -> Float[Array, " count"]:
         key = key if self.seed is None else jax.random.key(self.seed)
         keys = jax.vmap(lambda task: jax.random.fold_in(key, task))(jnp.arange(count))
-        # In single precision always: other precisions would be given other draws.
+        # Always single precision, because the draws depend on the precision.
         single = jnp.float32
         ends = jnp.log(self.low).astype(single), jnp.log(self.high).astype(single)
         draw = lambda k: jax.random.uniform(k, dtype=single, minval=ends[0], maxval=ends[1])
@@ -58,9 +58,9 @@ class LogUniform(AbstractSchedule):
 
 
 class Cycle(AbstractSchedule):
-    """The given values in turn, over and over: a single one never changes.
+    """Repeats the given values in turn. A single value never changes.
 
-    **Raises:** `ValueError` for no values, or one that is not positive.
+    **Raises:** `ValueError` for no values, or for a value that is not positive.
     """
 
     each: Float[Array, " each"]
@@ -68,8 +68,8 @@ class Cycle(AbstractSchedule):
     def __init__(self, each: tuple[float, ...]):
         if np.ndim(each) != 1 or len(each) == 0:
             raise ValueError(
-                f"`each` is {each}, but must be a sequence of one or more numbers: pass for "
-                "example `(0.5, 2.0)`."
+                f"`each` is {each}, but must be a sequence of one or more numbers: pass, for "
+                "example, `(0.5, 2.0)`."
             )
         for value in each:
             check_above("each", value, 0)
@@ -80,11 +80,12 @@ class Cycle(AbstractSchedule):
 
 
 class Revisit(AbstractSchedule):
-    """Every `period` tasks the first value of `schedule` again, and its own values in between.
+    """Returns to the first value of `schedule` every `period` tasks, and has its values in between.
 
-    So a learner can be compared with itself on one task that it meets again and again.
+    This compares a learner with itself on one task that it meets repeatedly.
 
-    **Raises:** `ValueError` for a period below two, `TypeError` for what is no schedule.
+    **Raises:** `ValueError` for a period below two, `TypeError` if `schedule` is not an
+    `AbstractSchedule`.
     """
 
     schedule: AbstractSchedule

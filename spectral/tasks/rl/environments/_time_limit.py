@@ -1,4 +1,4 @@
-"""Episodes of a limited length."""
+"""A time limit for episodes."""
 
 from typing import Any
 
@@ -10,22 +10,23 @@ from ...._arguments import check_count, check_kind
 from ._environment import AbstractEnvironment, Step
 
 
-class Timed(eqx.Module):
+class TimedState(eqx.Module):
     inner: Any
-    steps: Int[Array, ""]
+    steps: Int[Array, ""]  # of the episode so far
 
 
-class TimeLimit(AbstractEnvironment[Timed]):
-    """An environment whose episodes are cut off after `steps` steps.
+class TimeLimit(AbstractEnvironment[TimedState]):
+    """An environment whose episodes are truncated after `steps` steps.
 
-    What follows is then estimated by the value of the last observation. With `terminal=True` the
-    limit counts as an end instead, after which nothing follows, as in Dohare et al. (2024).
+    Later rewards are then estimated by the value of the last observation. With `terminal=True` the
+    limit terminates the episode instead, and later rewards count as 0, as in Dohare et al. (2024).
 
     ```python
     environment = TimeLimit(tasks.PointMass(), 20)
     ```
 
-    **Raises:** `ValueError` for a limit below one, `TypeError` for what is no environment.
+    **Raises:** `ValueError` for a limit below one, `TypeError` if `environment` is not an
+    `AbstractEnvironment`.
     """
 
     environment: AbstractEnvironment
@@ -53,13 +54,13 @@ class TimeLimit(AbstractEnvironment[Timed]):
 
     def reset(
         self, parameter: Float[Array, ""], *, key: PRNGKeyArray
-    ) -> tuple[Timed, Float[Array, " observation"]]:
+    ) -> tuple[TimedState, Float[Array, " observation"]]:
         inner, observation = self.environment.reset(parameter, key=key)
-        return Timed(inner, jnp.asarray(0)), observation
+        return TimedState(inner, jnp.asarray(0)), observation
 
     def step(
-        self, state: Timed, action: Array, parameter: Float[Array, ""], *, key: PRNGKeyArray
-    ) -> tuple[Timed, Step]:
+        self, state: TimedState, action: Array, parameter: Float[Array, ""], *, key: PRNGKeyArray
+    ) -> tuple[TimedState, Step]:
         inner, step = self.environment.step(state.inner, action, parameter, key=key)
         steps = state.steps + 1
         over = (steps >= self.steps) & ~step.terminated
@@ -67,4 +68,4 @@ class TimeLimit(AbstractEnvironment[Timed]):
             ends = step.terminated | over, step.truncated & ~over
         else:
             ends = step.terminated, step.truncated | over
-        return Timed(inner, steps), Step(step.observation, step.reward, *ends)
+        return TimedState(inner, steps), Step(step.observation, step.reward, *ends)

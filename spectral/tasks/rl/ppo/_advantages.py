@@ -19,12 +19,12 @@ def generalised_advantages(
     discount: float | Float[Array, ""],
     gae_lambda: float | Float[Array, ""],
 ) -> Steps:
-    """Advantages of the actions of a rollout (Schulman et al., 2016, equation 16).
+    """Returns the advantages of the actions of a rollout (Schulman et al., 2016, equation 16).
 
     With delta_t = r_t + discount V(s'_t) - V(s_t), the advantage is the sum over the rest of the
     episode of (discount gae_lambda)^k delta_{t+k}. After a terminated step V(s') counts as 0. A
-    truncated step, and the last of the rollout, has the value of the observation that followed it,
-    which is not the first one of the next episode.
+    truncated step, and the last step of the rollout, uses the value of the observation that
+    followed it. This is not the first observation of the next episode.
 
     ```python
     rewards, values = jnp.ones(3), jnp.zeros(3)
@@ -35,23 +35,23 @@ def generalised_advantages(
     **Arguments:**
 
     - `rewards`, `values`: r_t and V(s_t).
-    - `next_values`: V(s'_t), with s'_t the observation that action t led to.
-    - `terminated`, `truncated`: whether the episode ended with action t, and how.
+    - `next_values`: V(s'_t), where s'_t is the observation after action t.
+    - `terminated`, `truncated`: whether and how the episode ended with action t.
     - `discount`, `gae_lambda`: gamma and lambda.
     """
     bootstrap = jnp.where(terminated, 0, next_values)
     deltas = rewards + discount * bootstrap - values
-    goes_on = 1 - (terminated | truncated).astype(deltas.dtype)
+    continues = 1 - (terminated | truncated).astype(deltas.dtype)
 
     def back(later, now):
-        delta, goes_on = now
-        advantage = delta + discount * gae_lambda * goes_on * later
+        delta, continues = now
+        advantage = delta + discount * gae_lambda * continues * later
         return advantage, advantage
 
-    return jax.lax.scan(back, jnp.zeros_like(deltas[0]), (deltas, goes_on), reverse=True)[1]
+    return jax.lax.scan(back, jnp.zeros_like(deltas[0]), (deltas, continues), reverse=True)[1]
 
 
 def normalised(advantages: Float[Array, " examples"]) -> Float[Array, " examples"]:
-    """With mean 0 and variance 1 (unbiased)."""
+    """Returns advantages with mean 0 and variance 1 (unbiased)."""
     centred = advantages - jnp.mean(advantages)
     return centred / (jnp.std(advantages, ddof=1) + 1e-8)

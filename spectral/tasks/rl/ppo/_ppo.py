@@ -1,64 +1,65 @@
 """Proximal policy optimisation on an environment that changes."""
 
-from typing import Any, get_args, Literal
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ...._arguments import check_above, check_count, check_fraction, check_kind, unknown_name
+from ...._arguments import check_count, check_fraction, check_kind
 from ...._types import Aux, Chunk, Clock, Learner
 from ....models import PolicyAndValue
-from ..._base._stream import AbstractTaskStream, Metrics, Split
+from ..._base._splits import Split
+from ..._base._stream import AbstractTaskStream, Metrics
 from ..environments._changing_environment import ChangingEnvironment
-from ._advantages import generalised_advantages, normalised
-from ._policy_outputs import policy_outputs
+from ._actor import Actor, policy_outputs
+from ._advantages import normalised
+from ._episode_metrics import dead_fraction, evaluation_metrics, rollout_metrics
+from ._ppo_batch import Normalisation, PPOBatch, rollout_batch
+from ._ppo_sizes import check_sizes
 from ._rollout import begin, play, Trajectory
-from ._rollout_metrics import dead_fraction, episodes
 from ._rollout_state import RolloutState
 from ._running_moments import Moments
-from ._surrogate import ClippedSurrogate, PPOBatch
-
-
-Normalised = Literal["minibatch", "rollout", "never"]
+from ._surrogate import ClippedSurrogate
 
 
 class PPO(AbstractTaskStream[RolloutState]):
-    """Proximal policy optimisation (Schulman et al., 2017), on an environment that changes.
+    """Proximal policy optimisation (Schulman et al., 2017) on an environment that changes.
 
-    A chunk is one rollout of the present policy, cut into `epochs` x `minibatches_per_epoch`
-    minibatches. The criterion is `ClippedSurrogate`, so that every algorithm, probe and matrix of
-    curvature works on it; the Gauss-Newton matrix is what that class says.
+    A chunk is one rollout of the current policy, cut into `epochs` x `minibatches_per_epoch`
+    minibatches. The criterion is `ClippedSurrogate`, so that every algorithm, probe and curvature
+    matrix works with it; see there for its Gauss-Newton matrix.
 
     ```
     limited = tasks.TimeLimit(tasks.PointMass(), 20)
-    world = tasks.ChangingEnvironment(limited, tasks.LogUniform(0.1, 5.0), 80)
+    world = tasks.ChangingEnvironment(limited, tasks.LogUniform(low=0.1, high=5.0), 80)
     stream = tasks.PPO(world, num_tasks=2, steps_per_rollout=40, epochs=2, minibatches_per_epoch=4)
     model = models.ActorCritic(stream.in_size, stream.out_size, width=4, key=jax.random.key(0))
     learner, history = train_continual(model, stream, algorithms.bp(algorithms.adam(1e-3)))
     history["episode_return"]   # [tasks, rollouts]
     ```
 
-    **Tasks and rollouts.** The parameter of the environment follows its own count of steps, within
-    rollouts. A task of the loop is the smallest number of rollouts that takes at least
-    `world.steps_per_task` steps. Where that is not a whole number, the tasks of the loop begin a
-    little after those of the environment, at most one rollout later with each task. With
-    `change="episode"` a change waits for the end of an episode, and may come a little after the
-    task of the loop has begun. The parameter of every rollout is recorded. Probes at the start of a
-    task and the evaluation play with the parameter that belongs to the task of the loop, on
-    environments of their own.
+    **Tasks and rollouts.** The parameter of the environment changes by a count of environment
+    steps, also in the middle of a rollout. A task of the loop is the smallest number of rollouts
+    with at least `world.steps_per_task` steps. If a rollout does not divide these steps, the tasks
+    of the loop begin later than those of the environment, by at most one rollout more with each
+    task. With `change="episode"` a change waits for the end of an episode, and may come a little
+    after the task of the loop has begun. The parameter of every rollout is recorded. The evaluation
+    and the probes at the start of a task play in separate environments, with the parameter that
+    belongs to the task of the loop.
 
     **Recorded for each rollout:** `episode_return` and `episode_length` (means over the episodes
-    that ended in it, NaN if none did), `episodes` (their number), `reward` (mean of a step),
-    `parameter` (at its last step, of the first environment), `dead_fraction` (of units, silent in
-    the whole rollout), and means over its gradient steps of `loss`, `policy_loss`, `value_loss`,
-    `entropy`, `approx_kl` (estimated KL divergence from the policy that played) and `clip_fraction`
-    (of ratios, out of range). **For each task:** `evaluation_return` and `evaluation_length` of
-    the first episode of separate environments, with the most probable actions.
+    that ended in it, NaN if none did), `num_episodes` (that ended in it), `reward` (mean per step),
+    `parameter` (at the last step, in the first environment), `dead_fraction` (the fraction of units
+    that are silent in the whole rollout), and the means over its gradient steps of `loss`,
+    `policy_loss`, `value_loss`, `entropy`, `approx_kl` (an estimate of the KL divergence from the
+    policy that played) and `clip_fraction` (the fraction of ratios out of range). **For each
+    task:** `evaluation_return` and `evaluation_length` of the first episode in separate
+    environments, with the most probable actions.
 
-    Only advantages are normalised by default: normalised observations and rewards change how
-    plasticity is lost.
+    By default only advantages are normalised, because normalising observations and rewards changes
+    how plasticity is lost.
     """
 
     num_tasks: int = eqx.field(static=True)
@@ -71,7 +72,7 @@ class PPO(AbstractTaskStream[RolloutState]):
     surrogate: ClippedSurrogate
     discount: Float[Array, ""]
     gae_lambda: Float[Array, ""]
-    advantages: Normalised = eqx.field(static=True)
+    advantages: Normalisation = eqx.field(static=True)
     normalise_observations: bool = eqx.field(static=True)
     scale_rewards: bool = eqx.field(static=True)
     clip_actions: bool = eqx.field(static=True)
@@ -93,7 +94,7 @@ class PPO(AbstractTaskStream[RolloutState]):
         value_weight: float | Float[Array, ""] = 1.0,
         clip_value: bool = False,
         entropy_weight: float | Float[Array, ""] = 0.0,
-        advantages: Normalised = "rollout",
+        advantages: Normalisation = "rollout",
         normalise_observations: bool = False,
         scale_rewards: bool = False,
         clip_actions: bool = False,
@@ -102,79 +103,56 @@ class PPO(AbstractTaskStream[RolloutState]):
     ):
         """**Arguments:** the defaults are those of Dohare et al. (2024) for Slippery Ant.
 
-        - `world`: the environment, and how it changes.
-        - `num_environments`: how many are played side by side.
-        - `steps_per_rollout`: environment steps in a rollout, those of all environments together.
+        - `world`: the environment and its changes.
+        - `num_environments`: the number of environments that are played in parallel.
+        - `steps_per_rollout`: the environment steps in a rollout, summed over all environments.
         - `epochs`, `minibatches_per_epoch`: passes over the rollout, and gradient steps in each.
         - `discount`, `gae_lambda`: gamma, and the lambda of generalised advantage estimation.
         - `clip`, `value_weight`, `clip_value`, `entropy_weight`: see `ClippedSurrogate`.
-        - `advantages`: normalised to zero mean and unit variance (unbiased) over the `"rollout"`,
-            over each `"minibatch"`, or `"never"`.
-        - `normalise_observations`, `scale_rewards`: by running statistics of the observations, and
-            of the discounted sum of rewards, and kept within +-10. They are updated after a rollout
-            and frozen within; the first rollout is left as it is.
-        - `clip_actions`: the environment is given actions within +-1. Not for a choice among
+        - `advantages`: normalise them to zero mean and unit variance (unbiased) over the
+            `"rollout"`, over each `"minibatch"`, or `"never"`.
+        - `normalise_observations`, `scale_rewards`: normalise observations by their running
+            statistics, and rewards by those of their discounted sum, and clip both to +-10. The
+            statistics are updated after a rollout and constant within it. The first rollout is not
+            normalised.
+        - `clip_actions`: clip the actions that the environment receives to +-1. Not for discrete
             actions.
-        - `num_evaluation_environments`, `evaluation_steps`: how many, and the most steps of each.
-            With none there is no evaluation, which saves a good part of the time to compile an
-            engine.
+        - `num_evaluation_environments`, `evaluation_steps`: the number of environments of the
+            evaluation, and the largest number of steps in each. With 0 environments there is no
+            evaluation, which saves much of the time to compile a physics engine.
 
-        **Raises:** `ValueError` for a number below one, a rollout that cannot be divided among the
-        environments or into the minibatches, numbers out of range, or `clip_actions` where an
-        action is a choice.
+        **Raises:** `ValueError` for a number below one or out of range, a rollout that the
+        environments or the minibatches do not divide, or `clip_actions` with discrete actions.
         """
         check_kind("world", world, ChangingEnvironment, "tasks.SlipperyAnt()")
         check_kind("clip_value", clip_value, bool, "True")
-        counts = {
-            "num_tasks": num_tasks,
-            "num_environments": num_environments,
-            "steps_per_rollout": steps_per_rollout,
-            "epochs": epochs,
-            "minibatches_per_epoch": minibatches_per_epoch,
-            "evaluation_steps": evaluation_steps,
-        }
-        check_count("num_evaluation_environments", num_evaluation_environments, minimum=0)
-        for name, count in counts.items():
-            check_count(name, count)
-        for name in ("num_environments", "minibatches_per_epoch"):
-            if steps_per_rollout % counts[name]:
-                raise ValueError(
-                    f"`steps_per_rollout` is {steps_per_rollout}, but must be a multiple of "
-                    f"`{name}`, which is {counts[name]}: change one of the two."
-                )
-        kinds = get_args(Normalised)
-        if advantages not in kinds:
-            raise ValueError(unknown_name("`advantages`: Kind", str(advantages), kinds))
-        parts = {"minibatch": minibatches_per_epoch, "rollout": 1, "never": 0}
-        if steps_per_rollout == parts[advantages]:
-            raise ValueError(
-                f"`advantages` is {advantages!r}, but a {advantages} of one step has no variance: "
-                "pass 'never', a longer `steps_per_rollout`, or fewer `minibatches_per_epoch`."
-            )
-        chunks = world.rollouts_per_task(steps_per_rollout, num_tasks)
+        check_sizes(
+            num_tasks=num_tasks,
+            num_environments=num_environments,
+            steps_per_rollout=steps_per_rollout,
+            epochs=epochs,
+            minibatches_per_epoch=minibatches_per_epoch,
+            num_evaluation_environments=num_evaluation_environments,
+            evaluation_steps=evaluation_steps,
+            advantages=advantages,
+        )
         if clip_actions and world.environment.discrete:
             raise ValueError(
-                "`clip_actions` is True, but the actions of this environment are the numbers of "
-                "choices, of which 0 and 1 alone would be left: leave it out."
+                "`clip_actions` is True, but the actions of this environment are indices of "
+                "choices, of which only 0 and 1 would remain: pass `clip_actions=False`."
             )
         check_fraction("discount", discount)
         check_fraction("gae_lambda", gae_lambda)
-        check_above("clip", clip, 0)
-        check_above("value_weight", value_weight, 0, strict=False)
-        check_above("entropy_weight", entropy_weight, 0, strict=False)
-        array = lambda x: jnp.asarray(x, dtype=float)
         self.num_tasks = num_tasks
-        self.chunks_per_task = chunks
+        self.chunks_per_task = world.rollouts_per_task(steps_per_rollout, num_tasks)
         self.minibatches = epochs * minibatches_per_epoch
         self.world = world
         self.num_environments = num_environments
         self.steps_per_rollout = steps_per_rollout
         self.epochs = epochs
-        self.surrogate = ClippedSurrogate(
-            array(clip), array(value_weight), array(entropy_weight), clip_value
-        )
-        self.discount = array(discount)
-        self.gae_lambda = array(gae_lambda)
+        self.surrogate = ClippedSurrogate(clip, value_weight, entropy_weight, clip_value)
+        self.discount = jnp.asarray(discount, dtype=float)
+        self.gae_lambda = jnp.asarray(gae_lambda, dtype=float)
         self.advantages = advantages
         self.normalise_observations = normalise_observations
         self.scale_rewards = scale_rewards
@@ -184,24 +162,26 @@ class PPO(AbstractTaskStream[RolloutState]):
 
     @property
     def in_size(self) -> int:
-        """Length of an observation."""
+        """The length of an observation."""
         return self.world.environment.observation_size
 
     @property
     def out_size(self) -> int:
-        """Components of an action, or actions to choose from."""
+        """The number of components of an action, or of discrete actions."""
         return self.world.environment.action_size
 
     def init(self, *, key: PRNGKeyArray) -> RolloutState:
-        schedule_key, player_key = jax.random.split(key)
+        schedule_key, environment_key = jax.random.split(key)
         values = self.world.values(self.num_tasks, key=schedule_key)
         return RolloutState(
-            players=begin(self.world, values, self.num_environments, key=player_key),
+            environments=begin(self.world, values, self.num_environments, key=environment_key),
             values=values,
             task=jnp.asarray(0),
-            seen=Moments.none((self.in_size,)) if self.normalise_observations else None,
-            returns=Moments.none(()) if self.scale_rewards else None,
-            running=jnp.zeros(self.num_environments),
+            observation_moments=(
+                Moments.empty((self.in_size,)) if self.normalise_observations else None
+            ),
+            return_moments=Moments.empty(()) if self.scale_rewards else None,
+            discounted_returns=jnp.zeros(self.num_environments),
         )
 
     def begin_task(self, state: RolloutState, clock: Clock, *, key: PRNGKeyArray) -> RolloutState:
@@ -211,29 +191,30 @@ class PPO(AbstractTaskStream[RolloutState]):
         self, state: RolloutState, learner: Learner, clock: Clock, *, key: PRNGKeyArray
     ) -> tuple[RolloutState, Chunk, Metrics]:
         play_key, order_key = jax.random.split(key)
-        act = self._actor(state, learner, greedy=False)
-        steps = self.steps_per_rollout // self.num_environments
-        players, rollout = play(
+        actor = self.actor(state, learner)
+        num_steps = self.steps_per_rollout // self.num_environments
+        environments, trajectory = play(
             self.world,
             state.values,
-            state.players,
-            act,
-            steps,
+            state.environments,
+            actor,
+            num_steps,
             clip=self.clip_actions,
             key=play_key,
         )
-        experience, taps = self._as_batch(state, learner, rollout)
+        batch, taps = self._rollout_batch(state, trajectory, actor)
         orders = jax.vmap(lambda k: jax.random.permutation(k, self.steps_per_rollout))(
             jax.random.split(order_key, self.epochs)
         )
-        chunk = Chunk(jax.tree.map(lambda x: x[orders.reshape(self.minibatches, -1)], experience))
-        metrics = episodes(rollout) | {"dead_fraction": dead_fraction(learner.model, taps)}
-        return state.after(players, rollout, discount=self.discount), chunk, metrics
+        chunk = Chunk(jax.tree.map(lambda x: x[orders.reshape(self.minibatches, -1)], batch))
+        metrics = rollout_metrics(trajectory)
+        metrics |= {"dead_fraction": dead_fraction(learner.model, taps)}
+        return state.after(environments, trajectory, discount=self.discount), chunk, metrics
 
     def batch(self, state: RolloutState, item: PPOBatch) -> PPOBatch:
         if self.advantages != "minibatch":
             return item
-        return eqx.tree_at(lambda e: e.advantage, item, normalised(item.advantage))
+        return eqx.tree_at(lambda b: b.advantage, item, normalised(item.advantage))
 
     def forward(
         self,
@@ -244,27 +225,18 @@ class PPO(AbstractTaskStream[RolloutState]):
         key: PRNGKeyArray,
         inference: bool,
     ) -> tuple[PolicyAndValue, Aux]:
-        network, environment = (model, model_state), self.world.environment
-        return policy_outputs(network, environment, batch.observation, inference=inference)
+        return policy_outputs(
+            model, model_state, self.world.environment, batch.observation, inference=inference
+        )
 
     def criterion(
         self, outputs: PolicyAndValue, batch: PPOBatch
     ) -> tuple[Float[Array, ""], Metrics]:
-        policy_loss, value_loss = self.surrogate.parts(outputs, batch)
-        ratio = self.surrogate.ratio(outputs, batch)
-        metrics = {
-            "policy_loss": policy_loss,
-            "value_loss": value_loss,
-            "entropy": outputs.policy.entropy(),
-            # Of the unbiased estimates the one that is never negative.
-            "approx_kl": ratio - 1 - jnp.log(ratio),
-            "clip_fraction": (jnp.abs(ratio - 1) > self.surrogate.clip).astype(ratio.dtype),
-        }
         loss = jnp.mean(self.surrogate.losses(outputs, batch))
-        return loss, {name: jnp.mean(x) for name, x in metrics.items()}
+        return loss, self.surrogate.metrics(outputs, batch)
 
     def output_loss(self) -> ClippedSurrogate:
-        """The loss that stands for the criterion in matrices of curvature."""
+        """Returns the surrogate, which defines its own Hessian in the outputs."""
         return self.surrogate
 
     def sample(
@@ -276,79 +248,53 @@ class PPO(AbstractTaskStream[RolloutState]):
         *,
         key: PRNGKeyArray,
     ) -> PPOBatch:
-        """`num_examples` steps of a new rollout of the present policy on an environment of its own,
-        with the parameter of the task, whatever the split."""
+        """Returns `num_examples` steps of a new rollout of the current policy, for either split.
+
+        The rollout has a separate environment with the parameter of the task.
+        """
         check_count("num_examples", num_examples, minimum=1 if self.advantages == "never" else 2)
-        begin_key, play_key = jax.random.split(key)
-        values = state.present(self.world)
-        players = begin(self.world, values, 1, key=begin_key)
-        act = self._actor(state, learner, greedy=False)
-        _, rollout = play(
-            self.world, values, players, act, num_examples, clip=self.clip_actions, key=play_key
-        )
-        return self.batch(state, self._as_batch(state, learner, rollout)[0])
+        actor = self.actor(state, learner)
+        trajectory = self._new_rollout(state, 1, actor, num_examples, key=key)
+        return self.batch(state, self._rollout_batch(state, trajectory, actor)[0])
 
     def evaluate(self, state: RolloutState, learner: Learner, *, key: PRNGKeyArray) -> Metrics:
-        if self.num_evaluation_environments == 0:
+        num_environments, num_steps = self.num_evaluation_environments, self.evaluation_steps
+        if num_environments == 0:
             return {}
+        actor = self.actor(state, learner, greedy=True)
+        trajectory = self._new_rollout(state, num_environments, actor, num_steps, key=key)
+        return evaluation_metrics(trajectory)
+
+    def actor(self, state: RolloutState, learner: Learner, *, greedy: bool = False) -> Actor:
+        """Returns the current policy of a learner. If `greedy`, it takes the most probable
+        actions."""
+        environment = self.world.environment
+        return Actor(learner, environment, state.observation_moments, greedy=greedy)
+
+    def _new_rollout(
+        self,
+        state: RolloutState,
+        num_environments: int,
+        actor: Actor,
+        num_steps: int,
+        *,
+        key: PRNGKeyArray,
+    ) -> Trajectory:
+        """Play in new environments with the parameter of the current task."""
         begin_key, play_key = jax.random.split(key)
-        values = state.present(self.world)
-        players = begin(self.world, values, self.num_evaluation_environments, key=begin_key)
-        act = self._actor(state, learner, greedy=True)
-        _, rollout = play(
-            self.world,
-            values,
-            players,
-            act,
-            self.evaluation_steps,
-            clip=self.clip_actions,
-            key=play_key,
-        )
-        first = jnp.cumsum(rollout.ended, axis=0) - rollout.ended == 0
-        return {
-            "evaluation_return": jnp.where(first, rollout.step.reward, 0).sum(axis=0).mean(),
-            "evaluation_length": first.sum(axis=0, dtype=float).mean(),
-        }
+        values = state.values_of_task(self.world)
+        environments = begin(self.world, values, num_environments, key=begin_key)
+        clip = self.clip_actions
+        return play(self.world, values, environments, actor, num_steps, clip=clip, key=play_key)[1]
 
-    def _actor(self, state: RolloutState, learner: Learner, *, greedy: bool):
-        def act(observations: Array, key: PRNGKeyArray) -> Array:
-            shown = state.shown(observations)
-            outputs, _ = self._judge(learner, shown)
-            return outputs.policy.mode() if greedy else outputs.policy.sample(key=key)
-
-        return act
-
-    def _judge(self, learner: Learner, shown: Array) -> tuple[PolicyAndValue, Aux]:
-        network = learner.model, learner.model_state
-        return policy_outputs(network, self.world.environment, shown, inference=True)
-
-    def _as_batch(
-        self, state: RolloutState, learner: Learner, rollout: Trajectory
+    def _rollout_batch(
+        self, state: RolloutState, trajectory: Trajectory, actor: Actor
     ) -> tuple[PPOBatch, dict[str, Array]]:
-        """The steps of a rollout as rows `[steps * environments, ...]`, and their activations."""
-        rows = lambda x: x.reshape(-1, *x.shape[2:])
-        observations = state.shown(rows(rollout.observation))
-        following = state.shown(rows(rollout.step.observation))
-        outputs, aux = self._judge(learner, observations)
-        rewards = rollout.step.reward
-        if state.returns is not None:
-            rewards = state.returns.scale(rewards.reshape(-1)).reshape(rewards.shape)
-        advantages = generalised_advantages(
-            rewards,
-            outputs.value.reshape(rewards.shape),
-            self._judge(learner, following)[0].value.reshape(rewards.shape),
-            rollout.step.terminated,
-            rollout.step.truncated,
+        return rollout_batch(
+            trajectory,
+            actor,
+            state.return_moments,
+            self.advantages,
             discount=self.discount,
             gae_lambda=self.gae_lambda,
         )
-        advantages, action = rows(advantages), rows(rollout.action)
-        experience = PPOBatch(
-            observation=observations,
-            action=action,
-            log_probability=outputs.policy.log_probability(action),
-            advantage=normalised(advantages) if self.advantages == "rollout" else advantages,
-            target=advantages + outputs.value,
-            value=outputs.value,
-        )
-        return experience, aux.taps

@@ -1,4 +1,4 @@
-"""Playing: environments side by side, each beginning anew whenever its episode ends."""
+"""Playing in parallel environments, each of which is reset whenever its episode ends."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,32 +10,35 @@ from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from ..environments._changing_environment import ChangingEnvironment, Phase
 from ..environments._environment import Step
+from ..environments._state_arrays import as_arrays, with_types_of
 
 
 class EnvironmentState(eqx.Module):
-    """An environment in the middle of an episode. Several have a leading axis over environments."""
+    """An environment in the middle of an episode. The state of several environments has a leading
+    axis over them."""
 
     state: Any
     observation: Float[Array, "..."]
     phase: Phase
     length: Int[Array, "..."]  # of the episode so far
-    total: Float[Array, "..."]  # its rewards so far
+    total: Float[Array, "..."]  # sum of the rewards of the episode so far
 
 
 class Trajectory(eqx.Module):
-    """What was seen and done in a step. Of all steps: leaves `[steps, environments, ...]`."""
+    """The observations, actions and rewards of a rollout, with leaves
+    `[steps, environments, ...]`."""
 
-    observation: Float[Array, "... observation"]
+    observation: Float[Array, "... observation"]  # before the action
     action: Array
-    step: Step  # its observation is what followed the action, before any new beginning
+    step: Step  # its observation follows the action and precedes a reset
     parameter: Float[Array, "..."]
-    # Of the episode so far: its whole length and return where it ended with this step.
+    # Of the episode so far, including this step; its length and return if it ended here.
     length: Int[Array, "..."]
     total: Float[Array, "..."]
 
     @property
     def ended(self) -> Array:
-        """Where an episode ended."""
+        """Whether an episode ended with each step."""
         return self.step.terminated | self.step.truncated
 
 
@@ -46,11 +49,11 @@ def begin(
     *,
     key: PRNGKeyArray,
 ) -> EnvironmentState:
-    """Environments at the beginning of their first episodes."""
+    """Returns environments at the start of their first episodes."""
 
     def one(key: PRNGKeyArray) -> EnvironmentState:
         phase = world.begin()
-        state, observation = _anew(world, values, phase, key=key)
+        state, observation = _reset(world, values, phase, key=key)
         return EnvironmentState(state, observation, phase, jnp.asarray(0), jnp.zeros(()))
 
     return _each(one, jax.random.split(key, num_environments))
@@ -59,87 +62,85 @@ def begin(
 def play(
     world: ChangingEnvironment,
     values: Float[Array, " values"],
-    players: EnvironmentState,
+    environments: EnvironmentState,
     act: Callable[[Float[Array, "environments observation"], PRNGKeyArray], Array],
-    steps: int,
+    num_steps: int,
     *,
     clip: bool = False,
     key: PRNGKeyArray,
 ) -> tuple[EnvironmentState, Trajectory]:
-    """Play on for `steps` steps, with the actions `act(observations, key)`.
+    """Play `num_steps` steps with the actions `act(observations, key)`.
 
-    `clip` keeps what the environment is given of an action within +-1.
+    With `clip` the environment receives actions clipped to +-1; the trajectory keeps the originals.
     """
-    num_environments = players.length.shape[0]
+    num_environments = environments.length.shape[0]
     last = values.shape[0] - 2
 
     def move(
-        player: EnvironmentState, action: Array, keys: Key[Array, "2"]
+        environment: EnvironmentState, action: Array, keys: Key[Array, "2"]
     ) -> tuple[EnvironmentState, Trajectory]:
         step_key, reset_key = keys
-        parameter = world.parameter(values, player.phase)
+        parameter = world.parameter(values, environment.phase)
         applied = jnp.clip(action, -1, 1) if clip else action
-        # A copy, for dictionaries that an environment writes into.
-        before = jax.tree.map(lambda x: x, player.state)
+        # Pass a copy, because an environment may write into a dictionary of its state.
+        before = jax.tree.map(lambda x: x, environment.state)
         state, step = world.environment.step(before, applied, parameter, key=step_key)
         _check_observation(step.observation, world.environment.observation_size)
-        state = _alike(state, player.state)
+        state = with_types_of(state, environment.state)
         ended = step.terminated | step.truncated
-        length, total = player.length + 1, player.total + step.reward
-        phase = world.advance(player.phase, ended, stride=num_environments, last=last)
+        length, total = environment.length + 1, environment.total + step.reward
+        phase = world.advance(environment.phase, ended, stride=num_environments, last=last)
 
-        def anew() -> EnvironmentState:
-            own, observation = _anew(world, values, phase, key=reset_key)
-            return EnvironmentState(_alike(own, state), observation, phase, 0 * length, 0 * total)
+        def after_reset() -> EnvironmentState:
+            fresh, observation = _reset(world, values, phase, key=reset_key)
+            fresh = with_types_of(fresh, state)
+            return EnvironmentState(fresh, observation, phase, 0 * length, 0 * total)
 
-        # For a single environment this is a branch, and a reset costs nothing until it is due.
+        # With a single environment this is a branch, so that a reset costs nothing until needed.
         after = jax.lax.cond(
-            ended, anew, lambda: EnvironmentState(state, step.observation, phase, length, total)
+            ended,
+            after_reset,
+            lambda: EnvironmentState(state, step.observation, phase, length, total),
         )
-        return after, Trajectory(player.observation, action, step, parameter, length, total)
+        return after, Trajectory(environment.observation, action, step, parameter, length, total)
 
     def one_step(
-        players: EnvironmentState, keys: tuple[PRNGKeyArray, Key[Array, "environments 2"]]
+        environments: EnvironmentState, keys: tuple[PRNGKeyArray, Key[Array, "environments 2"]]
     ) -> tuple[EnvironmentState, Trajectory]:
         act_key, move_keys = keys
-        action = act(players.observation, act_key)
-        return _each(move, players, action, move_keys)
+        action = act(environments.observation, act_key)
+        return _each(move, environments, action, move_keys)
 
-    # All at once, which is faster than one after another within the steps.
+    # Splitting all keys at once is faster than splitting them within the steps.
     act_key, move_key = jax.random.split(key)
     keys = (
-        jax.random.split(act_key, steps),
-        jax.random.split(move_key, (steps, num_environments, 2)),
+        jax.random.split(act_key, num_steps),
+        jax.random.split(move_key, (num_steps, num_environments, 2)),
     )
-    return jax.lax.scan(one_step, players, keys)
+    return jax.lax.scan(one_step, environments, keys)
 
 
 def _each(function: Callable, *arguments: Any) -> Any:
-    """`function` of every environment."""
+    """Apply `function` to every environment."""
     if jax.tree.leaves(arguments)[0].shape[0] > 1:
         return jax.vmap(function)(*arguments)
-    # Under vmap both sides of a branch would be taken.
+    # Without vmap, which would compute both sides of a branch.
     result = function(*jax.tree.map(lambda x: x[0], arguments))
     return jax.tree.map(lambda x: x[None], result)
 
 
-def _anew(
+def _reset(
     world: ChangingEnvironment, values: Float[Array, " values"], phase: Phase, *, key: PRNGKeyArray
 ) -> tuple[Any, Float[Array, " observation"]]:
     state, observation = world.environment.reset(world.parameter(values, phase), key=key)
     observation = jnp.asarray(observation, float)
     _check_observation(observation, world.environment.observation_size)
-    # A state may begin with counters that are numbers of Python.
-    return jax.tree.map(jnp.asarray, state), observation
-
-
-def _alike(new: Any, old: Any) -> Any:
-    return jax.tree.map(lambda n, o: jnp.asarray(n, o.dtype), new, old)
+    return as_arrays(state), observation
 
 
 def _check_observation(observation: Array, size: int) -> None:
     if observation.shape != (size,):
         raise ValueError(
-            f"The environment shows observations of shape {observation.shape}, but says that they "
-            f"have {size} components: correct its `observation_size`, or flatten them."
+            f"`observation_size` is {size}, but the environment gives observations of shape "
+            f"{observation.shape}: correct the size, or flatten the observations."
         )

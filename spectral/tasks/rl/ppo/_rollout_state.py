@@ -1,4 +1,4 @@
-"""What evolves while PPO practises: the environments, and what was seen of them."""
+"""The state of PPO between rollouts."""
 
 import equinox as eqx
 import jax
@@ -11,44 +11,48 @@ from ._running_moments import Moments
 
 
 class RolloutState(eqx.Module):
-    """What evolves: the environments, and what was seen of them."""
+    """The environments between two rollouts, and the statistics of earlier rollouts."""
 
-    players: EnvironmentState
-    values: Float[Array, " values"]  # of the parameter, task by task, and one more
+    environments: EnvironmentState
+    values: Float[Array, " values"]  # of the parameter, one for each task and one more
     task: Int[Array, ""]
-    seen: Moments | None  # observations
-    returns: Moments | None  # discounted sums of rewards
-    running: Float[Array, " environments"]  # those sums now
+    observation_moments: Moments | None
+    return_moments: Moments | None  # of discounted sums of rewards
+    discounted_returns: Float[Array, " environments"]  # these sums in the current episodes
 
-    def present(self, world: ChangingEnvironment) -> Float[Array, " values"]:
-        """The parameter of the present task, in the place of every task."""
+    def values_of_task(self, world: ChangingEnvironment) -> Float[Array, " values"]:
+        """Returns `values` with the parameter of the current task for every task."""
         if world.change == "drift":
-            phase = jax.tree.map(lambda x: x[0], self.players.phase)
+            phase = jax.tree.map(lambda x: x[0], self.environments.phase)
             parameter = world.parameter(self.values, phase)
         else:
             parameter = self.values[self.task]
         return jnp.full_like(self.values, parameter)
 
-    def shown(self, observations: Array) -> Array:
-        """Observations as the network sees them."""
-        return observations if self.seen is None else self.seen.standardise(observations)
-
     def after(
-        self, players: EnvironmentState, rollout: Trajectory, *, discount: Float[Array, ""]
+        self,
+        environments: EnvironmentState,
+        trajectory: Trajectory,
+        *,
+        discount: Float[Array, ""],
     ) -> "RolloutState":
-        """The state after a rollout, with what it showed among the statistics."""
-        seen, returns, running = self.seen, self.returns, self.running
-        if seen is not None:
-            # Those that the policy acted on, from the first of an episode to the last but one.
-            observations = rollout.observation
-            seen = seen.including(observations.reshape(-1, observations.shape[-1]))
-        if returns is not None:
+        """Returns the state after a rollout, with its statistics included."""
+        observed, returned = self.observation_moments, self.return_moments
+        discounted_returns = self.discounted_returns
+        if observed is not None:
+            # The observations before each action, which exclude the last one of an episode.
+            observations = trajectory.observation
+            observed = observed.including(observations.reshape(-1, observations.shape[-1]))
+        if returned is not None:
 
-            def add(running, now):
+            def add(discounted_returns, now):
                 reward, ended = now
-                total = discount * running + reward
+                total = discount * discounted_returns + reward
                 return jnp.where(ended, 0, total), total
 
-            running, totals = jax.lax.scan(add, running, (rollout.step.reward, rollout.ended))
-            returns = returns.including(totals.reshape(-1))
-        return RolloutState(players, self.values, self.task, seen, returns, running)
+            steps = trajectory.step.reward, trajectory.ended
+            discounted_returns, totals = jax.lax.scan(add, discounted_returns, steps)
+            returned = returned.including(totals.reshape(-1))
+        return RolloutState(
+            environments, self.values, self.task, observed, returned, discounted_returns
+        )

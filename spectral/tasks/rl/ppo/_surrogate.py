@@ -7,39 +7,40 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from ...._arguments import check_above
 from ....curvature import AbstractLoss
 from ....models import PolicyAndValue
-
-
-class PPOBatch(eqx.Module):
-    """Steps of a rollout, as PPO learns from them."""
-
-    observation: Float[Array, "examples observation"]  # as the network sees it
-    action: Array  # [examples, ...]
-    log_probability: Float[Array, " examples"]  # of the action, when it was taken
-    advantage: Float[Array, " examples"]
-    target: Float[Array, " examples"]  # of the value
-    value: Float[Array, " examples"]  # when the action was taken
+from ._ppo_batch import PPOBatch
 
 
 class ClippedSurrogate(AbstractLoss):
-    """-min(r A, clip(r, 1 - clip, 1 + clip) A) + value_weight (V - target)^2 - entropy_weight H.
+    """The clipped surrogate of PPO, with the squared error of the value and the entropy:
 
-    r is the ratio of the probability of the action to that when it was taken, A its advantage, H
-    the entropy of the policy (Schulman et al., 2017). With `clip_value` the squared error of the
-    value is the larger one of V and of V kept within `clip` of what it was.
+    -min(r A, clip(r, 1 - clip, 1 + clip) A) + value_weight (V - target)^2 - entropy_weight H.
 
-    It is not convex in the outputs, so that its Hessian in them has no root. What stands for it in
-    Gauss-Newton matrices is the Fisher information of the policy plus the Gauss-Newton part of the
-    value, 2 value_weight, each with the weight of one example: the Hessian of
+    r is the probability of the action divided by its probability when it was taken, A is its
+    advantage, and H is the entropy of the policy (Schulman et al., 2017). With `clip_value` the
+    squared error of the value is the larger of two: that of V, and that of V clipped to within
+    `clip` of its value when the action was taken.
+
+    The loss is not convex in the outputs, so that its Hessian in them has no root. Gauss-Newton
+    matrices use instead the Fisher information of the policy plus the Gauss-Newton part of the
+    value, 2 value_weight, per example. This is the Hessian of
     KL(policy now || policy) + value_weight (V - target)^2. It does not depend on the advantages.
-    As a likelihood, actions are drawn from the policy, and values from a normal distribution.
+    Sampled gradients draw actions from the policy and values from a normal distribution.
+
+    **Raises:** `ValueError` for a `clip` that is not positive, or for a negative weight.
     """
 
-    clip: Float[Array, ""]
-    value_weight: Float[Array, ""]
-    entropy_weight: Float[Array, ""]
+    clip: Float[Array, ""] = eqx.field(converter=lambda x: jnp.asarray(x, float))
+    value_weight: Float[Array, ""] = eqx.field(converter=lambda x: jnp.asarray(x, float))
+    entropy_weight: Float[Array, ""] = eqx.field(converter=lambda x: jnp.asarray(x, float))
     clip_value: bool = eqx.field(static=True)
+
+    def __check_init__(self):
+        check_above("clip", self.clip, 0)
+        check_above("value_weight", self.value_weight, 0, strict=False)
+        check_above("entropy_weight", self.entropy_weight, 0, strict=False)
 
     def losses(self, outputs: PolicyAndValue, targets: PPOBatch) -> Float[Array, " examples"]:
         policy_loss, value_loss = self.parts(outputs, targets)
@@ -49,7 +50,7 @@ class ClippedSurrogate(AbstractLoss):
     def parts(
         self, outputs: PolicyAndValue, targets: PPOBatch
     ) -> tuple[Float[Array, " examples"], Float[Array, " examples"]]:
-        """The loss of the policy and the squared error of the value, without weights."""
+        """Returns the loss of the policy and the squared error of the value, unweighted."""
         ratio = self.ratio(outputs, targets)
         clipped = jnp.clip(ratio, 1 - self.clip, 1 + self.clip)
         gain = jnp.minimum(ratio * targets.advantage, clipped * targets.advantage)
@@ -60,8 +61,22 @@ class ClippedSurrogate(AbstractLoss):
         return -gain, squares
 
     def ratio(self, outputs: PolicyAndValue, targets: PPOBatch) -> Float[Array, " examples"]:
-        """The probability of each action, divided by that when it was taken."""
+        """Returns the probability of each action divided by its probability when it was taken."""
         return jnp.exp(outputs.policy.log_probability(targets.action) - targets.log_probability)
+
+    def metrics(self, outputs: PolicyAndValue, targets: PPOBatch) -> dict[str, Float[Array, ""]]:
+        """Returns means over the batch. `approx_kl` is the estimate mean(r - 1 - log r)."""
+        policy_loss, value_loss = self.parts(outputs, targets)
+        ratio = self.ratio(outputs, targets)
+        each = {
+            "policy_loss": policy_loss,
+            "value_loss": value_loss,
+            "entropy": outputs.policy.entropy(),
+            # Unbiased and never negative.
+            "approx_kl": ratio - 1 - jnp.log(ratio),
+            "clip_fraction": (jnp.abs(ratio - 1) > self.clip).astype(ratio.dtype),
+        }
+        return {name: jnp.mean(x) for name, x in each.items()}
 
     def hessian_product(
         self, outputs: PolicyAndValue, targets: PPOBatch, tangent: PolicyAndValue
@@ -72,7 +87,7 @@ class ClippedSurrogate(AbstractLoss):
     def hessian_root(self, outputs: PolicyAndValue, targets: PPOBatch) -> PolicyAndValue:
         policy = outputs.policy.fisher_root()
         value = jnp.broadcast_to(jnp.sqrt(2 * self.value_weight), (1, *outputs.value.shape))
-        # One column more: that of the value.
+        # Add a column for the value.
         policy = jax.tree.map(lambda x: jnp.concatenate([x, jnp.zeros_like(x[:1])]), policy)
         columns = jax.tree.leaves(policy)[0].shape[0]
         zeros = jnp.zeros((columns - 1, *outputs.value.shape), value.dtype)

@@ -1,0 +1,39 @@
+"""Metrics of the episodes of a rollout."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ....models import activations_by_unit, dead
+from ..._base._stream import Metrics
+from ._rollout import Trajectory
+
+
+def rollout_metrics(trajectory: Trajectory) -> Metrics:
+    """Returns the metrics of a training rollout. Means over no episodes are NaN."""
+    ended = trajectory.ended
+    count = jnp.sum(ended, dtype=float)
+    mean = lambda x: jnp.sum(jnp.where(ended, x, 0)) / count
+    return {
+        "episode_return": mean(trajectory.total),
+        "episode_length": mean(trajectory.length),
+        "num_episodes": count,
+        "reward": jnp.mean(trajectory.step.reward),
+        "parameter": trajectory.parameter[-1, 0],
+    }
+
+
+def evaluation_metrics(trajectory: Trajectory) -> Metrics:
+    """Returns the mean return and length of the first episode of each environment."""
+    first = jnp.cumsum(trajectory.ended, axis=0) - trajectory.ended == 0
+    return {
+        "evaluation_return": jnp.where(first, trajectory.step.reward, 0).sum(axis=0).mean(),
+        "evaluation_length": first.sum(axis=0, dtype=float).mean(),
+    }
+
+
+def dead_fraction(model: Any, taps: dict[str, Array]) -> Float[Array, ""]:
+    """Returns the fraction of units that are dead on all examples, or 0 for no units."""
+    layers = [dead(layer) for layer in activations_by_unit(model, taps).values()]
+    return jnp.mean(jnp.concatenate(layers), dtype=float) if layers else jnp.asarray(0.0)
