@@ -1,11 +1,11 @@
-"""What every recipe costs, as a ratio to plain backpropagation.
+"""The cost of every recipe relative to plain backpropagation.
 
     python benchmarks/algorithms.py [--width 1000] [--steps 600] [--rounds 5] [--only cbp l2]
     python benchmarks/algorithms.py --small
 
-Online training (one example a step) of an MLP 784-W-W-W-10, all recipes in one process and in turn;
-each ratio is the median over rounds of the time of the recipe over that of `bp` in the same round.
-`--small` runs a tiny network for a few steps, to see that everything runs.
+Trains an MLP 784-W-W-W-10 online (one example per step), all recipes in one process and in turn. Each
+ratio is the median over rounds of the time of the recipe divided by that of `bp` in the same round.
+`--small` trains a tiny network for a few steps, to see that everything runs.
 """
 
 import argparse
@@ -17,20 +17,20 @@ from training import measure, synthetic
 from spectral import algorithms, models, tasks, train_continual
 
 
-def recipes(every: int) -> dict[str, algorithms.Algorithm]:
+def recipes(period: int) -> dict[str, algorithms.Algorithm]:
     lr = 1e-3
     return {
         "bp": algorithms.bp(lr),
         "l2": algorithms.l2(lr),
-        "er": algorithms.er(lr, er_period=every),
-        "l2_er": algorithms.l2_er(lr, er_period=every),
+        "er": algorithms.er(lr, er_period=period),
+        "l2_er": algorithms.l2_er(lr, er_period=period),
         "cbp": algorithms.cbp(lr),
         "cbp_l2": algorithms.cbp_l2(lr),
-        "redo": algorithms.redo(lr, period=every),
-        "regrama": algorithms.regrama(lr, period=every),
+        "redo": algorithms.redo(lr, period=period),
+        "regrama": algorithms.regrama(lr, period=period),
         "snr": algorithms.snr(lr),
         "snp": algorithms.snp(lr),
-        f"snp /{every}": algorithms.snp(lr, period=every),
+        f"snp /{period}": algorithms.snp(lr, period=period),
         "snp_l2": algorithms.snp_l2(lr),
         "reset": algorithms.reset(lr),
         "l2_init": algorithms.l2_init(lr),
@@ -39,9 +39,9 @@ def recipes(every: int) -> dict[str, algorithms.Algorithm]:
         "parseval": algorithms.parseval(lr),
         "layernorm_l2": algorithms.layernorm_l2(lr),
         "nap": algorithms.nap(lr),
-        f"nap /{every}": algorithms.nap(lr, period=every),
+        f"nap /{period}": algorithms.nap(lr, period=period),
         "upgd": algorithms.upgd(lr),
-        "hare_tortoise": algorithms.hare_tortoise(lr, period=every),
+        "hare_tortoise": algorithms.hare_tortoise(lr, period=period),
         "bp, Adam": algorithms.bp(algorithms.adam(lr)),
         "cbp, Adam": algorithms.cbp(algorithms.adam(lr)),
         "bp, Muon": algorithms.bp(algorithms.muon(lr)),
@@ -57,18 +57,20 @@ def runner(images: tasks.ImageSet, width: int, name: str, algo) -> Callable[[], 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="What every recipe costs.")
+    parser = argparse.ArgumentParser(
+        description="The cost of every recipe relative to backpropagation."
+    )
     parser.add_argument("--width", type=int, default=1000)
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", nargs="+")
     parser.add_argument("--small", action="store_true")
     arguments = parser.parse_args()
-    width, steps, rounds, every = arguments.width, arguments.steps, arguments.rounds, 100
+    width, steps, rounds, period = arguments.width, arguments.steps, arguments.rounds, 100
     if arguments.small:
-        width, steps, rounds, every = 8, 20, 1, 10
+        width, steps, rounds, period = 8, 20, 1, 10
     images = synthetic(steps)
-    chosen = recipes(every)
+    chosen = recipes(period)
     if arguments.only:
         chosen = {n: a for n, a in chosen.items() if n == "bp" or n in arguments.only}
     runners = {name: runner(images, width, name, algo) for name, algo in chosen.items()}

@@ -1,9 +1,9 @@
-"""A transform of your own, trained and compared with backpropagation and L2-ER.
+"""Your own transform, trained and compared with backpropagation and L2-ER.
 
     python examples/own_algorithm.py [--small]
 
-`RenewOldest` draws the oldest unit of every layer anew at the start of each task, whatever it does:
-a control for algorithms that choose which unit to renew. It takes some 30 seconds.
+`RenewOldest` renews the oldest unit of every layer at the start of each task, useful or not. It is a
+control for algorithms that choose which unit to renew. The example takes some 30 seconds.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from spectral import algorithms, Learner, models, probes, tasks, train_continual
 
 
 class RenewOldest(algorithms.AbstractTransform):
-    """Its state counts, for the units of every layer, the tasks since they were drawn."""
+    """Renews the oldest unit of every layer. Its state counts the tasks since each unit was drawn."""
 
     def init(self, learner, *, key):
         return tuple(jnp.arange(group.size) for group in learner.model.units())
@@ -31,7 +31,7 @@ class RenewOldest(algorithms.AbstractTransform):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Compare a transform of one's own.")
+    parser = argparse.ArgumentParser(description="Compare your own transform.")
     parser.add_argument("--small", action="store_true", help="two short tasks, to see it run")
     count, steps = (2, 100) if parser.parse_args().small else (100, 1500)
     images = tasks.load_images("digits")

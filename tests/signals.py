@@ -1,17 +1,58 @@
-"""What the loop would tell a transform, made by hand for one minibatch."""
+"""The signal that the loop gives a transform, built by hand for one minibatch."""
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
-from spectral import Clock, Learner, Optimiser, Signal
+from spectral import Clock, Learner, models, Optimiser, Signal
 from spectral._types import Aux, Chunk
+
+
+def drawn(make, *, seed=0):
+    """The network of `make(key=...)` with normal weights from NumPy, of variance 1 / inputs for a
+    matrix and 0.1 for a vector. Nothing is compiled to draw them."""
+    rng = np.random.default_rng(seed)
+
+    def draw(shape):
+        variance = 1 / np.prod(shape.shape[1:]) if len(shape.shape) > 1 else 0.1
+        return jnp.asarray(rng.normal(size=shape.shape) * variance**0.5, shape.dtype)
+
+    shapes = eqx.filter_eval_shape(lambda: make(key=jax.random.key(0)))
+    is_shape = lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct)
+    return jax.tree.map(lambda leaf: draw(leaf) if is_shape(leaf) else leaf, shapes)
+
+
+def mlp(in_size, out_size, *, seed=0, **options):
+    """An MLP with weights and biases from NumPy; see `drawn`."""
+    return drawn(lambda key: models.MLP(in_size, out_size, key=key, **options), seed=seed)
+
+
+def numpy_map(change, *trees):
+    """`change` of the inexact arrays of trees, computed in NumPy; the rest is that of the first."""
+    changed = lambda x, *rest: (
+        jnp.asarray(change(np.asarray(x), *map(np.asarray, rest)), x.dtype)
+        if eqx.is_inexact_array(x)
+        else x
+    )
+    return jax.tree.map(changed, *trees)
+
+
+_begun = eqx.filter_jit(lambda optimiser, model: optimiser.init(model))
 
 
 def learner_of(model, optimiser=None, model_state=None):
     optimiser = Optimiser(optax.sgd, learning_rate=0.1) if optimiser is None else optimiser
-    return Learner(model, model_state, optimiser.init(model))
+    return Learner(model, model_state, _begun(optimiser, model))
+
+
+@eqx.filter_jit
+def trained(learner):
+    """The learner after a step of its optimiser, so that no moment is zero. The model is unchanged."""
+    grads = jax.tree.map(jnp.ones_like, eqx.filter(learner.model, eqx.is_inexact_array))
+    optimiser = learner.optimiser.apply(grads, learner.model)[1]
+    return Learner(learner.model, learner.model_state, optimiser)
 
 
 def forward(model, model_state, batch, *, key, inference):
@@ -24,7 +65,7 @@ def squares(outputs, batch):
 
 
 def clock_at(step, task=0):
-    return Clock(*map(jnp.asarray, (step, step, 0, task)))
+    return Clock(*(jnp.asarray(i, int) for i in (step, step, 0, task)))
 
 
 def signal_at(model, inputs, step=0, taps=None):
@@ -42,6 +83,21 @@ def signal_at(model, inputs, step=0, taps=None):
         forward=forward,
         criterion=squares,
     )
+
+
+def after_step(transform, learner, inputs, step=0, *, key, state=None, taps=None):
+    """The learner and the state after `transform.update` with `key`. Without a `state` it starts
+    from that of `transform.init`. One program serves all calls with equal shapes."""
+    step = jnp.asarray(step, int)
+    return _after_step(transform, learner, inputs, step, key=key, state=state, taps=taps)
+
+
+@eqx.filter_jit
+def _after_step(transform, learner, inputs, step, *, key, state, taps):
+    if state is None:
+        state = transform.init(learner, key=key)
+    signal = signal_at(learner.model, inputs, step, taps)
+    return transform.update(learner, state, signal, key=key)
 
 
 def arrays(tree):

@@ -1,4 +1,4 @@
-"""Transforms of a learner, penalties, optimisers, and the named recipes made of them."""
+"""Transforms of a learner, penalties, optimisers, and the recipes that combine them."""
 
 from ._base._algorithm import (
     AbstractPenalty as AbstractPenalty,

@@ -1,13 +1,13 @@
-"""Every penalty against NumPy, its gradient against finite differences, and one that evolves."""
+"""Every penalty against NumPy, its gradient against finite differences, and its state."""
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from signals import arrays, learner_of, signal_at
+from signals import after_step, arrays, learner_of, mlp, numpy_map, signal_at
 
-from spectral import algorithms, models
+from spectral import algorithms
 from spectral.algorithms import (
     CurvatureBarrier,
     L2Init,
@@ -17,17 +17,21 @@ from spectral.algorithms import (
 )
 
 
+KEY = jax.random.key(0)
+
+
 @pytest.fixture
-def model(float64, getkey):
-    return models.MLP(3, 2, width=4, depth=2, activation=jnp.tanh, key=getkey())
+def model(float64):
+    return mlp(3, 2, width=4, depth=2, activation=jnp.tanh)
 
 
-def moved(model, key):
-    params, static = eqx.partition(model, eqx.is_inexact_array)
-    leaves, structure = jax.tree.flatten(params)
-    keys = jax.random.split(key, len(leaves))
-    leaves = [p + 0.3 * jax.random.normal(k, p.shape) for p, k in zip(leaves, keys, strict=True)]
-    return eqx.combine(jax.tree.unflatten(structure, leaves), static)
+@eqx.filter_jit
+def measured(penalty, first, now, key):
+    """Value and gradient at `now`, after 200 steps there from a start at `first`: time enough for
+    the power iteration to converge."""
+    follow = lambda state, _: (penalty.update(now, state, key=key), None)
+    state, _ = jax.lax.scan(follow, penalty.init(first, key=key), length=200)
+    return eqx.filter_value_and_grad(penalty.value)(now, state)
 
 
 def l2_init(now, first, hidden):
@@ -78,14 +82,12 @@ PENALTIES = {
 
 
 @pytest.mark.parametrize("name", PENALTIES)
-def test_value_and_gradient(name, model, getkey):
+def test_value_and_gradient(name, model):
+    """And the gradient is finite in a network of zeros."""
     penalty, oracle = PENALTIES[name]
-    state = penalty.init(model, key=getkey())
-    now = moved(model, getkey())
-    update = eqx.filter_jit(penalty.update)
-    for _ in range(200):  # the power iteration follows
-        state = update(now, state, key=getkey())
-    value, grads = eqx.filter_value_and_grad(penalty.value)(now, state)
+    other = mlp(3, 2, width=4, depth=2, activation=jnp.tanh, seed=1)
+    now = numpy_map(lambda x, noise: x + 0.3 * noise, model, other)
+    value, grads = measured(penalty, model, now, KEY)
     first, leaves = (list(map(np.array, arrays(m))) for m in (model, now))
 
     def expected():
@@ -93,7 +95,7 @@ def test_value_and_gradient(name, model, getkey):
         return oracle(leaves, first, hidden)
 
     np.testing.assert_allclose(value, expected(), rtol=1e-6)
-    for leaf, grad in zip(leaves, jax.tree.leaves(grads), strict=True):
+    for leaf, grad in zip(leaves, map(np.asarray, arrays(grads)), strict=True):
         for index in np.ndindex(leaf.shape):
             before = leaf[index]
             leaf[index] = before + 1e-6
@@ -103,50 +105,57 @@ def test_value_and_gradient(name, model, getkey):
             leaf[index] = before
             np.testing.assert_allclose(grad[index], slope, rtol=1e-5, atol=1e-6)
 
+    zero = numpy_map(lambda x: 0 * x, model)
+    for start in (zero, model):
+        assert all(np.isfinite(g).all() for g in arrays(measured(penalty, start, zero, KEY)[1]))
 
-def test_power_iteration_follows_a_matrix_that_moves(model, getkey):
+
+def test_power_iteration_follows_a_matrix_that_moves(model):
+    """One round at a step, while the matrices change slowly; a start in the wrong direction too."""
     penalty = SpectralNorm(1.0)
-    state = penalty.init(model, key=getkey())
-    update = eqx.filter_jit(penalty.update)
-    for _ in range(300):
-        model = jax.tree.map(lambda x: x * 0.999 if eqx.is_array(x) else x, model)
-        model = eqx.tree_at(
-            lambda m: m.layers[1].weight, model, replace_fn=lambda w: w.at[0].add(0.01)
-        )
-        state = update(model, state, key=getkey())
-    matrices = [w for w in arrays(model) if w.ndim == 2]
-    for w, v in zip(matrices, state.directions, strict=True):
-        largest = np.linalg.svd(np.asarray(w), compute_uv=False)[0]
+
+    @jax.jit
+    def follow(params):
+        static = eqx.filter(model, eqx.is_array, inverse=True)
+
+        def step(carry, _):
+            params, state = carry
+            params = jax.tree.map(lambda x: x * 0.999, params)
+            params = eqx.tree_at(lambda m: m.layers[1].weight, params, replace_fn=raised)
+            return (params, penalty.update(eqx.combine(params, static), state, key=KEY)), None
+
+        state = penalty.init(eqx.combine(params, static), key=KEY)
+        return jax.lax.scan(step, (params, state), length=300)[0]
+
+    raised = lambda w: w.at[0].add(0.01)
+    params, state = follow(eqx.filter(model, eqx.is_array))
+    matrices = [np.asarray(w) for w in arrays(params) if w.ndim == 2]
+    for w, v in zip(matrices, map(np.asarray, state.directions), strict=True):
+        largest = np.linalg.svd(w, compute_uv=False)[0]
         np.testing.assert_allclose(np.linalg.norm(w @ v), largest, rtol=2e-3)
+        np.testing.assert_allclose(np.linalg.norm(v), 1, rtol=1e-12)
 
 
-def test_a_zero_network_has_finite_gradients(model, getkey):
-    zero = jax.tree.map(lambda x: 0 * x if eqx.is_array(x) else x, model)
-    for penalty, _ in PENALTIES.values():
-        for begin in (zero, model):
-            state = penalty.update(zero, penalty.init(begin, key=getkey()), key=getkey())
-            grads = eqx.filter_grad(penalty.value)(zero, state)
-            assert all(np.isfinite(g).all() for g in jax.tree.leaves(grads))
+def test_resampled_weights_are_those_of_a_fresh_network(model):
+    penalty, keys = L2Init(1.0, resample=True), jax.random.split(KEY)
 
+    @eqx.filter_jit
+    def states(model, keys):
+        first = penalty.init(model, key=keys[0])
+        fresh = [model.fresh(key=key) for key in keys]
+        return (first, penalty.update(model, first, key=keys[1])), fresh
 
-def test_resampled_weights_are_those_of_a_fresh_network(model, getkey):
-    penalty = L2Init(1.0, resample=True)
-    a, b = getkey(), getkey()
-    first = penalty.init(model, key=a)
-    second = penalty.update(model, first, key=b)
-    for state, key in ((first, a), (second, b)):
-        for x, y in zip(jax.tree.leaves(state), arrays(model.fresh(key=key)), strict=True):
+    for state, fresh in zip(*states(model, keys), strict=True):
+        for x, y in zip(arrays(state), arrays(fresh), strict=True):
             np.testing.assert_array_equal(x, y)
 
 
-def test_curvature_barrier_is_a_step_on_the_log_of_the_eigenvalues(float64, getkey):
+def test_curvature_barrier_is_a_step_on_the_log_of_the_eigenvalues(float64):
     """Finite differences of -sum log(lambda^2 + epsilon), from a Hessian of finite differences."""
-    model = models.MLP(1, 1, width=2, depth=1, activation=jnp.tanh, key=getkey())
-    inputs = jax.random.normal(getkey(), (4, 1, 1)) + 1
+    model = mlp(1, 1, width=2, depth=1, activation=jnp.tanh)
+    inputs = jnp.asarray(np.random.default_rng(1).normal(size=(4, 1, 1)) + 1)
     transform = CurvatureBarrier(0.01, window=4, epsilon=1e-2)
-    before = learner_of(model)
-    update = eqx.filter_jit(transform.update)
-    after, _ = update(before, None, signal_at(model, inputs, 3), key=getkey())
+    after, _ = after_step(transform, learner_of(model), inputs, 3, key=KEY)
     x = np.asarray(inputs)[:, 0, 0]
     theta = np.concatenate([np.asarray(p).ravel() for p in arrays(model)])
 
@@ -191,45 +200,60 @@ def test_bad_arguments(make, message):
         make()
 
 
-def test_what_a_penalty_needs_of_a_model(getkey):
-    linear = eqx.nn.Linear(2, 2, key=getkey())
+def test_what_a_penalty_needs_of_a_model():
+    linear = eqx.nn.Linear(2, 2, key=KEY)
     with pytest.raises(TypeError, match="Linear without a method `units\\(\\)`"):
-        Parseval(1.0).init(linear, key=getkey())
+        Parseval(1.0).init(linear, key=KEY)
     with pytest.raises(TypeError, match="Linear without a method `fresh\\(key=...\\)`"):
-        L2Init(1.0, resample=True).init(linear, key=getkey())
-    wide = models.MLP(3, 2, width=100, depth=2, key=getkey())
+        L2Init(1.0, resample=True).init(linear, key=KEY)
+    wide = learner_of(mlp(3, 2, width=100, depth=2))
     with pytest.raises(ValueError, match="has 10702 parameters: use it with at most 2000"):
-        CurvatureBarrier(1.0).update(
-            learner_of(wide), None, signal_at(wide, jnp.ones((1, 1, 3))), key=getkey()
-        )
+        after_step(CurvatureBarrier(1.0), wide, jnp.ones((1, 1, 3)), key=KEY)
 
 
-def test_the_update_of_a_penalty_reaches_the_next_step(getkey):
-    """The algorithm hands each penalty its own key and keeps what it returns."""
-    model = models.MLP(3, 2, width=4, depth=1, key=getkey())
-    algo = algorithms.Algorithm(
-        algorithms.sgd(0.1),
-        penalties=(L2Init(1.0, resample=True), L2Init(1.0, resample=True), SpectralNorm(1.0)),
-    )
-    learner, state = algo.init(model, None, key=getkey())
-    _, after = algo.update(learner, state, signal_at(model, jnp.ones((1, 1, 3))), key=getkey())
-    seen = [s.layers[0].weight for s in (*state.penalties[:2], *after.penalties[:2])]
-    assert len({float(w[0, 0]) for w in seen}) == 4
-    assert jax.tree.structure(after) == jax.tree.structure(state)
+class KeyPenalty(algorithms.AbstractPenalty[jax.Array]):
+    """Its state is the last key."""
+
+    def init(self, model, *, key):
+        return jax.random.key_data(key)
+
+    def value(self, model, state):
+        return jnp.zeros(())
+
+    def update(self, model, state, *, key):
+        return jax.random.key_data(key)
+
+
+def test_the_update_of_a_penalty_reaches_the_next_step():
+    """The algorithm passes a separate key to each penalty and keeps what it returns; without an
+    `update` the state stays."""
+    penalties = (KeyPenalty(), KeyPenalty(), WassersteinInit(1.0))
+    algo = algorithms.Algorithm(algorithms.sgd(0.1), penalties=penalties)
+
+    @eqx.filter_jit
+    def states(model, first, second):
+        learner, state = algo.init(model, None, key=first)
+        _, after = algo.update(learner, state, signal_at(model, jnp.ones((1, 1, 3))), key=second)
+        return state, after
+
+    state, after = states(mlp(3, 2, width=4, depth=1), *jax.random.split(KEY))
+    seen = [tuple(s.tolist()) for s in (*state.penalties[:2], *after.penalties[:2])]
+    assert len(set(seen)) == 4
+    for a, b in zip(arrays(state.penalties[2]), arrays(after.penalties[2]), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_the_distribution_in_single_precision():
-    """Where weights are sorted as integers: signs, zeros, equal ones, subnormals, infinities."""
+    """Weights are sorted as integers: signs, zeros, equal ones, subnormals, infinities."""
     numbers = [-3.0, 2.0, -0.0, 0.0, 2.0, -jnp.inf, 1e-40, -1e-40, jnp.inf, -2.5, 7e37, -7e37]
-    first = WassersteinInit(1.0).init(
-        {"w": jnp.asarray(numbers).reshape(3, 4)}, key=jax.random.key(0)
-    )["w"]
+    penalty = WassersteinInit(1.0)
+    matrix = {"w": jnp.asarray(np.reshape(numbers, (3, 4)), jnp.float32)}
+    first = jax.jit(lambda m: penalty.init(m, key=KEY))(matrix)["w"]
     np.testing.assert_array_equal(first, np.sort(np.array(numbers, np.float32)))
 
     start, now = (np.random.default_rng(i).normal(size=(5, 6)).astype("f") for i in (0, 1))
-    penalty = WassersteinInit(1.0)
-    state = penalty.init(jnp.asarray(start), key=jax.random.key(0))
-    grad = jax.jit(jax.grad(penalty.value))(jnp.asarray(now), state)
+    grad_of = lambda now, start: jax.grad(penalty.value)(now, penalty.init(start, key=KEY))
+    grad = jax.jit(grad_of)(now, start)
     ranks = now.ravel().argsort().argsort().reshape(now.shape)
     expected = 2 * (now - np.sort(start.ravel())[ranks]) / now.size
     np.testing.assert_allclose(grad, expected, rtol=1e-5, atol=1e-7)

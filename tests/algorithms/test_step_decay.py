@@ -1,4 +1,4 @@
-"""A rate that falls within each task, and algorithms with further transforms."""
+"""A learning rate that falls within each task, and algorithms with further transforms."""
 
 import equinox as eqx
 import jax
@@ -6,34 +6,42 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from tables import permuted
+from signals import learner_of, mlp, signal_at
 
-from spectral import algorithms, Optimiser, train_continual, train_tasks
-from spectral.algorithms import AbstractTransform, followed_by, Reset, StepDecay
-
-
-class Rates(AbstractTransform[jax.Array]):
-    """Keeps the rate of each step."""
-
-    steps: int = eqx.field(static=True)
-
-    def init(self, learner, *, key):
-        return jnp.zeros(self.steps)
-
-    def update(self, learner, state, signal, *, key):
-        rate = learner.optimiser.hyper["learning_rate"]
-        return learner, state.at[signal.clock.step].set(rate)
+from spectral import algorithms, Clock, Optimiser
+from spectral._carry import arrays_of, on_arrays
+from spectral.algorithms import followed_by, Reset, StepDecay
 
 
-def test_the_rate_falls_before_the_chunks_and_begins_again_with_the_task():
-    setting = permuted(num_tasks=2, steps_per_task=8, chunks_per_task=4)
-    algo = followed_by(algorithms.bp(0.1), (Rates(16), StepDecay(0.5, (1, 3))))
-    run, table = eqx.filter_jit(train_tasks)(
-        setting.model, setting.stream, algo, key=jax.random.key(0)
-    )
-    expected = np.repeat([0.1, 0.05, 0.05, 0.025] * 2, 2)
-    np.testing.assert_allclose(run.algorithm.transforms[0], expected, rtol=1e-6)
-    assert np.isfinite(table["loss"]).all()
+KEY = jax.random.key(0)
+
+
+def test_the_rate_falls_before_the_chunks_and_starts_again_with_the_task():
+    """Two tasks of four chunks of two steps; the rates of the first are those of the second."""
+    transform, inputs = StepDecay(0.5, (1, 3)), jnp.ones((2, 1, 1))
+    learner = learner_of(mlp(1, 1, depth=0))
+    signal = signal_at(learner.model, inputs, taps={})
+    step = np.arange(8)
+
+    @jax.jit
+    def rates(full):
+        start = eqx.tree_at(lambda le: le.optimiser.hyper["learning_rate"], learner, full)
+        state = transform.init(start, key=KEY)
+
+        def one(learner, place):
+            rate = learner.optimiser.hyper["learning_rate"]
+            now = eqx.tree_at(lambda s: s.clock, signal, Clock(*place))
+            return transform.update(learner, state, now, key=KEY)[0], rate
+
+        def task(arrays, index):
+            begin = lambda le: transform.begin_task(le, state, signal.clock, key=KEY)[0]
+            places = (8 * index + step, step % 2, step // 2, jnp.full(8, index))
+            return jax.lax.scan(on_arrays(one, start), on_arrays(begin, start)(arrays), places)
+
+        return jax.lax.scan(task, arrays_of(start), jnp.arange(2))[1]
+
+    expected = np.repeat([0.1, 0.05, 0.05, 0.025], 2)
+    np.testing.assert_allclose(rates(0.1), [expected, expected], rtol=1e-6)
 
 
 def test_transforms_come_after_those_of_the_algorithm():
@@ -48,12 +56,11 @@ def _nameless(rate):
     return optax.sgd(rate)
 
 
-def test_what_is_refused():
+def test_what_is_rejected():
     with pytest.raises(ValueError, match="`factor` is 0"):
         StepDecay(0.0, (1,))
     with pytest.raises(ValueError, match="`chunks` is 0"):
         StepDecay(0.5, (0,))
-    setting = permuted(num_tasks=1)
-    algo = algorithms.Algorithm(Optimiser(_nameless, rate=0.1), transforms=(StepDecay(0.5, (1,)),))
+    learner = learner_of(mlp(1, 1, depth=0), Optimiser(_nameless, rate=0.1))
     with pytest.raises(ValueError, match=r"needs an optimiser with a `learning_rate`.*\['rate'\]"):
-        train_continual(setting.model, setting.stream, algo)
+        StepDecay(0.5, (1,)).init(learner, key=KEY)

@@ -1,7 +1,7 @@
-"""What an algorithm is made of: an optimiser, penalties on the loss, transforms of the learner."""
+"""The parts of an algorithm: an optimiser, penalties on the loss, transforms of the learner."""
 
 from abc import abstractmethod
-from dataclasses import KW_ONLY
+from dataclasses import KW_ONLY, replace
 from typing import Any, Generic, TypeVar
 
 import equinox as eqx
@@ -17,62 +17,64 @@ State = TypeVar("State")
 
 
 class AbstractTransform(eqx.Module, Generic[State]):
-    """A change of the learner beyond the optimiser's step.
+    """A change of the learner that the optimiser's step cannot make.
 
-    optax transformations cannot do this work: chained ones neither reset each other's state nor
-    rewrite a weight exactly. `init` is called once, `begin_task` at the start of every task before
-    its first gradient, `update` after every optimiser step. The last two change nothing unless they
-    are written.
+    optax transformations cannot do this: in a chain, one can neither reset the state of another nor
+    rewrite a weight exactly. `Algorithm` calls `init` once, `begin_task` at the start of every task
+    before its first gradient, and `update` after every optimiser step. By default `begin_task` and
+    `update` change nothing.
     """
 
     @abstractmethod
     def init(self, learner: Learner, *, key: PRNGKeyArray) -> State:
-        """The state before the first task; `None` if there is nothing to remember."""
+        """Returns the state before the first task; `None` if there is nothing to remember."""
 
     def begin_task(
         self, learner: Learner, state: State, clock: Clock, *, key: PRNGKeyArray
     ) -> tuple[Learner, State]:
-        """The learner with which the task begins."""
+        """Returns the learner and the state with which the task begins."""
         return learner, state
 
     def update(
         self, learner: Learner, state: State, signal: Signal, *, key: PRNGKeyArray
     ) -> tuple[Learner, State]:
-        """The learner after this step."""
+        """Returns the learner and the state after this step."""
         return learner, state
 
 
 class AbstractPenalty(eqx.Module, Generic[State]):
     """A term that is added to the loss before the gradient is taken.
 
-    `Algorithm` hands over the model as `spectral.models.connected` gives it: the weights of
-    connections that do not exist are zero, and get no gradient.
+    `Algorithm` applies `spectral.models.connected` to the model first: the weights of missing
+    connections are zero and get no gradient.
     """
 
     @abstractmethod
     def init(self, model: PyTree, *, key: PRNGKeyArray) -> State:
-        """What the penalty remembers, such as the initial weights; `None` for nothing."""
+        """Returns what the penalty remembers, such as the initial weights; `None` for nothing."""
 
     @abstractmethod
     def value(self, model: PyTree, state: State) -> Float[Array, ""]:
-        """The term, differentiable in the parameters of `model`."""
+        """Returns the term. It must be differentiable in the parameters of `model`."""
 
-    @abstractmethod
     def update(self, model: PyTree, state: State, *, key: PRNGKeyArray) -> State:
-        """The state after the optimiser's step that led to `model`: another step of a power
-        iteration, another sample. `state` itself if nothing evolves."""
+        """Returns the state after the optimiser's step that led to `model`, for example after
+        another round of a power iteration. By default the state does not change."""
+        return state
 
 
 class AlgorithmState(eqx.Module):
+    """The states of an algorithm's penalties and transforms, in their order."""
+
     penalties: tuple[Any, ...]
     transforms: tuple[Any, ...]
 
 
 class Algorithm(eqx.Module):
-    """An optimiser, penalties that are added to the loss, and transforms that follow each step.
+    """An optimiser, penalties on the loss, and transforms that follow each step.
 
-    The transforms act in the order in which they are listed. Recipes such as
-    `spectral.algorithms.l2_er` are one expression that makes an `Algorithm`.
+    Transforms act in the order in which they are listed. A recipe such as
+    `spectral.algorithms.l2_er` is one expression that makes an `Algorithm`.
 
     ```python
     Algorithm(Optimiser(optax.sgd, learning_rate=0.01), penalties=(L2(1e-3),))
@@ -87,7 +89,7 @@ class Algorithm(eqx.Module):
     def init(
         self, model: PyTree, model_state: eqx.nn.State | None, *, key: PRNGKeyArray
     ) -> tuple[Learner, AlgorithmState]:
-        """The learner and the state of this algorithm before the first task."""
+        """Returns the learner and the state of this algorithm before the first task."""
         learner = Learner(model, model_state, self.optimiser.init(model))
         keys = _keys(key, len(self.penalties) + len(self.transforms))
         penalties = tuple(p.init(connected(model), key=next(keys)) for p in self.penalties)
@@ -97,7 +99,7 @@ class Algorithm(eqx.Module):
     def begin_task(
         self, learner: Learner, state: AlgorithmState, clock: Clock, *, key: PRNGKeyArray
     ) -> tuple[Learner, AlgorithmState]:
-        """Every transform's `begin_task`, in order."""
+        """Calls `begin_task` of every transform, in order."""
         after = []
         keys = _keys(key, len(self.transforms))
         for transform, own in zip(self.transforms, state.transforms, strict=True):
@@ -106,7 +108,7 @@ class Algorithm(eqx.Module):
         return learner, AlgorithmState(state.penalties, tuple(after))
 
     def penalty(self, model: PyTree, state: AlgorithmState) -> Float[Array, ""]:
-        """The sum of all penalties."""
+        """Returns the sum of all penalties."""
         model = connected(model)
         values = [p.value(model, s) for p, s in zip(self.penalties, state.penalties, strict=True)]
         return sum(values, start=jnp.zeros(()))
@@ -114,10 +116,10 @@ class Algorithm(eqx.Module):
     def update(
         self, learner: Learner, state: AlgorithmState, signal: Signal, *, key: PRNGKeyArray
     ) -> tuple[Learner, AlgorithmState]:
-        """The optimiser's step, then every transform's `update` in order, then the penalties'."""
+        """Takes the optimiser's step, then calls `update` of every transform and every penalty."""
         keys = _keys(key, 1 + len(self.transforms) + len(self.penalties))
         model, optimiser = learner.optimiser.apply(signal.grads, learner.model, key=next(keys))
-        learner = Learner(model, learner.model_state, optimiser)
+        learner = replace(learner, model=model, optimiser=optimiser)
         transforms, penalties = [], []
         for transform, own in zip(self.transforms, state.transforms, strict=True):
             learner, own = transform.update(learner, own, signal, key=next(keys))

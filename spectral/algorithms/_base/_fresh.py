@@ -1,4 +1,4 @@
-"""The parameters of a newly initialised network, within the structure of an old one."""
+"""Freshly initialised parameters in the structure of an existing network."""
 
 from typing import Any
 
@@ -12,24 +12,25 @@ from ._unit_groups import sparse_layers
 
 
 def fresh_parameters(model: Any, *, key: PRNGKeyArray) -> PyTree:
-    """The parameters of a `model.fresh`, in the structure of those of `model`.
+    """Returns the parameters of a `model.fresh`, in the structure of the parameters of `model`.
 
-    The connections of a sparse layer stay where they are, and their weights are drawn for them: a
-    new network has its connections elsewhere.
+    Sparse layers keep their connections. New weights are drawn for these connections, because the
+    connections of `model.fresh` are in other places.
 
     **Raises:** `TypeError` for a model without `fresh`.
     """
     if not isinstance(model, DrawsFresh):
         raise TypeError(
-            f"`model` is a {type(model).__name__} without a method `fresh(key=...)`, by which this "
-            "algorithm draws new weights: derive it from `spectral.models.AbstractNetwork`."
+            f"`model` is a {type(model).__name__} without a method `fresh(key=...)`, which this "
+            "algorithm needs to draw new weights: derive it from `spectral.models.AbstractNetwork`."
         )
     sparse = sparse_layers(model) if isinstance(model, DescribesUnits) else []
     key, *keys = jax.random.split(key, 1 + len(sparse)) if sparse else [key]
     old = eqx.filter(model, eqx.is_inexact_array)
-    # A new network carries the beginning of its running statistics, which are no parameters.
+    # A new network also carries its initial running statistics, which are not parameters.
     new = eqx.filter(eqx.nn.delete_init_state(model.fresh(key=key)), eqx.is_inexact_array)
-    # By position: the names of its running statistics are other objects than those of the old.
+    # Leaves are matched by position: the two structures differ in the markers that name the running
+    # statistics.
     drawn = [
         n.astype(o.dtype) for o, n in zip(jax.tree.leaves(old), jax.tree.leaves(new), strict=True)
     ]

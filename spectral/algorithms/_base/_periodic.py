@@ -1,4 +1,4 @@
-"""Cadence: a transform that acts every so many steps."""
+"""Cadence: a transform that acts once per period of steps."""
 
 from typing import Any
 
@@ -12,12 +12,13 @@ from ._algorithm import AbstractTransform
 
 
 class Periodic(AbstractTransform[Any]):
-    """Let `transform` act when (step + 1) is a multiple of `period`, and rest in between.
+    """Applies `transform` only at steps where (step + 1) is a multiple of `period`.
 
-    Steps are counted over the whole run. The period must divide the minibatches of a chunk or be a
-    multiple of them, so that the steps between two actions never straddle part of a chunk. Where
-    only a part of a chunk is in use, a period of whole chunks ends with the last minibatch in use,
-    and a shorter one is due only at the end of a block that is in use as a whole.
+    Steps are counted over the whole run. The period must divide the number of minibatches in a
+    chunk or be a multiple of it, so that a period never ends in the middle of another chunk. If
+    only part of a chunk is in use, a period of whole chunks ends with the last minibatch in use,
+    and a shorter period is due only if all of its minibatches are in use. `begin_task` of the
+    transform runs at every task.
 
     ```python
     Periodic(EffectiveRank(lr=1e-3, window=50), period=50)
@@ -45,7 +46,7 @@ class Periodic(AbstractTransform[Any]):
         self, learner: Learner, state: Any, signal: Signal, *, key: PRNGKeyArray
     ) -> tuple[Learner, Any]:
         """**Raises:** `ValueError` for a period that does not fit the chunk."""
-        # The clock is the same for all members of an ensemble, so under vmap this stays a branch.
+        # All members of an ensemble share the clock, so under vmap this stays a branch.
         due = is_due(signal, self.period)
         act = lambda pair: self.transform.update(pair[0], pair[1], signal, key=key)
         return branch(due, act, (learner, state))
@@ -65,5 +66,5 @@ def is_due(signal: Signal, period: int) -> Bool[Array, ""]:
     if period < minibatches:
         return (clock.step_in_chunk + 1) % period == 0
     last = minibatches if signal.chunk.in_use is None else signal.chunk.in_use
-    complete = (clock.step // minibatches + 1) % (period // minibatches) == 0
-    return complete & (clock.step_in_chunk + 1 == last)
+    chunks = clock.step // minibatches + 1  # since the run began, this one included
+    return (chunks % (period // minibatches) == 0) & (clock.step_in_chunk + 1 == last)

@@ -1,4 +1,4 @@
-"""The unit groups of a model, and their renewal together with what the optimiser keeps for them."""
+"""The unit groups of a model, and how units are renewed in model, statistics and optimiser."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -25,16 +25,16 @@ Where = Callable[[Any], Any]
 
 
 def replaceable_groups(model: Any) -> tuple[UnitGroup, ...]:
-    """The groups whose units have outgoing weights of their own, and so can be renewed one by one.
+    """The groups whose units have their own outgoing weights, so each unit can be renewed alone.
 
     **Raises:** as `unit_groups`, and `ValueError` if there is no such group.
     """
     groups = tuple(group for group in unit_groups(model) if group.replaceable)
     if not groups:
         raise ValueError(
-            f"No hidden units of this {type(model).__name__} can be renewed: none has outgoing "
-            "weights of its own. Name them in the `outgoing` entries of `units()`, or choose an "
-            "algorithm that renews no units."
+            f"No hidden units of this {type(model).__name__} can be renewed, because none has its "
+            "own outgoing weights: list them in the `outgoing` entries of `units()`, or choose an "
+            "algorithm that does not renew units."
         )
     return groups
 
@@ -42,16 +42,16 @@ def replaceable_groups(model: Any) -> tuple[UnitGroup, ...]:
 def tapped(
     group: UnitGroup, taps: dict[str, Array]
 ) -> Float[Array, "examples units copies *positions"]:
-    """The activations of a group, with an axis for those of one unit.
+    """The activations of a group, with an axis over the copies of each unit.
 
-    **Raises:** `ValueError` if the taps have no such layer, or one of another size.
+    **Raises:** `ValueError` if the taps lack the layer or have it in another size.
     """
     tap, wanted = taps.get(group.name), group.size * group.copies
     if tap is None or tap.shape[1] != wanted:
         shapes = {name: tap.shape[1:] for name, tap in taps.items()}
         raise ValueError(
             f"`units()` of the model describes a layer {group.name!r} of {wanted} activations, but "
-            f"its taps are {shapes}: give a layer the same name and size in both."
+            f"its taps are {shapes}: give the layer the same name and size in both."
         )
     return group.by_unit(tap)
 
@@ -62,8 +62,8 @@ def renewed(
     *,
     key: PRNGKeyArray,
 ) -> Learner:
-    """The learner with the marked units of each group drawn anew, with outgoing weights of zero,
-    running statistics of a beginning, and forgotten by the optimiser."""
+    """Renews the marked units of each group: new incoming weights, outgoing weights of zero, and
+    initial running statistics. The optimiser forgets them."""
     model, model_state, optimiser = learner.model, learner.model_state, learner.optimiser
     for i, (group, units) in enumerate(chosen):
         model = renew_units(model, group, units, key=jax.random.fold_in(key, i))
@@ -73,11 +73,11 @@ def renewed(
 
 
 def magnitude(kind: tuple[Entries, ...], tree: PyTree) -> Float[Array, " units"]:
-    """The mean of |x| over the entries of each unit, in a tree of the structure of the model."""
+    """The mean of |x| over the entries of each unit. `tree` has the structure of the model."""
     totals, counts = [], []
     for entries in kind:
-        # Sums first, units afterwards: bringing the units of a matrix to the front would copy it,
-        # at eight times the time of the sums.
+        # Sum before dividing by unit: moving the axis of units to the front would copy the matrix,
+        # which takes eight times as long as the sums.
         array = entries.where(tree)
         others = tuple(a for a in range(array.ndim) if a != entries.axis)
         along = dataclasses.replace(entries, axis=0)
@@ -89,19 +89,19 @@ def magnitude(kind: tuple[Entries, ...], tree: PyTree) -> Float[Array, " units"]
 def incoming_and_outgoing(
     groups: Sequence[UnitGroup], model: PyTree
 ) -> list[tuple[Float[Array, " _"], Float[Array, " _"]]]:
-    """The mean |weight| that enters and that leaves each unit, for groups of the model."""
+    """For each group, the mean |incoming weight| and the mean |outgoing weight| of each unit."""
     params = eqx.filter(connected(model), eqx.is_inexact_array)
     params = jax.lax.optimization_barrier(params)
     outgoing = [magnitude(group.outgoing, params) for group in groups]
-    # Most matrices enter one layer and leave another. Left alone, XLA would take the sums of a
-    # matrix over rows and over columns in one loop, three times slower than one after the other.
+    # Most matrices enter one layer and leave another. Without the barriers XLA fuses the sums of a
+    # matrix over rows and over columns into one loop, which is three times slower than two loops.
     params, outgoing = jax.lax.optimization_barrier((params, outgoing))
     incoming = [magnitude(group.incoming, params) for group in groups]
     return list(zip(incoming, outgoing, strict=True))
 
 
 def sparse_layers(model: Any) -> list[tuple[UnitGroup, Where, Where]]:
-    """Hidden layers that have a mask: where in the model their weights and the mask are.
+    """The hidden layers with a mask; for each the functions that find its weights and its mask.
 
     **Raises:** as `unit_groups`.
     """

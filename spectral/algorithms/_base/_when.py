@@ -1,4 +1,4 @@
-"""A branch on what happened to a learner, rather than on the clock."""
+"""A branch on a condition that depends on the learner, not only on the clock."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -14,11 +14,11 @@ Value = TypeVar("Value")
 
 
 def when(condition: Bool[Array, ""], change: Callable[[Value], Value], value: Value) -> Value:
-    """`change(value)` where `condition` holds, otherwise `value`. Only arrays may change.
+    """Returns `change(value)` if `condition` holds, otherwise `value`. Only arrays may change.
 
-    A loop of at most one round, not `lax.cond`: under `vmap` over seeds the condition differs from
-    member to member, and a `cond` would then compute `change` at every step for all of them. The
-    loop computes it when at least one member needs it.
+    This is a loop of at most one round instead of `lax.cond`. Under `vmap` over seeds the condition
+    differs between members, and a `cond` would then compute `change` for all of them at every step.
+    The loop computes it only when at least one member needs it.
     """
     changed = on_arrays(change, value)
     once = lambda carried: (jnp.array(False), changed(carried[1]))

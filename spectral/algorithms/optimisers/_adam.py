@@ -1,37 +1,36 @@
-"""Adam with a step count for every entry."""
+"""Adam with a separate step count for every entry."""
 
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import PyTree
 
-from ..._arguments import check_above, check_fraction
 from ..._types import Optimiser
+from .._base._arguments import as_fraction, as_positive, Number
 
 
 class EntrywiseAdamState(NamedTuple):
+    """The moments of every entry, and the powers that correct their bias."""
+
     mean: PyTree
     square: PyTree
-    # b1^t and b2^t with t the steps of the entry. Counts would need two powers per entry and step.
+    # b1^t and b2^t, with t the number of steps of the entry. Storing t instead would cost two
+    # powers per entry and step.
     mean_bias: PyTree
     square_bias: PyTree
 
 
 def entrywise_adam(
-    learning_rate: float | Float[Array, ""],
-    *,
-    b1: float | Float[Array, ""] = 0.9,
-    b2: float | Float[Array, ""] = 0.999,
-    eps: float | Float[Array, ""] = 1e-8,
+    learning_rate: Number, *, b1: Number = 0.9, b2: Number = 0.999, eps: Number = 1e-8
 ) -> optax.GradientTransformation:
     """Adam (Kingma & Ba, 2015) as an optax transformation that counts the steps of every entry.
 
-    It takes the steps of `optax.adam`. But there the bias corrections come from one count for all
-    entries, so that an entry whose moments are forgotten goes on with a step of
-    (1 - b1) / sqrt(1 - b2) = 3.2 times the learning rate; here its count is forgotten with them.
-    The price is the memory of two more copies of the parameters.
+    It takes the same steps as `optax.adam`, which corrects the bias of all entries by one count. If
+    the moments of an entry are forgotten there, its next step is
+    (1 - b1) / sqrt(1 - b2) = 3.2 times the learning rate. Here its count is forgotten with them.
+    This needs memory for two more copies of the parameters.
     """
 
     def init(params: PyTree) -> EntrywiseAdamState:
@@ -56,27 +55,22 @@ def entrywise_adam(
 
 
 def adam(
-    lr: float | Float[Array, ""] = 1e-3,
-    *,
-    b1: float | Float[Array, ""] = 0.9,
-    b2: float | Float[Array, ""] = 0.999,
-    eps: float | Float[Array, ""] = 1e-8,
+    lr: Number = 1e-3, *, b1: Number = 0.9, b2: Number = 0.999, eps: Number = 1e-8
 ) -> Optimiser:
     """Adam that can forget single entries exactly; see `entrywise_adam`.
 
-    Every recipe takes it in place of a learning rate.
+    Every recipe accepts it as `lr`.
 
-    **Raises:** `ValueError` for a rate or an eps that is not positive, or a beta outside [0, 1).
+    **Raises:** `ValueError` for an `lr` or `eps` that is not positive, or a beta outside [0, 1).
 
     ```python
     algorithms.cbp(adam(1e-4), replacement_rate=1e-4)
     ```
     """
-    check_above("lr", lr, 0)
-    check_above("eps", eps, 0)
-    check_fraction("b1", b1, strict=True)
-    check_fraction("b2", b2, strict=True)
-    array = lambda x: jnp.asarray(x, dtype=float)
     return Optimiser(
-        entrywise_adam, learning_rate=array(lr), b1=array(b1), b2=array(b2), eps=array(eps)
+        entrywise_adam,
+        learning_rate=as_positive("lr", lr),
+        b1=as_fraction("b1", b1, below_one=True),
+        b2=as_fraction("b2", b2, below_one=True),
+        eps=as_positive("eps", eps),
     )

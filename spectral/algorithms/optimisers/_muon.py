@@ -3,27 +3,26 @@
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, PyTree
 
-from ..._arguments import check_above
 from ..._types import Optimiser
+from .._base._arguments import as_fraction, as_positive, Number
 
 
 def equinox_muon(
-    learning_rate: float | Float[Array, ""],
+    learning_rate: Number,
     *,
-    beta: float | Float[Array, ""] = 0.95,
-    adam_learning_rate: float | Float[Array, ""] | None = None,
-    consistent_rms: float | Float[Array, ""] | None = None,
+    beta: Number = 0.95,
+    adam_learning_rate: Number | None = None,
+    consistent_rms: Number | None = None,
 ) -> optax.GradientTransformation:
-    """`optax.contrib.muon` (Jordan et al., 2024) told that weights are stored as (out, in).
+    """`optax.contrib.muon` (Jordan et al., 2024) for weights that are stored as (out, in).
 
-    optax takes kernels as (in, out), and would scale the update of a layer from 27 to 256 units by
-    1 instead of sqrt(256 / 27). Matrices and the kernels of convolutions [out, in, ...] are
-    orthogonalised, the first and the last layer included; vectors go to Adam, at
-    `adam_learning_rate`, which is `learning_rate` where it is not given. Both momenta are
-    Nesterov's, that of matrices with decay `beta`. There is no weight decay; for one that is
-    coupled add the `L2` penalty.
+    optax expects kernels as (in, out), and would scale the update of a layer from 27 to 256 units
+    by 1 instead of sqrt(256 / 27). Matrices and the kernels of convolutions [out, in, ...] are
+    orthogonalised, including the first and the last layer. Vectors are trained by Adam with
+    `adam_learning_rate`, by default `learning_rate`. Both use Nesterov momentum, matrices with
+    decay `beta`. There is no weight decay; add the `L2` penalty for a coupled one.
     """
     return optax.contrib.muon(
         learning_rate,
@@ -35,34 +34,35 @@ def equinox_muon(
 
 
 def muon(
-    lr: float | Float[Array, ""] = 1e-3,
+    lr: Number = 1e-3,
     *,
-    beta: float | Float[Array, ""] = 0.95,
-    adam_lr: float | Float[Array, ""] | None = None,
-    consistent_rms: float | Float[Array, ""] | None = None,
+    beta: Number = 0.95,
+    adam_lr: Number | None = None,
+    consistent_rms: Number | None = None,
 ) -> Optimiser:
-    """Muon; see `equinox_muon`. Every recipe takes it in place of a learning rate.
+    """Muon; see `equinox_muon`. Every recipe accepts it as `lr`.
 
     **Arguments:**
 
-    - `lr`: the updates are orthonormal matrices times sqrt(max(1, out / in)), so it cannot be
-      compared with a rate of Adam.
-    - `adam_lr`: rate of Adam for biases and norm layers; `lr` where it is not given.
-    - `consistent_rms`: scale updates by sqrt(max(in, out)) times this instead; 0.2 makes `lr`
-      comparable with a rate of Adam.
+    - `lr`: the learning rate. Updates are orthonormal matrices times sqrt(max(1, out / in)), so it
+      is not comparable with the learning rate of Adam.
+    - `beta`: decay of the momentum of matrices.
+    - `adam_lr`: the learning rate of Adam for biases and norm layers, by default `lr`.
+    - `consistent_rms`: scale updates by sqrt(max(in, out)) times this number instead. 0.2 makes
+      `lr` comparable with the learning rate of Adam.
 
-    **Raises:** `ValueError` for a rate that is not positive.
+    **Raises:** `ValueError` for an `lr`, `adam_lr` or `consistent_rms` that is not positive, or a
+    beta outside [0, 1).
     """
-    check_above("lr", lr, 0)
-    array = lambda x: jnp.asarray(x, dtype=float)
-    given = {}
+    numbers = {
+        "learning_rate": as_positive("lr", lr),
+        "beta": as_fraction("beta", beta, below_one=True),
+    }
     if adam_lr is not None:
-        check_above("adam_lr", adam_lr, 0)
-        given["adam_learning_rate"] = array(adam_lr)
+        numbers["adam_learning_rate"] = as_positive("adam_lr", adam_lr)
     if consistent_rms is not None:
-        check_above("consistent_rms", consistent_rms, 0)
-        given["consistent_rms"] = array(consistent_rms)
-    return Optimiser(equinox_muon, learning_rate=array(lr), beta=array(beta), **given)
+        numbers["consistent_rms"] = as_positive("consistent_rms", consistent_rms)
+    return Optimiser(equinox_muon, **numbers)
 
 
 def _dimensions(params: PyTree) -> PyTree:

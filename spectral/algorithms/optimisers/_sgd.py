@@ -1,38 +1,32 @@
 """Stochastic gradient descent."""
 
-import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
 
-from ..._arguments import check_above
 from ..._types import Optimiser
+from .._base._arguments import as_non_negative, as_positive, Number
 
 
-def sgd(
-    lr: float | Float[Array, ""] = 1e-2, *, momentum: float | Float[Array, ""] | None = None
-) -> Optimiser:
-    """Stochastic gradient descent, with momentum where it is given.
+def sgd(lr: Number = 1e-2, *, momentum: Number | None = None) -> Optimiser:
+    """Stochastic gradient descent, optionally with momentum.
 
-    Every recipe takes it in place of a learning rate, which is `sgd(lr)`.
+    Every recipe accepts it as `lr`; a plain number there means `sgd(lr)`.
 
-    **Raises:** `ValueError` for a rate that is not positive or a negative momentum.
+    **Raises:** `ValueError` for an `lr` that is not positive or a negative momentum.
 
     ```python
     algorithms.l2(sgd(1e-2, momentum=0.9), weight_decay=1e-4)
     ```
     """
-    check_above("lr", lr, 0)
-    # As arrays: the integer 1 would otherwise become part of the program.
-    rate = jnp.asarray(lr, dtype=float)
+    rate = as_positive("lr", lr)
     if momentum is None:
         return Optimiser(optax.sgd, learning_rate=rate)
-    check_above("momentum", momentum, 0, strict=False)
-    return Optimiser(optax.sgd, learning_rate=rate, momentum=jnp.asarray(momentum, dtype=float))
+    momentum = as_non_negative("momentum", momentum)
+    return Optimiser(optax.sgd, learning_rate=rate, momentum=momentum)
 
 
-def optimiser_of(lr: float | Float[Array, ""] | Optimiser) -> Optimiser:
-    """The optimiser that a recipe is given, or stochastic gradient descent at the rate `lr`.
+def optimiser_of(lr: Number | Optimiser) -> Optimiser:
+    """The optimiser that a recipe is given, or `sgd(lr)` if it is given a number.
 
-    **Raises:** `ValueError` for a rate that is not positive.
+    **Raises:** `ValueError` for a number that is not positive.
     """
     return lr if isinstance(lr, Optimiser) else sgd(lr)

@@ -1,4 +1,4 @@
-"""Utility-based perturbed gradient descent: steps and noise where the utility is low."""
+"""Utility-based perturbed gradient descent: entries of low utility get larger steps and noise."""
 
 from typing import Any, Literal, NamedTuple
 
@@ -7,20 +7,23 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from ..._arguments import unknown_name
+from .._base._arguments import check_name, Number
 from .._base._noise import gaussian_like
 
 
-Number = float | Float[Array, ""]
 _SCOPES = ("global", "local")
 
 
 class UPGDState(NamedTuple):
+    """The running mean of the utilities, and the number of steps."""
+
     utility: PyTree
     steps: Int[Array, ""]
 
 
 class AdaptiveUPGDState(NamedTuple):
+    """`UPGDState` with the moments of Adam."""
+
     utility: PyTree
     mean: PyTree
     square: PyTree
@@ -38,21 +41,23 @@ def perturbed_sgd(
 ) -> optax.GradientTransformationExtraArgs:
     """UPGD (Elsayed & Mahmood, 2024) as an optax transformation.
 
-    With u the running mean (decay `utility_decay`) of the utility -g theta of an entry, u^ its bias
-    corrected value, xi Gaussian of deviation `noise` and w the decoupled `weight_decay`:
+    u is the running mean (decay `utility_decay`) of the utility -g theta of an entry, u^ its value
+    with the bias corrected, xi Gaussian noise of standard deviation `noise`, and w the decoupled
+    `weight_decay`:
 
         theta <- (1 - lr w) theta - lr (g + xi) (1 - s)
-        s = sigmoid(u^ / max u^)          over all entries of the network: `scope="global"`
-        s = sigmoid(u^ / ||u^ of the row||)       the incoming weights of a unit: `scope="local"`
+        s = sigmoid(u^ / max u^), the maximum over all entries of the network   (scope="global")
+        s = sigmoid(u^ / ||u^||), the norm over the incoming weights of a unit  (scope="local")
 
-    `perturb="noise"` is the variant that protects nothing, with g + xi (1 - s). A maximum that is
-    not positive makes every entry plastic; u^ is corrected in the maximum as in the numerator.
+    `perturb="noise"` is the variant that does not protect useful entries: it takes g + xi (1 - s)
+    instead of (g + xi) (1 - s). If the maximum is not positive, s is zero for every entry.
 
-    Its `update` needs `params` and `key`, which `spectral.Optimiser.apply` hands over.
+    `update` needs `params` and `key`; `spectral.Optimiser.apply` passes both.
 
     **Raises:** `ValueError` for an unknown scope or perturbation.
     """
-    _check(scope, perturb)
+    check_name("scope", scope, _SCOPES)
+    check_name("perturb", perturb, ("gradient", "noise"))
 
     def init(params: PyTree) -> UPGDState:
         return UPGDState(jax.tree.map(jnp.zeros_like, params), jnp.zeros((), int))
@@ -83,13 +88,13 @@ def perturbed_adam(
     eps: Number = 1e-8,
     scope: Literal["global", "local"] = "global",
 ) -> optax.GradientTransformationExtraArgs:
-    """`perturbed_sgd` with Adam's step in place of the gradient (AdaUPGD):
+    """`perturbed_sgd` with the step of Adam in place of the gradient (AdaUPGD):
 
         theta <- (1 - lr w) theta - lr (m^ / (sqrt(v^) + eps) + xi) (1 - s)
 
     **Raises:** `ValueError` for an unknown scope.
     """
-    _check(scope, "gradient")
+    check_name("scope", scope, _SCOPES)
 
     def init(params: PyTree) -> AdaptiveUPGDState:
         zeros = jax.tree.map(jnp.zeros_like, params)
@@ -121,7 +126,7 @@ def _plasticity(
     decay: Number,
     scope: str,
 ) -> tuple[PyTree, Int[Array, ""], PyTree]:
-    """The utilities after this step, the steps so far, and 1 - s for every entry."""
+    """Returns the utilities after this step, the number of steps, and 1 - s for every entry."""
     steps = state.steps + 1
     utility = jax.tree.map(
         lambda u, g, p: decay * u - (1 - decay) * g * p, state.utility, grads, params
@@ -143,10 +148,3 @@ def _by_row(utility: Float[Array, "..."]) -> Float[Array, "..."]:
 
 def _noise(params: PyTree, noise: Number, key: PRNGKeyArray) -> PyTree:
     return jax.tree.map(lambda x: noise * x, gaussian_like(params, key=key))
-
-
-def _check(scope: str, perturb: str) -> None:
-    if scope not in _SCOPES:
-        raise ValueError(f"`scope`: {unknown_name('Name', scope, _SCOPES)}")
-    if perturb not in ("gradient", "noise"):
-        raise ValueError(f"`perturb`: {unknown_name('Name', perturb, ('gradient', 'noise'))}")

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from ..._arguments import check_above
 from .._base._algorithm import AbstractPenalty
+from .._base._arguments import as_non_negative, as_positive, Number
 from .._base._fresh import fresh_parameters
 
 
@@ -16,46 +16,35 @@ class L2Init(AbstractPenalty[PyTree]):
     """(strength / 2) ||theta - theta_0||^2 over all parameters.
 
     Kumar et al., *Maintaining Plasticity in Continual Learning via Regenerative Regularization*
-    (2023), where lambda ||theta - theta_0||^2 is lambda = strength / 2: the gradient gains
-    strength (theta - theta_0). theta_0 are the weights with which the run began. Two variants:
+    (2023). Their formula lambda ||theta - theta_0||^2 has lambda = strength / 2; the gradient gains
+    strength (theta - theta_0). theta_0 are the weights at the start of the run. There are two
+    variants:
 
-    - `resample=True`: theta_0 is a newly initialised network at every step (which costs a draw for
-      every weight).
-    - `huber=d`: d (|x| - d/2) in place of x^2/2 where an entry is further than d from theta_0, so
-      that it is never pulled by more than strength d.
+    - `resample=True`: theta_0 is a newly initialised network at every step, which costs a random
+      draw for every weight.
+    - `huber=d`: an entry x = theta - theta_0 with |x| > d counts d (|x| - d/2) instead of x^2 / 2,
+      so no entry is pulled by more than strength d.
     """
 
     strength: Float[Array, ""]
     huber: Float[Array, ""] | None
     resample: bool = eqx.field(static=True)
 
-    def __init__(
-        self,
-        strength: float | Float[Array, ""],
-        *,
-        huber: float | Float[Array, ""] | None = None,
-        resample: bool = False,
-    ):
+    def __init__(self, strength: Number, *, huber: Number | None = None, resample: bool = False):
         """**Raises:** `ValueError` for a negative strength or a `huber` that is not positive."""
-        check_above("strength", strength, 0, strict=False)
-        if huber is not None:
-            check_above("huber", huber, 0)
-        self.strength = jnp.asarray(strength, dtype=float)
-        self.huber = None if huber is None else jnp.asarray(huber, dtype=float)
+        self.strength = as_non_negative("strength", strength)
+        self.huber = None if huber is None else as_positive("huber", huber)
         self.resample = resample
 
     def init(self, model: Any, *, key: PRNGKeyArray) -> PyTree:
-        return self._sample(model, key=key) if self.resample else _parameters(model)
+        return fresh_parameters(model, key=key) if self.resample else _parameters(model)
 
     def value(self, model: Any, state: PyTree) -> Float[Array, ""]:
         distances = jax.tree.map(lambda p, o: p - o, _parameters(model), state)
         return self.strength * sum(jnp.sum(self._loss(d)) for d in jax.tree.leaves(distances))
 
     def update(self, model: Any, state: PyTree, *, key: PRNGKeyArray) -> PyTree:
-        return self._sample(model, key=key) if self.resample else state
-
-    def _sample(self, model: Any, *, key: PRNGKeyArray) -> PyTree:
-        return fresh_parameters(model, key=key)
+        return fresh_parameters(model, key=key) if self.resample else state
 
     def _loss(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
         if self.huber is None:

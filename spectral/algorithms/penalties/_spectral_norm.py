@@ -5,41 +5,43 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from ..._arguments import check_above, check_count
+from ..._arguments import check_count
 from .._base._algorithm import AbstractPenalty
+from .._base._arguments import as_non_negative, Number
 
 
-_Directions = tuple[Float[Array, "..."], ...]
-# Enough for the largest singular value of a random matrix; later steps begin where these ended.
+_Arrays = tuple[Float[Array, "..."], ...]
+# Enough for the largest singular value of a random matrix. Later rounds start from the last result.
 _FIRST_ITERATIONS = 100
 
 
 class SpectralNormState(eqx.Module):
-    directions: _Directions  # for each matrix, its right singular vector, of norm one
-    vectors: _Directions  # the parameters that are not matrices, at the beginning
+    """The state of the power iterations, and the initial biases and scales."""
+
+    directions: _Arrays  # for each matrix the right singular vector, of norm one
+    vectors: _Arrays  # the initial values of the parameters that are not matrices
 
 
 class SpectralNorm(AbstractPenalty[SpectralNormState]):
     """strength times [sum over matrices of (sigma^k - 1)^2 + sum over vectors of ||b - b_0||^2].
 
     Lewandowski et al., *Learning Continually by Spectral Regularization* (2024), with k = 2: the
-    largest singular value sigma of every weight matrix is drawn to 1. Kernels of convolutions count
-    as matrices [channels out, channels in x positions]. What is not a matrix is drawn to its
-    initial value, which is zero for the biases and one for the scales of norm layers.
+    largest singular value sigma of every weight matrix is pulled to 1. The kernel of a convolution
+    counts as a matrix [channels out, channels in x positions]. All other parameters are pulled to
+    their initial values b_0, which are zero for biases and one for the scales of norm layers.
 
-    sigma is ||W v||, with v from a power iteration that takes one round at every step and starts
-    where the last one ended; v is held fixed in the gradient, which then is that of sigma itself
-    once v has converged.
+    sigma is ||W v||. v comes from a power iteration that takes one round at every step, starting
+    from the last v. The gradient treats v as constant, which gives the gradient of sigma once v has
+    converged.
     """
 
     strength: Float[Array, ""]
     power: int = eqx.field(static=True)
 
-    def __init__(self, strength: float | Float[Array, ""], *, power: int = 2):
+    def __init__(self, strength: Number, *, power: int = 2):
         """**Raises:** `ValueError` for a negative strength or a power below one."""
-        check_above("strength", strength, 0, strict=False)
+        self.strength = as_non_negative("strength", strength)
         check_count("power", power)
-        self.strength = jnp.asarray(strength, dtype=float)
         self.power = power
 
     def init(self, model: PyTree, *, key: PRNGKeyArray) -> SpectralNormState:
@@ -47,8 +49,8 @@ class SpectralNorm(AbstractPenalty[SpectralNormState]):
         directions = []
         for i, matrix in enumerate(matrices):
             v = jax.random.normal(jax.random.fold_in(key, i), matrix.shape[1:], matrix.dtype)
-            turn = lambda _, v, matrix=matrix: _turned(matrix, v)
-            directions.append(jax.lax.fori_loop(0, _FIRST_ITERATIONS, turn, _unit(v)))
+            one_round = lambda _, v, matrix=matrix: _iterated(matrix, v)
+            directions.append(jax.lax.fori_loop(0, _FIRST_ITERATIONS, one_round, _unit(v)))
         return SpectralNormState(tuple(directions), vectors)
 
     def value(self, model: PyTree, state: SpectralNormState) -> Float[Array, ""]:
@@ -56,7 +58,7 @@ class SpectralNorm(AbstractPenalty[SpectralNormState]):
         total = jnp.zeros(())
         for matrix, v in zip(matrices, state.directions, strict=True):
             square = jnp.sum((matrix @ v) ** 2)
-            # Odd powers have no derivative where sigma is zero; there it is taken as zero.
+            # An odd power has no derivative at sigma = 0; take zero there.
             sigma = jnp.where(square > 0, square, 1) ** (self.power / 2)
             total += (jnp.where(square > 0, sigma, 0) - 1) ** 2
         for vector, first in zip(vectors, state.vectors, strict=True):
@@ -67,19 +69,19 @@ class SpectralNorm(AbstractPenalty[SpectralNormState]):
         self, model: PyTree, state: SpectralNormState, *, key: PRNGKeyArray
     ) -> SpectralNormState:
         matrices, _ = _split(model)
-        directions = map(_turned, matrices, state.directions)
+        directions = map(_iterated, matrices, state.directions)
         return SpectralNormState(tuple(directions), state.vectors)
 
 
-def _split(model: PyTree) -> tuple[_Directions, _Directions]:
-    """The parameters with at least two axes, as matrices, and all others."""
+def _split(model: PyTree) -> tuple[_Arrays, _Arrays]:
+    """The parameters with at least two axes, as matrices, and all other parameters."""
     params = jax.tree.leaves(eqx.filter(model, eqx.is_inexact_array))
     matrices = tuple(p.reshape(p.shape[0], -1) for p in params if p.ndim > 1)
     return matrices, tuple(p for p in params if p.ndim < 2)
 
 
-def _turned(matrix: Float[Array, "m n"], v: Float[Array, " n"]) -> Float[Array, " n"]:
-    """One round of the power iteration; a direction that the matrix sends to zero stays."""
+def _iterated(matrix: Float[Array, "m n"], v: Float[Array, " n"]) -> Float[Array, " n"]:
+    """One round of the power iteration. If the matrix maps `v` to zero, `v` is returned."""
     image = _unit(matrix @ v) @ matrix
     return jnp.where(jnp.any(image != 0), _unit(image), v)
 

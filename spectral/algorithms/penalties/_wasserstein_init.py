@@ -5,25 +5,24 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from ..._arguments import check_above
 from .._base._algorithm import AbstractPenalty
+from .._base._arguments import as_non_negative, Number
 
 
 class WassersteinInit(AbstractPenalty[PyTree]):
     """strength times the sum over arrays of ||sort(theta) - sort(theta_0)||^2 / n.
 
-    The squared 2-Wasserstein distance between the empirical distributions of the n entries of an
-    array now and at the beginning (Lewandowski et al., *Directions of Curvature as an Explanation
-    for Loss of Plasticity*, 2023): weights may go where they like as long as their distribution
-    keeps its shape. All weights are sorted at every step.
+    This is the squared 2-Wasserstein distance between the empirical distributions of the n entries
+    of an array now and at the start of the run (Lewandowski et al., *Directions of Curvature as an
+    Explanation for Loss of Plasticity*, 2023). Weights may move freely as long as their
+    distribution keeps its shape. All weights are sorted at every step.
     """
 
     strength: Float[Array, ""]
 
-    def __init__(self, strength: float | Float[Array, ""]):
+    def __init__(self, strength: Number):
         """**Raises:** `ValueError` for a negative strength."""
-        check_above("strength", strength, 0, strict=False)
-        self.strength = jnp.asarray(strength, dtype=float)
+        self.strength = as_non_negative("strength", strength)
 
     def init(self, model: PyTree, *, key: PRNGKeyArray) -> PyTree:
         return _sorted(model)
@@ -31,9 +30,6 @@ class WassersteinInit(AbstractPenalty[PyTree]):
     def value(self, model: PyTree, state: PyTree) -> Float[Array, ""]:
         distances = jax.tree.map(lambda a, b: jnp.mean((a - b) ** 2), _sorted(model), state)
         return self.strength * sum(jax.tree.leaves(distances))
-
-    def update(self, model: PyTree, state: PyTree, *, key: PRNGKeyArray) -> PyTree:
-        return state
 
 
 def _sorted(model: PyTree) -> PyTree:
@@ -49,9 +45,9 @@ def _ascending(entries: Float[Array, "..."]) -> Float[Array, " entries"]:
 def _order(flat: Float[Array, " entries"]) -> Int[Array, " entries"]:
     """The indices of the entries in ascending order.
 
-    XLA on CPU sorts integers six times faster than floats. The bits of a float32, as an integer,
-    are ordered as the numbers are, once those of negative numbers are flipped; the index is carried
-    in the lower half of the same integer.
+    XLA on CPU sorts integers six times faster than floats. Read as an integer, the bits of a
+    float32 have the order of the numbers once the bits of negative numbers are flipped. The index
+    is carried in the lower half of the same int64.
     """
     if flat.dtype != jnp.float32:
         return jnp.argsort(flat)

@@ -1,1 +1,1 @@
-"""Named algorithms, and the published settings of each."""
+"""Recipes: algorithms by name, each one expression. Presets: recipes with published settings."""

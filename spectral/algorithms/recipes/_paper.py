@@ -1,28 +1,24 @@
 """The recipes of the paper: each is one expression."""
 
-from jaxtyping import Array, Float
-
-from ..._arguments import check_above, check_count
+from ..._arguments import check_count
 from ..._types import Optimiser
 from .._base._algorithm import Algorithm
+from .._base._arguments import as_positive, Number
 from .._base._periodic import Periodic
 from ..optimisers._sgd import optimiser_of
 from ..penalties._l2 import L2
 from ..transforms.weights._effective_rank import EffectiveRank
 
 
-Number = float | Float[Array, ""]
-
-
 def bp(lr: Number | Optimiser = 1e-2) -> Algorithm:
     """Backpropagation: plain stochastic gradient descent.
 
-    Here and in every recipe but `upgd`, `lr` may also be an optimiser, such as `adam(1e-4)`, in
-    place of plain stochastic gradient descent at that rate.
+    Here and in every recipe except `upgd`, `lr` is the learning rate of plain stochastic gradient
+    descent, or an optimiser to use instead, such as `adam(1e-4)`.
 
     The default is the paper's fixed learning rate for Permuted MNIST (Table 2).
 
-    **Raises:** `ValueError` for a learning rate that is not positive.
+    **Raises:** `ValueError` for an `lr` that is not positive.
     """
     return Algorithm(optimiser_of(lr))
 
@@ -30,11 +26,11 @@ def bp(lr: Number | Optimiser = 1e-2) -> Algorithm:
 def l2(lr: Number | Optimiser = 1e-2, *, weight_decay: Number = 1e-3) -> Algorithm:
     """Stochastic gradient descent with an L2 penalty: gradient + w theta, with w `weight_decay`.
 
-    The penalty is (w/2) ||theta||^2, as in PyTorch, in optax and in the paper's published settings;
-    the lambda of the paper's formula lambda ||theta||^2 (Appendix D.1) is w/2. The defaults are the
+    The penalty is (w/2) ||theta||^2, as in PyTorch, in optax and in the paper's published settings.
+    The paper's formula lambda ||theta||^2 (Appendix D.1) has lambda = w/2. The defaults are the
     paper's best for Permuted MNIST at the fixed learning rate (Table 2).
 
-    **Raises:** `ValueError` for a learning rate that is not positive or a negative weight decay.
+    **Raises:** `ValueError` for an `lr` that is not positive or a negative weight decay.
     """
     return Algorithm(optimiser_of(lr), penalties=(L2(weight_decay),))
 
@@ -46,14 +42,17 @@ def er(
     er_period: int = 100,
     er_window: int | None = None,
 ) -> Algorithm:
-    """Stochastic gradient descent, and every `er_period` steps one plain gradient step of rate
-    `er_lr` that raises the mean effective rank of the features of the last `er_window` minibatches,
-    by default all since the step before (Algorithm 1 without its L2 term).
+    """Stochastic gradient descent with an effective-rank step every `er_period` steps (Algorithm 1
+    without its L2 term).
 
-    The defaults are the paper's best for Permuted MNIST at the fixed learning rate (Tables 1, 2).
+    This is a plain gradient step with learning rate `er_lr` that raises the mean effective rank of
+    the features of the last `er_window` minibatches, by default of all minibatches since the
+    previous one. The defaults are the paper's best for Permuted MNIST at the fixed learning rate
+    (Tables 1 and 2).
 
-    **Raises:** `ValueError` for a rate that is not positive or, when training starts, for an
-    `er_period` or an `er_window` that does not divide the minibatches of a chunk.
+    **Raises:** `ValueError` for an `lr` or `er_lr` that is not positive or for a window larger than
+    the period; when training starts, for an `er_period` that does not fit the chunk or an
+    `er_window` that does not divide it.
     """
     return Algorithm(optimiser_of(lr), transforms=(_er_step(er_lr, er_period, er_window),))
 
@@ -66,7 +65,7 @@ def l2_er(
     er_window: int | None = None,
     weight_decay: Number = 1e-3,
 ) -> Algorithm:
-    """L2-ER (Algorithm 1): the penalty of `l2` on every step and the effective-rank step of `er`
+    """L2-ER (Algorithm 1): the penalty of `l2` at every step and the effective-rank step of `er`
     every `er_period` steps.
 
     `weight_decay=w` adds w theta to the gradient, so the lambda of Algorithm 1 is w/2. The defaults
@@ -78,21 +77,18 @@ def l2_er(
     algorithms.l2_er(lr=0.03, er_lr=1e-3, weight_decay=2e-3, er_period=50)
     ```
     """
-    return Algorithm(
-        optimiser_of(lr),
-        penalties=(L2(weight_decay),),
-        transforms=(_er_step(er_lr, er_period, er_window),),
-    )
+    er_step = _er_step(er_lr, er_period, er_window)
+    return Algorithm(optimiser_of(lr), penalties=(L2(weight_decay),), transforms=(er_step,))
 
 
 def _er_step(er_lr: Number, er_period: int, er_window: int | None) -> Periodic:
-    check_above("er_lr", er_lr, 0)
     check_count("er_period", er_period)
     window = er_period if er_window is None else er_window
     check_count("er_window", window)
     if window > er_period:
         raise ValueError(
-            f"`er_window` is {window}, but must be at most `er_period`, which is {er_period}: only "
-            "minibatches since the step before are taken."
+            f"`er_window` is {window}, but must be at most `er_period`, which is {er_period}: the "
+            "window holds only minibatches since the previous effective-rank step."
         )
-    return Periodic(EffectiveRank(er_lr, window=window), period=er_period)
+    # Checked here as well, so that a message names the argument of the recipe.
+    return Periodic(EffectiveRank(as_positive("er_lr", er_lr), window), er_period)

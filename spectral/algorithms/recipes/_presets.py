@@ -27,7 +27,7 @@ Then = tuple[Callable[..., AbstractTransform], dict[str, Any]]
 @dataclass(frozen=True)
 class Preset:
     """One row: a recipe with the arguments that a publication gives for a benchmark, and the
-    transforms that follow it there, with theirs."""
+    further transforms, with their arguments, that it uses there."""
 
     source: str
     benchmark: str
@@ -39,7 +39,7 @@ class Preset:
     then: tuple[Then, ...] = ()
 
     def algorithm(self) -> Algorithm:
-        """What the row describes."""
+        """Makes the algorithm that the row describes."""
         algorithm = self.recipe(self.optimiser(**self.optimiser_arguments), **self.arguments)
         return followed_by(algorithm, tuple(make(**given) for make, given in self.then))
 
@@ -52,8 +52,8 @@ def _rows(
     *rows: tuple[Callable[..., Algorithm], float, dict[str, Any]],
     then: tuple[Then, ...] = (),
 ) -> list[Preset]:
-    """Rows of a recipe, its learning rate and its other arguments; `shared` belongs to the
-    optimiser of each."""
+    """Makes presets of rows (recipe, learning rate, other arguments). `shared` are arguments of the
+    optimiser in each row."""
     return [
         Preset(source, benchmark, recipe, optimiser, {"lr": lr} | shared, arguments, then=then)
         for recipe, lr, arguments in rows
@@ -67,7 +67,7 @@ _ZERO_HEAD: Then = (Reset, {"part": "head", "to": "zero"})
 _STEP_DECAY: Then = (StepDecay, {"factor": 0.2, "chunks": (60, 120, 160)})
 
 PRESETS: tuple[Preset, ...] = (
-    # He et al., Table 2, at the fixed learning rate and at the best.
+    # He et al., Table 2, at the fixed and at the best learning rate.
     *(
         row
         for benchmark, lr in (("permuted_mnist", 1e-2), ("permuted_mnist_best_lr", 1e-3))
@@ -83,7 +83,7 @@ PRESETS: tuple[Preset, ...] = (
             (l2, lr, {"weight_decay": 1e-3}),
         )
     ),
-    # Table 4. Table 3 prints a window of 1 minibatch; an epoch of 12 is what was run.
+    # Table 4. Table 3 prints a window of 1 minibatch, but the runs used an epoch of 12.
     *_rows(
         "paper",
         "continual_imagenet",
@@ -107,10 +107,11 @@ PRESETS: tuple[Preset, ...] = (
         (cbp, 1e-2, {"replacement_rate": 1e-6}),
         (l2, 1e-2, {"weight_decay": 1e-4}),
     ),
-    # Table 7. It prints effective-rank rates of 1e-7 (outside its sweep) and 1e-6, for the sum of
-    # two objectives: the mean over the layers of the actor, and that over those of the critic. Ours
-    # is the mean over all layers, half of it; so its rates are twice as large. CBP's weight decay,
-    # which the table does not print, is Dohare et al.'s.
+    # Table 7. It prints effective-rank learning rates of 1e-7 (outside its sweep) and 1e-6, for the
+    # sum of two objectives: the mean over the layers of the actor and the mean over the layers of
+    # the critic. Our objective is the mean over all layers, which is half of that sum, so the
+    # learning rates here are twice as large. The table does not print the weight decay of CBP; it
+    # is taken from Dohare et al.
     *_rows(
         "paper",
         "slippery_ant",
@@ -122,8 +123,8 @@ PRESETS: tuple[Preset, ...] = (
         (cbp_l2, 1e-4, {"replacement_rate": 1e-7, "weight_decay": 1e-4} | _ANT_CBP),
         (l2, 1e-4, {"weight_decay": 1e-3}),
     ),
-    # Dohare et al. (2024). On Permuted MNIST, and for `bp` on Continual ImageNet, they sweep; these
-    # are the middle values.
+    # Dohare et al. (2024). On Permuted MNIST, and for `bp` on Continual ImageNet, they sweep a
+    # range; these are the middle values.
     *_rows(
         "dohare",
         "permuted_mnist",
@@ -175,11 +176,12 @@ PRESETS: tuple[Preset, ...] = (
 def preset(
     benchmark: str, recipe: str, *, source: Literal["paper", "dohare"] = "paper"
 ) -> Algorithm:
-    """The algorithm with the settings that `source` publishes for a benchmark: a row of `PRESETS`.
+    """Returns the algorithm of a row of `PRESETS`: the settings that `source` publishes for a
+    benchmark.
 
-    With Dohare et al.'s head of zeros at every task of Continual ImageNet, and their falling rate
-    within the tasks of Incremental CIFAR. `docs/benchmarks.md` has where publications and rows
-    differ.
+    Rows of Dohare et al. set the output layer to zero at every task of Continual ImageNet, and let
+    the learning rate fall within each task of Incremental CIFAR. `docs/benchmarks.md` lists where
+    rows differ from the publications.
 
     **Arguments:**
 

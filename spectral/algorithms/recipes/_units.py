@@ -6,6 +6,7 @@ from jaxtyping import Array, Float
 
 from ..._types import Optimiser
 from .._base._algorithm import Algorithm
+from .._base._arguments import Number
 from .._base._periodic import Periodic
 from ..optimisers._sgd import optimiser_of
 from ..penalties._l2 import L2
@@ -16,7 +17,6 @@ from ..transforms.units._self_normalized_reset import SelfNormalizedReset
 from ..transforms.units._utilities import adaptable_contribution, UnitFacts
 
 
-Number = float | Float[Array, ""]
 Utility = Callable[[UnitFacts], Float[Array, " units"]]
 
 
@@ -29,15 +29,16 @@ def cbp(
     utility: Utility = adaptable_contribution,
     compensate: bool = True,
 ) -> Algorithm:
-    """Continual backpropagation (Dohare et al., 2024): in each layer `replacement_rate` times the
-    number of units older than `maturity` steps are replaced per step, those of lowest utility.
+    """Continual backpropagation (Dohare et al., 2024): in each layer, `replacement_rate` times the
+    number of units older than `maturity` steps are replaced per step, lowest utility first.
 
     See `ContinualBackprop` for the formulas. The defaults are those of Dohare et al. for Permuted
-    MNIST, of whose sweep of rates (1e-4, 1e-5, 1e-6) this is the largest; the paper's table prints
-    1e-6, for code that replaced the units of the *highest* utility. With Adam take `adam`, which
-    forgets exactly.
+    MNIST; the replacement rate is the largest of their sweep (1e-4, 1e-5, 1e-6). The paper's table
+    prints 1e-6, for code that replaced the units of *highest* utility. To use Adam, take `adam`,
+    which forgets single entries exactly.
 
-    **Raises:** `ValueError` for a rate or decay outside [0, 1] or a maturity below one.
+    **Raises:** `ValueError` for a replacement rate outside [0, 1], a decay outside [0, 1) or a
+    maturity below one.
     """
     transform = ContinualBackprop(
         replacement_rate, decay=decay, maturity=maturity, utility=utility, compensate=compensate
@@ -53,8 +54,10 @@ def cbp_l2(
     maturity: int = 100,
     utility: Utility = adaptable_contribution,
 ) -> Algorithm:
-    """`cbp` with the penalty of `l2`, as Dohare et al. and the paper use it on Slippery Ant. For
-    its other options write `Algorithm(sgd(lr), (L2(weight_decay),), (ContinualBackprop(...),))`.
+    """`cbp` with the penalty of `l2`, as Dohare et al. and the paper use it on Slippery Ant.
+
+    For the other options of `cbp` write `Algorithm(sgd(lr), penalties=(L2(weight_decay),),
+    transforms=(ContinualBackprop(...),))`.
 
     **Raises:** as `cbp` and `l2`.
     """
@@ -69,13 +72,14 @@ def redo(
     period: int = 100,
     window: int | None = None,
 ) -> Algorithm:
-    """ReDo (Sokar et al., 2023): every `period` steps, units whose mean |activation| is at most
-    `threshold` times the mean of their layer are renewed.
+    """ReDo (Sokar et al., 2023): every `period` steps, renews the units whose mean |activation| is
+    at most `threshold` times the mean of their layer.
 
-    Activity is measured on the last `window` minibatches, by default all since the last time. The
-    threshold is the paper's; its period is 1000 steps of minibatches.
+    Activity is measured on the last `window` minibatches, by default on all since the last renewal.
+    The threshold is the paper's; its period is 1000 steps.
 
-    **Raises:** `ValueError` for a negative threshold, or a period or window below one.
+    **Raises:** `ValueError` for a negative threshold, or a period or window below one; when
+    training starts, for a period that does not fit the chunk or a window that does not divide it.
     """
     return Algorithm(optimiser_of(lr), transforms=(_recycle(ReDo, threshold, period, window),))
 
@@ -87,8 +91,8 @@ def regrama(
     period: int = 100,
     window: int | None = None,
 ) -> Algorithm:
-    """ReGraMa (Liu et al., 2025): as `redo`, with the mean |gradient| of a unit's incoming weights
-    in place of its activity. The threshold is the paper's; its period is 1000 steps.
+    """ReGraMa (Liu et al., 2025): like `redo`, with the mean |gradient| of a unit's incoming
+    weights in place of its activity. The threshold is the paper's; its period is 1000 steps.
 
     **Raises:** as `redo`.
     """
@@ -98,16 +102,14 @@ def regrama(
 def snr(
     lr: Number | Optimiser = 1e-2, *, rejection_level: Number = 1e-3, max_age: int = 20_000
 ) -> Algorithm:
-    """Self-normalised resets (Farias & Jozefiak, 2024): a unit is renewed when at most a fraction
+    """Self-normalised resets (Farias & Jozefiak, 2024): renews a unit if at most a fraction
     `rejection_level` of its own past silences lasted as long as the present one, or after `max_age`
     examples of silence. See `SelfNormalizedReset`.
 
-    **Raises:** `ValueError` for a rejection_level that is not positive or a `max_age` below one.
+    **Raises:** `ValueError` for a `rejection_level` that is not positive or a `max_age` below one.
     """
-    return Algorithm(
-        optimiser_of(lr),
-        transforms=(SelfNormalizedReset(rejection_level=rejection_level, max_age=max_age),),
-    )
+    transform = SelfNormalizedReset(rejection_level=rejection_level, max_age=max_age)
+    return Algorithm(optimiser_of(lr), transforms=(transform,))
 
 
 def _recycle(

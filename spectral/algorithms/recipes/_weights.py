@@ -2,12 +2,9 @@
 
 from typing import Literal
 
-import jax.numpy as jnp
-from jaxtyping import Array, Float
-
-from ..._arguments import check_above, check_fraction
 from ..._types import Optimiser
 from .._base._algorithm import Algorithm
+from .._base._arguments import as_fraction, as_non_negative, as_positive, Number
 from .._base._needs_norm import NeedsNorm
 from .._base._periodic import Periodic
 from ..optimisers._sgd import optimiser_of
@@ -23,18 +20,15 @@ from ..transforms.weights._reset import Reset
 from ..transforms.weights._shrink_perturb import ShrinkPerturb
 
 
-Number = float | Float[Array, ""]
-
-
 def snp(lr: Number | Optimiser = 1e-2, *, noise: Number = 1e-5, period: int = 1) -> Algorithm:
-    """Perturb: Gaussian noise of deviation `noise` on every parameter after every step.
+    """Perturb: Gaussian noise of standard deviation `noise` on every parameter after every step.
 
-    The agent `snp` of the paper's comparison: shrink and perturb with nothing that shrinks. With
-    `every=n` the noise of n steps is added at once, with the same variance and 1/n of the cost.
-    (Other versions: `ShrinkPerturb`.)
+    This is the agent `snp` of the paper's comparison: shrink and perturb without shrinking. With
+    `period=n` the noise of n steps is added at once, with the same variance at 1/n of the cost. See
+    `ShrinkPerturb` for other versions.
 
-    **Raises:** `ValueError` for a negative noise or, when training starts, for an `period` that
-    does not divide the minibatches of a chunk.
+    **Raises:** `ValueError` for a negative noise or a period below one; when training starts, for a
+    period that does not fit the chunk.
     """
     return Algorithm(optimiser_of(lr), transforms=(_perturb(noise, period),))
 
@@ -46,8 +40,7 @@ def snp_l2(
     noise: Number = 1e-5,
     period: int = 1,
 ) -> Algorithm:
-    """Shrink and perturb as Dohare et al. (2024) use it: the penalty of `l2` shrinks, `snp`
-    perturbs.
+    """Shrink and perturb as in Dohare et al. (2024): the penalty of `l2` shrinks, `snp` perturbs.
 
     **Raises:** as `snp` and `l2`.
     """
@@ -59,8 +52,8 @@ def snp_l2(
 def reset(
     lr: Number | Optimiser = 1e-2, *, part: Literal["network", "head"] = "network"
 ) -> Algorithm:
-    """The baseline RESET: a new network and optimiser at the start of every task; or only a new
-    output layer, with `part="head"`.
+    """The baseline RESET: a new network and optimiser at the start of every task; with
+    `part="head"` only a new output layer.
 
     **Raises:** `ValueError` for an unknown part.
     """
@@ -69,7 +62,7 @@ def reset(
 
 def l2_init(lr: Number | Optimiser = 1e-2, *, strength: Number = 1e-3) -> Algorithm:
     """Regenerative regularisation (Kumar et al., 2023): the penalty
-    (strength / 2) ||theta - theta_0||^2 towards the initial weights. Variants: `L2Init`.
+    (strength / 2) ||theta - theta_0||^2 towards the initial weights. See `L2Init` for variants.
 
     **Raises:** `ValueError` for a negative strength.
     """
@@ -77,8 +70,9 @@ def l2_init(lr: Number | Optimiser = 1e-2, *, strength: Number = 1e-3) -> Algori
 
 
 def wasserstein(lr: Number | Optimiser = 1e-2, *, strength: Number = 1.0) -> Algorithm:
-    """The penalty strength ||sort(theta) - sort(theta_0)||^2 / n, summed over arrays (Lewandowski
-    et al., 2023). As a mean over n entries it needs a strength far above that of `l2_init`.
+    """The penalty strength ||sort(theta) - sort(theta_0)||^2 / n, summed over arrays of n entries
+    (Lewandowski et al., 2023). It is a mean over entries, so it needs a far larger strength than
+    `l2_init`.
 
     **Raises:** `ValueError` for a negative strength.
     """
@@ -95,7 +89,7 @@ def spectral_reg(lr: Number | Optimiser = 1e-2, *, strength: Number = 1e-3) -> A
 
 
 def parseval(lr: Number | Optimiser = 1e-2, *, strength: Number = 1e-3) -> Algorithm:
-    """Parseval regularisation (Chung et al., 2024): rows of hidden layers are kept orthogonal, of
+    """Parseval regularisation (Chung et al., 2024): keeps the rows of hidden layers orthogonal with
     squared norm 2. See `Parseval`.
 
     **Raises:** `ValueError` for a negative strength.
@@ -104,8 +98,8 @@ def parseval(lr: Number | Optimiser = 1e-2, *, strength: Number = 1e-3) -> Algor
 
 
 def layernorm_l2(lr: Number | Optimiser = 1e-2, *, weight_decay: Number = 1e-3) -> Algorithm:
-    """`l2` for a network with a norm before every activation (Lyle et al., 2023), as
-    `MLP(..., layer_norm=True)` makes one.
+    """`l2` for a network with a norm before every activation, such as `MLP(..., layer_norm=True)`
+    (Lyle et al., 2023).
 
     **Raises:** as `l2`; `ValueError`, when training starts, for a hidden layer without a norm.
     """
@@ -113,11 +107,11 @@ def layernorm_l2(lr: Number | Optimiser = 1e-2, *, weight_decay: Number = 1e-3) 
 
 
 def nap(lr: Number | Optimiser = 1e-2, *, period: int = 1) -> Algorithm:
-    """Normalise and project (Lyle et al., 2024): every `period` steps each weight matrix gets its
-    initial norm back, in a network with a norm before every activation. See `NormalizeProject`.
+    """Normalise and project (Lyle et al., 2024): every `period` steps each weight matrix is scaled
+    to its initial norm, in a network with a norm before every activation. See `NormalizeProject`.
 
-    **Raises:** `ValueError`, when training starts, for a hidden layer without a norm, or an
-    `period` that does not divide the minibatches of a chunk.
+    **Raises:** `ValueError`, when training starts, for a hidden layer without a norm or a period
+    that does not fit the chunk.
     """
     return Algorithm(
         optimiser_of(lr), transforms=(NeedsNorm(), Periodic(NormalizeProject(), period))
@@ -132,28 +126,25 @@ def upgd(
     weight_decay: Number = 1e-3,
     scope: Literal["global", "local"] = "global",
 ) -> Algorithm:
-    """Utility-based perturbed gradient descent (Elsayed & Mahmood, 2024). See `perturbed_sgd` for
-    the formula, and `perturbed_adam`. `weight_decay` here is decoupled: theta <- (1 - lr w) theta.
+    """Utility-based perturbed gradient descent (Elsayed & Mahmood, 2024).
 
-    **Raises:** `ValueError` for a rate that is not positive, a decay outside [0, 1), a negative
-    noise or weight decay, or an unknown scope; `TypeError` for an optimiser in its place.
+    See `perturbed_sgd` for the formula, and `perturbed_adam` for the version with Adam.
+    `weight_decay` is decoupled here: theta <- (1 - lr w) theta.
+
+    **Raises:** `ValueError` for an `lr` that is not positive, a decay outside [0, 1), a negative
+    noise or weight decay, or an unknown scope; `TypeError` if `lr` is an optimiser.
     """
     if isinstance(lr, Optimiser):
         raise TypeError(
             "`lr` is an optimiser, but UPGD is one itself: pass a learning rate, or write "
             "`Algorithm(Optimiser(perturbed_adam, learning_rate=...))` for its Adam."
         )
-    check_above("lr", lr, 0)
-    check_fraction("utility_decay", utility_decay, strict=True)
-    check_above("noise", noise, 0, strict=False)
-    check_above("weight_decay", weight_decay, 0, strict=False)
-    array = lambda x: jnp.asarray(x, dtype=float)
     optimiser = Optimiser(
         perturbed_sgd,
-        learning_rate=array(lr),
-        utility_decay=array(utility_decay),
-        noise=array(noise),
-        weight_decay=array(weight_decay),
+        learning_rate=as_positive("lr", lr),
+        utility_decay=as_fraction("utility_decay", utility_decay, below_one=True),
+        noise=as_non_negative("noise", noise),
+        weight_decay=as_non_negative("weight_decay", weight_decay),
         scope=scope,
     )
     return Algorithm(optimiser)
@@ -163,11 +154,13 @@ def hare_tortoise(
     lr: Number | Optimiser = 1e-2, *, decay: Number = 0.99, period: int = 500
 ) -> Algorithm:
     """Hare and tortoise (Lee et al., 2024): every `period` steps the network returns to the running
-    mean of its weights. See `HareTortoise`. Published with a decay of 0.999 and thousands of steps
-    between returns; a mean that is not shorter than the period would hold the network back.
+    mean of its weights. See `HareTortoise`.
 
-    **Raises:** `ValueError` for a decay outside [0, 1] or, when training starts, for an `period`
-    that does not fit the chunk.
+    Published with a decay of 0.999 and thousands of steps between returns. The mean covers about
+    1 / (1 - decay) steps; if this is not shorter than the period, it holds the network back.
+
+    **Raises:** `ValueError` for a decay outside [0, 1] or a period below one; when training starts,
+    for a period that does not fit the chunk.
     """
     return Algorithm(optimiser_of(lr), transforms=(HareTortoise(decay=decay, period=period),))
 

@@ -1,1 +1,1 @@
-"""Changes of the learner beyond the optimiser's step."""
+"""Transforms of the learner beyond the optimiser's step."""

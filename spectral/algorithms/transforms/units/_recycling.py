@@ -1,7 +1,8 @@
-"""Units that do too little beside the others of their layer are recycled."""
+"""Renewal of the units that do too little compared with the rest of their layer."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import equinox as eqx
@@ -9,55 +10,48 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from ...._arguments import check_above, check_count, unknown_name
+from ...._arguments import check_count
 from ...._types import Learner, Signal
 from ....models import forget_units, UnitGroup
 from ..._base._algorithm import AbstractTransform
+from ..._base._arguments import as_non_negative, check_name, Number
 from ..._base._fresh import fresh_parameters
 from ..._base._unit_groups import renewed, replaceable_groups
 from ..._base._when import when
 
 
-_OUTGOING = ("zero", "fresh")
+Outgoing = Literal["zero", "fresh"]
 Chosen = Sequence[tuple[UnitGroup, Bool[Array, " _"]]]
 
 
 class AbstractRecycling(AbstractTransform[None]):
-    """Renew the units that `inactive` names, on the last `window` minibatches.
+    """Renews the units that `inactive` marks, from the last `window` minibatches.
 
-    They get newly drawn incoming weights, a bias of zero, and the optimiser forgets them. Their
-    outgoing weights become zero, so that the network's function loses no more than they
-    contributed; or, with `outgoing="fresh"`, those of a newly initialised network, with which they
-    are heard, and learn, from the first step.
+    They get newly drawn incoming weights and a bias of zero, and the optimiser forgets them. By
+    default their outgoing weights become zero, so the network's function loses no more than these
+    units contributed. With `outgoing="fresh"` they become those of a newly initialised network, so
+    that the units contribute and receive gradients from the first step.
     """
 
     threshold: Float[Array, ""]
     window: int = eqx.field(static=True)
-    outgoing: str = eqx.field(static=True)
+    outgoing: Outgoing = eqx.field(static=True)
 
-    def __init__(
-        self,
-        threshold: float | Float[Array, ""],
-        *,
-        window: int = 1,
-        outgoing: Literal["zero", "fresh"] = "zero",
-    ):
+    def __init__(self, threshold: Number, window: int, outgoing: Outgoing):
         """**Raises:** `ValueError` for a negative threshold, a window below one or an unknown
         name."""
-        check_above("threshold", threshold, 0, strict=False)
+        self.threshold = as_non_negative("threshold", threshold)
         check_count("window", window)
-        if outgoing not in _OUTGOING:
-            raise ValueError(f"`outgoing`: {unknown_name('Name', outgoing, _OUTGOING)}")
-        self.threshold = jnp.asarray(threshold, dtype=float)
+        check_name("outgoing", outgoing, ("zero", "fresh"))
         self.window, self.outgoing = window, outgoing
 
     @abstractmethod
     def inactive(self, learner: Learner, signal: Signal, *, key: PRNGKeyArray) -> Chosen:
-        """The units to renew, of every group that can be."""
+        """Marks the units to renew, for every replaceable group."""
 
     def init(self, learner: Learner, *, key: PRNGKeyArray) -> None:
-        """**Raises:** `TypeError` for a model without `units()`, `ValueError` if none of them has
-        outgoing weights."""
+        """**Raises:** `TypeError` for a model without `units()`, `ValueError` if none of its units
+        has outgoing weights."""
         replaceable_groups(learner.model)
 
     def update(
@@ -70,11 +64,12 @@ class AbstractRecycling(AbstractTransform[None]):
         if self.outgoing == "zero":
             return learner, state
         some = jnp.stack([jnp.any(units) for _, units in chosen]).any()
-        return when(some, lambda before: _heard(before, chosen, key=outgoing_key), learner), state
+        with_outgoing = lambda learner: _with_fresh_outgoing(learner, chosen, key=outgoing_key)
+        return when(some, with_outgoing, learner), state
 
 
-def _heard(learner: Learner, chosen: Chosen, *, key: PRNGKeyArray) -> Learner:
-    """The learner with the outgoing weights of a new network for the marked units."""
+def _with_fresh_outgoing(learner: Learner, chosen: Chosen, *, key: PRNGKeyArray) -> Learner:
+    """Gives the marked units the outgoing weights of a newly initialised network."""
     model, optimiser = learner.model, learner.optimiser
     fresh = fresh_parameters(model, key=key)
     for group, units in chosen:
@@ -84,4 +79,4 @@ def _heard(learner: Learner, chosen: Chosen, *, key: PRNGKeyArray) -> Learner:
             model = eqx.tree_at(entries.where, model, new)
     for group, units in chosen:
         optimiser = forget_units(optimiser, model, group, units)
-    return Learner(model, learner.model_state, optimiser)
+    return replace(learner, model=model, optimiser=optimiser)

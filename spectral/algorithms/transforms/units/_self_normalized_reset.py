@@ -1,24 +1,25 @@
-"""Self-normalised resets: a unit is renewed when it is silent for longer than is its habit."""
+"""Self-normalised resets: a unit is renewed if it is silent for unusually long."""
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from ...._arguments import check_above, check_count
+from ...._arguments import check_count
 from ...._types import Learner, Signal
 from ....models import UnitGroup
 from ..._base._algorithm import AbstractTransform
+from ..._base._arguments import as_positive, Number
 from ..._base._unit_groups import renewed, replaceable_groups, tapped
 from ..._base._when import when
 
 
 class Silence(eqx.Module):
-    """What is remembered of the units of one layer."""
+    """The record of the units of one layer."""
 
-    age: Int[Array, " units"]  # examples since the unit was last active
+    age: Int[Array, " units"]  # examples since the unit last fired
     firings: Int[Array, " units"]
-    # Of these, how many ended a silence of at least so many examples (see `_edges`).
+    # How many of the firings ended a silence at least as long as each edge (see `_edges`).
     longer: Int[Array, "units edges"]
 
 
@@ -26,32 +27,31 @@ _State = tuple[Silence, ...]
 
 
 class SelfNormalizedReset(AbstractTransform[_State]):
-    """Renew units whose silence is unlikely to be chance (Farias & Jozefiak, 2024).
+    """Renews units whose silence is unlikely to be chance (Farias & Jozefiak, 2024).
 
-    A unit fires on a minibatch when an activation is above zero on any example, at any position;
-    its age is the number of examples since then. Each unit keeps the distribution of its own ages
-    at firing. It is renewed when, of all its silences, a fraction of at most `rejection_level` was
-    as long as the present one, or after `max_age` examples in any case. Until a unit has fired 1 /
-    `rejection_level` times, the second rule is the only one. A renewed unit begins a new record.
+    A unit fires on a minibatch if its activation is above zero on any example, at any position. Its
+    age is the number of examples since then. Each unit keeps the distribution of its own ages at
+    firing. A unit is renewed if at most a fraction `rejection_level` of all its silences lasted as
+    long as the present one, or in any case after `max_age` examples. Only the second rule applies
+    until a unit has fired 1 / `rejection_level` times. A renewed unit starts a new record.
 
-    Ages are told apart to a quarter of an octave: 1 to 8, 10, 12, 14, 16, 20, ... A unit that is
-    never at fault is still renewed once in 1 / `rejection_level` silences.
+    Ages are resolved to a quarter of an octave: 1 to 8, 10, 12, 14, 16, 20, ... A unit whose firing
+    does not change is still renewed once in 1 / `rejection_level` silences.
     """
 
     rejection_level: Float[Array, ""]
     max_age: int = eqx.field(static=True)
 
-    def __init__(self, *, rejection_level: float | Float[Array, ""] = 1e-3, max_age: int = 20_000):
-        """**Raises:** `ValueError` for a rejection_level that is not positive or a `max_age` below
-        one."""
-        check_above("rejection_level", rejection_level, 0)
+    def __init__(self, *, rejection_level: Number = 1e-3, max_age: int = 20_000):
+        """**Raises:** `ValueError` for a `rejection_level` that is not positive or a `max_age`
+        below one."""
+        self.rejection_level = as_positive("rejection_level", rejection_level)
         check_count("max_age", max_age)
-        self.rejection_level = jnp.asarray(rejection_level, dtype=float)
         self.max_age = max_age
 
     def init(self, learner: Learner, *, key: PRNGKeyArray) -> _State:
-        """**Raises:** `TypeError` for a model without `units()`, `ValueError` if none of them has
-        outgoing weights."""
+        """**Raises:** `TypeError` for a model without `units()`, `ValueError` if none of its units
+        has outgoing weights."""
         edges = _edges(self.max_age).size
         zeros = lambda *shape: jnp.zeros(shape, int)
         return tuple(
@@ -64,7 +64,7 @@ class SelfNormalizedReset(AbstractTransform[_State]):
     ) -> tuple[Learner, _State]:
         chosen, records = [], []
         for group, record in zip(replaceable_groups(learner.model), state, strict=True):
-            record = self._heard(record, group, signal)
+            record = self._observed(record, group, signal)
             units = self._too_silent(record)
             chosen.append((group, units))
             records.append(
@@ -78,27 +78,31 @@ class SelfNormalizedReset(AbstractTransform[_State]):
         learner = when(some, lambda before: renewed(before, chosen, key=key), learner)
         return learner, tuple(records)
 
-    def _heard(self, record: Silence, group: UnitGroup, signal: Signal) -> Silence:
+    def _observed(self, record: Silence, group: UnitGroup, signal: Signal) -> Silence:
+        """The record after this minibatch."""
         activations = tapped(group, signal.taps)
         fires = jnp.any(activations > 0, axis=(0, *range(2, activations.ndim)))
-        reached = record.age[:, None] >= _edges(self.max_age)[None, :]
         return Silence(
             age=jnp.where(fires, 0, record.age + activations.shape[0]),
             firings=record.firings + fires,
-            longer=record.longer + (reached & fires[:, None]),
+            longer=record.longer + (self._reached(record) & fires[:, None]),
         )
 
     def _too_silent(self, record: Silence) -> Bool[Array, " units"]:
-        edges = _edges(self.max_age)
-        # The last edge that the present age has reached; the counts fall from edge to edge.
-        reached = record.age[:, None] >= edges[None, :]
-        as_long = jnp.min(jnp.where(reached, record.longer, record.firings[:, None]), axis=1)
+        # The smallest count is that of the last edge reached, because counts fall with the edges.
+        reached = jnp.where(self._reached(record), record.longer, record.firings[:, None])
+        as_long = jnp.min(reached, axis=1)
         enough = self.rejection_level * record.firings
         rare = (record.age > 0) & (enough >= 1) & (as_long <= enough)
         return rare | (record.age >= self.max_age)
 
+    def _reached(self, record: Silence) -> Bool[Array, "units edges"]:
+        """Which edges the present silence has reached."""
+        return record.age[:, None] >= _edges(self.max_age)[None, :]
+
 
 def _edges(max_age: int) -> np.ndarray:
+    """The ages that are told apart: 1, 2, 3, and from 4 on four in each octave."""
     octaves = [(4 + i) * 2**k for k in range(max_age.bit_length()) for i in range(4)]
     edges = np.array([1, 2, 3, *octaves])
     return edges[edges <= max_age]

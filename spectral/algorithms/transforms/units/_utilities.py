@@ -1,4 +1,4 @@
-"""What a hidden unit is worth, by the measures of continual backpropagation."""
+"""The utilities of hidden units that continual backpropagation can rank by."""
 
 import equinox as eqx
 import jax
@@ -6,18 +6,18 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 
-# No weights are this small; it keeps 1 / w and o / w finite for a unit without incoming weights.
+# Smaller than any weight. It keeps 1 / w and o / w finite for a unit without incoming weights.
 _SMALLEST = 1e-12
 
 
 class UnitFacts(eqx.Module):
-    """What a utility may look at, for each unit of a layer.
+    """The facts that a utility may use, for each unit of a layer.
 
-    Means are taken over the examples of the minibatch, positions and the activations of a unit.
+    Means are over the examples of the minibatch, positions and the copies of a unit.
     """
 
     activity: Float[Array, " units"]  # mean |h|
-    deviation: Float[Array, " units"]  # mean |h - f|, with f the running mean of h
+    deviation: Float[Array, " units"]  # mean |h - f|, where f is the running mean of h
     incoming: Float[Array, " units"]  # mean |w| over the incoming weights
     outgoing: Float[Array, " units"]  # mean |w| over the outgoing weights
     key: PRNGKeyArray
@@ -29,7 +29,7 @@ def contribution(facts: UnitFacts) -> Float[Array, " units"]:
 
 
 def zero_contribution(facts: UnitFacts) -> Float[Array, " units"]:
-    """outgoing x deviation: what the next layer's biases could take over is worth nothing."""
+    """outgoing x deviation: a constant activation has no utility, as a bias could replace it."""
     return facts.outgoing * facts.deviation
 
 

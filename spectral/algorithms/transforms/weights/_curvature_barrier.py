@@ -1,51 +1,47 @@
 """The curvature regulariser of the paper's toy: a log-barrier on the eigenvalues of the Hessian."""
 
+from dataclasses import replace
+
 import equinox as eqx
 import jax
 import jax.flatten_util
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ...._arguments import check_above, check_count
+from ...._arguments import check_count
 from ...._types import Learner, Signal
 from ..._base._algorithm import AbstractTransform
+from ..._base._arguments import as_positive, Number
 
 
-# The Hessian is built whole, and its gradient costs about as much as this many Hessians' columns.
+# The whole Hessian is built, and the gradient costs about as much as this many columns of it.
 _MOST_PARAMETERS = 2000
 
 
 class CurvatureBarrier(AbstractTransform[None]):
-    """A plain gradient step of rate `lr` on R = -sum_i log(lambda_i^2 + epsilon).
+    """A plain gradient step with learning rate `lr` on R = -sum_i log(lambda_i^2 + epsilon).
 
     lambda_i are all eigenvalues of the Hessian of the stream's criterion on the last `window`
-    minibatches: flat directions cost, curvature of either sign pays (paper, Appendix C.3, equation
-    44, epsilon = 1e-6). After a step of SGD of rate eta, `lr = eta alpha` gives the objective of
-    equation 45 with weight alpha, the two gradients being taken one after the other.
+    minibatches. Flat directions are penalised, and curvature of either sign is rewarded (paper,
+    Appendix C.3, equation 44, epsilon = 1e-6). After an SGD step with learning rate eta,
+    `lr = eta alpha` gives the objective of equation 45 with weight alpha, with the two gradients
+    applied one after the other.
 
-    Exact, and so for small networks only. The gradient of R is that of tr(M H), with
-    M = -2 H (H^2 + epsilon)^-1 held fixed, so repeated eigenvalues do no harm. Directions in which
-    the third derivatives of the loss vanish have no slope.
+    The computation is exact, so it is for small networks only. The gradient of R equals that of
+    tr(M H) with M = -2 H (H^2 + epsilon)^-1 held fixed, so repeated eigenvalues are harmless.
+    Directions in which the third derivatives of the loss vanish have zero gradient.
     """
 
     lr: Float[Array, ""]
     epsilon: Float[Array, ""]
     window: int = eqx.field(static=True)
 
-    def __init__(
-        self,
-        lr: float | Float[Array, ""],
-        *,
-        window: int = 1,
-        epsilon: float | Float[Array, ""] = 1e-6,
-    ):
-        """**Raises:** `ValueError` for a rate or an epsilon that is not positive, or a window below
+    def __init__(self, lr: Number, *, window: int = 1, epsilon: Number = 1e-6):
+        """**Raises:** `ValueError` for an `lr` or `epsilon` that is not positive, or a window below
         one."""
-        check_above("lr", lr, 0)
-        check_above("epsilon", epsilon, 0)
+        self.lr = as_positive("lr", lr)
+        self.epsilon = as_positive("epsilon", epsilon)
         check_count("window", window)
-        self.lr = jnp.asarray(lr, dtype=float)
-        self.epsilon = jnp.asarray(epsilon, dtype=float)
         self.window = window
 
     def init(self, learner: Learner, *, key: PRNGKeyArray) -> None:
@@ -54,7 +50,8 @@ class CurvatureBarrier(AbstractTransform[None]):
     def update(
         self, learner: Learner, state: None, signal: Signal, *, key: PRNGKeyArray
     ) -> tuple[Learner, None]:
-        """**Raises:** `ValueError` for a network of more than 2000 parameters."""
+        """**Raises:** `ValueError` for a network of more than 2000 parameters or a window that does
+        not divide the chunk."""
         params, static = eqx.partition(learner.model, eqx.is_inexact_array)
         theta, restore = jax.flatten_util.ravel_pytree(params)
         if theta.size > _MOST_PARAMETERS:
@@ -63,15 +60,10 @@ class CurvatureBarrier(AbstractTransform[None]):
                 f"parameters: use it with at most {_MOST_PARAMETERS}."
             )
         batch = signal.window(self.window)
-
-        def loss(theta):
-            model = eqx.combine(restore(theta), static)
-            now = Learner(model, learner.model_state, learner.optimiser)
-            return signal.loss_of(now, batch, key=key)
-
-        eigenvalues, vectors = jnp.linalg.eigh(jax.hessian(loss)(theta))
+        at = lambda theta: replace(learner, model=eqx.combine(restore(theta), static))
+        hessian = jax.hessian(lambda theta: signal.loss_of(at(theta), batch, key=key))
+        eigenvalues, vectors = jnp.linalg.eigh(hessian(theta))
         weights = -2 * eigenvalues / (eigenvalues**2 + self.epsilon)
         fixed = (vectors * weights[None, :]) @ vectors.T
-        slope = jax.grad(lambda t: jnp.sum(fixed * jax.hessian(loss)(t)))(theta)
-        model = eqx.combine(restore(theta - self.lr * slope), static)
-        return Learner(model, learner.model_state, learner.optimiser), state
+        slope = jax.grad(lambda theta: jnp.sum(fixed * hessian(theta)))(theta)
+        return at(theta - self.lr * slope), state

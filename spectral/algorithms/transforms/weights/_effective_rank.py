@@ -1,14 +1,16 @@
 """Effective-rank regularisation."""
 
+from dataclasses import replace
+
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ...._arguments import check_above, check_count
+from ...._arguments import check_count
 from ...._types import Learner, Signal
 from ....models import feature_effective_rank
 from ..._base._algorithm import AbstractTransform
+from ..._base._arguments import as_positive, Number
 
 
 class EffectiveRank(AbstractTransform[None]):
@@ -16,21 +18,20 @@ class EffectiveRank(AbstractTransform[None]):
 
     The objective is the mean over layers of the effective rank of the feature matrix F_l (paper,
     Appendix D.1 and Algorithm 1). The rows of F_l are the examples of the last `window`
-    minibatches, whose features are computed again with the present parameters; the layers are those
-    whose activations are vectors, that is the dense hidden layers. The step has its own rate `lr`,
-    and neither momentum nor weight decay. Running statistics are updated by this pass.
+    minibatches; their features are computed again with the present parameters. The layers are the
+    dense hidden layers: those whose activations are vectors. The step has its own learning rate
+    `lr`, without momentum or weight decay. This forward pass also updates running statistics.
 
-    Used under `Periodic(..., period)`, with a period that is a multiple of the window.
+    Use it under `Periodic(..., period)`, with a period that is a multiple of the window.
     """
 
     lr: Float[Array, ""]
     window: int = eqx.field(static=True)
 
-    def __init__(self, lr: float | Float[Array, ""], window: int):
-        """**Raises:** `ValueError` for a rate that is not positive or a window below one."""
-        check_above("lr", lr, 0)
+    def __init__(self, lr: Number, window: int):
+        """**Raises:** `ValueError` for an `lr` that is not positive or a window below one."""
+        self.lr = as_positive("lr", lr)
         check_count("window", window)
-        self.lr = jnp.asarray(lr, dtype=float)
         self.window = window
 
     def init(self, learner: Learner, *, key: PRNGKeyArray) -> None:
@@ -39,26 +40,26 @@ class EffectiveRank(AbstractTransform[None]):
     def update(
         self, learner: Learner, state: None, signal: Signal, *, key: PRNGKeyArray
     ) -> tuple[Learner, None]:
+        """**Raises:** `ValueError` for a window that does not divide the chunk, or a model without
+        a dense hidden layer."""
         batch = signal.window(self.window)
-        params, static = eqx.partition(learner.model, eqx.is_inexact_array)
 
-        def objective(params):
-            now = Learner(eqx.combine(params, static), learner.model_state, learner.optimiser)
-            taps, model_state = signal.taps_of(now, batch, key=key)
+        def objective(model):
+            taps, model_state = signal.taps_of(replace(learner, model=model), batch, key=key)
             ranks = [feature_effective_rank(features) for features in _dense(taps)]
-            return -sum(ranks) / len(ranks), model_state
+            return sum(ranks) / len(ranks), model_state
 
-        grads, model_state = jax.grad(objective, has_aux=True)(params)
-        params = jax.tree.map(lambda p, g: p - self.lr * g, params, grads)
-        return Learner(eqx.combine(params, static), model_state, learner.optimiser), state
+        grads, model_state = eqx.filter_grad(objective, has_aux=True)(learner.model)
+        model = eqx.apply_updates(learner.model, jax.tree.map(lambda g: self.lr * g, grads))
+        return replace(learner, model=model, model_state=model_state), state
 
 
 def _dense(taps: dict[str, Array]) -> list[Float[Array, "examples units"]]:
-    """**Raises:** `ValueError` if there is no layer of this kind."""
+    """**Raises:** `ValueError` if there is no dense hidden layer."""
     dense = [features for features in taps.values() if features.ndim == 2]
     if not dense:
         raise ValueError(
-            f"`EffectiveRank` needs a dense hidden layer, but the taps of this model are "
-            f"{sorted(taps)} without any: give the model one, or leave the transform out."
+            f"`EffectiveRank` needs a dense hidden layer, but the model has none; its taps are "
+            f"{sorted(taps)}: give the model one, or leave the transform out."
         )
     return dense

@@ -1,5 +1,6 @@
-"""Normalise and project: weights keep the norms with which they began."""
+"""Normalise and project: weights keep their initial norms."""
 
+from dataclasses import replace
 from itertools import zip_longest
 from typing import Any
 
@@ -20,12 +21,12 @@ class NormalizeProject(AbstractTransform[_Norms]):
     """W <- W ||W_0||_F / ||W||_F for every weight matrix (NaP; Lyle et al., *Normalization and
     effective learning rates in reinforcement learning*, 2024).
 
-    The biases of a hidden layer are scaled with its weights, so that behind a LayerNorm, which the
-    method presumes (`layer_norm=True` of the models), the network's function does not change. The
-    scale and shift of a norm layer are projected together to their own joint norm of the beginning.
-    Matrices of zeros stay.
+    The method is for networks with a LayerNorm before every activation (`layer_norm=True`). The
+    biases of a hidden layer are scaled with its weights, so the LayerNorm after it keeps the
+    network's function unchanged. The scale and shift of a norm layer are projected together to
+    their initial joint norm. Matrices of zeros do not change.
 
-    Used under `Periodic`, or by itself at every step.
+    Use it at every step, or under `Periodic`.
     """
 
     def init(self, learner: Learner, *, key: PRNGKeyArray) -> _Norms:
@@ -43,24 +44,25 @@ class NormalizeProject(AbstractTransform[_Norms]):
             for i in (*kept, *moved):
                 leaves[i] = leaves[i] * factor
         model = eqx.combine(jax.tree.unflatten(structure, leaves), static)
-        return Learner(model, learner.model_state, learner.optimiser), state
+        return replace(learner, model=model), state
 
 
 def _layers(model: Any) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
-    """For each layer, which parameters keep their joint norm and which are scaled along."""
+    """For each layer, the indices of the parameters that keep their joint norm and of those that
+    are scaled with them."""
     leaves = jax.tree.leaves(eqx.filter(model, eqx.is_inexact_array))
-    place = {id(leaf): i for i, leaf in enumerate(leaves)}
+    index = {id(leaf): i for i, leaf in enumerate(leaves)}
     seen: set[int] = set()
 
     def new(*kinds: Entries | None) -> tuple[int, ...]:
-        found = [place[id(entries.where(model))] for entries in kinds if entries is not None]
+        found = [index[id(entries.where(model))] for entries in kinds if entries is not None]
         found = tuple(i for i in dict.fromkeys(found) if i not in seen)
         seen.update(found)
         return found
 
     layers = []
     for group in unit_groups(model):
-        # The units of a residual sum have several matrices, each with a bias and a norm of its own.
+        # The units of a residual sum have several matrices, each with its own bias and norm.
         for weight, bias in zip_longest(group.incoming, group.bias):
             if kept := new(weight):
                 layers.append((kept, new(bias)))
@@ -72,6 +74,6 @@ def _layers(model: Any) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
 
 
 def _norms(model: Any) -> list[Float[Array, ""]]:
-    """The joint norm of each layer's parameters."""
+    """For each layer, the joint norm of the parameters that keep it."""
     leaves = jax.tree.leaves(eqx.filter(connected(model), eqx.is_inexact_array))
     return [jnp.sqrt(sum(jnp.sum(leaves[i] ** 2) for i in kept)) for kept, _ in _layers(model)]

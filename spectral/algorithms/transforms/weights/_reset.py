@@ -1,5 +1,6 @@
-"""Beginning anew at every task."""
+"""Re-initialisation at every task."""
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import equinox as eqx
@@ -7,26 +8,23 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from ...._arguments import unknown_name
 from ...._carry import branch
 from ...._types import Clock, Learner
 from ....models import activations_of, unit_groups
 from ..._base._algorithm import AbstractTransform
+from ..._base._arguments import check_name
 from ..._base._fresh import fresh_parameters
 
 
-_PARTS = ("network", "head")
-_VALUES = ("fresh", "zero")
-
-
 class Reset(AbstractTransform[list[Array]]):
-    """Newly drawn weights and an optimiser without a past, at the start of each task but the first.
+    """Re-initialises weights and optimiser at the start of every task except the first.
 
     - `part="network"`: all parameters, the running statistics and the whole state of the optimiser
       (the baseline RESET).
-    - `part="head"`: the parameters that are the incoming weights, bias, norm or learnt activation
-      of no hidden unit, that is the output layer, and what the optimiser keeps for them.
-      `to="zero"` sets them to zero instead (the head of Dohare et al.'s Continual ImageNet).
+    - `part="head"`: the output layer and the optimiser's state for it. It consists of the
+      parameters that are not incoming weights, bias, norm or learnt activation of a hidden unit.
+      `to="zero"` sets them to zero instead of drawing them (the head of Dohare et al.'s Continual
+      ImageNet).
     """
 
     part: str = eqx.field(static=True)
@@ -39,9 +37,8 @@ class Reset(AbstractTransform[list[Array]]):
         to: Literal["fresh", "zero"] = "fresh",
     ):
         """**Raises:** `ValueError` for an unknown name, or a whole network of zeros."""
-        for name, value, allowed in (("part", part, _PARTS), ("to", to, _VALUES)):
-            if value not in allowed:
-                raise ValueError(f"`{name}`: {unknown_name('Name', value, allowed)}")
+        check_name("part", part, ("network", "head"))
+        check_name("to", to, ("fresh", "zero"))
         if part == "network" and to == "zero":
             raise ValueError(
                 "`to` is 'zero', but a network of zeros cannot learn: pass `part='head'` as well."
@@ -49,14 +46,14 @@ class Reset(AbstractTransform[list[Array]]):
         self.part, self.to = part, to
 
     def init(self, learner: Learner, *, key: PRNGKeyArray) -> list[Array]:
-        """The running statistics of a beginning."""
+        """Returns the initial running statistics."""
         return jax.tree.leaves(learner.model_state)
 
     def begin_task(
         self, learner: Learner, state: list[Array], clock: Clock, *, key: PRNGKeyArray
     ) -> tuple[Learner, list[Array]]:
-        """**Raises:** `TypeError` for a model without `fresh`, or without `units()` where its head
-        is wanted."""
+        """**Raises:** `TypeError` for a model without `fresh`, or with `part="head"` for a model
+        without `units()`."""
         act = self._whole if self.part == "network" else self._head
         return branch(clock.task > 0, lambda old: act(old, state, key=key), learner), state
 
@@ -76,11 +73,11 @@ class Reset(AbstractTransform[list[Array]]):
         params = jax.tree.map(lambda p, n, h: n if h else p, params, new, head)
         marks = jax.tree.map(lambda p, h: jnp.full(p.shape, h), params, head)
         optimiser = learner.optimiser.forget(marks, params)
-        return Learner(eqx.combine(params, static), learner.model_state, optimiser)
+        return replace(learner, model=eqx.combine(params, static), optimiser=optimiser)
 
 
 def _head_of(model: Any, params: PyTree) -> PyTree[bool]:
-    """Which parameters determine no hidden unit."""
+    """Marks the parameters that belong to the output layer, not to a hidden unit."""
     hidden = {id(leaf) for leaf in jax.tree.leaves(activations_of(model))}
     for group in unit_groups(model):
         for entries in (*group.incoming, *group.bias, *group.scale, *group.shift):

@@ -1,43 +1,46 @@
-"""Sparse evolutionary training: the weakest connections make way for new ones."""
+"""Sparse evolutionary training: new connections replace the weakest ones."""
+
+from dataclasses import replace
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from ...._arguments import check_fraction
 from ...._types import Learner, Signal
 from ..._base._algorithm import AbstractTransform
+from ..._base._arguments import as_fraction, Number
 from ..._base._unit_groups import sparse_layers
 
 
 class SparseRewiring(AbstractTransform[None]):
-    """Move the weakest connections of every sparse layer to new places (SET; Mocanu et al.,
+    """Moves the weakest connections of every sparse layer to new places (SET; Mocanu et al.,
     *Scalable training of artificial neural networks with adaptive sparse connectivity inspired by
     network science*, 2018).
 
-    In each layer the fraction `fraction` of the connections, rounded, is removed: those of the
-    smallest |weight|. As many are made, at places drawn uniformly from all that are empty then,
-    with weights drawn as the network's own initialisation draws them. So each layer keeps its
-    number of connections exactly. The optimiser forgets both kinds. (The publication removes that
-    fraction of the positive and of the negative weights each, and gives narrow layers a higher
-    density than wide ones; `spectral.models.Sparse` gives all the same.)
+    In each layer the connections of smallest |weight| are removed: a fraction `fraction` of all,
+    rounded to a whole number. The same number of connections is then created at places drawn
+    uniformly from all empty ones, with weights from the network's initial distribution. So each
+    layer keeps its exact number of connections. The optimiser forgets the removed and the new ones.
+    (The publication removes this fraction of the positive and of the negative weights separately,
+    and makes narrow layers denser than wide ones; `spectral.models.Sparse` has one density for all
+    layers.)
 
-    Used under `Periodic`; published with a fraction of 0.3 after every epoch, for networks with
-    `density` below one. Sorting a layer of a million places takes a good part of a second on CPU.
+    Use it under `Periodic`, for networks with `density` below one. Published with a fraction of 0.3
+    after every epoch. Sorting a layer of a million places takes a good part of a second on CPU.
 
     ```python
     model = MLP(64, 10, width=100, density=0.1, key=jax.random.key(0))
-    algo = Algorithm(sgd(0.03), transforms=(Periodic(SparseRewiring(0.3), period=100),))
+    rewiring = Periodic(SparseRewiring(fraction=0.3), period=100)
+    algo = Algorithm(sgd(0.03), transforms=(rewiring,))
     ```
     """
 
     fraction: Float[Array, ""]
 
-    def __init__(self, *, fraction: float | Float[Array, ""] = 0.3):
+    def __init__(self, *, fraction: Number = 0.3):
         """**Raises:** `ValueError` for a fraction outside [0, 1]."""
-        check_fraction("fraction", fraction)
-        self.fraction = jnp.asarray(fraction, dtype=float)
+        self.fraction = as_fraction("fraction", fraction)
 
     def init(self, learner: Learner, *, key: PRNGKeyArray) -> None:
         """**Raises:** `TypeError` for a model without `units()`, `ValueError` if none of its layers
@@ -63,12 +66,13 @@ class SparseRewiring(AbstractTransform[None]):
             model = eqx.tree_at(weight_of, model, weight)
             model = eqx.tree_at(mask_of, model, (mask & ~removed) | made)
             moved = eqx.tree_at(weight_of, moved, removed | made)
-        return Learner(model, learner.model_state, learner.optimiser.forget(moved, model)), state
+        optimiser = learner.optimiser.forget(moved, model)
+        return replace(learner, model=model, optimiser=optimiser), state
 
     def _moves(
         self, weight: Float[Array, "..."], mask: Bool[Array, "..."], *, key: PRNGKeyArray
     ) -> tuple[Bool[Array, "..."], Bool[Array, "..."]]:
-        """The connections to remove, and the places of those to make."""
+        """Marks the connections to remove, and the places of the connections to create."""
         count = jnp.round(self.fraction * jnp.sum(mask)).astype(int)
         removed = _first(count, jnp.where(mask, jnp.abs(weight), jnp.inf))
         empty = ~mask | removed
@@ -77,7 +81,7 @@ class SparseRewiring(AbstractTransform[None]):
 
 
 def _first(count: Int[Array, ""], scores: Float[Array, "..."]) -> Bool[Array, "..."]:
-    """The `count` lowest scores: exactly so many, also where some are equal."""
+    """Marks the `count` lowest scores: exactly this many, even if some scores are equal."""
     order = jnp.argsort(scores, axis=None)
     chosen = jnp.arange(order.size) < count
     return jnp.zeros(order.size, bool).at[order].set(chosen).reshape(scores.shape)

@@ -1,0 +1,44 @@
+"""Checks of arguments. They return numbers as arrays: a sweep over them does not recompile."""
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ..._arguments import check_above, check_fraction, unknown_name
+
+
+Number = float | Float[Array, ""]
+
+
+def as_positive(name: str, value: Number) -> Float[Array, ""]:
+    """`value` as an array.
+
+    **Raises:** `ValueError` unless `value` is finite and above 0.
+    """
+    check_above(name, value, 0)
+    return jnp.asarray(value, dtype=float)
+
+
+def as_non_negative(name: str, value: Number) -> Float[Array, ""]:
+    """`value` as an array.
+
+    **Raises:** `ValueError` unless `value` is finite and at least 0.
+    """
+    check_above(name, value, 0, strict=False)
+    return jnp.asarray(value, dtype=float)
+
+
+def as_fraction(name: str, value: Number, *, below_one: bool = False) -> Float[Array, ""]:
+    """`value` as an array.
+
+    **Raises:** `ValueError` unless `value` lies in [0, 1], or in [0, 1) with `below_one`.
+    """
+    check_fraction(name, value, strict=below_one)
+    return jnp.asarray(value, dtype=float)
+
+
+def check_name(argument: str, name: str, allowed: Sequence[str]) -> None:
+    """**Raises:** `ValueError` if `name` is not one of those allowed."""
+    if name not in allowed:
+        raise ValueError(f"`{argument}`: {unknown_name('Name', name, allowed)}")
