@@ -128,7 +128,10 @@ def relu_networks(
         inputs leave the box. (In deeper layers the box contains all activations, so margins are
         larger.)
     """
-    template = MLP(in_size, out_size, width=width, depth=depth, key=jax.random.key(0))
+    # Its weights are replaced by drawn ones, so none are computed.
+    template = eqx.filter_eval_shape(
+        MLP, in_size, out_size, width=width, depth=depth, key=jax.random.key(0)
+    )
     shapes = [layer.weight.shape for layer in template.layers]
     # The strategies are created once, not for each network.
     weights = [numbers(*shape) for shape in shapes]

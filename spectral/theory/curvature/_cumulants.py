@@ -1,5 +1,6 @@
 """Equation (6): the error of a Kronecker factorisation as joint cumulants."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -8,6 +9,7 @@ from jaxtyping import Array, Float
 Block = Float[Array, "inputs inputs outputs outputs"]
 
 
+@jax.jit
 def factorisation_error(
     inputs: Float[Array, "samples inputs"], gradients: Float[Array, "samples outputs"]
 ) -> Block:
@@ -45,6 +47,11 @@ def error_terms(
     **Raises:** `ValueError` as `cumulant_error`.
     """
     _check_centred(inputs, gradients)
+    return _error_terms(inputs, gradients)
+
+
+@jax.jit
+def _error_terms(inputs: Array, gradients: Array) -> tuple[Block, Block, Block]:
     mean = jnp.mean(inputs, axis=0)
     x, g = inputs - mean[None], gradients - jnp.mean(gradients, axis=0)[None]
     xx, xg, gg = _mean("ni,nj->ij", x, x), _mean("ni,nk->ik", x, g), _mean("nk,nl->kl", g, g)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from ..._arguments import check_count
@@ -127,7 +128,7 @@ def most_dead_units(model: DescribesUnits, rank: int) -> dict[str, int]:
         )
     result = {}
     for group in model.units():
-        one = dead_parameters(model, {group.name: jnp.arange(group.size) == 0})
+        one = dead_parameters(model, {group.name: jnp.asarray(np.arange(group.size) == 0)})
         result[group.name] = min((whole - int(rank)) // one, group.size)
     return result
 
