@@ -6,14 +6,15 @@ import pytest
 from hypothesis import given, HealthCheck, Phase, settings
 
 
-# Every statement that holds is tried on 200 drawn cases, and on 1000 in the full suite.
-COUNTS = pytest.mark.parametrize("count", [200, pytest.param(1000, marks=pytest.mark.slow)])
+QUICK, SLOW = 40, 1000
+# Every statement that holds is tried on 40 drawn cases, and on 1000 in the full suite.
+COUNTS = pytest.mark.parametrize("count", [QUICK, pytest.param(SLOW, marks=pytest.mark.slow)])
 
 
 def counts_of(first, *others):
-    """As `COUNTS`, for a statement with several forms: 200 cases of the first, 1000 of all."""
-    slow = [pytest.param(name, 1000, marks=pytest.mark.slow) for name in (first, *others)]
-    return [(first, 200), *slow]
+    """As `COUNTS`, for a statement with several forms: a few cases of the first, many of all."""
+    slow = [pytest.param(name, SLOW, marks=pytest.mark.slow) for name in (first, *others)]
+    return [(first, QUICK), *slow]
 
 
 def tried(count, *drawn, shrink=True):
@@ -31,11 +32,11 @@ def tried(count, *drawn, shrink=True):
 
 
 def broken(*drawn):
-    """Run a property that is wrong on purpose: one of the drawn cases shows it."""
+    """Run a property that is wrong on purpose: one of the first quick cases shows it."""
 
     def run(holds):
         with pytest.raises(AssertionError):
-            tried(200, *drawn, shrink=False)(holds)
+            tried(QUICK, *drawn, shrink=False)(holds)
 
     return run
 

@@ -1,11 +1,8 @@
-"""What is measured at the start and end of tasks."""
+"""Measurements at the start and end of tasks."""
 
 from ._base._probe import AbstractProbe as AbstractProbe, When as When
-from ._base._sampling import (
-    AbstractSamplingProbe as AbstractSamplingProbe,
-    sample_risk as sample_risk,
-    sample_taps as sample_taps,
-)
+from ._base._sampler import Sampler as Sampler
+from ._base._sampling_probe import AbstractSamplingProbe as AbstractSamplingProbe
 from .curvature._hessian_spectrum import HessianSpectrum as HessianSpectrum
 from .features._feature_rank import FeatureRank as FeatureRank
 from .gradients._gradient_norm import GradientNorm as GradientNorm

@@ -1,8 +1,8 @@
 """The paper's definitions, lemmas and theorems as functions that check their hypotheses.
 
 A printed statement that fails is in `spectral.theory.as_printed`, with a counterexample in its
-docstring; the function here is the one that holds. Random networks to try bounds on are in
-`spectral.theory.strategies`, which needs hypothesis and is imported by itself.
+docstring; the function of that name here is the one that holds. `spectral.theory.strategies` draws
+random networks to test bounds on; it needs hypothesis and has to be imported explicitly.
 """
 
 from . import as_printed as as_printed

@@ -1,7 +1,9 @@
-"""Forecasts against descent that is carried out, where they are exact, and the probe."""
+"""Definitions 5.1 and 5.2, and forecasts against gradient descent where they are exact."""
 
 import functools
+from typing import Any
 
+import equinox as eqx
 import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
@@ -9,13 +11,12 @@ import numpy as np
 import pytest
 from growing_classes import growing_classes
 from tables import permuted, tiny_images
+from theory_networks import network, outputs_of
 from theory_profile import COUNTS, tried
 
 from spectral import algorithms, Learner, tasks, theory, train_continual
 from spectral.curvature import (
     Convex,
-    Dense,
-    epsilon_rank,
     GaussNewton,
     Gram,
     Risk,
@@ -25,18 +26,28 @@ from spectral.curvature import (
 from spectral.models import MLP
 
 
+def test_definitions():
+    scores = np.array([0.9, 0.88, 0.7])
+    assert theory.successful_training(scores, 0.9, tolerance=0.05).tolist() == [True, True, False]
+    assert theory.plastic(scores[:2], 0.9, tolerance=0.05)
+    assert not theory.plastic(scores, 0.9, tolerance=0.05)
+    assert theory.tau_trainable(np.array([3, 4]), 4).tolist() == [False, True]
+    found = theory.trainability(np.array([12.0, 30.0, 41.0]), 20)
+    assert found.value == pytest.approx(2 / 3)
+    # Clopper and Pearson: the upper end solves Pr(X <= 2) = 2.5 %, which is 1 - p^3.
+    assert found.upper == pytest.approx(0.975 ** (1 / 3))
+    # The lower end solves Pr(X >= 2) = 2.5 %, which is p^2 (3 - 2p).
+    assert found.lower**2 * (3 - 2 * found.lower) == pytest.approx(0.025)
+    assert theory.trainability(np.zeros(20), 1).upper == pytest.approx(1 - 0.025 ** (1 / 20))
+    assert theory.trainability(np.zeros(20), 1).lower == 0
+    assert theory.trainability(np.ones(20), 1).lower == pytest.approx(0.025 ** (1 / 20))
+    assert theory.trainability(np.ones(20), 1).upper == 1
+    wide = theory.trainability(np.ones(20), 1, confidence=0.5)
+    assert wide.lower == pytest.approx(0.25 ** (1 / 20))
+
+
 def linear_outputs(params, inputs):
     return inputs @ params
-
-
-def network_outputs(model, inputs):
-    return jax.vmap(model)(inputs)[0]
-
-
-@functools.partial(jax.jit, static_argnums=(0, 3))
-def descend(risk_of, params, lr, steps, data):
-    gradient = jax.grad(lambda p: risk_of(data)(p))
-    return jax.lax.fori_loop(0, steps, lambda _, p: p - lr * gradient(p), params)
 
 
 def squared(data):
@@ -52,48 +63,67 @@ def softmax_mean(data):
     return Risk(linear_outputs, loss, *data)
 
 
-def linear_problem(getkey, risk_of):
-    inputs = jax.random.normal(getkey(), (6, 4)) * jnp.array([1.0, 1.0, 0.3, 0.1])[None]
-    targets = jax.random.normal(getkey(), (6, 3))
-    data = (inputs, targets if risk_of is squared else jnp.argmax(targets, axis=1))
-    return jax.random.normal(getkey(), (4, 3)), data
+@functools.partial(jax.jit, static_argnums=0)
+def descend(risk_of, params, lr, steps, data):
+    """The loss before and after gradient descent."""
+    risk = risk_of(data)
+    after = jax.lax.fori_loop(0, steps, lambda _, p: p - lr * jax.grad(risk)(p), params)
+    return risk(params), risk(after)
+
+
+def linear_problem(labelled=False):
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(6, 4)) * np.array([1.0, 1.0, 0.3, 0.1])
+    targets = rng.normal(size=(6, 3))
+    data = (jnp.asarray(inputs), jnp.asarray(targets.argmax(axis=1) if labelled else targets))
+    return jnp.asarray(rng.normal(size=(4, 3))), data
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("steps", [1, 7, 300])
-def test_exact_for_descent_on_a_linear_model(steps, getkey):
-    params, data = linear_problem(getkey, squared)
-    risk = squared(data)
-    found = theory.trainability_forecast(risk, params, lr=0.3, steps=steps, target=0.2)
-    assert found.largest * 0.3 < 2
-    np.testing.assert_allclose(found.initial_loss, risk(params), rtol=1e-12)
-    after = risk(descend(squared, params, 0.3, steps, data))
-    np.testing.assert_allclose(found.loss, after, rtol=1e-9)
-    assert bool(found.trainable) == bool(after <= 0.2)
-
-
-@pytest.mark.usefixtures("float64")
-def test_descent_that_diverges_is_forecast(getkey):
-    params, data = linear_problem(getkey, squared)
-    stable = theory.trainability_forecast(squared(data), params, lr=0.3, steps=9, target=0.2)
-    lr = 2.2 / float(stable.largest)
-    found = theory.trainability_forecast(squared(data), params, lr=lr, steps=60, target=0.2)
-    after = squared(data)(descend(squared, params, lr, 60, data))
-    np.testing.assert_allclose(found.loss, after, rtol=1e-7)
+def test_exact_for_descent_on_a_linear_model():
+    params, data = linear_problem()
+    forecast = functools.partial(theory.trainability_forecast, squared(data), params)
+    for steps in (1, 7, 300):
+        found = forecast(lr=0.3, steps=steps, target=0.2)
+        assert found.largest * 0.3 < 2
+        before, after = descend(squared, params, 0.3, steps, data)
+        np.testing.assert_allclose(found.initial_loss, before, rtol=1e-12)
+        np.testing.assert_allclose(found.loss, after, rtol=1e-9)
+        for target in (0.99 * after, 1.01 * after):
+            found = forecast(lr=0.3, steps=steps, target=target)
+            assert bool(found.trainable) == (target > after)
+    # Beyond the stable learning rate the loss diverges.
+    lr = 2.2 / float(found.largest)
+    found = forecast(lr=lr, steps=60, target=0.2)
+    np.testing.assert_allclose(found.loss, descend(squared, params, lr, 60, data)[1], rtol=1e-7)
     assert found.loss > found.initial_loss
     assert not found.trainable
+    slow_directions_rule_out_a_target(forecast)
+
+
+def slow_directions_rule_out_a_target(forecast):
+    """The necessary condition: if it fails the loss stays above the target."""
+    ruled_out = met = 0
+    for target in np.geomspace(1e-3, 1, 12):
+        for shrinkage in (0.3, 0.6, 0.9):
+            found = forecast(lr=0.3, steps=30, target=target, shrinkage=shrinkage)
+            assert found.possible or not found.trainable
+            ruled_out += not found.possible
+            met += bool(found.possible and not found.trainable)
+    assert ruled_out > 5
+    assert met > 0  # the condition is not sufficient
 
 
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("risk_of", [softmax_mean, pytest.param(softmax, marks=pytest.mark.slow)])
-def test_cross_entropy_follows_the_flow(risk_of, getkey):
+def test_cross_entropy_follows_the_flow(risk_of):
     """Descent with short steps, on a model that is linear in its parameters."""
-    params, data = linear_problem(getkey, softmax)
-    risk = risk_of(data)
-    found = theory.trainability_forecast(risk, params, lr=0.3, steps=100, target=0.2)
-    after = risk(descend(risk_of, params, 0.003, 10_000, data))
+    params, data = linear_problem(labelled=True)
+    found = theory.trainability_forecast(risk_of(data), params, lr=0.3, steps=100, target=0.2)
+    _, after = descend(risk_of, params, 0.003, 10_000, data)
     assert found.loss < 0.8 * found.initial_loss
     np.testing.assert_allclose(found.loss, after, rtol=3e-3)
+    assert found.possible
 
 
 @pytest.mark.usefixtures("float64")
@@ -102,20 +132,19 @@ def test_cross_entropy_follows_the_flow(risk_of, getkey):
     [pytest.param(SquaredError(scale=0.7), marks=pytest.mark.slow), SoftmaxCrossEntropy()],
     ids=["squared", "softmax"],
 )
-def test_directions_are_counted_in_the_gauss_newton_matrix(loss, getkey):
+def test_directions_are_counted_in_the_gauss_newton_matrix(loss):
     """The weighted kernel of the forecast is the Gram matrix of the loss."""
-    model = MLP(3, 3, width=4, depth=1, key=getkey())
-    inputs = jax.random.normal(getkey(), (5, 3))
-    targets = jnp.zeros((5, 3)) if isinstance(loss, SquaredError) else jnp.arange(5) % 3
-    risk = Risk(network_outputs, loss, inputs, targets, batch_size=2)
+    model = network(MLP, 3, 3, width=4, depth=1)
+    inputs = np.random.default_rng(2).normal(size=(5, 3))
+    targets = np.zeros((5, 3)) if isinstance(loss, SquaredError) else np.arange(5) % 3
+    risk = Risk(outputs_of, loss, jnp.asarray(inputs), jnp.asarray(targets), batch_size=2)
     found = theory.trainability_forecast(risk, model, lr=0.05, steps=100, target=0.2)
-    spectrum = Dense()(Gram(risk, model), key=getkey())
-    np.testing.assert_allclose(found.largest, spectrum.range()[1], rtol=1e-9)
+    dense = eqx.filter_jit(lambda risk, model: Gram(risk, model).dense())
+    values = np.linalg.eigvalsh(dense(risk, model))
+    np.testing.assert_allclose(found.largest, values[-1], rtol=1e-9)
     assert found.upper > found.largest
-    assert found.directions == round(float(epsilon_rank(spectrum, found.epsilon).value))
+    assert found.directions == np.sum(values > found.epsilon)
     assert 0 < found.directions < 15
-    whole = Dense()(GaussNewton(risk, model), key=getkey())
-    assert found.directions == round(float(epsilon_rank(whole, found.epsilon).value))
 
 
 @COUNTS
@@ -132,24 +161,37 @@ def test_epsilon_of_a_budget(count):
             assert near or (factor <= shrinkage) == inside
 
 
-@pytest.mark.usefixtures("float64")
-def test_slow_directions_rule_a_target_out(getkey):
-    """The necessary condition: where it fails the loss stays above the target."""
-    params, data = linear_problem(getkey, squared)
-    ruled_out = met = 0
-    for target in np.geomspace(1e-3, 1, 12):
-        for shrinkage in (0.3, 0.6, 0.9):
-            found = theory.trainability_forecast(
-                squared(data), params, lr=0.3, steps=30, target=target, shrinkage=shrinkage
-            )
-            assert found.possible or not found.trainable
-            ruled_out += not found.possible
-            met += bool(found.possible and not found.trainable)
-    assert ruled_out > 5
-    assert met > 0  # it is not sufficient
+def permuted_learner():
+    setting = permuted()
+    optimiser = algorithms.bp(0.05).optimiser
+    return setting.stream, setting.model, Learner(setting.model, None, optimiser)
 
 
-def test_probe_records_the_forecast_of_the_new_task():
+def test_probe_measures_the_forecast_on_the_new_task():
+    stream, model, learner = permuted_learner()
+    forecast = theory.TrainabilityForecast(lr=0.05, target=1.0, num_examples=12)
+
+    @eqx.filter_jit
+    def both(probe, learner, key):
+        """What the probe measures, and the loss on its examples."""
+        state = stream.init(key=key)
+        batch = stream.sample(state, learner, 12, "train", key=jax.random.split(key)[0])
+        risk = Risk(outputs_of, SoftmaxCrossEntropy(), batch.inputs, batch.labels)
+        return probe(learner, stream, state, key=key), risk(learner.model), batch
+
+    found, loss, batch = both(forecast, learner, jax.random.key(3))
+    columns = {"loss", "initial_loss", "epsilon", "directions", "largest", "trainable"}
+    assert set(found) == columns
+    np.testing.assert_allclose(found["initial_loss"], loss, rtol=1e-5)
+    assert found["loss"] < found["initial_loss"]
+    # The 16 steps of a task.
+    np.testing.assert_allclose(found["epsilon"], (1 - 0.5 ** (1 / 16)) / 0.05, rtol=1e-5)
+    again, *_ = both(theory.TrainabilityForecast(lr=0.1, target=1.0, num_examples=12), learner, jax.random.key(3))
+    np.testing.assert_allclose(again["epsilon"], found["epsilon"] / 2, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_probe_records_the_forecast_of_each_task():
     setting = permuted()
     forecast = theory.TrainabilityForecast(lr=0.05, target=1.0, num_examples=12)
     _, history = train_continual(
@@ -159,24 +201,14 @@ def test_probe_records_the_forecast_of_the_new_task():
         assert np.isfinite(history[f"forecast.start.{name}"]).all()
     assert "forecast.start.possible" not in history
     assert (history["forecast.start.loss"] < history["forecast.start.initial_loss"]).all()
-    epsilon = theory.budget_epsilon(0.05, 16)[0]
-    np.testing.assert_allclose(history["forecast.start.epsilon"], epsilon, rtol=1e-5)
-
-    key, stream = jax.random.key(3), setting.stream
-    state = stream.init(key=key)
-    learner = Learner(setting.model, None, algorithms.bp(0.05).optimiser.init(setting.model))
-    found = forecast(learner, stream, state, key=key)
-    batch = stream.sample(state, learner, 12, "train", key=jax.random.split(key)[0])
-    risk = Risk(network_outputs, SoftmaxCrossEntropy(), batch.inputs, batch.labels)
-    np.testing.assert_allclose(found["initial_loss"], risk(setting.model), rtol=1e-5)
-    largest = Dense()(Gram(risk, setting.model), key=key).range()[1]
-    np.testing.assert_allclose(found["largest"], largest, rtol=1e-3)
+    risk = theory.budget_epsilon(0.05, 16)[0]
+    np.testing.assert_allclose(history["forecast.start.epsilon"], risk, rtol=1e-5)
 
 
-def test_probe_refuses_steps_that_it_does_not_know():
-    """The tasks of a stream that grows take different numbers of steps."""
-    key, model = jax.random.key(0), permuted().model
-    learner = Learner(model, None, algorithms.bp(0.05).optimiser.init(model))
+def test_probe_rejects_a_stream_whose_steps_it_does_not_know():
+    """The tasks of a stream that grows have different numbers of steps."""
+    key = jax.random.key(0)
+    _, _, learner = permuted_learner()
     forecast = theory.TrainabilityForecast(lr=0.05, target=1.0, num_examples=4)
     loader = tasks.Loader(minibatch_size=5)
     incremental = tasks.IncrementalClasses(tiny_images(), classes_per_task=1, loader=loader)
@@ -187,48 +219,69 @@ def test_probe_refuses_steps_that_it_does_not_know():
             jax.eval_shape(ask, state)
 
 
-@pytest.mark.parametrize("rate", [4.5e-8, 1.0, 1.5])
-def test_slow_directions_keep_their_digits(rate):
+def test_slow_directions_keep_their_digits():
     """One input of one entry: the eigenvalue is its square. In float32 1 - 4.5e-8 is 1 - 6e-8."""
-    risk = Risk(linear_outputs, SquaredError(), jnp.ones((1, 1)), jnp.ones((1, 1)))
-    steps = 10_000_000 if rate < 1 else 5
-    found = theory.trainability_forecast(risk, jnp.zeros((1, 1)), lr=rate, steps=steps, target=0.2)
-    expected = np.exp(-2 * steps * rate) if rate < 1 else (1 - rate) ** (2 * steps)
-    np.testing.assert_allclose(found.loss, 0.5 * expected, rtol=1e-4)
+    one = jnp.asarray(np.ones((1, 1)))
+    risk, params = Risk(linear_outputs, SquaredError(), one, one), jnp.asarray(np.zeros((1, 1)))
+    for lr, steps in [(4.5e-8, 10_000_000), (1.0, 5), (1.5, 5)]:
+        found = theory.trainability_forecast(risk, params, lr=lr, steps=steps, target=0.2)
+        shrinkage = np.exp(-2 * steps * lr) if lr < 1 else (1 - lr) ** (2 * steps)
+        np.testing.assert_allclose(found.loss, 0.5 * shrinkage, rtol=1e-4)
 
 
-def test_directions_without_curvature_do_not_grow(getkey):
-    """Six examples of one input: all but their mean is out of reach, and stays as it is."""
-    inputs = jnp.broadcast_to(jax.random.normal(getkey(), (1, 4)), (6, 4))
-    targets = jax.random.normal(getkey(), (6, 3))
-    risk = Risk(
-        linear_outputs, SquaredError(scale=0.7), inputs, targets - jnp.mean(targets, axis=0)[None]
-    )
-    lr = 6 / float(jnp.sum(inputs**2))
+def test_directions_without_curvature_do_not_grow():
+    """Six examples with equal inputs: only the mean of their targets can be fitted, so the rest of
+    the loss stays."""
+    rng = np.random.default_rng(4)
+    inputs = np.tile(rng.normal(size=(1, 4)), (6, 1))
+    targets = rng.normal(size=(6, 3))
+    data = (jnp.asarray(inputs), jnp.asarray(targets - targets.mean(axis=0)))
+    lr = 6 / float(np.sum(inputs**2))
+    params = jnp.asarray(np.zeros((4, 3)))
     found = theory.trainability_forecast(
-        risk, jnp.zeros((4, 3)), lr=lr, steps=100_000_000, target=0.2
+        squared(data), params, lr=lr, steps=100_000_000, target=0.2
     )
     assert found.loss <= found.initial_loss * (1 + 1e-5)
-    assert found.largest * lr == pytest.approx(1.4)  # and all others are 0
+    assert found.largest * lr == pytest.approx(1.4)  # all other eigenvalues are 0
 
 
-def test_bad_numbers_are_refused(getkey):
-    params, data = linear_problem(getkey, squared)
+def test_bad_numbers_are_rejected():
+    params, data = linear_problem()
     forecast = functools.partial(theory.trainability_forecast, squared(data), params)
-    good = {"lr": 0.1, "steps": 3, "target": 0.1}
+    good: dict[str, Any] = {"lr": 0.1, "steps": 3, "target": 0.1}
     for name, value, message in [
         ("lr", 0.0, "`lr` is 0.0"),
         ("steps", 0, "`steps` is 0"),
         ("target", -1.0, "`target` is -1.0"),
-        ("shrinkage", 0.0, "`shrinkage` is 0.0"),
-        ("shrinkage", 1.0, "`1 - shrinkage` is 0.0"),
+        ("shrinkage", 0.0, "`shrinkage` is 0.0, but must lie strictly between 0 and 1"),
+        ("shrinkage", 1.0, "`shrinkage` is 1.0, but must lie strictly between 0 and 1"),
     ]:
         with pytest.raises(ValueError, match=message):
             forecast(**good | {name: value})
         with pytest.raises(ValueError, match=message):
             theory.TrainabilityForecast(**good | {name: value})
-    with pytest.raises(ValueError, match="`examples` is 0"):
+    with pytest.raises(ValueError, match="`num_examples` is 0"):
         theory.TrainabilityForecast(**good, num_examples=0)
     pair = Risk(lambda p, x: (x @ p, x @ p), lambda z, y: jnp.sum(z[0] ** 2, axis=1), *data)
-    with pytest.raises(ValueError, match="hypothesis of one array of outputs"):
+    with pytest.raises(ValueError, match="A forecast has the hypothesis of one array of outputs"):
         theory.trainability_forecast(pair, params, **good)
+    with pytest.raises(ValueError, match="`scores` is empty"):
+        theory.plastic(np.zeros(0), 0.5)
+    with pytest.raises(ValueError, match=r"`score` has NaN at \[1\]"):
+        theory.successful_training(np.array([0.5, np.nan]), 0.5)
+    with pytest.raises(ValueError, match=r"`reference` has NaN at \[\]"):
+        theory.successful_training(0.5, np.nan)
+    with pytest.raises(ValueError, match="`tolerance` is -0.1"):
+        theory.successful_training(0.5, 0.5, tolerance=-0.1)
+    with pytest.raises(ValueError, match="`rank` is"):
+        theory.tau_trainable(-1, 2)
+    with pytest.raises(ValueError, match="`threshold` is"):
+        theory.tau_trainable(1, -2)
+    with pytest.raises(ValueError, match="`trials` is 0"):
+        theory.trainability(np.zeros(0), 2)
+    for successes in (-1, 3):
+        with pytest.raises(ValueError, match=f"`successes` is {successes}, but must lie between"):
+            theory.proportion(successes, 2)
+    for confidence in (0.0, 1.0):
+        with pytest.raises(ValueError, match=f"`confidence` is {confidence}"):
+            theory.proportion(1, 2, confidence=confidence)

@@ -1,1 +1,1 @@
-"""The protocol of a probe, and the examples that probes measure on."""
+"""The protocol of a probe, and how probes draw the examples they measure on."""

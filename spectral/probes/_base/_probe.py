@@ -1,4 +1,4 @@
-"""What the loop asks of a probe."""
+"""The protocol between the loop and a probe."""
 
 from abc import abstractmethod
 from typing import Any, Literal
@@ -14,12 +14,12 @@ When = Literal["start", "end"]
 
 
 class AbstractProbe(eqx.Module):
-    """Something that is measured at the start or end of a task.
+    """A measurement at the start or end of a task.
 
-    A probe looks at the learner and at data drawn by `stream.sample`, and returns a dictionary of
-    arrays. It is compiled on its own and given keys derived from its name, so that it never
-    changes the training. It measures the tasks 0, `every`, 2 `every`, ...; `"start"` means after
-    the task has changed and before its first gradient step.
+    A probe reads the learner and data drawn by `stream.sample`, and returns a dictionary of arrays.
+    It is compiled separately and its keys are derived from its name, so it never changes the
+    training. It measures at tasks 0, `every`, 2 `every`, ... `"start"` means after the change of
+    task and before the first gradient step.
     """
 
     when: eqx.AbstractVar[tuple[When, ...]]
@@ -29,4 +29,4 @@ class AbstractProbe(eqx.Module):
     def __call__(
         self, learner: Learner, stream: AbstractTaskStream, stream_state: Any, *, key: PRNGKeyArray
     ) -> dict[str, Array]:
-        """The measurements, by name."""
+        """Returns the measurements by name."""

@@ -1,7 +1,6 @@
-"""The spectrum of the Hessian, or of a matrix that stands for it."""
+"""The spectrum of the Hessian, or of a matrix in its place."""
 
 from collections.abc import Callable
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -9,7 +8,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from ..._arguments import check_above, check_count
-from ..._types import Learner
 from ...curvature import (
     AbstractOperator,
     AbstractSpectrum,
@@ -18,22 +16,26 @@ from ...curvature import (
     normalised_epsilon_rank,
     Risk,
 )
-from ...tasks import AbstractTaskStream, Split
+from ...tasks import Split
 from .._base._probe import When
-from .._base._sampling import AbstractSamplingProbe, sample_risk
+from .._base._sampler import Sampler
+from .._base._sampling_probe import AbstractSamplingProbe
 
 
 class HessianSpectrum(AbstractSamplingProbe):
-    """The spectrum of the Hessian of the stream's criterion, by default at the start of tasks.
+    """Records the spectrum of the Hessian of the stream's criterion, by default at the start of
+    tasks.
 
-    The matrix is that of the mean loss over `num_examples` examples, without penalties, in
-    inference mode (paper, Appendix F). Records the quadrature `nodes` and `weights` (`[probes,
-    order]`; the weights of each probe sum to 1), the `extremes` (`[2]`: the smallest and the
-    largest node), and the fraction of eigenvalues with |eigenvalue| > `epsilon` as
-    `normalised_epsilon_rank`, with `normalised_epsilon_rank_lower` and
-    `normalised_epsilon_rank_upper` (a rigorous bracket of what its probe vectors see), the standard
-    error over probe vectors `normalised_epsilon_rank_sem`, and `resolved` (1 where the bracket is
-    narrower than a tenth of all eigenvalues).
+    The Hessian is that of the mean loss over `num_examples` examples, without penalties and in
+    inference mode (paper, Appendix F). The columns are:
+
+    - `nodes`, `weights`: the quadrature, `[vectors, order]`; the weights of each vector sum to 1.
+    - `extremes`: the smallest and the largest node, `[2]`.
+    - `normalised_epsilon_rank`: the fraction of eigenvalues with |eigenvalue| > `epsilon`.
+    - `normalised_epsilon_rank_lower`, `normalised_epsilon_rank_upper`: a rigorous bracket of that
+        fraction as its random vectors see it.
+    - `normalised_epsilon_rank_sem`: the standard error over the random vectors.
+    - `resolved`: 1 if the bracket is narrower than a tenth of all eigenvalues.
 
     ```python
     exact = probes.HessianSpectrum(matrix=GaussNewton, estimator=GramEigh(), num_examples=100)
@@ -41,23 +43,24 @@ class HessianSpectrum(AbstractSamplingProbe):
 
     **Arguments:**
 
-    - `matrix`: what makes the matrix from the risk on the examples and the network: `Hessian`, or
-      another operator of `spectral.curvature`, such as `GaussNewton` or `KFAC`, or a function of
-      the two.
-    - `estimator`: `estimator(operator, *, key)` gives its spectrum, by default `Lanczos()`.
-    - `epsilon`: threshold of the paper, 0.1 (section 5).
-    - `num_examples`, `split`: how many examples of the present task, and which.
-    - `batch_size`: examples in one pass, by default all; it must divide `num_examples`.
+    - `epsilon`: the threshold; the paper uses 0.1 (section 5).
+    - `matrix`: a function of the risk on the examples and the network that returns the matrix:
+        `Hessian`, another operator of `spectral.curvature` such as `GaussNewton` or `KFAC`, or your
+        own.
+    - `estimator`: a function `estimator(operator, *, key)` that returns the spectrum, by default
+        `Lanczos()`.
+    - `num_examples`, `split`: how many examples to draw, and from which split of the data.
+    - `batch_size`: how many examples to take in one pass, by default all; it must divide
+        `num_examples`.
+
+    **Raises:** `ValueError` if `epsilon` or `num_examples` is not positive, or if `batch_size` does
+    not divide `num_examples`; `TypeError` if `estimator` is a class.
     """
 
     epsilon: Float[Array, ""]
     matrix: Callable[[Risk, PyTree], AbstractOperator]
     estimator: Callable[..., AbstractSpectrum]
-    num_examples: int = eqx.field(static=True)
     batch_size: int | None = eqx.field(static=True)
-    split: Split = eqx.field(static=True)
-    when: tuple[When, ...] = eqx.field(static=True)
-    every: int = eqx.field(static=True)
 
     def __init__(
         self,
@@ -71,8 +74,6 @@ class HessianSpectrum(AbstractSamplingProbe):
         when: tuple[When, ...] = ("start",),
         every: int = 1,
     ):
-        """**Raises:** `ValueError` for an epsilon that is not positive, for no examples, or for a
-        batch size that does not divide them; `TypeError` for the class of an estimator."""
         check_above("epsilon", epsilon, 0)
         if isinstance(estimator, type):
             raise TypeError(
@@ -83,33 +84,20 @@ class HessianSpectrum(AbstractSamplingProbe):
             check_count("batch_size", batch_size)
             if num_examples % batch_size:
                 raise ValueError(
-                    f"`batch_size` is {batch_size}, but must divide the {num_examples} "
-                    "`num_examples`: the criterion of a stream is a mean over its batch. Change "
-                    "one of the two."
+                    f"`batch_size` is {batch_size}, but must divide `num_examples`, which is "
+                    f"{num_examples}, because the criterion of a stream is a mean over its batch: "
+                    "choose a divisor."
                 )
+        super().__init__(num_examples=num_examples, split=split, when=when, every=every)
         self.epsilon = jnp.asarray(epsilon, dtype=float)
         self.matrix = matrix
         self.estimator = Lanczos() if estimator is None else estimator
-        self.num_examples = num_examples
         self.batch_size = batch_size
-        self.split = split
-        self.when = when
-        self.every = every
 
-    def __call__(
-        self, learner: Learner, stream: AbstractTaskStream, stream_state: Any, *, key: PRNGKeyArray
-    ) -> dict[str, Array]:
+    def measure(self, sampler: Sampler, *, key: PRNGKeyArray) -> dict[str, Array]:
         sample_key, vector_key = jax.random.split(key)
-        risk = sample_risk(
-            learner,
-            stream,
-            stream_state,
-            self.num_examples,
-            self.split,
-            key=sample_key,
-            batch_size=self.batch_size,
-        )
-        spectrum = self.estimator(self.matrix(risk, learner.model), key=vector_key)
+        risk = sampler.risk(key=sample_key, batch_size=self.batch_size)
+        spectrum = self.estimator(self.matrix(risk, sampler.learner.model), key=vector_key)
         rank = normalised_epsilon_rank(spectrum, self.epsilon)
         nodes, weights = spectrum.quadrature()
         return {

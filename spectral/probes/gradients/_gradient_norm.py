@@ -1,31 +1,17 @@
 """Size of the gradient."""
 
-from dataclasses import KW_ONLY
-from typing import Any
-
 import equinox as eqx
 import optax
 from jaxtyping import Array, PRNGKeyArray
 
-from ..._types import Learner
-from ...tasks import AbstractTaskStream, Split
-from .._base._probe import When
-from .._base._sampling import AbstractSamplingProbe, sample_risk
+from .._base._sampler import Sampler
+from .._base._sampling_probe import AbstractSamplingProbe
 
 
 class GradientNorm(AbstractSamplingProbe):
-    """Records `norm`, the Euclidean norm of the gradient of the stream's criterion (without
-    penalties) over `num_examples` examples, and `loss`, its value there."""
+    """Records the gradient of the stream's criterion (without penalties) over `num_examples`
+    examples: `norm`, its Euclidean norm, and `loss`, the value of the criterion."""
 
-    _: KW_ONLY
-    num_examples: int = eqx.field(static=True, default=1000)
-    split: Split = eqx.field(static=True, default="train")
-    when: tuple[When, ...] = eqx.field(static=True, default=("start", "end"))
-    every: int = eqx.field(static=True, default=1)
-
-    def __call__(
-        self, learner: Learner, stream: AbstractTaskStream, stream_state: Any, *, key: PRNGKeyArray
-    ) -> dict[str, Array]:
-        risk = sample_risk(learner, stream, stream_state, self.num_examples, self.split, key=key)
-        value, grads = eqx.filter_value_and_grad(risk)(learner.model)
+    def measure(self, sampler: Sampler, *, key: PRNGKeyArray) -> dict[str, Array]:
+        value, grads = eqx.filter_value_and_grad(sampler.risk(key=key))(sampler.learner.model)
         return {"norm": optax.tree_utils.tree_norm(grads), "loss": value}

@@ -17,7 +17,7 @@ from .._base._probe import AbstractProbe, When
 
 class WeightNorm(AbstractProbe):
     """Records `norm`, the Euclidean norm of all parameters, and `mean_magnitude`, the mean of their
-    absolute values; weights that a sparse layer has no connection for count as zeros."""
+    absolute values. Weights without a connection in a sparse layer count as zeros."""
 
     _: KW_ONLY
     when: tuple[When, ...] = eqx.field(static=True, default=("start", "end"))

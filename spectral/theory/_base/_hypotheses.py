@@ -1,60 +1,65 @@
-"""Where the hypotheses of the theorems are checked."""
+"""Checks of the hypotheses of theorems."""
 
+from typing import Any
+
+import equinox as eqx
 import jax
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Float, PyTree
 
+from ...curvature import Risk
 from ...models import activations_of, DescribesUnits, Elementwise
 
 
 def check_relu_network(statement: str, model: DescribesUnits) -> None:
-    """Refuse networks that a statement about plain ReLU networks says nothing about.
+    """Reject networks other than plain ReLU networks.
 
     **Raises:** `ValueError` naming the statement and the hypothesis that fails.
     """
-    activations, groups = activations_of(model), model.units()
+    activations = activations_of(model)
     functions = [a.function for a in activations if isinstance(a, Elementwise)]
     if len(functions) < max(len(activations), 1) or any(f is not jax.nn.relu for f in functions):
         found = [getattr(f, "__name__", repr(f)) for f in functions] or "none"
         raise ValueError(
-            f"{statement} has the hypothesis that all hidden units are ReLUs, but `model` has the "
-            f"elementwise activations {found} of {len(activations)}: make it with "
-            '`activation="relu"`.'
+            f"{statement} has the hypothesis that all hidden units are ReLUs, but `model` has "
+            f"{len(activations)} activations, of which the elementwise ones are {found}: create it "
+            'with `activation="relu"`.'
         )
-    for group in groups:
+    for group in model.units():
         if group.scale or group.shift or group.statistics:
             raise ValueError(
-                f"{statement} has the hypothesis that a unit is determined by its own weights, but "
-                f"`{group.name}` of `model` is normalised: make it without BatchNorm or LayerNorm."
+                f"{statement} has the hypothesis that a unit depends on its own weights alone, but "
+                f"`{group.name}` of `model` is normalised: create it without BatchNorm or "
+                "LayerNorm."
             )
         if not group.replaceable or group.copies != 1:
             raise ValueError(
-                f"{statement} has the hypothesis that units have outgoing weights of their own and "
-                f"one activation each, but those of `{group.name}` have not: make `model` without "
+                f"{statement} has the hypothesis that each unit has its own outgoing weights and "
+                f"one activation, but the units of `{group.name}` do not: create `model` without "
                 "residual connections or doubled activations."
             )
 
 
 def check_examples(statement: str, inputs: ArrayLike) -> None:
-    """Refuse inputs of which nothing, or everything, could be said.
+    """Reject an empty set of inputs, for which every unit is dead, and inputs that are not finite.
 
-    **Raises:** `ValueError` naming the statement, for no examples or numbers that are not finite.
+    **Raises:** `ValueError` naming the statement.
     """
     array = np.asarray(inputs)
     if array.size == 0 or not np.all(np.isfinite(array)):
-        got = f"the shape {array.shape}" if array.size == 0 else "numbers that are not finite"
+        got = f"have the shape {array.shape}" if array.size == 0 else "are not all finite"
         raise ValueError(
-            f"{statement} has the hypothesis of at least one example of finite numbers, but the "
-            f"inputs have {got}: on no examples every unit is dead. Pass those of a task."
+            f"{statement} has the hypothesis of at least one example with finite inputs, but "
+            f"`inputs` {got}: pass the inputs of a task."
         )
 
 
 def check_no_kink(
     statement: str, pre: dict[str, Float[Array, "examples units *positions"]]
 ) -> None:
-    """Refuse pre-activations that are exactly 0, where a ReLU network has no second derivative.
+    """Reject pre-activations of exactly 0, where a ReLU network has no second derivative.
 
-    **Raises:** `ValueError` naming the statement, the layer and the unit.
+    **Raises:** `ValueError` naming the statement, the layer, the unit and the example.
     """
     for name, values in pre.items():
         at_zero = np.argwhere(np.asarray(values) == 0)
@@ -63,8 +68,22 @@ def check_no_kink(
             raise ValueError(
                 f"{statement} has the hypothesis that the loss is twice differentiable at `model`, "
                 f"but unit {unit} of `{name}` has the pre-activation 0, the kink of the ReLU, on "
-                f"example {example}: leave such inputs out, or move the weights by a little."
+                f"example {example}: remove that example, or perturb the weights slightly."
             )
+
+
+def output_shape(statement: str, risk: Risk, params: PyTree) -> tuple[int, ...]:
+    """The shape of the outputs of one example, if they are one array.
+
+    **Raises:** `ValueError` naming the statement if they are several.
+    """
+    outputs: Any = eqx.filter_eval_shape(lambda p: risk.forward(p, risk.inputs), params)
+    if not isinstance(outputs, jax.ShapeDtypeStruct):
+        raise ValueError(
+            f"{statement} has the hypothesis of one array of outputs, but `forward` returned "
+            f"{jax.tree.structure(outputs)}: pass a risk whose `forward` returns one array."
+        )
+    return outputs.shape[1:]
 
 
 def as_points(name: str, points: ArrayLike) -> np.ndarray:
@@ -76,9 +95,12 @@ def as_points(name: str, points: ArrayLike) -> np.ndarray:
     if array.ndim != 2 or array.size == 0:
         raise ValueError(
             f"`{name}` has the shape {array.shape}, but a distance between sets has the hypothesis "
-            "of at least one point in each, `[points, dimension]`: flatten the inputs of examples, "
-            "and pass no empty set."
+            "of at least one point in each, `[points, dimension]`: flatten the inputs of each "
+            "example, and pass no empty set."
         )
     if not np.all(np.isfinite(array)):
-        raise ValueError(f"`{name}` has coordinates that are not finite: leave such points out.")
+        raise ValueError(
+            f"`{name}` has coordinates that are not finite, but a distance needs finite points: "
+            "remove the others."
+        )
     return array

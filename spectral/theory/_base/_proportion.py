@@ -1,16 +1,16 @@
-"""A probability that was estimated by counting."""
+"""A probability estimated by counting."""
 
 import equinox as eqx
 import numpy as np
 import scipy.stats
 from jaxtyping import ArrayLike, Float, Int
 
-from ..._arguments import check_above, check_count
+from ..._arguments import check_count
+from ._open_interval import check_strictly_between_0_and_1
 
 
 class Proportion(eqx.Module):
-    """A fraction of independent trials and the interval of Clopper and Pearson for its
-    probability."""
+    """A fraction of independent trials, with the Clopper-Pearson interval of its probability."""
 
     value: Float[np.ndarray, "..."]
     lower: Float[np.ndarray, "..."]
@@ -20,22 +20,24 @@ class Proportion(eqx.Module):
 def proportion(
     successes: Int[ArrayLike, "..."], trials: int, *, confidence: float = 0.95
 ) -> Proportion:
-    """The fraction of successes, with an interval that covers the probability in at least
-    `confidence` of all repetitions (Clopper and Pearson 1934).
+    """Returns the fraction of successes, with an interval that contains the probability in at least
+    a fraction `confidence` of all repetitions (Clopper and Pearson 1934).
 
     ```python
     proportion(0, 20).upper  # 0.168
     ```
 
-    **Raises:** `ValueError` for successes outside [0, trials], fewer than one trial, or a
-    confidence outside (0, 1).
+    **Raises:** `ValueError` if `successes` is outside [0, trials], `trials` is below 1, or
+    `confidence` is outside (0, 1).
     """
     check_count("trials", trials)
-    check_above("confidence", confidence, 0)
-    check_above("1 - confidence", 1 - confidence, 0)
+    check_strictly_between_0_and_1("confidence", confidence)
     count = np.asarray(successes)
     if np.any((count < 0) | (count > trials)):
-        raise ValueError(f"`successes` is {successes}, but must lie between 0 and {trials}.")
+        raise ValueError(
+            f"`successes` is {successes}, but must lie between 0 and the {trials} `trials`: count "
+            "both over the same trials."
+        )
     tail = (1 - confidence) / 2
     quantile = scipy.stats.beta.ppf
     lower = np.where(count == 0, 0.0, quantile(tail, np.maximum(count, 1), trials - count + 1))

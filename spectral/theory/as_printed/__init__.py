@@ -1,7 +1,7 @@
-"""The statements of the paper that fail, as they are printed.
+"""The statements of the paper that fail, as printed.
 
-Each has the name of the function of `spectral.theory` that holds in its place, if there is one, and
-a docstring that gives a counterexample.
+Each has the name of the function of `spectral.theory` that holds in its place, if there is one. Its
+docstring gives a counterexample.
 """
 
 from ._ball_bounds import (

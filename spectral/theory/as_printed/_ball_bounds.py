@@ -5,34 +5,36 @@ import math
 import numpy as np
 from jaxtyping import ArrayLike, Float, Real
 
-from ..task_shift._ball_bounds import check_ball, check_delta
+from .._base._open_interval import check_strictly_between_0_and_1
+from ..task_shift._ball_bounds import check_ball
 
 
 def hausdorff_bound(num_examples: int, dim: int, delta: float, *, radius: float = 1.0) -> float:
     """Lemma B.1, equation (13), as printed; false.
 
-    r (log(2N / delta) / N)^(1/I) is said to bound the Hausdorff distance of two sets of N points,
-    uniform in the ball of radius r in I dimensions, with probability 1 - delta. It takes the whole
-    of a small ball around a point to lie inside the large one; near the boundary, where in high
-    dimensions all points are, about half of it does not. In 5 dimensions and more, with 1000 points
-    and delta = 0.1, it was violated by every one of 200 draws. `spectral.theory.hausdorff_bound`
-    holds.
+    The lemma says that r (log(2N / delta) / N)^(1/I) bounds the Hausdorff distance of two sets of N
+    points, uniform in the ball of radius r in I dimensions, with probability 1 - delta. Its proof
+    assumes that a small ball around any point lies inside the large ball. About half of it lies
+    outside for points near the boundary, and in high dimensions all points are near the boundary.
+    In 5 and more dimensions, with 1000 points and delta = 0.1, each of 200 draws violated it.
+    `spectral.theory.hausdorff_bound` holds.
 
-    **Raises:** `ValueError` for counts below one, a delta outside (0, 1), or a radius that is not
-    positive.
+    **Raises:** `ValueError` if `num_examples` or `dim` is below 1, `delta` is outside (0, 1), or
+    `radius` is not positive.
     """
     check_ball(num_examples, dim, radius)
-    check_delta(delta)
+    check_strictly_between_0_and_1("delta", delta)
     return radius * (math.log(2 * num_examples / delta) / num_examples) ** (1 / dim)
 
 
 def persistence_bound(
     radii: Real[ArrayLike, " units"], num_examples: int, dim: int, *, radius: float = 1.0
 ) -> Float[np.ndarray, " units"]:
-    """Lemma B.1, equation (14), as printed; false for the reason of (13).
+    """Lemma B.1, equation (14), as printed; false for the same reason as (13).
 
-    A lower bound for the probability p that a unit stays dead: 1 - 2 exp(log N - N (gamma / ||w||
-    r)^I), and 0 where that is negative. (The last display of its proof leaves out the r.)
+    A lower bound on the probability p that a unit stays dead: 1 - 2 exp(log N - N (gamma / ||w||
+    r)^I), or 0 if that is negative. (The last display of its proof omits the r.)
+    `spectral.theory.persistence_bound` holds.
 
     **Raises:** `ValueError` as `hausdorff_bound`.
     """

@@ -1,7 +1,7 @@
 """Theorem B.3 as printed."""
 
 from ..curvature import _residual
-from ..curvature._residual import Number
+from ..curvature._number import Number
 
 
 def residual_bound(
@@ -13,13 +13,14 @@ def residual_bound(
     network_lipschitz: Number,
     gradient_lipschitz: Number,
 ) -> float:
-    """Theorem B.3, equation (27), as printed; false where labels change.
+    """Theorem B.3, equation (27), as printed; false if labels change.
 
-    (33) compares the gradients at an old and a new input under the same label. With random labels
-    on the same inputs the bound is that of the old task, which may be 0.
-    `spectral.theory.residual_bound` holds and has the same arguments.
+    Step (33) compares the gradients at an old and a new input under one label. If the inputs stay
+    and the labels are drawn again, the bound is that of the old task, which is 0 if that task was
+    fitted exactly. `spectral.theory.residual_bound` holds; it has these arguments and
+    `label_change`.
 
-    **Raises:** `ValueError` as `residual_bound`.
+    **Raises:** `ValueError` as `spectral.theory.residual_bound`.
     """
     return _residual.residual_bound(
         num_outputs,

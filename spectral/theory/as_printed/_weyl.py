@@ -3,24 +3,26 @@
 import numpy as np
 from jaxtyping import ArrayLike, Float, Real
 
-from ..curvature._weyl import descending, eigenvalue_floor, Number
+from ..curvature._number import Number
+from ..curvature._weyl import descending, eigenvalue_floor
 
 
 def weyl(
     eigenvalues: Real[ArrayLike, " dim"], residual_eigenvalues: Real[ArrayLike, " residual"]
 ) -> tuple[Float[np.ndarray, " dim"], Float[np.ndarray, " dim"]]:
-    """Equation (35) as printed; false: lower and upper bounds for the eigenvalues of G + R.
+    """Equation (35) as printed; false: lower and upper bounds on the eigenvalues of G + R.
 
-    |lambda_i(G + R) - lambda_i(R)| <= ||R||: it has lambda_i(R) in the place of lambda_i(G). With
-    R = 0 it says that G is 0.
+    |lambda_i(G + R) - lambda_i(R)| <= ||R||. It has lambda_i(R) in place of lambda_i(G). For R = 0
+    it says that G is 0. `spectral.theory.eigenvalue_floor` holds.
 
-    **Raises:** `ValueError` for no eigenvalues, or different numbers of them.
+    **Raises:** `ValueError` if there are no eigenvalues, or the two numbers of eigenvalues differ.
     """
-    g, r = descending(eigenvalues), descending(residual_eigenvalues)
+    g = descending("eigenvalues", eigenvalues)
+    r = descending("residual_eigenvalues", residual_eigenvalues)
     if g.size != r.size:
         raise ValueError(
-            f"There are {g.size} `eigenvalues` and {r.size} `residual_eigenvalues`, but the "
-            "matrices act on the same parameters: pass all eigenvalues of both."
+            f"There are {g.size} `eigenvalues` and {r.size} `residual_eigenvalues`, but the two "
+            "matrices must have the same size: pass all eigenvalues of both."
         )
     norm = np.max(np.abs(r))
     return r - norm, r + norm
@@ -32,19 +34,19 @@ def smallest_positive_floor(
     *,
     weight_decay: Number = 0.0,
 ) -> float:
-    """Equations (38) to (40) as printed; false: a lower bound for the smallest positive eigenvalue.
+    """Equations (38) to (40) as printed; false: a lower bound on the smallest positive eigenvalue.
 
-    lambda+_min(H + w I) >= lambda+_min(G) - ||R|| + w. The residual makes small positive
-    eigenvalues out of zeros of G: with G = diag(1, 0) and R = diag(0, 0.01) the smallest positive
-    eigenvalue of H is 0.01, and not at least 0.99. Use `eigenvalue_floor`.
+    lambda+_min(H + w I) >= lambda+_min(G) - ||R|| + w. The residual turns zero eigenvalues of G
+    into small positive ones. For G = diag(1, 0) and R = diag(0, 0.01) the smallest positive
+    eigenvalue of H is 0.01, but the bound is 0.99. `spectral.theory.eigenvalue_floor` holds.
 
-    **Raises:** `ValueError` as `eigenvalue_floor`, and where no eigenvalue is positive.
+    **Raises:** `ValueError` as `eigenvalue_floor`, and if no eigenvalue is positive.
     """
     floor = eigenvalue_floor(eigenvalues, residual_norm, weight_decay=weight_decay)
-    positive = floor[descending(eigenvalues) > 0]
+    positive = floor[descending("eigenvalues", eigenvalues) > 0]
     if positive.size == 0:
         raise ValueError(
-            "Corollary B.4 as printed has the hypothesis that one of the `eigenvalues` is "
-            "positive, but none is: it says nothing here."
+            "None of the `eigenvalues` is positive, but Corollary B.4 as printed has the "
+            "hypothesis that one is: use `spectral.theory.eigenvalue_floor`."
         )
     return float(positive[-1])

@@ -1,19 +1,19 @@
-"""The Gauss-Newton matrix and the loss-weighted Gram matrix have the same eigenvalues."""
+"""The Gauss-Newton matrix and the loss-weighted Gram matrix share their nonzero eigenvalues."""
 
 import jax
 import numpy as np
 from jaxtyping import Float, PyTree
 
-from ...curvature import Dense, GaussNewton, Risk, SoftmaxCrossEntropy
+from ...curvature import AbstractOperator, Dense, GaussNewton, Risk, SoftmaxCrossEntropy
 
 
 def gram_rank_bound(risk: Risk, params: PyTree) -> int:
-    """An upper bound on the rank of the Gauss-Newton matrix of N examples with C outputs.
+    """Returns an upper bound on the rank of the Gauss-Newton matrix of N examples with C outputs.
 
-    It has the eigenvalues of the Gram matrix but for zeros, so its rank is at most N C; at most
-    N (C - 1) for softmax cross-entropy, which does not change when the same number is added to all
-    outputs; and at most the number of parameters. A normalised rank near this is not collapsed,
-    however small it is.
+    The nonzero eigenvalues are those of the Gram matrix, so the rank is at most N C. For softmax
+    cross-entropy it is at most N (C - 1), because adding one number to all outputs does not change
+    the loss. It is also at most the number of parameters. A normalised rank near this bound is not
+    a sign of collapse, even if it is small.
 
     **Raises:** `ValueError` as `Gram`.
     """
@@ -24,13 +24,13 @@ def gram_rank_bound(risk: Risk, params: PyTree) -> int:
 
 
 def equivalence_gap(risk: Risk, params: PyTree) -> Float[np.ndarray, ""]:
-    """The largest difference between the eigenvalues of the Gauss-Newton matrix G = F F^T and the
-    loss-weighted Gram matrix F^T F, both written out, divided by the largest of them.
+    """Returns the largest difference between the sorted eigenvalues of the Gauss-Newton matrix
+    G = F F^T and of the loss-weighted Gram matrix F^T F, divided by the largest eigenvalue.
 
-    0 but for rounding, for every loss that is convex in the outputs, so that their eps-ranks agree
-    for every epsilon. For small networks, to see it.
+    The gap is 0 up to rounding for every loss that is convex in the outputs, so the two eps-ranks
+    agree for every epsilon. Both matrices are formed, so use it on small networks.
 
-    **Raises:** `ValueError` as `Gram`, and as `Dense` for matrices that are too large.
+    **Raises:** `ValueError` as `Gram`, and as `Dense` if a matrix is too large.
     """
     ggn = GaussNewton(risk, params)
     of_ggn, of_gram = (_descending(operator) for operator in (ggn, ggn.gram()))
@@ -40,7 +40,7 @@ def equivalence_gap(risk: Risk, params: PyTree) -> Float[np.ndarray, ""]:
     return np.asarray(np.max(np.abs(a - b)) / (largest if largest > 0 else 1.0))
 
 
-def _descending(operator) -> np.ndarray:
+def _descending(operator: AbstractOperator) -> np.ndarray:
     nodes, _ = Dense()(operator, key=jax.random.key(0)).quadrature()
-    # The eigenvalues that are zero stay where they are: the others are none of them negative.
+    # Padding with zeros at the end keeps the order, because no eigenvalue is negative.
     return np.sort(np.asarray(nodes[0]))[::-1]

@@ -1,4 +1,4 @@
-"""Section 7: ranks of Kronecker products, and of the matrices that they stand for."""
+"""Section 7: ranks of Kronecker products and of the matrices they approximate."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,12 +14,12 @@ def kronecker_epsilon_rank(
     gradients: Real[ArrayLike, "..."],
     epsilon: float,
 ) -> int:
-    """The eps-rank of a Kronecker product of two symmetric matrices: how many products of their
-    eigenvalues are above epsilon in magnitude.
+    """Returns the eps-rank of a Kronecker product of two symmetric matrices: how many products of
+    their eigenvalues exceed epsilon in magnitude.
 
-    With the rank it is otherwise: rank(A kron B) = rank A * rank B, but the eps-rank of the product
-    is not a function of those of the factors. It is monotone in each of them in the order of
-    positive semi-definite matrices: what is added to a covariance takes nothing away.
+    The rank satisfies rank(A kron B) = rank A * rank B, but the eps-rank of the product is not a
+    function of the eps-ranks of the factors. It is monotone in each factor in the order of positive
+    semi-definite matrices: adding to a covariance never lowers it.
 
     ```python
     kronecker_epsilon_rank(jnp.diag(jnp.array([2.0, 0.1])), jnp.eye(3), 0.5)  # 3
@@ -28,12 +28,13 @@ def kronecker_epsilon_rank(
     **Arguments:**
 
     - `inputs`: A, `[size, size]`, such as the second moment E[x x^T] of the inputs of a layer.
-    - `gradients`: B, such as that of the gradients in its outputs.
+    - `gradients`: B, such as the second moment of the gradients in the outputs of that layer.
     - `epsilon`: a positive threshold, in the units of a product.
 
-    For all layers of a network ask `epsilon_rank` of `KroneckerEigh`.
+    For all layers of a network use `epsilon_rank` of the spectrum from `KroneckerEigh`.
 
-    **Raises:** `ValueError` unless both are square and symmetric to rounding and epsilon positive.
+    **Raises:** `ValueError` if a matrix is not square and symmetric (up to rounding), or `epsilon`
+    is not positive.
     """
     check_above("epsilon", epsilon, 0)
     a, b = (_eigenvalues(n, m) for n, m in (("inputs", inputs), ("gradients", gradients)))
@@ -41,18 +42,18 @@ def kronecker_epsilon_rank(
 
 
 def kronecker_rank_bound(risk: Risk, params: PyTree) -> int:
-    """sum_l rank A_l * rank B_l: an upper bound on the rank of the Gauss-Newton matrix.
+    """Returns sum_l rank A_l * rank B_l, an upper bound on the rank of the Gauss-Newton matrix.
 
-    A_l and B_l are the factors of `KFAC(risk, params)`, with the exact output factor, taking the
-    positions of a layer for more examples. Those of other output factors have other ranges, and a
-    mean over positions has a smaller one: with them the sum bounds nothing.
+    A_l and B_l are the factors of `KFAC(risk, params)`, with the exact output factor and with the
+    positions of a layer treated as more examples. Other output factors have other ranges, and a
+    mean over positions has a smaller range, so with them the sum is not a bound.
 
-    Section 7 calls it sufficient for being tau-trainable that this is at least rho. It is not: it
-    is necessary for the Gauss-Newton matrix to have the rank rho. Each block of that matrix is a
-    sum of Kronecker products whose factors lie in the ranges of A_l and B_l, so its rank is at most
-    the product, and that of the whole at most the sum; both may be much less. The rank of a block
-    does not rise with those of the two covariances either: it depends on how inputs and gradients
-    go together.
+    Section 7 says that the network is tau-trainable if this sum is at least rho. The condition is
+    not sufficient; it is necessary for the Gauss-Newton matrix to have rank rho. Each block of that
+    matrix is a sum of Kronecker products whose factors lie in the ranges of A_l and B_l. So the
+    rank of the block is at most the product and the rank of the matrix at most the sum; both may be
+    much smaller. The rank of a block does not increase with the ranks of the two covariances
+    either, because it depends on how inputs and gradients are paired.
 
     ```python
     import equinox as eqx
@@ -69,8 +70,8 @@ def kronecker_rank_bound(risk: Risk, params: PyTree) -> int:
     kronecker_rank_bound(risk, model)
     ```
 
-    Eigenvalues of a factor count as zero where they are at most its size times the rounding of its
-    largest, as for `numpy.linalg.matrix_rank`.
+    Eigenvalues of a factor count as zero if they are within rounding of it, by the criterion of
+    `numpy.linalg.matrix_rank`: its size times the machine epsilon times its largest eigenvalue.
 
     **Raises:** `ValueError` as `KFAC`.
     """
@@ -82,20 +83,20 @@ def kronecker_rank_bound(risk: Risk, params: PyTree) -> int:
 
 
 def covariance_effective_rank(features: Float[Array, "examples units"]) -> Float[Array, ""]:
-    """The effective rank of E[x x^T], which section 7 of the paper writes into its objective.
+    """Returns the effective rank of E[x x^T], which the objective in section 7 of the paper uses.
 
-    Algorithm 1 and Appendix D.1 take that of the feature matrix instead
+    Algorithm 1 and Appendix D.1 use the effective rank of the feature matrix instead
     (`spectral.models.feature_effective_rank`). The eigenvalues of the covariance are the squared
-    singular values of the features, divided by their number, and squaring makes a distribution less
-    even: so this one is the smaller of the two, and they agree if and only if all singular values
-    that are not zero are equal.
+    singular values of the features divided by the number of examples, and squaring makes a
+    distribution less even. So the effective rank of the covariance is at most that of the features,
+    and the two agree if and only if all nonzero singular values are equal.
 
     ```python
     covariance_effective_rank(jnp.diag(jnp.array([2.0, 1.0])))  # 1.65; of the features: 1.89
     ```
     """
-    # Not of the product of the features with themselves, which has half their digits. Relative to
-    # the largest, so that squares neither overflow nor underflow.
+    # From the singular values, because a product of the features with themselves has half their
+    # digits. Relative to the largest one, so that the squares neither overflow nor underflow.
     s = singular_values(features)
     return feature_effective_rank(jnp.diag((s / jnp.where(s[0] > 0, s[0], 1)) ** 2))
 
@@ -105,7 +106,7 @@ def _eigenvalues(name: str, matrix: Real[ArrayLike, "..."]) -> Float[np.ndarray,
     square = array.ndim == 2 and array.shape[0] == array.shape[1] > 0
     if not square or not np.allclose(array, array.T, rtol=1e-5, atol=1e-7 * np.abs(array).max()):
         raise ValueError(
-            f"`{name}` is of shape {array.shape} or not symmetric, but covariances are square and "
-            "symmetric: pass E[x x^T]."
+            f"`{name}` is of shape {array.shape} or not symmetric, but must be square and "
+            "symmetric: pass a second moment such as E[x x^T]."
         )
     return np.linalg.eigvalsh(array)

@@ -1,4 +1,4 @@
-"""Theorem B.3: the part of the Hessian that the Gauss-Newton matrix leaves out."""
+"""Theorem B.3: the part of the Hessian that the Gauss-Newton matrix omits."""
 
 import math
 from collections.abc import Callable
@@ -7,18 +7,16 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from ..._arguments import check_above, check_count
 from ...curvature import AbstractOperator, extreme_eigenpairs, GaussNewton, Hessian, Risk
-
-
-Number = float | np.floating | Float[Array, ""]
+from .._base._hypotheses import output_shape
+from ._number import Number
 
 
 class OperatorNorm(eqx.Module):
-    """The largest |eigenvalue| that Lanczos found: never above the norm but for rounding, and an
+    """The largest |eigenvalue| found by Lanczos. It exceeds the norm by rounding at most, and an
     eigenvalue lies within `residual` of it."""
 
     value: Float[Array, ""]
@@ -28,10 +26,10 @@ class OperatorNorm(eqx.Module):
 def residual_norm(
     risk: Risk, params: PyTree, *, key: PRNGKeyArray, order: int | None = None
 ) -> OperatorNorm:
-    """||R||, the operator norm of the Hessian less the Gauss-Newton matrix, by Lanczos.
+    """Returns ||R||, the operator norm of the Hessian minus the Gauss-Newton matrix, by Lanczos.
 
-    For a ReLU network R has no blocks within a layer, so the traces of the two matrices agree, and
-    R has as much negative as positive curvature.
+    For a ReLU network R has no blocks within a layer, so the two matrices have equal traces, and
+    the positive and negative eigenvalues of R sum to 0.
 
     ```python
     import equinox as eqx
@@ -51,7 +49,7 @@ def residual_norm(
     **Arguments:**
 
     - `risk`, `params`: as for `GaussNewton`.
-    - `order`: as for `extreme_eigenpairs`: the dimension gives the norm to rounding.
+    - `order`: as for `extreme_eigenpairs`. The dimension gives the norm up to rounding.
 
     **Raises:** `ValueError` as `GaussNewton` and `extreme_eigenpairs`.
     """
@@ -61,39 +59,34 @@ def residual_norm(
 def output_curvature(
     risk: Risk, params: PyTree, *, key: PRNGKeyArray, order: int | None = None
 ) -> float:
-    """Gamma of Theorem B.3 on the inputs of a risk: the largest operator norm, over examples and
-    outputs, of the second derivatives of one output in the parameters.
+    """Returns Gamma of Theorem B.3 on the inputs of a risk: the largest operator norm, over
+    examples and outputs, of the second derivative of one output in the parameters.
 
-    The theorem takes the supremum over the whole ball. For a two-layer ReLU network that is
-    `two_layer_curvature`; otherwise it is only known from inputs, and a bound that is made of it
-    holds for these. It runs Lanczos once for each example and output.
+    The theorem takes the supremum over the whole ball. `two_layer_curvature` bounds it for a
+    two-layer ReLU network. For other networks Gamma is known only on given inputs, and a bound that
+    uses it holds for these inputs. Lanczos runs once for each example and output.
 
-    **Raises:** `ValueError` as `Hessian` and `extreme_eigenpairs`.
+    **Raises:** `ValueError` as `Hessian` and `extreme_eigenpairs`, and if the outputs are not one
+    array.
     """
-    like = eqx.filter_eval_shape(lambda p: risk.forward(p, risk.inputs), params)
-    if not isinstance(like, jax.ShapeDtypeStruct):
-        raise ValueError(
-            "Theorem B.3 has the hypothesis of one vector of outputs for an example, but `forward` "
-            f"returned {jax.tree.structure(like)}: give a risk with one array of outputs."
-        )
-    outputs = math.prod(like.shape[1:])
+    num_outputs = math.prod(output_shape("Theorem B.3", risk, params))
     norms = []
     for example in range(risk.num_examples):
         inputs = jax.tree.map(lambda x, n=example: x[n : n + 1], risk.inputs)
-        for output in range(outputs):
+        for output in range(num_outputs):
             of_one = Hessian(_Output(risk.forward, inputs, jnp.asarray(output)), params)
             norms.append(float(_norm(of_one, key, order).value))
     return max(norms)
 
 
 def two_layer_curvature(radius: Number) -> float:
-    """Gamma of Theorem B.3 for a two-layer ReLU network with biases on inputs of norm at most
-    `radius`: at most sqrt(1 + radius^2), whatever the weights are.
+    """Returns sqrt(1 + radius^2), an upper bound on Gamma of Theorem B.3 for a two-layer ReLU
+    network with biases, for any weights, on inputs of norm at most `radius`.
 
-    An output depends on the weights of one hidden unit by their product alone, so its Hessian has
-    one block for each living unit, with the eigenvalues +-||(x, 1)||.
+    An output depends on the weights of one hidden unit only through their product. So its Hessian
+    has one block for each living unit, with the eigenvalues +-||(x, 1)||.
 
-    **Raises:** `ValueError` for a radius that is negative or not finite.
+    **Raises:** `ValueError` if `radius` is negative or not finite.
     """
     check_above("radius", radius, 0, strict=False)
     return math.sqrt(1 + float(radius) ** 2)
@@ -110,7 +103,7 @@ def residual_bound(
     label_change: Number,
     limit: Number = math.inf,
 ) -> float:
-    """Theorem B.3 with the term that is missing in (33): a bound on ||R|| at the start of a task.
+    """Theorem B.3 with the term that (33) omits: a bound on ||R|| at the start of a task.
 
     sqrt(O) Gamma min(limit, sup ||grad_z l|| + L_f L_g d + label_change).
 
@@ -123,15 +116,15 @@ def residual_bound(
     - `shift`: d, the `directed_hausdorff(new, old)` distance of the inputs.
     - `network_lipschitz`: L_f, for ReLU networks at most the product of the spectral norms of all
         weights.
-    - `gradient_lipschitz`: L_g, that of the gradient of the loss in the outputs: 2 scale for
+    - `gradient_lipschitz`: L_g, of the gradient of the loss in the outputs: 2 scale for
         `SquaredError(scale)`, 1/2 for softmax cross-entropy.
-    - `label_change`: the largest norm of the change of that gradient when the label of an old
-        example is replaced by that of the new one which it stands for: 0 where the label of an
-        input is never changed, 2 scale ||y - y'|| for squared error, sqrt(2) for softmax
-        cross-entropy with other labels.
-    - `limit`: what the norm of the gradient cannot exceed: sqrt(2) for softmax cross-entropy.
+    - `label_change`: the largest change of that gradient, in norm, when the old example nearest to
+        a new one takes the label of the new one: 0 if the label of an input never changes,
+        2 scale ||y - y'|| for squared error, sqrt(2) for softmax cross-entropy with different
+        labels.
+    - `limit`: an upper bound on the norm of the gradient: sqrt(2) for softmax cross-entropy.
 
-    **Raises:** `ValueError` for outputs below one or numbers below 0.
+    **Raises:** `ValueError` if `num_outputs` is below 1 or another number is negative.
     """
     numbers = {
         "curvature": curvature,
@@ -145,7 +138,7 @@ def residual_bound(
         check_above(name, number, 0, strict=False)
     check_count("num_outputs", num_outputs)
     if not limit >= 0:
-        raise ValueError(f"`limit` is {limit}, but a norm has no bound below 0: pass at least 0.")
+        raise ValueError(f"`limit` is {limit}, but must be at least 0: pass the bound of a norm.")
     whole = gradient + network_lipschitz * gradient_lipschitz * shift + label_change
     return math.sqrt(num_outputs) * float(curvature) * min(float(limit), float(whole))
 

@@ -1,12 +1,10 @@
-"""Corollary B.4: what an L2 penalty does to the eigenvalues of the Hessian."""
+"""Corollary B.4: the effect of an L2 penalty on the eigenvalues of the Hessian."""
 
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, Real
+from jaxtyping import ArrayLike, Float, Real
 
 from ..._arguments import check_above
-
-
-Number = float | np.floating | Float[Array, ""]
+from ._number import Number
 
 
 def eigenvalue_floor(
@@ -15,14 +13,15 @@ def eigenvalue_floor(
     *,
     weight_decay: Number = 0.0,
 ) -> Float[np.ndarray, " dim"]:
-    """Corollary B.4, as far as it is true: lambda_i(H + w I) >= lambda_i(G) - ||R|| + w.
+    """The part of Corollary B.4 that holds: lambda_i(H + w I) >= lambda_i(G) - ||R|| + w.
 
-    Weyl's inequality, index by index: the i-th entry bounds the i-th largest eigenvalue of the
-    Hessian with the penalty (w/2) ||theta||^2, which is the paper's q ||theta||^2 with w = 2q.
+    This is Weyl's inequality for each index: entry i bounds the i-th largest eigenvalue of the
+    Hessian of the loss with the penalty (w/2) ||theta||^2, which is the paper's q ||theta||^2 with
+    w = 2q.
 
-    Caution: with w above epsilon every zero eigenvalue of H counts towards the eps-rank of the
-    regularised Hessian, and only those within epsilon of -w do not: it is nearly full for a network
-    that has collapsed. Report the spectrum of the loss without its penalty.
+    Caution: if w is above epsilon, every zero eigenvalue of H counts towards the eps-rank of the
+    regularised Hessian. Only eigenvalues within epsilon of -w do not count, so the eps-rank is
+    almost full even for a collapsed network. Report the spectrum of the loss without its penalty.
 
     ```python
     eigenvalue_floor(jnp.array([3.0, 1.0, 0.0]), 0.5, weight_decay=0.1)  # [2.6, 0.6, -0.4]
@@ -30,15 +29,16 @@ def eigenvalue_floor(
 
     **Arguments:**
 
-    - `eigenvalues`: all those of the Gauss-Newton matrix G, in any order.
-    - `residual_norm`: ||R||, or more, such as `residual_bound` of Theorem B.3.
+    - `eigenvalues`: all eigenvalues of the Gauss-Newton matrix G, in any order.
+    - `residual_norm`: ||R||, or an upper bound such as `residual_bound` of Theorem B.3.
     - `weight_decay`: w.
 
     **Returns:** the bounds in descending order.
 
-    **Raises:** `ValueError` for no eigenvalues, or a norm or weight decay below 0.
+    **Raises:** `ValueError` if there are no eigenvalues, or `residual_norm` or `weight_decay` is
+    negative.
     """
-    ordered = descending(eigenvalues)
+    ordered = descending("eigenvalues", eigenvalues)
     check_above("residual_norm", residual_norm, 0, strict=False)
     check_above("weight_decay", weight_decay, 0, strict=False)
     return ordered - float(residual_norm) + float(weight_decay)
@@ -47,26 +47,31 @@ def eigenvalue_floor(
 def sufficient_weight_decay(
     eigenvalues: Real[ArrayLike, " dim"], residual_norm: Number, *, index: int
 ) -> float:
-    """The smallest weight decay w above which Corollary B.4 makes the eigenvalues 1, ..., `index`
-    of the regularised Hessian positive: max(0, ||R|| - lambda_index(G)).
+    """Returns max(0, ||R|| - lambda_index(G)). For any larger weight decay w Corollary B.4 makes
+    the `index` largest eigenvalues of the regularised Hessian positive.
 
     The penalty is (w/2) ||theta||^2; in the paper's q ||theta||^2 the strength is q = w / 2.
 
-    **Raises:** `ValueError` as `eigenvalue_floor`, and for an index outside [1, dim].
+    **Raises:** `ValueError` as `eigenvalue_floor`, and if `index` is outside [1, dim].
     """
     floor = eigenvalue_floor(eigenvalues, residual_norm)
     if not 1 <= index <= floor.size:
         raise ValueError(
-            f"`index` is {index}, but there are {floor.size} eigenvalues: count from 1."
+            f"`index` is {index}, but there are {floor.size} `eigenvalues`: pass an index from 1 "
+            f"to {floor.size}."
         )
     return max(0.0, -float(floor[index - 1]))
 
 
-def descending(eigenvalues: Real[ArrayLike, " dim"]) -> Float[np.ndarray, " dim"]:
+def descending(name: str, eigenvalues: Real[ArrayLike, " dim"]) -> Float[np.ndarray, " dim"]:
+    """Returns the eigenvalues in float64, largest first.
+
+    **Raises:** `ValueError` if they are not a vector of at least one finite number.
+    """
     array = np.asarray(eigenvalues, np.float64)
     if array.ndim != 1 or array.size == 0 or not np.all(np.isfinite(array)):
         raise ValueError(
-            f"The eigenvalues have the shape {array.shape}, but must be at least one finite "
-            "number, all eigenvalues of one matrix: pass them as a vector."
+            f"`{name}` is of shape {array.shape} or not finite, but must be a vector of at least "
+            "one finite number: pass all eigenvalues of one matrix."
         )
     return np.sort(array)[::-1]

@@ -1,1 +1,1 @@
-"""Dead units: which stay dead, and how they bound the rank of the Hessian (section 6)."""
+"""Dead units: which of them stay dead, and how they bound the rank of the Hessian (section 6)."""

@@ -8,22 +8,20 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Real
 from ..._arguments import check_above, check_no_nan
 from ...models import apply_network, DescribesUnits, margins, MLP, pre_activations
 from .._base._hypotheses import check_examples, check_relu_network
-from ..task_shift._hausdorff import directed_hausdorff, Nearest, Pairwise
-
-
-_PAIRWISE = Pairwise()
+from ..task_shift._hausdorff import directed_hausdorff, Nearest, PAIRWISE
 
 
 def persistence_radii(
     model: DescribesUnits, inputs: Float[Array, "examples in_size"]
 ) -> dict[str, Float[Array, " units"]]:
-    """How far the inputs of its layer may move without waking a unit that is dead: gamma / ||w||.
+    """Returns how far the inputs of a layer may move before one of its dead units can wake:
+    gamma / ||w||, by layer.
 
     Lemma 6.3: a unit with weights w that is gamma-margin dead on `inputs` is dead on any other set
-    whose one-sided Hausdorff distance from it is at most gamma / ||w||. Negative for a unit that is
-    not dead; infinite for a dead one without weights. Distances of a layer are those of its own
-    inputs: for the first these are the inputs of the network, for deeper ones see `layer_shifts`
-    and `lipschitz_constants`.
+    whose directed Hausdorff distance from it is at most gamma / ||w||. The radius is negative for a
+    living unit and infinite for a dead unit whose weights are all 0. The distance is that of the
+    layer's own inputs. For the first layer these are the inputs of the network; for deeper layers
+    see `layer_shifts` and `lipschitz_constants`.
 
     ```python
     import jax
@@ -38,8 +36,8 @@ def persistence_radii(
     remains_dead(radii, directed_hausdorff(new, old))  # [8]
     ```
 
-    **Raises:** `ValueError` naming the hypothesis that fails: anything but an `MLP` of ReLUs
-    without normalisation, or no examples.
+    **Raises:** `ValueError` naming the hypothesis that fails: the network is not an `MLP` of ReLUs
+    without normalisation, or there are no examples.
     """
     layers = _dense("Lemma 6.3", model)
     check_examples("Lemma 6.3", inputs)
@@ -49,16 +47,16 @@ def persistence_radii(
 def remains_dead(
     radii: Real[ArrayLike, " units"], distance: Real[ArrayLike, ""]
 ) -> Bool[np.ndarray, " units"]:
-    """The indicators xi of Definition 6.4: units that Lemma 6.3 says are dead on the new inputs.
+    """The indicators xi of Definition 6.4: units that are dead on the new inputs by Lemma 6.3.
 
-    A unit for which it is false may be dead or alive.
+    A unit whose indicator is false may be dead or alive.
 
     **Arguments:**
 
     - `radii`: of the units of one layer, from `persistence_radii` on the old inputs.
-    - `distance`: `directed_hausdorff(new, old)` of the inputs of this layer, or more.
+    - `distance`: `directed_hausdorff(new, old)` of the inputs of this layer, or an upper bound.
 
-    **Raises:** `ValueError` for a distance that is negative or not finite.
+    **Raises:** `ValueError` if `distance` is negative or not finite.
     """
     check_above("distance", distance, 0, strict=False)
     return np.asarray(np.asarray(radii) >= np.asarray(distance))
@@ -67,20 +65,24 @@ def remains_dead(
 def persistence_probabilities(
     radii: Real[ArrayLike, " units"], distances: Real[ArrayLike, " draws"]
 ) -> Float[np.ndarray, " units"]:
-    """The fraction of task shifts under which `remains_dead` (p of Definition 6.4), unit by unit.
+    """Returns for each unit the fraction of task shifts under which it `remains_dead` (p of
+    Definition 6.4).
 
     **Arguments:**
 
-    - `distances`: one-sided Hausdorff distances of independent draws of the next task's inputs.
+    - `radii`: as for `remains_dead`.
+    - `distances`: directed Hausdorff distances of independent draws of the next task's inputs.
 
-    **Raises:** `ValueError` for no draws, distances that are negative or not finite, or a radius of
-    NaN.
+    **Raises:** `ValueError` if `distances` is empty, negative or not finite, or if `radii` has NaN.
     """
     check_no_nan("radii", radii)
     drawn = np.sort(np.ravel(np.asarray(distances)))
     check_above("distances", drawn, 0, strict=False)
     if drawn.size == 0:
-        raise ValueError("`distances` is empty, but a fraction needs one draw at least.")
+        raise ValueError(
+            "`distances` is empty, but a fraction needs at least one draw: pass the distances of "
+            "several draws of the next task."
+        )
     return np.asarray(np.searchsorted(drawn, np.asarray(radii), side="right") / drawn.size)
 
 
@@ -89,10 +91,10 @@ def layer_shifts(
     old: Float[Array, "old in_size"],
     new: Float[Array, "new in_size"],
     *,
-    nearest: Nearest = _PAIRWISE,
+    nearest: Nearest = PAIRWISE,
 ) -> dict[str, float]:
-    """The one-sided Hausdorff distance from `old` to `new` in the space of each layer's inputs,
-    measured: `remains_dead(radii[name], shifts[name])` is Lemma 6.3 for layer `name`.
+    """Returns the directed Hausdorff distance from `new` to `old` in the space of each layer's
+    inputs. `remains_dead(radii[name], shifts[name])` is Lemma 6.3 for layer `name`.
 
     **Raises:** `ValueError` as `persistence_radii` and `directed_hausdorff`.
     """
@@ -102,11 +104,12 @@ def layer_shifts(
 
 
 def lipschitz_constants(model: DescribesUnits) -> dict[str, float]:
-    """A Lipschitz constant of the map from the network's inputs to the inputs of each layer.
+    """Returns a Lipschitz constant of the map from the network's inputs to the inputs of each
+    layer: the product of the spectral norms of the weights before it, 1 for the first layer.
 
-    The product of the spectral norms of the weights before it, which is 1 for the first layer. With
-    it Lemma 6.3 holds in layer `name` for the distance `lipschitz[name] * directed_hausdorff(new,
-    old)`: larger than what `layer_shifts` measures, but known without the new inputs.
+    Lemma 6.3 holds in layer `name` for the distance `constants[name] * directed_hausdorff(new,
+    old)`. This is larger than the distance that `layer_shifts` measures, but needs no forward pass
+    on the new inputs.
 
     **Raises:** `ValueError` as `persistence_radii`.
     """
@@ -121,8 +124,9 @@ def lipschitz_constants(model: DescribesUnits) -> dict[str, float]:
 def _dense(statement: str, model: DescribesUnits) -> MLP:
     if not isinstance(model, MLP):
         raise ValueError(
-            f"{statement} has the hypothesis that each layer multiplies the activations of the one "
-            f"before by a matrix, but `model` is a {type(model).__name__}: pass an `MLP`."
+            f"{statement} has the hypothesis that each layer multiplies the activations of the "
+            f"previous one by a matrix, but `model` is of type {type(model).__name__}: pass an "
+            "`MLP`."
         )
     check_relu_network(statement, model)
     return model

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from ..._arguments import check_count
@@ -13,15 +14,16 @@ from .._base._hypotheses import check_examples, check_no_kink, check_relu_networ
 
 
 def hessian_rank_bound(model: DescribesUnits, inputs: Float[Array, "examples ..."]) -> int:
-    """An upper bound on the rank of the Hessian of any loss of a ReLU network, from its dead units
-    (Theorem 6.2, and its generalisation to deep and convolutional networks).
+    """Returns an upper bound on the rank of the Hessian of a ReLU network from its dead units
+    (Theorem 6.2, generalised to deep and convolutional networks).
 
-    The number of parameters less those that enter or leave a unit that is dead on `inputs`, each
-    counted once. The rows of the Hessian that belong to these are exactly zero, whatever the loss
-    of the outputs and the labels are. For the two-layer network of the paper, with k dead units,
-    this is P - k(I + O + 1). A channel of a convolution is dead if it is so at every position.
+    The bound is the number of parameters minus the number of those that enter or leave a unit that
+    is dead on `inputs`, each counted once. The rows of the Hessian for these parameters are exactly
+    zero for any loss of the outputs and any labels. For the two-layer network of the paper with k
+    dead units the bound is P - k(I + O + 1). A channel of a convolution is dead if it is 0 at every
+    position.
 
-    It says nothing of units that are merely dormant.
+    The bound does not count units that are only dormant.
 
     ```python
     import jax
@@ -33,8 +35,8 @@ def hessian_rank_bound(model: DescribesUnits, inputs: Float[Array, "examples ...
     hessian_rank_bound(model, inputs)  # at most 50
     ```
 
-    **Raises:** `ValueError` naming the hypothesis that fails: other activations than ReLU,
-    normalisation, units without outgoing weights of their own, no examples, or a pre-activation of
+    **Raises:** `ValueError` naming the hypothesis that fails: activations other than ReLU,
+    normalisation, units without their own outgoing weights, no examples, or a pre-activation of
     exactly 0.
     """
     statement = "Theorem 6.2"
@@ -46,23 +48,24 @@ def hessian_rank_bound(model: DescribesUnits, inputs: Float[Array, "examples ...
 
 
 def dead_parameters(model: DescribesUnits, marked: Mapping[str, Bool[Array, " units"]]) -> int:
-    """How many parameters enter or leave the marked units, each counted once.
+    """Returns how many parameters enter or leave the marked units, each counted once.
+
+    For dense layers of sizes n_0, ..., n_L with k_l marked units this is the sum of
+    k_l (n_(l-1) + 1 + n_(l+1)) minus the sum of k_l k_(l+1), because a weight between two dead
+    units has one row in the Hessian, not two.
 
     **Arguments:**
 
-    - `marked`: by the names of the taps, Booleans for the units of the layer.
+    - `marked`: a Boolean for each unit of a layer, by the name of its tap.
 
-    For dense layers of sizes n_0, ..., n_L with k_l marked units this is the sum of
-    k_l (n_(l-1) + 1 + n_(l+1)) less the sum of k_l k_(l+1): a weight between two dead units has one
-    row in the Hessian, not two.
-
-    **Raises:** `KeyError` for the name of a layer that does not exist.
+    **Raises:** `KeyError` if no layer has the given name.
     """
     return int(_count(model, dict(marked)))
 
 
 def dense_rank_bound(sizes: Sequence[int], dead_units: Sequence[int]) -> int:
-    """The bound of `hessian_rank_bound` for dense layers, from numbers alone.
+    """Returns the bound of `hessian_rank_bound` for dense layers from their sizes and the numbers
+    of their dead units.
 
     P - sum_l k_l (n_(l-1) + 1 + n_(l+1)) + sum_l k_l k_(l+1), with P the number of parameters.
 
@@ -72,10 +75,10 @@ def dense_rank_bound(sizes: Sequence[int], dead_units: Sequence[int]) -> int:
 
     **Arguments:**
 
-    - `sizes`: n_0 inputs, the units of each hidden layer, n_L outputs.
+    - `sizes`: the number of inputs, of units in each hidden layer, and of outputs.
     - `dead_units`: k_l for each hidden layer.
 
-    **Raises:** `ValueError` for sizes below one, or numbers of dead units that do not fit them.
+    **Raises:** `ValueError` if a size is below 1 or `dead_units` does not fit `sizes`.
     """
     for size in sizes:
         check_count("sizes", size)
@@ -84,7 +87,7 @@ def dense_rank_bound(sizes: Sequence[int], dead_units: Sequence[int]) -> int:
     if not fits or not all(0 <= k <= n for k, n in zip(dead_units, hidden, strict=True)):
         raise ValueError(
             f"`dead_units` is {tuple(dead_units)} for hidden layers of {hidden} units, but must "
-            "hold one number for each, from 0 to their size: count them with `models.dead`."
+            "hold a number from 0 to its size for each layer: count them with `models.dead`."
         )
     bound = sum(n * (m + 1) for m, n in zip(sizes[:-1], sizes[1:], strict=True))
     for k, before, after in zip(dead_units, sizes[:-2], sizes[2:], strict=True):
@@ -93,12 +96,13 @@ def dense_rank_bound(sizes: Sequence[int], dead_units: Sequence[int]) -> int:
 
 
 def most_dead_units(model: DescribesUnits, rank: int) -> dict[str, int]:
-    """The largest number of dead units in each layer with which the Hessian can have this rank.
+    """Returns the largest number of dead units in each layer with which the Hessian can have this
+    rank.
 
-    With a measured rank these are upper bounds on the dead units of the network (the contrapositive
-    of Theorem 6.2); with the threshold rho of a task they are m, the most dead units with which the
-    network can be tau-trainable: (P - rho) / (I + O + 1) in the two-layer network, rounded down.
-    In a deep network each layer is bounded by itself, as if the others had no dead units.
+    For a measured rank these are upper bounds on the dead units of the network (the contrapositive
+    of Theorem 6.2). For the threshold rho of a task they are m, the largest number of dead units
+    with which the network can be tau-trainable: (P - rho) / (I + O + 1) in the two-layer network,
+    rounded down. In a deep network each layer is bounded as if the others had no dead units.
 
     ```python
     import jax
@@ -109,10 +113,10 @@ def most_dead_units(model: DescribesUnits, rank: int) -> dict[str, int]:
     most_dead_units(model, 30)  # {"hidden_0": 3}: (50 - 30) / 6
     ```
 
-    A rank that was computed needs a threshold for what counts as zero, and an eps-rank is less than
-    the rank: with it in the place of the rank the bound is larger, and still true.
+    A computed rank depends on a threshold for what counts as zero. An eps-rank is at most the rank,
+    so it gives a larger and still valid bound.
 
-    **Raises:** `ValueError` as `hessian_rank_bound`, and for a rank outside [0, P].
+    **Raises:** `ValueError` as `hessian_rank_bound`, and if `rank` is outside [0, P].
     """
     check_relu_network("Theorem 6.2", model)
     whole = _parameters(model)
@@ -120,11 +124,11 @@ def most_dead_units(model: DescribesUnits, rank: int) -> dict[str, int]:
     if rank > whole:
         raise ValueError(
             f"`rank` is {rank}, but the Hessian of `model` has {whole} rows: pass a rank of at "
-            "most as many."
+            f"most {whole}."
         )
     result = {}
     for group in model.units():
-        one = dead_parameters(model, {group.name: jnp.arange(group.size) == 0})
+        one = dead_parameters(model, {group.name: jnp.asarray(np.arange(group.size) == 0)})
         result[group.name] = min((whole - int(rank)) // one, group.size)
     return result
 
@@ -137,7 +141,7 @@ def _parameters(model: DescribesUnits) -> int:
 def _activity(
     model: DescribesUnits, inputs: Float[Array, "examples ..."]
 ) -> tuple[dict[str, Array], dict[str, Bool[Array, " units"]]]:
-    """Pre-activations, and which units are dead."""
+    """The pre-activations of each layer, and which units are dead."""
     taps = apply_network(model, None, inputs, inference=True)[1].taps
     return pre_activations(model, inputs), {name: dead(taps[name]) for name in taps}
 

@@ -1,1 +1,1 @@
-"""What training can reach: the definitions of trainability, and a forecast of it."""
+"""The definitions of trainability, and a forecast of the loss that training will reach."""

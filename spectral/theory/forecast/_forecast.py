@@ -1,4 +1,4 @@
-"""What training loss a network can reach in a budget of steps, before the first of them."""
+"""A forecast of the training loss that a network reaches in a budget of steps."""
 
 import math
 
@@ -11,31 +11,41 @@ from jaxtyping import Array, Bool, Float, Int, PyTree, Real
 from ..._arguments import check_above, check_count
 from ..._blas import single_threaded_blas
 from ...curvature import Gram, Risk, SquaredError
+from .._base._hypotheses import output_shape
+from .._base._open_interval import check_strictly_between_0_and_1
 
 
 Outputs = Float[Array, "examples *shape"]  # noqa: F821 (ruff reads a product of two names)
 
 
 class Forecast(eqx.Module):
-    """What gradient descent on the linearised network will reach; see `trainability_forecast`."""
+    """What gradient descent on the linearised network reaches, see `trainability_forecast`.
 
-    loss: Float[Array, ""]  # at the end of the budget
+    - `loss`, `initial_loss`: the loss at the end of the budget, and before the first step.
+    - `epsilon`, `upper`: the smallest and the largest eigenvalue of the loss-weighted Gram matrix
+        whose direction shrinks enough in the budget; above `upper` descent overshoots too far.
+    - `directions`: how many eigenvalues lie between these two.
+    - `largest`: the largest eigenvalue; plain gradient descent is stable if lr * largest < 2.
+    - `possible`: the necessary condition on slow directions; true if it is not known.
+    - `trainable`: the verdict, loss <= target.
+    """
+
+    loss: Float[Array, ""]
     initial_loss: Float[Array, ""]
-    epsilon: Float[
-        Array, ""
-    ]  # smallest eigenvalue of a direction that shrinks enough in the budget
-    upper: Float[Array, ""]  # and the largest: beyond it descent overshoots too much
-    directions: Int[Array, ""]  # eigenvalues of the loss-weighted Gram matrix between the two
-    largest: Float[Array, ""]  # eigenvalue: plain descent is stable where lr * largest < 2
-    possible: Bool[Array, ""]  # the necessary condition on slow directions; True if not known
-    trainable: Bool[Array, ""]  # the verdict: loss <= target
+    epsilon: Float[Array, ""]
+    upper: Float[Array, ""]
+    directions: Int[Array, ""]
+    largest: Float[Array, ""]
+    possible: Bool[Array, ""]
+    trainable: Bool[Array, ""]
 
 
 def budget_epsilon(
     lr: Real[Array, ""] | float, steps: int, *, shrinkage: Real[Array, ""] | float = 0.5
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """The epsilon that follows from a budget: between which eigenvalues of the Gram matrix a
-    residual shrinks at least by the factor `shrinkage` in `steps` steps of gradient descent.
+    """Returns the epsilon that follows from a budget: the two eigenvalues of the Gram matrix
+    between which `steps` steps of gradient descent shrink a residual by the factor `shrinkage` or
+    more.
 
     |1 - lr lambda|^steps <= shrinkage if and only if lambda lies from (1 - shrinkage^(1/steps)) /
     lr to (1 + shrinkage^(1/steps)) / lr.
@@ -44,16 +54,21 @@ def budget_epsilon(
     budget_epsilon(0.03, 1500)[0]  # 0.0154
     ```
 
-    **Raises:** `ValueError` for a rate that is not positive, fewer than one step, or a shrinkage
-    outside (0, 1).
+    **Raises:** `ValueError` if `lr` is not positive, `steps` is below 1, or `shrinkage` is outside
+    (0, 1).
     """
-    check_above("lr", lr, 0)
-    check_count("steps", steps)
-    check_above("shrinkage", shrinkage, 0)
-    check_above("1 - shrinkage", 1 - shrinkage, 0)
+    check_budget(lr, steps, shrinkage)
     # 1 - rho^(1/K) loses all digits for large K.
     logarithm = jnp.log(jnp.asarray(shrinkage, dtype=float)) / steps
     return -jnp.expm1(logarithm) / lr, (1 + jnp.exp(logarithm)) / lr
+
+
+def check_budget(
+    lr: Real[Array, ""] | float, steps: int, shrinkage: Real[Array, ""] | float
+) -> None:
+    check_above("lr", lr, 0)
+    check_count("steps", steps)
+    check_strictly_between_0_and_1("shrinkage", shrinkage)
 
 
 def trainability_forecast(
@@ -65,20 +80,20 @@ def trainability_forecast(
     target: Real[Array, ""] | float,
     shrinkage: Real[Array, ""] | float = 0.5,
 ) -> Forecast:
-    """Forecast the training loss after `steps` steps of gradient descent at the rate `lr`, and
-    whether a network is trainable in that budget, before the first step.
+    """Forecasts the training loss after `steps` steps of gradient descent with learning rate `lr`,
+    and whether a network is trainable in that budget, before the first step.
 
-    The network is replaced by its linearisation at `params`, all examples are in every step, and
-    there is no penalty. For `SquaredError` the residual along an eigenvector u_i of the Gram matrix
-    then shrinks by 1 - lr lambda_i a step, so the loss is known in closed form, (scale / N) sum_i
+    The network is replaced by its linearisation at `params`, each step uses all examples, and there
+    is no penalty. For `SquaredError` the residual along an eigenvector u_i of the Gram matrix
+    shrinks by the factor 1 - lr lambda_i a step, so the loss has a closed form: (scale / N) sum_i
     (1 - lr lambda_i)^(2 steps) <u_i, r>^2. For any other loss the outputs follow the gradient flow
-    of the linearised network for the time lr * steps, which is integrated numerically. With steps
-    on single examples at the same rate the flow is what descent follows on average.
+    of the linearised network for the time lr * steps, which is integrated numerically. Steps on
+    single examples with the same learning rate follow this flow on average.
 
-    A forecast is exact for a network that is linear in its parameters. (But for rounding, which is
-    relative to the largest eigenvalue: in float32 a direction without curvature may seem to shrink
-    in some 1e6 steps.) How far another one moves from its linearisation is not known beforehand:
-    look at the calibration in `docs/theory.md`.
+    The forecast is exact for a network that is linear in its parameters, up to rounding. Rounding
+    is relative to the largest eigenvalue, so in float32 a direction without curvature may seem to
+    shrink after some 1e6 steps. How far another network moves from its linearisation is not known
+    beforehand; `docs/theory.md` reports the calibration.
 
     ```python
     import equinox as eqx
@@ -99,28 +114,24 @@ def trainability_forecast(
 
     **Arguments:**
 
-    - `risk`, `params`: as for `GaussNewton`. The matrix has a row for each example and output, and
-        is taken apart: give no more than some hundreds of examples.
+    - `risk`, `params`: as for `GaussNewton`. The Gram matrix has a row for each example and output
+        and is diagonalised, so pass at most some hundreds of examples.
     - `lr`, `steps`: the budget.
     - `target`: the loss that counts as success.
-    - `shrinkage`: by which factor a residual has to shrink in the budget for its direction to count
-        among `directions`; it sets `epsilon`, see `budget_epsilon`, and has no part in the loss.
+    - `shrinkage`: the factor by which a residual must shrink in the budget for its direction to
+        count among `directions`. It sets `epsilon`, see `budget_epsilon`, and does not affect the
+        loss.
 
-    **Returns:** a `Forecast`. `possible` is a necessary condition for squared error: a loss of
-    `target` needs the energy of the residual in directions below epsilon to be at most N target /
-    (scale shrinkage^2). It is not sufficient.
+    **Returns:** a `Forecast`. For squared error `possible` is a necessary condition: a loss of
+    `target` requires that the energy of the residual in directions below epsilon is at most N
+    target / (scale shrinkage^2). It is not sufficient.
 
-    **Raises:** `ValueError` as `Gram` and `budget_epsilon`, for a target below 0, and for outputs
-    that are not one array.
+    **Raises:** `ValueError` as `Gram` and `budget_epsilon`, if `target` is negative, and if the
+    outputs are not one array.
     """
     check_above("target", target, 0, strict=False)
     epsilon, upper = budget_epsilon(lr, steps, shrinkage=shrinkage)
-    like = eqx.filter_eval_shape(lambda p: risk.forward(p, risk.inputs), params)
-    if not isinstance(like, jax.ShapeDtypeStruct):
-        raise ValueError(
-            "A forecast has the hypothesis of one array of outputs for an example, but `forward` "
-            f"returned {jax.tree.structure(like)}: give a risk of the part that is trained."
-        )
+    output_shape("A forecast", risk, params)
     numbers = [jnp.asarray(x, dtype=float) for x in (lr, steps, target, shrinkage)]
     with single_threaded_blas():
         return jax.block_until_ready(_forecast(risk, params, epsilon, upper, *numbers))
@@ -142,13 +153,13 @@ def _forecast(
         kernel = _kernel(risk, params, outputs)
         weighted = _weighted(risk, outputs, kernel)
         values, vectors = jnp.linalg.eigh(weighted)
-        # None is negative but by rounding, along which a residual would grow.
+        # Eigenvalues below 0 are rounding errors, along which the residual would grow.
         values = jnp.maximum(values, 0)
         possible = jnp.asarray(True)
         if isinstance(risk.loss, SquaredError):
             parts = vectors.T @ (outputs - risk.targets).reshape(-1)
             unit = risk.loss.scale / risk.num_examples
-            # log |1 - lr lambda|, in which a small lr lambda keeps its digits.
+            # log |1 - lr lambda| in a form in which a small lr lambda keeps its digits.
             shrinkage_a_step = jnp.log1p(jnp.maximum(-lr * values, lr * values - 2))
             loss = unit * jnp.sum(jnp.exp(2 * steps * shrinkage_a_step) * parts**2)
             slow = jnp.sum(jnp.where(values < epsilon, parts**2, 0))
@@ -168,13 +179,13 @@ def _forecast(
 
 
 def _mean_loss(risk: Risk, outputs: Outputs) -> Float[Array, ""]:
-    # One number for each example, or their mean: the mean of both is the mean.
+    # `losses` returns one number for each example or their mean; the mean of either is the mean.
     return jnp.mean(risk.loss.losses(outputs, risk.targets))
 
 
 def _kernel(risk: Risk, params: PyTree, outputs: Outputs) -> Float[Array, "rows rows"]:
-    """J J^T / N, with one row for each example and output: the neural tangent kernel."""
-    # Half the squared distance has the identity as its Hessian.
+    """The neural tangent kernel J J^T / N, with one row for each example and output."""
+    # The Hessian of half the squared distance is the identity.
     plain = Risk(
         risk.forward,
         SquaredError(),
@@ -188,7 +199,8 @@ def _kernel(risk: Risk, params: PyTree, outputs: Outputs) -> Float[Array, "rows 
 def _weighted(
     risk: Risk, outputs: Outputs, kernel: Float[Array, "rows rows"]
 ) -> Float[Array, "columns columns"]:
-    """The loss-weighted Gram matrix, with S for each example on both sides of the kernel."""
+    """The loss-weighted Gram matrix: the kernel multiplied on both sides by the root of the Hessian
+    of each example's loss in its outputs."""
     examples, entries = outputs.shape[0], math.prod(outputs.shape[1:])
     root = risk.loss.hessian_root(outputs, risk.targets)
     root = root.reshape(-1, examples, entries).astype(kernel.dtype)
@@ -205,7 +217,7 @@ def _flow(
     kernel: Float[Array, "rows rows"],
     time: Float[Array, ""],
 ) -> Outputs:
-    """The outputs after gradient flow on the linearised network."""
+    """The outputs after gradient flow of the linearised network."""
     gradient = jax.grad(lambda z: risk.num_examples * _mean_loss(risk, z))
 
     def velocity(z: Array, t: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Balls, and how much of one lies in another."""
+"""Balls, and how much of one lies inside another."""
 
 import math
 
@@ -10,27 +10,27 @@ from jaxtyping import ArrayLike, Float
 from ..._arguments import check_above, check_count
 
 
-_FAR = 100.0  # of the exponent of a number that is left to Gauss-Laguerre quadrature
+_FAR = 100.0  # below exp(-_FAR) an incomplete beta function is computed by Gauss-Laguerre
 _NODES, _WEIGHTS = scipy.special.roots_laguerre(40)
 
 
 def ball_overlap(
     reach: float, distance: Float[ArrayLike, "..."], dim: int, *, radius: float = 1.0
 ) -> Float[np.ndarray, "..."]:
-    """The fraction of a ball of the given radius, around the origin, that lies within `reach` of a
-    point at the given distance from the origin.
+    """Returns the fraction of a ball around the origin that lies within `reach` of a point at the
+    given distance from the origin.
 
-    The step (15) of the paper takes (reach / radius)^dim for it, which is right only where the
-    smaller ball lies inside. The intersection consists of two caps, whose volumes are incomplete
-    beta functions.
+    Step (15) of the paper uses (reach / radius)^dim, which is correct only if the ball of radius
+    `reach` lies inside. The intersection consists of two caps, whose volumes are incomplete beta
+    functions.
 
     ```python
     ball_overlap(0.5, 0.0, 3)  # 0.125
     ball_overlap(0.5, 1.0, 1)  # 0.25: half of the interval around an end lies outside
     ```
 
-    **Raises:** `ValueError` for a negative reach or distance, a radius that is not positive, or a
-    dimension below one.
+    **Raises:** `ValueError` if `reach` or `distance` is negative, `radius` is not positive, or
+    `dim` is below 1.
     """
     check_above("reach", reach, 0, strict=False)
     check_above("distance", distance, 0, strict=False)
@@ -42,10 +42,10 @@ def ball_overlap(
     inside = np.minimum(a, 1.0) ** dim
     crossing = (d > abs(1 - a)) & (d < 1 + a)
     safe = np.where(crossing, d, max(a, 1.0))
-    # Where the plane through the intersection of the spheres cuts the axis, from either centre.
+    # Signed distances from either centre to the plane through the intersection of the spheres.
     from_origin = (safe**2 + 1 - a**2) / (2 * safe)
     from_point = (safe**2 + a**2 - 1) / (2 * safe)
-    # In high dimensions a^dim overflows, and the cap that it multiplies underflows.
+    # In high dimensions a^dim overflows while the cap that it multiplies underflows.
     caps = np.exp(_log_cap(from_origin, dim)) + np.exp(
         dim * math.log(a) + _log_cap(from_point / a, dim)
     )
@@ -53,11 +53,12 @@ def ball_overlap(
 
 
 def mean_miss(reach: float, num_examples: int, dim: int, *, radius: float = 1.0) -> float:
-    """The probability that none of `num_examples` points, uniform in the ball, lies within `reach`
-    of one more: the mean of (1 - `ball_overlap`)^num_examples over its distance from the origin."""
+    """Returns the probability that none of `num_examples` points, uniform in the ball, lies within
+    `reach` of another such point: the mean of (1 - `ball_overlap`)^num_examples over the distance
+    of that point from the origin."""
 
     def miss(u: float) -> float:
-        # The fraction u of the volume lies below this distance.
+        # A fraction u of the volume lies below this distance.
         overlap = ball_overlap(reach, np.asarray(radius * u ** (1 / dim)), dim, radius=radius)
         return float(np.exp(num_examples * np.log1p(-np.minimum(overlap, 1 - 1e-16))))
 
@@ -68,8 +69,8 @@ def mean_miss(reach: float, num_examples: int, dim: int, *, radius: float = 1.0)
 
 
 def _log_cap(height: Float[ArrayLike, "..."], dim: int) -> Float[np.ndarray, "..."]:
-    """The logarithm of the fraction of the unit ball beyond a plane at this signed distance from
-    its centre."""
+    """Logarithm of the fraction of the unit ball beyond a plane at this signed distance from its
+    centre."""
     height = np.clip(height, -1, 1)
     log_beta = _log_betainc((dim + 1) / 2, (1 - height) * (1 + height))
     half = np.minimum(log_beta, 0) - math.log(2)
@@ -77,8 +78,8 @@ def _log_cap(height: Float[ArrayLike, "..."], dim: int) -> Float[np.ndarray, "..
 
 
 def _log_betainc(p: float, x: Float[ArrayLike, "..."]) -> Float[np.ndarray, "..."]:
-    """The logarithm of the regularised incomplete beta function I_x(p, 1/2), where it may be far
-    below the smallest number."""
+    """Logarithm of the regularised incomplete beta function I_x(p, 1/2), also where the function
+    underflows."""
     with np.errstate(divide="ignore"):
         direct, log_x = np.log(scipy.special.betainc(p, 0.5, x)), np.log(x)
     # With t = x exp(-s/p) the integral of t^(p-1) (1 - t)^(-1/2) from 0 to x is x^p / p times that

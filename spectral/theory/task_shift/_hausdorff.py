@@ -14,11 +14,12 @@ from .._base._hypotheses import as_points
 
 
 class Pairwise(eqx.Module):
-    """Distances to the nearest of other points, from all pairs, `batch_size` points at a time.
+    """Computes distances to the nearest of other points from all pairs, `batch_size` points at a
+    time.
 
-    The time grows as points x others x dimension, the memory as `batch_size` x others.
+    Time grows as points x others x dimension, memory as `batch_size` x others.
 
-    **Raises:** `ValueError` for a batch size below one.
+    **Raises:** `ValueError` if `batch_size` is below 1.
     """
 
     _: KW_ONLY
@@ -31,15 +32,16 @@ class Pairwise(eqx.Module):
         self, points: Float[np.ndarray, "points size"], others: Float[np.ndarray, "others size"]
     ) -> Float[np.ndarray, " points"]:
         parts = [points[n : n + self.batch_size] for n in range(0, len(points), self.batch_size)]
-        # Differences, not inner products: those lose all digits of a distance between near points.
+        # From differences: inner products would lose all digits of the distance of close points.
         return np.concatenate([scipy.spatial.distance.cdist(p, others).min(axis=1) for p in parts])
 
 
 class TreeIndex(eqx.Module):
-    """Distances to the nearest of other points by a k-d tree of these.
+    """Computes distances to the nearest of other points with a k-d tree.
 
-    As exact as `Pairwise`, and much faster for many points in few dimensions (below about 10). In
-    high dimensions the tree has to look at nearly all pairs and is slower.
+    The distances are as exact as those of `Pairwise`. The tree is much faster for many points in
+    few dimensions (below about 10). In high dimensions it has to visit nearly all pairs and is
+    slower.
     """
 
     def __call__(
@@ -49,19 +51,19 @@ class TreeIndex(eqx.Module):
 
 
 Nearest = Callable[[np.ndarray, np.ndarray], np.ndarray]
-_PAIRWISE = Pairwise()
+PAIRWISE = Pairwise()
 
 
 def nearest_distances(
-    points: ArrayLike, others: ArrayLike, *, nearest: Nearest = _PAIRWISE
+    points: ArrayLike, others: ArrayLike, *, nearest: Nearest = PAIRWISE
 ) -> Float[np.ndarray, " points"]:
-    """The Euclidean distance from each point to the nearest of the others, in float64.
+    """Returns the Euclidean distance from each point to the nearest of the others, in float64.
 
     **Arguments:**
 
     - `points`, `others`: finite sets of points, `[points, dimension]`.
-    - `nearest`: how it is found: `Pairwise(batch_size)`, `TreeIndex()`, or a function of the two
-      arrays.
+    - `nearest`: how to compute it: `Pairwise(batch_size=...)`, `TreeIndex()`, or a function of the
+        two arrays.
 
     **Raises:** `ValueError` for an empty set, coordinates that are not finite, or sets of different
     dimension.
@@ -69,18 +71,18 @@ def nearest_distances(
     points, others = as_points("points", points), as_points("others", others)
     if points.shape[1] != others.shape[1]:
         raise ValueError(
-            f"`points` have dimension {points.shape[1]} and `others` {others.shape[1]}, but a "
-            "distance needs one space: pass sets of the same inputs."
+            f"`points` has dimension {points.shape[1]} and `others` {others.shape[1]}, but a "
+            "distance needs points of one space: pass two sets of the same dimension."
         )
     return nearest(points, others)
 
 
-def directed_hausdorff(new: ArrayLike, old: ArrayLike, *, nearest: Nearest = _PAIRWISE) -> float:
-    """How far a point of `new` can be from the set `old`: sup over x' in `new` of inf over x in
-    `old` of ||x' - x||.
+def directed_hausdorff(new: ArrayLike, old: ArrayLike, *, nearest: Nearest = PAIRWISE) -> float:
+    """Returns the largest distance from a point of `new` to the set `old`: the supremum over x' in
+    `new` of the infimum over x in `old` of ||x' - x||.
 
-    This is the distance that Lemma 6.3 and Theorem B.3 need. It is never more than the Hausdorff
-    distance, and is 0 wherever `new` is a part of `old`.
+    Lemma 6.3 and Theorem B.3 need this distance. It is at most the Hausdorff distance, and 0 if
+    `new` is a subset of `old`.
 
     ```python
     directed_hausdorff(jnp.array([[0.0]]), jnp.array([[0.0], [3.0]]))  # 0.0
@@ -91,8 +93,8 @@ def directed_hausdorff(new: ArrayLike, old: ArrayLike, *, nearest: Nearest = _PA
     return float(np.max(nearest_distances(new, old, nearest=nearest)))
 
 
-def hausdorff(x: ArrayLike, y: ArrayLike, *, nearest: Nearest = _PAIRWISE) -> float:
-    """The Hausdorff distance of two finite sets: the larger of the two one-sided distances
+def hausdorff(x: ArrayLike, y: ArrayLike, *, nearest: Nearest = PAIRWISE) -> float:
+    """Returns the Hausdorff distance of two finite sets, the larger of the two directed distances
     (paper, section 6).
 
     ```python

@@ -1,0 +1,97 @@
+"""The examples of a probe, and what the network does on them."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+
+from ..._types import Learner
+from ...curvature import Risk
+from ...models import activations_by_unit
+from ...tasks import AbstractTaskStream, Split
+
+
+class Sampler(eqx.Module):
+    """Draws `num_examples` examples of the current task and evaluates the learner on them.
+
+    Every method draws its examples with `key`: the same key gives the same examples. The network
+    runs in inference mode, so BatchNorm uses its running statistics.
+
+    **Arguments:**
+
+    - `learner`, `stream`, `stream_state`: as a probe receives them.
+    - `num_examples`, `split`: how many examples to draw, and from which split of the data.
+    """
+
+    learner: Learner
+    stream: AbstractTaskStream
+    stream_state: Any
+    num_examples: int = eqx.field(static=True)
+    split: Split = eqx.field(static=True)
+
+    def taps(self, *, key: PRNGKeyArray) -> dict[str, Array]:
+        """Returns the activations of each hidden layer, `[examples, ...]`.
+
+        **Raises:** `ValueError` if the network returns no activations.
+        """
+        batch, forward_key = self._draw(key)
+        _, aux = self.stream.forward(
+            self.learner.model, self.learner.model_state, batch, key=forward_key, inference=True
+        )
+        if not aux.taps:
+            raise ValueError(
+                "The model returned no activations, but this probe measures them: return "
+                "`(outputs, taps)` with the activations of each layer, or remove the probe."
+            )
+        return aux.taps
+
+    def units(self, *, key: PRNGKeyArray) -> list[Array]:
+        """Returns the activations of each hidden layer by unit, `[examples, units, ...]`.
+
+        The further axes hold the activations of a unit that has several, as with `CReLU`. In a
+        network that does not describe its units each activation is a unit.
+
+        **Raises:** `ValueError` if the network returns no activations.
+        """
+        return list(activations_by_unit(self.learner.model, self.taps(key=key)).values())
+
+    def risk(self, *, key: PRNGKeyArray, batch_size: int | None = None) -> Risk:
+        """Returns the stream's criterion on the examples, without penalties, as a function of the
+        network. It takes `batch_size` examples in one pass, by default all; `batch_size` must
+        divide `num_examples`."""
+        batch, forward_key = self._draw(key)
+        forward = StreamForward(self.stream, self.learner.model_state, forward_key)
+        own = self.stream.output_loss()
+        loss = StreamCriterion(self.stream) if own is None else own
+        return Risk(forward, loss, batch, batch, batch_size=batch_size)
+
+    def _draw(self, key: PRNGKeyArray) -> tuple[PyTree, PRNGKeyArray]:
+        sample_key, forward_key = jax.random.split(key)
+        batch = self.stream.sample(
+            self.stream_state, self.learner, self.num_examples, self.split, key=sample_key
+        )
+        return batch, forward_key
+
+
+class StreamForward(eqx.Module):
+    """The forward pass of a stream in inference mode, in the form that `Risk` expects."""
+
+    stream: AbstractTaskStream
+    model_state: eqx.nn.State | None
+    key: PRNGKeyArray
+
+    def __call__(self, model: PyTree, batch: PyTree) -> PyTree:
+        outputs, _ = self.stream.forward(
+            model, self.model_state, batch, key=self.key, inference=True
+        )
+        return outputs
+
+
+class StreamCriterion(eqx.Module):
+    """The criterion of a stream without its metrics, in the form that `Risk` expects."""
+
+    stream: AbstractTaskStream
+
+    def __call__(self, outputs: PyTree, batch: PyTree) -> Float[Array, ""]:
+        return self.stream.criterion(outputs, batch)[0]

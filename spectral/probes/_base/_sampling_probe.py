@@ -1,0 +1,52 @@
+"""Probes that measure on examples of the current task."""
+
+from abc import abstractmethod
+from dataclasses import KW_ONLY
+from typing import Any
+
+import equinox as eqx
+from jaxtyping import Array, PRNGKeyArray
+
+from ..._arguments import check_count
+from ..._types import Learner
+from ...tasks import AbstractTaskStream, Split
+from ._probe import AbstractProbe, When
+from ._sampler import Sampler
+
+
+class AbstractSamplingProbe(AbstractProbe):
+    """A probe that measures on `num_examples` examples of the current task, from one split.
+
+    A subclass defines `measure`:
+
+    ```python
+    from spectral.probes import AbstractSamplingProbe
+
+    class TrainingLoss(AbstractSamplingProbe):
+        def measure(self, sampler, *, key):
+            return {"loss": sampler.risk(key=key)(sampler.learner.model)}
+
+    measured = {"training": TrainingLoss(num_examples=20)}  # train_continual(..., probes=measured)
+    ```
+
+    **Raises:** `ValueError` if `num_examples` is not a positive integer.
+    """
+
+    _: KW_ONLY
+    num_examples: int = eqx.field(static=True, default=1000)
+    split: Split = eqx.field(static=True, default="train")
+    when: tuple[When, ...] = eqx.field(static=True, default=("start", "end"))
+    every: int = eqx.field(static=True, default=1)
+
+    def __check_init__(self):
+        check_count("num_examples", self.num_examples)
+
+    def __call__(
+        self, learner: Learner, stream: AbstractTaskStream, stream_state: Any, *, key: PRNGKeyArray
+    ) -> dict[str, Array]:
+        sampler = Sampler(learner, stream, stream_state, self.num_examples, self.split)
+        return self.measure(sampler, key=key)
+
+    @abstractmethod
+    def measure(self, sampler: Sampler, *, key: PRNGKeyArray) -> dict[str, Array]:
+        """Returns the measurements by name."""
