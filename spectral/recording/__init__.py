@@ -1,7 +1,7 @@
-"""What is handed to `train_continual` to watch or keep a run."""
+"""Checkpointers and meters to pass to `train_continual`."""
 
-# The contents are listed in `__init__.pyi` and imported when first used: each needs a package that
-# the others do not.
+# The contents are listed in `__init__.pyi` and imported when first used, because each needs a
+# package that the others do not need.
 import lazy_loader
 
 

@@ -1,8 +1,9 @@
-"""Checkpoints of a run, kept by Orbax."""
+"""Checkpoints of a run, written and read with Orbax."""
 
 import pathlib
 import warnings
 import zlib
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -21,11 +22,13 @@ from ._fingerprint import difference, fingerprint
 class OrbaxCheckpointer(AbstractCheckpointer):
     """Keeps the last `keep` states of a run, or of an ensemble of runs, in `folder`.
 
-    A checkpoint appears under its name only when it is complete, so a process that is killed while
-    writing one leaves those before it intact. Resuming continues bit for bit. With each checkpoint
-    go a checksum of its arrays and a fingerprint of the model, stream, algorithm, probes and key. A
-    checkpoint that is damaged or of another configuration is rejected with a warning, and the one
-    before it is used; its folder stays, with `rejected` in its name.
+    A checkpoint appears under its name only when it is complete. A process that is killed while it
+    writes one therefore leaves the earlier ones intact. A resumed run continues bit for bit.
+
+    Each checkpoint has a checksum of its arrays and a fingerprint of the model, stream, algorithm,
+    probes and key. A checkpoint that is damaged or belongs to another configuration is rejected
+    with a warning, and the one before it is used. The rejected folder is kept, with `rejected` in
+    its name.
 
     ```python
     checkpointer = recording.OrbaxCheckpointer("runs/checkpoints")
@@ -33,69 +36,37 @@ class OrbaxCheckpointer(AbstractCheckpointer):
     ```
     """
 
-    folder: pathlib.Path
-    keep: int
-    # The configuration of the run and its fingerprint, which takes as long as reading all data.
-    _known: tuple[PyTree, dict[str, str]]
-
     def __init__(self, folder: str | pathlib.Path, *, keep: int = 2):
-        self.folder = pathlib.Path(folder).expanduser().absolute()
-        self.keep = keep
-        self._known = (None, {})
+        self._folder = pathlib.Path(folder).expanduser().absolute()
+        self._keep = keep
+        # The last configuration and its fingerprint, which takes as long as reading all the data.
+        self._known: tuple[PyTree, dict[str, str]] = (None, {})
 
     def restore(
         self, config: PyTree, run: Run | Ensemble
     ) -> tuple[int, Run | Ensemble, History] | None:
-        """The newest state in the folder that can be used, or `None` if there is none at all.
+        """Returns the newest usable state in the folder, or `None` if the folder holds no state.
 
-        **Raises:** `ValueError` if there are states and none can be used, with the reasons.
+        **Raises:** `ValueError` with the reasons if the folder holds states but none is usable.
         """
         restored, rejected = self._newest(config, run)
-        for step in rejected:
-            path = self.folder / str(step)
-            path.rename(_free(path.with_name(f"rejected-{step}")))
+        for done in rejected:
+            path = self._folder / str(done)
+            path.rename(_unused(path.with_name(f"rejected-{done}")))
         return restored
 
     def read(
         self, config: PyTree, run: Run | Ensemble
     ) -> tuple[int, Run | Ensemble, History] | None:
-        """As `restore`, but the folder is left as it is: another process may be writing to it.
+        """As `restore`, without changing the folder: another process may be writing to it.
 
         **Raises:** `ValueError` as `restore` does.
         """
         return self._newest(config, run)[0]
 
-    def _newest(
-        self, config: PyTree, run: Run | Ensemble
-    ) -> tuple[tuple[int, Run | Ensemble, History] | None, list[int]]:
-        """What `restore` returns, and the states that were rejected before it."""
-        if not self.folder.exists():
-            return None, []
-        with self._reader() as manager:
-            steps = sorted(manager.all_steps(), reverse=True)
-        rejected: dict[int, str] = {}
-        for done in steps:
-            restored = self._restore(done, config, run)
-            if not isinstance(restored, str):
-                for step, reason in rejected.items():
-                    warnings.warn(
-                        f"The checkpoint of task {step} in {str(self.folder)!r} {reason}. The one "
-                        f"of task {done} is used.",
-                        stacklevel=3,
-                    )
-                return restored, list(rejected)
-            rejected[done] = restored
-        if rejected:
-            reasons = "; ".join(f"that of task {step} {why}" for step, why in rejected.items())
-            raise ValueError(
-                f"No checkpoint in {str(self.folder)!r} can be used: {reasons}. Choose another "
-                "folder, or go back to the configuration it belongs to."
-            )
-        return None, []
-
     def save(self, config: PyTree, done: int, run: Run | Ensemble, history: History) -> None:
         leaves = jax.tree.leaves(eqx.filter(run, eqx.is_array))
-        # Orbax takes none without entries, such as some physics has; their shape says it all.
+        # Orbax cannot store arrays without entries. Their shape determines them.
         arrays = {f"{i}": _to_numpy(leaf) for i, leaf in enumerate(leaves) if leaf.size}
         arrays |= {f"column {i}": column for i, column in enumerate(history.values())}
         about = {
@@ -104,9 +75,9 @@ class OrbaxCheckpointer(AbstractCheckpointer):
             "checksums": {name: _checksum(array) for name, array in arrays.items()},
         }
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=self.keep, enable_async_checkpointing=False, cleanup_tmp_directories=True
+            max_to_keep=self._keep, enable_async_checkpointing=False, cleanup_tmp_directories=True
         )
-        with ocp.CheckpointManager(self.folder, options=options) as manager:
+        with ocp.CheckpointManager(self._folder, options=options) as manager:
             manager.save(
                 done,
                 args=ocp.args.Composite(
@@ -115,41 +86,75 @@ class OrbaxCheckpointer(AbstractCheckpointer):
                 force=True,
             )
 
-    def _restore(
+    def _newest(
+        self, config: PyTree, run: Run | Ensemble
+    ) -> tuple[tuple[int, Run | Ensemble, History] | None, list[int]]:
+        """The newest usable state, and the numbers of tasks of the newer ones that are rejected."""
+        if not self._folder.exists():
+            return None, []
+        with self._reader() as manager:
+            saved = sorted(manager.all_steps(), reverse=True)
+        rejected: dict[int, str] = {}
+        for done in saved:
+            try:
+                restored = self._load(done, config, run)
+            except _UnusableError as reason:
+                rejected[done] = str(reason)
+                continue
+            for other, why in rejected.items():
+                warnings.warn(
+                    f"The checkpoint of task {other} in {str(self._folder)!r} {why}. The one of "
+                    f"task {done} is used.",
+                    stacklevel=3,
+                )
+            return restored, list(rejected)
+        if rejected:
+            reasons = "; ".join(f"that of task {done} {why}" for done, why in rejected.items())
+            raise ValueError(
+                f"No checkpoint in {str(self._folder)!r} can be used: {reasons}. Choose another "
+                "folder, or return to the configuration of the checkpoints."
+            )
+        return None, []
+
+    def _load(
         self, done: int, config: PyTree, run: Run | Ensemble
-    ) -> tuple[int, Run | Ensemble, History] | str:
-        """One state, or why it cannot be used."""
+    ) -> tuple[int, Run | Ensemble, History]:
+        """**Raises:** `_UnusableError` if the checkpoint is damaged or of another configuration."""
         arrays, static = eqx.partition(run, eqx.is_array)
         leaves, structure = jax.tree.flatten(arrays)
-        # Orbax and its storage raise errors of many kinds for files that are damaged.
+        kept = [f"{i}" for i, leaf in enumerate(leaves) if leaf.size]
         try:
-            with self._reader() as manager:
-                about = manager.restore(done, args=ocp.args.Composite(about=ocp.args.JsonRestore()))
-                about = about["about"]
-                changed = difference(about["fingerprint"], self._fingerprint(config))
-                if changed is not None:
-                    return f"belongs to another configuration: {changed}"
-                names = about["columns"]
-                like = {f"{i}": np.zeros(0) for i, leaf in enumerate(leaves) if leaf.size}
-                like |= {f"column {i}": np.zeros(0) for i in range(len(names))}
-                numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), like)
-                kept = manager.restore(
-                    done,
-                    args=ocp.args.Composite(
-                        arrays=ocp.args.PyTreeRestore(like, restore_args=numpy)
-                    ),
-                )["arrays"]
-            for name, checksum in about["checksums"].items():
-                if _checksum(kept[name]) != checksum:
-                    return "is damaged: its numbers are not those that were saved"
-        except Exception as error:
+            about, saved = self._read_files(done, config, kept)
+            names = about["columns"]
+            damaged = any(_checksum(saved[n]) != c for n, c in about["checksums"].items())
+        except _UnusableError:
+            raise
+        except Exception as error:  # Orbax and its storage raise many types for damaged files.
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            return f"is damaged: {reason[:200]}"
+            raise _UnusableError(f"is damaged: {reason[:200]}") from error
+        if damaged:
+            raise _UnusableError("is damaged: its arrays do not have the saved checksums")
         leaves = [
-            _from_numpy(kept[f"{i}"], leaf) if leaf.size else leaf for i, leaf in enumerate(leaves)
+            _from_numpy(saved[f"{i}"], leaf) if leaf.size else leaf for i, leaf in enumerate(leaves)
         ]
-        history = History({name: kept[f"column {i}"] for i, name in enumerate(names)})
+        history = History({name: saved[f"column {i}"] for i, name in enumerate(names)})
         return done, eqx.combine(jax.tree.unflatten(structure, leaves), static), history
+
+    def _read_files(
+        self, done: int, config: PyTree, kept: list[str]
+    ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """The description of a checkpoint and its arrays by name."""
+        with self._reader() as manager:
+            about = manager.restore(done, args=ocp.args.Composite(about=ocp.args.JsonRestore()))
+            about = about["about"]
+            changed = difference(about["fingerprint"], self._fingerprint(config))
+            if changed is not None:
+                raise _UnusableError(f"belongs to another configuration: {changed}")
+            columns = [f"column {i}" for i in range(len(about["columns"]))]
+            like = {name: np.zeros(0) for name in (*kept, *columns)}
+            as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), like)
+            arrays = ocp.args.PyTreeRestore(like, restore_args=as_numpy)
+            return about, manager.restore(done, args=ocp.args.Composite(arrays=arrays))["arrays"]
 
     def _fingerprint(self, config: PyTree) -> dict[str, str]:
         if self._known[0] is not config:
@@ -157,21 +162,26 @@ class OrbaxCheckpointer(AbstractCheckpointer):
         return self._known[1]
 
     def _reader(self) -> ocp.CheckpointManager:
-        """Leaves what lies in the folder alone, such as what another process is writing."""
-        # Not `read_only`, of which Orbax warns on standard error each time.
+        """A manager that leaves other files in the folder alone, as another process may be writing
+        them."""
+        # With `read_only`, Orbax would print a warning each time.
         options = ocp.CheckpointManagerOptions(create=False, enable_async_checkpointing=False)
-        return ocp.CheckpointManager(self.folder, options=options)
+        return ocp.CheckpointManager(self._folder, options=options)
 
 
-def _free(path: pathlib.Path) -> pathlib.Path:
-    """`path`, or with a number behind it, so that nothing is there."""
+class _UnusableError(Exception):
+    """A checkpoint cannot be used. The message is the predicate of a sentence about it."""
+
+
+def _unused(path: pathlib.Path) -> pathlib.Path:
+    """`path` if it does not exist; otherwise the first of `path1`, `path2`, ... that does not."""
     names = (path.with_name(f"{path.name}{suffix}") for suffix in ("", *range(1, 1000)))
     return next(name for name in names if not name.exists())
 
 
 def _checksum(array: np.ndarray) -> str:
-    numbers = np.ascontiguousarray(array)
-    return f"{numbers.dtype}{list(numbers.shape)} {zlib.crc32(numbers.tobytes()):08x}"
+    values = np.ascontiguousarray(array)
+    return f"{values.dtype}{list(values.shape)} {zlib.crc32(values.tobytes()):08x}"
 
 
 def _is_key(leaf: Array) -> bool:
@@ -182,7 +192,7 @@ def _to_numpy(leaf: Array) -> np.ndarray:
     return np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
 
 
-def _from_numpy(kept: np.ndarray, leaf: Array) -> Array:
+def _from_numpy(saved: np.ndarray, leaf: Array) -> Array:
     if _is_key(leaf):
-        return jax.random.wrap_key_data(jnp.asarray(kept), impl=jax.random.key_impl(leaf))
-    return jnp.asarray(kept)
+        return jax.random.wrap_key_data(jnp.asarray(saved), impl=jax.random.key_impl(leaf))
+    return jnp.asarray(saved)

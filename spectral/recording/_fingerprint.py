@@ -1,4 +1,4 @@
-"""What a configuration is, in words: the same text in every process, another for any change."""
+"""A description of a configuration that is equal in every process and differs after any change."""
 
 import functools
 import hashlib
@@ -14,8 +14,10 @@ import numpy as np
 
 
 def fingerprint(config: Any) -> dict[str, str]:
-    """Describe every part of a pytree of Modules by its path: arrays by a digest of their bytes,
-    functions by their name, everything else by its value.
+    """Describe every part of a pytree of Modules, by its path in the pytree.
+
+    Arrays are described by a digest of their bytes, functions by their name, and everything else by
+    its value.
 
     ```python
     fingerprint({"algorithm": algorithms.bp()})["algorithm.optimiser.make"]
@@ -52,16 +54,16 @@ def _describe(path: str, value: Any) -> Iterator[tuple[str, str]]:
         yield from _describe(path, (value.func, value.args, value.keywords))
     elif isinstance(value, types.FunctionType):
         yield path, _name(value)
-        if "<" in value.__qualname__:  # a lambda or a local function: its name says too little
+        if "<" in value.__qualname__:  # the name of a lambda or local function is not unique
             code = value.__code__
-            yield inside("code"), hashlib.sha256(code.co_code).hexdigest()[:16]
+            yield inside("code"), _sha256(code.co_code)
             cells = [cell.cell_contents for cell in value.__closure__ or ()]
             constants = [c for c in code.co_consts if not hasattr(c, "co_code")]
             defaults = (value.__defaults__, value.__kwdefaults__)
             yield from _describe(inside("closure"), (cells, constants, code.co_names, defaults))
     elif isinstance(value, types.MethodType):
         yield from _describe(path, {"function": value.__func__, "self": value.__self__})
-    elif hasattr(value, "__wrapped__"):  # under jax.jit, jax.custom_jvp and the like
+    elif hasattr(value, "__wrapped__"):  # the function under jax.jit, jax.custom_jvp, ...
         yield from _describe(inside("wrapped"), value.__wrapped__)
     elif value is None or isinstance(value, bool | int | float | complex | str | bytes):
         yield path, repr(value)
@@ -85,9 +87,12 @@ def _name(value: Any) -> str:
 def _digest(array: Any) -> str:
     if isinstance(array, jax.Array) and jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
         return f"key({_digest(jax.random.key_data(array))})"
-    numbers = np.ascontiguousarray(array)
-    if numbers.size == 1:
-        return f"{numbers.dtype} {numbers.item()!r}"
-    return (
-        f"{numbers.dtype}{list(numbers.shape)} {hashlib.sha256(numbers.tobytes()).hexdigest()[:16]}"
-    )
+    values = np.ascontiguousarray(array)
+    if values.size == 1:
+        return f"{values.dtype} {values.item()!r}"
+    return f"{values.dtype}{list(values.shape)} {_sha256(values.tobytes())}"
+
+
+def _sha256(data: bytes) -> str:
+    """The first 16 hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()[:16]

@@ -7,7 +7,7 @@ from .._recorders import AbstractMeter
 
 
 class Meters(AbstractMeter):
-    """Calls each of several meters, in their order.
+    """Calls several meters, in the order in which they are given.
 
     ```python
     bar, events = recording.ProgressBar(label="bp"), recording.TensorBoard("runs/mine")
@@ -16,8 +16,8 @@ class Meters(AbstractMeter):
     """
 
     def __init__(self, meters: Sequence[AbstractMeter]):
-        self.meters = tuple(meters)
+        self._meters = tuple(meters)
 
     def update(self, done: int, total: int, history: History) -> None:
-        for meter in self.meters:
+        for meter in self._meters:
             meter.update(done, total, history)

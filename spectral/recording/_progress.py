@@ -1,7 +1,6 @@
 """A progress bar."""
 
 import sys
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -11,17 +10,15 @@ from .._recorders import AbstractMeter
 
 
 class ProgressBar(AbstractMeter):
-    """A line on standard error that shows how far a run is, its pace, how long it still takes, and
-    its latest accuracy (of an ensemble, the mean over the members that have not diverged).
+    """A progress bar on standard error with the speed, the remaining time and the latest accuracy.
 
-    Nothing is shown where standard error is no terminal.
+    For an ensemble, the accuracy is the mean over the members that have not diverged. Nothing is
+    shown if standard error is not a terminal.
 
     ```python
     train_continual(model, stream, algo, meter=recording.ProgressBar(label="bp"))
     ```
     """
-
-    _bar: Any
 
     def __init__(self, *, label: str = ""):
         self._bar = tqdm(desc=label, unit="task", disable=None, file=sys.stderr, leave=True)
@@ -36,7 +33,7 @@ class ProgressBar(AbstractMeter):
             self._bar.close()
 
     def close(self) -> None:
-        """End the line of a run that has stopped before its end."""
+        """End the line. Call this if the run stops before its last task."""
         self._bar.close()
 
 

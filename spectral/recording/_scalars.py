@@ -1,4 +1,4 @@
-"""The single numbers of a history, for those who log them task by task."""
+"""The scalars of a history, task by task, for meters that log them."""
 
 from collections.abc import Iterator
 
@@ -7,15 +7,33 @@ import numpy as np
 from .._history import History, mean_known
 
 
-def scalars(
+class NewScalars:
+    """The scalars of the tasks that were finished since the last call.
+
+    - `num_members`: of an ensemble; `None` for a single run.
+    """
+
+    def __init__(self, num_members: int | None):
+        self._members = (None,) if num_members is None else range(num_members)
+        self._done: int | None = None
+
+    def __call__(self, done: int, history: History) -> list[Iterator[tuple[int, dict[str, float]]]]:
+        """Returns for each member the new tasks with their scalars by name."""
+        # Tasks before the first call were logged before the run was resumed.
+        first = done if self._done is None else self._done
+        self._done = done
+        return [_scalars(history, member, first, done) for member in self._members]
+
+
+def _scalars(
     history: History, member: int | None, first: int, end: int
 ) -> Iterator[tuple[int, dict[str, float]]]:
-    """For the tasks from `first` to before `end`, the finite numbers by name.
+    """Yields each task from `first` to `end` (exclusive) with its finite scalars by name.
 
-    Numbers of a chunk are averaged over the task, over those chunks that have one: in a rollout no
-    episode may have ended. From the task on in which a member diverged, all must have one. What is
-    no single number for each task or chunk, such as a spectrum, is left out. `member` is one of an
-    ensemble's, or `None` for a run alone.
+    A column with one value per chunk gives its mean over the chunks of the task. Chunks without a
+    value are left out of the mean, because no episode may end in a rollout. From the task on in
+    which the member diverged, a chunk without a value makes the mean NaN. Columns with further
+    axes, such as spectra, are left out.
     """
     columns = {n: c if member is None else c[:, member] for n, c in history.items()}
     kept = {n: c for n, c in columns.items() if c.ndim == 1 or (c.ndim == 2 and "." not in n)}

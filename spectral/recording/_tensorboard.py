@@ -3,20 +3,19 @@
 import os
 import pathlib
 from collections.abc import Sequence
-from typing import Any
 
 from tensorboardX import SummaryWriter
 
 from .._history import History
 from .._recorders import AbstractMeter
-from ._scalars import scalars
+from ._scalars import NewScalars
 
 
 class TensorBoard(AbstractMeter):
-    """Writes the numbers of every task as TensorBoard's event files, into `folder/events`.
+    """Writes the scalars of every task to TensorBoard event files in `folder/events`.
 
-    Numbers of a chunk are averaged over the task, and what is no single number for each task or
-    chunk, such as a spectrum, is left out. The step is the number of the task. Look at them with
+    Values per chunk are averaged over the task. Columns with further axes, such as spectra, are
+    left out. The step of an event is the index of the task. View the files with
     `tensorboard --logdir FOLDER/events`.
 
     ```python
@@ -25,31 +24,23 @@ class TensorBoard(AbstractMeter):
 
     **Arguments:**
 
-    - `names`: algorithm and seed of each member of an ensemble, each of which gets files in
-      `folder/events/algorithm/seed_0`; by default it is a run of its own.
+    - `names`: algorithm and seed of each member of an ensemble. The files of a member are in
+      `folder/events/algorithm/seed_0`. `None` for a single run.
     """
-
-    _writers: list[Any]
-    _alone: bool
-    _done: int | None
 
     def __init__(
         self, folder: str | os.PathLike[str], *, names: Sequence[tuple[str, int]] | None = None
     ):
         events = pathlib.Path(folder) / "events"
-        own = [events / name / f"seed_{seed}" for name, seed in names or ()]
-        self._writers = [SummaryWriter(str(path)) for path in own or [events]]
-        self._alone = names is None
-        self._done = None
+        paths = [events] if names is None else [events / n / f"seed_{seed}" for n, seed in names]
+        self._writers = [SummaryWriter(str(path)) for path in paths]
+        self._new_scalars = NewScalars(None if names is None else len(names))
 
     def update(self, done: int, total: int, history: History) -> None:
-        # What was recorded before a run was resumed has been written then.
-        first = done if self._done is None else self._done
-        for index, writer in enumerate(self._writers):
-            for task, values in scalars(history, None if self._alone else index, first, done):
-                for name, value in values.items():
+        for writer, tasks in zip(self._writers, self._new_scalars(done, history), strict=True):
+            for task, scalars in tasks:
+                for name, value in scalars.items():
                     writer.add_scalar(name.replace(".", "/"), value, task)
             writer.flush()
             if done == total:
                 writer.close()
-        self._done = done

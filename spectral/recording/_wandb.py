@@ -8,15 +8,15 @@ from typing import Any
 
 from .._history import History
 from .._recorders import AbstractMeter
-from ._scalars import scalars
+from ._scalars import NewScalars
 
 
 class WeightsAndBiases(AbstractMeter):
-    """Logs the numbers of every task to Weights & Biases, a run for each member of an ensemble.
+    """Logs the scalars of every task to Weights & Biases, as one run for each ensemble member.
 
-    Needs the extra `wandb`. Files are written to `folder/events`; with `WANDB_MODE=offline` in the
-    environment nothing leaves the machine, and `wandb sync` sends them later. Numbers of a chunk
-    are averaged over the task, and what is no single number for each task or chunk is left out.
+    Needs the extra `wandb`. Files are written to `folder/events`. With `WANDB_MODE=offline` in the
+    environment nothing leaves the machine, and `wandb sync` sends the files later. Values per chunk
+    are averaged over the task. Columns with further axes, such as spectra, are left out.
 
     ```python
     train_continual(model, stream, algo, meter=recording.WeightsAndBiases("runs/mine"))
@@ -24,43 +24,42 @@ class WeightsAndBiases(AbstractMeter):
 
     **Arguments:**
 
-    - `names`: algorithm and seed of each member of an ensemble; by default it is a run of its own.
+    - `names`: algorithm and seed of each member of an ensemble. `None` for a single run.
 
-    **Raises:** `ModuleNotFoundError` if the package is not installed.
+    **Raises:** `ModuleNotFoundError` if the package wandb is not installed.
     """
-
-    _runs: list[Any]
-    _alone: bool
-    _done: int | None
 
     def __init__(
         self, folder: str | os.PathLike[str], *, names: Sequence[tuple[str, int]] | None = None
     ):
         wandb = self.check_installed()
+        group = pathlib.Path(folder).name
         events = pathlib.Path(folder) / "events"
         events.mkdir(parents=True, exist_ok=True)
-        group = pathlib.Path(folder).name
-        own = [{"name": f"{n}-{s}", "config": {"algorithm": n, "seed": s}} for n, s in names or ()]
-        begin = lambda about: wandb.init(
-            project="spectral", group=group, dir=str(events), reinit="create_new", **about
+        begin = lambda name, **config: wandb.init(
+            project="spectral",
+            group=group,
+            name=name,
+            config=config,
+            dir=str(events),
+            reinit="create_new",
         )
-        self._runs = [begin(about) for about in own or [{"name": group}]]
-        self._alone = names is None
-        self._done = None
+        if names is None:
+            self._runs = [begin(group)]
+        else:
+            self._runs = [begin(f"{n}-{seed}", algorithm=n, seed=seed) for n, seed in names]
+        self._new_scalars = NewScalars(None if names is None else len(names))
 
     def update(self, done: int, total: int, history: History) -> None:
-        # What was recorded before a run was resumed has been logged then.
-        first = done if self._done is None else self._done
-        for index, run in enumerate(self._runs):
-            for task, values in scalars(history, None if self._alone else index, first, done):
-                run.log(values, step=task)
+        for run, tasks in zip(self._runs, self._new_scalars(done, history), strict=True):
+            for task, scalars in tasks:
+                run.log(scalars, step=task)
             if done == total:
                 run.finish()
-        self._done = done
 
     @staticmethod
     def check_installed() -> Any:
-        """The package `wandb`.
+        """Returns the package wandb.
 
         **Raises:** `ModuleNotFoundError` if it is not installed.
         """
@@ -68,5 +67,6 @@ class WeightsAndBiases(AbstractMeter):
             return importlib.import_module("wandb")
         except ModuleNotFoundError as error:
             raise ModuleNotFoundError(
-                "`--log wandb` needs the package wandb: pip install 'spectral-plasticity[wandb]'."
+                "`WeightsAndBiases` needs the package wandb, which is not installed: run "
+                "pip install 'spectral-plasticity[wandb]'."
             ) from error

@@ -1,7 +1,7 @@
-"""The outside world: experiments as YAML, the command line, run folders, summaries, figures."""
+"""Everything outside the loop: YAML experiments, command line, run folders, summaries, figures."""
 
-# The contents are listed in `__init__.pyi` and imported when first used: the command line can
-# answer before JAX is loaded.
+# The contents are listed in `__init__.pyi` and imported when first used, so that the command line
+# can print its help before JAX is loaded.
 import lazy_loader
 
 

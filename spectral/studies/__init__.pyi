@@ -17,18 +17,12 @@ from .published._load import load_experiment as load_experiment
 from .published._permuted_mnist import permuted_mnist as permuted_mnist
 from .published._slippery_ant import slippery_ant as slippery_ant
 from .report._report import write_report as write_report
-from .runs._folder import (
+from .runs._results import (
     load_results as load_results,
     Member as Member,
     Results as Results,
     save_summary as save_summary,
 )
 from .runs._run import run_experiment as run_experiment
-from .runs._sweep import (
-    load_sweep as load_sweep,
-    run_sweep as run_sweep,
-    Score as Score,
-    select as select,
-    Sweep as Sweep,
-    sweep_table as sweep_table,
-)
+from .runs._selection import Score as Score, select as select, sweep_table as sweep_table
+from .runs._sweep import load_sweep as load_sweep, run_sweep as run_sweep, Sweep as Sweep

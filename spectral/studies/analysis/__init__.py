@@ -1,1 +1,1 @@
-"""What a run folder holds, as data sets, summaries and tables."""
+"""The contents of run folders as data sets, summaries and tables."""

@@ -1,4 +1,4 @@
-"""When a measurement collapses."""
+"""The task at which a series collapses."""
 
 from collections.abc import Iterable
 
@@ -12,25 +12,26 @@ WINDOW = 5  # measured values
 def collapse_task(
     series: Float[np.ndarray, " tasks"], *, fraction: float = 0.5, floor: float = 0.0
 ) -> float:
-    """The task from which on a series stays below a fraction of what it was in the beginning.
+    """The task from which a series stays below a fraction of its early level.
 
-    The series is taken above `floor` (for accuracies: the accuracy of guessing), and smoothed by a
-    running median over 5 measured values, which is cut short at the two ends. It has collapsed
-    where it stays below `fraction` times its early level until its end. The early level is the
-    median of what was measured in the first tenth of the tasks without task 0, at whose start the
-    network is random (the spectrum of a random network is another one than that of a network that
-    has learned something); or, if nothing was, the next value measured.
+    First `floor` is subtracted (for accuracies: the accuracy of guessing), and the series is
+    smoothed by a running median over 5 measured values, fewer at the two ends. The series has
+    collapsed where the smoothed values stay below `fraction` times the early level until the end.
 
-    The tenth is one of tasks, but the running median one of measured values: it spans more tasks
-    where fewer were measured. Series are compared fairly only on the tasks that all of them have
-    measured, and to the spacing of those, as `summarise` does. The smoothing moves no step.
+    The early level is the median of the values measured in the first tenth of the tasks without
+    task 0, or the next value if there are none. At the start of task 0 the network is random, and a
+    random network has another spectrum than a network that has learned something.
+
+    The tenth counts tasks, but the running median counts measured values: with fewer measurements
+    it spans more tasks. Two series can be compared only on the tasks that both have measured, and
+    with a resolution of their spacing, as in `summarise`. A step stays at its task when smoothed.
 
     **Arguments:**
 
-    - `series`: one number per task, NaN where none was measured.
+    - `series`: one number per task, NaN for tasks without a measurement.
 
-    **Returns:** the first measured task of the collapse; NaN if the series does not collapse, or
-    if it was not above `floor` in the beginning.
+    **Returns:** the first measured task of the collapse; NaN if the series does not collapse, or if
+    its early level is not above `floor`.
 
     ```python
     collapse_task(np.repeat([1.0, 0.1], [30, 70]))  # 30.0
@@ -51,7 +52,7 @@ def collapse_task(
 def common_tasks(
     several: Iterable[Float[np.ndarray, " tasks"]], num_tasks: int
 ) -> Bool[np.ndarray, " tasks"]:
-    """The tasks that all series have measured, but for series that have measured nothing."""
+    """The tasks that all series have measured. Series without any measurement are ignored."""
     common = np.ones(num_tasks, bool)
     for series in several:
         measured = np.isfinite(series)

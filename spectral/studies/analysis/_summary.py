@@ -1,93 +1,100 @@
-"""The numbers that sum up a run."""
+"""The numbers that summarise a run."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
 
 from ..measures._interval import student_half_width
-from ..measures._measures import EFFECTIVE_RANK, Measure, measures, Series
-from ..runs._folder import Member, Results
+from ..measures._measures import (
+    ACCURACIES,
+    DEAD_UNITS,
+    EFFECTIVE_RANK,
+    EPSILON_RANK,
+    last_fifth,
+    mean_measured,
+    Measure,
+    measures,
+    Series,
+)
+from ..runs._results import Member, Results
 from ._collapse import collapse_task, common_tasks
+from ._finite import finite
 
 
 def summarise(results: Results) -> dict[str, Any]:
-    """For each algorithm, means over seeds and the tasks at which something collapses.
+    """For each algorithm, means over seeds and the tasks at which measures collapse.
 
-    A plain nested dictionary, with `None` where there is no number:
+    Returns a nested dictionary of plain Python objects, with `None` where there is no number:
 
-    - `last_tasks`: the tasks averaged, [first, end): the last fifth.
-    - `collapse_grid`: the tasks on which collapses are looked for, which are those that every
-      compared series of every finished seed has measured: their number `tasks`, and their
-      `spacing`, the largest step from one to the next. No collapse is known more exactly than that.
+    - `last_tasks`: the tasks [first, end) of the last fifth, over which measures are averaged.
+    - `collapse_grid`: the tasks on which collapses are looked for: those that every compared series
+      of every finished seed has measured. `tasks` is how many there are. `spacing` is the largest
+      step between two of them, and therefore the resolution of every collapse.
     - `algorithms`, by name:
-        - `finished`, `diverged`, `unfinished`: seeds. Those that did not finish are in no mean.
-        - `measures`, by name: `mean` over seeds, `half_width` of the 95 % interval (Student's t),
-          and `by_seed`, in the order of `finished`. `None` if not measured in the last fifth. Also
-          `when` in the task it was measured (`start`, `end`, `whole`), and for normalised
-          epsilon-rank, as far as recorded, the means over seeds and tasks of its bracket, `lower`
-          and `upper`, and of `resolved`, whether that is narrow.
-        - `collapse`, by name, of accuracy, online accuracy, active units (1 minus the fraction of
-          dead ones), effective rank and normalised epsilon-rank: `by_seed`, the tasks that
-          `collapse_task` finds on the grid, and their `median` over the seeds that collapsed.
-          Accuracies are taken above that of guessing.
-        - `first`: for each seed, what collapsed first: all those that share the first task of the
-          grid; empty for nothing.
+        - `finished`, `diverged`, `unfinished`: seeds. Only the finished ones enter the means.
+        - `measures`, by name: `mean` over seeds, `half_width` of its 95 % interval (Student's t),
+          and `by_seed`, in the order of `finished`. They are `None` for a measure without a value
+          in the last fifth. `when` is the moment of the measurement (`start`, `end`, `whole`). For
+          the normalised epsilon-rank there are also, if recorded, the means over seeds and tasks of
+          its bracket, `lower` and `upper`, and of `resolved` (whether the bracket is narrow).
+        - `collapse`, by name, for the accuracies, the active units (1 minus the fraction of dead
+          units), the effective rank and the normalised epsilon-rank: `by_seed`, the results of
+          `collapse_task` on the grid, and `median`, over the seeds that collapsed. The floor of
+          accuracies is the accuracy of guessing.
+        - `first`: for each seed, the names of the measures that collapsed first. Several names
+          share the first task of the grid. Empty if none collapsed.
     """
     probes = results.settings["probes"]
+    algorithms = list(results.settings["algorithms"])
     num_tasks = max((m.history.num_tasks for m in results.members), default=0)
-    first = num_tasks - max(1, num_tasks // 5)
-    chance = results.settings.get("recorded", {}).get("chance_accuracy", 0.0)
-    recorded_by_all = {
-        a: [measures(probes, m.history) for m in results.of(a) if m.status == "finished"]
-        for a in results.settings["algorithms"]
+    chance = results.recorded.get("chance_accuracy", 0.0)
+    finished = {
+        a: [measures(probes, m.history) for m in results.of(a, status="finished")]
+        for a in algorithms
     }
-    series = (s for rs in recorded_by_all.values() for r in rs for s, _ in _compared(r).values())
-    grid = common_tasks(series, num_tasks)
-
-    def algorithm(members: tuple[Member, ...], recorded: list[dict[str, Measure]]):
-        names = list(recorded[0]) if recorded else []
-        collapses = [_collapses(r, grid, chance) for r in recorded]
-        return {
-            **{s: [m.seed for m in members if m.status == s] for s in _STATUSES},
-            "measures": {n: _measure([r[n] for r in recorded], first) for n in names},
-            "collapse": {
-                n: _median([c[n] for c in collapses]) for n in (collapses[0] if collapses else ())
-            },
-            "first": [_earliest(c) for c in collapses],
-        }
-
+    compared = (s for rs in finished.values() for r in rs for s, _ in _compared(r).values())
+    grid = common_tasks(compared, num_tasks)
     return {
-        "last_tasks": [first, num_tasks],
+        "last_tasks": [num_tasks - max(1, num_tasks // 5), num_tasks],
         "collapse_grid": {
             "tasks": int(grid.sum()),
             "spacing": int(np.diff(np.flatnonzero(grid)).max()) if grid.sum() > 1 else None,
         },
-        "algorithms": {a: algorithm(results.of(a), r) for a, r in recorded_by_all.items()},
+        "algorithms": {a: _algorithm(results.of(a), finished[a], grid, chance) for a in algorithms},
     }
 
 
-_STATUSES = ("finished", "diverged", "unfinished")
-
-
-def _last(series: Series, first: int) -> float:
-    values = series[first:]
-    values = values[np.isfinite(values)]
-    return float(np.mean(values)) if len(values) else math.nan
+def _algorithm(
+    members: Sequence[Member],
+    finished: list[dict[str, Measure]],
+    grid: Bool[np.ndarray, " tasks"],
+    chance: float,
+) -> dict[str, Any]:
+    statuses = ("finished", "diverged", "unfinished")
+    collapses = [_collapses(seed, grid, chance) for seed in finished]
+    names = finished[0] if finished else ()
+    compared = collapses[0] if collapses else ()
+    return {
+        **{status: [m.seed for m in members if m.status == status] for status in statuses},
+        "measures": {name: _level([seed[name] for seed in finished]) for name in names},
+        "collapse": {name: _median([seed[name] for seed in collapses]) for name in compared},
+        "first": [_earliest(seed) for seed in collapses],
+    }
 
 
 def _compared(recorded: dict[str, Measure]) -> dict[str, tuple[Series, bool]]:
-    """The series of which collapses are compared, and whether guessing is their floor."""
+    """The series whose collapses are compared, and whether their floor is guessing."""
     found = {}
     for name, measure in recorded.items():
-        if name in ("accuracy", "online accuracy"):
+        if name in ACCURACIES:
             found[name] = measure.series, True
-        elif name.startswith(("normalised epsilon-rank", EFFECTIVE_RANK)):
+        elif name.startswith((EPSILON_RANK, EFFECTIVE_RANK)):
             found[name] = measure.series, False
-        elif name.startswith("dead units"):
-            found[name.replace("dead units", "active units")] = 1 - measure.series, False
+        elif name.startswith(DEAD_UNITS):
+            found[name.replace(DEAD_UNITS, "active units")] = 1 - measure.series, False
     return found
 
 
@@ -105,16 +112,17 @@ def _earliest(collapses: dict[str, float]) -> list[str]:
     return [name for name, task in collapses.items() if tasks and task == min(tasks)]
 
 
-def _measure(by_seed: list[Measure], first: int) -> dict[str, Any]:
-    last = [_last(m.series, first) for m in by_seed]
+def _level(by_seed: list[Measure]) -> dict[str, Any]:
+    """The mean of a measure over the last fifth of the tasks, and its interval over seeds."""
+    last = np.array([mean_measured(last_fifth(m.series)) for m in by_seed])
     bounds = {
-        name: _number(float(np.mean([_last(m.bounds[name], first) for m in by_seed])))
+        name: finite(np.mean([mean_measured(last_fifth(m.bounds[name])) for m in by_seed]))
         for name in by_seed[0].bounds
     }
     return {
-        "mean": _number(float(np.mean(last))),
-        "half_width": _number(float(student_half_width(np.array(last)))),
-        "by_seed": _numbers(last),
+        "mean": finite(np.mean(last)),
+        "half_width": finite(student_half_width(last)),
+        "by_seed": finite(last),
         "when": by_seed[0].when,
         **bounds,
     }
@@ -122,12 +130,5 @@ def _measure(by_seed: list[Measure], first: int) -> dict[str, Any]:
 
 def _median(by_seed: list[float]) -> dict[str, Any]:
     known = [t for t in by_seed if math.isfinite(t)]
-    return {"median": float(np.median(known)) if known else None, "by_seed": _numbers(by_seed)}
-
-
-def _numbers(values: Iterable[float]) -> list[float | None]:
-    return [_number(v) for v in values]
-
-
-def _number(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+    median = float(np.median(known)) if known else None
+    return {"median": median, "by_seed": finite(np.array(by_seed))}

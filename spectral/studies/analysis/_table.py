@@ -4,13 +4,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..measures._measures import MOMENTS
+from ..measures._interval import with_interval
+from ..measures._measures import EPSILON_RANK, MOMENTS
 from ..runs._align import align
 from ._collapse import WINDOW
 
 
 def table(summary: Mapping[str, Any]) -> str:
-    """What `summarise` returns, as aligned text."""
+    """The result of `summarise` as aligned text."""
     algorithms = summary["algorithms"]
     first, end = summary["last_tasks"]
     parts = [f"Mean over seeds of tasks {first} to {end - 1}, with 95 % intervals (Student's t)"]
@@ -21,30 +22,31 @@ def table(summary: Mapping[str, Any]) -> str:
         measured = algorithm["measures"]
         rows.append([name, _seeds(algorithm), *(_mean(measured.get(n)) for n in names)])
     parts.append(align(rows))
-    notes = []
-    for name in names:
-        if name.startswith("normalised epsilon-rank"):
-            notes.append(
-                f"{name}: fraction of the eigenvalues beyond epsilon ({moments[name]}), as the "
-                "quadrature estimates it; then the mean ends of its rigorous bracket, which "
-                "bounds what these probe vectors see, at the order used; resolved, if recorded: "
-                "the fraction of measurements whose bracket is narrow (see HessianSpectrum)."
-            )
+    notes = [_epsilon_rank(n, moments[n]) for n in names if n.startswith(EPSILON_RANK)]
     names = _names(algorithms, "collapse")
     if names:
-        parts.append("Task of collapse: median over the seeds that collapsed (their number)")
-        rows = [["", *names, "what came first (seeds)"]]
+        parts.append("Task of collapse: median over the seeds that collapsed (how many did)")
+        rows = [["", *names, "collapsed first (seeds)"]]
         for name, algorithm in algorithms.items():
             tasks = [_collapse(algorithm["collapse"].get(n)) for n in names]
             rows.append([name, *tasks, _came_first(algorithm["first"])])
         parts.append(align(rows))
         notes.append(
             f"collapse: from that task on, the running median over {WINDOW} tasks of the grid "
-            "stays below half the median of the first tenth of the tasks (without task 0); "
-            "accuracies are taken above that of guessing."
+            "stays below half the median of the first tenth of the tasks (without task 0). The "
+            "accuracy of guessing is subtracted from accuracies first."
         )
         notes.append(_grid(summary["collapse_grid"]))
     return "\n\n".join(parts + ["\n".join(notes)] if notes else parts)
+
+
+def _epsilon_rank(name: str, moment: str) -> str:
+    return (
+        f"{name}: the fraction of the eigenvalues beyond epsilon ({moment}), as estimated by the "
+        "quadrature. In brackets: the mean ends of its rigorous bracket, which bounds the value "
+        "for these random vectors at this order. Resolved: the fraction of the measurements whose "
+        "bracket is narrow (see HessianSpectrum)."
+    )
 
 
 def _moment(algorithms: Mapping[str, Any], name: str) -> str:
@@ -54,12 +56,15 @@ def _moment(algorithms: Mapping[str, Any], name: str) -> str:
 
 def _grid(grid: Mapping[str, Any]) -> str:
     if grid["spacing"] is None:
-        return "grid: fewer than two tasks are measured by all compared, so that nothing can show."
+        return (
+            "grid: fewer than two tasks were measured for all compared series, so no collapse can "
+            "be found."
+        )
     tasks = "task" if grid["spacing"] == 1 else f"{grid['spacing']} tasks"
     return (
-        f"grid: the {grid['tasks']} tasks that all compared have measured, one every {tasks}: "
-        "this is the resolution, and what collapses at the same task of the grid is a tie "
-        "(together)."
+        f"grid: the {grid['tasks']} tasks that were measured for all compared series, one every "
+        f"{tasks}. This is the resolution: series that collapse at the same task of the grid are a "
+        "tie (together)."
     )
 
 
@@ -78,8 +83,7 @@ def _seeds(algorithm: Mapping[str, Any]) -> str:
 def _mean(measure: Mapping[str, Any] | None) -> str:
     if measure is None or measure["mean"] is None:
         return "-"
-    half_width = measure["half_width"]
-    text = f"{measure['mean']:.3g}" + ("" if half_width is None else f" ± {half_width:.2g}")
+    text = with_interval(measure["mean"], measure["half_width"])
     lower, upper, resolved = (measure.get(b) for b in ("lower", "upper", "resolved"))
     if lower is not None and upper is not None:
         text += f" [{lower:.2g}..{upper:.2g}]"

@@ -1,4 +1,4 @@
-"""Data sets on the command line."""
+"""The data sets on this machine, for the command line."""
 
 import pathlib
 
@@ -7,23 +7,23 @@ from ..experiment._settings import SettingsError
 
 
 def prepared_data(*, data_dir: str | None = None) -> str:
-    """A line for each data set that is prepared in a folder: its name and versions.
+    """A line for each prepared data set in a folder, with its name and versions.
 
     ```python
-    print(studies.prepared_data("data"))
+    print(studies.prepared_data(data_dir="data"))
     ```
 
-    `data_dir` is as `spectral.tasks.load_images` takes it.
+    `data_dir` is that of `spectral.tasks.load_images`.
     """
     found = prepared_images(data_dir=data_dir)
     lines = [f"{name}  {', '.join(versions)}" for name, versions in found.items()]
-    return "\n".join(["digits  (comes with scikit-learn)", *lines])
+    return "\n".join(["digits  (part of scikit-learn)", *lines])
 
 
 def prepare_data(name: str, *, data_dir: str | None = None) -> pathlib.Path:
     """Download and prepare a data set; see `spectral.tasks.prepare_images`.
 
-    **Raises:** `SettingsError` where that is not possible.
+    **Raises:** `SettingsError` if that fails.
     """
     try:
         return prepare_images(name, data_dir=data_dir)

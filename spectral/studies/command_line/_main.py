@@ -1,4 +1,4 @@
-"""The command line."""
+"""The commands of the command line."""
 
 import argparse
 import json
@@ -7,16 +7,16 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-# Everything heavy is reached through this name when it is used, so that help comes at once.
+# The contents of these two are imported when first used, so that help is printed at once.
 from ... import recording, studies
 from ..runs._devices import choose_devices
 from ._parser import parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line, and return its exit status.
+    """Run the command line and return its exit status.
 
-    0: all went well; 1: a training run diverged; 2: something has to be changed first, which
+    0: success; 1: a training run diverged; 2: the user has to change something, which a message on
     standard error names; 130: interrupted.
     """
     given = parser().parse_args(arguments)
@@ -28,7 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return commands[given.name](given)
     except KeyboardInterrupt:
-        print("Interrupted. `spectral run` and `sweep` go on with --resume.", file=sys.stderr)
+        message = "Interrupted. Continue `spectral run` or `spectral sweep` with --resume."
+        print(message, file=sys.stderr)
         return 130
     except (studies.SettingsError, OSError) as error:
         print(f"spectral {given.name}: {error}", file=sys.stderr)
@@ -39,14 +40,15 @@ def _run(given: argparse.Namespace) -> int:
     experiment = studies.load_experiment(
         given.file, assignments=given.set, seeds=given.seeds, data_dir=given.data_dir
     )
-    results = studies.run_experiment(experiment, _folder(given), **_how(given))
+    results = studies.run_experiment(experiment, _folder(given), **_options(given))
     summary = studies.summarise(results)
     studies.save_summary(results.folder, summary)
     diverged = [m for m in results.members if m.status == "diverged"]
-    for m in diverged:
-        print(f"{m.algorithm}, seed {m.seed}, diverged: {m.message}.", file=sys.stderr)
+    for member in diverged:
+        where = f"{member.algorithm}, seed {member.seed}"
+        print(f"{where}, diverged: {member.message}.", file=sys.stderr)
     print(studies.table(summary))
-    print(f"\nThis is kept in {results.folder}. To draw it: spectral plot {results.folder}")
+    print(f"\nThe results are in {results.folder}. To draw them: spectral plot {results.folder}")
     if given.json:
         print(json.dumps({"folder": str(results.folder)} | summary, allow_nan=False))
     return 1 if diverged else 0
@@ -57,9 +59,9 @@ def _sweep(given: argparse.Namespace) -> int:
         given.file, assignments=given.set, seeds=given.seeds, data_dir=given.data_dir
     )
     folder = _folder(given)
-    table = studies.run_sweep(sweep, folder, **_how(given))
+    table = studies.run_sweep(sweep, folder, **_options(given))
     print(studies.sweep_table(table, sweep.score))
-    best = f"The best are in {folder / 'selected.yaml'}, for spectral run. "
+    best = f"The best cells are in {folder / 'selected.yaml'}, for spectral run. "
     best = best if any(table["selected"]) else ""
     print(f"\n{best}To see all cells: spectral report {folder}")
     if given.json:
@@ -70,16 +72,16 @@ def _sweep(given: argparse.Namespace) -> int:
 
 def _plot(given: argparse.Namespace) -> int:
     runs = [studies.load_results(folder) for folder in given.folders]
-    how = {"only": given.only, "smooth": given.smooth}
+    options: dict[str, Any] = {"only": given.only, "smooth": given.smooth}
     if len(runs) > 1:
-        drawn = studies.draw_side_by_side(runs, given.out or pathlib.Path("figures"), **how)
+        drawn = studies.draw_side_by_side(runs, given.out or pathlib.Path("figures"), **options)
     elif given.out:
         raise studies.SettingsError(
-            f"`--out` is {str(given.out)!r}, but the figures of a single run go into its folder: "
-            "leave it out, or name several runs."
+            f"`--out` is {str(given.out)!r}, but the figures of a single run are written to its "
+            "folder: leave `--out` out, or name several runs."
         )
     else:
-        drawn = studies.draw_figures(runs[0], **how)
+        drawn = studies.draw_figures(runs[0], **options)
     for path in drawn:
         print(path)
     return 0
@@ -117,7 +119,7 @@ def _folder(given: argparse.Namespace) -> pathlib.Path:
     return given.out or pathlib.Path("runs") / name
 
 
-def _how(given: argparse.Namespace) -> dict[str, Any]:
+def _options(given: argparse.Namespace) -> dict[str, Any]:
     loggers = {"tensorboard": recording.TensorBoard, "wandb": recording.WeightsAndBiases}
     return {
         "mode": "resume" if given.resume else "overwrite" if given.overwrite else "new",

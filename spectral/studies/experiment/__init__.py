@@ -1,1 +1,1 @@
-"""Descriptions of experiments: settings, constructors, grids, and the experiment itself."""
+"""Experiments and their descriptions: settings, constructors, grids."""

@@ -1,4 +1,4 @@
-"""A published experiment as settings, and where they come from."""
+"""The settings of a published experiment, and how they differ from what was published."""
 
 import dataclasses
 from typing import Any, Literal
@@ -7,18 +7,18 @@ from typing import Any, Literal
 PresetName = Literal["paper", "dohare", "small"]
 Settings = dict[str, Any]
 
-# The settings that name a published experiment, in place of the sections that it gives.
+# Settings that name a published experiment, instead of the sections that it defines.
 BENCHMARK_KEYS = ("benchmark", "preset", "scale")
 
 
 @dataclasses.dataclass(frozen=True)
 class Benchmark:
-    """Network, stream, algorithms and probes of a published experiment, as YAML can hold them.
+    """Network, stream, algorithms and probes of a published experiment, as settings.
 
-    `make_experiment(benchmark.settings)` puts them together.
+    `make_experiment(benchmark.settings)` makes the experiment.
 
     - `settings`: the whole experiment.
-    - `smaller`: in words, each setting in which `scale` made it smaller than its preset.
+    - `smaller`: each setting that `scale` made smaller than in the preset, in words.
     - `departures`: how the preset differs from what was published.
     """
 
@@ -31,7 +31,7 @@ class Benchmark:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What a run records about where its settings come from."""
+        """The origin of the settings, for the record of a run."""
         return {
             "name": self.name,
             "preset": self.preset,

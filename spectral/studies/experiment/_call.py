@@ -1,4 +1,4 @@
-"""A constructor with its arguments: settings that were checked and can be carried out."""
+"""A constructor with its arguments: settings that have been checked, and can make an object."""
 
 import dataclasses
 import inspect
@@ -13,31 +13,31 @@ from ._constructors import alternatives, constructors, describe, makers, paramet
 from ._settings import SettingsError
 
 
-# Given by the experiment when the object is made, never by settings.
-_OWN = {"key"}
+# Passed by the experiment when it makes the object, never by settings.
+_NOT_IN_SETTINGS = {"key"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Call:
-    """A constructor and the arguments that settings give it, some of which are calls again."""
+    """A constructor and its arguments from settings. Arguments may be calls themselves."""
 
     where: str  # the dotted path in the settings
     name: str
     constructor: Callable[..., Any]
     arguments: Mapping[str, Any]
 
-    def make(self, **own: Any) -> Any:
-        """Call the constructor, with the arguments `own` besides.
+    def make(self, **others: Any) -> Any:
+        """Call the constructor, with the arguments `others` in addition.
 
-        **Raises:** `SettingsError` with the message of the constructor that refuses its arguments,
-        and the place.
+        **Raises:** `SettingsError` if the constructor rejects an argument, with its message and the
+        path in the settings.
         """
         try:
-            return self.constructor(**{k: _made(v) for k, v in self.arguments.items()}, **own)
+            return self.constructor(**{k: _made(v) for k, v in self.arguments.items()}, **others)
         except SettingsError:
             raise
         except (ValueError, OSError, ImportError) as error:
-            # "`lr` is 0, but ..." gains the path: "`algorithms.bp.lr` is 0, but ...".
+            # Add the path: "`lr` is 0, but ..." becomes "`algorithms.bp.lr` is 0, but ...".
             text = str(error)
             named = re.match(r"`(\w+)`", text)
             if named and named[1] in parameters(self.constructor):
@@ -46,7 +46,7 @@ class Call:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The settings of this call, with the defaults that YAML can express spelled out."""
+        """The settings of this call, including all defaults that YAML can express."""
         plain = {
             n: _plain(p.default)
             for n, p in parameters(self.constructor).items()
@@ -58,11 +58,15 @@ class Call:
 def parse(section: Any, wanted: Any, where: str, supplied: Mapping[str, Any]) -> Call:
     """Check a mapping with a `type` and arguments, and everything nested in it.
 
-    `wanted` is the class or annotation that the object must fit. Arguments named in `supplied` are
-    taken from there where the section does not give them.
+    **Arguments:**
 
-    **Raises:** `SettingsError`, naming the path, for a constructor or argument that does not exist,
-    an argument that is missing, or a value of another type than the signature states.
+    - `section`: the mapping.
+    - `wanted`: the class or annotation that the object must fit.
+    - `where`: the dotted path of the section, for messages.
+    - `supplied`: values of arguments that the section does not give, if the constructor has them.
+
+    **Raises:** `SettingsError` with the path if a constructor or an argument does not exist, if an
+    argument is missing, or if a value does not have the type in the signature.
     """
     known = constructors(wanted)
     if not isinstance(section, Mapping) or "type" not in section:
@@ -70,7 +74,7 @@ def parse(section: Any, wanted: Any, where: str, supplied: Mapping[str, Any]) ->
     name = section["type"]
     if not isinstance(name, str) or name not in known:
         raise SettingsError(unknown_name(f"`{where}.type`: Constructor", str(name), known))
-    allowed = {n: p for n, p in parameters(known[name]).items() if n not in _OWN}
+    allowed = {n: p for n, p in parameters(known[name]).items() if n not in _NOT_IN_SETTINGS}
     given = {n: v for n, v in supplied.items() if n in allowed}
     given |= {n: v for n, v in section.items() if n != "type"}
     for argument in given:
@@ -133,6 +137,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
+    """A value as YAML can hold it."""
     if isinstance(value, tuple):
         return [_plain(v) for v in value]
     if inspect.isclass(value) or inspect.isfunction(value):

@@ -1,4 +1,4 @@
-"""What YAML can name: the public constructors of the package, found by their signatures."""
+"""The constructors that YAML can name: public ones of the package, found by their signatures."""
 
 import inspect
 import types
@@ -11,7 +11,7 @@ from jaxtyping import AbstractArray
 from ... import algorithms, curvature, models, probes, tasks
 
 
-# The package's rooms whose public contents settings can name.
+# The rooms of the package whose public names can be used in settings.
 _ROOMS = (tasks, models, algorithms, probes, curvature)
 _PLAIN = {
     int: "an integer",
@@ -23,9 +23,9 @@ _PLAIN = {
 
 
 def constructors(wanted: Any) -> dict[str, Callable[..., Any]]:
-    """By name, what makes an object that fits the annotation `wanted`.
+    """The constructors of objects that fit the annotation `wanted`, by name.
 
-    These are classes, and functions that say what they return. Nothing has to be registered.
+    These are classes, and functions with a return annotation. They need no registration.
 
     ```python
     sorted(constructors(spectral.tasks.AbstractTaskStream))  # ["PermutedImages", ...]
@@ -36,11 +36,11 @@ def constructors(wanted: Any) -> dict[str, Callable[..., Any]]:
 
 
 def makers(wanted: Any) -> dict[str, Callable[..., Any]]:
-    """By name, the public constructors that are wanted themselves, uncalled.
+    """The public constructors that fit the annotation `wanted` themselves, uncalled, by name.
 
-    That is where the annotation is a function of given arguments, such as
-    `Callable[[Risk, PyTree], AbstractOperator]`: `Hessian` is one, and is named `matrix: Hessian`.
-    Functions that return arrays are found as well, such as those of `UnitFacts`.
+    They exist if the annotation is a function with typed arguments. For example, `Hessian` fits
+    `Callable[[Risk, PyTree], AbstractOperator]`, and is written `matrix: Hessian` in YAML.
+    Functions that return arrays fit as well, such as those of `UnitFacts`.
     """
     found = {}
     for part in alternatives(wanted):
@@ -59,23 +59,23 @@ def makers(wanted: Any) -> dict[str, Callable[..., Any]]:
 
 
 def parameters(constructor: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """The arguments that can be given by name."""
+    """The parameters that can be passed by name."""
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     signature = inspect.signature(constructor).parameters
     return {name: p for name, p in signature.items() if p.kind in named}
 
 
 def alternatives(annotation: Any) -> tuple[Any, ...]:
-    """The members of a union; otherwise the annotation alone."""
+    """The members of a union. For any other annotation, a tuple of the annotation alone."""
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         return typing.get_args(annotation)
     return (annotation,)
 
 
 def describe(annotation: Any) -> str:
-    """In words, what may be given in YAML where this annotation stands."""
+    """A description of what YAML may give for an argument with this annotation."""
     words = [word for part in alternatives(annotation) for word in _words(part)]
-    return " or ".join(dict.fromkeys(words)) or "left out: it can be given in Python alone"
+    return " or ".join(dict.fromkeys(words)) or "left out, because only Python can give it"
 
 
 def _words(annotation: Any) -> Iterator[str]:
@@ -93,7 +93,7 @@ def _words(annotation: Any) -> Iterator[str]:
 
 
 def _public() -> Iterator[tuple[str, Any, type]]:
-    """Name, constructor and product of all that settings can name."""
+    """Name, constructor and product of everything that settings can name."""
     for room in _ROOMS:
         for name, value in vars(room).items():
             product = _product(value)
@@ -102,7 +102,7 @@ def _public() -> Iterator[tuple[str, Any, type]]:
 
 
 def _product(value: Any) -> type | None:
-    """The class of what a constructor makes."""
+    """The class of the objects that a constructor makes."""
     if inspect.isclass(value):
         return None if inspect.isabstract(value) else value
     if inspect.isfunction(value):
@@ -112,7 +112,7 @@ def _product(value: Any) -> type | None:
 
 
 def _same_arrays(product: type, annotation: Any) -> bool:
-    """Whether two annotations of arrays say the same; they are not the same objects."""
+    """Whether two annotations describe equal arrays. They are different objects even then."""
     both = (product, annotation)
     if not all(inspect.isclass(x) and issubclass(x, AbstractArray) for x in both):
         return False
@@ -123,7 +123,7 @@ def _fits(product: type, annotation: Any) -> bool:
     if inspect.isclass(annotation):
         return annotation not in _PLAIN and issubclass(product, annotation)
     if typing.get_origin(annotation) is Callable:
-        # An estimator, say, is wanted as something that is called and returns a spectrum.
+        # For example, an estimator is annotated as a callable that returns a spectrum.
         call = vars(product).get("__call__")
         wanted = typing.get_args(annotation)[-1]
         made = inspect.signature(call).return_annotation if inspect.isfunction(call) else None

@@ -1,4 +1,4 @@
-"""An experiment: one stream, one network, and what is compared on them."""
+"""An experiment: one stream, one network, and the algorithms that are compared on them."""
 
 import dataclasses
 import functools
@@ -17,27 +17,28 @@ from ._benchmark import Benchmark
 from ._call import Call
 
 
-# What a run records about itself, so that its `config.yaml` can be run again.
+# The section of `config.yaml` in which a run records facts about itself. It is ignored when the
+# file is run again.
 RECORDED = "recorded"
 
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """One stream, one network, and the algorithms and probes to be compared on them."""
+    """One stream, one network, and the algorithms and probes that are compared on them."""
 
-    settings: dict[str, Any]  # all of it as YAML can hold it, defaults included
+    settings: dict[str, Any]  # the whole experiment as YAML can hold it, with all defaults
     seeds: int
     stream: AbstractTaskStream
     model: Call
     algorithms: dict[str, Algorithm]
     probes: dict[str, AbstractProbe]
     _: KW_ONLY
-    benchmark: Benchmark | None = None  # where the settings come from, if from one
+    benchmark: Benchmark | None = None  # the origin of the settings, if they are of a benchmark
 
     def member(self, seed: int) -> tuple[PyTree, eqx.nn.State | None, PRNGKeyArray]:
-        """The network of a seed before training, its state, and the key of its run.
+        """The untrained network of a seed, its state, and the key of its run.
 
-        They are the same for every algorithm: algorithms are compared on equal networks and tasks.
+        They do not depend on the algorithm, so algorithms are compared on equal networks and tasks.
         """
         key = jax.random.key(seed)
         model, state = self._make(key=jax.random.fold_in(key, 0))
@@ -46,5 +47,5 @@ class Experiment:
 
     @functools.cached_property
     def _make(self) -> Callable[..., tuple[PyTree, eqx.nn.State]]:
-        # One program for all seeds: otherwise every draw of another shape is compiled alone.
+        # One program for all seeds. Without it, the draw of each shape would be compiled alone.
         return eqx.filter_jit(eqx.nn.make_with_state(self.model.make))

@@ -1,4 +1,4 @@
-"""Grids: settings in which a value stands for several."""
+"""Grids: settings in which a list of values stands in the place of one value."""
 
 import dataclasses
 import itertools
@@ -16,18 +16,18 @@ class Cell:
     """One point of the grid of an algorithm."""
 
     algorithm: str
-    values: dict[str, Any]  # by dotted path, what this cell has where the grid has several
+    values: dict[str, Any]  # the settings that vary in the grid, by dotted path
     settings: Any  # of the algorithm
 
 
 def expand(algorithms: Mapping[str, Any]) -> dict[str, Cell]:
-    """The cells of all algorithms, by name: `l2-1`, `l2-2`, ..., or `bp` where there is but one.
+    """The cells of all algorithms by name: `l2-1`, `l2-2`, ..., or `bp` if there is only one.
 
-    A mapping `{grid: [a, b, c]}` in the place of a value stands for each of its elements in turn;
-    several make all combinations, of which the last changes first. In the place of an algorithm its
-    elements are whole algorithms, and the value is called `settings`.
+    A mapping `{grid: [a, b, c]}` in the place of a value gives a cell for each element. Several
+    grids give all combinations, in which the last grid changes first. A grid may also stand in the
+    place of a whole algorithm. Its elements are then whole algorithms, under the path `settings`.
 
-    **Raises:** `SettingsError` for a grid without values, or if two cells would share a name.
+    **Raises:** `SettingsError` if a grid has no values, or if two cells would have the same name.
     """
     found: dict[str, Cell] = {}
     for name, settings in algorithms.items():
@@ -37,8 +37,8 @@ def expand(algorithms: Mapping[str, Any]) -> dict[str, Cell]:
             cell = name if len(points) == 1 else f"{name}-{i}"
             if cell in found or (cell != name and cell in algorithms):
                 raise SettingsError(
-                    f"`algorithms` has the name {cell!r}, which a cell of the grid of {name!r} has "
-                    "too: rename it."
+                    f"`algorithms` has the name {cell!r}, but a cell of the grid of {name!r} has "
+                    "the same name: rename the algorithm."
                 )
             values = dict(zip(axes, point, strict=True))
             filled = settings
@@ -52,6 +52,7 @@ def expand(algorithms: Mapping[str, Any]) -> dict[str, Cell]:
 def _axes(
     settings: Any, path: tuple[str, ...], where: str
 ) -> Iterator[tuple[tuple[str, ...], list[Any]]]:
+    """The path of every grid and its values."""
     if not isinstance(settings, Mapping):
         return
     if GRID in settings:
@@ -68,6 +69,7 @@ def _axes(
 
 
 def _fill(settings: Any, path: tuple[str, ...], value: Any) -> Any:
+    """`settings` with `value` at `path`."""
     if not path:
         return value
     name, *rest = path

@@ -1,4 +1,4 @@
-"""Which members of an experiment one program can train, and how they are put together."""
+"""The members of an experiment that one program can train together."""
 
 import dataclasses
 from typing import Any
@@ -14,12 +14,12 @@ Names = tuple[tuple[str, int], ...]
 class Group:
     """Members that are trained together."""
 
-    index: int  # the folder of its checkpoints
-    names: Names  # algorithm and seed of each
+    index: int  # names the folder of its checkpoints
+    names: Names  # algorithm and seed of each member
 
     @property
     def label(self) -> str:
-        """What a progress bar calls it."""
+        """The text in front of its progress bar."""
         algorithms = list(dict.fromkeys(name for name, _ in self.names))
         seeds = len(self.names) // len(algorithms)
         first = algorithms[0] if len(algorithms) == 1 else f"{algorithms[0]} to {algorithms[-1]}"
@@ -27,7 +27,7 @@ class Group:
 
 
 def groups(experiment: Experiment) -> list[Group]:
-    """All members of an experiment: every algorithm from every seed."""
+    """All members of an experiment (every algorithm from every seed), in groups."""
     found: list[list[str]] = []
     for name, algo in experiment.algorithms.items():
         for group in found:

@@ -1,4 +1,4 @@
-"""Experiments from YAML files: read, checked and put together."""
+"""Experiments from settings: checked and put together."""
 
 import re
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ def make_experiment(
     data_dir: str | None = None,
     benchmark: Benchmark | None = None,
 ) -> Experiment:
-    """The experiment that settings describe, as `load_experiment` reads them from a file.
+    """Make the experiment that settings describe. `load_experiment` reads them from a file.
 
     ```python
     benchmark = studies.continual_imagenet("paper")
@@ -37,12 +37,11 @@ def make_experiment(
 
     **Arguments:**
 
-    - `settings`: of stream, model, algorithms, probes and seeds.
-    - `data_dir`: as in `load_experiment`.
-    - `benchmark`: where the settings come from, for the record of a run.
+    - `settings`: with the sections stream, model, algorithms, probes and seeds.
+    - `data_dir`: as for `load_experiment`.
+    - `benchmark`: the origin of the settings, for the record of a run.
 
-    **Raises:** `SettingsError` for whatever is wrong, in one message; nothing has been compiled or
-    written by then.
+    **Raises:** `SettingsError` for the first mistake, before anything is compiled or written.
     """
     _check_top(settings)
     supplied = {} if data_dir is None else {"data_dir": data_dir}
@@ -81,7 +80,7 @@ _TOP = ("seeds", "stream", "model", "algorithms", "probes")
 
 
 def _moved(settings: Any, data_dir: str) -> Any:
-    """The settings with another `data_dir` wherever they give one."""
+    """The settings with every `data_dir` replaced."""
     if isinstance(settings, Mapping):
         moved = {name: _moved(value, data_dir) for name, value in settings.items()}
         return moved | ({"data_dir": data_dir} if "data_dir" in moved else {})
@@ -99,8 +98,8 @@ def _check_top(settings: Mapping[str, Any]) -> None:
     for name in ("stream", "model", "algorithms"):
         if name not in settings:
             raise SettingsError(
-                f"`{name}` is missing, but every experiment has a stream, a model and algorithms: "
-                f"add `{name}:` to the file."
+                f"`{name}` is missing, but every experiment needs a stream, a model and "
+                f"algorithms: add `{name}:` to the file."
             )
     seeds = settings.get("seeds", 1)
     if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:
@@ -117,11 +116,11 @@ def _parse_all(
             f"`{{my_name: {{type: ...}}}}`."
         )
     for name in sections:
-        # Names become folders, columns of the history and parts of a path after `--set`.
+        # Names are used for folders, columns of the history and the paths of `--set`.
         if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_+-]+", name):
             raise SettingsError(
-                f"`{place}` has the name {name!r}, but names must be of letters, digits, `_`, `+` "
-                "and `-`: choose another, and quote it if it is a number or yes or no."
+                f"`{place}` has the name {name!r}, but names must consist of letters, digits, `_`, "
+                "`+` and `-`: choose another, and quote it if it is a number or yes or no."
             )
     return {n: parse(s, wanted, f"{place}.{n}", supplied) for n, s in sections.items()}
 
@@ -129,7 +128,7 @@ def _parse_all(
 def _check_sizes(model: Call, sizes: Mapping[str, Any]) -> None:
     for name, size in sizes.items():
         given = model.arguments.get(name, size)
-        # Outputs that are no class are allowed.
+        # More outputs than classes are allowed.
         if given != size and (name != "out_size" or given < size):
             raise SettingsError(
                 f"`model.{name}` is {given}, but the stream needs {size}: leave `{name}` out."
@@ -137,9 +136,9 @@ def _check_sizes(model: Call, sizes: Mapping[str, Any]) -> None:
 
 
 def _check_parts(experiment: Experiment) -> None:
-    """Refuse parts that do not fit together, by tracing what would be compiled."""
+    """Check that the parts fit together, by tracing the programs of the run."""
     for group in groups(experiment):
-        # Shapes alone; training finds what is traced here, and does not trace it again.
+        # Only shapes are needed. Training reuses the programs that are traced here.
         parts = eqx.filter_eval_shape(lambda names: assemble(experiment, names), group.names)
         every = parts.pop("probes")
         trials = {f"algorithms.{group.names[0][0]}": {}}

@@ -1,4 +1,4 @@
-"""Settings: nested mappings read from YAML, changed by dotted paths, and compared."""
+"""Settings: nested mappings that are read from YAML, changed by dotted paths, and compared."""
 
 import pathlib
 import re
@@ -11,19 +11,19 @@ from ..._arguments import unknown_name
 
 
 class SettingsError(ValueError):
-    """What a user has to change before anything can be run or drawn.
+    """Something that the user has to change before anything can be run or drawn.
 
     The command line prints the message and exits with status 2.
     """
 
 
 def read_settings(path: pathlib.Path) -> dict[str, Any]:
-    """The mapping in a YAML file.
+    """Read the mapping in a YAML file.
 
-    `1e-3` is a number here, which YAML 1.1 takes for text, and a key that is given twice is an
-    error, of which YAML would keep the last.
+    Differs from YAML 1.1 in two ways: `1e-3` is a number and not text, and a repeated key is an
+    error.
 
-    **Raises:** `SettingsError` if there is no such file or if it does not hold a YAML mapping.
+    **Raises:** `SettingsError` if the file cannot be read or does not hold a YAML mapping.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -43,12 +43,12 @@ def read_settings(path: pathlib.Path) -> dict[str, Any]:
 
 
 def override(settings: Mapping[str, Any], assignment: str) -> dict[str, Any]:
-    """`settings` with one value replaced, by an assignment such as `stream.num_tasks=20`.
+    """Returns `settings` with one value replaced, for an assignment such as `stream.num_tasks=20`.
 
-    The value is YAML. A name that is not there yet can be given at the top, and in a mapping with a
-    `type`, whose arguments are checked when it is constructed.
+    The value is YAML. A new name can be added at the top level and to a mapping with a `type`,
+    whose arguments are checked later, when it is constructed.
 
-    **Raises:** `SettingsError` if the path leads nowhere or if the value is not YAML.
+    **Raises:** `SettingsError` if the path does not exist or if the value is not YAML.
     """
     path, equals, text = assignment.partition("=")
     if not equals or not all(path.split(".")):
@@ -60,14 +60,14 @@ def override(settings: Mapping[str, Any], assignment: str) -> dict[str, Any]:
 
 
 def differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
-    """In words, every place at which two settings differ."""
+    """Yields a phrase for every place at which two settings differ."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for name in sorted(old.keys() | new.keys()):
             path = f"{where}.{name}" if where else name
             yield from differences(old.get(name, _ABSENT), new.get(name, _ABSENT), path)
     elif old != new:
         was, now = ("absent" if x is _ABSENT else repr(x) for x in (old, new))
-        yield f"`{where}` was {was} and is {now} now"
+        yield f"`{where}` was {was} and is now {now}"
 
 
 _ABSENT = object()
@@ -78,7 +78,7 @@ def _replace(tree: Any, path: list[str], value: Any, done: tuple[str, ...]) -> d
     here = ".".join(done)
     if not isinstance(tree, Mapping):
         raise SettingsError(
-            f"`{here}` is {tree!r} and has no part {name!r}: give `{here}` as a whole with --set."
+            f"`{here}` is {tree!r} and has no part {name!r}: set the whole of `{here}` with --set."
         )
     may_be_new = not rest and (not done or "type" in tree)
     if name not in tree and not may_be_new:

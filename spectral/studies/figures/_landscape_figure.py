@@ -4,24 +4,20 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib
 import numpy as np
 from jaxtyping import Array, Float
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ._style import save_figures
+
 
 Numbers = Float[np.ndarray, " _"] | Float[Array, " _"]
 Surface = Float[np.ndarray, "_ _"] | Float[Array, "_ _"]
 
-_STYLE: dict[Any, Any] = {
-    "font.size": 9,
-    "axes.titlesize": 9,
-    "pdf.fonttype": 42,
-}  # letters stay letters
 _LEVELS = 24
-_ZOOM: Any = 0.8  # at 1 the labels of a surface are cut off
-_COLOURS = "viridis"  # even in lightness: for print and for colour-blind readers
+_ZOOM: Any = 0.8  # with 1 the labels of a surface are cut off
+_COLOURS = "viridis"  # perceptually uniform, for print and for colour-blind readers
 
 
 def draw_landscapes(
@@ -33,11 +29,11 @@ def draw_landscapes(
     labels: Sequence[str] = ("First direction", "Second direction"),
     ceiling: float | None = None,
 ) -> list[pathlib.Path]:
-    """Draw losses over a plane, as contours and as surfaces (paper, Figures 1, 4 and 5).
+    """Draw losses over a plane as contours and as surfaces (paper, Figures 1, 4 and 5).
 
-    Writes PNG and PDF. A column for each network: the contours above, with the network itself at
-    (0, 0) as a red dot, and the surface below. All have one scale of colours and heights, without
-    which a flat and a steep landscape look alike.
+    Each network has a column with the contours above, where a red dot at (0, 0) marks the network,
+    and the surface below. All columns share one scale of colours and heights, because otherwise a
+    flat and a steep landscape would look alike. Writes PNG and PDF.
 
     ```python
     x = y = jnp.linspace(-1.0, 1.0, 25)
@@ -47,41 +43,37 @@ def draw_landscapes(
 
     **Arguments:**
 
-    - `landscapes`: a name for each array `[len(x), len(y)]` of `loss_landscape`.
-    - `x`, `y`: its coordinates.
-    - `path`: of the files, without their endings; folders are made.
+    - `landscapes`: by name, arrays `[len(x), len(y)]` of `loss_landscape`.
+    - `x`, `y`: the coordinates of their points.
+    - `path`: the path of the files without suffix. Missing folders are created.
     - `labels`: of the two directions, such as "First eigenvector".
-    - `ceiling`: losses above are drawn as this one, so that the walls of a network that diverges do
-        not hide its valley. By default the highest finite loss.
+    - `ceiling`: higher losses are drawn as this one, so that the walls of a network that diverges
+      do not hide its valley. By default the highest finite loss.
 
     **Returns:** the files that were written.
 
-    **Raises:** `ValueError` if there is nothing to draw, or if an array does not fit the
-    coordinates or has no finite loss.
+    **Raises:** `ValueError` if `landscapes` is empty, or if an array does not fit the coordinates
+    or has no finite loss.
     """
     planes = {name: np.asarray(plane, float) for name, plane in landscapes.items()}
     if not planes:
-        raise ValueError("`landscapes` is empty, but must have one at least: pass {name: losses}.")
+        raise ValueError(
+            "`landscapes` is empty, but must have at least one array: pass {name: losses}."
+        )
     for name, plane in planes.items():
         if plane.shape != (len(x), len(y)) or min(plane.shape) < 2 or not np.isfinite(plane).any():
             raise ValueError(
                 f"The landscape {name!r} has the shape {plane.shape} and "
                 f"{np.isfinite(plane).sum()} finite losses, but must have the shape of the "
-                f"coordinates, {(len(x), len(y))}, of two points at least, and a finite loss: "
-                "pass `x` and `y` as to `loss_landscape`."
+                f"coordinates, {(len(x), len(y))}, with at least two points in each direction, and "
+                "a finite loss: pass the `x` and `y` that were passed to `loss_landscape`."
             )
     finite = np.concatenate([plane[np.isfinite(plane)] for plane in planes.values()])
     low, high = finite.min(), finite.max() if ceiling is None else ceiling
     high = high if high > low else low + 1
-    with matplotlib.rc_context(_STYLE):
-        figure = _draw(planes, np.asarray(x), np.asarray(y), labels, low, high)
-        files = []
-        for kind in ("png", "pdf"):
-            file = pathlib.Path(f"{path}.{kind}")
-            file.parent.mkdir(parents=True, exist_ok=True)
-            figure.savefig(file, dpi=200)
-            files.append(file)
-    return files
+    draw = lambda: _draw(planes, np.asarray(x), np.asarray(y), labels, low, high)
+    path = pathlib.Path(path)
+    return save_figures({path.name: draw}, path.parent)
 
 
 def _draw(
@@ -97,7 +89,7 @@ def _draw(
     first, second = np.meshgrid(x, y, indexing="ij")
     levels = np.linspace(low, high, _LEVELS)
     for column, (name, plane) in enumerate(planes.items()):
-        # What is not finite, or above the ceiling, is a wall.
+        # Losses that are not finite or above the ceiling are drawn as a wall.
         plane = np.minimum(np.nan_to_num(plane, nan=high, posinf=high), high)
         axes = figure.add_subplot(grid[0, column])
         filled = axes.contourf(first, second, plane, levels=levels, cmap=_COLOURS)
@@ -107,7 +99,7 @@ def _draw(
         if column == len(planes) - 1:
             figure.colorbar(filled, ax=axes, label="Loss", ticks=MaxNLocator(6))
         solid = figure.add_subplot(grid[1, column], projection="3d")
-        assert hasattr(solid, "plot_surface")  # which axes without a projection have not
+        assert hasattr(solid, "plot_surface")  # 2D axes do not have it
         solid.plot_surface(first, second, plane, cmap=_COLOURS, vmin=low, vmax=high, lw=0)
         solid.set(zlim=(low, high), xlabel=labels[0], ylabel=labels[1])
         solid.tick_params(labelsize=7)

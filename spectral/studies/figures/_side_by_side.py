@@ -1,19 +1,20 @@
-"""Figures of several runs."""
+"""Figures of several runs side by side."""
 
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ..._arguments import unknown_name
 from ..experiment._settings import SettingsError
-from ..runs._folder import Results
-from ._lines import draw_measure, measured, PERFORMANCE, UNITS
-from ._panels import COLOURS, finished, label, save_figures
+from ..measures._measures import ACCURACIES
+from ..runs._results import Results
+from ._legend import label
+from ._lines import draw_measure, measured, UNITS
+from ._style import choose, COLOURS, save_figures
 
 
-_RESULTS = (*PERFORMANCE, "episode return")  # the first that was measured is drawn
+_PERFORMANCE = (*ACCURACIES, "episode return")  # the first that was recorded is drawn
 
 
 def draw_side_by_side(
@@ -25,66 +26,64 @@ def draw_side_by_side(
 ) -> list[pathlib.Path]:
     """Draw several runs, such as one of each benchmark, in one figure, as PNG and PDF.
 
-    - `performance`: a panel for each run, with its accuracy, or else its online accuracy or the
-      returns of its episodes (paper, Figure 3);
+    - `performance`: a panel for each run with its accuracy, or else its online accuracy or its
+      episode returns (paper, Figure 3);
     - `units`: a column for each run, with dead units above and the smallest effective rank of the
       layers below (Figure 6).
 
-    Lines and bands are those of `draw_figures`. An algorithm is known by its name, and has one
-    colour in all panels; where not all of its seeds finished, the title of the panel says so.
+    Lines and bands are as in `draw_figures`. An algorithm is identified by its name, and has the
+    same colour in all panels. The title of a panel names the algorithms with unfinished seeds.
 
     **Arguments:**
 
     - `runs`: from `load_results`.
-    - `folder`: into which the files are written.
-    - `only`, `smooth`: see `draw_figures`.
+    - `folder`: where the files are written.
+    - `only`, `smooth`: as for `draw_figures`.
 
     **Returns:** the files that were written.
 
-    **Raises:** `SettingsError` for a figure that does not exist, if a run has no accuracies or
-    returns, or if no run has anything that could be drawn.
+    **Raises:** `SettingsError` if a figure does not exist, if a run has neither accuracies nor
+    returns, or if there is nothing to draw.
     """
-    drawings: dict[str, Callable[[], Figure | None]] = {
-        "performance": lambda: _columns(runs, [[_result(run) for run in runs]], smooth),
-        "units": lambda: _columns(runs, [[name] * len(runs) for name in UNITS], None),
+    drawings = {
+        "performance": lambda: _columns(runs, [[_performance(run) for run in runs]], smooth),
+        "units": lambda: _columns(runs, [[name] * len(runs) for name in UNITS], smooth),
     }
-    for name in only or ():
-        if name not in drawings:
-            raise SettingsError(unknown_name("`--only`: Figure of several runs", name, drawings))
-    files = save_figures({name: drawings[name] for name in only or drawings}, folder)
+    chosen = choose(drawings, only)
+    files = save_figures(chosen, folder)
     if not files:
         raise SettingsError(
-            f"Nothing in these runs can be drawn as {', '.join(only or drawings)}: no training run "
-            "that finished has recorded it. Wait until more have, or choose other figures."
+            f"These runs have nothing to draw as {', '.join(chosen)}: no finished training run has "
+            "recorded it. Wait until more have finished, or choose other figures."
         )
     return files
 
 
-def _result(run: Results) -> str:
+def _performance(run: Results) -> str:
     known = measured(run)
-    for name in _RESULTS:
+    for name in _PERFORMANCE:
         if name in known:
             return name
     raise SettingsError(
-        f"Nothing in {str(run.folder)!r} can be drawn as performance: none of its training runs "
-        "that finished has recorded accuracies or returns. Leave it out, or wait until more have."
+        f"{str(run.folder)!r} has nothing to draw as performance: none of its finished training "
+        "runs has recorded accuracies or returns. Leave it out, or wait until more have finished."
     )
 
 
 def _columns(runs: Sequence[Results], rows: list[list[str]], smooth: int | None) -> Figure | None:
-    """A column for each run. Rows that no run has measured are left out."""
+    """A column of panels for each run. Rows that no run has recorded are left out."""
     known = [measured(run) for run in runs]
     rows = [r for r in rows if any(n in k for n, k in zip(r, known, strict=True))]
     if not rows:
         return None
-    names = list(dict.fromkeys(name for run in runs for name, _ in finished(run)))
-    shades = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(names)}
+    names = list(dict.fromkeys(name for run in runs for name in run.finished))
+    colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(names)}
     figure = Figure(figsize=(2.7 * len(runs), 2.4 * len(rows) + 0.5), layout="constrained")
     for row, panels in zip(rows, figure.subplots(len(rows), len(runs), squeeze=False), strict=True):
         for run, name, axes in zip(runs, row, panels, strict=True):
-            draw_measure(axes, run, name, shades, smooth if name in PERFORMANCE else None)
-            some = [label(run, a) for a, _ in finished(run) if label(run, a) != a]
-            axes.set_title("\n".join([run.folder.name, *some]))
-    lines = [Line2D([], [], color=shade, label=name) for name, shade in shades.items()]
+            draw_measure(axes, run, name, colours, smooth)
+            incomplete = [label(run, a) for a in run.finished if label(run, a) != a]
+            axes.set_title("\n".join([run.folder.name, *incomplete]))
+    lines = [Line2D([], [], color=colour, label=name) for name, colour in colours.items()]
     figure.legend(handles=lines, loc="outside upper center", ncols=5)
     return figure

@@ -1,1 +1,1 @@
-"""Which numbers of a history are compared, and confidence intervals over seeds."""
+"""The measures of a history that are compared between runs, and confidence intervals over seeds."""

@@ -1,5 +1,7 @@
 """Confidence intervals over seeds."""
 
+import math
+
 import numpy as np
 import scipy.stats
 
@@ -7,7 +9,7 @@ import scipy.stats
 def student_half_width(values: np.ndarray) -> np.ndarray:
     """Half the width of the 95 % confidence interval of the mean over the first axis.
 
-    Student's t with n - 1 degrees of freedom, for n independent values; NaN for a single one.
+    Uses Student's t with n - 1 degrees of freedom for n independent values. NaN for one value.
 
     ```python
     student_half_width(np.array([0.8, 0.9, 1.0]))  # 0.248
@@ -18,3 +20,11 @@ def student_half_width(values: np.ndarray) -> np.ndarray:
         return np.full(values.shape[1:], np.nan)
     error = np.std(values, axis=0, ddof=1) / np.sqrt(n)
     return np.asarray(scipy.stats.t.ppf(0.975, n - 1) * error)
+
+
+def with_interval(mean: float | None, half_width: float | None, *, digits: int = 3) -> str:
+    """A mean and its interval as text, such as "0.75 ± 0.64"; "-" if there is no mean."""
+    if mean is None or math.isnan(mean):
+        return "-"
+    known = half_width is not None and not math.isnan(half_width)
+    return f"{mean:.{digits}g}" + (f" ± {half_width:.2g}" if known else "")

@@ -1,1 +1,1 @@
-"""The experiments of the papers, and experiments read from YAML."""
+"""The experiments of the paper and of Dohare et al., and YAML files that name them."""

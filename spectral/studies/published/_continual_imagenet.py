@@ -1,36 +1,36 @@
-"""Continual ImageNet, as the paper and Dohare et al. publish it."""
+"""Continual ImageNet as published in the paper and by Dohare et al."""
 
 from ..experiment._benchmark import Benchmark, PresetName, Settings
 from ._presets import benchmark, probes, published, quick_algorithms, Size, with_quick_probes
 
 
 def continual_imagenet(preset: PresetName, *, scale: float = 1.0) -> Benchmark:
-    """Continual ImageNet: every task tells two classes of 32 x 32 images apart.
+    """Continual ImageNet: every task classifies 32 x 32 images of two classes.
 
     ```python
     benchmark = studies.continual_imagenet("small", scale=0.5)
-    benchmark.smaller[0]  # "`model.channels` was ... and is ... now"
+    benchmark.smaller[0]  # "`model.channels` was ... and is now ..."
     experiment = studies.make_experiment(benchmark.settings, data_dir="data")
     ```
 
     **Arguments:**
 
     - `preset`: `"paper"` (He et al., Appendix H), `"dohare"` (Dohare et al. 2024), or `"small"`,
-      which two CPU cores train in minutes on the images of `tiny_imagenet32`. `docs/benchmarks.md`
-      lists every difference.
-    - `scale`: the fraction of the tasks, of the units in each layer and of the training images of
-      each class.
+      which trains in minutes on two CPU cores, on the images of `tiny_imagenet32`.
+      `docs/benchmarks.md` lists every difference.
+    - `scale`: the fraction of the tasks, of the units per layer and of the training images per
+      class that are kept.
 
-    **Raises:** `SettingsError` for an unknown preset, or a scale that is not above 0 and at most 1.
+    **Raises:** `SettingsError` if the preset is unknown, or if the scale is not in (0, 1].
     """
     presets = {"paper": _paper, "dohare": _dohare, "small": _small}
     return benchmark("continual_imagenet", preset, scale, presets, _DEPARTURES)
 
 
 _IMAGES = (
-    "600 training images of each class and the 50 of the validation split of ImageNet; published: "
-    "700 of the training split, 100 of them held out.",
-    "Pixels lie between 0 and 1; how the published files are scaled is not known.",
+    "600 training images of each class, and as test images its 50 of the validation split of "
+    "ImageNet; published: 700 of the training split, of which 100 are held out.",
+    "Pixels are between 0 and 1; the scale of the published files is unknown.",
 )
 _DEPARTURES = {
     "paper": (
@@ -76,36 +76,39 @@ def _experiment(
     }
 
 
-def _paper(size: Size) -> Settings:
-    per_class = size(600, 50)  # whole minibatches of 100
+def _full_size(
+    size: Size, *, seeds: int, redraw: bool, model: Settings, algorithms: Settings
+) -> Settings:
     return _experiment(
         size,
-        seeds=10,
+        seeds=seeds,
         images="imagenet_resized/32x32",
-        per_class=per_class,
-        stream={"num_tasks": size(2000), "redraw": True},
+        per_class=_per_class(size),
+        stream={"num_tasks": size(2000), "redraw": redraw},
         loader={"epochs": 250, "minibatch_size": 100},
-        model={"padding": "same"},
-        algorithms=published("paper", "continual_imagenet", er_period=per_class // 50),
+        model=model,
+        algorithms=algorithms,
     )
+
+
+def _per_class(size: Size) -> int:
+    return size(600, 50)  # of two classes: whole minibatches of 100
+
+
+def _paper(size: Size) -> Settings:
+    algorithms = published("paper", "continual_imagenet", er_period=_per_class(size) // 50)
+    model = {"padding": "same"}
+    return _full_size(size, seeds=10, redraw=True, model=model, algorithms=algorithms)
 
 
 def _dohare(size: Size) -> Settings:
-    per_class = size(600, 50)
-    return _experiment(
-        size,
-        seeds=30,
-        images="imagenet_resized/32x32",
-        per_class=per_class,
-        stream={"num_tasks": size(2000), "redraw": False},
-        loader={"epochs": 250, "minibatch_size": 100},
-        model={"padding": "valid", "initialiser": {"type": "TorchDefault"}},
-        algorithms=published("dohare", "continual_imagenet"),
-    )
+    algorithms = published("dohare", "continual_imagenet")
+    model = {"padding": "valid", "initialiser": {"type": "TorchDefault"}}
+    return _full_size(size, seeds=30, redraw=False, model=model, algorithms=algorithms)
 
 
 def _small(size: Size) -> Settings:
-    """A quarter of the channels, and a learning rate at which 60 steps are enough for a task."""
+    """A quarter of the channels, and a learning rate at which 60 steps suffice for a task."""
     per_class = size(150, 25)
     settings = _experiment(
         size,

@@ -1,11 +1,11 @@
-"""Incremental CIFAR, as the paper and Dohare et al. publish it."""
+"""Incremental CIFAR as published in the paper and by Dohare et al."""
 
 from ..experiment._benchmark import Benchmark, PresetName, Settings
 from ._presets import benchmark, probes, published, quick_algorithms, Size, with_quick_probes
 
 
 def incremental_cifar(preset: PresetName, *, scale: float = 1.0) -> Benchmark:
-    """Incremental CIFAR: five more of the hundred classes of CIFAR-100 in every task.
+    """Incremental CIFAR: every task adds five of the hundred classes of CIFAR-100.
 
     ```python
     benchmark = studies.incremental_cifar("small")
@@ -15,11 +15,11 @@ def incremental_cifar(preset: PresetName, *, scale: float = 1.0) -> Benchmark:
     **Arguments:**
 
     - `preset`: `"paper"` (He et al., Appendix I), `"dohare"` (Dohare et al. 2024), or `"small"`,
-      which two CPU cores train in minutes. `docs/benchmarks.md` lists every difference.
-    - `scale`: the fraction of the tasks, and so of the classes, of the channels and units in each
-      layer, and of the training images of each class.
+      which trains in minutes on two CPU cores. `docs/benchmarks.md` lists every difference.
+    - `scale`: the fraction of the tasks (and therefore of the classes), of the channels and units
+      per layer, and of the training images per class that are kept.
 
-    **Raises:** `SettingsError` for an unknown preset, or a scale that is not above 0 and at most 1.
+    **Raises:** `SettingsError` if the preset is unknown, or if the scale is not in (0, 1].
     """
     presets = {"paper": _paper, "dohare": _dohare, "small": _small}
     return benchmark("incremental_cifar", preset, scale, presets, _DEPARTURES)
@@ -28,14 +28,15 @@ def incremental_cifar(preset: PresetName, *, scale: float = 1.0) -> Benchmark:
 _DEPARTURES = {
     "paper": (
         "Effective-rank steps come after their five minibatches; published: before them.",
-        "Minibatches are the same in every epoch of a task, but drawn anew for each task.",
+        "The minibatches are the same in every epoch of a task, and are drawn again for each task.",
     ),
     "dohare": (
-        "The weights at the end of a task are kept; published: those of the epoch with the best "
-        "accuracy on 50 further images of each class.",
-        "Test images are shown as they are; published: under the random changes of training.",
-        "Channels are standardised by the training images used; published: by fixed numbers.",
-        "Rotations take the nearest pixel.",
+        "A task begins with the weights from the end of the task before; published: with those of "
+        "the epoch with the best accuracy on 50 further images of each class.",
+        "Test images are not augmented; published: they are augmented like training images.",
+        "Channels are standardised with the statistics of the training images used; published: "
+        "with fixed numbers.",
+        "Rotations use the nearest pixel.",
     ),
 }
 
@@ -75,7 +76,7 @@ def _paper(size: Size) -> Settings:
     return _experiment(
         size,
         num_tasks=size(20),
-        per_class=size(500, 20),  # whole minibatches in each task, whole windows in all
+        per_class=size(500, 20),  # whole minibatches in each task, and whole windows of them
         loader={"epochs": 200, "minibatch_size": 100, "shuffle": False},
         model={"dense_sizes": [size(512), size(512)]},
         algorithms=published("paper", "incremental_cifar"),
@@ -105,13 +106,13 @@ def _dohare(size: Size) -> Settings:
         },
         algorithms=published("dohare", "incremental_cifar"),
     )
-    del settings["probes"]["rank"]  # there is no dense hidden layer
+    del settings["probes"]["rank"]  # the network has no dense hidden layer
     return settings
 
 
 def _small(size: Size) -> Settings:
-    """Half the classes, one block in each stage, few channels, and a constant number of steps in
-    each task."""
+    """Half the classes, one block per stage, few channels, and the same number of steps in every
+    task."""
     settings = _experiment(
         size,
         seeds=1,

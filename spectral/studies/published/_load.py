@@ -1,4 +1,4 @@
-"""Experiments from YAML files, which may name a published one."""
+"""Experiments from YAML files, which may name a published experiment."""
 
 import os
 import pathlib
@@ -29,24 +29,25 @@ def load_experiment(
     seeds: int | None = None,
     data_dir: str | None = None,
 ) -> Experiment:
-    """The experiment that a YAML file describes.
+    """Load the experiment that a YAML file describes.
 
     ```python
-    experiment = studies.load_experiment("examples/digits.yaml", ["stream.num_tasks=20"])
+    few = ["stream.num_tasks=20"]
+    experiment = studies.load_experiment("examples/digits.yaml", assignments=few)
     ```
 
     **Arguments:**
 
-    - `path`: the file. It names constructors of `spectral` and their arguments, and holds nothing
-      else: see `examples/digits.yaml`. Or it names a `benchmark`, such as `continual_imagenet`, its
-      `preset` and its `scale`; what it gives besides takes the place of what the benchmark gives.
+    - `path`: the file. It names constructors of `spectral` and their arguments: see
+      `examples/digits.yaml`. Or it names a `benchmark`, such as `continual_imagenet`, with its
+      `preset` and its `scale`. Sections that the file also gives replace those of the benchmark.
     - `assignments`: changes such as `"stream.num_tasks=20"` or `"preset=paper"`.
-    - `seeds`: how many networks each algorithm trains, in place of what the file says.
-    - `data_dir`: where data sets are, for all constructors that take a `data_dir`, in place of what
-      the file says.
+    - `seeds`: the number of networks that each algorithm trains, instead of the number in the file.
+    - `data_dir`: the folder of the data sets, for all constructors that take a `data_dir`, instead
+      of the one in the file.
 
-    **Raises:** `SettingsError` for whatever is wrong in the file, in one message; nothing has been
-    compiled or written by then.
+    **Raises:** `SettingsError` for the first mistake in the file, before anything is compiled or
+    written.
     """
     settings, benchmark = read_experiment(path, assignments, seeds=seeds)
     return make_experiment(settings, data_dir=data_dir, benchmark=benchmark)
@@ -58,7 +59,7 @@ def read_experiment(
     *,
     seeds: int | None = None,
 ) -> tuple[dict[str, Any], Benchmark | None]:
-    """What `load_experiment` reads, before it is checked and put together."""
+    """The settings and the benchmark in a file, after the changes of `load_experiment`."""
     settings = read_settings(pathlib.Path(path))
     assignments = list(assignments)
     chosen = [a for a in assignments if a.partition("=")[0] in BENCHMARK_KEYS]
@@ -73,7 +74,7 @@ def read_experiment(
 
 
 def _expanded(settings: Mapping[str, Any]) -> tuple[dict[str, Any], Benchmark | None]:
-    """Settings with the sections of the benchmark that they name, but for those they give."""
+    """The settings, with the sections that they do not give taken from the benchmark they name."""
     own = {k: v for k, v in settings.items() if k not in BENCHMARK_KEYS}
     options = {k: v for k, v in settings.items() if k in BENCHMARK_KEYS}
     if not options:

@@ -1,11 +1,11 @@
-"""Permuted MNIST, as the paper and Dohare et al. publish it."""
+"""Permuted MNIST as published in the paper and by Dohare et al."""
 
 from ..experiment._benchmark import Benchmark, PresetName, Settings
 from ._presets import benchmark, probes, published, Size
 
 
 def permuted_mnist(preset: PresetName, *, scale: float = 1.0) -> Benchmark:
-    """Online Permuted MNIST: one image at a time, the pixels permuted anew in every task.
+    """Online Permuted MNIST: one image at a time, with a new permutation of the pixels per task.
 
     ```python
     experiment = studies.make_experiment(studies.permuted_mnist("small").settings, data_dir="data")
@@ -14,11 +14,12 @@ def permuted_mnist(preset: PresetName, *, scale: float = 1.0) -> Benchmark:
     **Arguments:**
 
     - `preset`: `"paper"` (He et al., Appendix G, at the fixed learning rate of Table 2), `"dohare"`
-      (Dohare et al. 2024), or `"small"`, which two CPU cores train in minutes. `docs/benchmarks.md`
-      lists every difference.
-    - `scale`: the fraction of the tasks, of the units in each layer and of the steps in each task.
+      (Dohare et al. 2024), or `"small"`, which trains in minutes on two CPU cores.
+      `docs/benchmarks.md` lists every difference.
+    - `scale`: the fraction of the tasks, of the units per layer and of the steps per task that are
+      kept.
 
-    **Raises:** `SettingsError` for an unknown preset, or a scale that is not above 0 and at most 1.
+    **Raises:** `SettingsError` if the preset is unknown, or if the scale is not in (0, 1].
     """
     presets = {"paper": _paper, "dohare": _dohare, "small": _small}
     return benchmark("permuted_mnist", preset, scale, presets, _DEPARTURES)
@@ -26,13 +27,15 @@ def permuted_mnist(preset: PresetName, *, scale: float = 1.0) -> Benchmark:
 
 _DEPARTURES = {
     "paper": (
-        "Evaluated on 2000 test rows; the published code took training rows.",
-        "Each step sees another row; the published code took the last 100 rows of a task 21 times.",
-        "Permutations are of the original pixels; in law this is the same as of permuted ones.",
+        "Evaluated on 2000 test rows; the published code uses training rows.",
+        "Each step uses a new row; the published code uses the last 100 rows of a task 21 times.",
+        "The original pixels are permuted; published: those of the task before, which gives tasks "
+        "of the same distribution.",
     ),
     "dohare": (
-        "The weights of the last layer are Kaiming-uniform with the gain of ReLU; published: 1.",
-        "Units are measured on 1000 training rows before each task; published: the first 2000.",
+        "The weights of the last layer are Kaiming-uniform with the gain of ReLU; published: with "
+        "a gain of 1.",
+        "Units are measured on 1000 training rows before each task; published: on the first 2000.",
     ),
 }
 
@@ -47,7 +50,7 @@ def _experiment(
             "type": "PermutedImages",
             "images": {"type": "load_images", "name": "mnist"},
             "num_tasks": num_tasks,
-            "steps_per_task": size(60_000, 100),  # whole windows of the effective rank
+            "steps_per_task": size(60_000, 100),  # a multiple of the window of the effective rank
             "minibatch_size": 1,
             "standardise": False,
             "num_evaluation_examples": 2000,

@@ -1,4 +1,4 @@
-"""What the published benchmarks have in common: presets, sizes and settings."""
+"""The parts that the published benchmarks share: presets, sizes and settings."""
 
 import dataclasses
 import inspect
@@ -13,12 +13,12 @@ from ..experiment._settings import differences, SettingsError
 
 @dataclasses.dataclass(frozen=True)
 class Size:
-    """Shrinks sizes in one proportion."""
+    """Scales sizes by one factor."""
 
     scale: float
 
     def __call__(self, full: int, multiple_of: int = 1) -> int:
-        """`full` times the scale, rounded to a multiple of `multiple_of` and at least that."""
+        """`full` times the scale, rounded to a positive multiple of `multiple_of`."""
         return max(1, round(full * self.scale / multiple_of)) * multiple_of
 
 
@@ -29,14 +29,16 @@ def benchmark(
     presets: Mapping[str, Callable[[Size], Settings]],
     departures: Mapping[str, tuple[str, ...]],
 ) -> Benchmark:
-    """**Raises:** `SettingsError` for an unknown preset, or a scale that is not above 0 and at
-    most 1."""
+    """The benchmark at a scale, from functions that make the settings of its presets.
+
+    **Raises:** `SettingsError` if the preset is unknown, or if the scale is not in (0, 1].
+    """
     check_preset(preset)
     number = isinstance(scale, int | float) and not isinstance(scale, bool)
     if not number or not 0 < scale <= 1:
         raise SettingsError(
             f"`scale` is {scale!r}, but must be a number above 0 and at most 1: the fraction of "
-            "the tasks, widths and examples of the preset."
+            "the tasks, widths and examples of the preset that are kept."
         )
     full, settings = presets[preset](Size(1.0)), presets[preset](Size(scale))
     smaller = tuple(differences(full, settings))
@@ -44,7 +46,7 @@ def benchmark(
 
 
 def check_preset(preset: Any) -> None:
-    """**Raises:** `SettingsError` for an unknown preset."""
+    """**Raises:** `SettingsError` if the preset is unknown."""
     if preset not in get_args(PresetName):
         names = get_args(PresetName)
         raise SettingsError(unknown_name("`preset`: Preset", str(preset), names))
@@ -55,18 +57,18 @@ def published(
 ) -> Settings:
     """The algorithms that a source publishes for a benchmark, by name.
 
-    `er_period` takes the place of what is published, where a task is shorter.
+    `er_period` replaces the published one, for shorter tasks.
     """
     rows = [row for row in PRESETS if (row.source, row.benchmark) == (source, name)]
     return {row.recipe.__name__: _algorithm(row, er_period) for row in rows}
 
 
 def _algorithm(row: Preset, er_period: int | None) -> Settings:
-    rate = {"type": row.optimiser.__name__, **row.optimiser_arguments}
+    lr = {"type": row.optimiser.__name__, **row.optimiser_arguments}
     arguments = _plain(row.arguments)
     if "er_period" in arguments and er_period is not None:
         arguments["er_period"] = er_period
-    algorithm = {"type": row.recipe.__name__, "lr": rate, **arguments}
+    algorithm = {"type": row.recipe.__name__, "lr": lr, **arguments}
     if not row.then:
         return algorithm
     then = [{"type": make.__name__, **_plain(given)} for make, given in row.then]
@@ -74,16 +76,16 @@ def _algorithm(row: Preset, er_period: int | None) -> Settings:
 
 
 def _plain(arguments: Settings) -> Settings:
-    """As YAML holds them."""
+    """The arguments as YAML can hold them."""
     named = {k: v.__name__ if inspect.isfunction(v) else v for k, v in arguments.items()}
     return {k: list(v) if isinstance(v, tuple) else v for k, v in named.items()}
 
 
 def probes(num_tasks: int, num_examples: int) -> Settings:
-    """Units and ranks at the starts of about forty tasks, the spectrum at about eight."""
+    """Units and ranks at the starts of about forty tasks, and the spectrum at about eight."""
     often, seldom = max(1, num_tasks // 40), max(1, num_tasks // 8)
     batch_size = min(100, num_examples)
-    num_examples -= num_examples % batch_size  # whole batches
+    num_examples -= num_examples % batch_size  # only whole batches
     return {
         "dead": {
             "type": "DeadUnits",
@@ -109,21 +111,22 @@ def probes(num_tasks: int, num_examples: int) -> Settings:
 
 
 def quick_algorithms(*, er_period: int) -> Settings:
-    """The algorithms of the small presets, at a rate that learns a task in some fifty steps."""
-    rate = {"type": "sgd", "lr": 1e-2, "momentum": 0.9}
+    """The algorithms of the small presets, at a learning rate that learns a task in about fifty
+    steps."""
+    lr = {"type": "sgd", "lr": 1e-2, "momentum": 0.9}
     rank = {"er_lr": 1e-3, "er_period": er_period}
     return {
-        "bp": {"type": "bp", "lr": rate},
-        "l2": {"type": "l2", "lr": rate, "weight_decay": 1e-3},
-        "er": {"type": "er", "lr": rate, **rank},
-        "l2_er": {"type": "l2_er", "lr": rate, "weight_decay": 1e-3, **rank},
-        "cbp": {"type": "cbp", "lr": rate, "replacement_rate": 1e-4},
+        "bp": {"type": "bp", "lr": lr},
+        "l2": {"type": "l2", "lr": lr, "weight_decay": 1e-3},
+        "er": {"type": "er", "lr": lr, **rank},
+        "l2_er": {"type": "l2_er", "lr": lr, "weight_decay": 1e-3, **rank},
+        "cbp": {"type": "cbp", "lr": lr, "replacement_rate": 1e-4},
     }
 
 
 def with_quick_probes(settings: Settings) -> Settings:
-    """The same experiment with few examples, and spectra of order 40 from one probe vector, at the
-    starts of tasks alone."""
+    """The experiment with few examples per probe, and with spectra of order 40 from one random
+    vector, only at the starts of tasks."""
     given = settings["probes"]
     few = {
         name: given[name] | {"num_examples": min(200, given[name]["num_examples"])}

@@ -1,11 +1,11 @@
-"""Slippery Ant, as the paper and Dohare et al. publish it."""
+"""Slippery Ant as published in the paper and by Dohare et al."""
 
 from ..experiment._benchmark import Benchmark, PresetName, Settings
 from ._presets import benchmark, probes, published, Size
 
 
 def slippery_ant(preset: PresetName, *, scale: float = 1.0) -> Benchmark:
-    """Slippery Ant: PPO on an ant, on ground whose friction changes.
+    """Slippery Ant: PPO on an ant, with a ground friction that changes.
 
     ```python
     benchmark = studies.slippery_ant("small")
@@ -15,32 +15,34 @@ def slippery_ant(preset: PresetName, *, scale: float = 1.0) -> Benchmark:
     **Arguments:**
 
     - `preset`: `"paper"` (He et al., Appendix J), `"dohare"` (Dohare et al. 2024), or `"small"`,
-      which two CPU cores train in minutes. `docs/benchmarks.md` lists every difference.
-    - `scale`: the fraction of the tasks, of the steps in each, and of the units in each layer.
+      which trains in minutes on two CPU cores. `docs/benchmarks.md` lists every difference.
+    - `scale`: the fraction of the tasks, of the steps per task and of the units per layer that are
+      kept.
 
-    **Raises:** `SettingsError` for an unknown preset, or a scale that is not above 0 and at most 1.
+    **Raises:** `SettingsError` if the preset is unknown, or if the scale is not in (0, 1].
     """
     presets = {"paper": _paper, "dohare": _dohare, "small": _small}
     return benchmark("slippery_ant", preset, scale, presets, _DEPARTURES)
 
 
-_BODY = "The ant is that of brax with its spring physics: 27 observations, contacts of feet alone."
+_BODY = "The ant is that of brax with spring physics: 27 observations, and only the feet collide."
 _DEPARTURES = {
     "paper": (
         _BODY,
-        "Every episode begins from a new state; published: from one state.",
-        "10 tasks of 2,000,000 steps; the table of the paper prints 5,000,000 steps in all.",
-        "The rate is 1e-4, the best of Table 7; Table 8 prints 2.5e-4.",
-        "Adam's betas are 0.9 and 0.999 for all algorithms, as printed; published: 0.99 and 0.99 "
-        "for some.",
-        "The friction is uniform in its logarithm on [0.02, 2], which the paper does not print.",
+        "Every episode begins in a new state; published: always in the same state.",
+        "10 tasks of 2,000,000 steps; the table of the paper prints 5,000,000 steps in total.",
+        "The learning rate is 1e-4, the best of Table 7; Table 8 prints 2.5e-4.",
+        "Adam's betas are 0.9 and 0.999 for all algorithms, as printed; the published code uses "
+        "0.99 and 0.99 for some.",
+        "The logarithm of the friction is uniform on [0.02, 2], a range that the paper does not "
+        "print.",
         "Effective-rank steps come after the minibatches of an epoch; published: before them.",
-        "The effective rank is a mean over the layers of actor and critic together, half of the "
-        "sum of two means that was published; its rates are twice those of Table 7.",
+        "The effective rank is the mean over all layers of actor and critic, which is half of the "
+        "published sum of two means; its learning rates are therefore twice those of Table 7.",
     ),
     "dohare": (
         _BODY,
-        "Continual backpropagation forgets what Adam knows of a unit that it replaces.",
+        "Continual backpropagation also resets Adam's state of a unit that it replaces.",
     ),
 }
 
@@ -110,8 +112,8 @@ def _dohare(size: Size) -> Settings:
 
 
 def _small(size: Size) -> Settings:
-    """Shorter tasks, narrower networks and a higher rate."""
-    rate = {"type": "adam", "lr": 1e-3}
+    """Shorter tasks, narrower networks and a higher learning rate."""
+    lr = {"type": "adam", "lr": 1e-3}
     settings = _experiment(
         size,
         seeds=1,
@@ -127,11 +129,11 @@ def _small(size: Size) -> Settings:
         },
         model={"width": size(64), "depth": 2, "initial_log_std": -1.0},
         algorithms={
-            "bp": {"type": "bp", "lr": rate},
-            "l2": {"type": "l2", "lr": rate, "weight_decay": 1e-3},
+            "bp": {"type": "bp", "lr": lr},
+            "l2": {"type": "l2", "lr": lr, "weight_decay": 1e-3},
             "l2_er": {
                 "type": "l2_er",
-                "lr": rate,
+                "lr": lr,
                 "weight_decay": 1e-3,
                 "er_lr": 1e-5,
                 "er_period": 8,
@@ -139,14 +141,14 @@ def _small(size: Size) -> Settings:
             },
             "cbp_l2": {
                 "type": "cbp_l2",
-                "lr": rate,
+                "lr": lr,
                 "weight_decay": 1e-3,
                 "replacement_rate": 1e-4,
                 "maturity": 1000,
             },
         },
     )
-    del settings["probes"]["dead"]  # recorded for each rollout as it is
+    del settings["probes"]["dead"]  # every rollout records it already
     settings["probes"]["hessian"] |= {
         "num_examples": 500,
         "batch_size": 500,

@@ -30,7 +30,7 @@ function ticks(low, high, count) {
 
 const short = (x) => String(Number(x.toPrecision(4)));
 
-// Axes with two linear scales; with `log`, y is a power of ten.
+// Axes with two linear scales. With `log`, y is the exponent of a power of ten.
 function axes(parent, { x, y, title, xlabel, log = false, width = 330, height = 220 }) {
   const box = { left: 52, right: width - 8, top: 24, bottom: height - 36 };
   const svg = element("svg", { width, height, role: "img", "aria-label": title });
@@ -108,14 +108,15 @@ function drawCurves() {
 
 const GRID = 300;
 
+// The logarithm of the density of one task, averaged over its random vectors.
 function density(spectrum, index, low, high, width) {
   const points = [], norm = width * Math.sqrt(2 * Math.PI);
   for (let i = 0; i <= GRID; i++) {
     const at = low + ((high - low) * i) / GRID;
     let total = 0;
-    spectrum.nodes[index].forEach((nodes, probe) => nodes.forEach((node, k) => {
+    spectrum.nodes[index].forEach((nodes, vector) => nodes.forEach((node, k) => {
       const z = (at - node) / width;
-      if (Math.abs(z) < 8) total += (spectrum.weights[index][probe][k] * Math.exp(-z * z / 2)) / norm;
+      if (Math.abs(z) < 8) total += (spectrum.weights[index][vector][k] * Math.exp(-z * z / 2)) / norm;
     }));
     const value = total / spectrum.nodes[index].length;
     points.push([at, Math.max(-5, Math.log10(value || 1e-300))]);
@@ -142,6 +143,7 @@ function drawSpectra() {
 
 // Curvature against accuracy -----------------------------------------------------------------
 
+// The least-squares line through the points, and their correlation.
 function line(points) {
   const n = points.length, mean = (k) => points.reduce((s, p) => s + p[k], 0) / n;
   const mx = mean(0), my = mean(1);
@@ -158,7 +160,7 @@ function drawScatter() {
     const cloud = drawn.flatMap((run) => run.points[name].map((v, i) => [v, run.points.accuracy[i]]));
     const x = extent(data.runs.flatMap((run) => (run.points ? run.points[name] : [])));
     const fit = line(cloud), words = fit ? `${title}: r = ${fit.r.toFixed(2)}` : title;
-    const own = axes(place, { x, y: [0, 1], title: words, xlabel: `Share of |eigenvalue| > ${data.epsilon}`, width: 420 });
+    const own = axes(place, { x, y: [0, 1], title: words, xlabel: `Fraction of |eigenvalue| > ${data.epsilon}`, width: 420 });
     own.svg.classList.add("scatter");
     for (const run of drawn) run.points[name].forEach((v, i) => {
       const dot = element("circle", { cx: own.px(v), cy: own.py(run.points.accuracy[i]), r: 3, fill: run.colour, "fill-opacity": 0.7 }, own.svg);
@@ -213,7 +215,7 @@ function start() {
     html("h3", settings, folder.folder);
     html("pre", settings, folder.command);
     const details = html("details", settings);
-    html("summary", details, "all settings and the circumstances of the run");
+    html("summary", details, "all settings and the record of the run");
     html("pre", details, folder.config);
     if (folder.sweep) html("pre", settings, folder.sweep);
   }

@@ -1,1 +1,1 @@
-"""Run folders: locks, records, run, sweep, resume, devices, and landscapes of a run."""
+"""Running experiments and sweeps: run folders, locks, records, checkpoints, devices, landscapes."""

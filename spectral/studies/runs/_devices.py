@@ -1,4 +1,4 @@
-"""How many devices JAX makes of the cores of this machine."""
+"""The number of host devices that JAX makes."""
 
 import os
 import sys
@@ -8,12 +8,12 @@ VARIABLE = "JAX_NUM_CPU_DEVICES"
 
 
 def choose_devices(count: int | None) -> str | None:
-    """Ask JAX, before it starts, for `count` host devices; `None` leaves it to the environment,
-    and JAX makes one.
+    """Make JAX start with `count` host devices, over which the members of an ensemble are spread.
 
-    The members of an ensemble are spread over them. Returns what is wrong, if something is.
+    `None` leaves the number to the environment; without `JAX_NUM_CPU_DEVICES` JAX makes one.
+    Returns an error message, or `None` on success.
 
-    This module must not import JAX, which reads the number when it starts.
+    This module must not import JAX, because JAX reads the number when it starts.
     """
     if count is None:
         return None

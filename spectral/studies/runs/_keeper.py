@@ -13,78 +13,68 @@ from ..._history import History
 from ..._recorders import AbstractCheckpointer
 from ...recording import OrbaxCheckpointer
 from ...tasks import AbstractTaskStream
+from ..experiment._groups import Group
 from ..experiment._settings import SettingsError
-from ._folder import load_member, MARKER, Member, save_member
+from ._folder import MARKER
+from ._results import load_member, Member, save_member
 
 
-# Of the time of a run, that its checkpoints and histories may take.
+# The fraction of the time of a run that saving may take.
 TIME_FRACTION = 0.04
 
 
 class Keeper(AbstractCheckpointer):
-    """Keeps an ensemble of runs, and the history of each member in a folder of its own.
+    """Saves the checkpoints of a group of members, and the history of each in its own folder.
 
-    With a probe at every task the loop stops at every task, and keeping a run can take longer than
-    a short task. So nothing is kept until the last time has cost no more than `TIME_FRACTION` of
-    the time since then; and at the end.
+    With a probe at every task the loop stops after every task, and saving can take longer than a
+    short task. `save` therefore does nothing until the last save has taken at most `TIME_FRACTION`
+    of the time since then. The final state is always saved.
     """
 
-    folder: pathlib.Path
-    names: tuple[tuple[str, int], ...]
-    steps_per_task: int
-    _inner: OrbaxCheckpointer
-
-    def __init__(
-        self,
-        folder: pathlib.Path,
-        index: int,
-        names: tuple[tuple[str, int], ...],
-        stream: AbstractTaskStream,
-    ):
-        self.folder = folder
-        self.names = names
-        self.steps_per_task = stream.chunks_per_task * stream.minibatches
-        self._inner = OrbaxCheckpointer(folder / "checkpoints" / f"{index}")
+    def __init__(self, folder: pathlib.Path, group: Group, stream: AbstractTaskStream):
+        self._folder = folder
+        self._names = group.names
+        self._steps_per_task = stream.chunks_per_task * stream.minibatches
+        self._checkpoints = checkpoints(folder, group)
         self._began = self._saved = time.monotonic()
-        self._cost = 0.0  # seconds that the last save took
-        self._before = 0.0  # seconds that the run took before it was resumed
+        self._save_seconds = 0.0  # of the last save
+        self._earlier_seconds = 0.0  # of the run before it was resumed
 
     def restore(
         self, config: PyTree, run: Run | Ensemble
     ) -> tuple[int, Run | Ensemble, History] | None:
-        known = load_member(self.folder, *self.names[0])
-        self._before = 0.0 if known is None else known.seconds
+        known = load_member(self._folder, *self._names[0])
+        self._earlier_seconds = 0.0 if known is None else known.seconds
         try:
-            return self._inner.restore(config, run)
+            return self._checkpoints.restore(config, run)
         except ValueError as error:
             raise SettingsError(str(error)) from error
 
     def save(self, config: PyTree, done: int, run: Run | Ensemble, history: History) -> None:
-        ended = done == config["stream"].num_tasks
-        since = time.monotonic() - self._saved
-        if not ended and self._cost > TIME_FRACTION * since:
-            return
-        if not (self.folder / MARKER).exists():
-            raise SettingsError(
-                f"{str(self.folder)!r} is gone: it was deleted or moved while the run went on, and "
-                "what it held with it. Begin anew, or move it back and go on with --resume."
-            )
         began = time.monotonic()
+        ended = done == config["stream"].num_tasks
+        if not ended and self._save_seconds > TIME_FRACTION * (began - self._saved):
+            return
+        if not (self._folder / MARKER).exists():
+            raise SettingsError(
+                f"{str(self._folder)!r} is gone: it was deleted or moved while the run was being "
+                "trained. Start again, or move it back and continue with --resume."
+            )
         try:
-            self._inner.save(config, done, run, history)
-        except (ValueError, RuntimeError) as error:  # which storage raises for a full disk
+            self._checkpoints.save(config, done, run, history)
+        except (ValueError, RuntimeError) as error:  # the storage raises these for a full disk
             raise OSError(f"a checkpoint could not be saved: {error}") from error
         for member in self.members(history, ended=False):
-            save_member(self.folder, member)
+            save_member(self._folder, member)
         self._saved = time.monotonic()
-        self._cost = self._saved - began
+        self._save_seconds = self._saved - began
 
     def members(self, history: History, *, ended: bool) -> list[Member]:
-        """The members with their own columns, as they are at this moment."""
-        seconds = self._before + time.monotonic() - self._began
+        """The members with their own columns, and their status now."""
+        seconds = self._earlier_seconds + time.monotonic() - self._began
         return [
             self._member(i, History({n: c[:, i] for n, c in history.items()}), seconds, ended)
-            for i in range(len(self.names))
+            for i in range(len(self._names))
         ]
 
     def _member(self, index: int, history: History, seconds: float, ended: bool) -> Member:
@@ -93,12 +83,17 @@ class Keeper(AbstractCheckpointer):
         if np.isfinite(step):
             status = "diverged" if ended else status
             what = place(history["diverged_in_data"][-1], history["diverged_in_weights"][-1])
-            message = f"the {what} in task {int(step) // self.steps_per_task}, step {int(step)}"
+            message = f"the {what} in task {int(step) // self._steps_per_task}, step {int(step)}"
         return Member(
-            *self.names[index],
+            *self._names[index],
             status,
             message,
             history,
             seconds=seconds,
-            together=len(self.names),
+            together=len(self._names),
         )
+
+
+def checkpoints(folder: pathlib.Path, group: Group) -> OrbaxCheckpointer:
+    """The checkpoints of a group of members in a run folder."""
+    return OrbaxCheckpointer(folder / "checkpoints" / f"{group.index}")

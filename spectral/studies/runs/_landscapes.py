@@ -1,5 +1,6 @@
 """The loss around the networks that a run has trained."""
 
+import os
 import pathlib
 import warnings
 from collections.abc import Sequence
@@ -18,12 +19,12 @@ from ..._ensemble import Ensemble, spread
 from ..._loop import configuration
 from ...curvature import extreme_eigenpairs, Hessian, loss_landscape
 from ...probes import sample_risk
-from ...recording import OrbaxCheckpointer
-from ..experiment._experiment import Experiment, RECORDED
+from ..experiment._experiment import Experiment
 from ..experiment._groups import assemble, Group, groups
 from ..experiment._make import make_experiment
 from ..experiment._settings import SettingsError
-from ._folder import Results
+from ._keeper import checkpoints
+from ._results import load_results, Results
 
 
 _POINTS = 25  # in each direction
@@ -37,7 +38,7 @@ class Landscapes(NamedTuple):
 
 
 def run_landscapes(
-    results: Results,
+    folder: str | os.PathLike[str],
     *,
     algorithms: Sequence[str] | None = None,
     seed: int = 0,
@@ -47,7 +48,7 @@ def run_landscapes(
 ) -> Landscapes:
     """The loss around the networks of a run, in the plane of the two leading eigenvectors.
 
-    The arguments are those of `spectral.studies.draw_run_landscapes`.
+    **Arguments:** as for `spectral.studies.draw_run_landscapes`.
 
     **Raises:** `SettingsError` as that function does.
     """
@@ -56,33 +57,37 @@ def run_landscapes(
         check_count("--num-examples", num_examples)
     except ValueError as error:
         raise SettingsError(str(error)) from error
-    settings = {name: value for name, value in results.settings.items() if name != RECORDED}
-    names = list(settings["algorithms"]) if algorithms is None else list(algorithms)
-    for name in names:
-        if name not in settings["algorithms"]:
-            known = settings["algorithms"]
-            raise SettingsError(unknown_name("`--algorithm`: Algorithm", name, known))
-    if not 0 <= seed < settings["seeds"]:
-        raise SettingsError(
-            f"`--seed` is {seed}, but the run has the seeds 0 to {settings['seeds'] - 1}."
-        )
-    experiment = make_experiment(settings, data_dir=data_dir)
+    results = load_results(folder)
+    names = _chosen(results, algorithms, seed)
+    experiment = make_experiment(results.settings, data_dir=data_dir)
     line = np.linspace(-reach, reach, _POINTS)
     planes = {}
     for group in groups(experiment):
         wanted = [(name, seed) for name in names if (name, seed) in group.names]
         if wanted:
             planes |= _planes(experiment, results.folder, group, wanted, num_examples, line)
-    ordered = {name: planes[name] for name in names if np.isfinite(planes[name]).any()}
-    if lost := [name for name in names if name not in ordered]:
+    finite = {name: planes[name] for name in names if np.isfinite(planes[name]).any()}
+    if lost := [name for name in names if name not in finite]:
         message = (
-            f"The loss of {', '.join(lost)}, seed {seed}, is finite nowhere in the plane, as after "
-            "a divergence"
+            f"The loss of {', '.join(lost)}, seed {seed}, is not finite at any point of the plane, "
+            "as after a divergence"
         )
-        if not ordered:
+        if not finite:
             raise SettingsError(f"{message}: choose another `--seed` or `--algorithm`.")
         warnings.warn(f"{message}: left out.", stacklevel=2)
-    return Landscapes(line, ordered)
+    return Landscapes(line, finite)
+
+
+def _chosen(results: Results, algorithms: Sequence[str] | None, seed: int) -> list[str]:
+    """The names of the algorithms. **Raises:** `SettingsError` for an unknown one or seed."""
+    known, seeds = results.settings["algorithms"], results.settings["seeds"]
+    names = list(known if algorithms is None else algorithms)
+    for name in names:
+        if name not in known:
+            raise SettingsError(unknown_name("`--algorithm`: Algorithm", name, known))
+    if not 0 <= seed < seeds:
+        raise SettingsError(f"`--seed` is {seed}, but the run has the seeds 0 to {seeds - 1}.")
+    return names
 
 
 def _planes(
@@ -93,28 +98,27 @@ def _planes(
     num_examples: int,
     line: Float[np.ndarray, " points"],
 ) -> dict[str, np.ndarray]:
+    """The planes of the wanted members of a group, by algorithm."""
     given = assemble(experiment, group.names)
     model, stream, algo, key = (given[n] for n in ("model", "stream", "algo", "key"))
-    config = configuration(**given)
     with single_threaded_blas():
-        empty = eqx.filter_jit(spread(start_run))(model, given["model_state"], stream, algo, key)
+        like = eqx.filter_jit(spread(start_run))(model, given["model_state"], stream, algo, key)
         try:
-            checkpointer = OrbaxCheckpointer(folder / "checkpoints" / f"{group.index}")
-            kept = checkpointer.read(config, empty)
+            saved = checkpoints(folder, group).read(configuration(**given), like)
         except ValueError as error:
             raise SettingsError(str(error)) from error
-        if kept is None:
+        if saved is None:
             raise SettingsError(
                 f"{str(folder)!r} holds no checkpoint of {wanted[0][0]!r}: wait until the run has "
                 "trained its first tasks."
             )
-        done, run, _ = kept
+        done, run, _ = saved
         assert isinstance(run, Ensemble)
         found = {}
         for name in wanted:
             index = group.names.index(name)
-            start = jnp.asarray(done, int)
-            ready = eqx.filter_jit(begin_task)(run[index], stream, algo[index], start, key[index])
+            task = jnp.asarray(done, int)
+            ready = eqx.filter_jit(begin_task)(run[index], stream, algo[index], task, key[index])
             found[name[0]] = _plane(experiment, ready, num_examples, line, key[index])
     return found
 

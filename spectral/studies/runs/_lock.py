@@ -1,4 +1,4 @@
-"""One process writes to a folder at a time."""
+"""A lock that lets only one process write to a folder."""
 
 import fcntl
 import pathlib
@@ -10,18 +10,18 @@ from ..experiment._settings import SettingsError
 
 @contextmanager
 def sole_writer(path: pathlib.Path) -> Iterator[None]:
-    """Hold the file `path`, which is made if there is none, while the block runs.
+    """Lock the file `path`, which is created if it does not exist, while the block runs.
 
-    The system lets go of it when the process ends, however that happens.
+    The system releases the lock when the process ends, even if it is killed.
 
-    **Raises:** `SettingsError` if another process holds it.
+    **Raises:** `SettingsError` if another process holds the lock.
     """
     with open(path, "ab") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise SettingsError(
-                f"{str(path.parent)!r} is being written to by another process: wait until that one "
-                "has ended, or name another folder with --out."
+                f"{str(path.parent)!r} is being written to by another process: wait until that "
+                "process has ended, or name another folder with --out."
             ) from error
         yield

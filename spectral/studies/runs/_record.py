@@ -1,4 +1,4 @@
-"""What a run notes about itself: versions, devices, the commit, the command."""
+"""The record of a run: versions, devices, commit and command."""
 
 import datetime
 import pathlib
@@ -16,7 +16,7 @@ _PACKAGES = ("jax", "equinox", "optax", "numpy")
 
 
 def circumstances() -> dict[str, Any]:
-    """Under which a run begins."""
+    """The versions, devices, commit, command and time of a run that starts now."""
     devices = jax.devices()
     program = pathlib.Path(sys.argv[0]).name
     return {
@@ -32,7 +32,8 @@ def circumstances() -> dict[str, Any]:
 
 
 def _commit() -> str | None:
-    """Of the folder in which the run is started, with a plus if files in it have changed since."""
+    """The git commit of the working directory, with a plus if tracked files have changed since;
+    `None` outside a repository."""
     ask = lambda *words: subprocess.run(["git", *words], capture_output=True, text=True, timeout=10)
     try:
         commit, changes = ask("rev-parse", "HEAD"), ask("status", "--porcelain", "-uno")

@@ -1,4 +1,4 @@
-"""Carry out an experiment: every algorithm from every seed, into a run folder."""
+"""Run an experiment: train every algorithm from every seed, and write the results to a folder."""
 
 import dataclasses
 import os
@@ -12,24 +12,16 @@ from ...recording import Meters, ProgressBar, WeightsAndBiases
 from ..experiment._experiment import Experiment
 from ..experiment._groups import assemble, Group, groups, Names
 from ..experiment._settings import read_settings, SettingsError
-from ._folder import (
-    check_folder,
-    load_member,
-    load_results,
-    MARKER,
-    Mode,
-    open_folder,
-    Results,
-    save_member,
-)
+from ._folder import check_folder, CONFIG, MARKER, Mode, open_folder
 from ._keeper import Keeper
 from ._lock import sole_writer
 from ._record import circumstances
+from ._results import load_member, load_results, Results, save_member
 
 
 @runtime_checkable
 class Logger(Protocol):
-    """Makes a meter from the folder of a run, and from algorithm and seed of the members that are
+    """Makes a meter from the run folder and the names (algorithm and seed) of the members that are
     trained together."""
 
     def __call__(self, folder: pathlib.Path, *, names: Names) -> AbstractMeter: ...
@@ -44,42 +36,36 @@ def run_experiment(
 ) -> Results:
     """Train every algorithm from every seed.
 
-    All seeds of an algorithm are trained in one program, as an `Ensemble`, and so are algorithms
-    that differ in nothing but their numbers, such as the cells of a sweep.
+    All seeds of an algorithm are trained in one program, as an `Ensemble`. So are algorithms that
+    differ only in the values of numbers, such as the cells of a sweep. A member that diverges is
+    marked, with what it recorded until then, and the others continue.
 
     ```python
-    experiment = studies.load_experiment("examples/digits.yaml", ["stream.num_tasks=20"])
-    results = studies.run_experiment(experiment, "runs/short")
+    experiment = studies.load_experiment("examples/digits.yaml")
+    results = studies.run_experiment(experiment, "runs/digits")
     ```
 
     **Arguments:**
 
-    - `folder`: where the configuration, histories and checkpoints are written. Histories can be
-      read while the run goes on, by `load`.
-    - `mode`: `"new"` wants a folder without a run, `"overwrite"` replaces a run, `"resume"` goes
-      on with the unfinished parts of one, from their checkpoints.
-    - `loggers`: each makes a meter that is called besides the progress bar, from the folder and
-      the names of those that are trained together: `TensorBoard`.
+    - `folder`: where the configuration, histories and checkpoints are written. `load` can read the
+      histories during the run.
+    - `mode`: `"new"` needs a folder without a run, `"overwrite"` replaces the run in the folder,
+      and `"resume"` continues its unfinished parts from their checkpoints.
+    - `loggers`: such as `TensorBoard`. Each makes a meter, which is updated with the progress bar.
 
-    A run that diverges is noted as such, with what it recorded until then; the others go on.
-
-    **Raises:** `SettingsError` if the folder must not be written to or the package of a logger is
-    not installed, before anything is written; or if the folder can no longer be written to, when
-    what was saved before is intact.
+    **Raises:** `SettingsError`, before anything is written, if the folder must not be written to or
+    the package of a logger is not installed; and later, if writing fails. What was saved before is
+    then intact.
     """
     folder = pathlib.Path(folder)
     check_folder(folder, experiment.settings, mode)
-    if WeightsAndBiases in loggers:
-        try:
-            WeightsAndBiases.check_installed()
-        except ModuleNotFoundError as error:
-            raise SettingsError(str(error)) from error
+    _check_loggers(loggers)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with sole_writer(folder / MARKER):
             open_folder(folder, experiment.settings, _recorded(experiment), mode)
-            # The order in which a resumed run has numbered its checkpoints.
-            order = read_settings(folder / "config.yaml")["algorithms"]
+            # The checkpoints of a resumed run are numbered by the order of its algorithms.
+            order = read_settings(folder / CONFIG)["algorithms"]
             algorithms = {name: experiment.algorithms[name] for name in order}
             experiment = dataclasses.replace(experiment, algorithms=algorithms)
             for group in groups(experiment):
@@ -88,16 +74,25 @@ def run_experiment(
                     _train(experiment, folder, group, loggers)
     except OSError as error:
         raise SettingsError(
-            f"{str(folder)!r} cannot be written to: {error}. What was saved before is intact: make "
-            "room, go on with --resume, or name another folder with --out."
+            f"{str(folder)!r} cannot be written to: {error}. What was saved before is intact: free "
+            "some space and continue with --resume, or name another folder with --out."
         ) from error
     return load_results(folder)
+
+
+def _check_loggers(loggers: Sequence[Logger]) -> None:
+    """**Raises:** `SettingsError` if the package of a logger is not installed."""
+    if WeightsAndBiases in loggers:
+        try:
+            WeightsAndBiases.check_installed()
+        except ModuleNotFoundError as error:
+            raise SettingsError(f"`--log wandb`: {error}") from error
 
 
 def _train(
     experiment: Experiment, folder: pathlib.Path, group: Group, loggers: Sequence[Logger]
 ) -> None:
-    keeper = Keeper(folder, group.index, group.names, experiment.stream)
+    keeper = Keeper(folder, group, experiment.stream)
     bar = ProgressBar(label=group.label)
     try:
         meter = Meters((bar, *(logger(folder, names=group.names) for logger in loggers)))

@@ -1,0 +1,129 @@
+"""The training runs of a run folder: their histories, and how they ended."""
+
+import dataclasses
+import json
+import math
+import os
+import pathlib
+from collections.abc import Mapping
+from dataclasses import KW_ONLY
+from typing import Any, Literal
+
+import numpy as np
+
+from ..._history import History
+from ..experiment._experiment import RECORDED
+from ..experiment._settings import read_settings, SettingsError
+from ._atomic_write import write_atomically, write_text
+from ._folder import CONFIG, MARKER
+
+
+Status = Literal["finished", "diverged", "unfinished"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """One training run: one algorithm from one seed."""
+
+    algorithm: str
+    seed: int
+    status: Status
+    message: str  # what diverged; empty otherwise
+    history: History
+    _: KW_ONLY
+    seconds: float = math.nan  # how long it was trained, in a program of `together` members
+    together: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Results:
+    """The contents of a run folder."""
+
+    folder: pathlib.Path
+    settings: dict[str, Any]
+    members: tuple[Member, ...]  # those with a history
+
+    def of(self, algorithm: str, *, status: Status | None = None) -> tuple[Member, ...]:
+        """The members of one algorithm in the order of their seeds, of one status if given."""
+        own = (m for m in self.members if m.algorithm == algorithm)
+        return tuple(m for m in own if status in (None, m.status))
+
+    @property
+    def finished(self) -> dict[str, tuple[Member, ...]]:
+        """The members that finished, by algorithm. Algorithms without any are left out."""
+        done = {a: self.of(a, status="finished") for a in self.settings["algorithms"]}
+        return {algorithm: members for algorithm, members in done.items() if members}
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """The record of the run: its versions, devices, commit and command."""
+        return self.settings.get(RECORDED, {})
+
+
+def member_folder(folder: pathlib.Path, algorithm: str, seed: int) -> pathlib.Path:
+    """The folder of one training run, inside the run folder."""
+    return folder / algorithm / f"seed_{seed}"
+
+
+def save_member(folder: pathlib.Path, member: Member) -> None:
+    """Write the history and the status of one training run."""
+    own = member_folder(folder, member.algorithm, member.seed)
+    save = lambda file: np.savez(file, allow_pickle=False, **member.history)
+    write_atomically(own / "history.npz", save)
+    about = {
+        "status": member.status,
+        "message": member.message,
+        "seed": member.seed,
+        "tasks": member.history.num_tasks,
+        "seconds": member.seconds,
+        "together": member.together,
+    }
+    write_text(own / "status.json", json.dumps(about))
+
+
+def load_member(folder: pathlib.Path, algorithm: str, seed: int) -> Member | None:
+    """Read one training run; `None` if it has recorded nothing yet."""
+    own = member_folder(folder, algorithm, seed)
+    if not (own / "status.json").exists():
+        return None
+    with np.load(own / "history.npz", allow_pickle=False) as columns:
+        history = History(dict(columns))
+    about = json.loads((own / "status.json").read_text())
+    return Member(
+        algorithm,
+        seed,
+        about["status"],
+        about["message"],
+        history,
+        seconds=about["seconds"],
+        together=about["together"],
+    )
+
+
+def load_results(folder: str | os.PathLike[str]) -> Results:
+    """Read the folder of a run.
+
+    ```python
+    results = studies.load_results("runs/digits")
+    results.of("bp")[0].history["test_accuracy"]
+    ```
+
+    **Raises:** `SettingsError` if the folder does not hold a run.
+    """
+    folder = pathlib.Path(folder)
+    if not (folder / MARKER).exists() or not (folder / CONFIG).exists():
+        raise SettingsError(
+            f"{str(folder)!r} does not hold a run: pass a folder that `spectral run` has written."
+        )
+    settings = read_settings(folder / CONFIG)
+    members = (
+        load_member(folder, algorithm, seed)
+        for algorithm in settings["algorithms"]
+        for seed in range(settings["seeds"])
+    )
+    return Results(folder, settings, tuple(m for m in members if m is not None))
+
+
+def save_summary(folder: pathlib.Path, summary: Mapping[str, Any]) -> None:
+    """Write what `summarise` returned to the folder of the run."""
+    write_text(folder / "summary.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")

@@ -1,0 +1,141 @@
+"""The scores of the cells of a grid, and the best cell of each algorithm."""
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..._arguments import unknown_name
+from ..._history import History
+from ..experiment._grid import Cell
+from ..experiment._settings import SettingsError
+from ..measures._interval import student_half_width, with_interval
+from ..measures._measures import last_fifth, mean_measured, measures
+from ._align import align
+from ._results import Results
+
+
+OVER = ("all", "last")
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """The mean of a measure over tasks and seeds. The best cell has the highest score.
+
+    - `measure`: such as `accuracy` or `online accuracy`, by its name in the table of a run.
+    - `over`: `"all"` tasks or the `"last"` fifth.
+    """
+
+    measure: str
+    over: str
+
+    def __str__(self) -> str:
+        tasks = "all tasks" if self.over == "all" else "the last fifth of the tasks"
+        return f"mean {self.measure} over {tasks} and seeds"
+
+
+def read_score(settings: Mapping[str, Any]) -> Score:
+    """The score of a sweep from the section `score` of its settings.
+
+    **Raises:** `SettingsError` if the section is missing or wrong.
+    """
+    given = settings.get("score")
+    if not isinstance(given, Mapping) or not isinstance(given.get("measure"), str):
+        raise SettingsError(
+            f"`score` is {given!r}, but a sweep needs a mapping with the measure by which it "
+            "selects: for example `score: {measure: accuracy, over: all}`."
+        )
+    for name in given:
+        if name not in ("measure", "over"):
+            raise SettingsError(unknown_name(f"`score.{name}`: Name", name, ("measure", "over")))
+    over = given.get("over", "all")
+    if over not in OVER:
+        raise SettingsError(unknown_name("`score.over`: Choice", str(over), OVER))
+    return Score(given["measure"], over)
+
+
+def check_measure(score: Score, known: Iterable[str]) -> None:
+    """**Raises:** `SettingsError` if the measure of the score is not among the `known` names."""
+    if score.measure not in known:
+        raise SettingsError(unknown_name("`score.measure`: Measure", score.measure, known))
+
+
+def select(results: Results, cells: Mapping[str, Cell], score: Score) -> pd.DataFrame:
+    """The score of every cell, and the best cell of each algorithm.
+
+    The table has a row for each cell, with the columns
+
+    - `algorithm`, and `cell` (its name);
+    - one for each setting that varies in the grid, by its dotted path;
+    - `seeds` and `diverged`: how many seeds finished, and how many diverged;
+    - `score`: the mean over the seeds that finished, and `half_width`: half the width of its 95 %
+      interval (Student's t);
+    - `selected`: whether the cell has the highest score among the cells of its algorithm of which
+      every seed finished. Of equal scores the first is selected. If there is no such cell, none is.
+
+    **Raises:** `SettingsError` if the run has not recorded the measure.
+    """
+    seeds = results.settings["seeds"]
+    probes = results.settings["probes"]
+    if results.members:
+        known = {n for m in results.members for n in measures(probes, m.history)}
+        check_measure(score, sorted(known))
+    rows = []
+    for name, cell in cells.items():
+        done = results.of(name, status="finished")
+        by_seed = np.array([_value(probes, m.history, score) for m in done])
+        about = {
+            "seeds": len(done),
+            "diverged": len(results.of(name, status="diverged")),
+            "score": float(np.mean(by_seed)) if done else math.nan,
+            "half_width": float(student_half_width(by_seed)) if done else math.nan,
+            "selected": False,
+        }
+        rows.append({"algorithm": cell.algorithm, "cell": name, **cell.values, **about})
+    for algorithm in {row["algorithm"] for row in rows}:
+        own = [row for row in rows if row["algorithm"] == algorithm and row["seeds"] == seeds]
+        scored = [row for row in own if not math.isnan(row["score"])]
+        if scored:
+            max(scored, key=lambda row: row["score"])["selected"] = True
+    axes = list(dict.fromkeys(path for cell in cells.values() for path in cell.values))
+    columns = ["algorithm", "cell", *axes, "seeds", "diverged", "score", "half_width", "selected"]
+    return pd.DataFrame(rows, columns=pd.Index(columns))
+
+
+def sweep_table(table: pd.DataFrame, score: Score) -> str:
+    """The table of `select` as aligned text.
+
+    The best cell of each algorithm is marked by `*`. A sentence names the algorithms without one.
+    """
+    rows: list[list[str]] = []
+    for row in table.to_dict(orient="records"):
+        level = with_interval(row["score"], row["half_width"], digits=4)
+        shown = {n: v for n, v in row.items() if n not in ("score", "half_width", "selected")}
+        rows.append(["*" if row["selected"] else "", *map(_cell, shown.values()), level])
+    names = [str(n) for n in table.columns if n not in ("score", "half_width", "selected")]
+    head = f"Score: {score}, with 95 % intervals (Student's t); * marks the best of an algorithm"
+    text = f"{head}\n\n{align([['', *names, 'score'], *rows])}"
+    unselected = without_selection(table)
+    return f"{text}\n\n{unselected}" if unselected else text
+
+
+def without_selection(table: pd.DataFrame) -> str:
+    """A sentence that names the algorithms without a selected cell; empty if there are none."""
+    best = set(table.loc[table["selected"], "algorithm"])
+    names = [str(name) for name in dict.fromkeys(table["algorithm"]) if name not in best]
+    why = "Nothing selected, because no cell finished from every seed with a score"
+    return f"{why}: {', '.join(names)}." if names else ""
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+        return str(value)
+    return "" if math.isnan(value) else f"{value:g}"
+
+
+def _value(probes: Mapping[str, Any], history: History, score: Score) -> float:
+    series = measures(probes, history)[score.measure].series
+    return mean_measured(last_fifth(series) if score.over == "last" else series)
