@@ -129,5 +129,7 @@ def test_a_matrix_that_is_not_finite_shows(kind, getkey):
 @pytest.mark.parametrize("kind", [*ANY, *SEMI_DEFINITE])
 @pytest.mark.parametrize("bad", [1, 0])
 def test_sample_counts_that_are_refused(kind, bad):
-    with pytest.raises(ValueError, match=f"`num_samples` is {bad}, but must be an integer of at least"):
+    with pytest.raises(
+        ValueError, match=f"`num_samples` is {bad}, but must be an integer of at least"
+    ):
         kind(num_samples=bad)

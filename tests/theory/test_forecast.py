@@ -17,7 +17,6 @@ from theory_profile import COUNTS, tried
 from spectral import algorithms, Learner, tasks, theory, train_continual
 from spectral.curvature import (
     Convex,
-    GaussNewton,
     Gram,
     Risk,
     SoftmaxCrossEntropy,
@@ -186,7 +185,9 @@ def test_probe_measures_the_forecast_on_the_new_task():
     assert found["loss"] < found["initial_loss"]
     # The 16 steps of a task.
     np.testing.assert_allclose(found["epsilon"], (1 - 0.5 ** (1 / 16)) / 0.05, rtol=1e-5)
-    again, *_ = both(theory.TrainabilityForecast(lr=0.1, target=1.0, num_examples=12), learner, jax.random.key(3))
+    again, *_ = both(
+        theory.TrainabilityForecast(lr=0.1, target=1.0, num_examples=12), learner, jax.random.key(3)
+    )
     np.testing.assert_allclose(again["epsilon"], found["epsilon"] / 2, rtol=1e-5)
 
 
