@@ -41,7 +41,8 @@ def test_readme():
         "steps_per_task=1500": "steps_per_task=200",
         "width=100": "width=8",
         "HessianSpectrum(every=20)": "HessianSpectrum(every=20, num_examples=20)",
-        "[:100]": "[:10]",
+        "[:100].reshape(100, 64)": "[:10].reshape(10, 64)",
+        "train_labels[:100]": "train_labels[:10]",
         "batch_size=50": "batch_size=5",
     }
     assert len(run_page("README.md", sizes, names)) == 4
