@@ -1,4 +1,4 @@
-"""The examples of the README, at small size, and those of the docstrings."""
+"""The examples of the README, of the pages in docs, and of the docstrings."""
 
 import ast
 import importlib
@@ -13,46 +13,65 @@ import optax
 import pytest
 
 import spectral
-from spectral import algorithms, curvature, models, probes, studies, tasks
+from spectral import algorithms, curvature, models, probes, recording, studies, tasks
 
 
 ROOT = pathlib.Path(__file__).parents[2]
 BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
 
 
-def test_readme():
-    blocks = BLOCK.findall((ROOT / "README.md").read_text())
-    assert len(blocks) == 4
-    names: dict = {}
+def run_page(page: str, replacements: dict[str, str], names: dict) -> list[str]:
+    """Runs the blocks of a page in order, as a reader would try them, at small size.
+
+    Every replacement must apply somewhere, so that no block runs at full size unnoticed.
+    """
+    blocks = BLOCK.findall((ROOT / page).read_text())
+    for large, small in replacements.items():
+        assert any(large in block for block in blocks), large
+        blocks = [block.replace(large, small) for block in blocks]
     for block in blocks:
-        small = block.replace("num_tasks=200", "num_tasks=2").replace("width=100", "width=8")
-        small = small.replace("HessianSpectrum(every=20)", "HessianSpectrum(every=20, examples=20)")
-        small = small.replace("[:100]", "[:10]").replace("chunk=50", "chunk=5")
-        exec(compile(small, "README.md", "exec"), names)
+        exec(compile(block, page, "exec"), names)
+    return blocks
+
+
+def test_readme():
+    names: dict = {}
+    sizes = {
+        "num_tasks=200": "num_tasks=2",
+        "steps_per_task=1500": "steps_per_task=200",
+        "width=100": "width=8",
+        "HessianSpectrum(every=20)": "HessianSpectrum(every=20, num_examples=20)",
+        "[:100]": "[:10]",
+        "batch_size=50": "batch_size=5",
+    }
+    assert len(run_page("README.md", sizes, names)) == 4
     assert names["history"]["test_accuracy"].shape == (2,)
     assert names["rank"].lower <= names["rank"].value <= names["rank"].upper
 
 
 def test_page_on_curvature():
-    """The blocks of the page run one after the other, as a reader would try them."""
+    assert run_page("docs/curvature.md", {}, {})
+
+
+def test_page_on_networks(capsys):
     names: dict = {}
-    for block in BLOCK.findall((ROOT / "docs" / "curvature.md").read_text()):
-        exec(compile(block, "curvature.md", "exec"), names)
+    assert run_page("docs/networks.md", {}, names)
+    assert names["history"]["test_accuracy"].shape == (2,)
 
 
 def test_page_on_reinforcement_learning(tmp_path, monkeypatch):
-    """At small size, on a body that compiles faster."""
+    """The blocks run with an environment that compiles faster."""
     monkeypatch.chdir(tmp_path)
     names: dict = {n: getattr(spectral, n) for n in ("algorithms", "models", "tasks")}
     names |= {"jax": jax, "pathlib": pathlib, "train_continual": spectral.train_continual}
-    blocks = BLOCK.findall((ROOT / "docs" / "reinforcement.md").read_text())
-    large = 'SlipperyAnt(backend="mjx", steps_per_task=100_000)'
-    assert large in blocks[0]
-    small = 'ChangingGravity("inverted_pendulum", steps_per_task=2048)'
-    for block in blocks:
-        block = block.replace(large, small).replace("stream.out_size,", "stream.out_size, width=4,")
-        block = block.replace("num_tasks=4", "num_tasks=2")
-        exec(compile(block, "reinforcement.md", "exec"), names)
+    sizes = {
+        'SlipperyAnt(backend="mjx", steps_per_task=100_000)': (
+            'ChangingGravity(name="inverted_pendulum", steps_per_task=2048)'
+        ),
+        "stream.out_size,": "stream.out_size, width=4,",
+        "num_tasks=4": "num_tasks=2",
+    }
+    run_page("docs/reinforcement.md", sizes, names)
     assert names["history"]["episode_return"].shape == (2, 1)
     assert (tmp_path / "ant.html").stat().st_size > 1000
 
@@ -62,7 +81,7 @@ def examples() -> list:
     for info in pkgutil.walk_packages(spectral.__path__, "spectral."):
         module = importlib.import_module(info.name)
         if info.name.startswith("spectral.studies"):
-            continue  # they need files; the tests of studies go through them
+            continue  # The examples need files. The tests of studies cover them.
         for node in ast.walk(ast.parse(inspect.getsource(module))):
             if not isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module):
                 continue
@@ -74,7 +93,7 @@ def examples() -> list:
 
 @pytest.mark.parametrize(("block", "module"), examples())
 def test_docstring(block, module, tmp_path, monkeypatch):
-    """Every example of a docstring runs, among names that a reader would have at hand."""
+    """An example of a docstring runs with the names that a reader would have imported."""
     monkeypatch.chdir(tmp_path)
     stream = tasks.PermutedImages(tasks.load_images("digits"), num_tasks=2, steps_per_task=100)
     model = models.MLP(64, 10, width=4, depth=1, key=jax.random.key(0))
@@ -85,6 +104,7 @@ def test_docstring(block, module, tmp_path, monkeypatch):
         "algorithms": algorithms,
         "models": models,
         "probes": probes,
+        "recording": recording,
         "studies": studies,
         "tasks": tasks,
         "jax": jax,

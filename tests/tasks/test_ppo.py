@@ -25,7 +25,6 @@ from spectral import (
 )
 from spectral._check_parts import check_parts
 from spectral.curvature import GaussNewton, Hessian, KFAC, Risk
-from spectral.probes._base._sampling import sample_risk
 from spectral.tasks import ChangingEnvironment, ClippedSurrogate, Cycle, PPO, PPOBatch
 from spectral.tasks.rl.ppo._rollout import begin, play
 from spectral.tasks.rl.ppo._running_moments import Moments
@@ -319,7 +318,7 @@ def test_kfac_names_what_is_no_layer():
 def test_probes_take_the_loss_of_the_stream():
     stream = point_mass()
     state, own = stream.init(key=KEY), learner_of(actor_critic(key=KEY))
-    risk = sample_risk(own, stream, state, 8, "train", key=KEY)
+    risk = Sampler(own, stream, state, 8, "train").risk(key=KEY)
     assert eqx.tree_equal(risk.loss, stream.surrogate)
     # A fresh rollout is that of the policy itself: all ratios are 1.
     outputs = risk.forward(own.model, risk.inputs)

@@ -18,7 +18,7 @@ from ..._core import begin_task, Run, start_run
 from ..._ensemble import Ensemble, spread
 from ..._loop import configuration
 from ...curvature import extreme_eigenpairs, Hessian, loss_landscape
-from ...probes import sample_risk
+from ...probes import Sampler
 from ..experiment._experiment import Experiment
 from ..experiment._groups import assemble, Group, groups
 from ..experiment._make import make_experiment
@@ -132,9 +132,8 @@ def _plane(
 ) -> np.ndarray:
     data_key, vector_key = jax.random.split(jax.random.fold_in(key, _POINTS))
     try:
-        risk = sample_risk(
-            run.learner, experiment.stream, run.stream, num_examples, "train", key=data_key
-        )
+        sampler = Sampler(run.learner, experiment.stream, run.stream, num_examples, "train")
+        risk = sampler.risk(key=data_key)
     except ValueError as error:
         raise SettingsError(f"`--num-examples`: {error}") from error
     model = run.learner.model
