@@ -3,9 +3,9 @@
     python benchmarks/algorithms.py [--width 1000] [--steps 600] [--rounds 5] [--only cbp l2]
     python benchmarks/algorithms.py --small
 
-Trains an MLP 784-W-W-W-10 online (one example per step), all recipes in one process and in turn. Each
-ratio is the median over rounds of the time of the recipe divided by that of `bp` in the same round.
-`--small` trains a tiny network for a few steps, to see that everything runs.
+Trains an MLP 784-W-W-W-10 online (one example per step), with all recipes in one process and in
+turn. Each ratio is the median over rounds of the recipe's time divided by the time of `bp` in that
+round. `--small` trains a tiny network for a few steps, as a test.
 """
 
 import argparse

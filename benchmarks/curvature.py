@@ -1,22 +1,23 @@
-"""How fast and how accurate curvature is measured, against curvlinops, PyHessian and matfree.
+"""Speed, memory and accuracy of curvature, compared with curvlinops, PyHessian and matfree.
 
     python benchmarks/curvature.py [speed] [memory] [accuracy] [--width 100 1000] [--rounds 5]
 
-`speed`: N = 2000 inputs, MLP 784-H-H-H-10, mean softmax cross-entropy; all contenders in one
-process and in turn, medians. A product inside Lanczos is the time of a whole run less that of the
-same run with a diagonal matrix, which leaves out orthogonalisation, per product; the bare row is
-`jax.linearize` of the gradient once and the products in a `fori_loop`.
+`speed`: N = 2000 inputs, MLP 784-H-H-H-10, mean softmax cross-entropy. All contenders run in one
+process and in turn; times are medians. The time of a product inside Lanczos is the time of a whole
+run minus the time of that run with a diagonal matrix, divided by the number of products. The
+difference contains no orthogonalisation. The bare row calls `jax.linearize` on the gradient once
+and computes the products in a `fori_loop`.
 
-`memory`: the peak resident size of a process that computes an order-100, 3-probe spectrum of the
-network with H = 1000 (2,797,010 parameters), data and compilation included.
+`memory`: the peak resident size of a process that computes a spectrum of order 100 with 3 vectors
+for the network with H = 1000 (2,797,010 parameters), including data and compilation.
 
-`accuracy`: the error of the eps-rank for a given number of products on networks whose spectrum is
-known (dense, in float64), before and after a run of BP that loses its plasticity, on digits.
-`Deflated` spends half of the products on its first iteration.
+`accuracy`: the error of the eps-rank for a given number of products, on networks with a known
+spectrum (dense, in float64), before and after a run of BP on digits that loses its plasticity.
+`Deflated` uses half of the products for its first iteration.
 
-Peers need the extra `benchmarks`, and `pip install --no-deps pyhessian` (which asks for packages
-that it does not use); they are left out without. PyHessian needs `torch.eig`, which PyTorch has
-removed: it is replaced by `torch.linalg.eig`.
+The peers need the extra `benchmarks`, and `pip install --no-deps pyhessian` (it declares packages
+that it does not use). Without them their rows are left out. PyHessian calls `torch.eig`, which
+PyTorch has removed, so it is replaced by `torch.linalg.eig`.
 """
 
 import argparse
@@ -66,7 +67,7 @@ def problem(width: int, rows: int = 2000) -> tuple[Risk, models.MLP]:
 
 
 def in_turn(contenders: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """The median time of each, after one call that compiles."""
+    """The median time of each contender, after one call that compiles."""
     taken: dict[str, list[float]] = {name: [] for name in contenders}
     for repeat in range(rounds + 1):
         for name, run in contenders.items():
@@ -101,8 +102,8 @@ class Diagonal(eqx.Module):
 
 
 def cheap(dim: int) -> Function:
-    """A matrix that costs next to nothing. Its eigenvalues are distinct, so that no Krylov space
-    ends: every restart, as of the identity at each step, costs one more orthogonalisation."""
+    """A matrix with nearly free products. Its eigenvalues are distinct, so no Krylov space ends.
+    For the identity a space ends at every step, and each restart costs one orthogonalisation."""
     entries = jnp.linspace(1.0, 2.0, dim)
     return Function(Diagonal(entries), entries)
 
@@ -145,8 +146,8 @@ def speed(width: int, rounds: int, order: int) -> None:
         ("Gauss-Newton product, curvlinops", taken.get("curvlinops ggn"), taken["ggn"] / order),
         ("KFAC factors", taken["kfac"], None),
         ("KFAC factors, curvlinops", taken.get("curvlinops kfac"), taken["kfac"]),
-        (f"density, order {order}, one probe", taken["lanczos"], None),
-        ("the same, PyHessian", taken.get("pyhessian"), taken["lanczos"]),
+        (f"density, order {order}, one vector", taken["lanczos"], None),
+        ("density, PyHessian", taken.get("pyhessian"), taken["lanczos"]),
     ]
     for name, seconds, reference in rows:
         if seconds is not None:
@@ -162,7 +163,7 @@ def memory(width: int, order: int, num_vectors: int) -> None:
     largest = float(jnp.max(spectrum.nodes))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(
-        f"\norder {order}, {num_vectors} num_vectors, P = {spectrum.dim:,}: peak {peak:.2f} GiB "
+        f"\norder {order}, {num_vectors} vectors, P = {spectrum.dim:,}: peak {peak:.2f} GiB "
         f"(largest node {largest:.3g})"
     )
 
@@ -178,13 +179,15 @@ def trained(num_tasks: int, seed: int) -> tuple[Risk, models.MLP]:
             model, stream, algorithms.bp(lr=0.1), key=jax.random.key(seed + 1)
         )
         model = learner.model
-    inputs = (stream.train_pixels[:300] - stream.shift) / stream.scale
+    pixels = stream.images.train_images[:300].reshape(300, -1)
+    inputs = (pixels - stream.shift) / stream.scale
     order = jax.random.permutation(jax.random.key(seed + 2), 64)
-    return Risk(forward, SoftmaxCrossEntropy(), inputs[:, order], stream.train_labels[:300]), model
+    labels = stream.images.train_labels[:300]
+    return Risk(forward, SoftmaxCrossEntropy(), inputs[:, order], labels), model
 
 
 def exact_rank(risk: Risk, model: models.MLP) -> tuple[int, int]:
-    """The number of eigenvalues beyond epsilon in double precision, and of all."""
+    """The number of eigenvalues beyond epsilon, in double precision, and the dimension."""
     with jax.enable_x64(True):
         double = lambda tree: jax.tree.map(
             lambda x: jnp.asarray(np.asarray(x), float) if eqx.is_inexact_array(x) else x, tree
@@ -194,7 +197,7 @@ def exact_rank(risk: Risk, model: models.MLP) -> tuple[int, int]:
 
 
 def estimators(order: int, num_vectors: int) -> dict[str, Lanczos | Deflated | MatfreeLanczos]:
-    """All that are compared, each with `order * num_vectors` products."""
+    """The estimators to compare, each with `order * num_vectors` products."""
     rest = order // 2
     first = (order - rest) * num_vectors
     return {
@@ -205,9 +208,7 @@ def estimators(order: int, num_vectors: int) -> dict[str, Lanczos | Deflated | M
 
 
 def accuracy(orders: list[int], num_vectors: int, num_tasks: int) -> None:
-    print(
-        f"\neps-rank at {EPSILON}, digits, MLP 64-32-32-10, 300 examples, {num_vectors} num_vectors"
-    )
+    print(f"\neps-rank at {EPSILON}, digits, MLP 64-32-32-10, 300 examples, {num_vectors} vectors")
     header = f"{'':24s}{'products':>9s}{'exact':>8s}{'estimate':>10s}{'error':>9s}{'sem':>8s}"
     for name, count in {"initial": 0, f"after {num_tasks} tasks of BP": num_tasks}.items():
         risk, model = trained(count, seed=0)
@@ -255,7 +256,7 @@ def main() -> None:
     if "memory" in arguments.parts and arguments.here:
         memory(max(arguments.width), order=100, num_vectors=3)
     elif "memory" in arguments.parts:
-        # In a process of its own: the peak of this one is behind us.
+        # In a separate process, because this one may already have had a higher peak.
         width = str(max(arguments.width))
         command = [sys.executable, __file__, "memory", "--here", "--width", width]
         subprocess.run(command, check=True)

@@ -1,6 +1,6 @@
 """The peers of `curvature.py`: curvlinops and PyHessian on the same network and data.
 
-They need the extra `benchmarks`; what is not installed is left out.
+They need the extra `benchmarks`. Peers that are not installed are left out.
 """
 
 import importlib.util
@@ -16,7 +16,7 @@ def installed(*names: str) -> bool:
 
 
 class TorchNetwork:
-    """The same multilayer perceptron, data and mean cross-entropy in PyTorch."""
+    """A multilayer perceptron with its data and mean cross-entropy, copied to PyTorch."""
 
     def __init__(self, model: models.MLP, inputs, labels, *, double: bool = False):
         import torch  # pyright: ignore[reportMissingImports]  (an extra)
@@ -40,7 +40,7 @@ class TorchNetwork:
         self.params = [p for p in self.network.parameters() if p.requires_grad]
 
     def curvlinops_product(self, name: str) -> Callable[[], object]:
-        """One product of a matrix of curvlinops with a vector."""
+        """Computes one product of a matrix of curvlinops with a vector."""
         import curvlinops  # pyright: ignore[reportMissingImports]  (an extra)
 
         make = getattr(curvlinops, name)
@@ -51,7 +51,7 @@ class TorchNetwork:
         return lambda: operator @ vector
 
     def curvlinops_kfac(self) -> Callable[[], object]:
-        """All factors of the exact (type-2) KFAC matrix."""
+        """Computes all factors of the exact (type-2) KFAC matrix."""
         import curvlinops  # pyright: ignore[reportMissingImports]  (an extra)
 
         def compute() -> object:
@@ -65,19 +65,19 @@ class TorchNetwork:
                 separate_weight_and_bias=False,
             )
             vector = self.torch.zeros(operator.shape[1])
-            return operator @ vector  # the factors are computed when they are first needed
+            return operator @ vector  # the first product computes the factors
 
         return compute
 
     def pyhessian_density(
-        self, order: int, probes: int
+        self, order: int, num_vectors: int
     ) -> Callable[[], tuple[np.ndarray, np.ndarray]]:
-        """Nodes and weights as PyHessian's density gives them, each [probes, order]."""
+        """The nodes and weights of PyHessian's density, each [num_vectors, order]."""
         from pyhessian import hessian  # pyright: ignore[reportMissingImports]  (an extra)
 
         torch = self.torch
 
-        def eig(matrix, eigenvectors):  # removed from PyTorch; PyHessian still asks for it
+        def eig(matrix, eigenvectors):  # removed from PyTorch, but PyHessian calls it
             values, vectors = torch.linalg.eig(matrix)
             return torch.stack([values.real, values.imag], dim=1), vectors.real
 
@@ -85,7 +85,7 @@ class TorchNetwork:
 
         def density() -> tuple[np.ndarray, np.ndarray]:
             found = hessian(self.network, self.loss, data=self.data, cuda=False)
-            nodes, weights = found.density(iter=order, n_v=probes)
+            nodes, weights = found.density(iter=order, n_v=num_vectors)
             return np.asarray(nodes), np.asarray(weights)
 
         return density

@@ -3,16 +3,17 @@
     python benchmarks/forecast.py [--tasks 200] [--examples 100] [--only BP] [--out FOLDER]
     python benchmarks/forecast.py --small
 
-Permuted digits, one image a step, as in `examples/digits.yaml`: backpropagation, which loses its
-plasticity, and L2-ER, which keeps it. At the start of every task `TrainabilityForecast` says which
-loss gradient flow on the linearised network reaches in the steps of the task; at its end the loss
-on training images is measured. The trivial forecast is the measured loss of the task before.
+The stream is permuted digits with one image per step, as in `examples/digits.yaml`. The algorithms
+are backpropagation, which loses its plasticity, and L2-ER, which keeps it. At the start of every
+task `TrainabilityForecast` predicts the loss that gradient flow on the linearised network reaches
+in the steps of the task. At the end of the task the loss on training images is measured. The
+trivial forecast is the measured loss of the previous task.
 
-For each algorithm it prints the rank correlation of both forecasts with the outcome: over all
-tasks, over those before the network guesses for good, and of the changes from one task to the next.
-Then it says when the forecast first warned: the first of three tasks in a row with a forecast above
-the target, against three in a row with an outcome above it, and with an accuracy below half of that
-of the first ten tasks.
+For each algorithm the script prints the rank correlation of both forecasts with the outcome: over
+all tasks, over the tasks before the network guesses permanently, and of the changes between tasks.
+Then it prints when the forecast first warned: the first of three tasks in a row with a forecast
+above the target, compared with three in a row with an outcome above the target, and three in a row
+with an accuracy below half of the mean accuracy on the first ten tasks.
 """
 
 import argparse
@@ -30,7 +31,7 @@ TARGET = 1.0  # nats; a network that guesses has 2.3
 
 
 def first_run(marked: np.ndarray, length: int = 3) -> int | None:
-    """The first index of `length` marked ones in a row."""
+    """The first index of `length` marked entries in a row."""
     for n in range(len(marked) - length + 1):
         if marked[n : n + length].all():
             return n
@@ -38,8 +39,8 @@ def first_run(marked: np.ndarray, length: int = 3) -> int | None:
 
 
 def correlation(forecast: np.ndarray, outcome: np.ndarray) -> str:
-    """Spearman's, with a 95 % interval over blocks of ten tasks that are drawn with replacement,
-    if there are two blocks at least: draws of a single one are all the same."""
+    """Spearman's correlation. With at least two blocks of ten tasks it has a 95 % interval from
+    blocks drawn with replacement. With a single block all draws would be equal."""
     rng, blocks = np.random.default_rng(0), np.arange(len(outcome) // 10)
     value = lambda a, b: scipy.stats.spearmanr(a, b)[0]
     if len(blocks) < 2:
@@ -60,17 +61,17 @@ def report(name: str, history: History) -> None:
     print(f"\n{name}: {len(outcome)} tasks, {np.mean(outcome > TARGET):.2f} above the target")
     print(f"  rank correlation with the outcome: forecast {correlation(forecast[1:], now)}")
     print(f"                                 last outcome {correlation(last, now)}")
-    # For good: ten tasks in a row within 2 % of the loss of guessing.
+    # Permanently: ten tasks in a row within 2 % of the loss of guessing.
     end = first_run(outcome > 0.98 * np.log(10), 10)
     if end is not None and end > 20:
         before, last_before = now[: end - 1], last[: end - 1]
-        print(f"  before it guesses for good, from task {end} on:")
+        print(f"  before it guesses permanently, from task {end} on:")
         print(
             f"                                     forecast {correlation(forecast[1:end], before)}"
         )
         print(f"                                 last outcome {correlation(last_before, before)}")
     changes = scipy.stats.spearmanr(forecast[1:] - last, now - last)[0]
-    print(f"  of (forecast - last) with (outcome - last): {changes:6.3f}")
+    print(f"  correlation of (forecast - last) with (outcome - last): {changes:6.3f}")
     errors = np.abs(np.log(forecast[1:] / now)), np.abs(np.log(last / now))
     print(f"  median |log ratio| to the outcome: {np.median(errors[0]):.3f}", end="")
     print(f", last outcome {np.median(errors[1]):.3f}")
@@ -98,15 +99,15 @@ def draw(histories: dict[str, History], path: pathlib.Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Forecast against outcome over many tasks.")
+    parser = argparse.ArgumentParser(description="Compares forecast and outcome over many tasks.")
     parser.add_argument("--tasks", type=int, default=200)
     parser.add_argument("--examples", type=int, default=100)
     parser.add_argument("--only", nargs="+", choices=["BP", "L2-ER"], default=["BP", "L2-ER"])
     parser.add_argument("--out", type=pathlib.Path, default=None, help="where to draw the figure")
-    parser.add_argument("--small", action="store_true", help="to see that it runs")
+    parser.add_argument("--small", action="store_true", help="a few short tasks, as a test")
     arguments = parser.parse_args()
     if arguments.tasks < 3:
-        parser.error(f"--tasks is {arguments.tasks}, but a correlation needs 3 tasks at least")
+        parser.error(f"--tasks is {arguments.tasks}, but a correlation needs at least 3 tasks")
     count, examples, steps, width = arguments.tasks, arguments.examples, 1500, 100
     if arguments.small:
         count, examples, steps, width = 20, 5, 50, 8

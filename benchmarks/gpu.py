@@ -1,15 +1,15 @@
-"""The loop on a GPU: agreement with the CPU, and speed for ensembles of members.
+"""The loop on a GPU: agreement with the CPU, and the speed of ensembles.
 
     python benchmarks/gpu.py
 
-Takes less than nine minutes. On a machine without a GPU the same script runs at a small size on the
-CPU, which tests the script and says nothing about speed.
+The script takes less than nine minutes. On a machine without a GPU it runs at a small size on the
+CPU. This tests the script, but not the speed.
 
 Members are independent runs, with their own networks and keys, under one `jax.vmap` of the compiled
-loop: online SGD (one example a step) on the paper's MLP 784-1000-1000-1000-10. Every step of a
-member must read its weights twice (forward product; backward product, which the first layer does
-not need), and read and write them once more in the update: the fraction of the memory bandwidth is
-this traffic against the bandwidth of a large copy on the same device.
+loop: online SGD (one example per step) on the paper's MLP 784-1000-1000-1000-10. Every step of a
+member reads its weights for the forward product and for the backward product, which the first layer
+does not need. The update reads and writes them once more. The bandwidth fraction is this traffic
+divided by the bandwidth of a large copy on that device.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from spectral._core import begin_task, run_tasks, start_run
 
 
 def seconds(run: Callable[[], object], rounds: int) -> float:
-    """The median time of a call, after one that compiles."""
+    """The median time of a call, after one call that compiles."""
     jax.block_until_ready(run())
     taken = []
     for _ in range(rounds):
@@ -38,14 +38,14 @@ def seconds(run: Callable[[], object], rounds: int) -> float:
 
 
 def bandwidth(megabytes: int) -> float:
-    """Bytes per second of a copy: each byte is read once and written once."""
+    """The bytes per second of a copy, which reads and writes each byte once."""
     data = jnp.zeros(megabytes * 2**18, jnp.float32)
     copy = jax.jit(lambda x: x + 1)
     return 2 * data.nbytes / seconds(lambda: copy(data), 10)
 
 
 def agreement(width: int, steps: int) -> None:
-    """The same short run on the CPU and on the default device."""
+    """Compares a short run on the CPU with the same run on the default device."""
     images = synthetic(steps)
     losses = {}
     for device in (jax.devices("cpu")[0], jax.devices()[0]):
@@ -59,18 +59,18 @@ def agreement(width: int, steps: int) -> None:
             _, history = train_continual(model, stream, algo)
             losses[device.platform] = history["loss"].ravel()
     if len(losses) == 1:
-        print("agreement: no GPU here, nothing to compare")
+        print("agreement: there is no GPU here, so nothing is compared")
         return
     ours, theirs = losses.values()
     error = np.max(np.abs(ours - theirs) / np.maximum(np.abs(ours), 1e-3))
-    print(f"agreement: L2-ER, width {width}, {2 * steps} steps, largest relative difference of a")
-    print(f"  step's loss between {' and '.join(losses)}: {error:.1e}")
+    print(f"agreement: L2-ER, width {width}, {2 * steps} steps; largest relative difference in the")
+    print(f"  loss of a step between {' and '.join(losses)}: {error:.1e}")
     if not error < 1e-2:
         raise SystemExit("The two devices disagree: their losses differ by more than 1 %.")
 
 
 def speed(members: int, width: int, steps: int, rounds: int) -> float:
-    """Member-steps per second."""
+    """The total number of steps per second, over all members."""
     stream = tasks.PermutedImages(synthetic(steps), num_tasks=1, steps_per_task=steps)
     algo = algorithms.bp(1e-2)
     zero, one = jnp.asarray(0, int), jnp.asarray(1, int)
@@ -110,13 +110,13 @@ def main() -> None:
     print(f"bandwidth of a copy: {peak / 1e9:.0f} GB/s")
     sizes = [784, width, width, width, 10]
     layers = [m * n + n for m, n in zip(sizes[:-1], sizes[1:], strict=True)]
-    traffic = 4 * (4 * sum(layers) - layers[0])  # bytes per step of a member
+    traffic = 4 * (4 * sum(layers) - layers[0])  # bytes per step and member
     print(f"\nMLP 784-{width}-{width}-{width}-10, batch 1, {steps} steps, bp")
-    print(f"{'members':>8s}{'us/step':>10s}{'member-steps/s':>16s}{'bandwidth fraction':>17s}")
+    print(f"{'members':>8s}{'us/step':>10s}{'member-steps/s':>16s}{'bandwidth fraction':>20s}")
     for count in members:
         pace = speed(count, width, steps, rounds)
         fraction = f"{pace * traffic / peak:.0%}" if gpu else "-"
-        print(f"{count:8d}{1e6 * count / pace:10.1f}{pace:16.0f}{fraction:>17s}")
+        print(f"{count:8d}{1e6 * count / pace:10.1f}{pace:16.0f}{fraction:>20s}")
 
 
 if __name__ == "__main__":

@@ -1,14 +1,15 @@
-"""How fast networks of convolutions train inside the loop, and whether they are what they say.
+"""How fast convolutional networks train inside the loop, and whether they are correct.
 
     python benchmarks/networks.py [--rounds 5] [--steps 4] [--only NAME ...] [--check]
                                   [--double] [--data-dir FOLDER --data NAME]
 
-A step is a minibatch of 32 x 32 images, its gradient and SGD with momentum; ours inside the loop
-of `train_continual`, PyTorch's in a Python loop, both from bytes, in turn in one process. `--check`
-compares the networks with an independent definition in PyTorch with the same weights instead:
-outputs, gradients and running statistics, in training and in inference; with `--double` in double
-precision, where no rounding can turn a ReLU on that is off in the other. `--data-dir` times the
-loading of a data set whose decoded copy is kept. PyTorch comes with the extra `benchmarks`.
+A step consists of a minibatch of 32 x 32 images, its gradient and SGD with momentum. The network of
+this library runs inside the loop of `train_continual`, and the PyTorch network runs in a Python
+loop. Both start from bytes and run in turn in one process. `--check` compares the networks with an
+independent definition in PyTorch with equal weights: outputs, gradients and running statistics, in
+training and in inference. With `--double` it uses double precision, in which rounding does not make
+a ReLU active in one network and inactive in the other. `--data-dir` times the loading of a data set
+from its decoded copy. PyTorch comes with the extra `benchmarks`.
 """
 
 import argparse
@@ -46,7 +47,7 @@ def synthetic(rows: int, classes: int) -> tasks.ImageSet:
 
 
 def make(name: str) -> tuple[Any, Any]:
-    """A network with weights a little off their beginning, and its state."""
+    """A network with slightly perturbed initial weights, and its state."""
     network, _, classes = CASES[name]
     model, state = eqx.nn.make_with_state(network)(SHAPE, classes, key=jax.random.key(0))
     leaves, structure = jax.tree.flatten(eqx.filter(model, eqx.is_inexact_array))
@@ -57,7 +58,7 @@ def make(name: str) -> tuple[Any, Any]:
 
 
 class TaskTimes(AbstractMeter):
-    """Notes when each task ends."""
+    """Records when each task ends."""
 
     def __init__(self):
         self.at: list[float] = []
@@ -74,7 +75,7 @@ def our_seconds(name: str, images: tasks.ImageSet, steps: int, rounds: int) -> l
     meter = TaskTimes()
     algo = algorithms.bp(algorithms.sgd(1e-3, momentum=0.9))
     train_continual(model, stream, algo, model_state=state, segment_tasks=1, meter=meter)
-    # The first task is compiled within its time.
+    # The time of the first task includes compilation.
     return (np.diff(meter.at)[1:] / steps).tolist()
 
 
@@ -95,7 +96,7 @@ def speed(names: list[str], steps: int, rounds: int) -> None:
 def check(names: list[str]) -> None:
     if networks_in_torch is None:
         raise SystemExit("PyTorch is missing: pip install '.[benchmarks]'")
-    print("The largest difference, relative to the largest entry of the array or layer")
+    print("Largest differences, relative to the largest entry of the array or layer")
     for name in names:
         _, batch, classes = CASES[name]
         model, state = make(name)
@@ -124,11 +125,11 @@ def loading(name: str, data_dir: str) -> None:
     seconds = time.perf_counter() - began
     size = sum(a.nbytes for a in (images.train_images, images.test_images)) / 1e6
     dtype = images.train_images.dtype
-    print(f"load_images({name!r}), kept: {seconds:.2f} s for {size:.0f} MB of {dtype}")
+    print(f"load_images({name!r}), decoded: {seconds:.2f} s for {size:.0f} MB of {dtype}")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Networks of convolutions inside the loop.")
+    parser = argparse.ArgumentParser(description="Convolutional networks inside the loop.")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--only", nargs="+", choices=list(CASES), default=list(CASES))

@@ -1,4 +1,4 @@
-"""The networks of `networks.py` defined again in PyTorch, with the same weights."""
+"""The networks of `networks.py` defined independently in PyTorch, with equal weights."""
 
 import time
 from collections.abc import Callable
@@ -53,7 +53,7 @@ class TorchResNet18(torch.nn.Module):
 
 
 def take(theirs: Any, ours: Any) -> Any:
-    """Give a layer of PyTorch the weights of one of ours."""
+    """Copies the weights of a layer of this library to a layer of PyTorch."""
     with torch.no_grad():
         theirs.weight.copy_(torch.tensor(np.asarray(ours.weight)))
         theirs.bias.copy_(torch.tensor(np.asarray(ours.bias)))
@@ -85,12 +85,12 @@ def dense(layers: Any) -> list[Any]:
 
 
 def in_torch(model: Any) -> Any:
-    """The network of PyTorch with the weights of ours."""
+    """The PyTorch network with the weights of a network of this library."""
     return TorchConvNet(model) if isinstance(model, models.ConvNet) else TorchResNet18(model)
 
 
 def runner(model: Any, images: tasks.ImageSet, batch: int, steps: int) -> Callable[[], float]:
-    """Trains for some steps, and says how many seconds one took."""
+    """A function that trains for `steps` steps and returns the seconds per step."""
     net = in_torch(model)
     pixels = torch.tensor(np.asarray(images.train_images)).permute(0, 3, 1, 2).contiguous()
     labels = torch.tensor(np.asarray(images.train_labels)).long()
@@ -113,14 +113,16 @@ def runner(model: Any, images: tasks.ImageSet, batch: int, steps: int) -> Callab
 def differences(
     model: Any, state: Any, logits: Any, grads: Any, inferred: Any, x: np.ndarray, y: np.ndarray
 ) -> dict[str, float]:
-    """Between ours and PyTorch's, each relative to the largest entry of the array or layer."""
+    """Largest differences between the two networks, relative to the largest entry of the array or
+    layer."""
     torch.set_default_dtype(torch.float64 if jax.config.read("jax_enable_x64") else torch.float32)
     net = in_torch(model)
     outputs = net(torch.tensor(x))
     torch.nn.functional.cross_entropy(outputs, torch.tensor(y)).backward()
     own = jax.tree.leaves(eqx.filter(grads, eqx.is_inexact_array))
     theirs = [p.grad.numpy() for p in net.parameters()]  # in the same order
-    # A bias before a norm has no gradient but rounding: layer by layer, weight and bias.
+    # A bias before a norm has a gradient of rounding errors only, so weight and bias of a layer are
+    # compared with the largest gradient of its weight.
     layers = zip(own[::2], own[1::2], theirs[::2], theirs[1::2], strict=True)
     worst = max(
         max(np.abs(w - v).max(), np.abs(b - c).max()) / np.abs(v).max() for w, b, v, c in layers
@@ -138,8 +140,8 @@ def off(a: Any, b: Any) -> float:
 
 
 def statistics(model: Any, state: Any, net: Any) -> dict[str, float]:
-    """Those of the one batch seen. They are then handed to PyTorch, for the comparison in
-    inference, since it keeps the unbiased variance."""
+    """Largest differences in the running statistics after one batch. The statistics are then copied
+    to PyTorch for the comparison in inference, because PyTorch stores the unbiased variance."""
     is_norm = lambda n: isinstance(n, models.BatchNorm)
     ours = [n for n in jax.tree.leaves(model, is_leaf=is_norm) if is_norm(n)]
     theirs = [m for m in net.modules() if isinstance(m, torch.nn.BatchNorm2d)]

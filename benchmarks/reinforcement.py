@@ -1,17 +1,17 @@
-"""How fast PPO learns on the ant, and whether its update is what it says.
+"""How fast PPO trains on the ant, and whether its update is correct.
 
     python benchmarks/reinforcement.py [--minibatches 16 128] [--backends spring mjx]
                                        [--rollouts 4] [--rounds 3] [--er] [--check]
                                        [--learn STEPS] [--seeds 3]
 
-Environment steps per second, learning included: two hidden layers of 256, rollouts of 2048 steps of
-one environment, 10 epochs, Adam. Ours inside the loop of `train_continual`; the peer is a plain
-PyTorch PPO of the same sizes on Gymnasium's Ant-v5, in the same process and in turn. `--er` adds
-L2-ER with one effective-rank step of 128 examples for each epoch. `--check` compares instead the
-updates of one rollout with those of PyTorch from the same weights and minibatches. `--learn`
-compares the returns of the policy after so many steps, on ground whose friction stays 1, with those
-of the policy before the first. The peers come with the extra `benchmarks`; without them their rows
-are left out.
+The numbers are environment steps per second, including learning, with two hidden layers of 256,
+rollouts of 2048 steps of one environment, 10 epochs and Adam. The PPO of this library runs inside
+the loop of `train_continual`. The peer is a plain PyTorch PPO of equal size on Gymnasium's Ant-v5.
+Both run in turn in one process. `--er` adds L2-ER with one effective-rank step of 128 examples per
+epoch. `--check` compares the updates of one rollout with those of PyTorch, from equal weights and
+minibatches. `--learn` compares the returns of the policy after this number of steps with the
+returns before the first step, on ground with a constant friction of 1. The peers come with the
+extra `benchmarks`. Without them their rows are left out.
 """
 
 import argparse
@@ -69,7 +69,7 @@ def algorithm(er_period: int | None) -> algorithms.Algorithm:
 
 
 def torch_networks(model: models.ActorCritic) -> tuple[Any, Any, Any]:
-    """The same networks, with the same weights."""
+    """PyTorch networks with the weights of `model`."""
     made = []
     for network in (model.actor, model.critic):
         layers = []
@@ -107,7 +107,7 @@ def torch_adam(networks: tuple[Any, Any, Any]) -> Any:
 
 
 def peer(minibatches: int, rollouts: int) -> Callable[[], object] | None:
-    """Gymnasium and PyTorch."""
+    """PPO with Gymnasium and PyTorch, or `None` if they are not installed."""
     if torch is None or gymnasium is None:
         return None
     env = gymnasium.make("Ant-v5")
@@ -175,9 +175,9 @@ def measure(runners: dict[str, Callable[[], object]], rounds: int) -> dict[str, 
 
 
 def check() -> None:
-    """All updates of one rollout of the point mass."""
+    """Compares all updates of one rollout of the point mass."""
     if torch is None:
-        print("PyTorch is not installed: there is nothing to compare with.")
+        print("PyTorch is not installed, so nothing is compared.")
         return
     limited = tasks.TimeLimit(tasks.PointMass(), 50)
     stream = stream_of(tasks.ChangingEnvironment(limited, tasks.Cycle((1.0,)), ROLLOUT), 16)
@@ -206,8 +206,8 @@ def check() -> None:
     for i in range(stream.minibatches):
         item = jax.tree.map(lambda x, i=i: x[i], chunk.items)
         rows = {n: torch.tensor(np.asarray(getattr(item, n))) for n in vars(item)}
-        # From the same weights each time: ratios that are clipped on one side alone, by a hair,
-        # would lead two runs apart.
+        # Every update starts from equal weights. Otherwise rounding could clip a ratio in only one
+        # of the two runs, and they would diverge.
         copy_weights(model, networks)
         model, own, value, grads = step(model, own, item)
         optimiser.zero_grad()
@@ -225,7 +225,7 @@ def check() -> None:
                 )
                 apart = np.abs(np.asarray(layer.weight) - other.detach().numpy()).max()
                 worst["step"] = max(worst["step"], float(apart) / 1e-4)
-    print(f"{stream.minibatches} updates of one rollout, each from the same weights; largest")
+    print(f"{stream.minibatches} updates of one rollout, each from equal weights; largest")
     print(
         f"differences: loss {worst['loss']:.1e}; gradients {worst['gradient']:.1e} of the largest"
     )
@@ -233,7 +233,7 @@ def check() -> None:
 
 
 def learn(backend: Any, steps: int, seeds: int) -> None:
-    """Mean returns of episodes in the first rollout and in the last ones, by seed."""
+    """Prints for each seed the mean return of episodes in the first and in the last rollouts."""
     rollouts = -(-steps // ROLLOUT)
     late = max(1, rollouts // 20)
     world = tasks.SlipperyAnt(
@@ -256,7 +256,7 @@ def learn(backend: Any, steps: int, seeds: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="How fast PPO learns on the ant.")
+    parser = argparse.ArgumentParser(description="How fast PPO trains on the ant.")
     parser.add_argument("--minibatches", type=int, nargs="+", default=[16, 128])
     parser.add_argument("--backends", nargs="+", default=["spring", "mjx"])
     parser.add_argument("--rollouts", type=int, default=4)
@@ -286,9 +286,7 @@ def main() -> None:
         if other is not None:
             runners["Gymnasium, PyTorch"] = other
         seconds = measure(runners, arguments.rounds)
-        print(
-            f"\n{minibatches} minibatches an epoch, {arguments.rollouts} rollouts, median of rounds"
-        )
+        print(f"\n{minibatches} minibatches per epoch, {arguments.rollouts} rollouts, medians")
         print(f"{'':20s}{'steps/s':>10s}{'ratio to the last':>20s}")
         last = np.asarray(list(seconds.values())[-1])
         for name, own in seconds.items():

@@ -1,16 +1,16 @@
-"""What studies cost: seeds trained together, saving, resuming after a kill, the start of the help.
+"""The cost of studies: several seeds, saving, resuming after a kill, and the start of the help.
 
     python benchmarks/studies.py [--tasks 100] [--seeds 10] [--kills 30] [--only seeds saving]
     python benchmarks/studies.py --small
 
-- `seeds`: throughput of `--seeds` seeds of the digits run (BP, without probes) spread over two host
-  devices, as a multiple of that of one seed in the same process. After compilation.
-- `saving`: a digits run with checkpoints and histories after every segment, as `spectral run` keeps
-  them, over the same run without.
-- `kills`: `spectral run` is killed (SIGKILL) at random moments after its first checkpoint, every
-  second time while a checkpoint is being written, and resumed, `--kills` times in all; the
-  histories and the checksums of all weights in the end must be those of a run that was not.
-- `help`: seconds until `spectral --help` has ended.
+- `seeds`: the throughput of `--seeds` seeds of the digits run (BP, without probes) on two host
+  devices, divided by the throughput of one seed in this process, after compilation.
+- `saving`: the time of a digits run that saves checkpoints and histories after every segment, as
+  `spectral run` does, compared with the run without saving.
+- `kills`: `spectral run` is killed (SIGKILL) and resumed `--kills` times, at random moments after
+  its first checkpoint, and every second time during the writing of a checkpoint. The final
+  histories and the checksums of all weights must equal those of a run that was not killed.
+- `help`: the seconds that `spectral --help` takes.
 """
 
 import argparse
@@ -24,7 +24,7 @@ import tempfile
 import time
 
 
-# Before JAX starts.
+# This must be set before JAX starts.
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "2")
 
 import jax  # noqa: E402
@@ -32,6 +32,7 @@ import numpy as np  # noqa: E402
 
 from spectral import algorithms, Ensemble, models, tasks, train_continual  # noqa: E402
 from spectral.studies import load_results  # noqa: E402
+from spectral.studies.experiment._groups import Group  # noqa: E402
 from spectral.studies.runs._keeper import Keeper  # noqa: E402
 
 
@@ -56,7 +57,7 @@ def measure_seeds(num_tasks: int, seeds: int, rounds: int) -> None:
     one, many = (float(np.median(p)) for p in pace.values())
     ratios = [b / a for a, b in zip(*pace.values(), strict=True)]
     print(f"devices: {len(jax.devices())} of {os.cpu_count()} cores")
-    print(f"one seed: {one:.1f} tasks/s; {seeds} seeds: {many:.1f} tasks/s in all")
+    print(f"one seed: {one:.1f} tasks/s; {seeds} seeds: {many:.1f} tasks/s in total")
     print(f"ratio: {np.median(ratios):.2f} (rounds: {', '.join(f'{r:.2f}' for r in ratios)})")
 
 
@@ -67,7 +68,7 @@ def measure_saving(num_tasks: int, rounds: int) -> None:
         for name, own in seconds.items():
             with tempfile.TemporaryDirectory() as folder:
                 (pathlib.Path(folder) / ".spectral-run").touch()
-                keeper = Keeper(pathlib.Path(folder), 0, (("bp", 0),), stream)
+                keeper = Keeper(pathlib.Path(folder), Group(0, (("bp", 0),)), stream)
                 began = time.perf_counter()
                 train_continual(
                     Ensemble.of(nets),
@@ -87,7 +88,7 @@ def measure_saving(num_tasks: int, rounds: int) -> None:
 RUN = """
 import sys
 from spectral import _loop
-from spectral.studies import _keeper
+from spectral.studies.runs import _keeper
 from spectral.studies.command_line._main import main
 _keeper.TIME_FRACTION, _loop._SEGMENT_SECONDS = float("inf"), 0.0  # save after every task
 sys.exit(main(["run", *sys.argv[1:]]))
@@ -131,7 +132,7 @@ def measure_kills(kills: int) -> None:
             while process.poll() is None and set(kept.glob("*")) <= before:
                 time.sleep(0.002)
             time.sleep(rng.random())
-            # Every second time while a checkpoint is being written.
+            # Every second kill happens while a checkpoint is being written.
             while done % 2 and process.poll() is None and not writing(before):
                 time.sleep(0.0005)
             if process.poll() is not None:
@@ -150,8 +151,8 @@ def measure_kills(kills: int) -> None:
         )
         about = lambda f: sorted((place / f / "checkpoints" / "0").glob("*/about/metadata"))[-1]
         weights = about("whole").read_text() == about("out").read_text()
-    print(f"killed {done} times, {amid} of them while a checkpoint was being written")
-    print(f"history bit for bit the same: {same}; weights and states: {weights}")
+    print(f"killed {done} times, {amid} times while a checkpoint was being written")
+    print(f"equal bit for bit: histories {same}, weights and states {weights}")
     if not (same and weights):
         raise SystemExit("A resumed run differs.")
 
@@ -167,7 +168,7 @@ def measure_help(rounds: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="What studies cost.")
+    parser = argparse.ArgumentParser(description="The cost of studies.")
     parser.add_argument("--tasks", type=int, default=100)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--kills", type=int, default=30)

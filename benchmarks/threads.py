@@ -1,11 +1,11 @@
-"""Does the time of a run depend on luck with BLAS threads?
+"""Does the time of a run vary between processes because of BLAS threads?
 
     python benchmarks/threads.py [--processes 10]
 
-Fresh processes, one after another, each time effective-rank steps inside `train_continual` (three
-layers of 100 units, windows of 100 examples). Prints the time of a step in each and the ratio of
-the slowest to the fastest. For comparison each process also times the `eigh` of a 100 x 100 matrix
-outside the library, with whatever threads BLAS came up with.
+New processes run one after another. Each times effective-rank steps inside `train_continual` (three
+layers of 100 units, windows of 100 examples). The script prints the time of a step in each process,
+and the ratio of the slowest to the fastest. For comparison each process also times the `eigh` of a
+100 x 100 matrix outside the library, with the default number of BLAS threads.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from spectral import algorithms, models, tasks, train_continual
 
 
 def step_times() -> dict[str, float]:
-    """Microseconds of an effective-rank step, and of a bare `eigh`."""
+    """The microseconds of an effective-rank step, and of a bare `eigh`."""
     steps = 10000
     stream = tasks.PermutedImages(tasks.load_images("digits"), num_tasks=1, steps_per_task=steps)
     model = models.MLP(64, 10, width=100, key=jax.random.key(0))
@@ -49,7 +49,9 @@ def step_times() -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Does a run depend on luck with BLAS threads?")
+    parser = argparse.ArgumentParser(
+        description="Does the time of a run vary because of BLAS threads?"
+    )
     parser.add_argument("--processes", type=int, default=10)
     parser.add_argument("--child", action="store_true", help="time once and print JSON")
     arguments = parser.parse_args()

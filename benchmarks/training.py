@@ -1,15 +1,15 @@
-"""How fast the loop trains: `train_continual` against a bare JAX scan and a PyTorch loop.
+"""How fast the loop trains: `train_continual` compared with a bare JAX scan and a PyTorch loop.
 
     python benchmarks/training.py [--width 100 1000] [--steps 60000 1500] [--rounds 5] [--collapse]
 
-Online SGD (one example a step) on an MLP 784-W-W-W-10, all contenders in one process and in turn.
-`bare` is what a JAX user would write by hand for this network: one `lax.scan` over pixels that
-were shuffled, permuted and scaled beforehand, outside the measured time. The rows of this library
-shuffle and permute within the measured time, and look at loss and accuracy of every step as `bare`
+The task is online SGD (one example per step) on an MLP 784-W-W-W-10. All contenders run in one
+process and in turn. `bare` is a hand-written JAX program for this network: one `lax.scan` over
+pixels that were shuffled, permuted and scaled outside the measured time. The rows of this library
+shuffle and permute within the measured time, and compute loss and accuracy of every step, as `bare`
 does. The PyTorch row needs the extra `benchmarks` and is left out without it.
 
-`--collapse` times instead the tasks of a run of BP on digits that loses its plasticity: the median
-of the last tenth of 200 tasks against that of the first tenth.
+`--collapse` times the tasks of a run of BP on digits that loses its plasticity. It compares the
+median of the last tenth of 200 tasks with the median of the first tenth.
 """
 
 import argparse
@@ -113,7 +113,7 @@ def measure(runners: dict[str, Callable[[], object]], rounds: int) -> dict[str, 
 
 
 class TaskTimes(AbstractMeter):
-    """Notes when each segment ends."""
+    """Records when each segment ends."""
 
     def __init__(self):
         self.at: list[float] = []

@@ -1,8 +1,9 @@
-"""A plain optax loop that watches its own spectrum: nothing else of the package is used.
+"""A plain optax loop that monitors its own spectrum, with only `spectral.curvature`.
 
     python examples/monitor_your_own_loop.py [--small]
 
-Parameters are a dictionary here; those of Flax, or an Equinox network, are passed just so.
+The parameters are a dictionary here. The parameters of Flax or an Equinox network work in the same
+way.
 """
 
 import sys
@@ -45,7 +46,7 @@ def main() -> None:
         rows = rng.choice(len(labels), 64)
         value, grads = gradient(params, (images[rows], labels[rows]))
         if step % every == 0:
-            # The same data and the same probe vectors each time: only the network changes.
+            # Data and random vectors do not change, so the spectra differ only by the network.
             spectrum = spectrum_of(loss, params, watched, estimator=estimator, key=key)
             rank, total = normalised_epsilon_rank(spectrum, 0.1), trace(spectrum)
             line = f"{step:6} {value:7.3f} {rank.value:12.3f}  [{rank.lower:.3f}, {rank.upper:.3f}]"

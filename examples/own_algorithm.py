@@ -2,8 +2,9 @@
 
     python examples/own_algorithm.py [--small]
 
-`RenewOldest` renews the oldest unit of every layer at the start of each task, useful or not. It is a
-control for algorithms that choose which unit to renew. The example takes some 30 seconds.
+`RenewOldest` renews the oldest unit of every layer at the start of each task, whether it is useful
+or not. It is a control for algorithms that choose which unit to renew. The example takes about 30
+seconds.
 """
 
 import argparse
@@ -15,7 +16,7 @@ from spectral import algorithms, Learner, models, probes, tasks, train_continual
 
 
 class RenewOldest(algorithms.AbstractTransform):
-    """Renews the oldest unit of every layer. Its state counts the tasks since each unit was drawn."""
+    """Renews the oldest unit of every layer. The state is the age of each unit, in tasks."""
 
     def init(self, learner, *, key):
         return tuple(jnp.arange(group.size) for group in learner.model.units())
@@ -32,7 +33,7 @@ class RenewOldest(algorithms.AbstractTransform):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Compare your own transform.")
-    parser.add_argument("--small", action="store_true", help="two short tasks, to see it run")
+    parser.add_argument("--small", action="store_true", help="two short tasks, as a test")
     count, steps = (2, 100) if parser.parse_args().small else (100, 1500)
     images = tasks.load_images("digits")
     stream = tasks.PermutedImages(images, num_tasks=count, steps_per_task=steps)

@@ -1,12 +1,12 @@
-"""One experiment, every way to measure curvature: what does each say of the same collapse?
+"""One collapse of a network, measured with every matrix and estimator of curvature.
 
     python examples/swap_curvature.py [--small] [--out FOLDER]
 
 A small network learns one permutation of the digits after another by plain backpropagation. At the
-start of every twentieth task the same probe measures the spectrum on all training rows, once for
-each pair of a matrix and an estimator; nothing but these two arguments changes. `Dense` on the
-Hessian is the truth. The estimators of the Hessian differ from it by the noise of their probe
-vectors and by their resolution, the other matrices because they are other matrices.
+start of every twentieth task the probe measures the spectrum on all training rows, once for each
+pair of a matrix and an estimator. Only these two arguments differ. `Dense` on the Hessian is the
+reference. The other estimators of the Hessian differ from it by the noise of their random vectors
+and by their resolution. The other matrices have different spectra.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from spectral.curvature import (
 
 
 def estimates(order: int) -> dict:
-    """By name, a matrix and an estimator."""
+    """Pairs of a matrix and an estimator, by name."""
     return {
         "Hessian, Dense": (Hessian, Dense()),
         "Hessian, Lanczos": (Hessian, Lanczos(order=order, num_vectors=4)),
@@ -60,7 +60,7 @@ def digits(rows: int) -> tasks.ImageSet:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Every estimator under one experiment.")
     parser.add_argument(
-        "--small", action="store_true", help="few tasks, a tiny network, two of the ways"
+        "--small", action="store_true", help="few tasks, a tiny network, two estimators"
     )
     parser.add_argument("--out", type=pathlib.Path, default=None, help="where to draw the figure")
     arguments = parser.parse_args()

@@ -2,11 +2,11 @@
 
     python examples/theorem_bounds.py [--small]
 
-The first table tries each statement on as many random cases as are written there and counts those
-in which it was violated; a case in which its hypothesis is not met does not count. The second asks
-how often probabilistic bounds cover the truth, with 95 % intervals of Clopper and Pearson. It takes
-about a minute. What is tried here in a few lines is tried in the tests on drawn networks, which
-shrink to a smallest counterexample; `docs/theory.md` has all results.
+The first table gives the number of random cases for each statement and the number of violations.
+Cases that do not meet the hypothesis are not counted. The other tables give the frequency with
+which probabilistic bounds cover the truth, with Clopper-Pearson intervals at 95 %. The script takes
+about a minute. The tests check these statements on networks that hypothesis draws and shrinks to a
+smallest counterexample. `docs/theory.md` has all results.
 """
 
 import argparse
@@ -67,7 +67,7 @@ def matrices(model: MLP, inputs: jax.Array, targets: np.ndarray) -> tuple[np.nda
 
 
 def used_rows(rng: np.random.Generator, silent: Callable) -> tuple[int, int]:
-    """Rows of a Hessian that are not zero, and what Theorem 6.2 says for the units counted."""
+    """The nonzero rows of a Hessian, and the bound of Theorem 6.2 for the marked units."""
     model, inputs = network(rng), batch(rng)
     ggn, residual = matrices(model, inputs, rng.normal(size=(EXAMPLES, 2)))
     units = int(silent(features_of(model, inputs)).sum())
@@ -95,14 +95,14 @@ def lemma_6_3(rng: np.random.Generator) -> bool | None:
 
 
 def theorem_6_5(form: Callable) -> Case:
-    """Against the exact probability for indicators that all compare one uniform number."""
+    """Compares with the exact probability for indicators that all compare one uniform number."""
 
     def case(rng: np.random.Generator) -> bool | None:
         p, most = rng.random(6), int(rng.integers(0, 7))
-        # No more than m of the sets [0, p_j] hold the number: it lies above the (m+1)-th largest.
+        # At most m of the sets [0, p_j] contain the number if it is above the (m+1)-th largest p_j.
         truth = 1 - np.sort(np.append(p, np.zeros(3)))[::-1][most]
         try:
-            return bool(truth <= form(p, most, units=8) + 1e-12)
+            return bool(truth <= form(p, most, num_units=8) + 1e-12)
         except ValueError:
             return None
 
@@ -112,7 +112,7 @@ def theorem_6_5(form: Callable) -> Case:
 def theorem_b_3(printed: bool) -> Case:
     def case(rng: np.random.Generator) -> bool:
         model, old = network(rng), batch(rng)
-        # The old task is all but learned, and the new one has its inputs but for a little.
+        # The old task is nearly learnt, and the inputs of the new task are nearly those of the old.
         new = old + 1e-3 * batch(rng)
         before = np.asarray(outputs_of(model, old)) + 1e-3 * rng.normal(size=(EXAMPLES, 2))
         after = rng.permutation(before)
@@ -145,7 +145,7 @@ def corollary_b_4(form: str) -> Case:
         if form == "(35)":
             low, high = theory.as_printed.weyl(g, r)
             return bool(((low - rounding <= h) & (h <= high + rounding)).all())
-        # A residual that is small against the smallest positive eigenvalue.
+        # The residual is small compared with the smallest positive eigenvalue.
         positive = np.where(g > rounding, g, 0)
         if not positive.any():
             return None
@@ -168,7 +168,7 @@ def equation_6(form: Callable) -> Case:
 
 
 def section_7(sufficient: bool) -> Case:
-    """sum_l rank A_l rank B_l against the rank of the Gauss-Newton matrix."""
+    """Compares sum_l rank A_l rank B_l with the rank of the Gauss-Newton matrix."""
 
     def case(rng: np.random.Generator) -> bool:
         risk, model = (
@@ -197,19 +197,19 @@ def effective_ranks(rng: np.random.Generator) -> bool:
 
 STATEMENTS: list[tuple[str, Case, int, str]] = [
     ("Theorem 6.2", theorem_6_2, 10, ""),
-    ("  for dormant units", theorem_6_2_dormant, 10, "a unit that is active on one input of many"),
-    ("Lemma 6.3, one-sided distance", lemma_6_3, 10, ""),
+    ("  for dormant units", theorem_6_2_dormant, 10, "a unit that is active on one of many inputs"),
+    ("Lemma 6.3, directed distance", lemma_6_3, 10, ""),
     (
         "Theorem 6.5 as printed",
         theorem_6_5(theory.as_printed.trainability_bound),
         10,
-        "5 of 10 units dead, 8 may be: trainable, and the bound is 0",
+        "5 of 10 units are dead, 8 may be: trainable, but the bound is 0",
     ),
     (
         "  m, Cantelli, independence",
         theorem_6_5(theory.cantelli_independent),
         10,
-        "two units alike, p = 1/2, m = 0: truth 1/2, bound 1/3",
+        "two equal units, p = 1/2, m = 0: truth 1/2, bound 1/3",
     ),
     ("  m, Cantelli, true variance", theorem_6_5(theory.cantelli_comonotone), 10, ""),
     ("  comonotone, exact", theorem_6_5(theory.trainability_bound), 10, ""),
@@ -217,10 +217,10 @@ STATEMENTS: list[tuple[str, Case, int, str]] = [
         "Theorem B.3 as printed",
         theorem_b_3(True),
         5,
-        "an input that was fitted gets another label: ||R|| > 0, bound 0",
+        "a fitted input gets another label: ||R|| > 0, bound 0",
     ),
     ("  with the change of labels", theorem_b_3(False), 5, ""),
-    ("Corollary B.4, (35) as printed", corollary_b_4("(35)"), 5, "R = 0: it says that G = 0"),
+    ("Corollary B.4, (35) as printed", corollary_b_4("(35)"), 5, "for R = 0 it says G = 0"),
     (
         "  (38) as printed",
         corollary_b_4("(38)"),
@@ -232,7 +232,7 @@ STATEMENTS: list[tuple[str, Case, int, str]] = [
         "Equation (6) as printed",
         equation_6(theory.as_printed.cumulant_error),
         5,
-        "x = 2, g = +-1 and x = 0, g = 0: the error is 1, printed 0",
+        "x = 2, g = +-1 and x = 0, g = 0: the error is 1, not 0",
     ),
     ("  with the right signs", equation_6(theory.cumulant_error), 5, ""),
     ("Section 7: rank G >= sum of products", section_7(True), 1, "fewer examples than products"),
@@ -255,7 +255,7 @@ def fraction(good: int, draws: int) -> str:
 
 def lemma_b_1(rng: np.random.Generator, points: int, draws: int) -> None:
     delta = 0.1
-    print(f"\nLemma B.1: fraction of {draws} draws covered (wanted: {1 - delta:.1f}), N = {points}")
+    print(f"\nLemma B.1: fraction of {draws} draws covered (claim: {1 - delta:.1f}), N = {points}")
     print(f"{'dimension':>10s}{'as printed':>24s}{'corrected':>24s}{'distance':>10s}")
     for dim in (1, 2, 5, 10, 50, 784):
         sets = ((ball(rng, points, dim), ball(rng, points, dim)) for _ in range(draws))
@@ -267,7 +267,7 @@ def lemma_b_1(rng: np.random.Generator, points: int, draws: int) -> None:
 
 
 def theorem_6_5_coverage(rng: np.random.Generator, worlds: int, shifts: int) -> None:
-    """Inputs of a first task, radii and m are drawn; the next task's inputs are simulated."""
+    """Draws inputs of a first task, radii and m. Simulates the inputs of the next task."""
     forms = {
         "as printed": theory.as_printed.trainability_bound,
         "Cantelli, independence": theory.cantelli_independent,
@@ -305,10 +305,12 @@ def theorem_6_5_coverage(rng: np.random.Generator, worlds: int, shifts: int) -> 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Every statement of the paper on random cases.")
-    parser.add_argument("--small", action="store_true", help="few cases, to see that it runs")
+    parser = argparse.ArgumentParser(
+        description="Checks every statement of the paper on random cases."
+    )
+    parser.add_argument("--small", action="store_true", help="few cases, as a test")
     few = 1 if parser.parse_args().small else 30
-    with jax.enable_x64(True):  # a violation by rounding would be none
+    with jax.enable_x64(True):  # so that rounding violates no bound
         tables(np.random.default_rng(0), few)
 
 
