@@ -116,5 +116,5 @@ def _moments(
         return total + weight * jnp.sum((g.swapaxes(1, 2) @ a[None]) ** 2, axis=0), None
 
     zeros = jnp.zeros((v.shape[0], u.shape[0]), inputs.dtype)
-    # One example after the other, because each G has as many numbers as the layer has weights.
+    # One example after the other, because each G has the size of the weights of the layer.
     return jax.lax.scan(add, zeros, (inputs, gradients.swapaxes(0, 1), weights))[0]

@@ -1,5 +1,7 @@
 """Matrices whose rows and columns belong to the parameters of a network."""
 
+from typing import TYPE_CHECKING
+
 import equinox as eqx
 import jax
 from jaxtyping import PyTree
@@ -15,7 +17,13 @@ class AbstractParameterOperator(AbstractOperator):
     floating-point array.
     """
 
-    params: eqx.AbstractVar[PyTree]
+    if TYPE_CHECKING:
+        # To a type checker an abstract variable is a field, which would be the first argument.
+        @property
+        def params(self) -> PyTree: ...
+
+    else:
+        params: eqx.AbstractVar[PyTree]
 
     def __check_init__(self):
         split_parameters(self.params)

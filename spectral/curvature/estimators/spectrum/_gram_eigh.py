@@ -75,7 +75,7 @@ class GramEigh(eqx.Module):
 def _solve(gram: AbstractOperator, dim: int) -> Spectrum:
     # F^T F is positive semi-definite, so negative eigenvalues are rounding.
     eigenvalues = jnp.maximum(jnp.linalg.eigvalsh(gram.dense()), 0)
-    # If F has more columns than rows, the surplus adds as many zeros to the eigenvalues.
+    # If F has more columns than rows, the Gram matrix has one more zero for each column too many.
     eigenvalues = eigenvalues[max(gram.dim - dim, 0) :]
     fractions = jnp.full_like(eigenvalues, 1 / dim)
     if gram.dim < dim:

@@ -85,11 +85,11 @@ class XTrace(AbstractRandomProducts):
 class XNysTrace(AbstractRandomProducts):
     """Estimates the trace of a positive semi-definite matrix by XNysTrace (Epperly et al. 2024).
 
-    Like `XTrace`, but with a Nystrom approximation, which takes `num_samples` + 1 products, half as
-    many. Use it for `GaussNewton`, `Fisher` and `Gram`. For a matrix with negative eigenvalues,
-    such as most Hessians, the estimate is wrong without any warning. The computation is matfree's.
-    The standard error was 0.6 to 0.9 times the true one, and the 95 % interval covered the truth in
-    74 to 92 % of the same runs. It is 0 if `num_samples` reaches the dimension.
+    Like `XTrace`, but with a Nystrom approximation, which takes only `num_samples` + 1 products.
+    Use it for `GaussNewton`, `Fisher` and `Gram`. For a matrix with negative eigenvalues, such as
+    most Hessians, the estimate is wrong without any warning. The computation is matfree's. The
+    standard error was 0.6 to 0.9 times the true one, and the 95 % interval covered the truth in 74
+    to 92 % of the same runs. It is 0 if `num_samples` reaches the dimension.
 
     **Raises:** `ValueError` if `num_samples` is not an integer of at least 2.
     """
