@@ -1,19 +1,66 @@
-"""Small networks and losses, each with an independent account of what it computes."""
+"""Small networks, losses and matrices, each with an independent account of what it computes."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from spectral.curvature import (
     Convex,
+    epsilon_rank,
+    Matrix,
     SigmoidCrossEntropy,
     SoftmaxCrossEntropy,
     SquaredError,
 )
+
+
+@functools.cache
+def rotation(dim):
+    """Orthonormal columns: the eigenvectors of all matrices of this size."""
+    return np.linalg.qr(np.random.default_rng(dim).normal(size=(dim, dim)))[0]
+
+
+def rotated(eigenvalues):
+    """A dense matrix with these eigenvalues. A diagonal one would hide errors."""
+    vectors = rotation(len(eigenvalues))
+    return (vectors * eigenvalues) @ vectors.T
+
+
+def matrix(eigenvalues, dtype: Any = float):
+    return Matrix(jnp.asarray(rotated(eigenvalues), dtype))
+
+
+class Summary(NamedTuple):
+    ranks: list[Any]  # the epsilon-rank at each threshold
+    weights: Any
+    nodes: Any
+    range: Any
+    squares: Any  # the mean of the squared eigenvalues, as each vector sees it
+
+
+@eqx.filter_jit
+def _summary(spectrum, epsilons):
+    nodes, weights = spectrum.quadrature()
+    found = jax.vmap(epsilon_rank, in_axes=(None, 0))(spectrum, epsilons)
+    return Summary(found, weights, nodes, jnp.stack(spectrum.range()), spectrum.mean(jnp.square))
+
+
+def summary(spectrum, *epsilons):
+    """Answers to several questions, from one program for up to two thresholds."""
+    found = jax.tree.map(np.asarray, _summary(spectrum, jnp.asarray(np.resize(epsilons, 2))))
+    count = len(epsilons)
+    return found._replace(ranks=[jax.tree.map(lambda x, i=i: x[i], found[0]) for i in range(count)])
+
+
+def ranks(spectrum, *epsilons):
+    """The epsilon-rank at each of up to two thresholds."""
+    return summary(spectrum, *epsilons).ranks
 
 
 def over_examples(model, inputs):

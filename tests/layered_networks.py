@@ -1,15 +1,18 @@
 """Small networks whose layers can be seen through, and their risks."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from growing_classes import BatchNormNetwork
 
 from spectral import models
-from spectral.curvature import Risk, SoftmaxCrossEntropy
+from spectral.curvature import AbstractKronecker, Risk, SoftmaxCrossEntropy
+from spectral.curvature.kronecker._blocks import FactoredBlock
 
 
 class Chain(eqx.Module):
@@ -48,7 +51,7 @@ class Wrapped(eqx.Module):
 
 
 class InInference(eqx.Module):
-    """The network is cut in two, since not all of it is parameters."""
+    """A network of which only one part are parameters."""
 
     static: Any
     state: eqx.nn.State
@@ -74,77 +77,114 @@ class Case(NamedTuple):
     params: Any
 
 
-def case(model, shape, classes=3, *, key, forward=forward, examples=7, batch_size=None) -> Case:
-    x_key, y_key = jax.random.split(key)
-    inputs = jax.random.normal(x_key, (examples, *shape))
-    labels = jax.random.randint(y_key, (examples,), 0, classes)
+def drawn(make: Callable[[Any], Any], rng: np.random.Generator) -> Any:
+    """The network `make(key)` with weights drawn by NumPy, which compiles nothing."""
+
+    def fill(leaf: Any) -> Any:
+        if not isinstance(leaf, jax.ShapeDtypeStruct):
+            return leaf
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            return jnp.asarray(np.zeros(leaf.shape, leaf.dtype))
+        fan_in = math.prod(leaf.shape[1:])
+        return jnp.asarray(rng.normal(size=leaf.shape) / fan_in**0.5, leaf.dtype)
+
+    return jax.tree.map(fill, eqx.filter_eval_shape(make, jax.random.key(0)))
+
+
+def case(
+    model, shape, classes=3, *, rng, forward=forward, num_examples=7, batch_size=None
+) -> Case:
+    inputs = jnp.asarray(rng.normal(size=(num_examples, *shape)), float)
+    labels = jnp.asarray(rng.integers(0, classes, num_examples))
     return Case(Risk(forward, SoftmaxCrossEntropy(), inputs, labels, batch_size=batch_size), model)
 
 
-def mlp(key) -> Case:
-    model = models.MLP(3, 3, width=4, depth=1, activation="tanh", key=key)
-    return case(model, (3,), key=key, forward=forward_first)
+def split(*makes: Callable[[Any], Any]) -> Callable[[Any], Chain]:
+    """A chain of layers, from functions of a key, and of functions that are not layers."""
+
+    def make(key: Any) -> Chain:
+        return Chain(tuple(m(key) if getattr(m, "__name__", "") == "<lambda>" else m for m in makes))
+
+    return make
 
 
-def convolutions(key) -> Case:
-    keys = jax.random.split(key, 3)
-    first = eqx.nn.Conv2d(2, 2, (3, 2), stride=(2, 1), padding=((1, 1), (0, 1)), key=keys[0])
-    second = eqx.nn.Conv2d(2, 2, 2, dilation=2, padding="SAME", use_bias=False, key=keys[1])
-    last = eqx.nn.Linear(8, 3, key=keys[2])
-    return case(Chain((first, jnp.tanh, second, jnp.tanh, jnp.ravel, last)), (2, 3, 2), key=key)
+def mlp(seed=0) -> Case:
+    rng = np.random.default_rng(seed)
+    model = drawn(lambda k: models.MLP(3, 3, width=4, depth=1, activation="tanh", key=k), rng)
+    return case(model, (3,), rng=rng, forward=forward_first)
 
 
-def patches(key) -> Case:
-    keys = jax.random.split(key, 3)
-    first = models.Convolution(2, 2, 3, stride=2, key=keys[0])
-    second = models.Convolution(2, 3, 2, padding="valid", use_bias=False, key=keys[1])
-    model = Chain((first, jnp.tanh, second, jnp.ravel))
-    return case(model, (2, 3, 4), key=key)
+def convolutions(seed=0) -> Case:
+    rng = np.random.default_rng(seed)
+    options = {"stride": (2, 1), "padding": ((1, 1), (0, 1))}
+    first = lambda k: eqx.nn.Conv2d(2, 2, (3, 2), **options, key=k)
+    options = {"dilation": 2, "padding": "SAME", "use_bias": False}
+    second = lambda k: eqx.nn.Conv2d(2, 2, 2, **options, key=k)
+    last = lambda k: eqx.nn.Linear(8, 3, key=k)
+    model = drawn(split(first, jnp.tanh, second, jnp.tanh, jnp.ravel, last), rng)
+    return case(model, (2, 3, 2), rng=rng)
 
 
-def conv_net(key) -> Case:
+def mixed(seed=0, batch_size=3) -> Case:
+    """All kinds of layers, in batches of which the last is padded."""
+    rng = np.random.default_rng(seed)
+    options = {"stride": (2, 1), "padding": ((1, 1), (0, 1)), "dilation": (1, 2)}
+    first = lambda k: eqx.nn.Conv2d(2, 2, (3, 2), **options, key=k)
+    second = lambda k: models.Convolution(2, 3, 2, padding="valid", use_bias=False, key=k)
+    norm = lambda k: eqx.nn.RMSNorm(3)
+    last = lambda k: Twice(eqx.nn.Linear(3, 3, key=k), eqx.nn.Linear(3, 3, key=k))
+    steps = first, jnp.tanh, second, jnp.ravel, norm, last
+    return case(drawn(split(*steps), rng), (2, 3, 3), rng=rng, batch_size=batch_size)
+
+
+def patches(seed=0) -> Case:
+    rng = np.random.default_rng(seed)
+    first = lambda k: models.Convolution(2, 2, 3, stride=2, key=k)
+    second = lambda k: models.Convolution(2, 3, 2, padding="valid", use_bias=False, key=k)
+    return case(drawn(split(first, jnp.tanh, second, jnp.ravel), rng), (2, 3, 4), rng=rng)
+
+
+def conv_net(seed=0) -> Case:
+    rng = np.random.default_rng(seed)
     options = {"channels": (2,), "kernels": (3,), "dense_sizes": (), "layer_norm": True}
-    model = models.ConvNet((1, 4, 4), 3, **options, key=key)
-    return case(model, (1, 4, 4), key=key, forward=forward_first)
+    model = drawn(lambda k: models.ConvNet((1, 4, 4), 3, **options, key=k), rng)
+    return case(model, (1, 4, 4), rng=rng, forward=forward_first)
 
 
-def twice(key) -> Case:
-    a, b = jax.random.split(key)
-    model = Twice(eqx.nn.Linear(3, 3, key=a), eqx.nn.Linear(3, 2, key=b))
-    return case(model, (3,), 2, key=key)
+def twice(seed=0) -> Case:
+    rng = np.random.default_rng(seed)
+    make = lambda k: Twice(eqx.nn.Linear(3, 3, key=k), eqx.nn.Linear(3, 2, key=k))
+    return case(drawn(make, rng), (3,), 2, rng=rng)
 
 
-def wrapped(key) -> Case:
-    keys = jax.random.split(key, 3)
-    return case(Wrapped(*(eqx.nn.Linear(3, 3, key=k) for k in keys)), (3,), key=key)
+def wrapped(seed=0) -> Case:
+    rng = np.random.default_rng(seed)
+    model = drawn(lambda k: Wrapped(*(eqx.nn.Linear(3, 3, key=k) for _ in range(3))), rng)
+    return case(model, (3,), rng=rng)
 
 
-def norms(key) -> Case:
-    keys = jax.random.split(key, 5)
-    layers = eqx.nn.LayerNorm(6), eqx.nn.RMSNorm(6), eqx.nn.GroupNorm(2, 6)
-    move = lambda x, k: x + 0.3 * jax.random.normal(k, x.shape) if eqx.is_array(x) else x
-    layers = [
-        jax.tree.map(lambda x, k=k: move(x, k), layer)
-        for layer, k in zip(layers, keys[:3], strict=True)
-    ]
-    first, last = eqx.nn.Linear(3, 6, key=keys[3]), eqx.nn.Linear(6, 3, key=keys[4])
+def norms(seed=0) -> Case:
+    rng = np.random.default_rng(seed)
+    layers = [lambda k: eqx.nn.LayerNorm(6), lambda k: eqx.nn.RMSNorm(6)]
+    layers += [lambda k: eqx.nn.GroupNorm(2, 6)]
+    first, last = lambda k: eqx.nn.Linear(3, 6, key=k), lambda k: eqx.nn.Linear(6, 3, key=k)
     steps = [step for layer in layers for step in (layer, jnp.tanh)]
-    return case(Chain((first, *steps, last)), (3,), key=key)
+    return case(drawn(split(first, *steps, last), rng), (3,), rng=rng)
 
 
-def batch_norm(key) -> Case:
-    model, state = eqx.nn.make_with_state(BatchNormNetwork)(key=key)
-    inputs = jax.random.normal(key, (5, 3)) + 1
-    state = jax.vmap(model, axis_name="batch", in_axes=(0, None), out_axes=(0, None))(
-        inputs, state
-    )[1]
+def batch_norm(seed=0) -> Case:
+    rng = np.random.default_rng(seed)
+    make = lambda k: eqx.nn.make_with_state(BatchNormNetwork)(key=k)
+    model, state = drawn(make, rng)
+    state = jax.tree.map(lambda x: 1 + jnp.abs(x), state)  # variances are positive
     params, static = eqx.partition(model, eqx.is_inexact_array)
-    return case(params, (3,), 6, key=key, forward=InInference(static, state))
+    return case(params, (3,), 6, rng=rng, forward=InInference(static, state))
 
 
 CASES = {
     "mlp": mlp,
     "convolutions": convolutions,
+    "mixed": mixed,
     "patches": patches,
     "conv_net": conv_net,
     "twice": twice,
@@ -152,3 +192,31 @@ CASES = {
     "norms": norms,
     "batch_norm": batch_norm,
 }
+
+
+class Written(AbstractKronecker):
+    """Kronecker factors without data."""
+
+    blocks: tuple[FactoredBlock, ...]
+    like: Any
+
+    @property
+    def rest(self):
+        return jnp.zeros((), self.dtype)
+
+
+def written(shapes: dict[str, tuple[int, int]], unused: int = 0) -> Written:
+    """Random factors for layers with these numbers of outputs and inputs, each with a bias."""
+    rng, blocks, like = np.random.default_rng(0), [], {}
+    for index, (name, (outputs, inputs)) in enumerate(shapes.items()):
+        roots = (rng.normal(size=(n, n + 1)) for n in (inputs + 1, outputs))
+        a, b = (jnp.asarray(root @ root.T / 10, float) for root in roots)
+        leaves = (2 * index, 2 * index + 1)
+        blocks.append(FactoredBlock(inputs=a, outputs=b, name=name, leaves=leaves))
+        # A dict sorts its names: the bias comes second.
+        like[name] = {"w": (outputs, inputs), "x": (outputs,)}
+    if unused:
+        like["z"] = (unused,)
+    is_shape = lambda x: isinstance(x, tuple)
+    struct = lambda shape: jax.ShapeDtypeStruct(shape, jnp.asarray(0.0, float).dtype)
+    return Written(tuple(blocks), jax.tree.map(struct, like, is_leaf=is_shape))

@@ -150,22 +150,27 @@ PAIRS = _pairs()
 
 
 class Estimator(NamedTuple):
-    """An estimator at the size of a matrix of 60 rows, and what may be asked of it."""
+    """An estimator at the size of a matrix of 32 rows, and what may be asked of it."""
 
     estimator: Any
-    exact: bool = False  # knows all eigenvalues of a matrix of low rank, whatever the probes
+    exact: bool = False  # knows all eigenvalues of a matrix of low rank, whatever the vectors
     bounds: bool = True  # and bounds what it does not know
     guarded: bool = True  # against a Krylov space that ends
-    gram: bool = False  # for matrices F F^T with a Gram matrix only
+    gram: bool = False  # only for matrices F F^T with a Gram matrix
+    quick: str | None = "float64"  # the precision in which the quick tests run it
 
 
 ESTIMATORS = {
-    "lanczos": Estimator(curvature.Lanczos(order=40)),
-    "lanczos_normal": Estimator(curvature.Lanczos(order=40, distribution=curvature.Normal())),
-    "lanczos_signs": Estimator(curvature.Lanczos(order=40, distribution=curvature.Rademacher())),
-    "matfree": Estimator(curvature.MatfreeLanczos(order=40), guarded=False),
+    "lanczos": Estimator(curvature.Lanczos(order=20)),
+    "lanczos_normal": Estimator(
+        curvature.Lanczos(order=20, distribution=curvature.Normal()), quick=None
+    ),
+    "lanczos_signs": Estimator(
+        curvature.Lanczos(order=20, distribution=curvature.Rademacher()), quick=None
+    ),
+    "matfree": Estimator(curvature.MatfreeLanczos(order=20), guarded=False),
     "dense": Estimator(curvature.Dense(), exact=True),
     "gram": Estimator(curvature.GramEigh(), exact=True, gram=True),
     "chebyshev": Estimator(curvature.Chebyshev(order=100), bounds=False),
-    "deflated": Estimator(curvature.Deflated(order=40, deflation_order=30), exact=True),
+    "deflated": Estimator(curvature.Deflated(order=14, deflation_order=20), exact=True),
 }

@@ -71,7 +71,7 @@ def test_their_precision(getkey):
         (lambda: Matrix(jnp.ones((2, 2), int)), "int32.*floating-point"),
         (lambda: Function(lambda v: v, jnp.arange(3)), "`like` has a leaf .*floating-point"),
         (lambda: Function(lambda v: v, (jnp.ones(3), 1.0)), "`like` has a leaf 1.0"),
-        (lambda: Function(lambda v: v, {}), "`like` is {}.*at smallest one"),
+        (lambda: Function(lambda v: v, {}), "`like` is {}.*at least one"),
         (lambda: Function(lambda v: v[:1], jnp.ones(3)).product(), "`function` returned .*same"),
         (lambda: Function(lambda v: (v, v), jnp.ones(3)).product(), "`function` returned"),
         (lambda: Function(lambda v: 1.0, jnp.ones(3)).product(), "`function` returned 1.0"),
@@ -160,7 +160,7 @@ def test_other_blocks_of_the_same_parts_compile_nothing_anew(getkey):
 @pytest.mark.parametrize(
     ("where", "message"),
     [
-        (lambda m: [], "`where` keeps .*no parameters"),
+        (lambda m: [], "`where` returned .*has no parameters"),
         (lambda m: m.layers[0].in_features, "must return parts of what it is given"),
         (lambda m: [m.layers[0], m.layers[0].bias], "each once"),
     ],
@@ -197,7 +197,7 @@ def test_the_check_finds_what_is_not_symmetric(getkey):
         check_symmetric(Matrix(array.at[3, 5].add(10.0)), key=getkey())
     with pytest.raises(ValueError, match="not symmetric"):
         check_symmetric(Function(lambda v: jnp.roll(v, 1), jnp.ones(5)), key=getkey())
-    with pytest.raises(ValueError, match="`pairs` is 0"):
+    with pytest.raises(ValueError, match="`num_pairs` is 0"):
         check_symmetric(Matrix(array), key=getkey(), num_pairs=0)
     with pytest.raises(ValueError, match="`tolerance` is -1"):
         check_symmetric(Matrix(array), key=getkey(), tolerance=-1.0)
@@ -209,7 +209,7 @@ def _root_of_negative(model):
 
 def test_the_check_finds_what_is_not_finite(getkey):
     params = {"w": jnp.ones(3)}
-    with pytest.raises(ValueError, match="not finite.*look at the loss"):
+    with pytest.raises(ValueError, match="not finite.*in the loss"):
         check_symmetric(Hessian(_root_of_negative, params), key=getkey())
     inputs = jnp.ones((2, 3)).at[0, 0].set(jnp.inf)
     risk = Risk(lambda p, x: x * p["w"][None], SoftmaxCrossEntropy(), inputs, jnp.zeros(2, int))

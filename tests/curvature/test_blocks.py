@@ -81,7 +81,7 @@ def test_blocks_that_are_known_by_products_alone_are_refused(getkey):
     risk, model = mlp(getkey())
     block = Block(Hessian(risk, model), lambda m: m.layers[0])
     for estimator in (GramEigh(), KroneckerEigh()):
-        with pytest.raises(TypeError, match="A block of a Hessian is known by its products alone"):
+        with pytest.raises(TypeError, match="A block of a Hessian is known only by its products"):
             estimator(block, key=getkey())
 
 

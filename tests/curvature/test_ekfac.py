@@ -39,7 +39,7 @@ def exact_blocks(risk, params, operator):
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize(
     ("name", "sharing"),
-    [("mlp", None), ("convolutions", Expand()), ("convolutions", Reduce()), ("norms", None)],
+    [("mlp", Expand()), ("convolutions", Expand()), ("convolutions", Reduce()), ("norms", Expand())],
 )
 def test_eigenvalues_are_the_diagonal_of_the_exact_block_in_the_basis_of_kfac(
     name, sharing, getkey
@@ -64,7 +64,7 @@ def test_eigenvalues_are_the_diagonal_of_the_exact_block_in_the_basis_of_kfac(
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize(("name", "sharing"), [("mlp", None), ("convolutions", Expand())])
+@pytest.mark.parametrize(("name", "sharing"), [("mlp", Expand()), ("convolutions", Expand())])
 def test_errors_are_those_of_matrices_written_out_and_no_larger_than_kfacs(name, sharing, getkey):
     risk, model = CASES[name](getkey())
     found = {}

@@ -17,6 +17,7 @@ from spectral.curvature import (
     AbstractKronecker,
     Empirical,
     epsilon_rank,
+    Exact,
     Expand,
     frobenius_norm,
     Hessian,
@@ -110,8 +111,8 @@ def one_example(getkey):
 @pytest.mark.parametrize(
     ("make", "sharing", "other"),
     [
-        (deep_linear, None, Reduce()),
-        (one_example, None, Reduce()),
+        (deep_linear, Expand(), Reduce()),
+        (one_example, Expand(), Reduce()),
         (per_position, Expand(), Reduce()),
         (mean_pooled, Reduce(), Expand()),
     ],
@@ -385,7 +386,7 @@ def test_chunks_do_not_matter_and_samples_average_to_the_exact_factors(getkey):
     risk, model = mlp(getkey())
     chunked = Risk(risk.forward, risk.loss, risk.inputs, risk.targets, batch_size=3)
     sampled = Sampled(getkey(), num_samples=2000)
-    for factor in (None, sampled):
+    for factor in (Exact(), sampled):
         whole, parts = KFAC(risk, model, factor=factor), KFAC(chunked, model, factor=factor)
         for a, b in zip(jax.tree.leaves(whole.blocks), jax.tree.leaves(parts.blocks), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-14)

@@ -134,10 +134,10 @@ def test_scales_that_are_refused(scale):
     ("loss", "outputs", "targets", "message"),
     [
         # Without the check these would be broadcast to all pairs of examples.
-        (SquaredError(), (7, 1), jnp.ones(7), r"`targets` have the shape \(7,\), .*\(7, 1\)"),
-        (SigmoidCrossEntropy(), (7,), jnp.ones((7, 1)), r"`targets` have the shape \(7, 1\)"),
-        (SoftmaxCrossEntropy(), (7, 3), jnp.ones(7), "`targets` are float32"),
-        (SoftmaxCrossEntropy(), (7, 3), jnp.ones((7, 3), int), r"`targets` are int32 \(7, 3\)"),
+        (SquaredError(), (7, 1), jnp.ones(7), r"`targets` has the shape \(7,\), .*\(7, 1\)"),
+        (SigmoidCrossEntropy(), (7,), jnp.ones((7, 1)), r"`targets` has the shape \(7, 1\)"),
+        (SoftmaxCrossEntropy(), (7, 3), jnp.ones(7), "`targets` is float32"),
+        (SoftmaxCrossEntropy(), (7, 3), jnp.ones((7, 3), int), r"`targets` is int32 \(7, 3\)"),
         # Or softmax taken over positions.
         (SoftmaxCrossEntropy(), (7, 2, 3), jnp.ones((7, 2), int), r"outputs .* \(7, 2, 3\)"),
     ],

@@ -61,9 +61,9 @@ def test_the_mean(getkey):
     outputs = over_examples(model, risk.inputs)
     expected = -jnp.mean(jax.nn.log_softmax(outputs)[jnp.arange(7), risk.targets])
     np.testing.assert_allclose(risk(model), expected, rtol=1e-12)
-    assert (risk.num_examples, risk.passes, risk.batch_size) == (7, 3, 3)
+    assert (risk.num_examples, risk.num_batches, risk.batch_size) == (7, 3, 3)
     np.testing.assert_array_equal(risk.each(lambda part: part.targets), risk.targets)
-    np.testing.assert_array_equal(risk.each(lambda part: part.rows), jnp.arange(7))
+    np.testing.assert_array_equal(risk.each(lambda part: part.indices), jnp.arange(7))
     np.testing.assert_allclose(risk.accumulate(lambda part: jnp.sum(part.weights)), 1)
     counted = risk.accumulate(lambda part: jnp.sum(part.weights * part.targets))
     np.testing.assert_allclose(counted, jnp.mean(risk.targets))
@@ -85,8 +85,8 @@ def test_the_sum_is_a_multiple_of_the_mean(getkey):
 
 def test_chunks_larger_than_the_data_are_one_pass(getkey):
     risk, _ = risk_of(getkey(), 100)
-    assert (risk.batch_size, risk.passes) == (7, 1)
-    assert not risk.accumulate(lambda part: part).ragged
+    assert (risk.batch_size, risk.num_batches) == (7, 1)
+    assert not risk.accumulate(lambda part: part).padded
 
 
 def test_nothing_is_stacked_over_chunks(getkey):
@@ -137,7 +137,7 @@ def test_a_forward_pass_and_a_loss_that_hold_their_data(getkey):
         (
             jnp.ones((0, 2)),
             jnp.ones((0, 3)),
-            r"shapes \[\(0, 2\), \(0, 3\)\].*at smallest one example",
+            r"shapes \[\(0, 2\), \(0, 3\)\].*at least one example",
         ),
         (jnp.ones((5, 2)), jnp.ones((4, 3)), "same leading axis"),
         (jnp.ones(()), jnp.ones(()), "same leading axis"),
