@@ -73,7 +73,7 @@ class ByOutputs(models.AbstractInitialiser):
         return jnp.full(shape, 1.0 * shape[0]), jnp.zeros(shape[0])
 
 
-def test_rows_of_an_initialiser_of_ones_own():
+def test_rows_of_a_custom_initialiser():
     """A whole layer is drawn, because the initialiser may treat its outputs together."""
     make = lambda key: MLP(3, 2, width=5, depth=1, initialiser=ByOutputs(), key=key)
     model = eqx.filter_eval_shape(make, KEY)

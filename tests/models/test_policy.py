@@ -50,7 +50,7 @@ POLICIES = {
 
 @functools.cache
 def measured(name: str) -> dict[str, Any]:
-    """All that is known of a policy, from one program."""
+    """The outputs of all methods of a policy, from one program."""
     make, action, divergence = POLICIES[name]
 
     @jax.jit
@@ -119,7 +119,7 @@ def test_sampled_scores_have_the_fisher_information_as_covariance(name):
     np.testing.assert_allclose(np.cov(scores.T), fisher, atol=0.05 * np.abs(fisher).max())
 
 
-def test_actor_critic_is_two_networks():
+def test_actor_critic_against_numpy():
     make = lambda key: ActorCritic(3, 2, width=5, depth=2, key=key)
     model = drawn(make, KEY)
     model = eqx.tree_at(lambda m: m.log_std, model, jnp.array([-0.7, 0.2]))
@@ -139,7 +139,7 @@ def test_actor_critic_is_two_networks():
     assert list(taps) == [group.name for group in model.units()] == names
 
 
-def test_the_default_actor_critic_is_that_of_dohare_et_al():
+def test_the_default_is_the_network_of_dohare_et_al():
     model = eqx.filter_eval_shape(lambda key: ActorCritic(27, 8, key=key), KEY)
     shapes = [[layer.weight.shape for layer in net.layers] for net in (model.actor, model.critic)]
     assert shapes == [[(256, 27), (256, 256), (8, 256)], [(256, 27), (256, 256), (1, 256)]]
@@ -148,13 +148,13 @@ def test_the_default_actor_critic_is_that_of_dohare_et_al():
     assert model.initial_log_std == 0
 
 
-def test_actor_critics_are_initialised_as_asked():
+def test_initialisers_of_an_actor_critic():
     heads = {"actor_head": ByKey(scale=1.0), "critic_head": ByKey(scale=100.0)}
     options = {"initialiser": ByKey(scale=10.0), "initial_log_std": -0.7, **heads}
 
     @eqx.filter_jit
     def both(a, b):
-        model = ActorCritic(6, 3, width=8, depth=1, **options, key=a)
+        model: Any = ActorCritic(6, 3, width=8, depth=1, **options, key=a)
         moved = eqx.tree_at(lambda m: m.log_std, model, model.log_std + 1)
         return model, moved.fresh(key=b)
 
