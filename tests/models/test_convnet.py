@@ -5,9 +5,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from networks import ByKey, convnet
+from networks import ByKey, convnet, shifted
 from numpy_layers import convolve, dense, max_pool as pool
-from signals import numpy_map
 
 from spectral.models import apply_network, ConvNet
 from spectral.models.layers._initialised import max_pool
@@ -27,11 +26,11 @@ def reference(model, x):
     return dense(x, model.dense[-1])
 
 
-@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize("padding", ["same", pytest.param("valid", marks=pytest.mark.slow)])
 def test_convnet_against_numpy(padding):
     """Outputs, and the gradient of a function of them along one direction of each parameter."""
     model, _, shape = convnet(KEY, padding=padding)
-    model = numpy_map(lambda p: p + 0.05, model)
+    model = shifted(model, 0.05)
     rng = np.random.default_rng(1)
     x = rng.normal(size=(3, *shape)).astype(np.float32)
 
@@ -44,7 +43,7 @@ def test_convnet_against_numpy(padding):
     (_, outputs), grads = measured(model)
     np.testing.assert_allclose(outputs, reference(model, x), rtol=1e-3, atol=1e-5)
     values, structure = jax.tree.flatten(jax.tree.map(lambda p: np.asarray(p, np.float64), model))
-    for i, grad in enumerate(jax.tree.leaves(grads)):
+    for i, grad in enumerate(map(np.asarray, jax.tree.leaves(grads))):
         direction = rng.normal(size=grad.shape)
 
         def moved(step, i=i, direction=direction):
@@ -115,4 +114,4 @@ def test_shapes_of_images_are_checked():
         ConvNet((32, 32), 2, key=KEY)
     model, _, _ = convnet(KEY)
     with pytest.raises(ValueError, match=r"takes images of shape \(2, 12, 10\)"):
-        model(jnp.asarray(np.zeros((12, 10, 2))))
+        model(jax.device_put(np.zeros((12, 10, 2))))

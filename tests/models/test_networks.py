@@ -10,9 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
-from networks import batch_norm, ByKey, mlp
+from networks import batch_norm, ByKey, mlp, shifted
 from numpy_layers import dense
-from signals import numpy_map
 
 from spectral.models import apply_network, dead, dormant, MLP
 
@@ -28,7 +27,7 @@ def test_mlp_against_numpy():
     """A batch of two, and a batch of one, which is computed without a batch axis."""
     model = mlp(KEY, width=5, activation=jnp.tanh).model
     # Zero biases would hide a bias that is left out.
-    model = numpy_map(lambda p: p + 0.1, model)
+    model = shifted(model, 0.1)
     x = inputs(2)
 
     @eqx.filter_jit
@@ -36,7 +35,7 @@ def test_mlp_against_numpy():
         batches = x, x[:1]
         return [apply_network(model, None, batch, inference=False) for batch in batches]
 
-    for size, (outputs, aux) in zip((2, 1), both(model, jnp.asarray(x)), strict=True):
+    for size, (outputs, aux) in zip((2, 1), both(model, jax.device_put(x)), strict=True):
         hidden_0 = np.tanh(dense(x[:size], model.layers[0]))
         hidden_1 = np.tanh(dense(hidden_0, model.layers[1]))
         assert list(aux.taps) == ["hidden_0", "hidden_1"]
@@ -89,7 +88,7 @@ def test_activations_by_name():
 
 def test_depth_zero_is_a_linear_map():
     model = mlp(KEY, depth=0).model
-    outputs, taps = model(jnp.asarray(inputs(1)[0]))
+    outputs, taps = model(jax.device_put(inputs(1)[0]))
     assert taps == {}
     assert model.units() == ()
     np.testing.assert_allclose(outputs, dense(inputs(1)[0], model.layers[0]), rtol=1e-6)
@@ -107,10 +106,10 @@ def test_sizes_are_checked(options, message):
 def test_inputs_and_outputs_are_checked():
     model = mlp(KEY).model
     with pytest.raises(ValueError, match=r"`x` has shape \(4,\), but .* vectors of 3 numbers"):
-        model(jnp.asarray(np.ones(4)))
+        model(jax.device_put(np.ones(4)))
     with pytest.raises(TypeError, match=r"must return `\(outputs, taps\)` for one example"):
         eqx.filter_eval_shape(
-            lambda x: apply_network(lambda x: x, None, x, inference=True), jnp.asarray(inputs(2))
+            lambda x: apply_network(lambda x: x, None, x, inference=True), jax.device_put(inputs(2))
         )
 
 
@@ -122,7 +121,7 @@ def test_batch_norm_updates_its_statistics_in_training_only():
         runs = [apply_network(model, state, x, inference=inference) for inference in (False, True)]
         return [aux.model_state for _, aux in runs]
 
-    trained, inferred = states(model, state, jnp.asarray(inputs(8)))
+    trained, inferred = states(model, state, jax.device_put(inputs(8)))
     leaves = [jax.tree.leaves(s) for s in (state, trained, inferred)]
     assert any(not np.array_equal(a, b) for a, b in zip(leaves[0], leaves[1], strict=True))
     assert all(np.array_equal(a, b) for a, b in zip(leaves[0], leaves[2], strict=True))

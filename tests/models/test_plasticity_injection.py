@@ -4,11 +4,10 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from growing_classes import BatchNormNetwork
-from networks import ByKey, drawn, mlp
+from networks import ByKey, drawn, mlp, shifted
 from signals import arrays
 from tables import permuted
 
@@ -40,15 +39,14 @@ def assert_frozen(before, after):
 
 def test_injection_changes_no_output_and_trains_the_new_network():
     old, model = base(), injected()
-    inputs = jnp.asarray(np.random.default_rng(0).normal(size=(5, 3)), jnp.float32)
+    inputs = jax.device_put(np.random.default_rng(0).normal(size=(5, 3)))
     np.testing.assert_array_equal(run(model, inputs), run(old, inputs))
     # The floating-point arrays, which optimisers, penalties, noise and resets see, belong to g.
     for a, b, c in zip(arrays(model), arrays(old), arrays(model.trained), strict=True):
         assert a.shape == b.shape
         np.testing.assert_array_equal(a, c)
         assert a.ndim == 1 or not np.allclose(a, b)
-    move = lambda x: jnp.asarray(np.asarray(x) + np.float32(0.1)) if eqx.is_inexact_array(x) else x
-    moved = jax.tree.map(move, model)
+    moved = shifted(model, 0.1)
     assert_frozen(model, moved)
     difference = np.asarray(run(moved.trained, inputs)) - np.asarray(run(model.trained, inputs))
     assert np.abs(difference).max() > 0.01

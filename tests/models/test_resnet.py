@@ -2,12 +2,10 @@
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from networks import ByKey, resnet
+from networks import ByKey, resnet, shifted
 from numpy_layers import convolve, dense
-from signals import numpy_map
 
 from spectral.models import apply_network, CReLU, FanOutNormal, pre_activations, ResNet18
 
@@ -55,9 +53,9 @@ def images(shape):
 
 def test_resnet_against_numpy():
     model, state, shape = resnet(KEY, **BY_KEY)
-    model = numpy_map(lambda p: p + 0.05, model)
+    model = shifted(model, 0.05)
     expected, statistics = reference(model, images(shape))
-    outputs, aux = applied(model, state, jnp.asarray(images(shape)), inference=False)
+    outputs, aux = applied(model, state, jax.device_put(images(shape)), inference=False)
     np.testing.assert_allclose(outputs, expected, rtol=1e-3, atol=1e-5)
     assert aux.model_state is not None
     norms = [model.stem_norm]
@@ -76,7 +74,7 @@ def test_fresh_network_uses_the_same_state():
     twin = eqx.filter_jit(lambda m: m.fresh(key=KEY))(model)
     assert jax.tree.structure(twin) == jax.tree.structure(model)
     assert not np.allclose(twin.stem.weight, model.stem.weight)
-    outputs, _ = applied(twin, state, jnp.asarray(images(shape)), inference=False)
+    outputs, _ = applied(twin, state, jax.device_put(images(shape)), inference=False)
     expected, _ = reference(twin, images(shape))
     np.testing.assert_allclose(outputs, expected, rtol=1e-3, atol=1e-3)
 
@@ -115,7 +113,7 @@ def test_sizes_are_checked(options, message):
 
 def test_pre_activations_use_the_running_statistics():
     model, state, shape = resnet(KEY, blocks=(1,))
-    inputs = jnp.asarray(images(shape))
+    inputs = jax.device_put(images(shape))
 
     @eqx.filter_jit
     def both(model, state):
