@@ -42,6 +42,7 @@ def drawn(make: Callable[..., Any], key: jax.Array, *, density: float = 1.0) -> 
     fraction `density` of the connections of a `Sparse` layer exists.
     """
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    put = jax.device_put  # `jnp.asarray` compiles a program for each shape
 
     def fill(path: Any, leaf: Any) -> Any:
         if isinstance(leaf, models.AbstractActivation):
@@ -49,13 +50,13 @@ def drawn(make: Callable[..., Any], key: jax.Array, *, density: float = 1.0) -> 
         if not isinstance(leaf, jax.ShapeDtypeStruct):
             return leaf
         if leaf.dtype == bool:
-            return jnp.asarray(_mask(rng, leaf.shape, density))
+            return put(_mask(rng, leaf.shape, density))
         if len(leaf.shape) > 1:
             scale = np.sqrt(2 / np.prod(leaf.shape[1:]))
-            return jnp.asarray(scale * rng.normal(size=leaf.shape), leaf.dtype)
+            return put((scale * rng.normal(size=leaf.shape)).astype(leaf.dtype))
         name = getattr(path[-1], "name", None)
         ones = name == "weight" or getattr(path[-1], "idx", None) == 1  # a scale or a variance
-        return jnp.asarray(np.full(leaf.shape, float(ones)), leaf.dtype)
+        return put(np.full(leaf.shape, float(ones), leaf.dtype))
 
     is_activation = lambda node: isinstance(node, models.AbstractActivation)
     is_sparse = lambda node: isinstance(node, models.Sparse)
@@ -64,13 +65,21 @@ def drawn(make: Callable[..., Any], key: jax.Array, *, density: float = 1.0) -> 
     return jax.tree.map(lambda n: _cut(n) if is_sparse(n) else n, filled, is_leaf=is_sparse)
 
 
+def shifted(model: Any, by: float) -> Any:
+    """The network with a number added to all of its parameters."""
+    move = lambda p: (
+        jax.device_put(np.asarray(p) + p.dtype.type(by)) if eqx.is_inexact_array(p) else p
+    )
+    return jax.tree.map(move, model)
+
+
 def _mask(rng: np.random.Generator, shape: tuple[int, ...], density: float) -> np.ndarray:
     size = int(np.prod(shape))
     return (rng.permutation(size) < round(density * size)).reshape(shape)
 
 
 def _cut(layer: models.Sparse) -> models.Sparse:
-    weight = jnp.asarray(np.where(layer.mask, layer.weight, np.zeros((), layer.weight.dtype)))
+    weight = jax.device_put(np.where(layer.mask, layer.weight, np.zeros((), layer.weight.dtype)))
     return eqx.tree_at(lambda s: s.layer.weight, layer, weight)
 
 
@@ -89,14 +98,20 @@ def convnet(key: jax.Array, **options: Any) -> Network:
 def resnet(key: jax.Array, **options: Any) -> Network:
     options = {"width": 2, "blocks": (1, 1), "dense_sizes": (3,)} | options
     make = eqx.nn.make_with_state(models.ResNet18)
-    return Network(*drawn(lambda key: make((2, 4, 4), 3, **options, key=key), key), (2, 4, 4))
+    model, state = drawn(lambda key: make((2, 4, 4), 3, **options, key=key), key)
+    return Network(model, state, (2, 4, 4))
+
+
+def batch_norm(key: jax.Array) -> Network:
+    model, state = drawn(eqx.nn.make_with_state(BatchNormNetwork), key)
+    return Network(model, state, (3,))
 
 
 MODELS = {
     "mlp": mlp,
     "mlp_crelu": lambda key: mlp(key, activation=models.CReLU()),
     "mlp_sparse": lambda key: mlp(key, density=0.5),
-    "batch_norm": lambda key: Network(*drawn(eqx.nn.make_with_state(BatchNormNetwork), key), (3,)),
+    "batch_norm": batch_norm,
     "actor_critic": lambda key: Network(drawn(actor_critic, key), None, (2,)),
     "convnet": lambda key: convnet(key, padding="valid"),
     "convnet_crelu": lambda key: convnet(key, padding="valid", activation=models.CReLU()),

@@ -27,6 +27,7 @@ MANY = [
     (5, 3, 3, 2, "same", 6, 7),
     (6, 2, 3, 2, "valid", 8, 6),  # no position sees the last row and column
     (5, 2, 2, 2, "same", 4, 5),
+    (5, 3, 3, 3, "same", 6, 7),  # margins, and a last row that no position sees
 ]
 slow = pytest.mark.slow
 
@@ -35,7 +36,7 @@ def layer_of(case, rng) -> Convolution:
     channels, out, side, stride, padding, _, _ = case
     make = lambda key: Convolution(channels, out, side, stride=stride, padding=padding, key=key)
     layer = eqx.filter_eval_shape(make, jax.random.key(0))
-    return jax.tree.map(lambda s: jnp.asarray(rng.normal(size=s.shape)), layer)
+    return jax.tree.map(lambda s: jax.device_put(rng.normal(size=s.shape)), layer)
 
 
 def margins(case):
@@ -58,7 +59,7 @@ def definition(case) -> np.ndarray:
 
 
 def products(case):
-    """By their definition: the outputs, and what is linear in them in the image and the kernel."""
+    """The outputs by their definition, and their transposes in the image and in the kernel."""
     tensor = definition(case)
     contract = lambda equation, a, b: np.einsum(equation, tensor, a, b, optimize=True)
     return (
@@ -69,8 +70,8 @@ def products(case):
 
 
 @pytest.mark.usefixtures("float64")
-def test_a_convolution_by_its_definition():
-    rng, cases = np.random.default_rng(0), FEW + MANY[2:]
+def test_convolution_by_its_definition():
+    rng, cases = np.random.default_rng(0), [*FEW[1:], MANY[-1]]
     layers = [layer_of(case, rng) for case in cases]
     images = [rng.normal(size=(case[0], *case[5:])) for case in cases]
     both = eqx.filter_jit(
@@ -90,9 +91,7 @@ def test_a_convolution_by_its_definition():
     ("case", "dtype"),
     [
         (FEW[2], np.float32),
-        (MANY[1], np.float32),
-        (MANY[2], np.float32),
-        (MANY[1], np.float64),
+        (MANY[-1], np.float32),
         *(
             pytest.param(case, dtype, marks=slow)
             for case in FEW + MANY
@@ -143,7 +142,7 @@ def test_all_derivatives_of_the_product(case, dtype):
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("axes", [(0, 0), (0, None), (1, None)])
+@pytest.mark.parametrize("axes", [(0, 0), pytest.param((0, None), marks=slow), (1, None)])
 def test_a_kernel_for_every_example(axes):
     """As under `jax.vmap` over seeds, and in gradients for each example."""
     rng, case = np.random.default_rng(2), FEW[2]
@@ -183,7 +182,7 @@ def _loss_of_convolution(weight, layer, x):
 def test_derivatives_of_a_batch_inside_a_loop():
     rng = np.random.default_rng(3)
     layer = layer_of(FEW[2], rng)
-    x, v = jnp.asarray(rng.normal(size=(3, 2, 6, 7))), rng.normal(size=layer.weight.shape)
+    x, v = jax.device_put(rng.normal(size=(3, 2, 6, 7))), rng.normal(size=layer.weight.shape)
 
     def descend(loss):
         def step(weight, _):
@@ -210,7 +209,7 @@ def test_on_cpu_channels_come_last_in_derivatives_too(channels):
     gradient of the kernel does not use a convolution, and images of few channels use one only for
     the gradient of the image."""
     layer = layer_of((channels, 2, 3, 1, "same", 6, 5), np.random.default_rng(4))
-    x = jnp.ones((channels, 6, 5))
+    x = jax.device_put(np.ones((channels, 6, 5)))
     step = jax.jit(lambda w: jax.grad(lambda w, x: _loss(w, layer, x), (0, 1))(w, x[None]))
     on_cpu = _orders("cpu", step, layer.weight)
     assert len(on_cpu) == (1 if channels == 4 else 2)
@@ -221,9 +220,9 @@ def test_on_cpu_channels_come_last_in_derivatives_too(channels):
 def test_arguments_are_checked():
     layer = layer_of((3, 2, 5, 1, "valid", 8, 8), np.random.default_rng(5))
     with pytest.raises(ValueError, match=r"takes images \[3, H, W\]"):
-        layer(jnp.zeros((1, 8, 8)))
+        layer(jax.device_put(np.zeros((1, 8, 8))))
     with pytest.raises(ValueError, match="smaller than the kernel of side 5"):
-        layer(jnp.zeros((3, 8, 4)))
+        layer(jax.device_put(np.zeros((3, 8, 4))))
     with pytest.raises(ValueError, match="`stride` is 0"):
         Convolution(3, 2, 5, stride=0, key=jax.random.key(0))
     with pytest.raises(

@@ -1,14 +1,13 @@
-"""Plasticity injection: an unchanged function at first, and a base that nothing can change."""
+"""Plasticity injection: an unchanged function at first, and a frozen base."""
 
 from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from growing_classes import BatchNormNetwork
-from networks import ByKey, drawn, mlp
+from networks import ByKey, drawn, mlp, shifted
 from signals import arrays
 from tables import permuted
 
@@ -38,17 +37,16 @@ def assert_frozen(before, after):
         assert all(np.array_equal(a, b) for a, b in zip(old, new, strict=True))
 
 
-def test_injection_changes_no_output_and_leaves_the_new_network_to_be_trained():
+def test_injection_changes_no_output_and_trains_the_new_network():
     old, model = base(), injected()
-    inputs = jnp.asarray(np.random.default_rng(0).normal(size=(5, 3)), jnp.float32)
+    inputs = jax.device_put(np.random.default_rng(0).normal(size=(5, 3)))
     np.testing.assert_array_equal(run(model, inputs), run(old, inputs))
-    # The floating-point arrays, which optimisers, penalties, noise and resets see, are those of g.
+    # The floating-point arrays, which optimisers, penalties, noise and resets see, belong to g.
     for a, b, c in zip(arrays(model), arrays(old), arrays(model.trained), strict=True):
         assert a.shape == b.shape
         np.testing.assert_array_equal(a, c)
         assert a.ndim == 1 or not np.allclose(a, b)
-    move = lambda x: jnp.asarray(np.asarray(x) + np.float32(0.1)) if eqx.is_inexact_array(x) else x
-    moved = jax.tree.map(move, model)
+    moved = shifted(model, 0.1)
     assert_frozen(model, moved)
     difference = np.asarray(run(moved.trained, inputs)) - np.asarray(run(model.trained, inputs))
     assert np.abs(difference).max() > 0.01
@@ -56,7 +54,7 @@ def test_injection_changes_no_output_and_leaves_the_new_network_to_be_trained():
 
 
 @pytest.mark.slow
-def test_nothing_changes_the_base_in_training():
+def test_training_does_not_change_the_base():
     setting = permuted(num_tasks=1)
     model = PlasticityInjection(setting.model, key=KEY)
     algo = algorithms.snp_l2(0.05, weight_decay=0.1, noise=0.01)
@@ -66,7 +64,7 @@ def test_nothing_changes_the_base_in_training():
     assert all(not np.array_equal(a, b) for a, b in pairs)
 
 
-def test_its_units_are_those_of_the_new_network():
+def test_units_of_the_new_network():
     model = eqx.filter_eval_shape(lambda m: PlasticityInjection(m, key=KEY), base())
     groups = model.units()
     assert [group.name for group in groups] == ["hidden_0", "hidden_1"]
@@ -81,10 +79,10 @@ def test_fresh_draws_both_networks():
     model = injected()
     again = eqx.filter_jit(lambda m: m.fresh(key=jax.random.key(7)))(model)
     assert jax.tree.structure(again) == jax.tree.structure(model)
-    bits = [np.asarray(m.base.layers[0].weight.bits) for m in (model, again)]
-    assert not np.array_equal(*bits)
+    old, frozen = (np.asarray(m.base.layers[0].weight.bits) for m in (model, again))
+    assert not np.array_equal(old, frozen)
     first = lambda m: np.asarray(m.layers[0].weight)
-    frozen = np.asarray(again.base.layers[0].weight.bits).view(np.float32)
+    frozen = frozen.view(np.float32)
     assert not np.array_equal(first(again.trained), first(model.trained))
     assert not np.array_equal(first(again.trained), frozen)
 

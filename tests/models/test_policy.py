@@ -36,12 +36,12 @@ def categorical_divergence(p: CategoricalPolicy, q: CategoricalPolicy) -> jax.Ar
 # A policy for two examples, an action of each, and the divergence of one policy from another.
 POLICIES = {
     "gaussian": (
-        lambda: GaussianPolicy(jnp.asarray(MEAN), jnp.asarray(LOG_STD)),
+        lambda: GaussianPolicy(jax.device_put(MEAN), jax.device_put(LOG_STD)),
         np.array([[0.1, 0.2], [1.5, -0.3]]),
         gaussian_divergence,
     ),
     "categorical": (
-        lambda: CategoricalPolicy(jnp.asarray(LOGITS)),
+        lambda: CategoricalPolicy(jax.device_put(LOGITS)),
         np.array([2, 0]),
         categorical_divergence,
     ),
@@ -50,7 +50,7 @@ POLICIES = {
 
 @functools.cache
 def measured(name: str) -> dict[str, Any]:
-    """All that is known of a policy, from one program."""
+    """The outputs of all methods of a policy, from one program."""
     make, action, divergence = POLICIES[name]
 
     @jax.jit
@@ -96,7 +96,7 @@ def test_categorical_against_scipy():
     np.testing.assert_array_equal(found["mode"], [2, 1])
     fractions = np.stack([(found["samples"] == a).mean(axis=0) for a in range(3)], axis=1)
     np.testing.assert_allclose(fractions, p, atol=0.015)
-    impossible = CategoricalPolicy(jnp.array([0.0, -jnp.inf]))
+    impossible = CategoricalPolicy(jax.device_put(np.array([0.0, -np.inf])))
     np.testing.assert_allclose(jax.jit(lambda p: p.entropy())(impossible), 0.0)
 
 
@@ -119,12 +119,12 @@ def test_sampled_scores_have_the_fisher_information_as_covariance(name):
     np.testing.assert_allclose(np.cov(scores.T), fisher, atol=0.05 * np.abs(fisher).max())
 
 
-def test_actor_critic_is_two_networks():
+def test_actor_critic_against_numpy():
     make = lambda key: ActorCritic(3, 2, width=5, depth=2, key=key)
     model = drawn(make, KEY)
-    model = eqx.tree_at(lambda m: m.log_std, model, jnp.array([-0.7, 0.2]))
+    model = eqx.tree_at(lambda m: m.log_std, model, jax.device_put(np.array([-0.7, 0.2])))
     x = np.array([0.3, -1.0, 2.0])
-    outputs, taps = eqx.filter_jit(lambda m, x: m(x))(model, jnp.asarray(x))
+    outputs, taps = eqx.filter_jit(lambda m, x: m(x))(model, jax.device_put(x))
 
     def by_hand(layers):
         y = x
@@ -139,7 +139,7 @@ def test_actor_critic_is_two_networks():
     assert list(taps) == [group.name for group in model.units()] == names
 
 
-def test_the_default_actor_critic_is_that_of_dohare_et_al():
+def test_the_default_is_the_network_of_dohare_et_al():
     model = eqx.filter_eval_shape(lambda key: ActorCritic(27, 8, key=key), KEY)
     shapes = [[layer.weight.shape for layer in net.layers] for net in (model.actor, model.critic)]
     assert shapes == [[(256, 27), (256, 256), (8, 256)], [(256, 27), (256, 256), (1, 256)]]
@@ -148,13 +148,13 @@ def test_the_default_actor_critic_is_that_of_dohare_et_al():
     assert model.initial_log_std == 0
 
 
-def test_actor_critics_are_initialised_as_asked():
+def test_initialisers_of_an_actor_critic():
     heads = {"actor_head": ByKey(scale=1.0), "critic_head": ByKey(scale=100.0)}
     options = {"initialiser": ByKey(scale=10.0), "initial_log_std": -0.7, **heads}
 
     @eqx.filter_jit
     def both(a, b):
-        model = ActorCritic(6, 3, width=8, depth=1, **options, key=a)
+        model: Any = ActorCritic(6, 3, width=8, depth=1, **options, key=a)
         moved = eqx.tree_at(lambda m: m.log_std, model, model.log_std + 1)
         return model, moved.fresh(key=b)
 
@@ -172,7 +172,9 @@ def test_a_discrete_actor_critic_has_no_standard_deviation():
     make = lambda key: ActorCritic(2, 4, discrete=True, width=3, key=key)
     discrete = eqx.filter_eval_shape(lambda key: make(key).fresh(key=key), KEY)
     assert discrete.log_std is None
-    policy = eqx.filter_eval_shape(lambda m, x: m(x)[0].policy, discrete, jnp.ones(2))
+    policy = eqx.filter_eval_shape(
+        lambda m, x: m(x)[0].policy, discrete, jax.ShapeDtypeStruct((2,), float)
+    )
     assert isinstance(policy, CategoricalPolicy)
     assert policy.logits.shape == (4,)
 
@@ -184,6 +186,6 @@ def test_arguments_are_checked():
         ActorCritic(2, 1, width=0, key=KEY)
     model = drawn(lambda key: ActorCritic(2, 1, width=3, key=key), KEY)
     with pytest.raises(ValueError, match="takes vectors of 2"):
-        model(jnp.ones(3))
+        model(jax.device_put(np.ones(3)))
     with pytest.raises(ValueError, match="`scale` is 0"):
         models.Orthogonal(scale=0.0)

@@ -1,10 +1,9 @@
-"""Nothing reads weights outside the mask of a sparse layer, and new weights are drawn inside."""
+"""Weights outside the mask of a sparse layer are not read, and new weights are drawn inside."""
 
 from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from growing_classes import GrowingClasses
@@ -25,7 +24,7 @@ def filled(model, by=7.0):
     for i in range(2):
         layer = model.layers[i]
         weight = np.asarray(layer.weight) + by * ~np.asarray(layer.mask)
-        weight = jnp.asarray(weight.astype(np.float32))
+        weight = jax.device_put(weight.astype(np.float32))
         model = eqx.tree_at(lambda m, i=i: m.layers[i].weight, model, weight)
     return model
 
@@ -36,7 +35,7 @@ def assert_same(a, b):
 
 
 def two_penalties(strength):
-    """One has the initial weights as its state, the other one changes its state."""
+    """The state of the first is the initial weights, the second updates its state."""
     made = (algorithms.l2_init(strength), algorithms.spectral_reg(strength))
     penalties = tuple(penalty for algo in made for penalty in algo.penalties)
     assert len(penalties) == 2
@@ -53,9 +52,9 @@ def two_penalties(strength):
         ),
     ],
 )
-def test_penalties_act_on_connections_alone(make):
+def test_penalties_use_connections_only(make):
     model, algo = mlp(KEY, density=0.5).model, make(0.1)
-    moved = jax.tree.map(lambda x: jnp.asarray(1.1 * np.asarray(x) + np.float32(0.1)), model)
+    moved = jax.tree.map(lambda x: jax.device_put(1.1 * np.asarray(x) + np.float32(0.1)), model)
     masks = [(layer.mask, layer.mask) for layer in model.layers[:-1]]
     at = lambda m: [layer.mask for layer in m.layers[:-1]]
     moved = filled(eqx.tree_at(at, moved, [mask for mask, _ in masks]), by=-0.1)
@@ -64,7 +63,7 @@ def test_penalties_act_on_connections_alone(make):
     def penalised(first, now):
         _, state = algo.init(first, None, key=KEY)
         learner = learner_of(now, algo.optimiser)
-        signal = signal_at(now, jnp.ones((1, 1, 3)))
+        signal = signal_at(now, jax.device_put(np.ones((1, 1, 3))))
         state = algo.update(learner, state, signal, key=KEY)[1]  # a power iteration follows
         return eqx.filter_value_and_grad(lambda m: algo.penalty(m, state))(now)
 
@@ -75,15 +74,17 @@ def test_penalties_act_on_connections_alone(make):
         np.testing.assert_array_equal(np.asarray(grad.weight) != 0, layer.mask)
 
 
-def test_utilities_norms_and_projections_read_connections_alone():
+def test_utilities_norms_and_projections_use_connections_only():
     model = mlp(KEY, density=0.5).model
     groups = model.units()
-    stream = GrowingClasses(jnp.asarray(np.zeros((1, 3))), jnp.asarray([0]))  # is not looked at
+    stream = GrowingClasses(
+        inputs=jax.device_put(np.ones((1, 3))), labels=jax.device_put(np.array([0]))
+    )  # is not used
 
     @eqx.filter_jit
     def read(model, now):
         norms = NormalizeProject().init(learner_of(model), key=KEY)
-        signal, learner = signal_at(model, jnp.ones((1, 1, 3))), learner_of(now)
+        signal, learner = signal_at(model, jax.device_put(np.ones((1, 1, 3)))), learner_of(now)
         after, _ = NormalizeProject().update(learner, norms, signal, key=KEY)
         norm = probes.WeightNorm()(learner, stream, None, key=KEY)
         return models.connected(after.model), (incoming_and_outgoing(groups, now), norm)
@@ -94,8 +95,8 @@ def test_utilities_norms_and_projections_read_connections_alone():
         assert_same(after, model)
 
 
-def test_fresh_weights_are_drawn_where_the_connections_are():
-    """The same number of connections, at their present places, with the initial variance."""
+def test_fresh_weights_are_drawn_inside_the_mask():
+    """The mask stays, and the new weights have the initial variance."""
     make = lambda key: models.MLP(64, 10, width=100, depth=2, density=0.1, key=key)
     model: Any = drawn(make, KEY, density=0.1)
     masks = [np.asarray(layer.mask) for layer in model.layers[:-1]]

@@ -1,4 +1,4 @@
-"""Units: what carries them on, their renewal, and the optimiser state that is kept for them."""
+"""Units: the weights that read them, their renewal, and their optimiser state."""
 
 import functools
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from networks import convnet, mlp, MODELS, resnet
+from networks import convnet, mlp, MODELS, resnet, shifted
 from programs import equations
 
 from spectral import algorithms, Optimiser
@@ -85,7 +85,7 @@ def some(group: UnitGroup, *indices: int) -> np.ndarray:
 
 def marks(case: Case, *indices: int) -> list[jax.Array]:
     """The units of these indices in every group."""
-    return [jnp.asarray(some(group, *indices)) for group in case.groups]
+    return [jax.device_put(some(group, *indices)) for group in case.groups]
 
 
 def owners(entries: Entries, size: int) -> np.ndarray:
@@ -102,7 +102,7 @@ def write(model, kinds, units, value):
     for entries in kinds:
         array = np.array(entries.where(model))
         array[along(entries, units)] = value
-        model = eqx.tree_at(entries.where, model, jnp.asarray(array))
+        model = eqx.tree_at(entries.where, model, jax.device_put(array))
     return model
 
 
@@ -112,31 +112,30 @@ def silenced(model, group, units):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_unit_is_carried_on_by_its_outgoing_weights_alone(name):
+def test_only_outgoing_weights_read_a_unit(name):
     """With all other units of its layer dead, only weights that read it have a gradient."""
     case = network(name)
     for group in case.groups:
         (entries,) = group.outgoing
-        # Positive weights in the next layer, so that its ReLUs pass the unit on.
-        positive = jnp.asarray(np.abs(entries.where(case.model)))
+        # Positive weights in the next layer, so that its ReLUs are active.
+        positive = jax.device_put(np.abs(entries.where(case.model)))
         ready = eqx.tree_at(entries.where, case.model, positive)
         for i in (0, group.size - 1):
             one = some(group, i)
-            alone, reached = silenced(ready, group, ~one), 0
-            for value in (4.0, -4.0)[
-                : group.copies
-            ]:  # either the first or the second copy is alive
+            alone, reached = silenced(ready, group, ~one), np.zeros(1, bool)
+            # A positive value makes the first copy active, a negative one the second.
+            for value in (4.0, -4.0)[: group.copies]:
                 alone = write(alone, group.shift or group.bias, one, value)
                 (_, (_, taps)), grad = case.measured(alone)
                 tap = np.asarray(taps[group.name]).reshape(EXAMPLES, group.copies, group.size, -1)
                 assert tap.any(axis=(0, 1, 3)).tolist() == one.tolist()
                 rows = np.moveaxis(np.asarray(entries.where(grad)), entries.axis, 0)
-                reached = reached + rows.reshape(rows.shape[0], -1).any(axis=1)
-            assert (reached > 0).tolist() == one[owners(entries, group.size)].tolist()
+                reached = reached | rows.reshape(rows.shape[0], -1).any(axis=1)
+            assert reached.tolist() == one[owners(entries, group.size)].tolist()
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_new_unit_is_drawn_and_not_yet_heard(name):
+def test_a_renewed_unit_is_drawn_and_changes_no_output(name):
     """Renewing a dead unit changes its own activation and nothing after the layer."""
     case = network(name)
     for g, group in enumerate(case.groups):
@@ -158,12 +157,9 @@ def test_a_new_unit_is_drawn_and_not_yet_heard(name):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_marks_are_the_entries_that_change(name):
+def test_renewal_changes_the_marked_entries(name):
     case = network(name)
-    moved = jax.tree.map(
-        lambda p: jnp.asarray(np.asarray(p) + np.float32(1.5)) if eqx.is_inexact_array(p) else p,
-        case.model,
-    )
+    moved = shifted(case.model, 1.5)
     old = jax.tree.leaves(eqx.filter(moved, eqx.is_inexact_array))
     for renewed, marked in zip(*case.renewed(moved, marks(case, 0, 2), KEY), strict=True):
         new = jax.tree.leaves(eqx.filter(renewed, eqx.is_inexact_array))
@@ -172,7 +168,7 @@ def test_marks_are_the_entries_that_change(name):
 
 
 @pytest.mark.parametrize("name", PLAIN)
-def test_a_constant_unit_is_replaced_without_a_trace(name):
+def test_replacing_a_constant_unit_changes_no_output(name):
     case = network(name)
     absorbed = eqx.filter_jit(absorb_mean)
     for g, group in enumerate(case.groups):
@@ -182,7 +178,7 @@ def test_a_constant_unit_is_replaced_without_a_trace(name):
             constant = write(constant, group.bias, one, value)
             (_, (outputs, taps)), _ = case.measured(constant)
             tap = np.asarray(taps[group.name])
-            means = jnp.asarray(tap.mean(axis=(0, *range(2, tap.ndim))))
+            means = jax.device_put(tap.mean(axis=(0, *range(2, tap.ndim))))
             moved = absorbed(constant, group, units[g], means)
             renewed = case.renewed(moved, units, KEY)[0][g]
             np.testing.assert_allclose(case.measured(renewed)[0][1][0], outputs, atol=1e-5)
@@ -191,7 +187,7 @@ def test_a_constant_unit_is_replaced_without_a_trace(name):
                 assert not np.allclose(case.measured(silent)[0][1][0], outputs, atol=1e-3)
 
 
-def test_many_units_are_renewed_as_each_would_be_alone():
+def test_renewing_many_units_equals_renewing_each_alone():
     """The weights of a unit follow from the key and its index, also with more units than are
     written at once."""
     case, several = network("sparse"), (0, 1, 2, 3, 5)
@@ -280,11 +276,11 @@ def test_the_sum_of_a_block_has_the_parameters_of_both_branches():
     assert [where(model) for where in groups["stem"].statistics] == [model.stem_norm]
 
 
-def test_absorbing_leaves_a_layer_without_bias_alone():
+def test_absorbing_does_not_change_a_layer_without_bias():
     model = mlp(KEY).model
     model = eqx.tree_at(lambda m: m.layers[1].bias, model, None)
     group = model.units()[0]
-    same = absorb_mean(model, group, jnp.asarray(some(group, 1)), jnp.asarray(np.ones(4)))
+    same = absorb_mean(model, group, jax.device_put(some(group, 1)), jax.device_put(np.ones(4)))
     assert same is model
 
 
@@ -320,12 +316,12 @@ def test_indices_of_units_by_counting():
     np.testing.assert_array_equal(put, np.where(spread < 2, weight, -weight))
 
 
-def test_no_more_is_drawn_than_a_few_rows():
+def test_renewal_draws_a_few_rows_only():
     """A whole matrix of weights would cost more than a step of training."""
     model = mlp(KEY, width=50, depth=1).model
     (group,) = model.units()
     renew = lambda units: eqx.filter(renew_units(model, group, units, key=KEY), eqx.is_array)
-    jaxpr = jax.make_jaxpr(renew)(jnp.asarray(some(group, 3)))
+    jaxpr = jax.make_jaxpr(renew)(jax.device_put(some(group, 3)))
     draws = [e for e in equations(jaxpr.jaxpr) if e.primitive.name == "random_bits"]
     assert draws
     assert max(v.aval.size for e in draws for v in e.outvars) <= 4 * 3
@@ -347,18 +343,17 @@ OPTIMISERS = {
 
 
 @pytest.mark.parametrize(
-    ("name", "some_groups"),
+    ("name", "make", "some_groups"),
     [
-        ("copies_and_moments", slice(1, 2)),
-        *(pytest.param(name, slice(3), marks=slow) for name in OPTIMISERS),
+        ("copies_and_moments", mlp, slice(1)),
+        *(pytest.param(name, convnet, slice(3), marks=slow) for name in OPTIMISERS),
     ],
 )
-def test_units_are_forgotten_entry_by_entry(name, some_groups):
-    """As by marking every entry."""
-    model = convnet(KEY, padding="valid", activation=CReLU()).model
+def test_forgetting_units_equals_forgetting_their_entries(name, make, some_groups):
+    model = make(KEY, activation=CReLU()).model
     groups = model.units()[some_groups]
     rng = np.random.default_rng(0)
-    random = lambda p: jnp.asarray(rng.normal(size=p.shape), p.dtype)
+    random = lambda p: jax.device_put(rng.normal(size=p.shape))
     grads = jax.tree.map(random, eqx.filter(model, eqx.is_inexact_array))
 
     @eqx.filter_jit
@@ -389,12 +384,13 @@ def test_units_are_forgotten_entry_by_entry(name, some_groups):
 def test_renewed_statistics_are_mean_zero_and_variance_one():
     model, state, _ = resnet(KEY)
     rng = np.random.default_rng(0)
-    state = jax.tree.map(lambda s: jnp.asarray(rng.normal(size=s.shape), s.dtype), state)
+    state = jax.tree.map(lambda s: jax.device_put(rng.normal(size=s.shape)), state)
     group = next(g for g in model.units() if g.name == "block_1_0")
     units, old = some(group, 2), [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
     marked = [where(model).statistics for where in group.statistics]
     assert len(marked) == 2  # of both branches
-    state = renew_statistics(model, state, group, jnp.asarray(units))
+    state = renew_statistics(model, state, group, jax.device_put(units))
+    assert state is not None
     new = [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
     assert sum(not np.array_equal(a, b) for a, b in zip(old, new, strict=True)) == 4
     for statistics in marked:
@@ -403,21 +399,21 @@ def test_renewed_statistics_are_mean_zero_and_variance_one():
         for values in (mean, variance):
             kept = [np.array_equal(values[~units], s[~units]) for s in old if s.size == units.size]
             assert any(kept)
-    assert renew_statistics(model, None, group, jnp.asarray(units)) is None
+    assert renew_statistics(model, None, group, jax.device_put(units)) is None
 
 
 def test_units_of_a_residual_stream_cannot_be_renewed():
     model = resnet(KEY).model
     stem = model.units()[0]
     with pytest.raises(ValueError, match="units of `stem` have no outgoing weights of their own"):
-        renew_units(model, stem, jnp.asarray(some(stem, 0)), key=KEY)
+        renew_units(model, stem, jax.device_put(some(stem, 0)), key=KEY)
 
 
-def test_units_with_two_copies_are_dead_if_both_are():
+def test_a_unit_with_two_copies_is_dead_if_both_are():
     (group,) = mlp(KEY, depth=1, activation=CReLU()).model.units()
     taps = np.zeros((3, 8))
     taps[0, 5] = taps[2, 0] = 1.0
     marked = jax.jit(lambda taps: dead(group.by_unit(taps)))(taps)
     assert np.asarray(marked).tolist() == [False, False, True, True]
     with pytest.raises(ValueError, match="'hidden_0' of 8 activations, but its tap has shape"):
-        group.by_unit(jnp.asarray(taps[:, :4]))
+        group.by_unit(jax.device_put(taps[:, :4]))
