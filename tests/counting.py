@@ -1,4 +1,6 @@
-"""An environment whose every number can be written down by hand."""
+"""An environment whose numbers can all be computed by hand."""
+
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -8,10 +10,10 @@ from spectral import models, tasks
 
 
 class Counting(tasks.AbstractEnvironment):
-    """Counts the steps of an episode. A tag that is drawn for the episode says how it ends: below
-    1/2 it terminates after 3 steps, above it is cut off after 4.
+    """Counts the steps of an episode. A tag is drawn for each episode. With a tag below 1/2 the
+    episode terminates after 3 steps, otherwise it is truncated after 4.
 
-    Observation (count, tag, parameter), reward count + action.
+    The observation is (count, tag, parameter), the reward count + action.
     """
 
     observation_size: int = eqx.field(static=True, default=3)
@@ -28,6 +30,13 @@ class Counting(tasks.AbstractEnvironment):
         seen = jnp.append(state, parameter)
         reward = count + action[0]
         return state, tasks.Step(seen, reward, (tag < 0.5) & (count == 3), count == 4)
+
+
+def counting_ppo(**options: Any) -> tasks.PPO:
+    """Rollouts of 16 steps; the parameter changes every 13."""
+    world = tasks.ChangingEnvironment(Counting(), tasks.Cycle((0.5, 1.5)), 13)
+    options = {"steps_per_rollout": 16, "epochs": 2, "minibatches_per_epoch": 4} | options
+    return tasks.PPO(world, num_tasks=3, discount=0.9, gae_lambda=0.8, **options)
 
 
 class Tabular(models.AbstractNetwork):

@@ -39,7 +39,7 @@ def test_changes_of_single_images():
     assert (rotations == 0).any()
 
 
-def test_rejected_arguments():
+def test_bad_arguments():
     with pytest.raises(ValueError, match="`padding` is 0"):
         tasks.Crop(padding=0)
     with pytest.raises(ValueError, match="`degrees` is 0"):

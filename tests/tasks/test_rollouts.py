@@ -1,4 +1,4 @@
-"""Playing in an environment that changes, against loops in NumPy."""
+"""Rollouts in an environment that changes, against loops in NumPy."""
 
 from typing import Any
 
@@ -22,153 +22,185 @@ from spectral.tasks.rl.ppo._rollout import begin, play
 
 
 VALUES = (0.5, 1.5, 4.0)
-TASK = 14  # steps, of which rollouts of 10 are no divisor
+TASK = 14  # steps; rollouts of 10 do not divide it
 KEY = jax.random.key(3)
-
-
-@eqx.filter_jit
-def ten_steps(world: ChangingEnvironment, values: Any, players: Any, key: Any):
-    act = lambda observations, key: jax.random.normal(key, (observations.shape[0], 1))
-    return play(world, values, players, act, 10, clip=True, key=key)
-
-
-def forty_steps(world: ChangingEnvironment, environments: int = 1, rollouts: int = 4):
-    """Four rollouts in a row, or as many as are given, joined."""
-    values = world.schedule.values(4, key=KEY)[:4]
-    players, parts = begin(world, values, environments, key=KEY), []
-    for i in range(rollouts):
-        players, rollout = ten_steps(world, values, players, jax.random.fold_in(KEY, i))
-        parts.append(rollout)
-    return jax.tree.map(lambda *x: np.concatenate(x), *parts)
 
 
 def changing(change: Any) -> ChangingEnvironment:
     return ChangingEnvironment(Counting(), Cycle(VALUES), TASK, change=change)
 
 
+def start(world: ChangingEnvironment, num_environments: int) -> Any:
+    values = world.values(3, key=KEY)
+    return values, begin(world, values, num_environments, key=KEY)
+
+
+def ten_steps(world: ChangingEnvironment, values: Any, environments: Any, key: Any):
+    act = lambda observations, key: jax.random.normal(key, (observations.shape[0], 1))
+    return play(world, values, environments, act, 10, clip=True, key=key)
+
+
+@eqx.filter_jit
+def _forty_steps(world: ChangingEnvironment, num_environments: int):
+    """Four rollouts in a row, joined."""
+    values, environments = start(world, num_environments)
+    rollout = lambda state, key: ten_steps(world, values, state, key)
+    parts = jax.lax.scan(rollout, environments, jax.random.split(KEY, 4))[1]
+    return jax.tree.map(lambda x: x.reshape(40, *x.shape[2:]), parts)
+
+
+def forty_steps(world: ChangingEnvironment, num_environments: int = 1) -> Any:
+    return jax.tree.map(np.asarray, _forty_steps(world, num_environments))
+
+
 @pytest.fixture(scope="module")
 def played():
-    kinds = {"step": 4, "episode": 4, "drift": 6}
-    return {kind: forty_steps(changing(kind), rollouts=n) for kind, n in kinds.items()}
+    return forty_steps(changing("step"))
 
 
 @pytest.fixture(scope="module")
-def beside():
-    """Two environments side by side."""
-    return forty_steps(changing("step"), environments=2)
+def side_by_side():
+    """Two environments."""
+    return forty_steps(changing("step"), num_environments=2)
 
 
-def test_episodes(played, beside):
-    """Counts, ends and totals; the tag, which says how an episode ends, changes with each."""
-    for rollout in (played["step"], beside):
-        for e in range(rollout.total.shape[1]):
-            seen, after = rollout.observation[:, e], rollout.step.observation[:, e]
+def test_episodes(played, side_by_side):
+    """The tag, which decides how an episode ends, changes with each."""
+    for trajectory in (played, side_by_side):
+        for e in range(trajectory.total.shape[1]):
+            before, after = trajectory.observation[:, e], trajectory.step.observation[:, e]
             count, total, tags = 0, 0.0, []
             for t in range(40):
-                tag = seen[t, 1]
+                tag = before[t, 1]
                 if count == 0:
                     tags.append(tag)
-                assert seen[t, 0] == count
+                assert before[t, 0] == count
                 assert tag == tags[-1] == after[t, 1]
                 count += 1
-                # What follows an action is of the same episode, also after the last.
+                # The observation after the last action belongs to the same episode.
                 assert after[t, 0] == count
-                applied = np.clip(rollout.action[t, e, 0], -1, 1)
-                np.testing.assert_allclose(rollout.step.reward[t, e], count + applied, rtol=1e-6)
+                applied = np.clip(trajectory.action[t, e, 0], -1, 1)
+                reward = trajectory.step.reward[t, e]
+                np.testing.assert_allclose(reward, count + applied, rtol=1e-6)
                 total += count + applied
-                assert rollout.length[t, e] == count
-                np.testing.assert_allclose(rollout.total[t, e], total, rtol=1e-5)
-                over = (tag < 0.5 and count == 3, count == 4)
-                assert (rollout.step.terminated[t, e], rollout.step.truncated[t, e]) == over
-                if any(over):
+                assert trajectory.length[t, e] == count
+                np.testing.assert_allclose(trajectory.total[t, e], total, rtol=1e-5)
+                ends = (tag < 0.5 and count == 3, count == 4)
+                step = trajectory.step
+                assert (step.terminated[t, e], step.truncated[t, e]) == ends
+                if any(ends):
                     count, total = 0, 0.0
             assert len(tags) > 8
             assert len(set(tags)) == len(tags)
-    # Both kinds of ends are seen, and actions beyond what the environment is given.
-    assert beside.step.terminated.any()
-    assert beside.step.truncated.any()
-    assert np.abs(beside.action).max() > 1
-    assert not np.array_equal(beside.action[:, 0], beside.action[:, 1])
+    # Both kinds of ends occur, and actions that are clipped.
+    assert side_by_side.step.terminated.any()
+    assert side_by_side.step.truncated.any()
+    assert np.abs(side_by_side.action).max() > 1
+    assert not np.array_equal(side_by_side.action[:, 0], side_by_side.action[:, 1])
 
 
-def test_the_parameter_changes_at_a_step(played, beside):
+def test_the_parameter_changes_at_a_step(played, side_by_side):
     expected = [VALUES[min(k // TASK, 2)] for k in range(40)]
-    rollout = played["step"]
-    np.testing.assert_allclose(rollout.parameter[:, 0], expected)
-    # It is the parameter of that very step, in the middle of an episode.
-    np.testing.assert_allclose(rollout.step.observation[:, 0, 2], expected)
-    assert max(rollout.length[k, 0] for k in (TASK, 2 * TASK)) > 1
+    np.testing.assert_allclose(played.parameter[:, 0], expected)
+    # It is the parameter of exactly that step, in the middle of an episode.
+    np.testing.assert_allclose(played.step.observation[:, 0, 2], expected)
+    assert max(played.length[k, 0] for k in (TASK, 2 * TASK)) > 1
     # Steps are counted over all environments.
     expected = [VALUES[min(2 * k // TASK, 2)] for k in range(40)]
-    np.testing.assert_allclose(beside.parameter, np.stack([expected] * 2, axis=1))
+    np.testing.assert_allclose(side_by_side.parameter, np.stack([expected] * 2, axis=1))
 
 
-def test_the_parameter_changes_at_the_end_of_an_episode(played):
-    rollout = played["episode"]
-    starts = np.arange(40) + 1 - rollout.length[:, 0]  # of the episode in which a step lies
+def test_the_parameter_changes_at_the_end_of_an_episode():
+    trajectory = forty_steps(changing("episode"))
+    starts = np.arange(40) + 1 - trajectory.length[:, 0]  # of the episode of each step
     expected = [VALUES[min(start // TASK, 2)] for start in starts.tolist()]
-    np.testing.assert_allclose(rollout.parameter[:, 0], expected)
+    np.testing.assert_allclose(trajectory.parameter[:, 0], expected)
     assert expected[-1] == VALUES[2]
-    # Some wait, and none makes the next one wait for longer.
+    # Some changes wait, and none makes the next one wait longer.
     changes = [expected.index(value) for value in VALUES[1:]]
     assert all(0 <= change - due < 4 for change, due in zip(changes, (TASK, 2 * TASK), strict=True))
     assert changes != [TASK, 2 * TASK]
-    # The first observation of an episode shows the new one.
+    # The first observation of an episode has the new parameter.
     change = expected.index(VALUES[1])
-    assert rollout.observation[change].tolist()[0][0] == 0
-    np.testing.assert_allclose(rollout.observation[change, 0, 2], VALUES[1])
+    assert trajectory.observation[change, 0, 0] == 0
+    np.testing.assert_allclose(trajectory.observation[change, 0, 2], VALUES[1])
 
 
-def test_the_parameter_drifts(played):
-    """And stays at the last value after the last task."""
+def test_the_parameter_drifts():
+    """It keeps the last value after the last task."""
+    world = changing("drift")
+
+    @jax.jit
+    def sixty_steps():
+        values, no = world.values(3, key=KEY), jnp.asarray(False)
+
+        def step(phase, _):
+            return world.advance(phase, no, stride=1, last=2), world.parameter(values, phase)
+
+        return jax.lax.scan(step, world.begin(), length=60)[1]
+
     values = [*VALUES, VALUES[0]]
     expected = []
     for k in range(60):
         task, done = k // TASK, (k % TASK) / TASK
         now = values[task] ** (1 - done) * values[task + 1] ** done if task < 3 else values[3]
         expected.append(now)
-    np.testing.assert_allclose(played["drift"].parameter[:, 0], expected, rtol=1e-5)
+    np.testing.assert_allclose(sixty_steps(), expected, rtol=1e-5)
 
 
-def test_schedules_side_by_side(played):
-    """Under vmap over schedules each member plays as it does alone."""
-    values = jnp.array([[0.5, 1.5, 4.0, 0.5], [2.0, 0.1, 0.3, 0.3]])
+@pytest.mark.slow
+def test_schedules_under_vmap(played):
+    """Each schedule gives what it gives alone."""
     world = changing("step")
+    environments = eqx.filter_jit(start)(world, 1)[1]
+    values = jnp.array([[0.5, 1.5, 4.0, 0.5], [2.0, 0.1, 0.3, 0.3]])
 
     def run(values):
-        players = begin(world, values, 1, key=KEY)
-        players, _ = ten_steps(world, values, players, jax.random.fold_in(KEY, 0))
-        return ten_steps(world, values, players, jax.random.fold_in(KEY, 1))[1]
+        now, _ = ten_steps(world, values, environments, jax.random.key(0))
+        return ten_steps(world, values, now, jax.random.key(1))[1]
 
     together = jax.jit(jax.vmap(run))(values)
     for i, own in enumerate(values):
-        for a, b in zip(jax.tree.leaves(together), jax.tree.leaves(run(own)), strict=True):
+        alone = jax.jit(run)(own)
+        for a, b in zip(jax.tree.leaves(together), jax.tree.leaves(alone), strict=True):
             np.testing.assert_allclose(a[i], b, rtol=1e-5)
-    np.testing.assert_array_equal(together.parameter[0, :, 0], played["step"].parameter[10:20, 0])
+    np.testing.assert_array_equal(together.parameter[0, :, 0], played.parameter[10:20, 0])
 
 
 def test_schedules():
-    drawn = LogUniform(low=0.02, high=2.0, seed=None).values(2000, key=KEY)
-    assert 0.02 <= drawn.min() <= drawn.max() <= 2.0
-    # Uniform in the logarithm: a seventh of the frictions lie above 1.
-    np.testing.assert_allclose((drawn > 1).mean(), np.log(2) / np.log(100), atol=0.02)
-    np.testing.assert_allclose(np.log(drawn).mean(), np.log(0.2), atol=0.1)
-    few = LogUniform(low=0.02, high=2.0, seed=None).values(3, key=KEY)
-    np.testing.assert_array_equal(few, drawn[:3])
     other = jax.random.key(9)
-    assert not np.array_equal(few, LogUniform(seed=None).values(3, key=other))
-    shared = LogUniform(seed=4)
-    np.testing.assert_array_equal(shared.values(3, key=KEY), shared.values(3, key=other))
-    assert not np.array_equal(shared.values(3, key=KEY), LogUniform(seed=5).values(3, key=KEY))
-    with jax.enable_x64(True):
-        exact = LogUniform(seed=4).values(3, key=KEY)
-    assert exact.dtype == np.float64
-    np.testing.assert_allclose(shared.values(3, key=KEY), exact, rtol=1e-6)
-    np.testing.assert_allclose(Cycle((1.0, 3.0)).values(5, key=KEY), [1, 3, 1, 3, 1])
-    revisited = Revisit(shared, period=3).values(7, key=KEY)
-    plain = shared.values(7, key=KEY)
+    free, fixed = LogUniform(low=0.02, high=2.0, seed=None), LogUniform(seed=4)
+
+    @jax.jit
+    def draw():
+        return {
+            "many": free.values(2000, key=KEY),
+            "few": free.values(3, key=KEY),
+            "other": free.values(3, key=other),
+            "fixed": fixed.values(7, key=KEY),
+            "fixed_other": fixed.values(3, key=other),
+            "seed_5": LogUniform(seed=5).values(3, key=KEY),
+            "cycle": Cycle((1.0, 3.0)).values(5, key=KEY),
+            "revisit": Revisit(fixed, period=3).values(7, key=KEY),
+        }
+
+    drawn = jax.tree.map(np.asarray, draw())
+    many, plain = drawn["many"], drawn["fixed"]
+    assert 0.02 <= many.min() <= many.max() <= 2.0
+    # Uniform in the logarithm: a fraction of 0.15 lies above 1.
+    np.testing.assert_allclose((many > 1).mean(), np.log(2) / np.log(100), atol=0.02)
+    np.testing.assert_allclose(np.log(many).mean(), np.log(0.2), atol=0.1)
+    np.testing.assert_array_equal(drawn["few"], many[:3])
+    assert not np.array_equal(drawn["few"], drawn["other"])
+    np.testing.assert_array_equal(plain[:3], drawn["fixed_other"])
+    assert not np.array_equal(plain[:3], drawn["seed_5"])
+    np.testing.assert_allclose(drawn["cycle"], [1, 3, 1, 3, 1])
     expected = [plain[0], plain[1], plain[2], plain[0], plain[4], plain[5], plain[0]]
-    np.testing.assert_array_equal(revisited, expected)
+    np.testing.assert_array_equal(drawn["revisit"], expected)
+    with jax.enable_x64(True):
+        exact = jax.jit(lambda: LogUniform(seed=4).values(3, key=KEY))()
+    assert exact.dtype == np.float64
+    np.testing.assert_allclose(plain[:3], exact, rtol=1e-6)
 
 
 @pytest.mark.parametrize("terminal", [False, True])
@@ -179,31 +211,37 @@ def test_time_limit(terminal):
     for tag in (0.2, 0.9):
         state, _ = limited.reset(one, key=KEY)
         state = eqx.tree_at(lambda s: s.inner, state, jnp.array([0.0, tag]))
-        seen = []
+        steps = []
         for _ in range(3):
             state, step = limited.step(state, jnp.zeros(1), one, key=KEY)
-            seen.append((bool(step.terminated), bool(step.truncated)))
-        assert seen[:2] == [(False, False)] * 2
-        ends[tag] = seen[2]
-    # An end of its own at the limit stays an end.
+            steps.append((bool(step.terminated), bool(step.truncated)))
+        assert steps[:2] == [(False, False)] * 2
+        ends[tag] = steps[2]
+    # An episode that ends at the limit without it still terminates.
     assert ends == {0.2: (True, False), 0.9: (True, False) if terminal else (False, True)}
 
 
-def test_point_mass_is_what_it_says():
+def test_point_mass_follows_its_formula():
     mass, friction = PointMass(), jnp.asarray(2.0)
-    state, shown = mass.reset(friction, key=KEY)
-    np.testing.assert_array_equal(state, shown)
+
+    @jax.jit
+    def two_steps(actions):
+        first = mass.reset(friction, key=KEY)
+        move = lambda state, action: mass.step(state, action, friction, key=KEY)
+        return *first, jax.lax.scan(move, first[0], actions)[1]
+
+    state, observation, steps = two_steps(np.array([[0.3], [-1.4]], np.float32))
+    np.testing.assert_array_equal(state, observation)
     x, v = np.asarray(state)
     assert -1 <= x <= 1
     assert v == 0
-    for u in (0.3, -1.4):
-        state, step = mass.step(state, jnp.array([u]), friction, key=KEY)
+    for t, u in enumerate((0.3, -1.4)):
         v = v + 0.1 * (u - 2 * v)
         x = x + 0.1 * v
-        np.testing.assert_allclose(step.observation, [x, v], rtol=1e-6)
-        np.testing.assert_allclose(step.reward, -(x**2 + 0.1 * u**2), rtol=1e-5)
-    assert not step.terminated
-    assert not step.truncated
+        np.testing.assert_allclose(steps.observation[t], [x, v], rtol=1e-6)
+        np.testing.assert_allclose(steps.reward[t], -(x**2 + 0.1 * u**2), rtol=1e-5)
+    assert not steps.terminated.any()
+    assert not steps.truncated.any()
 
 
 def test_bad_worlds():
@@ -223,8 +261,8 @@ def test_bad_worlds():
         ChangingEnvironment(PointMass(), Cycle((1.0,)), 0)
 
 
-def test_an_unknown_rule(monkeypatch):
-    # The type checker of the tests would refuse it first.
+def test_unknown_change(monkeypatch):
+    # Without this the type checker rejects the change first.
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     change: Any = "steps"
     with pytest.raises(ValueError, match="Rule 'steps' does not exist.*did you mean 'step'"):

@@ -1,4 +1,4 @@
-"""The presets of Slippery Ant, and those of single algorithms beside those of studies."""
+"""The presets of Slippery Ant, and the presets of single algorithms."""
 
 import equinox as eqx
 import jax
@@ -21,14 +21,14 @@ ALGORITHMS = {
 
 
 @pytest.mark.parametrize("preset", ALGORITHMS)
-def test_a_preset_describes_an_experiment(preset):
+def test_presets(preset):
     benchmark = studies.slippery_ant(preset=preset)
     settings = benchmark.settings
     assert benchmark.smaller == ()
     assert set(settings["algorithms"]) == ALGORITHMS[preset]
     for name, section in settings["algorithms"].items():
         algo = parse(section, Algorithm, name, {}).make()
-        # Compared under equal betas, but for those of Dohare et al.
+        # All algorithms have equal betas, except those of Dohare et al.
         betas = [float(algo.optimiser.hyper[b]) for b in ("b1", "b2")]
         own = preset == "dohare" and name != "bp"
         assert betas == pytest.approx([0.99, 0.99] if own else [0.9, 0.999])
@@ -45,7 +45,7 @@ def test_a_preset_describes_an_experiment(preset):
     assert (world.environment.terminal, world.environment.steps) == (published, 1000)
     assert (stream.steps_per_rollout, stream.num_environments) == (2048, 1)
     if published:
-        # Tasks of 976.56 rollouts.
+        # A task has 976.56 rollouts.
         assert (world.steps_per_task, stream.chunks_per_task) == (2_000_000, 977)
         assert (stream.epochs, float(stream.discount)) == (10, pytest.approx(0.99))
     minibatches = {"paper": 1280, "dohare": 160, "small": 64}
@@ -58,8 +58,7 @@ def test_a_preset_describes_an_experiment(preset):
 
 
 @pytest.mark.parametrize("make", [studies.continual_imagenet, studies.incremental_cifar])
-def test_presets_and_studies_make_the_same_algorithm(make):
-    """With the transforms that follow."""
+def test_presets_of_algorithms_match_those_of_studies(make):
     for name, section in make("dohare").settings["algorithms"].items():
         own = parse(section, Algorithm, name, {}).make()
         single = algorithms.preset(make.__name__, name, source="dohare")
@@ -68,12 +67,14 @@ def test_presets_and_studies_make_the_same_algorithm(make):
 
 
 def test_effective_rank_rates():
-    """Printed for the mean of the actor plus that of the critic; ours is the mean of all layers."""
-    model = ActorCritic(27, 8, depth=1, width=2, key=jax.random.key(0))
-    owners = [name.split("_")[0] for name in model(jnp.zeros(27))[1]]
+    """The published rates belong to the mean of the actor plus that of the critic. Here they
+    belong to the mean of all layers."""
+    look = lambda key: ActorCritic(27, 8, depth=1, width=2, key=key)(jnp.zeros(27))
+    taps = eqx.filter_eval_shape(look, jax.random.key(0))[1]
+    owners = [name.split("_")[0] for name in taps]
     assert owners.count("actor") == owners.count("critic")
-    printed = {"er": 1e-7, "l2_er": 1e-6}
-    for name, rate in printed.items():
+    published = {"er": 1e-7, "l2_er": 1e-6}
+    for name, rate in published.items():
         section = studies.slippery_ant("paper").settings["algorithms"][name]
         assert section["er_lr"] == pytest.approx(2 * rate)
 

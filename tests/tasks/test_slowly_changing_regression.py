@@ -18,10 +18,11 @@ KEY = jax.random.key(0)
 
 @eqx.filter_jit
 def _look(stream, learner):
-    """The state of every task, its bits and minibatches, and the losses of the network."""
+    """Returns the state of every task, its bits and minibatches, and losses of the network."""
+    zero = jnp.asarray(0)
 
     def look(state, task):
-        clock = Clock(*(jnp.asarray(0),) * 3, task)
+        clock = Clock(zero, zero, zero, task)
         state = stream.begin_task(state, clock, key=jax.random.fold_in(KEY, task))
         _, chunk, _ = stream.collect(state, learner, clock, key=jax.random.fold_in(KEY, task))
         batches = jax.vmap(lambda item: stream.batch(state, item))(chunk.items)
@@ -36,7 +37,7 @@ def _look(stream, learner):
 
 
 def test_regression_follows_its_formula():
-    model = models.MLP(STREAM.in_size, STREAM.out_size, width=3, depth=1, key=KEY)
+    model = eqx.filter_jit(models.MLP)(STREAM.in_size, STREAM.out_size, width=3, depth=1, key=KEY)
     found = _look(STREAM, Learner(model, None, algorithms.bp().optimiser))
     states, bits, batches, losses, held_out, metrics = jax.tree.map(np.asarray, found)
     assert bits.shape == (4, 6, 2, 2)
@@ -66,9 +67,10 @@ def test_regression_follows_its_formula():
         np.testing.assert_allclose(metrics["test_loss"][task], expected.mean(), atol=noise + 1e-4)
 
 
-def test_rejected_arguments():
+def test_bad_arguments():
+    model = eqx.filter_eval_shape(models.MLP, 6, 2, width=3, depth=1, key=KEY)
     with pytest.raises(ValueError, match="out_size=1"):
-        check_parts(models.MLP(6, 2, width=3, depth=1, key=KEY), STREAM, algorithms.bp())
+        check_parts(model, STREAM, algorithms.bp())
     with pytest.raises(ValueError, match="`num_units` is 0"):
         tasks.SlowlyChangingRegression(num_units=0)
     with pytest.raises(ValueError, match="`threshold` is -1"):

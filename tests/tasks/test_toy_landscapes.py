@@ -5,11 +5,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from spectral import algorithms, models, tasks, train_continual
+from spectral import algorithms, Learner, models, tasks, train_continual
+from spectral._check_parts import check_parts
 from spectral.tasks import in_bowl, landscape
 
 
+KEY = jax.random.key(0)
+OPTIMISER = algorithms.bp().optimiser
+
+
 def expected(x, y, task):
+    """Returns the landscape and whether its bowl is lower than its canyon."""
     if task == 0:
         canyon, width = 6 * (x + 1) ** 2 + 0.02 * y**6, 0.13
         bowl = 2 * (x - 0.8) ** 2 + 6 * (y - 0.25) ** 2
@@ -25,33 +31,42 @@ def expected(x, y, task):
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("task", [0, 1])
-def test_landscapes_follow_their_formulas(task):
-    rng = np.random.default_rng(task)
-    sides = set()
-    for position in rng.uniform(-5, 3, (50, 2)):
-        value, bowl = expected(position[0], position[1], task)
-        np.testing.assert_allclose(landscape(jnp.asarray(position), task), value, rtol=1e-6)
-        assert bool(in_bowl(jnp.asarray(position), task)) == bowl
-        sides.add(bool(bowl))
-    assert sides == {True, False}
+def test_landscapes_follow_their_formulas():
+    positions = np.random.default_rng(0).uniform(-5, 3, (50, 2))
+    look = lambda x: [(landscape(x, task), in_bowl(x, task)) for task in (0, 1)]
+    for task, (values, bowls) in enumerate(jax.jit(jax.vmap(look))(positions)):
+        wanted = [expected(x, y, task) for x, y in positions]
+        np.testing.assert_allclose(values, [value for value, _ in wanted], rtol=1e-6)
+        np.testing.assert_array_equal(bowls, [bowl for _, bowl in wanted])
+        assert 0 < np.sum(bowls) < 50
 
 
 def test_gradient_descent_in_the_loop():
     start, lr = jnp.array([0.3, 0.8]), 0.02
     stream = tasks.ToyLandscapes(steps_per_task=5)
     learner, history = train_continual(models.Point(start), stream, algorithms.bp(lr))
-    position, path, losses = start, [], []
+    slope = jax.jit(jax.value_and_grad(landscape))
+    position, path, losses = np.asarray(start), [], []
     for task in range(2):
         for _ in range(5):
+            loss, gradient = slope(position, task)
             path.append(position)
-            losses.append(landscape(position, task))
-            position = position - lr * jax.grad(landscape)(position, task)
-    np.testing.assert_allclose(history["position"].reshape(10, 2), np.stack(path), rtol=1e-5)
-    np.testing.assert_allclose(history["loss"].ravel(), np.stack(losses), rtol=1e-5)
+            losses.append(loss)
+            position = position - np.float32(lr) * np.asarray(gradient)
+    np.testing.assert_allclose(history["position"].reshape(10, 2), path, rtol=1e-5)
+    np.testing.assert_allclose(history["loss"].ravel(), losses, rtol=1e-5)
     np.testing.assert_allclose(history["final_position"][1], position, rtol=1e-5)
+    np.testing.assert_allclose(history["final_loss"][1], slope(position, 1)[0], rtol=1e-5)
     np.testing.assert_allclose(learner.model.position, position, rtol=1e-5)
+
+
+def test_bad_arguments():
+    stream = tasks.ToyLandscapes(steps_per_task=5)
     with pytest.raises(ValueError, match="two coordinates"):
-        train_continual(models.Point(jnp.zeros(3)), stream, algorithms.bp(lr))
+        check_parts(models.Point(jnp.zeros(3)), stream, algorithms.bp())
     with pytest.raises(ValueError, match="`steps_per_task` is 0"):
         tasks.ToyLandscapes(steps_per_task=0)
+    state, learner = jnp.asarray(1), Learner(models.Point(jnp.zeros(2)), None, OPTIMISER)
+    with pytest.raises(ValueError, match="`num_examples` is 0"):
+        stream.sample(state, learner, 0, "train", key=KEY)
+    np.testing.assert_array_equal(stream.sample(state, learner, 3, "train", key=KEY).task, 1)
