@@ -252,7 +252,7 @@ LAYOUTS = {
     ("layout", "compensate"),
     [
         ("two_heads", True),
-        ("dense", False),
+        pytest.param("dense", False, marks=pytest.mark.slow),
         pytest.param("two_heads", False, marks=pytest.mark.slow),
         pytest.param("dense", True, marks=pytest.mark.slow),
     ],
@@ -427,15 +427,18 @@ def test_a_whole_update_matches_numpy(make):
 
 
 def test_new_weights_have_the_distribution_of_the_network():
+    """Without compensation the biases of the next layer stay."""
     model = mlp(50, 2, width=40, depth=1)
     inputs = jnp.asarray(np.ones((1, 1, 50)))
-    transform, learner = ContinualBackprop(1.0), learner_of(model)
+    transform, learner = ContinualBackprop(1.0, compensate=False), learner_of(model)
     after, _ = after_step(transform, learner, inputs, state=mature(model), key=KEY)
     weights = np.asarray(after.model.layers[0].weight)
     bound = (6 / 50) ** 0.5
     assert np.abs(weights).max() <= bound
     np.testing.assert_allclose(weights.var(), bound**2 / 3, rtol=0.1)
     assert not np.any(weights == np.asarray(model.layers[0].weight))
+    assert not np.any(np.asarray(after.model.layers[1].weight))
+    np.testing.assert_array_equal(after.model.layers[1].bias, model.layers[1].bias)
 
 
 @pytest.mark.parametrize(
