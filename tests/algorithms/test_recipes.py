@@ -31,12 +31,12 @@ RECIPES = [
 # Rows of the table of algorithms that are trained as one: the optimiser of the first, and the
 # penalties and transforms of all. One program is compiled instead of one for each row.
 TOGETHER = [
-    *("l2_init", "wasserstein", "spectral_reg", "parseval"),
-    *("cbp", "snr", "warm_started", "reset_head", "snp", "hare_tortoise"),
+    *("l2_init", "wasserstein", "spectral_reg", "cbp", "snr"),
+    *("warm_started", "reset_head", "hare_tortoise"),
 ]
 LAWFUL = ("bp", "l2", "er", "l2_er", "rewriter")  # tests/loop/test_laws.py trains their parts
 # Their own files test the updates of these, also in a network of dead units.
-BY_THEMSELVES = ("redo", "regrama", "nap", "rewired", "curved")
+BY_THEMSELVES = ("parseval", "redo", "regrama", "nap", "rewired", "curved")
 
 
 @functools.cache

@@ -10,7 +10,7 @@ import optax
 import pytest
 from signals import after_step, arrays, learner_of, mlp, signal_at, trained
 
-from spectral import algorithms, Learner, Optimiser
+from spectral import Learner, Optimiser
 from spectral._carry import arrays_of, with_arrays
 from spectral.algorithms import ReDo, ReGraMa, SelfNormalizedReset
 from spectral.algorithms._base._fresh import fresh_parameters
@@ -44,6 +44,12 @@ def network(dead=()):
     return with_biases(model, first, np.full(8, 0.1))
 
 
+def momentum_learner(model):
+    """A learner with a momentum that is not zero."""
+    optimiser = Optimiser(optax.sgd, learning_rate=0.1, momentum=0.9)
+    return trained(learner_of(model, optimiser))
+
+
 def with_biases(model, *biases):
     """The model with these biases of its hidden layers."""
     places = lambda m: [layer.bias for layer in m.layers[:-1]]
@@ -65,10 +71,7 @@ outputs_and_taps = eqx.filter_jit(lambda model, x: jax.vmap(model)(x))
 
 def test_redo_renews_the_dormant_units():
     model, inputs = network(dead=(2, 5)), normal(4, 16, 3)
-    learner, transform = (
-        trained(learner_of(model, algorithms.adam(0.1))),
-        ReDo(threshold=0.5, window=4),
-    )
+    learner, transform = momentum_learner(model), ReDo(threshold=0.5, window=4)
     after, _ = after_step(transform, learner, inputs, 3, key=KEY)
     h = np.asarray(inputs).reshape(64, 3)
     expected = []
@@ -78,7 +81,7 @@ def test_redo_renews_the_dormant_units():
         expected.append(np.flatnonzero(score <= 0.5).tolist())
     assert {2, 5} <= set(expected[0]) < set(range(8))
     assert renewed_units(model, after.model) == expected
-    first = np.asarray(after.optimiser.state.mean.layers[0].weight)
+    first = np.asarray(after.optimiser.state[0].trace.layers[0].weight)
     assert np.flatnonzero((first == 0).all(axis=1)).tolist() == expected[0]
 
     dead = Learner(network(dead=range(8)), None, learner.optimiser)
