@@ -49,7 +49,7 @@ def learner_of(model, optimiser=None, model_state=None):
 
 @eqx.filter_jit
 def trained(learner):
-    """The learner after a step of its optimiser, so that no moment is zero. The model is unchanged."""
+    """The learner with the moments of one step of its optimiser. The model is unchanged."""
     grads = jax.tree.map(jnp.ones_like, eqx.filter(learner.model, eqx.is_inexact_array))
     optimiser = learner.optimiser.apply(grads, learner.model)[1]
     return Learner(learner.model, learner.model_state, optimiser)

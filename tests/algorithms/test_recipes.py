@@ -1,6 +1,7 @@
-"""Every row of the table of algorithms, with one program each; the recipes and their presets."""
+"""The rows of the table of algorithms; the recipes and their presets."""
 
 import ast
+import functools
 import inspect
 import pathlib
 import re
@@ -11,41 +12,74 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from signals import arrays
+from signals import arrays, mlp
 from tables import ALGORITHMS, NEEDS, permuted
 
-from spectral import algorithms, models, train_continual, train_tasks
+from spectral import algorithms, train_tasks
 from spectral._core import begin_task, run_tasks, start_run
-from spectral.algorithms import Periodic, PRESETS
+from spectral.algorithms import Algorithm, Periodic, PRESETS
+from spectral.algorithms._base._needs_norm import NeedsNorm
 
 
 KEY = jax.random.key(3)
-LAWFUL = ("l2_er", "rewriter")  # test_loop_laws.py sees to these
 RECIPES = [
     *("bp", "l2", "er", "l2_er", "cbp", "cbp_l2", "snp", "snp_l2", "reset", "redo", "regrama"),
     *("snr", "l2_init", "wasserstein", "spectral_reg", "parseval", "layernorm_l2", "nap", "upgd"),
     "hare_tortoise",
 ]
 
+# Rows of the table of algorithms that are trained as one: the optimiser of the first, and the
+# penalties and transforms of all. One program is compiled instead of one for each row.
+TOGETHER = [
+    *("l2_init", "wasserstein", "spectral_reg", "cbp", "snr"),
+    *("warm_started", "reset_head", "hare_tortoise"),
+]
+LAWFUL = ("bp", "l2", "er", "l2_er", "rewriter")  # tests/loop/test_laws.py trains their parts
+# Their own files test the updates of these, also in a network of dead units.
+BY_THEMSELVES = ("parseval", "redo", "regrama", "nap", "rewired", "curved")
+
+
+@functools.cache
+def small(**options):
+    """A network of one hidden layer, and three short tasks."""
+    tasks = {"num_tasks": options.pop("num_tasks", 3), "steps_per_task": 8}
+    return permuted({"width": 4, "depth": 1} | options, **tasks)
+
+
+def combined(names, lr):
+    rows = [ALGORITHMS[name](lr) for name in names]
+    penalties, transforms = (
+        tuple(part for row in rows for part in getattr(row, kind))
+        for kind in ("penalties", "transforms")
+    )
+    return Algorithm(rows[0].optimiser, penalties=penalties, transforms=transforms)
+
+
+def needs(names):
+    return dict(option for name in names for option in NEEDS.get(name, {}).items())
+
 
 def killed(model):
-    """No unit of any hidden layer is active on any input."""
+    """The model without a unit that is active on any input."""
     for group in model.units():
         for entries in group.shift or group.bias:
-            model = eqx.tree_at(entries.where, model, entries.where(model) - 1e3)
+            bias = jnp.asarray(np.asarray(entries.where(model)) - np.float32(1e3))
+            model = eqx.tree_at(entries.where, model, bias)
     return model
 
 
-def small(name, **options):
-    """A network of one hidden layer: programs are compiled as often as there are rows."""
-    network = {"width": 4, "depth": 1} | NEEDS.get(name, {})
-    return permuted(network, steps_per_task=8, **options)
-
-
-@pytest.mark.parametrize("name", [n for n in ALGORITHMS if n not in LAWFUL])
-def test_one_program_that_can_stop_and_survives_dead_units(name):
-    setting, traces = small(name), 0
-    stream, make = setting.stream, ALGORITHMS[name]
+@pytest.mark.parametrize(
+    "names",
+    [
+        pytest.param(TOGETHER, id="together"),
+        *(pytest.param([n], id=n, marks=pytest.mark.slow) for n in ALGORITHMS if n not in LAWFUL),
+    ],
+)
+def test_training_resumes_exactly_and_survives_dead_units(names):
+    """One program trains three tasks, resumes after one, takes another learning rate, and trains a
+    dead network without a number that is not finite."""
+    setting, traces = small(**needs(names)), 0
+    stream = setting.stream
 
     @eqx.filter_jit
     def tasks_of(run, algo, first, count):
@@ -57,8 +91,9 @@ def test_one_program_that_can_stop_and_survives_dead_units(name):
     def train(run, algo, first, count):
         return tasks_of(run, algo, jnp.asarray(first), jnp.asarray(count))
 
-    algo = make(0.05)
-    begun = start_run(setting.model, None, stream, algo, KEY)
+    start = eqx.filter_jit(lambda model, algo: start_run(model, None, stream, algo, KEY))
+    algo = combined(names, 0.05)
+    begun = start(setting.model, algo)
     whole, table = train(begun, algo, 0, 3)
     assert all(np.isfinite(column).all() for column in table.values())
     assert int(whole.divergence.step) == -1
@@ -72,18 +107,30 @@ def test_one_program_that_can_stop_and_survives_dead_units(name):
         np.testing.assert_array_equal(a, b)
     np.testing.assert_array_equal(rest["loss"][:2], table["loss"][1:])
 
-    other = make(jnp.asarray(0.01))
-    dead = start_run(killed(setting.model), None, stream, other, KEY)
-    after, table = train(dead, other, 0, 2)
+    other = combined(names, jnp.asarray(0.01))
+    after, table = train(start(killed(setting.model), other), other, 0, 2)
     assert int(after.divergence.step) == -1
     assert np.isfinite(table["loss"]).all()
     assert traces == 1
 
 
+def parts_of(name):
+    """The classes of the parts of an algorithm, without the cadence of its transforms."""
+    algo = ALGORITHMS[name](0.05)
+    inner: Any = [getattr(t, "transform", t) for t in algo.transforms]
+    return {type(part) for part in (*algo.penalties, *inner)} - {NeedsNorm}
+
+
+def test_every_part_of_an_algorithm_is_trained():
+    trained = set().union(*map(parts_of, [*LAWFUL, *BY_THEMSELVES, *TOGETHER]))
+    for name in ALGORITHMS:
+        assert parts_of(name) <= trained, f"{name}: add it to a list above"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list(ALGORITHMS))
 def test_seeds_side_by_side(name):
-    setting = small(name, num_tasks=1)
+    setting = small(num_tasks=1, **needs([name]))
 
     def losses(key, lr):
         return train_tasks(setting.model, setting.stream, ALGORITHMS[name](lr), key=key)[1]["loss"]
@@ -95,7 +142,7 @@ def test_seeds_side_by_side(name):
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_recipe_takes_a_rate_and_numbers_and_says_where_it_is_from(name):
+def test_the_signature_of_a_recipe(name):
     make = getattr(algorithms, name)
     (first, *others) = inspect.signature(make).parameters.values()
     assert first.name == "lr"
@@ -128,7 +175,7 @@ def test_the_page_has_every_recipe_with_its_defaults():
         assert not told
 
 
-def test_recipes_hand_their_numbers_on():
+def test_recipes_pass_on_their_arguments():
     for make, window in ((algorithms.redo, None), (algorithms.regrama, 5)):
         algo: Any = make(period=20, threshold=0.3, window=window)
         assert [type(t) for t in algo.transforms] == [Periodic]
@@ -141,7 +188,7 @@ def test_recipes_hand_their_numbers_on():
     cbp_l2: Any = algorithms.cbp_l2(weight_decay=0.125, **options)
     assert float(cbp_l2.penalties[0].weight_decay) == 0.125
     for transform in (cbp.transforms[0], cbp_l2.transforms[0]):
-        assert (float(transform.rate), transform.maturity) == (0.25, 7)
+        assert (float(transform.replacement_rate), transform.maturity) == (0.25, 7)
         assert transform.utility is algorithms.contribution
     perturb: Any = algorithms.snp(noise=0.5, period=10).transforms[0]
     assert (perturb.period, perturb.transform.steps, float(perturb.transform.noise)) == (
@@ -153,13 +200,11 @@ def test_recipes_hand_their_numbers_on():
 
 @pytest.mark.parametrize("name", ["layernorm_l2", "nap"])
 def test_recipes_that_need_a_norm(name):
-    setting = permuted(num_tasks=1)
     algo = getattr(algorithms, name)(0.05)
+    begin = lambda model: eqx.filter_eval_shape(algo.init, model, None, key=KEY)
     with pytest.raises(ValueError, match="'hidden_0' has none: make the model with `layer_norm="):
-        train_continual(setting.model, setting.stream, algo)
-    model = models.MLP(6, 3, width=4, depth=1, layer_norm=True, key=KEY)
-    _, history = train_continual(model, setting.stream, algo)
-    assert np.isfinite(history["loss"]).all()
+        begin(mlp(6, 3, width=4, depth=1))
+    begin(mlp(6, 3, width=4, depth=1, layer_norm=True))
 
 
 def test_upgd_is_an_optimiser_itself():
@@ -190,7 +235,7 @@ def test_presets():
     falling: Any = algorithms.preset("incremental_cifar", "l2", source="dohare").transforms[-1]
     assert (float(falling.factor), falling.chunks) == (pytest.approx(0.2), (60, 120, 160))
     ant: Any = algorithms.preset("slippery_ant", "cbp_l2", source="dohare")
-    assert float(ant.transforms[0].rate) == pytest.approx(1e-4)
+    assert float(ant.transforms[0].replacement_rate) == pytest.approx(1e-4)
     assert ant.transforms[0].maturity == 10_000
     with pytest.raises(ValueError, match="Preset 'paper permuted_mnist snr' does not exist"):
         algorithms.preset("permuted_mnist", "snr")
@@ -199,7 +244,10 @@ def test_presets():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: algorithms.cbp(replacement_rate=2.0), "`rate` is 2.0, but must lie between"),
+        (
+            lambda: algorithms.cbp(replacement_rate=2.0),
+            "`replacement_rate` is 2.0, but must lie between",
+        ),
         (lambda: algorithms.redo(period=0), "`window` is 0"),
         (lambda: algorithms.snp(noise=-1.0), "`noise` is -1.0"),
         (lambda: algorithms.upgd(utility_decay=1.5), "`utility_decay` is 1.5"),

@@ -1,19 +1,22 @@
 """ReDo, ReGraMa and self-normalised resets against NumPy on a small network."""
 
-import inspect
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import jaxtyping
+import networks
 import numpy as np
 import optax
 import pytest
-from signals import arrays, forward, learner_of, signal_at
+from signals import after_step, arrays, learner_of, mlp, signal_at, trained
 
-from spectral import algorithms, models, Optimiser
+from spectral import Learner, Optimiser
+from spectral._carry import arrays_of, with_arrays
 from spectral.algorithms import ReDo, ReGraMa, SelfNormalizedReset
 from spectral.algorithms._base._fresh import fresh_parameters
-from spectral.algorithms.transforms.units._recycling import AbstractRecycling
+
+
+KEY = jax.random.key(0)
 
 
 def renewed_units(before, after):
@@ -34,25 +37,42 @@ def renewed_units(before, after):
     return found
 
 
-def network(key, dead=()):
+def network(dead=()):
     """Two hidden layers; the units in `dead` of the first are silent whatever the input."""
-    model = models.MLP(3, 2, width=8, depth=2, key=key)
-    bias = jnp.full(8, 0.1).at[jnp.array(dead, int)].set(-100)
-    return eqx.tree_at(
-        lambda m: (m.layers[0].bias, m.layers[1].bias), model, (bias, bias * 0 + 0.1)
-    )
+    model = mlp(3, 2, width=8, depth=2)
+    first = np.where(np.isin(np.arange(8), dead), -100, 0.1)
+    return with_biases(model, first, np.full(8, 0.1))
 
 
-def test_redo_renews_the_dormant_units(getkey):
-    model = network(getkey(), dead=(2, 5))
-    inputs = jax.random.normal(getkey(), (4, 16, 3))
-    learner = learner_of(model, algorithms.adam(0.1))
-    optimiser = learner.optimiser.apply(
-        jax.tree.map(jnp.ones_like, eqx.filter(model, eqx.is_inexact_array)), model
-    )[1]
-    learner = type(learner)(model, None, optimiser)
-    update = eqx.filter_jit(ReDo(threshold=0.5, window=4).update)
-    after, _ = update(learner, None, signal_at(model, inputs, 3), key=getkey())
+def momentum_learner(model):
+    """A learner with a momentum that is not zero."""
+    optimiser = Optimiser(optax.sgd, learning_rate=0.1, momentum=0.9)
+    return trained(learner_of(model, optimiser))
+
+
+def with_biases(model, *biases):
+    """The model with these biases of its hidden layers."""
+    places = lambda m: [layer.bias for layer in m.layers[:-1]]
+    return eqx.tree_at(places, model, [jnp.asarray(np.asarray(b, float)) for b in biases])
+
+
+def assert_first_layer_renewed(before, after):
+    old, new = (np.asarray(m.layers[0].weight) for m in (before, after))
+    assert (old != new).all()
+    assert all(np.isfinite(x).all() for x in arrays(after))
+
+
+def normal(*shape):
+    return jnp.asarray(np.random.default_rng(0).normal(size=shape))
+
+
+outputs_and_taps = eqx.filter_jit(lambda model, x: jax.vmap(model)(x))
+
+
+def test_redo_renews_the_dormant_units():
+    model, inputs = network(dead=(2, 5)), normal(4, 16, 3)
+    learner, transform = momentum_learner(model), ReDo(threshold=0.5, window=4)
+    after, _ = after_step(transform, learner, inputs, 3, key=KEY)
     h = np.asarray(inputs).reshape(64, 3)
     expected = []
     for layer in model.layers[:-1]:
@@ -61,71 +81,70 @@ def test_redo_renews_the_dormant_units(getkey):
         expected.append(np.flatnonzero(score <= 0.5).tolist())
     assert {2, 5} <= set(expected[0]) < set(range(8))
     assert renewed_units(model, after.model) == expected
-    first = after.optimiser.state.mean.layers[0].weight
-    assert np.flatnonzero((np.asarray(first) == 0).all(axis=1)).tolist() == expected[0]
+    first = np.asarray(after.optimiser.state[0].trace.layers[0].weight)
+    assert np.flatnonzero((first == 0).all(axis=1)).tolist() == expected[0]
+
+    dead = Learner(network(dead=range(8)), None, learner.optimiser)
+    after, _ = after_step(transform, dead, inputs, 3, key=KEY)
+    assert_first_layer_renewed(dead.model, after.model)
 
 
-def test_redo_leaves_no_dormant_unit_and_no_trace(getkey):
-    """On its own batch; only silent units are touched, so the function stays as it was."""
-    model = network(getkey(), dead=(1, 4, 6))
-    inputs = jax.random.normal(getkey(), (1, 64, 3))
-    transform = ReDo(threshold=0.0)
-    update = eqx.filter_jit(transform.update)
-    learner, signal = learner_of(model), signal_at(model, inputs)
-    for _ in range(2):  # a newly drawn unit can happen to be silent too
-        learner, _ = update(learner, None, signal, key=getkey())
-    before, after = (
-        forward(m, None, inputs[0], key=None, inference=False) for m in (model, learner.model)
+def test_redo_leaves_no_dormant_unit_and_keeps_the_function():
+    """On its own batch; only silent units are touched."""
+    model, inputs = network(dead=(1, 4, 6)), normal(1, 64, 3)
+    transform, learner = ReDo(threshold=0.0), learner_of(model)
+    for key in jax.random.split(KEY):  # a newly drawn unit can happen to be silent too
+        learner, _ = after_step(transform, learner, inputs, key=key)
+    (before, taps), (after, later) = (
+        outputs_and_taps(m, inputs[0]) for m in (model, learner.model)
     )
-    assert models.dead(before[1].taps["hidden_0"]).sum() == 3
-    for taps in after[1].taps.values():
-        assert not models.dead(taps).any()
-    np.testing.assert_allclose(after[0], before[0], atol=1e-6)
-    again, _ = update(learner, None, signal, key=getkey())
+    silent = lambda taps: [int((np.asarray(t) == 0).all(0).sum()) for t in taps.values()]
+    assert silent(taps)[0] == 3
+    assert silent(later) == [0, 0]
+    np.testing.assert_allclose(after, before, atol=1e-6)
+    again, _ = after_step(transform, learner, inputs, 3, key=KEY)
     for a, b in zip(arrays(again), arrays(learner), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("density", [1.0, 0.5])
-def test_fresh_outgoing_weights(density, getkey):
-    """Those of a new network, for renewed units alone, where a sparse layer has connections."""
-    model = models.MLP(3, 2, width=8, depth=2, density=density, key=getkey())
-    bias = jnp.full(8, 5.0).at[jnp.array([2, 5])].set(-100)
-    biases = lambda m: (m.layers[0].bias, m.layers[1].bias)
-    model = eqx.tree_at(biases, model, (bias, jnp.full(8, 100.0)))
-    inputs, key = jax.random.normal(getkey(), (1, 16, 3)), getkey()
+@pytest.mark.parametrize("density", [pytest.param(1.0, marks=pytest.mark.slow), 0.5])
+def test_fresh_outgoing_weights(density):
+    """Renewed units get those of a new network, where a sparse layer has connections."""
+    model = networks.mlp(KEY, width=8, density=density).model
+    dead = np.isin(np.arange(8), (2, 5))
+    model = with_biases(model, np.where(dead, -100, 5), np.full(8, 100))
+    inputs, transform = normal(1, 16, 3), ReDo(threshold=0.0, outgoing="fresh")
     # It keeps a copy of the weights, which must follow.
     optimiser = Optimiser(optax.contrib.schedule_free_sgd, learning_rate=0.1)
-    learner, signal, results = learner_of(model, optimiser), signal_at(model, inputs), {}
-    for outgoing in ("zero", "fresh"):
-        update = eqx.filter_jit(ReDo(threshold=0.0, outgoing=outgoing).update)
-        results[outgoing], _ = update(learner, None, signal, key=key)
-        copy = results[outgoing].optimiser.state.z
-        for a, b in zip(arrays(results[outgoing].model), arrays(copy), strict=True):
-            np.testing.assert_array_equal(a, b)
-    zero, fresh = (np.asarray(r.model.layers[1].weight) for r in results.values())
+
+    @eqx.filter_jit
+    def update(learner):
+        after, _ = transform.update(learner, None, signal_at(learner.model, inputs), key=KEY)
+        fresh_key = jax.random.split(KEY, 3)[2]
+        return after, fresh_parameters(learner.model, key=fresh_key).layers[1].weight
+
+    after, fresh = update(learner_of(model, optimiser))
+    for a, b in zip(arrays(after.model), arrays(after.optimiser.state.z), strict=True):
+        np.testing.assert_array_equal(a, b)
+    fresh, old = np.asarray(fresh), np.asarray(model.layers[1].weight)
     mask = np.asarray(model.layers[1].mask) if density < 1 else np.ones((8, 8), bool)
-    new = fresh_parameters(model, key=jax.random.split(key, 3)[2]).layers[1].weight
-    np.testing.assert_array_equal(np.asarray(new) != 0, mask)
-    dead = np.arange(8)[None] * np.ones((8, 1)) % 3 == 2
-    assert not zero[dead].any()
-    np.testing.assert_array_equal(fresh, np.where(dead, new, zero))
-    assert fresh[dead].any()
-    for a, b in zip(*(arrays(r) for r in results.values()), strict=True):
-        assert a is b or a.shape == (8, 8) or np.array_equal(a, b)
+    np.testing.assert_array_equal(fresh != 0, mask)
+    assert fresh[:, dead].any()
+    np.testing.assert_array_equal(after.model.layers[1].weight, np.where(dead, fresh, old))
+    for i in (1, 2):
+        np.testing.assert_array_equal(after.model.layers[i].bias, model.layers[i].bias)
+    np.testing.assert_array_equal(after.model.layers[2].weight, model.layers[2].weight)
+
     # Without a dormant unit nothing moves.
-    model = eqx.tree_at(lambda m: m.layers[0].bias, model, jnp.full(8, 5.0))
-    alive = learner_of(model, optimiser)
-    after, _ = update(alive, None, signal_at(alive.model, inputs), key=key)
-    for a, b in zip(arrays(after), arrays(alive), strict=True):
+    alive = learner_of(with_biases(model, np.full(8, 5), np.full(8, 100)), optimiser)
+    for a, b in zip(arrays(update(alive)[0]), arrays(alive), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
-def test_regrama_renews_units_with_small_gradients(float64, getkey):
-    model = network(getkey(), dead=(3,))
-    inputs = jax.random.normal(getkey(), (2, 16, 3))
-    update = eqx.filter_jit(ReGraMa(threshold=0.4, window=2).update)
-    after, _ = update(learner_of(model), None, signal_at(model, inputs, 1), key=getkey())
+def test_regrama_renews_units_with_small_gradients(float64):
+    model, inputs = network(dead=(3,)), normal(2, 16, 3)
+    transform = ReGraMa(threshold=0.4, window=2)
+    after, _ = after_step(transform, learner_of(model), inputs, 1, key=KEY)
     # The gradient of mean_n sum_k f_k(x_n)^2 by hand.
     weights = [np.asarray(d.weight) for d in model.layers]
     biases = [np.asarray(d.bias) for d in model.layers]
@@ -142,37 +161,42 @@ def test_regrama_renews_units_with_small_gradients(float64, getkey):
     assert 0 < sum(map(len, expected)) < 16
     assert renewed_units(model, after.model) == expected
 
+    dead = learner_of(network(dead=range(8)))
+    after, _ = after_step(transform, dead, inputs, 1, key=KEY)
+    assert_first_layer_renewed(dead.model, after.model)
 
-@pytest.mark.parametrize("batch", [1, 3])
-def test_silences_against_a_python_count(batch, getkey):
-    """Two units fire now and then, one stops, one never fires; ages, counts and resets by hand."""
-    model = models.MLP(4, 1, width=4, depth=1, key=getkey())
-    rng = np.random.default_rng(0)
+
+@pytest.mark.parametrize("batch", [pytest.param(1, marks=pytest.mark.slow), 3])
+def test_silences_match_a_count_in_python(batch):
+    """Two units fire now and then, one stops, one never fires and one always does; ages, counts and
+    resets by hand."""
+    model, rng = mlp(4, 1, width=5, depth=1), np.random.default_rng(0)
     steps, rejection_level, longest = 400, 0.1, 60
-    fires = np.stack([rng.random(steps) < p for p in (0.5, 0.2, 0.7, 0.0)], axis=1)
+    fires = np.stack([rng.random(steps) < p for p in (0.5, 0.2, 0.7, 0.0, 1.0)], axis=1)
     fires[200:, 2] = False
     transform = SelfNormalizedReset(rejection_level=rejection_level, max_age=longest)
-    state = transform.init(learner_of(model), key=getkey())
-    learner, signal = learner_of(model), signal_at(model, jnp.ones((1, batch, 4)))
-    activity = np.zeros((steps, batch, 4), np.float32)
+    learner, signal = learner_of(model), signal_at(model, normal(1, batch, 4), taps={})
+    activity = np.zeros((steps, batch, 5), np.float32)
     activity[np.arange(steps), rng.integers(0, batch, steps)] = fires
 
-    def step(carry, xs):
-        learner, state = carry
-        now = eqx.tree_at(lambda s: s.taps, signal, {"hidden_0": xs[0]})
-        after, state = transform.update(eqx.combine(learner, static), state, now, key=xs[1])
-        same = jnp.all(after.model.layers[0].weight == learner.model.layers[0].weight, axis=1)
-        return (eqx.filter(after, eqx.is_array), state), ~same
+    @jax.jit
+    def run(arrays, activity):
+        def step(carry, xs):
+            old, state = carry
+            now = eqx.tree_at(lambda s: s.taps, signal, {"hidden_0": xs[0]})
+            after, state = transform.update(with_arrays(learner, old), state, now, key=xs[1])
+            same = after.model.layers[0].weight == old.model.layers[0].weight
+            return (arrays_of(after), state), ~jnp.all(same, axis=1)
 
-    arrays_of, static = eqx.partition(learner, eqx.is_array)
-    keys = jax.random.split(getkey(), steps)
-    run = jax.jit(lambda c, x: jax.lax.scan(step, c, x)[1])
-    reset = np.asarray(run((arrays_of, state), (jnp.asarray(activity), keys)))
+        state = transform.init(learner, key=KEY)
+        return jax.lax.scan(step, (arrays, state), (activity, jax.random.split(KEY, steps)))[1]
+
+    reset = np.asarray(run(arrays_of(learner), jnp.asarray(activity)))
 
     edges = [1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56]
-    age, past = [0] * 4, [[] for _ in range(4)]
+    age, past = [0] * 5, [[] for _ in range(5)]
     for t in range(steps):
-        for i in range(4):
+        for i in range(5):
             if fires[t, i]:
                 past[i].append(age[i])
                 age[i] = 0
@@ -187,22 +211,7 @@ def test_silences_against_a_python_count(batch, getkey):
                 age[i], past[i] = 0, []
     assert reset[:, 3].sum() == steps * batch // longest
     assert reset[200:260, 2].any()
-
-
-def test_a_live_unit_is_never_reset(getkey):
-    """Units that fire on every example have no silence to be judged by."""
-    model = network(getkey())
-    model = eqx.tree_at(
-        lambda m: (m.layers[0].bias, m.layers[1].bias), model, (jnp.full(8, 50.0), jnp.full(8, 1e3))
-    )
-    transform = SelfNormalizedReset(rejection_level=0.5, max_age=5)
-    learner, signal = learner_of(model), signal_at(model, jnp.ones((1, 2, 3)))
-    state = transform.init(learner, key=getkey())
-    update, after = eqx.filter_jit(transform.update), None
-    for _ in range(20):
-        after, state = update(learner, state, signal, key=getkey())
-    for a, b in zip(arrays(after), arrays(learner), strict=True):
-        np.testing.assert_array_equal(a, b)
+    assert not reset[:, 4].any()
 
 
 @pytest.mark.parametrize(
@@ -221,13 +230,8 @@ def test_bad_arguments(make, message):
         make()
 
 
-def test_outgoing_weights_that_do_not_exist():
-    make = inspect.unwrap(AbstractRecycling.__init__)
+def test_an_unknown_name_of_outgoing_weights(monkeypatch):
+    # The type checker of the tests would reject it first.
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     with pytest.raises(ValueError, match="`outgoing`: Name 'random' does not exist"):
-        make(object.__new__(ReDo), 0.1, outgoing="random")
-
-
-@pytest.mark.parametrize("make", [ReDo, ReGraMa, SelfNormalizedReset])
-def test_they_need_units(make, getkey):
-    with pytest.raises(TypeError, match="without a method `units\\(\\)`"):
-        make().init(learner_of(eqx.nn.Linear(2, 2, key=getkey())), key=getkey())
+        ReDo(outgoing="random")  # pyright: ignore[reportArgumentType]

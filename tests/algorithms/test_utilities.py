@@ -1,0 +1,89 @@
+"""The utilities of units, and the facts that they are computed from."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from signals import after_step, learner_of, mlp
+
+from spectral import algorithms
+from spectral.algorithms import ContinualBackprop
+from spectral.algorithms._base._unit_groups import incoming_and_outgoing
+from spectral.algorithms.transforms.units._utilities import UnitFacts
+
+
+KEY = jax.random.key(0)
+
+# o, w, h, d: outgoing weight, incoming weight, activity and deviation.
+UTILITIES = {
+    "contribution": lambda o, w, h, d: o * h,
+    "zero_contribution": lambda o, w, h, d: o * d,
+    "adaptable_contribution": lambda o, w, h, d: o * d / w,
+    "adaptation": lambda o, w, h, d: 1 / w,
+    "outgoing_weight": lambda o, w, h, d: o,
+    "feature_by_input": lambda o, w, h, d: d / w,
+}
+
+
+@jax.jit
+def utilities_of(facts):
+    return {name: getattr(algorithms, name)(facts) for name in UTILITIES}
+
+
+def facts_of(outgoing, incoming, activity, deviation):
+    values = {"outgoing": outgoing, "incoming": incoming}
+    values |= {"activity": activity, "deviation": deviation}
+    return UnitFacts(**{name: jnp.asarray(x) for name, x in values.items()}, key=KEY)
+
+
+def test_utilities_match_their_formulas():
+    facts = np.random.default_rng(0).random((4, 4)) + 0.1
+    found = utilities_of(facts_of(*facts))
+    for name, formula in UTILITIES.items():
+        np.testing.assert_allclose(found[name], formula(*facts), rtol=1e-5, err_msg=name)
+
+
+def test_a_dead_unit_without_weights_has_a_finite_utility():
+    """0 * inf would be NaN, and select the wrong unit."""
+    for name, utility in utilities_of(facts_of(*np.zeros((4, 4)))).items():
+        assert np.isfinite(utility).all(), name
+
+
+def test_facts_match_numpy():
+    """Means over the minibatch; the deviation is from the running mean with its bias corrected."""
+    model = mlp(3, 2, width=4, depth=1)
+    h = np.random.default_rng(1).normal(size=(8, 4)).astype("f")
+    names = ("activity", "deviation", "incoming", "outgoing")
+
+    @jax.jit
+    def facts(h):
+        ((into, out),) = incoming_and_outgoing(model.units(), model)
+        found = {}
+        for name in names:
+            utility = lambda facts, name=name: getattr(facts, name)
+            transform = ContinualBackprop(0.0, utility=utility, decay=0.5)
+            (record,) = transform.init(learner_of(model), key=KEY)
+            for _ in range(2):
+                record = transform._observed(record, h[:, :, None], into, out, key=KEY)
+            found[name] = record.utility / 0.75
+        return found
+
+    into, out = (np.asarray(layer.weight) for layer in model.layers)
+    expected = [np.abs(h).mean(0), np.abs(h - h.mean(0)).mean(0)]
+    expected += [np.abs(into).mean(1), np.abs(out).mean(0)]
+    found = facts(jnp.asarray(h))
+    for name, value in zip(names, expected, strict=True):
+        np.testing.assert_allclose(found[name], value, rtol=1e-5, err_msg=name)
+
+
+def test_random_utilities_differ_by_layer_and_step():
+    model, inputs = mlp(3, 2, width=4, depth=2), jnp.asarray(np.ones((1, 1, 3)))
+    utility = algorithms.random_utility
+    transform = ContinualBackprop(0.0, utility=utility, decay=0.0, compensate=False)
+    records = [
+        record
+        for key in jax.random.split(KEY)
+        for record in after_step(transform, learner_of(model), inputs, key=key)[1]
+    ]
+    draws = np.concatenate([r.utility for r in records])
+    assert len(set(draws.tolist())) == 16
+    assert ((draws >= 0) & (draws < 1)).all()
