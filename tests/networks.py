@@ -89,14 +89,20 @@ def convnet(key: jax.Array, **options: Any) -> Network:
 def resnet(key: jax.Array, **options: Any) -> Network:
     options = {"width": 2, "blocks": (1, 1), "dense_sizes": (3,)} | options
     make = eqx.nn.make_with_state(models.ResNet18)
-    return Network(*drawn(lambda key: make((2, 4, 4), 3, **options, key=key), key), (2, 4, 4))
+    model, state = drawn(lambda key: make((2, 4, 4), 3, **options, key=key), key)
+    return Network(model, state, (2, 4, 4))
+
+
+def batch_norm(key: jax.Array) -> Network:
+    model, state = drawn(eqx.nn.make_with_state(BatchNormNetwork), key)
+    return Network(model, state, (3,))
 
 
 MODELS = {
     "mlp": mlp,
     "mlp_crelu": lambda key: mlp(key, activation=models.CReLU()),
     "mlp_sparse": lambda key: mlp(key, density=0.5),
-    "batch_norm": lambda key: Network(*drawn(eqx.nn.make_with_state(BatchNormNetwork), key), (3,)),
+    "batch_norm": batch_norm,
     "actor_critic": lambda key: Network(drawn(actor_critic, key), None, (2,)),
     "convnet": lambda key: convnet(key, padding="valid"),
     "convnet_crelu": lambda key: convnet(key, padding="valid", activation=models.CReLU()),

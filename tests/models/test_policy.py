@@ -155,6 +155,7 @@ def test_actor_critics_are_initialised_as_asked():
     @eqx.filter_jit
     def both(a, b):
         model = ActorCritic(6, 3, width=8, depth=1, **options, key=a)
+        assert model.log_std is not None
         moved = eqx.tree_at(lambda m: m.log_std, model, model.log_std + 1)
         return model, moved.fresh(key=b)
 

@@ -178,10 +178,10 @@ def test_start_and_end_see_the_task():
 def test_bad_arguments():
     with pytest.raises(ValueError, match="`epsilon` is 0"):
         probes.HessianSpectrum(epsilon=0)
-    with pytest.raises(ValueError, match="`batch_size` is 3, but must divide the 10 `examples`"):
+    with pytest.raises(ValueError, match="`batch_size` is 3, but must divide `num_examples`, which is 10"):
         probes.HessianSpectrum(num_examples=10, batch_size=3)
     for probe in (probes.HessianSpectrum, probes.DeadUnits, probes.FeatureRank):
-        with pytest.raises(ValueError, match="`examples` is 0, but must be an integer of at least"):
+        with pytest.raises(ValueError, match="`num_examples` is 0, but must be an integer of at least"):
             probe(num_examples=0)
     estimator: Any = Dense
     with pytest.raises(TypeError, match=r"`estimator` is the class Dense.* call it.*`Dense\(\)`"):

@@ -49,8 +49,8 @@ class Elementwise(AbstractActivation):
 class CReLU(AbstractActivation):
     """[relu(x), relu(-x)]: one of the two activations of a unit is positive unless x is 0.
 
-    Shang et al. (2016); for loss of plasticity, Abbas et al. (2023). The next layer has twice as
-    many inputs.
+    Shang et al. (2016); for loss of plasticity, Abbas et al. (2023). The next layer has two inputs
+    for each unit.
 
     ```python
     CReLU()(jnp.array([1.0, -2.0]))   # [1, 0, 0, 2]
@@ -69,8 +69,8 @@ class CReLU(AbstractActivation):
 class DeepFourier(AbstractActivation):
     """[sin(x), cos(x)]: one of the two is always close to linear.
 
-    Lewandowski et al., *Plastic Learning with Deep Fourier Features* (2024). The next layer has
-    twice as many inputs; halve the width to keep the number of activations of a ReLU network.
+    Lewandowski et al., *Plastic Learning with Deep Fourier Features* (2024). The next layer has two
+    inputs for each unit; halve the width to keep the number of activations of a ReLU network.
     """
 
     copies: ClassVar[int] = 2

@@ -1,6 +1,7 @@
 """Dense hidden layers on top of one another, and the dense layer of the outputs."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import equinox as eqx
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -51,3 +52,13 @@ def apply_hidden(
     for i, (layer, norm, activation) in enumerate(zip(layers, norms, activations, strict=True)):
         x = taps[f"{name}_{i}"] = activate(norm, activation, layer(x))
     return x, taps
+
+
+def options_of(model: Any) -> dict[str, Any]:
+    """Returns the options with which the hidden layers of an `MLP` or `ConvNet` were created."""
+    return {
+        "activation": model.activations[0] if model.activations else "relu",
+        "layer_norm": any(norm is not None for norm in model.norms),
+        "density": model.density,
+        "initialiser": model.initialiser,
+    }

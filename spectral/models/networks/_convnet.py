@@ -10,7 +10,7 @@ from ..._arguments import check_count
 from .._network import AbstractNetwork
 from ..layers._activations import AbstractActivation, Activation, as_activation
 from ..layers._convolution import Convolution
-from ..layers._dense_stack import apply_hidden, dense_stack
+from ..layers._dense_stack import apply_hidden, dense_stack, options_of
 from ..layers._image_shape import check_image, check_shape
 from ..layers._initialised import activate, convolution, max_pool
 from ..layers._initialisers import AbstractInitialiser, LecunNormal
@@ -123,7 +123,8 @@ class ConvNet(AbstractNetwork):
             taps[f"conv_{i}"] = activate(self.norms[i], self.activations[i], layer(x))
             x = max_pool(taps[f"conv_{i}"])
         *hidden, last = self.dense
-        norms, activations = (a[len(self.convolutions) :] for a in (self.norms, self.activations))
+        n = len(self.convolutions)
+        norms, activations = self.norms[n:], self.activations[n:]
         x, dense_taps = apply_hidden("dense", hidden, norms, activations, x.reshape(-1))
         return last(x), taps | dense_taps
 
@@ -151,10 +152,7 @@ class ConvNet(AbstractNetwork):
             kernels=tuple(layer.weight.shape[-1] for layer in self.convolutions),
             dense_sizes=tuple(layer.weight.shape[0] for layer in hidden),
             padding=self.padding,
-            activation=self.activations[0] if self.activations else "relu",
-            layer_norm=any(norm is not None for norm in self.norms),
-            density=self.density,
-            initialiser=self.initialiser,
+            **options_of(self),
             key=key,
         )
 

@@ -7,7 +7,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from ..._arguments import check_count
 from .._network import AbstractNetwork
 from ..layers._activations import AbstractActivation, Activation, as_activation
-from ..layers._dense_stack import apply_hidden, dense_stack
+from ..layers._dense_stack import apply_hidden, dense_stack, options_of
 from ..layers._initialisers import AbstractInitialiser, KaimingUniform
 from ..layers._sparse import Sparse
 from ..units._of_layer import successive_groups
@@ -111,9 +111,6 @@ class MLP(AbstractNetwork):
             last.shape[0],
             width=first.shape[0],
             depth=len(self.activations),
-            activation=self.activations[0] if self.activations else "relu",
-            layer_norm=any(norm is not None for norm in self.norms),
-            density=self.density,
-            initialiser=self.initialiser,
+            **options_of(self),
             key=key,
         )

@@ -83,8 +83,8 @@ def trainability_forecast(
     """Forecasts the training loss after `steps` steps of gradient descent with learning rate `lr`,
     and whether a network is trainable in that budget, before the first step.
 
-    The network is replaced by its linearisation at `params`, each step uses all examples, and there
-    is no penalty. For `SquaredError` the residual along an eigenvector u_i of the Gram matrix
+    The network is replaced by its linearisation at `params`, each step uses all examples, and
+    penalties are left out. For `SquaredError` the residual along an eigenvector u_i of the Gram matrix
     shrinks by the factor 1 - lr lambda_i a step, so the loss has a closed form: (scale / N) sum_i
     (1 - lr lambda_i)^(2 steps) <u_i, r>^2. For any other loss the outputs follow the gradient flow
     of the linearised network for the time lr * steps, which is integrated numerically. Steps on
