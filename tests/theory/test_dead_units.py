@@ -166,8 +166,8 @@ def test_margins_and_pre_activations():
     middle = float(np.sort(gamma)[1])
     for threshold, found in [(0.0, second.max(axis=0) <= 0), (middle, gamma >= middle)]:
         assert margin_dead(pre["hidden_1"], threshold).tolist() == found.tolist()
+    doubled = network(MLP, **SHAPES["deep"], activation=models.CReLU())
     with pytest.raises(ValueError, match="one `Elementwise` for each group"):
-        doubled = network(MLP, **SHAPES["deep"], activation=models.CReLU())
         pre_activations(doubled, jnp.asarray(inputs))
 
 
@@ -256,7 +256,8 @@ def test_dead_units_of_deeper_layers(count):
         features, applied = taps_of(model, shift.new), False
         constants = theory.lipschitz_constants(model)
         weight = np.asarray(model.layers[0].weight)
-        np.testing.assert_allclose(list(constants.values()), [1, np.linalg.norm(weight, 2)])
+        expected = np.array([1.0, np.linalg.norm(weight, 2)])
+        np.testing.assert_allclose(list(constants.values()), expected)
         for name, constant in constants.items():
             assert measured[name] <= constant * distance * (1 + ROUNDING)
             for reach in (measured[name], constant * distance):
