@@ -91,9 +91,7 @@ def drawn(make: Callable[[Any], Any], rng: np.random.Generator) -> Any:
     return jax.tree.map(fill, eqx.filter_eval_shape(make, jax.random.key(0)))
 
 
-def case(
-    model, shape, classes=3, *, rng, forward=forward, num_examples=7, batch_size=None
-) -> Case:
+def case(model, shape, classes=3, *, rng, forward=forward, num_examples=7, batch_size=None) -> Case:
     inputs = jnp.asarray(rng.normal(size=(num_examples, *shape)), float)
     labels = jnp.asarray(rng.integers(0, classes, num_examples))
     return Case(Risk(forward, SoftmaxCrossEntropy(), inputs, labels, batch_size=batch_size), model)
@@ -103,7 +101,9 @@ def split(*makes: Callable[[Any], Any]) -> Callable[[Any], Chain]:
     """A chain of layers, from functions of a key, and of functions that are not layers."""
 
     def make(key: Any) -> Chain:
-        return Chain(tuple(m(key) if getattr(m, "__name__", "") == "<lambda>" else m for m in makes))
+        return Chain(
+            tuple(m(key) if getattr(m, "__name__", "") == "<lambda>" else m for m in makes)
+        )
 
     return make
 

@@ -284,7 +284,10 @@ def test_bad_arguments():
         with pytest.raises(ValueError, match=r"`probabilities` is \[1.5\], but must lie between 0"):
             form(np.array([1.5]), 0, num_units=4)
         for most in (-1, 5, np.nan):
-            with pytest.raises(ValueError, match=f"`most_dead` is {most}, but must lie between 0 and `num_units`, which is 4"):
+            with pytest.raises(
+                ValueError,
+                match=f"`most_dead` is {most}, but must lie between 0 and `num_units`, which is 4",
+            ):
                 form(p, most, num_units=4)
         with pytest.raises(ValueError, match="those of 2 dead units, but there are 1"):
             form(p, 1, num_units=1)
