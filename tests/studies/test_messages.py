@@ -10,7 +10,7 @@ from spectral.studies.command_line._main import main
 MISTAKES = {
     "unknown setting": ("seeds: 2", "seds: 2", ["`seds`", "did you mean 'seeds'"]),
     "seeds": ("seeds: 2", "seeds: two", ["`seeds` is 'two'", "integer of at least 1"]),
-    "no seeds": ("seeds: 2", "seeds: 0", ["`seeds` is 0", "at smallest 1"]),
+    "no seeds": ("seeds: 2", "seeds: 0", ["`seeds` is 0", "at least 1"]),
     "true seeds": ("seeds: 2", "seeds: yes", ["`seeds` is True"]),
     "no model": ("model:", "probes2:", ["`probes2`"]),
     "constructor": ("type: bp", "type: pb", ["`algorithms.bp.type`", "'pb'", "did you mean 'bp'"]),
@@ -51,8 +51,8 @@ MISTAKES = {
         ["`probes.hessian.estimator.type`", "Allowed: ", "Lanczos"],
     ),
     "zero rate": ("lr: 1e-2", "lr: 0", ["`algorithms.bp.lr` is 0.0", "above 0"]),
-    "no width": ("width: 4", "width: 0", ["`model.width` is 0", "at smallest 1"]),
-    "no tasks": ("num_tasks: 4", "num_tasks: 0", ["`stream.num_tasks` is 0", "at smallest 1"]),
+    "no width": ("width: 4", "width: 0", ["`model.width` is 0", "at least 1"]),
+    "no tasks": ("num_tasks: 4", "num_tasks: 0", ["`stream.num_tasks` is 0", "at least 1"]),
     "batch": (
         "num_tasks: 4",
         "num_tasks: 4\n  minibatch_size: 2000",
@@ -112,7 +112,7 @@ CART = (
         (["--seeds", "0"], "`seeds` is 0"),
         (["--set", "stream.images.name=mnist", "--data-dir", "nowhere"], "'nowhere'"),
         (["--out", "tiny.yaml"], "which is a file"),
-        (["--log", "wandb"], "`--log wandb` needs the package wandb"),
+        (["--log", "wandb"], "`--log wandb`: `WeightsAndBiases` needs the package wandb"),
         (["--set", f"stream={CART}"], "In `stream.world.environment`: `Gymnax` needs"),
     ],
 )

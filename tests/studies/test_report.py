@@ -85,7 +85,7 @@ def test_load(folder):
     assert data["test_accuracy"].dims == ("run", "seed", "task")
     assert data["online_accuracy"].dims == ("run", "seed", "task", "chunk")
     spectra = data["hessian.start.nodes"]
-    assert spectra.dims == ("run", "seed", "task", "probe_vector", "node")
+    assert spectra.dims == ("run", "seed", "task", "vector", "node")
     for member in studies.load_results(folder).members:
         own = data.sel(run=member.algorithm, seed=member.seed)
         for name, column in member.history.items():

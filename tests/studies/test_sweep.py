@@ -80,7 +80,7 @@ def test_a_grid_of_whole_algorithms():
 @pytest.mark.parametrize(
     ("algorithms", "message"),
     [
-        ({"a": {"lr": {"grid": []}}}, "`algorithms.a.lr` is .*at smallest one value"),
+        ({"a": {"lr": {"grid": []}}}, "`algorithms.a.lr` is .*at least one value"),
         ({"a": {"lr": {"grid": 3}}}, "`algorithms.a.lr` is .*must be a list"),
         ({"a": {"lr": {"grid": [1], "x": 2}}}, "nothing else"),
         ({"a": {"lr": {"grid": [1, 2]}}, "a-1": {}}, "name 'a-1'.*rename"),
