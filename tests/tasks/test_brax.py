@@ -4,6 +4,7 @@ import base64
 import functools
 import json
 import re
+import types
 import zlib
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ from point_mass import point_mass
 
 from spectral import algorithms, Learner, models, tasks
 from spectral.tasks import ActuatorStrength, BodyMass, Brax, Friction, Gravity
-from spectral.tasks.rl.environments._brax import _load
+from spectral.tasks.rl.environments._brax import _as_brax_expects, _load
 
 
 KEY = jax.random.key(0)
@@ -129,6 +130,7 @@ def test_parameters_change_the_copies_of_all_engines(pendulum):
     np.testing.assert_array_equal(slippery[:, 1:], system.geom_friction[:, 1:])
 
 
+@pytest.mark.slow
 def test_parameters_change_the_physics():
     body = Brax("inverted_pendulum", physical_parameter=OneOf(jnp.asarray(0)))
 
@@ -213,13 +215,28 @@ def rendered(page: str) -> np.ndarray:
     return np.array([x["pos"] for x in states["x"]])
 
 
+class Constant(models.AbstractNetwork):
+    """A policy that always pushes with a force of 3."""
+
+    force: jax.Array
+
+    def __call__(self, x):
+        policy = models.GaussianPolicy(self.force, jnp.zeros(1))
+        return models.PolicyAndValue(policy, jnp.zeros(())), {}
+
+    def units(self):
+        return ()
+
+    def fresh(self, *, key):
+        return self
+
+
 def rendering(**options: Any) -> tuple[tasks.PPO, Learner]:
     world = tasks.changing_body(
         name="inverted_pendulum", physical_parameter=Gravity(), episode_length=5
     )
-    model = eqx.filter_jit(models.ActorCritic)(4, 1, width=3, depth=1, key=KEY)
-    model = eqx.tree_at(lambda m: m.actor.layers[-1].bias, model, jnp.array([3.0]))
-    return tasks.PPO(world, num_tasks=1, **options), Learner(model, None, algorithms.bp().optimiser)
+    learner = Learner(Constant(jnp.array([3.0])), None, algorithms.bp().optimiser)
+    return tasks.PPO(world, num_tasks=1, **options), learner
 
 
 def test_rendered_episodes(monkeypatch):
@@ -280,28 +297,75 @@ class Physics(NamedTuple):
     obs: Any
     reward: Any
     done: Any
-    pipeline_state: Any = ()
+    pipeline_state: Any
+
+    def replace(self, **changes):
+        return self._replace(**changes)
+
+
+class Engine(NamedTuple):
+    """The state of an engine that keeps the masses."""
+
+    mass: Any
+
+    def replace(self, **changes):
+        return self._replace(**changes)
 
 
 class Writing:
     """Writes into the state that a step receives, as brax does, and ends at a height of 2."""
 
-    sys = None
+    def __init__(self, masses):
+        inertia = types.SimpleNamespace(mass=masses)
+        self.sys = types.SimpleNamespace(link=types.SimpleNamespace(inertia=inertia))
 
     def step(self, state, action):
-        state.metrics["height"] = height = state.metrics["height"] + action[0]
+        speed = action[0] / state.pipeline_state.mass[0]
+        state.metrics["height"] = height = state.metrics["height"] + speed
         return state._replace(obs=height[None], reward=2 * height, done=1.0 * (height >= 2))
 
 
 def test_a_step_does_not_write_into_its_state(monkeypatch):
+    """It uses the masses of the present system."""
     body = Brax("inverted_pendulum")
-    monkeypatch.setattr(Brax, "inner", lambda self, parameter: Writing())
-    start = Physics({"height": jnp.zeros(())}, jnp.zeros(1), jnp.zeros(()), jnp.zeros(()))
+    monkeypatch.setattr(Brax, "inner", lambda self, value: Writing(value[None]))
+    zero, one = jnp.zeros(()), jnp.ones(())
+    start = Physics({"height": zero}, jnp.zeros(1), zero, zero, Engine(jnp.full(1, 5.0)))
     state = start
-    for height in (1.0, 2.0):
-        state, step = body.step(state, jnp.ones(1), jnp.ones(()), key=KEY)
+    for height in (0.5, 2.5):
+        force = jnp.array([1.0 if height == 0.5 else 4.0])
+        state, step = body.step(state, force, 2 * one, key=KEY)
         assert (float(step.observation[0]), float(step.reward)) == (height, 2 * height)
-        assert bool(step.terminated) == (height == 2)
+        assert bool(step.terminated) == (height > 2)
         assert not step.truncated
     assert float(start.metrics["height"]) == 0
-    assert float(state.metrics["height"]) == 2
+    assert float(state.metrics["height"]) == 2.5
+
+
+def test_masses_take_effect():
+    """The exponents of the masses are applied once."""
+    from brax import envs
+
+    with _as_brax_expects():
+        raw: Any = envs.get_environment("inverted_pendulum", backend="spring")
+    before, after = raw.sys, _load("inverted_pendulum", "spring", False).sys
+    assert float(before.spring_mass_scale) != 0 or float(before.spring_inertia_scale) != 0
+    assert float(after.spring_mass_scale) == float(after.spring_inertia_scale) == 0
+    masses = np.asarray(before.link.inertia.mass) ** (1 - float(before.spring_mass_scale))
+    np.testing.assert_allclose(after.link.inertia.mass, masses, rtol=1e-6)
+    diagonal = lambda s: np.diagonal(np.asarray(s.link.inertia.i), axis1=1, axis2=2)
+    moments = diagonal(before) ** (1 - float(before.spring_inertia_scale))
+    np.testing.assert_allclose(diagonal(after), moments, rtol=1e-6)
+
+
+def test_a_step_of_the_engine():
+    """Its shapes; `test_parameters_change_the_physics` runs it."""
+    body = Brax("inverted_pendulum")
+
+    def step(key):
+        state, first = body.reset(jnp.ones(()), key=key)
+        return first, body.step(state, jnp.zeros(1), jnp.ones(()), key=key)[1]
+
+    first, after = jax.eval_shape(step, KEY)
+    assert first.shape == after.observation.shape == (body.observation_size,) == (4,)
+    assert after.reward.shape == after.terminated.shape == ()

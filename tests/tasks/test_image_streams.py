@@ -39,7 +39,9 @@ def images(uneven: bool = False) -> tasks.ImageSet:
 
 LOADER = Loader(epochs=2, minibatch_size=SIZE, flat=True, evaluation_batch_size=4)
 STREAMS = {
-    "split": lambda: tasks.SplitClasses(images(uneven=True), num_tasks=7, loader=LOADER),
+    "split": lambda: tasks.SplitClasses(
+        images(uneven=True), num_tasks=7, order=(4, 1, 3, 0, 5, 2), loader=LOADER
+    ),
     "incremental": lambda: tasks.IncrementalClasses(
         images(uneven=True), classes_per_task=2, loader=LOADER
     ),
@@ -282,13 +284,11 @@ def test_split_classes():
         rows = seen.task_rows(task)
         given = seen.batches.labels[task, 0, : len(rows)]
         np.testing.assert_array_equal(pairs[task][given], seen.labels()[rows])
-    whole = list(range(CLASSES))
-    assert sorted(pairs[:3].ravel()) == sorted(pairs[3:6].ravel()) == whole
+    assert orders[0] == [4, 1, 3, 0, 5, 2]
+    assert pairs[:3].ravel().tolist() == orders[0]
+    assert sorted(orders[3]) == list(range(CLASSES))
+    assert pairs[3:6].ravel().tolist() == orders[3]
     assert orders[0] == orders[2] != orders[3] == orders[5]
-    tiled = changes(tasks.SplitClasses(images(), num_tasks=7, redraw=False, loader=LOADER))[0]
-    kept = tiled.classes.tolist()
-    assert kept[:3] == kept[3:6]
-    assert kept[6] == kept[0]
 
 
 def test_a_given_order_of_classes():
@@ -296,10 +296,6 @@ def test_a_given_order_of_classes():
     options = {"num_tasks": 4, "order": order, "loader": LOADER}
     tiled, _ = changes(tasks.SplitClasses(images(), redraw=False, **options))
     assert tiled.classes.tolist() == [[4, 1], [3, 0]] * 2
-    redrawn = changes(tasks.SplitClasses(images(), **options))[0].order.tolist()
-    assert redrawn[0] == list(order)
-    assert redrawn[2] != redrawn[0]
-    assert sorted(redrawn[2]) == sorted(order)
     growing = tasks.IncrementalClasses(images(), classes_per_task=2, order=order, loader=LOADER)
     assert growing.num_tasks == 3  # the last task takes the class that is left
     change, rows = changes(growing)
@@ -352,7 +348,7 @@ def test_number_of_new_classes_is_drawn_evenly():
     ("smallest", "largest", "ends"),
     [
         (4, None, [4, 6]),
-        (4, 5, [4, 6]),
+        pytest.param(4, 5, [4, 6], marks=pytest.mark.slow),
         pytest.param(5, 6, [5, 6], marks=pytest.mark.slow),
         pytest.param(2, 3, None, marks=pytest.mark.slow),
     ],
@@ -388,18 +384,14 @@ def test_constant_budget():
     assert stream.minibatches == 3
     assert stream.source.even
 
-    @eqx.filter_jit
-    def collected(stream):
-        def look(state, now):
-            chunk = stream.collect(state, NO_ONE, now, key=KEY)[1]
-            assert chunk.in_use is None
-            return chunk.items.rows, state.rows, state.count
+    def collect(key):
+        return stream.collect(stream.init(key=key), NO_ONE, clock(stream, jnp.asarray(0)), key=key)[
+            1
+        ]
 
-        return in_each_task(stream, look)
-
-    for visited, rows, count in zip(*map(np.asarray, collected(stream)), strict=True):
-        assert visited.shape == (3, SIZE)
-        assert set(visited.ravel()) <= set(rows[:count])
+    chunk = eqx.filter_eval_shape(collect, KEY)
+    assert chunk.in_use is None
+    assert chunk.items.rows.shape == (3, SIZE)
 
 
 @pytest.mark.parametrize("name", FOLLOWED)
@@ -441,18 +433,17 @@ def test_augmentation_and_standardising():
 
     @eqx.filter_jit
     def look(stream):
-        def inputs(state, now):
-            def epoch(key):
-                chunk = stream.collect(state, NO_ONE, now, key=key)[1]
-                return jax.vmap(lambda item: stream.batch(state, item).inputs)(chunk.items)
+        state = stream.init(key=KEY)
 
-            plain = stream.sample(state, NO_ONE, 48, "train", key=KEY).inputs
-            return jax.vmap(epoch)(jax.random.split(KEY)), plain
+        def epoch(key):
+            items = stream.collect(state, NO_ONE, clock(stream, jnp.asarray(0)), key=key)[1].items
+            return jax.vmap(lambda i: stream.batch(state, i).inputs)(items), items.rows
 
-        return in_each_task(stream, inputs)
+        epochs, rows = jax.lax.map(epoch, jax.random.split(KEY))
+        return epochs, stream.batch(state, ImageItem(rows[0].ravel(), None)).inputs
 
-    epochs, (plain,) = map(np.asarray, look(stream))
-    assert epochs.shape == (1, 2, 12, SIZE, 2, 4, 3)
+    epochs, plain = map(np.asarray, look(stream))
+    assert epochs.shape == (2, 12, SIZE, 2, 4, 3)
     pixels = np.asarray(stream.source.images.train_images)
     expected = ((pixels - pixels.mean((0, 1, 2))) / pixels.std((0, 1, 2))).transpose(0, 3, 1, 2)
     np.testing.assert_allclose(np.sort(plain, axis=0), np.sort(expected, axis=0), atol=1e-5)
@@ -460,7 +451,7 @@ def test_augmentation_and_standardising():
     # Most augmented inputs differ between epochs, and from the images.
     first, second, shown = (
         {row.tobytes() for row in np.round(x, 4).reshape(-1, 24)}
-        for x in (epochs[0, 0], epochs[0, 1], plain)
+        for x in (epochs[0], epochs[1], plain)
     )
     assert len(first & second) < 24
     assert len(first & shown) < 24

@@ -69,29 +69,35 @@ def look(stream, first=0, second=2):
 
 
 @pytest.mark.parametrize(
-    ("options", "uses"),
+    ("options", "visits"),
     [
-        ({"steps_per_task": None, "minibatch_size": 5}, {0, 1}),  # 8 minibatches of 5, of 42 rows
-        ({"steps_per_task": 100}, {2, 3}),
-        pytest.param({"steps_per_task": None}, {1}, marks=pytest.mark.slow),
+        ({"steps_per_task": 20, "minibatch_size": 5}, {2, 3}),
+        # 8 minibatches of 5, of 42 rows
+        pytest.param({"minibatch_size": 5}, {0, 1}, marks=pytest.mark.slow),
+        pytest.param({}, {1}, marks=pytest.mark.slow),
         pytest.param({"steps_per_task": 30, "minibatch_size": 42}, {30}, marks=pytest.mark.slow),
     ],
 )
-def test_rows_are_visited_equally_often(options, uses):
-    state, pixels, labels = look(permuted(**options))
+def test_rows_are_visited_equally_often(options, visits):
+    state, pixels, labels = look(permuted(**({"steps_per_task": None} | options)))
     originals = TRAIN[:, state.pixels]
     known = {row.tobytes(): i for i, row in enumerate(originals)}
     assert len(known) == 42
     rows = np.array([known[p.tobytes()] for p in pixels])
-    assert set(np.bincount(rows, minlength=42).tolist()) == uses
+    assert set(np.bincount(rows, minlength=42).tolist()) == visits
     np.testing.assert_array_equal(np.asarray(IMAGES.train_labels)[rows], labels)
     for start in range(0, len(rows) - 41, 42):  # pass by pass
         assert len(set(rows[start : start + 42].tolist())) == 42
     assert (rows[:8] != np.arange(8)).any()
 
 
+def test_steps_of_a_task():
+    assert permuted(steps_per_task=None, chunks_per_task=1).minibatches == 42
+    assert permuted(steps_per_task=None, minibatch_size=5).minibatches == 4  # two chunks of 8 steps
+
+
 def test_permutations_do_not_compound():
-    stream = permuted()
+    stream = permuted(num_evaluation_examples=10)
 
     before = jnp.stack([STATE.pixels, STATE.pixels, STATE.pixels[::-1]])
 
@@ -100,10 +106,14 @@ def test_permutations_do_not_compound():
         each = lambda pixels, key: stream.begin_task(
             eqx.tree_at(lambda s: s.pixels, STATE, pixels), CLOCK, key=key
         )
-        return jax.lax.map(lambda x: each(*x), (before, keys))
+        return stream.init(key=keys[0]), jax.lax.map(lambda x: each(*x), (before, keys))
 
-    begun = jax.tree.map(np.asarray, begin(stream, jax.vmap(jax.random.key)(jnp.array([2, 3, 3]))))
+    keys = jnp.stack([jax.random.key(seed) for seed in (2, 3, 3)])
+    first, begun = jax.tree.map(np.asarray, begin(stream, keys))
     state, after, again = (jax.tree.map(lambda x, i=i: x[i], begun) for i in range(3))
+    assert len(set(first.evaluation.tolist())) == 10
+    assert first.evaluation.max() < 18
+    np.testing.assert_array_equal(state.evaluation, STATE.evaluation)
     np.testing.assert_array_equal(after.pixels, again.pixels)
     np.testing.assert_array_equal(after.order, again.order)
     assert sorted(after.pixels.tolist()) == list(range(6))
@@ -128,22 +138,23 @@ def test_samples_and_evaluation():
     """Held-out rows are test rows, under the permutation of the task."""
     stream, model = permuted(standardise=False, num_evaluation_examples=10), network()
 
+    permuted_pixels = np.array([4, 2, 0, 5, 1, 3])
+    rows = np.array([17, 3, 0, 8, 9, 2, 11, 14, 6, 5])
+    state = Permutation(jnp.asarray(permuted_pixels), STATE.order, jnp.asarray(rows))
+
     @eqx.filter_jit
-    def found(stream, model):
-        state = stream.begin_task(stream.init(key=KEY), CLOCK, key=jax.random.key(2))
+    def look(stream, model, state):
         learner = Learner(model, None, OPTIMISER)
         sample = functools.partial(stream.sample, state, learner, key=KEY)
-        metrics = stream.evaluate(state, learner, key=KEY)
-        return state, sample(42, "train"), sample(18, "held_out"), metrics
+        return sample(42, "train"), sample(18, "held_out"), stream.evaluate(state, learner, key=KEY)
 
-    state, train, held_out, metrics = jax.tree.map(np.asarray, found(stream, model))
+    train, held_out, metrics = jax.tree.map(np.asarray, look(stream, model, state))
     for batch, pixels in ((train, TRAIN), (held_out, TEST)):
-        rows = np.round(batch.inputs * 255).astype(int)
-        assert sorted(rows.tolist()) == sorted(pixels[:, state.pixels].tolist())
-        assert rows.tolist() != pixels[:, state.pixels].tolist()
-    rows = state.evaluation
-    assert len(set(rows.tolist())) == 10
-    hidden = TEST[rows][:, state.pixels] / 255
+        found = np.round(batch.inputs * 255).astype(int).tolist()
+        expected = pixels[:, permuted_pixels].tolist()
+        assert sorted(found) == sorted(expected)
+        assert found != expected
+    hidden = TEST[rows][:, permuted_pixels] / 255
     for layer in model.layers:
         z = hidden @ np.asarray(layer.weight).T + np.asarray(layer.bias)
         hidden = np.maximum(z, 0)

@@ -78,6 +78,7 @@ class Fixed(tasks.AbstractEnvironment):
         return jnp.zeros(1), jnp.zeros(self.sizes[0])
 
     def step(self, state, action, parameter, *, key):
+        assert (action.shape, action.dtype.kind) == (((), "i") if self.discrete else ((1,), "f"))
         return state, tasks.Step(jnp.ones(self.sizes[1]), 1, False, False)
 
 
@@ -106,6 +107,12 @@ def shape_of(make: Any, *args: Any, **options: Any) -> Any:
 def test_networks_that_do_not_fit(make, message):
     with pytest.raises(ValueError, match=message):
         check_parts(make(), counting_ppo(), algorithms.bp())
+
+
+def test_discrete_actions():
+    world = ChangingEnvironment(Fixed((3, 3), discrete=True), Cycle((1.0,)), 16)
+    model = shape_of(models.ActorCritic, 3, 1, discrete=True)
+    check_parts(model, PPO(world, steps_per_rollout=16), algorithms.bp())
 
 
 @pytest.mark.parametrize(("sizes", "wrong"), [((2, 3), 2), ((3, 4), 4)])

@@ -56,19 +56,10 @@ def _collect(stream: tasks.PPO):
     return first[1], *second
 
 
-def collected(**options: Any) -> Collected:
-    stream = counting_ppo(**options)
+@pytest.fixture(scope="module")
+def collected() -> Collected:
+    stream = counting_ppo(num_environments=2, normalise_observations=True, scale_rewards=True)
     return Collected(stream, *jax.tree.map(np.asarray, _collect(stream)))
-
-
-@pytest.fixture(scope="module")
-def plain():
-    return collected(advantages="never", num_environments=2)
-
-
-@pytest.fixture(scope="module")
-def scaled():
-    return collected(normalise_observations=True, scale_rewards=True)
 
 
 def by_hand(trajectory: Any, rewards: np.ndarray, show: Any = lambda o: o) -> dict[str, np.ndarray]:
@@ -102,11 +93,11 @@ def assert_same_steps(items: Any, expected: dict[str, np.ndarray]) -> None:
         np.testing.assert_allclose(got[order], rows[wanted], rtol=2e-4, atol=2e-4)
 
 
-def test_generalised_advantages(plain):
-    both = plain.trajectory.step
+def test_generalised_advantages(collected):
+    both = collected.trajectory.step
     assert both.terminated.any()
     assert both.truncated.any()
-    expected = by_hand(plain.trajectory, both.reward)
+    expected = by_hand(collected.trajectory, both.reward)
     values = expected["value"], both.observation @ np.asarray(Tabular().value)
     advantages = tasks.generalised_advantages(
         *map(jnp.asarray, (both.reward, *values, both.terminated, both.truncated)),
@@ -116,66 +107,65 @@ def test_generalised_advantages(plain):
     np.testing.assert_allclose(advantages, expected["advantage"], rtol=1e-4, atol=1e-4)
 
 
-def test_minibatches_contain_the_steps_of_the_rollout(plain):
-    assert plain.items.observation.shape == (8, 4, 3)
-    assert_same_steps(plain.items, by_hand(plain.trajectory, plain.trajectory.step.reward))
-    first, second = plain.items.log_probability.reshape(2, -1)
-    assert not np.array_equal(first, second)
-
-
-def test_statistics_are_constant_within_a_rollout(scaled):
-    before, trajectory = scaled.before, scaled.trajectory
+def test_minibatches_contain_the_steps_of_the_rollout(collected):
+    """The statistics that normalise them are those before the rollout."""
+    before, trajectory = collected.before, collected.trajectory
     rewards = trajectory.step.reward / np.sqrt(before.return_moments.variance + 1e-8)
     moments = before.observation_moments
     show = lambda o: (o - moments.mean) / np.sqrt(moments.variance + 1e-8)
     expected = by_hand(trajectory, rewards, show)
     centred = expected["advantage"] - expected["advantage"].mean()
     expected["advantage"] = centred / centred.std(ddof=1)
-    assert_same_steps(scaled.items, expected)
+    assert collected.items.observation.shape == (8, 4, 3)
+    assert_same_steps(collected.items, expected)
+    first, second = collected.items.log_probability.reshape(2, -1)
+    assert not np.array_equal(first, second)
 
 
-def test_statistics_after_two_rollouts(scaled):
+def test_statistics_after_two_rollouts(collected):
     """They are those of the observations before each action, and of discounted rewards."""
-    trajectories = [scaled.first, scaled.trajectory]
-    observations = np.concatenate([t.observation[:, 0] for t in trajectories])
-    moments = scaled.after.observation_moments
+    trajectories = [collected.first, collected.trajectory]
+    observations = np.concatenate([t.observation.reshape(-1, 3) for t in trajectories])
+    moments = collected.after.observation_moments
     np.testing.assert_allclose(moments.mean, observations.mean(axis=0), rtol=1e-4)
     np.testing.assert_allclose(moments.variance, observations.var(axis=0), rtol=1e-4)
-    totals, total = [], 0.0
-    for t in trajectories:
-        ends = t.step.terminated | t.step.truncated
-        for reward, ended in zip(t.step.reward[:, 0], ends[:, 0], strict=True):
-            total = 0.9 * total + float(reward)
-            totals.append(total)
-            total = 0.0 if ended else total
-    returned = scaled.after.return_moments
+    totals = []
+    for e in range(2):
+        total = 0.0
+        for t in trajectories:
+            ends = t.step.terminated | t.step.truncated
+            for reward, ended in zip(t.step.reward[:, e], ends[:, e], strict=True):
+                total = 0.9 * total + float(reward)
+                totals.append(total)
+                total = 0.0 if ended else total
+    returned = collected.after.return_moments
     np.testing.assert_allclose(returned.variance, np.var(totals), rtol=1e-4)
     assert moments.count == returned.count == 2 * STEPS
 
 
-def test_episode_metrics(plain):
-    trajectory = plain.trajectory
+def test_episode_metrics(collected):
+    trajectory, metrics = collected.trajectory, collected.metrics
     ended = trajectory.step.terminated | trajectory.step.truncated
-    assert plain.metrics["num_episodes"] == ended.sum() > 2
+    assert metrics["num_episodes"] == ended.sum() > 2
     mean = lambda x: x[ended].mean()
-    np.testing.assert_allclose(plain.metrics["episode_return"], mean(trajectory.total), rtol=1e-5)
-    np.testing.assert_allclose(plain.metrics["episode_length"], mean(trajectory.length))
-    np.testing.assert_allclose(plain.metrics["reward"], trajectory.step.reward.mean(), rtol=1e-5)
-    assert plain.metrics["parameter"] == trajectory.parameter[-1, 0]
+    np.testing.assert_allclose(metrics["episode_return"], mean(trajectory.total), rtol=1e-5)
+    np.testing.assert_allclose(metrics["episode_length"], mean(trajectory.length))
+    np.testing.assert_allclose(metrics["reward"], trajectory.step.reward.mean(), rtol=1e-5)
+    assert metrics["parameter"] == trajectory.parameter[-1, 0]
 
 
-def test_advantages_are_normalised_within_a_minibatch(plain):
+def test_advantages_are_normalised_within_a_minibatch(collected):
     stream = counting_ppo(advantages="minibatch")
-    item = jax.tree.map(lambda x: jnp.asarray(x[1]), plain.items)
-    advantage = stream.batch(plain.before, item).advantage
+    item = jax.tree.map(lambda x: jnp.asarray(x[1]), collected.items)
+    advantage = stream.batch(collected.before, item).advantage
     np.testing.assert_allclose(np.mean(advantage), 0, atol=1e-6)
     np.testing.assert_allclose(np.std(advantage, ddof=1), 1, rtol=1e-5)
-    same = counting_ppo().batch(plain.before, item).advantage
+    same = counting_ppo().batch(collected.before, item).advantage
     np.testing.assert_array_equal(same, item.advantage)
 
 
 def test_evaluation_and_samples_have_the_parameter_of_the_task():
-    stream = counting_ppo(num_evaluation_environments=3, evaluation_steps=6)
+    stream = counting_ppo(advantages="never", num_evaluation_environments=3, evaluation_steps=6)
 
     @eqx.filter_jit
     def look(task):
@@ -196,7 +186,8 @@ def test_evaluation_and_samples_have_the_parameter_of_the_task():
         found = jax.tree.map(np.asarray, look(jnp.asarray(task)))
         batch, trajectory, row, ratio, losses = found
         np.testing.assert_allclose(batch.observation[:, 2], parameter)
-        np.testing.assert_allclose(np.std(batch.advantage, ddof=1), 1, rtol=1e-4)
+        # The advantages are not normalised.
+        np.testing.assert_allclose(batch.advantage + batch.value, batch.target, atol=1e-5)
         np.testing.assert_allclose(trajectory.parameter, parameter)
         mean = trajectory.observation @ np.asarray(Tabular().mean).T
         np.testing.assert_allclose(trajectory.action, mean, rtol=1e-5, atol=1e-6)

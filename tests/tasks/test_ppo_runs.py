@@ -1,6 +1,5 @@
 """Runs of PPO that diverge, environments of other packages, and a problem with a known optimum."""
 
-import functools
 from typing import Any
 
 import equinox as eqx
@@ -8,17 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from counting import Tabular
 
-from spectral import (
-    algorithms,
-    Clock,
-    Diverged,
-    Learner,
-    models,
-    tasks,
-    train_continual,
-    train_tasks,
-)
+from spectral import algorithms, Diverged, models, tasks, train_continual, train_tasks
 from spectral.tasks import ChangingEnvironment, Cycle, PPO
 from spectral.tasks.rl.ppo._rollout import begin
 
@@ -27,72 +18,15 @@ KEY = jax.random.key(3)
 
 
 class Exploding(tasks.AbstractEnvironment):
-    """Physics that become NaN while the parameter exceeds 1."""
+    """Physics that become NaN while the parameter exceeds 1.
 
-    observation_size: int = eqx.field(static=True, default=1)
-    action_size: int = eqx.field(static=True, default=1)
-    discrete: bool = eqx.field(static=True, default=False)
-
-    def reset(self, parameter, *, key):
-        return jnp.zeros(1), jnp.zeros(1)
-
-    def step(self, state, action, parameter, *, key):
-        state = state + jnp.where(parameter > 1, jnp.nan, 0.1)
-        return state, tasks.Step(state, state[0] - action[0] ** 2, False, False)
-
-
-@functools.cache
-def network() -> models.ActorCritic:
-    return eqx.filter_jit(models.ActorCritic)(1, 1, width=3, depth=1, key=KEY)
-
-
-def diverge(model: models.ActorCritic, lr: float) -> Diverged:
-    """Two tasks of two rollouts, of which the third explodes. A rollout has two minibatches."""
-    world = ChangingEnvironment(Exploding(), Cycle((0.5, 1.5)), 16)
-    sizes: Any = {"steps_per_rollout": 8, "epochs": 1, "minibatches_per_epoch": 2}
-    stream = PPO(world, num_tasks=2, num_evaluation_environments=0, **sizes)
-    with pytest.raises(Diverged) as report:
-        train_continual(model, stream, algorithms.bp(lr))
-    return report.value
-
-
-def test_diverging_physics_stop_the_run():
-    error = diverge(network(), 1e-3)
-    assert "The data became non-finite in task 1 at step 4" in str(error)
-    assert "Check the data of that task or the environment" in str(error)
-    assert (error.what, error.task, error.step) == ("data", 1, 4)
-    history = error.history
-    assert np.isfinite(history["reward"][0]).all()
-    np.testing.assert_array_equal(np.isnan(history["loss"]), [[False, False], [True, True]])
-    # The rollout that exploded is recorded, and no further one is played.
-    np.testing.assert_array_equal(np.isnan(history["parameter"]), [[False, False], [False, True]])
-    assert "evaluation_return" not in history
-    # No episode has ended.
-    assert np.isnan(history["episode_return"]).all()
-    assert not history["num_episodes"][0].any()
-
-
-def test_a_high_learning_rate_is_not_reported_as_data():
-    error = diverge(network(), 1e30)
-    assert "lower the learning rate, or check the data" in str(error)
-    assert error.what in ("loss", "weights")
-    assert np.isfinite(error.history["reward"][0, 0])
-
-
-def test_actions_can_make_the_data_diverge():
-    """The weights are finite, but the squares of the actions are not."""
-    model = eqx.tree_at(lambda m: m.log_std, network(), jnp.array([50.0]))
-    error = diverge(model, 1e-3)
-    assert "if the network collects them, lower the learning rate" in str(error)
-    assert (error.what, error.task, error.step) == ("data", 0, 0)
-
-
-class Foreign(tasks.AbstractEnvironment):
-    """Its state, rewards and ends are Python numbers, and a step writes into the state."""
+    As in some packages, states, rewards and ends are Python numbers, and a step writes into its
+    state.
+    """
 
     observation_size: int = eqx.field(static=True, default=3)
-    action_size: int = eqx.field(static=True, default=2)
-    discrete: bool = eqx.field(static=True, default=True)
+    action_size: int = eqx.field(static=True, default=1)
+    discrete: bool = eqx.field(static=True, default=False)
 
     def reset(self, parameter, *, key):
         return {"steps": 0, "height": 1.0}, jnp.zeros(3)
@@ -100,31 +34,49 @@ class Foreign(tasks.AbstractEnvironment):
     def step(self, state, action, parameter, *, key):
         state["steps"] = state["steps"] + 1
         state["height"] = 2
-        return state, tasks.Step(jnp.ones(3, int), action + 1, False, False)
+        reward = jnp.where(parameter > 1, jnp.nan, 2) - action[0] ** 2
+        return state, tasks.Step(jnp.ones(3, int), reward, False, False)
 
 
-def test_python_numbers_in_an_environment():
-    """The actions are indices of choices."""
-    world = ChangingEnvironment(tasks.TimeLimit(Foreign(), 4), Cycle((1.0,)), 16)
-    stream = PPO(world, num_tasks=1, steps_per_rollout=16, epochs=1, minibatches_per_epoch=2)
+def diverge(lr: float, *, log_std: float = 0.0) -> Diverged:
+    """Two tasks of two rollouts, of which the third explodes. A rollout has two minibatches."""
+    world = ChangingEnvironment(tasks.TimeLimit(Exploding(), 4), Cycle((0.5, 1.5)), 16)
+    sizes: Any = {"steps_per_rollout": 8, "epochs": 1, "minibatches_per_epoch": 2}
+    stream = PPO(world, num_tasks=2, num_evaluation_environments=0, **sizes)
+    model = eqx.tree_at(lambda m: m.log_std, Tabular(), jnp.array([log_std]))
+    with pytest.raises(Diverged) as report:
+        train_continual(model, stream, algorithms.bp(lr))
+    return report.value
 
-    @eqx.filter_jit
-    def collect(key):
-        model = models.ActorCritic(3, 2, discrete=True, width=3, depth=1, key=key)
-        learner = Learner(model, None, algorithms.bp().optimiser)
-        clock = Clock(*(jnp.asarray(0),) * 4)
-        state = stream.init(key=key)
-        after, chunk, metrics = stream.collect(state, learner, clock, key=key)
-        return state, after, chunk.items, metrics
 
-    state, after, items, metrics = collect(KEY)
-    assert jax.tree.map(jnp.result_type, state) == jax.tree.map(jnp.result_type, after)
-    assert np.sum(items.observation) == 3 * 12  # zeros after each of four resets
-    assert items.action.shape == (2, 8)
-    assert set(np.asarray(items.action).ravel().tolist()) == {0, 1}
-    np.testing.assert_array_equal(metrics["num_episodes"], 4)
-    np.testing.assert_allclose(metrics["reward"], np.mean(items.action) + 1, rtol=1e-6)
-    np.testing.assert_allclose(metrics["episode_return"], 4 * metrics["reward"], rtol=1e-6)
+def test_diverging_physics_stop_the_run():
+    error = diverge(1e-3)
+    assert "The data became non-finite in task 1 at step 4" in str(error)
+    assert "Check the data of that task or the environment" in str(error)
+    assert (error.what, error.task, error.step) == ("data", 1, 4)
+    history = error.history
+    np.testing.assert_array_equal(np.isnan(history["loss"]), [[False, False], [True, True]])
+    # The rollout that exploded is recorded, and no further one is played.
+    np.testing.assert_array_equal(np.isnan(history["parameter"]), [[False, False], [False, True]])
+    assert "evaluation_return" not in history
+    # The time limit ends each episode after 4 steps.
+    np.testing.assert_array_equal(history["num_episodes"][0], [2, 2])
+    np.testing.assert_array_equal(history["episode_length"][0], [4, 4])
+    np.testing.assert_allclose(history["episode_return"][0], 4 * history["reward"][0], rtol=1e-5)
+
+
+def test_a_high_learning_rate_is_not_reported_as_data():
+    error = diverge(1e30)
+    assert "lower the learning rate, or check the data" in str(error)
+    assert error.what in ("loss", "weights")
+    assert np.isfinite(error.history["reward"][0, 0])
+
+
+def test_actions_can_make_the_data_diverge():
+    """The weights are finite, but the squares of the actions are not."""
+    error = diverge(1e-3, log_std=50.0)
+    assert "if the network collects them, lower the learning rate" in str(error)
+    assert (error.what, error.task, error.step) == ("data", 0, 0)
 
 
 def best_return(start: np.ndarray, friction: float, steps: int) -> np.ndarray:
