@@ -31,7 +31,7 @@ def _decayed_sgd(lr, decay):
     return optax.chain(optax.add_decayed_weights(decay), optax.sgd(lr))
 
 
-def test_l2_step_is_that_of_decayed_sgd():
+def test_the_l2_step_equals_decayed_sgd():
     setting = permuted({"width": 4, "depth": 1}, num_tasks=1, steps_per_task=8)
 
     @jax.jit
@@ -45,12 +45,12 @@ def test_l2_step_is_that_of_decayed_sgd():
     for a, b, old in zip(ours, theirs, arrays(setting.model), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
         assert not np.allclose(a, old)
-    # The recorded loss is that of the task, without the penalty.
+    # The recorded loss is the loss of the task, without the penalty.
     np.testing.assert_allclose(loss, other, rtol=1e-4)
     assert not np.allclose(ours[0], run(0.0, 0.0)[0][0], rtol=1e-4, atol=1e-6)
 
 
-def test_effective_rank_step_against_numpy(float64):
+def test_the_effective_rank_step_matches_numpy(float64):
     """Finite differences of the mean effective rank of the window's features; a dead layer, whose
     singular values are zero, keeps the step finite."""
     model = mlp(3, 2, width=4, depth=2)
@@ -95,7 +95,7 @@ def test_effective_rank_needs_a_dense_layer():
         after_step(EffectiveRank(0.1, 4), learner, inputs, 3, key=KEY)
 
 
-def test_the_window_is_the_block_that_ends_here():
+def test_a_window_ends_at_the_present_minibatch():
     model, inputs = mlp(1, 1, width=2, depth=1), jnp.asarray(np.arange(12.0)[:, None, None])
     signal = lambda step: signal_at(model, inputs, step)
     windows = jax.jit(lambda: (signal(7).window(4), signal(5).window(2)))()
@@ -113,7 +113,7 @@ def test_a_window_larger_than_the_chunk_is_rejected(period, message):
         after_step(algo.transforms[0], learner, inputs, key=KEY)
 
 
-def test_a_transform_does_nothing_by_itself():
+def test_a_transform_without_methods_changes_nothing():
     class Idle(algorithms.AbstractTransform[None]):
         def init(self, learner, *, key):
             return None

@@ -1,5 +1,6 @@
 """Continual backpropagation against NumPy, over the layouts of units."""
 
+import functools
 from typing import Any
 
 import equinox as eqx
@@ -201,7 +202,7 @@ def test_the_lowest_corrected_utility_among_the_mature():
 
 @pytest.mark.parametrize(("rate", "units", "steps"), [(1e-3, 7, 3000), (3e-11, 1000, 60_000)])
 def test_replacements_owed_are_rate_times_eligible(rate, units, steps):
-    """Also where the fraction of a step is lost in the rounding of what is owed already."""
+    """Also if the increment of one step is below the rounding of the number owed."""
     transform = ContinualBackprop(rate, maturity=100)
     record = record_of([200] * units, remainder=0.9)
 
@@ -294,14 +295,15 @@ def test_changes_of_a_replacement(layout, compensate, float64):
     ],
 )
 def test_the_replacement_of_a_constant_unit_keeps_the_function(layout, float64):
-    """One in each layer has no utility, so it is chosen; its contribution goes to the biases."""
+    """One unit in each layer is constant. It has no utility, so it is replaced, and its contribution
+    is added to the biases."""
     make, shape = LAYOUTS[layout]
     model, rng = drawn(make), np.random.default_rng(2)
     for i, group in enumerate(model.units()):
         weight, bias = group.incoming[0].where, group.bias[0].where
         constant = np.array(weight(model))
         constant[1] = 0
-        # The others are active on some inputs: a dead unit would have no utility either.
+        # The other units are active on some inputs. A dead unit would have no utility either.
         active = np.where(np.arange(4) == 1, 0.7, 10.0 * 4**i)
         places = lambda m, weight=weight, bias=bias: (weight(m), bias(m))
         model = eqx.tree_at(places, model, (jnp.asarray(constant), jnp.asarray(active)))
@@ -344,8 +346,10 @@ def residual(num_stages, **options):
         block = model.stages[stage][0]
         return block.first, block.second, block.first_norm
 
-    layers = {f"block_{i}_0_inner": lambda m, i=i: block(m, stage=i) for i in range(num_stages)}
-    layers["dense_0"] = lambda m: (m.dense[0], m.dense[1], None)
+    layers: dict[str, Any] = {
+        f"block_{i}_0_inner": lambda m, i=i: block(m, stage=i) for i in range(num_stages)
+    }
+    layers |= {"dense_0": lambda m: (m.dense[0], m.dense[1], None)}
     return *resnet(KEY, blocks=(1,) * num_stages, dense_sizes=(5,), **options), layers
 
 
@@ -358,7 +362,7 @@ def residual(num_stages, **options):
     ],
 )
 def test_a_whole_update_matches_numpy(make, optimiser):
-    """Which units are replaced, and all that changes with them: nothing else does."""
+    """The replaced units, and everything that changes with them; nothing else changes."""
     model, model_state, shape, layers = make()
     model = numpy_map(lambda x: x + 0.1, model)
     x = np.random.default_rng(3).normal(size=(6, *shape))
@@ -420,19 +424,41 @@ def test_a_whole_update_matches_numpy(make, optimiser):
         np.testing.assert_array_equal(now, np.where(marks[i % len(marks)], initial, before))
 
 
+@functools.cache
+def half_replaced():
+    """A network whose first 20 of 40 units in each of two layers are mature, and learners and
+    records after an update that replaces these by random utilities, for two keys."""
+    model = mlp(50, 2, width=40, depth=2)
+    record, inputs = record_of([1000] * 20 + [0] * 20), jnp.asarray(np.ones((1, 1, 50)))
+    options = {"utility": algorithms.random_utility, "decay": 0.0, "compensate": False}
+    transform, learner = ContinualBackprop(1.0, **options), learner_of(model)
+    update = lambda key: after_step(transform, learner, inputs, state=(record, record), key=key)
+    return model, [update(key) for key in jax.random.split(KEY)]
+
+
 def test_new_weights_have_the_distribution_of_the_network():
     """Without compensation the biases of the next layer stay."""
-    model = mlp(50, 2, width=40, depth=1)
-    inputs = jnp.asarray(np.ones((1, 1, 50)))
-    transform, learner = ContinualBackprop(1.0, compensate=False), learner_of(model)
-    after, _ = after_step(transform, learner, inputs, state=mature(model), key=KEY)
-    weights = np.asarray(after.model.layers[0].weight)
-    bound = (6 / 50) ** 0.5
-    assert np.abs(weights).max() <= bound
-    np.testing.assert_allclose(weights.var(), bound**2 / 3, rtol=0.1)
-    assert not np.any(weights == np.asarray(model.layers[0].weight))
-    assert not np.any(np.asarray(after.model.layers[1].weight))
-    np.testing.assert_array_equal(after.model.layers[1].bias, model.layers[1].bias)
+    model, updates = half_replaced()
+    for after, _ in updates:
+        old, new = (np.asarray(m.layers[0].weight) for m in (model, after.model))
+        bound = (6 / 50) ** 0.5
+        assert np.abs(new[:20]).max() <= bound
+        np.testing.assert_allclose(new[:20].var(), bound**2 / 3, rtol=0.1)
+        assert not np.any(new[:20] == old[:20])
+        np.testing.assert_array_equal(new[20:], old[20:])
+        assert not np.any(np.asarray(after.model.layers[1].weight)[20:, :20])
+        before, now = (np.asarray(m.layers[1].bias)[20:] for m in (model, after.model))
+        np.testing.assert_array_equal(now, before)
+
+
+def test_draws_differ_by_layer_and_step():
+    _, updates = half_replaced()
+    utilities = np.concatenate([np.asarray(r.utility)[20:] for _, rs in updates for r in rs])
+    assert len(set(utilities.tolist())) == 80
+    assert ((utilities >= 0) & (utilities < 1)).all()
+    layers = [layer.weight for after, _ in updates for layer in after.model.layers[:2]]
+    weights = np.concatenate([np.asarray(w)[:20].ravel() for w in layers])
+    assert len(set(weights.tolist())) > 0.99 * weights.size
 
 
 @pytest.mark.parametrize(

@@ -29,8 +29,8 @@ def model(float64):
 
 @eqx.filter_jit
 def measured(first, now):
-    """For each penalty, value and gradient at `now`, after 200 steps there from a start at `first`:
-    time enough for the power iteration to converge."""
+    """For each penalty, value and gradient at `now`, after 200 steps there from a start at `first`.
+    The power iteration converges in that time."""
 
     def measure(penalty):
         state = penalty.init(first, key=KEY)
@@ -44,7 +44,7 @@ def measured(first, now):
 
 @functools.cache
 def measured_here():
-    """The networks of the tests, and what is measured there and in a network of zeros."""
+    """Two networks, and the measurements at the second one and at a network of zeros."""
     make = lambda seed: mlp(3, 2, width=4, depth=2, activation=jnp.tanh, seed=seed)
     first, other = make(0), make(1)
     now = numpy_map(lambda x, noise: x + 0.3 * noise, first, other)
@@ -101,7 +101,7 @@ PENALTIES = {
 
 @pytest.mark.parametrize("name", PENALTIES)
 def test_value_and_gradient(name, float64):
-    """And the gradient is finite in a network of zeros."""
+    """The gradient matches finite differences, and is finite at a network of zeros."""
     oracle = PENALTIES[name][1]
     *networks, found, at_zero = measured_here()
     value, grads = found[name]
@@ -127,7 +127,7 @@ def test_value_and_gradient(name, float64):
 
 
 def test_power_iteration_follows_a_matrix_that_moves(model):
-    """One round at a step, while the matrices change slowly; a start in the wrong direction too."""
+    """It takes one round per step, while the matrices change slowly."""
     penalty = SpectralNorm(1.0)
 
     @jax.jit

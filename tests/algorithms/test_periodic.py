@@ -30,8 +30,8 @@ def due_by_period(places, in_use):
         chunk = Chunk(signal.chunk.items, in_use=used)
         return is_due(eqx.tree_at(lambda s: s.chunk, now, chunk), period)
 
-    whole = {p: jax.vmap(lambda at, p=p: due(at, None, p))(places) for p in PERIODS}
-    return whole, {p: jax.vmap(lambda *at, p=p: due(*at, p))(places, in_use) for p in PERIODS}
+    whole = {p: jax.vmap(lambda *at, p=p: due(at, None, p))(*places) for p in PERIODS}
+    return whole, {p: jax.vmap(lambda at, n, p=p: due(at, n, p))(places, in_use) for p in PERIODS}
 
 
 def due_in_python(period, in_use):
@@ -48,7 +48,7 @@ def due_in_python(period, in_use):
 
 @pytest.mark.parametrize("chunks_per_task", [1, 2, 3])
 def test_steps_that_complete_a_period(chunks_per_task):
-    """In tasks of one, two and three chunks; blocks of two and three chunks cross their ends."""
+    """In tasks of one, two and three chunks. A period of two or three chunks may cross their ends."""
     step = np.arange(SLOTS)
     chunk, task = step // MINIBATCHES % chunks_per_task, step // MINIBATCHES // chunks_per_task
     places = (step, step % MINIBATCHES, chunk, task)

@@ -60,7 +60,7 @@ def needs(names):
 
 
 def killed(model):
-    """The model without a unit that is active on any input."""
+    """The model with all hidden units dead."""
     for group in model.units():
         for entries in group.shift or group.bias:
             bias = jnp.asarray(np.asarray(entries.where(model)) - np.float32(1e3))
@@ -76,8 +76,8 @@ def killed(model):
     ],
 )
 def test_training_resumes_exactly_and_survives_dead_units(names):
-    """One program trains three tasks, resumes after one, takes another learning rate, and trains a
-    dead network without a number that is not finite."""
+    """One program trains three tasks, resumes after one, takes another learning rate, and keeps
+    a dead network finite."""
     setting, traces = small(**needs(names)), 0
     stream = setting.stream
 
@@ -213,7 +213,7 @@ def test_upgd_is_an_optimiser_itself():
 
 
 def test_presets():
-    """The values that the papers print; every row makes an algorithm, and no row is there twice."""
+    """The values that the papers print. Every row makes an algorithm, and no row occurs twice."""
     rows = [(r.source, r.benchmark, r.recipe.__name__) for r in PRESETS]
     assert len(set(rows)) == len(rows)
     paper = [b for s, b, _ in rows if s == "paper"]

@@ -74,7 +74,7 @@ def test_one_step_matches_numpy(make):
 
 
 def test_the_density_is_constant_and_all_places_are_used():
-    """Also with weights that are equal, and when nothing or everything is moved."""
+    """Also if all weights are equal, and if no connection or every connection is moved."""
     model, _ = sparse_mlp()
     count = lambda m: [int(np.sum(layer.mask)) for layer in m.layers[:-1]]
     equal = trained(learner_of(numpy_map(lambda x: 0 * x, model), algorithms.adam(0.1)))

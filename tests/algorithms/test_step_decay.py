@@ -16,8 +16,8 @@ from spectral.algorithms import followed_by, Reset, StepDecay
 KEY = jax.random.key(0)
 
 
-def test_the_rate_falls_before_the_chunks_and_starts_again_with_the_task():
-    """Two tasks of four chunks of two steps; the rates of the first are those of the second."""
+def test_the_rate_falls_within_each_task():
+    """Two tasks of four chunks of two steps; both tasks have the same rates."""
     transform, inputs = StepDecay(0.5, (1, 3)), jnp.ones((2, 1, 1))
     learner = learner_of(mlp(1, 1, depth=0))
     signal = signal_at(learner.model, inputs, taps={})
@@ -56,7 +56,7 @@ def _nameless(rate):
     return optax.sgd(rate)
 
 
-def test_what_is_rejected():
+def test_bad_arguments():
     with pytest.raises(ValueError, match="`factor` is 0"):
         StepDecay(0.0, (1,))
     with pytest.raises(ValueError, match="`chunks` is 0"):

@@ -58,7 +58,7 @@ def test_renewed_units_have_initial_batch_norm_statistics():
         statistics=(lambda m: m.norm,),
     )
     renew = eqx.filter_jit(lambda learner, units: renewed(learner, [(group, units)], key=KEY))
-    after = renew(learner, jnp.asarray(np.arange(5) == 3))
+    after: Any = renew(learner, jnp.asarray(np.arange(5) == 3))
     mean, variance = after.model_state.get(norm.statistics)
     assert mean.tolist() == [2, 2, 2, 0, 2]
     assert variance.tolist() == [3, 3, 3, 1, 3]

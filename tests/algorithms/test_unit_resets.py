@@ -20,12 +20,13 @@ KEY = jax.random.key(0)
 
 
 def renewed_units(before, after):
-    """By layer, the units whose incoming weights changed; all that belongs to them must follow."""
+    """By layer, the units whose incoming weights changed. Their biases and outgoing weights must be
+    zero."""
     found = []
     for i, group in enumerate(before.units()):
         old, new = (np.asarray(m.layers[i].weight) for m in (before, after))
         units = np.flatnonzero((old != new).all(axis=1))
-        # Whatever else changed is the outgoing weights of units of the layer before.
+        # Other changes are in the outgoing weights of units of the previous layer.
         assert set(np.flatnonzero((old != new).any(axis=1))) in (set(units), set(range(group.size)))
         assert not np.asarray(after.layers[i].bias)[units].any()
         found.append(units.tolist())
@@ -90,14 +91,13 @@ def test_redo_renews_the_dormant_units():
 
 
 def test_redo_leaves_no_dormant_unit_and_keeps_the_function():
-    """On its own batch; only silent units are touched."""
-    model, inputs = network(dead=(1, 4, 6)), normal(1, 64, 3)
-    transform, learner = ReDo(threshold=0.0), learner_of(model)
+    """On its own window; only silent units are touched."""
+    model, inputs = network(dead=(1, 4, 6)), normal(4, 16, 3)
+    transform, learner = ReDo(threshold=0.0, window=4), momentum_learner(model)
     for key in jax.random.split(KEY):  # a newly drawn unit can happen to be silent too
-        learner, _ = after_step(transform, learner, inputs, key=key)
-    (before, taps), (after, later) = (
-        outputs_and_taps(m, inputs[0]) for m in (model, learner.model)
-    )
+        learner, _ = after_step(transform, learner, inputs, 3, key=key)
+    examples = inputs.reshape(64, 3)
+    (before, taps), (after, later) = (outputs_and_taps(m, examples) for m in (model, learner.model))
     silent = lambda taps: [int((np.asarray(t) == 0).all(0).sum()) for t in taps.values()]
     assert silent(taps)[0] == 3
     assert silent(later) == [0, 0]
@@ -109,12 +109,12 @@ def test_redo_leaves_no_dormant_unit_and_keeps_the_function():
 
 @pytest.mark.parametrize("density", [pytest.param(1.0, marks=pytest.mark.slow), 0.5])
 def test_fresh_outgoing_weights(density):
-    """Renewed units get those of a new network, where a sparse layer has connections."""
+    """Renewed units get the weights of a new network where a sparse layer has connections."""
     model = networks.mlp(KEY, width=8, density=density).model
     dead = np.isin(np.arange(8), (2, 5))
     model = with_biases(model, np.where(dead, -100, 5), np.full(8, 100))
     inputs, transform = normal(1, 16, 3), ReDo(threshold=0.0, outgoing="fresh")
-    # It keeps a copy of the weights, which must follow.
+    # This optimiser keeps a copy of the weights, which must change with them.
     optimiser = Optimiser(optax.contrib.schedule_free_sgd, learning_rate=0.1)
 
     @eqx.filter_jit
@@ -168,8 +168,7 @@ def test_regrama_renews_units_with_small_gradients(float64):
 
 @pytest.mark.parametrize("batch", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_silences_match_a_count_in_python(batch):
-    """Two units fire now and then, one stops, one never fires and one always does; ages, counts and
-    resets by hand."""
+    """Two units fire at random, one stops, one never fires and one always does."""
     model, rng = mlp(4, 1, width=5, depth=1), np.random.default_rng(0)
     steps, rejection_level, longest = 400, 0.1, 60
     fires = np.stack([rng.random(steps) < p for p in (0.5, 0.2, 0.7, 0.0, 1.0)], axis=1)

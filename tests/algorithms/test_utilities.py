@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from signals import after_step, learner_of, mlp
+from signals import learner_of, mlp
 
 from spectral import algorithms
 from spectral.algorithms import ContinualBackprop
@@ -49,7 +49,7 @@ def test_a_dead_unit_without_weights_has_a_finite_utility():
 
 
 def test_facts_match_numpy():
-    """Means over the minibatch; the deviation is from the running mean with its bias corrected."""
+    """Means over the minibatch; deviations are from the bias-corrected running mean."""
     model = mlp(3, 2, width=4, depth=1)
     h = np.random.default_rng(1).normal(size=(8, 4)).astype("f")
     names = ("activity", "deviation", "incoming", "outgoing")
@@ -73,17 +73,3 @@ def test_facts_match_numpy():
     found = facts(jnp.asarray(h))
     for name, value in zip(names, expected, strict=True):
         np.testing.assert_allclose(found[name], value, rtol=1e-5, err_msg=name)
-
-
-def test_random_utilities_differ_by_layer_and_step():
-    model, inputs = mlp(3, 2, width=4, depth=2), jnp.asarray(np.ones((1, 1, 3)))
-    utility = algorithms.random_utility
-    transform = ContinualBackprop(0.0, utility=utility, decay=0.0, compensate=False)
-    records = [
-        record
-        for key in jax.random.split(KEY)
-        for record in after_step(transform, learner_of(model), inputs, key=key)[1]
-    ]
-    draws = np.concatenate([r.utility for r in records])
-    assert len(set(draws.tolist())) == 16
-    assert ((draws >= 0) & (draws < 1)).all()

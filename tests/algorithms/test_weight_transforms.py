@@ -1,5 +1,7 @@
 """Shrink and perturb, reset, projection, hare and tortoise, and the noise that they draw."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -124,6 +126,7 @@ def test_reset_of_the_network():
         begin = lambda task: Reset().begin_task(learner, state, clock_at(0, task=task), key=KEY)[0]
         return begin(0), begin(1), fresh_parameters(learner.model, key=KEY)
 
+    later: Any
     first, later, fresh = begun(learner)
     for a, b in zip(arrays(first), arrays(learner), strict=True):
         np.testing.assert_array_equal(a, b)
