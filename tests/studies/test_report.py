@@ -1,4 +1,4 @@
-"""The page about runs: what it holds, and how it behaves in a browser, if there is one."""
+"""The report page: its contents, and its behaviour in a browser if one is installed."""
 
 import json
 import pathlib
@@ -14,15 +14,16 @@ from PIL import Image
 from spectral import History, studies
 from spectral.studies import load, Member, SettingsError, tidy, write_report
 from spectral.studies.command_line._main import main
-from spectral.studies.figures._curvature_figure import fit_line
-from spectral.studies.runs._folder import open_folder, save_member
+from spectral.studies.analysis._curvature_points import fit_line
+from spectral.studies.runs._folder import open_folder
+from spectral.studies.runs._results import save_member
 
 
 TASKS = 12
 
 
 def history(level: float, seed: int, tasks: int = TASKS) -> History:
-    """Of a run whose spectrum shrinks from task to task, measured in every third."""
+    """A history in which the spectrum shrinks, and is measured in every third task."""
     rng = np.random.default_rng(seed)
     shrinking = np.linspace(1.0, 0.1, TASKS)[:tasks, None, None]
     nodes = np.sort(rng.normal(size=(tasks, 1, 6)), axis=2) * shrinking * 5
@@ -46,7 +47,7 @@ def history(level: float, seed: int, tasks: int = TASKS) -> History:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A run of two algorithms and three seeds, of which one diverged and one is not finished."""
+    """A run of two algorithms and three seeds. One member diverged, one is unfinished."""
     folder = tmp_path_factory.mktemp("runs") / "mine"
     settings = {
         "seeds": 3,
@@ -77,7 +78,7 @@ def test_load(folder):
         "seed": 3,
         "task": TASKS,
         "chunk": 2,
-        "probe_vector": 1,
+        "vector": 1,
         "node": 6,
     }
     assert data["run"].values.tolist() == data["algorithm"].values.tolist() == ["good", "bad"]
@@ -105,15 +106,15 @@ def test_load_several(folder, tmp_path):
     assert np.isnan(data["test_accuracy"].values[2, 2]).all()
     shutil.rmtree(tmp_path / "other" / "good")
     shutil.rmtree(tmp_path / "other" / "bad")
-    for refused in (load, lambda f: write_report([f], tmp_path / "x.html")):
+    for reader in (load, lambda f: write_report([f], tmp_path / "x.html")):
         with pytest.raises(SettingsError, match="Nothing has been recorded yet"):
-            refused(tmp_path / "other")
-        with pytest.raises(SettingsError, match="holds no run"):
-            refused(tmp_path / "none")
+            reader(tmp_path / "other")
+        with pytest.raises(SettingsError, match="does not hold a run"):
+            reader(tmp_path / "none")
 
 
-def test_load_while_a_run_goes_on(tmp_path):
-    """One algorithm has finished, one has begun, one has not."""
+def test_load_during_a_run(tmp_path):
+    """The first algorithm is ahead of the second, and the third has not started."""
     settings = {"seeds": 1, "algorithms": {"bp": {}, "l2": {}, "er": {}}, "probes": {}}
     open_folder(tmp_path / "run", settings, {}, "new")
     for name, tasks in (("bp", 5), ("l2", 3)):
@@ -124,8 +125,7 @@ def test_load_while_a_run_goes_on(tmp_path):
     assert data["status"].values.tolist() == [["unfinished"], ["unfinished"], [""]]
 
 
-def test_folders_of_other_sizes_are_joined(folder, tmp_path):
-    """As in the README, of a run and of a sweep."""
+def test_load_joins_folders_of_different_sizes(folder, tmp_path):
     other = tmp_path / "other"
     settings = {"seeds": 1, "algorithms": {"bp": {}}, "probes": {}}
     open_folder(other, settings, {}, "new")
@@ -133,7 +133,7 @@ def test_folders_of_other_sizes_are_joined(folder, tmp_path):
         "test_accuracy": np.arange(3.0),
         "online_accuracy": np.ones((3, 5)),
         "hessian.start.nodes": np.ones((3, 2, 4)),
-        "more.start.nodes": np.full((3, 2, 8), 7.0),  # of a higher order, in the same run
+        "more.start.nodes": np.full((3, 2, 8), 7.0),  # a second probe, of higher order
         "rank.start.feature_effective_rank": np.ones((3, 2)),
     }
     save_member(other, Member("bp", 0, "finished", "", History(columns)))
@@ -179,11 +179,11 @@ def embedded(text: str) -> dict:
     return json.loads(found.group(1))
 
 
-def test_the_page_holds_everything_and_asks_for_nothing(folder, tmp_path, capsys):
+def test_page_is_complete_and_self_contained(folder, tmp_path, capsys):
     text = page(folder, tmp_path)
     assert capsys.readouterr().out.strip() == str(tmp_path / "report.html")
     addresses = set(re.findall(r"https?://[^\"'\s]+", text))
-    assert addresses == {"http://www.w3.org/2000/svg"}  # a name, which nobody fetches
+    assert addresses == {"http://www.w3.org/2000/svg"}  # a namespace, which is not fetched
     assert not re.search(r"<(link|script|img)[^>]+(src|href)=\"(?!data:)", text)
     data = embedded(text)
     good, bad = data["runs"]
@@ -204,7 +204,7 @@ def test_the_page_holds_everything_and_asks_for_nothing(folder, tmp_path, capsys
     assert y == pytest.approx(own[:, ::3].mean(axis=0), rel=1e-4)
 
 
-def test_of_a_sweep_the_best_are_shown_first(folder, tmp_path):
+def test_page_of_a_sweep_shows_the_best_cells(folder, tmp_path):
     shutil.copytree(folder, tmp_path / "sweep")
     (tmp_path / "sweep" / "sweep.csv").write_text("cell,selected\ngood,False\nbad,True\n")
     data = embedded(page(tmp_path / "sweep", tmp_path))
@@ -220,7 +220,7 @@ def test_fit():
     assert fit_line(np.ones(1), np.ones(1)) is None
 
 
-def test_smoothing_is_said_and_refused_where_it_does_not_fit(folder, capsys):
+def test_plot_rejects_bad_options(folder, capsys):
     assert main(["plot", str(folder), "--only", "performance", "--smooth", "5"]) == 0
     drawn = capsys.readouterr().out.splitlines()
     assert [pathlib.Path(p).name for p in drawn] == ["performance.png", "performance.pdf"]
@@ -230,15 +230,15 @@ def test_smoothing_is_said_and_refused_where_it_does_not_fit(folder, capsys):
     assert "did you mean 'performance'" in capsys.readouterr().err
 
 
-def test_where_nothing_can_be_drawn(folder, tmp_path, capsys):
+def test_plot_without_data(folder, tmp_path, capsys):
     assert main(["plot", str(folder), "--only", "returns"]) == 2
     message = capsys.readouterr().err
-    assert "can be drawn as returns: 4 of 6 training runs have finished" in message
+    assert "has nothing to draw as returns: 4 of 6 training runs have finished" in message
 
 
-def test_what_the_system_refuses_is_one_message(folder, tmp_path, capsys):
+def test_system_errors_are_one_line(folder, tmp_path, capsys):
     shutil.copytree(folder, tmp_path / "mine", ignore=shutil.ignore_patterns("figures"))
-    (tmp_path / "mine" / "figures").write_text("in the place of the folder")
+    (tmp_path / "mine" / "figures").write_text("a file where the folder should be")
     assert main(["plot", str(tmp_path / "mine"), "--only", "performance"]) == 2
     message = capsys.readouterr().err
     assert message.startswith("spectral plot: [Errno 17] File exists: ")
@@ -247,7 +247,7 @@ def test_what_the_system_refuses_is_one_message(folder, tmp_path, capsys):
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next((path for name in NAMES if (path := shutil.which(name))), None)
-# Moves the slider and uses the switches, and writes down what the page shows each time.
+# Moves the slider, clicks the switches, and records what the page shows each time.
 ACT = """
 <script>
 const result = { errors: [] };
@@ -285,7 +285,7 @@ document.body.append(place);
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
-def test_the_page_in_a_browser(folder, tmp_path):
+def test_page_in_a_browser(folder, tmp_path):
     text = page(folder, tmp_path)
     (tmp_path / "acting.html").write_text(text.replace("</body>", f"{ACT}</body>"))
 

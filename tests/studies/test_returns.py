@@ -1,4 +1,4 @@
-"""What studies make of the history of reinforcement learning."""
+"""Measures and figures of episode returns."""
 
 import pathlib
 
@@ -8,7 +8,7 @@ import pytest
 from spectral import History
 from spectral.studies.figures._returns_figure import draw_returns
 from spectral.studies.measures._measures import measures
-from spectral.studies.runs._folder import Member, Results
+from spectral.studies.runs._results import Member, Results
 
 
 def member(returns: np.ndarray, parameter: np.ndarray, seed: int = 0) -> Member:
@@ -45,7 +45,7 @@ def test_returns_over_steps():
     assert figure is not None
     above, below = figure.axes
     line, *marks = above.lines
-    # Rollouts without an end are left out; the mean over the seeds.
+    # The mean over the seeds, without the rollouts in which no episode ended.
     np.testing.assert_array_equal(line.get_xdata(), [100, 300, 700, 800, 900])
     np.testing.assert_array_equal(line.get_ydata(), [2, 4, 6, 7, 8])
     # The parameter changed once, in the rollout after step 400.
@@ -58,7 +58,7 @@ def test_many_rollouts_are_averaged():
     drifting = np.geomspace(0.1, 1.0, 300).reshape(3, 100)
     figure = draw_returns(results(member(returns, drifting)))
     assert figure is not None
-    (line,) = figure.axes[0].lines  # and no marks, for it changes all the time
+    (line,) = figure.axes[0].lines  # no marks, because the parameter changes in every rollout
     np.testing.assert_allclose(np.asarray(line.get_ydata()), np.arange(0.5, 300, 2))
     assert np.asarray(line.get_xdata())[0] == 200
 

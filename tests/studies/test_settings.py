@@ -38,14 +38,14 @@ def test_floats_need_no_point(tmp_path, text, number):
         ("", r"holds None, but must hold a mapping"),
     ],
 )
-def test_refuses_what_is_no_mapping(tmp_path, text, message):
+def test_read_settings_rejects_invalid_yaml(tmp_path, text, message):
     path = tmp_path / "x.yaml"
     path.write_text(text)
     with pytest.raises(SettingsError, match=message):
         read_settings(path)
 
 
-def test_refuses_files_that_cannot_be_read(tmp_path):
+def test_read_settings_rejects_unreadable_files(tmp_path):
     with pytest.raises(SettingsError, match="no.yaml' cannot be read: No such file"):
         read_settings(tmp_path / "no.yaml")
     with pytest.raises(SettingsError, match="cannot be read"):
@@ -84,7 +84,7 @@ def test_override():
         ("stream.n=[", "--set stream.n, line 1.*not valid YAML"),
     ],
 )
-def test_override_refuses(assignment, message):
+def test_override_rejects(assignment, message):
     settings = {"stream": {"type": "X", "n": 1, "inner": {"m": 2}}}
     with pytest.raises(SettingsError, match=message):
         override(settings, assignment)
@@ -93,14 +93,14 @@ def test_override_refuses(assignment, message):
 def test_differences():
     old, new = {"a": {"b": 1, "c": [1, 2]}, "d": 1}, {"a": {"b": 2, "c": [1, 2]}, "e": None}
     assert list(differences(old, new)) == [
-        "`a.b` was 1 and is 2 now",
-        "`d` was 1 and is absent now",
-        "`e` was absent and is None now",
+        "`a.b` was 1 and is now 2",
+        "`d` was 1 and is now absent",
+        "`e` was absent and is now None",
     ]
     assert not list(differences(old, old))
 
 
-def test_constructors_are_found_by_what_they_make():
+def test_constructors_are_found_by_return_type():
     assert "PermutedImages" in constructors(tasks.AbstractTaskStream)
     assert "AbstractTaskStream" not in constructors(tasks.AbstractTaskStream)
     assert {"bp", "l2", "er", "l2_er"} <= constructors(algorithms.Algorithm).keys()
@@ -119,7 +119,7 @@ def test_new_constructor_needs_no_registration(tiny, monkeypatch):
     assert experiment.settings["algorithms"] == {"bp": {"type": "gentle", "lr": 1e-5}}
 
 
-def test_allowed_values_in_words():
+def test_description_of_allowed_values():
     of = lambda constructor, name: describe(parameters(constructor)[name].annotation)
     assert of(algorithms.L2, "weight_decay") == "a number"
     assert of(tasks.PermutedImages, "steps_per_task") == "an integer or null"
@@ -129,7 +129,7 @@ def test_allowed_values_in_words():
     assert "in Python alone" in of(curvature.Convex, "function")
 
 
-def test_a_matrix_is_named_and_not_made(tiny):
+def test_matrix_is_given_by_name(tiny):
     annotation = parameters(probes.HessianSpectrum)["matrix"].annotation
     assert {"Hessian", "GaussNewton", "Fisher", "Gram"} <= makers(annotation).keys()
     assert not {"Matrix", "Function", "Block", "Sum", "Lanczos"} & makers(annotation).keys()
@@ -146,7 +146,7 @@ def test_a_matrix_is_named_and_not_made(tiny):
         load_experiment(wrong)
 
 
-def test_resolved_settings_spell_out_defaults_and_can_be_read_again(tiny, tmp_path):
+def test_resolved_settings_contain_defaults(tiny, tmp_path):
     experiment = load_experiment(
         tiny(),
         assignments=["algorithms.bp.lr=1", "probes.dead.when=[end]"],
@@ -163,15 +163,15 @@ def test_resolved_settings_spell_out_defaults_and_can_be_read_again(tiny, tmp_pa
     assert settings["algorithms"]["bp"] == {"type": "bp", "lr": 1.0}
     assert isinstance(settings["algorithms"]["bp"]["lr"], float)
     assert settings["probes"]["dead"]["when"] == ["end"]
-    assert settings["probes"]["hessian"]["estimator"]["probes"] == 3
+    assert settings["probes"]["hessian"]["estimator"]["num_vectors"] == 3
     assert experiment.probes["dead"].when == ("end",)
     hessian = experiment.probes["hessian"]
     assert isinstance(hessian, probes.HessianSpectrum)
     assert isinstance(hessian.estimator, curvature.Lanczos)
 
 
-def test_a_data_dir_of_the_call_takes_the_place_of_one_in_the_file(tiny):
-    """What a run has recorded, with its `data_dir`, can be run where the data are elsewhere."""
+def test_data_dir_argument_overrides_the_file(tiny):
+    """So that `config.yaml`, which contains a `data_dir`, can be run on another machine."""
     path = tiny("name: digits", "name: digits, data_dir: mine")
     settings = load_experiment(path).settings
     assert settings["stream"]["images"]["data_dir"] == "mine"
@@ -180,7 +180,7 @@ def test_a_data_dir_of_the_call_takes_the_place_of_one_in_the_file(tiny):
     assert settings["stream"]["images"]["data_dir"] == "mine"
 
 
-def test_given_sizes_stay(tiny):
+def test_sizes_must_fit_the_stream(tiny):
     load_experiment(tiny(), assignments=["model.in_size=64"])
     for wrong in ("in_size=63", "in_size=65", "out_size=9"):
         with pytest.raises(SettingsError, match="`model..*the stream needs"):
@@ -193,7 +193,7 @@ def test_given_sizes_stay(tiny):
     )
 
 
-def test_seeds_give_equal_networks_and_keys_to_all_algorithms(tiny):
+def test_member_depends_only_on_the_seed(tiny):
     experiment = load_experiment(tiny())
     model, state, key = experiment.member(0)
     again, _, key_again = experiment.member(0)

@@ -10,14 +10,14 @@ from matplotlib.figure import Figure
 from spectral import History
 from spectral.studies import draw_side_by_side, Member, Results, SettingsError
 from spectral.studies.command_line._main import main
-from spectral.studies.figures._panels import COLOURS
+from spectral.studies.figures._style import COLOURS
 
 
 PROBES = {"d": {"type": "DeadUnits"}}
 
 
 def results(folder, columns, algorithms=("bp", "l2")):
-    """A run of two seeds in which the second algorithm does better by a half."""
+    """A run of two seeds in which all values of the second algorithm are larger by 0.5."""
     members = [
         Member(name, seed, "finished", "", History({c: x + i / 2 for c, x in columns.items()}))
         for i, name in enumerate(algorithms)
@@ -55,7 +55,7 @@ def lines(axes):
     }
 
 
-def test_a_panel_for_each_run(runs, saved, tmp_path):
+def test_one_panel_per_run(runs, saved, tmp_path):
     files = draw_side_by_side(runs, tmp_path / "out")
     assert {f.name for f in files} == {f"{n}.{k}" for n in saved for k in ("png", "pdf")}
     assert saved.keys() == {"performance", "units"}
@@ -72,7 +72,7 @@ def test_a_panel_for_each_run(runs, saved, tmp_path):
     assert [text.get_text() for text in legend.get_texts()] == ["bp", "l2", "cbp"]
 
 
-def test_seeds_that_did_not_finish_are_told(runs, saved, tmp_path):
+def test_titles_name_unfinished_seeds(runs, saved, tmp_path):
     images, ant = runs
     lost = dataclasses.replace(images.members[0], status="diverged")
     images = dataclasses.replace(images, members=(lost, *images.members[1:]))
@@ -80,26 +80,26 @@ def test_seeds_that_did_not_finish_are_told(runs, saved, tmp_path):
     left, right = saved["performance"].axes
     assert left.get_title() == "images\nbp (1 of 2 seeds, 1 diverged)"
     assert right.get_title() == "ant"
-    # What nobody finished has no line, and takes no colour.
+    # An algorithm without finished seeds has no line and no colour.
     without = tuple(m for m in images.members if m.algorithm != "bp")
     draw_side_by_side((dataclasses.replace(images, members=without), ant), tmp_path / "out")
     (legend,) = saved["performance"].legends
     assert [text.get_text() for text in legend.get_texts()] == ["l2", "cbp"]
 
 
-def test_what_cannot_be_drawn(runs, tmp_path):
-    with pytest.raises(SettingsError, match="`--only`: Figure of several runs 'perform'"):
+def test_rejects_figures_without_data(runs, tmp_path):
+    with pytest.raises(SettingsError, match="`--only`: Figure 'perform' does not exist. Allowed: performance, units"):
         draw_side_by_side(runs, tmp_path / "out", only=["perform"])
     images, ant = runs
     empty = dataclasses.replace(ant, members=())
-    with pytest.raises(SettingsError, match="'.*ant' can be drawn as performance: none"):
+    with pytest.raises(SettingsError, match="'.*ant' has nothing to draw as performance: none"):
         draw_side_by_side((images, empty), tmp_path / "out")
-    with pytest.raises(SettingsError, match="can be drawn as units: no training run"):
+    with pytest.raises(SettingsError, match="nothing to draw as units: no finished training run"):
         draw_side_by_side((ant, ant), tmp_path / "out", only=["units"])
     assert not (tmp_path / "out").exists()
 
 
-def test_out_belongs_to_several_runs(runs, monkeypatch, capsys):
+def test_out_needs_several_runs(runs, monkeypatch, capsys):
     monkeypatch.setattr("spectral.studies.load_results", lambda folder: runs[0])
     assert main(["plot", "images", "--out", "elsewhere"]) == 2
-    assert "`--out` is 'elsewhere', but the figures of a single run go" in capsys.readouterr().err
+    assert "`--out` is 'elsewhere', but the figures of a single run are written to its folder" in capsys.readouterr().err

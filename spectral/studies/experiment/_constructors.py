@@ -124,7 +124,7 @@ def _fits(product: type, annotation: Any) -> bool:
         return annotation not in _PLAIN and issubclass(product, annotation)
     if typing.get_origin(annotation) is Callable:
         # For example, an estimator is annotated as a callable that returns a spectrum.
-        call = vars(product).get("__call__")
+        call = next((vars(c)["__call__"] for c in product.__mro__ if "__call__" in vars(c)), None)
         wanted = typing.get_args(annotation)[-1]
         made = inspect.signature(call).return_annotation if inspect.isfunction(call) else None
         if wanted is Any or not (inspect.isclass(made) and inspect.isclass(wanted)):

@@ -97,12 +97,12 @@ def is_fraction(name: str) -> bool:
     return name.split(" (")[0] in (*ACCURACIES, DEAD_UNITS, EPSILON_RANK)
 
 
-def last_fifth(series: Series) -> Series:
+def last_fifth(series: Series) -> Float[np.ndarray, " last"]:
     """The last fifth of the tasks, at least one task."""
     return series[-max(1, len(series) // 5) :]
 
 
-def mean_measured(series: Series) -> float:
+def mean_measured(series: Float[np.ndarray, " _"]) -> float:
     """The mean over the tasks with a measurement; NaN if there is none."""
     known = series[np.isfinite(series)]
     return float(np.mean(known)) if len(known) else np.nan
