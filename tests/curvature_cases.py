@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
+from layered_networks import drawn
 
 from spectral.curvature import (
     Convex,
@@ -130,24 +131,28 @@ class Case(NamedTuple):
         return flat, outputs
 
 
-def mlp(key, activation=jnp.tanh):
-    model = eqx.nn.MLP(2, 3, 3, 2, activation=activation, key=key)
-    return Case(over_examples, model, jax.random.normal(key, (7, 2)))
+def normal(rng, *shape):
+    return jnp.asarray(rng.normal(size=shape), float)
 
 
-def conv_network(key, activation=jnp.tanh):
-    model = ConvNetwork(activation=activation, key=key)
-    return Case(over_examples, model, jax.random.normal(key, (7, 1, 6, 6)))
+def mlp(seed=0, activation=jnp.tanh):
+    rng = np.random.default_rng(seed)
+    model = drawn(lambda k: eqx.nn.MLP(2, 3, 3, 1, activation=activation, key=k), rng)
+    return Case(over_examples, model, normal(rng, 7, 2))
 
 
-def residual_network(key, activation=jnp.tanh):
-    model, state = eqx.nn.make_with_state(ResidualNetwork)(activation=activation, key=key)
-    inputs = jax.random.normal(key, (7, 2)) + 0.3
-    one = lambda x, state: (None, model.norm(model.stem(x), state)[1])
-    _, state = jax.vmap(one, in_axes=(0, None), out_axes=(0, None), axis_name="batch")(
-        inputs, state
-    )
-    return Case(WithState(state), eqx.nn.inference_mode(model), inputs)
+def conv_network(seed=0, activation=jnp.tanh):
+    rng = np.random.default_rng(seed)
+    model = drawn(lambda k: ConvNetwork(activation=activation, key=k), rng)
+    return Case(over_examples, model, normal(rng, 7, 1, 6, 6))
+
+
+def residual_network(seed=0, activation=jnp.tanh):
+    rng = np.random.default_rng(seed)
+    make = lambda k: eqx.nn.make_with_state(ResidualNetwork)(activation=activation, key=k)
+    model, state = drawn(make, rng)
+    state = jax.tree.map(lambda x: 1 + jnp.abs(x), state)  # variances are positive
+    return Case(WithState(state), eqx.nn.inference_mode(model), normal(rng, 7, 2) + 0.3)
 
 
 def dict_forward(params, inputs):
@@ -155,13 +160,13 @@ def dict_forward(params, inputs):
     return hidden @ params["Dense_1"]["kernel"] + params["Dense_1"]["bias"][None]
 
 
-def dict_network(key):
-    a, b, c = jax.random.split(key, 3)
+def dict_network(seed=0):
+    rng = np.random.default_rng(seed)
     params = {
-        "Dense_0": {"kernel": jax.random.normal(a, (2, 3)), "bias": jnp.ones(3)},
-        "Dense_1": {"kernel": jax.random.normal(b, (3, 3)), "bias": jnp.zeros(3)},
+        f"Dense_{i}": {"kernel": normal(rng, n, 3), "bias": normal(rng, 3)}
+        for i, n in enumerate((2, 3))
     }
-    return Case(dict_forward, params, jax.random.normal(c, (7, 2)))
+    return Case(dict_forward, params, normal(rng, 7, 2))
 
 
 NETWORKS = {
@@ -174,20 +179,20 @@ NETWORKS = {
 
 class LossCase(NamedTuple):
     loss: Any
-    targets: Callable[[Any], jax.Array]  # of a key, for 7 examples
+    targets: Callable[[Any], jax.Array]  # of a NumPy generator, for 7 examples
     reference: Callable[[jax.Array, jax.Array], jax.Array]  # (z, y) of one example
 
 
-def _labels(key):
-    return jax.random.randint(key, (7,), 0, 3)
+def _labels(rng):
+    return jnp.asarray(rng.integers(0, 3, 7))
 
 
-def _reals(key):
-    return jax.random.normal(key, (7, 3))
+def _reals(rng):
+    return normal(rng, 7, 3)
 
 
-def _bits(key):
-    return jax.random.randint(key, (7, 3), 0, 2)
+def _bits(rng):
+    return jnp.asarray(rng.integers(0, 2, (7, 3)))
 
 
 def _pseudo_huber(z, y):

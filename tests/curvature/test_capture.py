@@ -7,17 +7,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from layered_networks import case, CASES, Chain, forward
+from layered_networks import case, CASES, Chain, drawn, forward, wrapped
 
 from spectral.curvature import closed_risk, KFAC, Risk, SquaredError
 from spectral.curvature.kronecker._capture import capture, find_layers
 from spectral.models import Convolution, Sparse
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("name", CASES)
-def test_what_is_seen_multiplies_to_the_gradient_of_each_example(name, getkey):
-    risk, params = CASES[name](getkey())
+def test_records_multiply_to_the_gradient_of_each_example(name, getkey):
+    risk, params = CASES[name]()
     layers = find_layers(risk, params)
     dynamic, constants = eqx.partition(params, eqx.is_inexact_array)
     leaves = jax.tree.leaves(dynamic)
@@ -53,8 +54,27 @@ def test_what_is_seen_multiplies_to_the_gradient_of_each_example(name, getkey):
         assert found.size == 0
 
 
-def linear(getkey, inputs=3, outputs=3):
-    return eqx.nn.Linear(inputs, outputs, key=getkey())
+def make_network(make):
+    return drawn(make, np.random.default_rng(0))
+
+
+def linear(key):
+    return eqx.nn.Linear(3, 3, key=key)
+
+
+LINEAR = make_network(linear)
+ONES = Risk(forward, SquaredError(), np.ones((2, 3), np.float32), np.ones((2, 3), np.float32))
+
+
+def risk_of(model):
+    return case(model, (3,), rng=np.random.default_rng(0)).risk
+
+
+def test_layers_inside_other_transformations():
+    risk, model = wrapped()
+    layers = find_layers(risk, model)
+    assert [layer.name for layer in layers] == ["first", "second", "third"]
+    assert [len(layer.calls) for layer in layers] == [1, 1, 1]
 
 
 class Applied(eqx.Module):
@@ -86,25 +106,23 @@ def compiled_once(layer, x):
 
 
 @pytest.mark.parametrize("how", [in_vmap, in_scan, in_while, compiled_once])
-def test_calls_that_cannot_be_told_apart_are_refused_by_the_name_of_the_layer(how, getkey):
-    model = Chain((linear(getkey), Applied(linear(getkey), how), linear(getkey)))
-    risk, _ = case(model, (3,), key=getkey())
+def test_calls_in_loops_branches_and_vmaps(how):
+    model = Chain((LINEAR, Applied(LINEAR, how), LINEAR))
     with pytest.raises(
         ValueError, match=r"`params` has the layer steps\.1\.layer, which is called"
     ):
-        KFAC(risk, model)
+        find_layers(risk_of(model), model)
 
 
-def test_all_examples_at_once_are_an_inner_vmap(getkey):
-    x = jnp.ones((5, 3))
+def test_all_examples_at_once_are_an_inner_vmap():
+    x = jnp.asarray(np.ones((5, 3)))
     risk = closed_risk(lambda model: jax.vmap(model)(x), jnp.sum)
     with pytest.raises(ValueError, match="the layer itself, which is called .* inner `vmap`"):
-        KFAC(risk, linear(getkey))
+        KFAC(risk, LINEAR)
 
 
-def stack(getkey):
-    keys = jax.random.split(getkey(), 2)
-    return eqx.filter_vmap(lambda key: eqx.nn.Linear(3, 3, key=key))(keys)
+def stack(key):
+    return eqx.filter_vmap(linear)(jax.random.split(key, 2))
 
 
 def in_depth(layers, x):
@@ -117,7 +135,7 @@ def in_depth(layers, x):
     ("make", "how", "names"),
     [
         (
-            lambda k: eqx.nn.GRUCell(3, 3, key=k()),
+            lambda k: eqx.nn.GRUCell(3, 3, key=k),
             lambda c, x: c(x, x),
             r"layer\.weight_ih, .*bias",
         ),
@@ -128,11 +146,10 @@ def in_depth(layers, x):
     ],
     ids=["unknown", "bare", "tied", "uncalled", "stacked"],
 )
-def test_other_weights_are_refused_by_their_names(make, how, names, getkey):
-    model = Chain((linear(getkey), Applied(make(getkey), how), linear(getkey)))
-    risk, _ = case(model, (3,), key=getkey())
+def test_weights_that_act_without_a_call(make, how, names):
+    model = Chain((LINEAR, Applied(make_network(make), how), LINEAR))
     with pytest.raises(ValueError, match=r"`Convolution` layers: steps\.1\." + names):
-        KFAC(risk, model)
+        find_layers(risk_of(model), model)
 
 
 @pytest.mark.parametrize(
@@ -140,27 +157,26 @@ def test_other_weights_are_refused_by_their_names(make, how, names, getkey):
     [
         (linear, lambda m: m.bias, "itself without its bias"),
         (linear, lambda m: m.weight, "itself without its weight"),
-        (lambda k: Convolution(3, 2, 1, key=k()), lambda m: m.bias, "itself without its bias"),
-        (lambda k: eqx.nn.Conv2d(2, 2, 1, groups=2, key=k()), None, "itself with 2 groups"),
+        (lambda k: Convolution(3, 2, 1, key=k), lambda m: m.bias, "itself without its bias"),
+        (lambda k: eqx.nn.Conv2d(2, 2, 1, groups=2, key=k), None, "itself with 2 groups"),
         (
-            lambda k: eqx.nn.Conv2d(2, 2, 1, padding_mode="CIRCULAR", key=k()),
+            lambda k: eqx.nn.Conv2d(2, 2, 1, padding_mode="CIRCULAR", key=k),
             None,
             "'CIRCULAR'.*eqx.partition",
         ),
     ],
 )
-def test_layers_that_are_refused_by_name(make, drop, message, getkey):
-    params = make(getkey)
+def test_layers_without_kronecker_factors(make, drop, message):
+    params = make_network(make)
     if drop is not None:
         params = eqx.tree_at(drop, params, None)
-    risk = Risk(forward, SquaredError(), jnp.ones((2, 3)), jnp.ones((2, 3)))
     with pytest.raises(ValueError, match=message):
-        KFAC(risk, params)
+        find_layers(ONES, params)
 
 
-def test_constant_layers_and_unused_ones_have_no_block(getkey):
-    model = Chain((linear(getkey), Applied(linear(getkey), lambda layer, x: x), linear(getkey)))
-    risk, _ = case(model, (3,), key=getkey())
+def test_constant_layers_and_unused_ones_have_no_block():
+    model = Chain((LINEAR, Applied(LINEAR, lambda layer, x: x), LINEAR))
+    risk = risk_of(model)
     assert [layer.name for layer in find_layers(risk, model)] == ["steps.0", "steps.2"]
     kept = eqx.tree_at(lambda m: m.steps[0], model, None)
     rest = eqx.tree_at(lambda m: m.steps[1:], model, (None, None))
@@ -168,12 +184,12 @@ def test_constant_layers_and_unused_ones_have_no_block(getkey):
     assert [layer.name for layer in find_layers(combined, kept)] == ["steps.2"]
 
 
-def test_masked_layers_are_refused_by_their_names(getkey):
-    masked = Sparse(linear(getkey), 0.5, key=getkey())
-    model, static = eqx.partition(Chain((linear(getkey), masked)), eqx.is_inexact_array)
-    risk = Risk(Recombined(static), SquaredError(), jnp.ones((2, 3)), jnp.ones((2, 3)))
+def test_masked_layers_have_no_kronecker_factors():
+    masked = make_network(lambda key: Sparse(linear(key), 0.5, key=key))
+    model, static = eqx.partition(Chain((LINEAR, masked)), eqx.is_inexact_array)
+    risk = eqx.tree_at(lambda r: r.forward, ONES, Recombined(static))
     with pytest.raises(ValueError, match=r"layers: steps\.1\.layer\.weight, steps\.1\.layer\.bias"):
-        KFAC(risk, model)
+        find_layers(risk, model)
 
 
 class Recombined(eqx.Module):
@@ -195,9 +211,9 @@ def _is_none(x):
     return x is None
 
 
-def test_a_network_is_traced_and_not_run(getkey):
-    # Neither are the results of a compiled function taken from an earlier trace.
-    model = linear(getkey)
+def test_a_network_is_traced_and_not_run():
+    # An earlier trace of a compiled function is not used either.
+    model = LINEAR
     calls = 0
 
     @eqx.filter_jit
@@ -206,7 +222,7 @@ def test_a_network_is_traced_and_not_run(getkey):
         calls += 1
         return jax.vmap(model)(inputs)
 
-    risk = Risk(compiled, SquaredError(), jnp.ones((2, 3)), jnp.ones((2, 3)))
+    risk = Risk(compiled, ONES.loss, ONES.inputs, ONES.targets)
     risk.forward(model, risk.inputs)
     for _ in range(2):
         assert len(find_layers(risk, model)) == 1

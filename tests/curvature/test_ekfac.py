@@ -36,6 +36,7 @@ def exact_blocks(risk, params, operator):
     return blocks
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize(
     ("name", "sharing"),
@@ -46,10 +47,8 @@ def exact_blocks(risk, params, operator):
         ("norms", Expand()),
     ],
 )
-def test_eigenvalues_are_the_diagonal_of_the_exact_block_in_the_basis_of_kfac(
-    name, sharing, getkey
-):
-    risk, model = CASES[name](getkey())
+def test_eigenvalues_are_the_diagonal_of_the_exact_block_in_the_basis_of_kfac(name, sharing):
+    risk, model = CASES[name]()
     kfac, ekfac = KFAC(risk, model, sharing=sharing), EKFAC(risk, model, sharing=sharing)
     exact = exact_blocks(risk, model, ekfac)
     for factored, block in zip(kfac.blocks, ekfac.blocks, strict=True):
@@ -68,10 +67,11 @@ def test_eigenvalues_are_the_diagonal_of_the_exact_block_in_the_basis_of_kfac(
         np.testing.assert_allclose(block.trace(), np.trace(target), rtol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize(("name", "sharing"), [("mlp", Expand()), ("convolutions", Expand())])
-def test_errors_are_those_of_matrices_written_out_and_no_larger_than_kfacs(name, sharing, getkey):
-    risk, model = CASES[name](getkey())
+def test_errors_agree_with_dense_matrices_and_are_at_most_those_of_kfac(name, sharing):
+    risk, model = CASES[name]()
     found = {}
     for kind in (KFAC, EKFAC):
         make = functools.partial(kind, sharing=sharing)
@@ -95,19 +95,21 @@ def test_errors_are_those_of_matrices_written_out_and_no_larger_than_kfacs(name,
     assert min(ekfac / kfac for kfac, ekfac in found.values()) < 0.98
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
-def test_of_one_example_it_is_exact(getkey):
-    risk, model = mlp(getkey())
+def test_it_is_exact_for_one_example():
+    risk, model = mlp()
     risk = Risk(risk.forward, risk.loss, risk.inputs[:1], risk.targets[:1])
     assert max(kfac_error(risk, model, approximation=EKFAC).values()) < 1e-12
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("make", [convolutions, norms])
-def test_chunks_do_not_matter(make, getkey):
-    risk, model = make(getkey())
-    chunked = Risk(risk.forward, risk.loss, risk.inputs, risk.targets, batch_size=3)
-    whole, parts = EKFAC(risk, model), EKFAC(chunked, model)
+def test_batches_change_nothing(make):
+    risk, model = make()
+    batched = Risk(risk.forward, risk.loss, risk.inputs, risk.targets, batch_size=3)
+    whole, parts = EKFAC(risk, model), EKFAC(batched, model)
     vector = jax.tree.map(lambda x: x + 1, eqx.filter(model, eqx.is_inexact_array))
     both = jax.tree.leaves(whole.mv(vector)), jax.tree.leaves(parts.mv(vector))
     for a, b in zip(*both, strict=True):
@@ -115,9 +117,10 @@ def test_chunks_do_not_matter(make, getkey):
         np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
-def test_algebra_is_that_of_the_matrix_written_out(getkey):
-    ekfac = EKFAC(*mlp(getkey()))
+def test_algebra_agrees_with_the_dense_matrix():
+    ekfac = EKFAC(*mlp())
     dense = np.asarray(ekfac.dense())
     values = np.linalg.eigvalsh(dense)
     np.testing.assert_allclose(dense, dense.T, atol=1e-12)

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from curvature_cases import mlp, over_examples
+from layered_networks import drawn
 from programs import largest
 
 from spectral.curvature import (
-    AbstractOperator,
     closed_risk,
     Empirical,
     Exact,
@@ -25,58 +25,27 @@ from spectral.curvature import (
 
 
 FACTORS = {
-    "exact": Exact,
-    "empirical": Empirical,
-    "sampled": lambda: Sampled(jax.random.key(1), num_samples=2),
+    "exact": (Exact(), 3),
+    "empirical": (Empirical(), 1),
+    "sampled": (Sampled(jax.random.key(1), num_samples=2), 2),
 }
-COLUMNS = {"exact": 3, "empirical": 1, "sampled": 2}
 
 
-@eqx.filter_jit
-def matrices(fisher):
+@pytest.mark.parametrize(("factor", "columns"), FACTORS.values(), ids=FACTORS)
+def test_the_vectors_of_a_gram_matrix(factor, columns):
+    case = mlp()
+    labels = jnp.asarray(np.zeros(7, int))
+    risk = Risk(case.forward, SoftmaxCrossEntropy(), case.inputs, labels, batch_size=3)
+    fisher = Fisher(risk, case.model, factor=factor)
     gram = fisher.gram()
-    return fisher.dense(), gram.dense(), AbstractOperator.dense(gram)
+    assert gram.structure.shape == (7, columns)
+    assert (gram.dim, gram.parameters) == (7 * columns, fisher.dim)
 
 
-@pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("name", FACTORS)
-def test_eigenvalues_are_shared(name, getkey):
-    """By the fast and by the slow way to the matrix."""
-    case = mlp(getkey())
-    labels = jax.random.randint(getkey(), (7,), 0, 3)
-    risk = Risk(case.forward, SoftmaxCrossEntropy(), case.inputs, labels)
-    fisher = Fisher(risk, case.model, factor=FACTORS[name]())
-    gram = fisher.gram()
-    assert gram.structure.shape == (7, COLUMNS[name])
-    assert (gram.dim, gram.parameters) == (7 * COLUMNS[name], fisher.dim)
-    large, small, by_products = map(np.asarray, matrices(fisher))
-    np.testing.assert_allclose(small, by_products, rtol=1e-9, atol=1e-13)
-    np.testing.assert_allclose(small, small.T, rtol=1e-14, atol=1e-16)
-    shared = np.linalg.eigvalsh(small)[::-1]
-    nonzero = np.linalg.eigvalsh(large)[::-1][: gram.dim]
-    np.testing.assert_allclose(shared[: nonzero.size], nonzero, rtol=1e-9, atol=1e-12)
-    assert shared[0] > 1e-2
-    rank = np.sum(shared > 1e-12)
-    assert rank <= {"exact": 7 * 2, "empirical": 7, "sampled": 7 * 2}[name]
-    if name == "exact":
-        assert rank == 14  # and no less, or the bound above would say nothing
-
-
-@pytest.mark.usefixtures("float64")
-def test_the_matrix_is_that_of_gradients(getkey):
-    case = mlp(getkey())
-    targets = jax.random.normal(getkey(), (7, 3))
-    risk = Risk(case.forward, SquaredError(scale=2.0), case.inputs, targets, batch_size=4)
-    flat, outputs = case.flat()
-    jacobian = jax.jit(jax.jacfwd(outputs))(flat).reshape(21, -1)
-    gram = Gram(risk, case.model)
-    dense = eqx.filter_jit(lambda operator: operator.dense())(gram)
-    np.testing.assert_allclose(dense, 4 * jacobian @ jacobian.T / 7, rtol=1e-9, atol=1e-13)
-
-
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 def test_a_sampled_fisher_matrix_is_unbiased_and_converges(getkey):
-    case = mlp(getkey())
+    case = mlp()
     risk = Risk(case.forward, SoftmaxCrossEntropy(), case.inputs, jnp.zeros(7, int))
     flat, outputs = case.flat()
     jacobian = jax.jit(jax.jacfwd(outputs))(flat)
@@ -89,7 +58,7 @@ def test_a_sampled_fisher_matrix_is_unbiased_and_converges(getkey):
         gradients = jnp.einsum("kno,nop->knp", columns, jacobian)
         return jnp.einsum("knp,knq->pq", gradients, gradients) / 7
 
-    # That this is what the operator computes, and then many of them at once.
+    # The operator computes one of these; many are computed at once.
     of_operator, exact = eqx.filter_jit(lambda o: [x.dense() for x in o])(
         [Fisher(risk, case.model, factor=Sampled(keys[0], num_samples=1)), Fisher(risk, case.model)]
     )
@@ -104,10 +73,10 @@ def test_a_sampled_fisher_matrix_is_unbiased_and_converges(getkey):
     assert many < 0.05 * np.linalg.norm(exact)
 
 
-def test_the_factor_is_never_held(getkey):
-    """200 rows by 903 parameters: at most 64 rows at a time, and the matrix itself."""
-    model = eqx.nn.Linear(300, 3, key=getkey())
-    inputs, labels = jnp.ones((100, 300)), jnp.zeros(100, int)
+def test_the_factor_is_never_in_memory():
+    """300 rows by 903 parameters: at most 64 rows at a time, and the matrix itself."""
+    model = drawn(lambda key: eqx.nn.Linear(300, 3, key=key), np.random.default_rng(0))
+    inputs, labels = np.ones((100, 300), np.float32), np.zeros(100, int)
     risk = Risk(over_examples, SoftmaxCrossEntropy(), inputs, labels, batch_size=20)
     gram = Gram(risk, model)
     assert (gram.dim, gram.parameters) == (300, 903)
@@ -115,23 +84,26 @@ def test_the_factor_is_never_held(getkey):
     assert largest(jaxpr.jaxpr) <= 300**2
 
 
-def test_neither_are_all_columns_of_one_example(getkey):
-    inputs = jax.random.normal(getkey(), (50, 301))
-    weights = jax.random.normal(getkey(), (301, 3))
+def test_many_columns_of_one_example_are_taken_in_parts():
+    """150 columns in one example: at most 64 of them at a time."""
+    inputs = np.random.default_rng(0).normal(size=(50, 301)).astype(np.float32)
+    weights = jnp.asarray(np.ones((301, 3), np.float32))
     gram = Gram(closed_risk(lambda w: inputs @ w, lambda z: jnp.sum(z**2) / 2), weights)
     assert (gram.dim, gram.parameters) == (150, 903)
-    jaxpr = eqx.filter_make_jaxpr(lambda o: o.dense())(gram)[0]
-    assert largest(jaxpr.jaxpr) <= 64 * 903
-    small = np.linalg.eigvalsh(gram.dense())
+    dense = lambda o: o.dense()
+    assert largest(eqx.filter_make_jaxpr(dense)(gram)[0].jaxpr) <= 64 * 903
+    small = np.linalg.eigvalsh(eqx.filter_jit(dense)(gram))
     large = np.repeat(np.linalg.eigvalsh(inputs @ inputs.T), 3)
     np.testing.assert_allclose(small, large, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
-def test_equal_and_dead_networks(getkey):
-    """Two examples that are the same share an eigenvector; a dead network has the zero matrix
-    but for its last bias."""
-    model = eqx.nn.MLP(2, 2, 3, 1, key=getkey())
+def test_equal_and_dead_networks():
+    """Equal examples share an eigenvector. A dead network has the zero matrix except for its last
+    bias."""
+    make = lambda key: eqx.nn.MLP(2, 2, 3, 1, key=key)
+    model = drawn(make, np.random.default_rng(0))
     dead = eqx.tree_at(lambda m: m.layers[0].bias, model, jnp.full(3, -100.0))
     inputs = jnp.stack([jnp.ones(2), jnp.ones(2), jnp.zeros(2)])
     risk = Risk(over_examples, SquaredError(), inputs, jnp.zeros((3, 2)))

@@ -2,7 +2,6 @@
 
 import functools
 import math
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -10,11 +9,22 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
-from layered_networks import case, CASES, Chain, convolutions, forward, mlp, twice
+from layered_networks import (
+    case,
+    CASES,
+    Chain,
+    convolutions,
+    drawn,
+    forward,
+    mlp,
+    split,
+    twice,
+    Written,
+    written,
+)
 from programs import largest
 
 from spectral.curvature import (
-    AbstractKronecker,
     Empirical,
     epsilon_rank,
     Exact,
@@ -71,42 +81,48 @@ def block_diagonal(operator, matrix):
     return result
 
 
-def squared(model, shape, *, key, examples=7, batch_size=None):
-    risk, _ = case(model, shape, key=key, examples=examples, batch_size=batch_size)
+def squared(make, shape, rng, batch_size=None):
+    model = drawn(make, rng)
+    risk, _ = case(model, shape, rng=rng)
     targets = risk.forward(model, risk.inputs) + 1
-    return Risk(forward, SquaredError(scale=0.7), risk.inputs, targets, batch_size=batch_size)
+    risk = Risk(forward, SquaredError(scale=0.7), risk.inputs, targets, batch_size=batch_size)
+    return risk, model
 
 
-def deep_linear(getkey):
-    model = eqx.nn.MLP(3, 2, 4, 2, activation=identity, key=getkey())
-    return squared(model, (3,), key=getkey(), batch_size=3), model
+def deep_linear(rng):
+    make = lambda k: eqx.nn.MLP(3, 2, 4, 2, activation=identity, key=k)
+    return squared(make, (3,), rng, batch_size=3)
 
 
 def identity(x):
     return x
 
 
-def per_position(getkey):
-    first = Convolution(2, 3, 2, padding="valid", key=getkey())
-    model = Chain((first, eqx.nn.Conv2d(3, 2, 1, key=getkey())))
-    return squared(model, (2, 3, 4), key=getkey()), model
+_POSITIONS = (
+    lambda k: Convolution(2, 3, 2, padding="valid", key=k),
+    lambda k: eqx.nn.Conv2d(3, 2, 1, key=k),
+)
+
+
+def per_position(rng):
+    return squared(split(*_POSITIONS), (2, 3, 4), rng)
 
 
 def mean_of(x):
     return jnp.mean(x, axis=(1, 2))
 
 
-def mean_pooled(getkey):
-    risk, chain = per_position(getkey)
-    model = Chain((*chain.steps, mean_of))
-    return squared(model, (2, 3, 4), key=getkey()), model
+def mean_pooled(rng):
+    return squared(split(*_POSITIONS, mean_of), (2, 3, 4), rng)
 
 
-def one_example(getkey):
-    risk, model = mlp(getkey())
+def one_example(rng=None):
+    del rng
+    risk, model = mlp()
     return Risk(risk.forward, risk.loss, risk.inputs[:1], risk.targets[:1]), model
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize(
     ("make", "sharing", "other"),
@@ -117,10 +133,8 @@ def one_example(getkey):
         (mean_pooled, Reduce(), Expand()),
     ],
 )
-def test_where_it_is_exact_it_is_the_block_diagonal_of_the_gauss_newton_matrix(
-    make, sharing, other, getkey
-):
-    risk, model = make(getkey)
+def test_cases_in_which_it_is_exact(make, sharing, other):
+    risk, model = make(np.random.default_rng(0))
     kfac = KFAC(risk, model, sharing=sharing)
     expected = block_diagonal(kfac, dense_ggn(risk, model))
     assert np.linalg.norm(expected) > 0.1
@@ -135,9 +149,11 @@ def test_where_it_is_exact_it_is_the_block_diagonal_of_the_gauss_newton_matrix(
     assert all((error > 0.01) == shared for error in wrong.values())
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
-def test_the_empirical_factors_of_one_example_are_its_empirical_fisher(getkey):
-    risk, model = one_example(getkey)
+def test_empirical_factors():
+    # For one example they give its empirical Fisher matrix.
+    risk, model = one_example()
     kfac = KFAC(risk, model, factor=Empirical())
     dynamic, static = eqx.partition(model, eqx.is_inexact_array)
     gradient = ravel_pytree(jax.grad(lambda d: risk(eqx.combine(d, static)))(dynamic))[0]
@@ -145,7 +161,7 @@ def test_the_empirical_factors_of_one_example_are_its_empirical_fisher(getkey):
     np.testing.assert_allclose(kfac.dense(), expected, rtol=1e-9, atol=1e-12)
     assert max(kfac_error(risk, model, factor=Empirical()).values()) < 1e-12
     # Of several it is the product of two means.
-    risk, model = mlp(getkey())
+    risk, model = mlp()
     kfac = KFAC(risk, model, factor=Empirical())
     out = risk.forward(model, risk.inputs)
     g = jax.nn.softmax(out) - jax.nn.one_hot(risk.targets, 3)
@@ -158,10 +174,11 @@ def softmax_hessians(risk, model):
     return np.einsum("no,op->nop", p, np.eye(p.shape[1])) - np.einsum("no,np->nop", p, p)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("sharing", [Expand(), Reduce()])
-def test_factors_of_convolutions_are_those_of_their_patches(sharing, getkey):
-    risk, model = convolutions(getkey())
+def test_factors_of_convolutions(sharing):
+    risk, model = convolutions()
     first, _, second, _, _, last = model.steps
     blocks = KFAC(risk, model, sharing=sharing).blocks
     expand = isinstance(sharing, Expand)
@@ -199,9 +216,10 @@ def test_factors_of_convolutions_are_those_of_their_patches(sharing, getkey):
     np.testing.assert_allclose(blocks[1].inputs, expected, rtol=1e-9, atol=1e-13)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
-def test_a_layer_that_is_called_twice_has_the_positions_of_both_calls(getkey):
-    risk, model = twice(getkey())
+def test_a_layer_that_is_called_twice_has_the_positions_of_both_calls():
+    risk, model = twice()
     block = KFAC(risk, model).blocks[0]
     x = np.asarray(risk.inputs)
     hidden = np.tanh(jax.vmap(model.inner)(x))
@@ -219,10 +237,11 @@ def test_a_layer_that_is_called_twice_has_the_positions_of_both_calls(getkey):
     np.testing.assert_allclose(block.outputs, expected, rtol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("name", ["norms", "batch_norm"])
-def test_blocks_of_scales_and_shifts_are_exact(name, getkey):
-    risk, params = CASES[name](getkey())
+def test_blocks_of_scales_and_shifts_are_exact(name):
+    risk, params = CASES[name]()
     kfac = KFAC(risk, params)
     expected, dense = dense_ggn(risk, params), kfac.dense()
     exact = [block for block in kfac.blocks if block.shape[0] == 1]
@@ -233,79 +252,108 @@ def test_blocks_of_scales_and_shifts_are_exact(name, getkey):
         np.testing.assert_allclose(dense[rows], expected[rows], rtol=1e-8, atol=1e-15)
 
 
-def with_an_unused_layer(getkey):
-    first, last = eqx.nn.Linear(3, 4, key=getkey()), eqx.nn.Linear(4, 3, key=getkey())
-    unused = Unused(eqx.nn.Linear(2, 2, key=getkey()))
-    model = Chain((first, eqx.nn.LayerNorm(4), jnp.tanh, unused, last))
-    return case(model, (3,), key=getkey())
-
-
-class Unused(eqx.Module):
-    layer: eqx.nn.Linear
-
-    def __call__(self, x):
-        return x
+@eqx.filter_jit
+def algebra(kfac, damping):
+    """All of the algebra in one program."""
+    inverse = kfac.inverse(damping)
+    answers = lambda k: (k.dense(), k.trace(), k.frobenius_norm(), k.log_det(damping))
+    twice = inverse.inverse(damping)
+    return answers(kfac), answers(inverse), kfac.log_det(0.0), kfac.eigenvalues(), twice.trace()
 
 
 @pytest.mark.usefixtures("float64")
-def test_algebra_is_that_of_the_kronecker_products_written_out(getkey):
-    kfac = KFAC(*with_an_unused_layer(getkey))
+def test_algebra_agrees_with_the_kronecker_products():
+    kfac = written({"a": (4, 3), "b": (2, 2)}, unused=3)
     expected = np.zeros((kfac.dim, kfac.dim))
     for block in kfac.blocks:
-        matrix = np.kron(block.outputs, block.inputs)
-        # [W, b] by rows, against W by rows and then b.
+        product = np.kron(block.outputs, block.inputs)
+    # [W, b] by rows, against W by rows and then b.
         sizes = [jax.tree.leaves(kfac.structure)[n].shape for n in block.leaves]
         columns = [int(np.prod(s, dtype=int)) // block.shape[0] for s in sizes]
         index = np.arange(block.shape[0] * block.shape[1]).reshape(block.shape)
         order = np.concatenate([part.ravel() for part in np.split(index, columns[:1], axis=1)])
         rows = rows_of(kfac)[block.name]
-        expected[np.ix_(rows, rows)] = matrix[np.ix_(order, order)]
-    np.testing.assert_allclose(kfac.dense(), expected, rtol=1e-10, atol=1e-14)
-
-    values = np.linalg.eigvalsh(expected)
-    assert kfac.unused == 6
-    np.testing.assert_allclose(kfac.trace(), values.sum(), rtol=1e-10)
-    np.testing.assert_allclose(kfac.frobenius_norm(), np.linalg.norm(expected), rtol=1e-10)
-    np.testing.assert_allclose(kfac.log_det(0.1), np.log(values + 0.1).sum(), rtol=1e-10)
-    assert kfac.log_det(0) == -np.inf
-    by_layer = kfac.eigenvalues()
-    assert list(by_layer) == ["steps.0", "steps.1", "steps.4"]
+        expected[np.ix_(rows, rows)] = product[np.ix_(order, order)]
+    damping = 0.1 * np.eye(kfac.dim)
+    exact = np.linalg.inv(expected + damping)
+    direct, inverse, log_of_zero, by_layer, trace_of_twice = algebra(kfac, jnp.asarray(0.1))
+    for (dense, trace_, norm, log), matrix in ((direct, expected), (inverse, exact)):
+        np.testing.assert_allclose(dense, matrix, rtol=1e-9, atol=1e-10)
+        np.testing.assert_allclose(trace_, np.trace(matrix), rtol=1e-10)
+        np.testing.assert_allclose(norm, np.linalg.norm(matrix), rtol=1e-10)
+        np.testing.assert_allclose(log, np.linalg.slogdet(matrix + damping)[1], rtol=1e-10)
+    np.testing.assert_allclose(direct[0], expected, rtol=1e-10, atol=1e-14)
+    np.testing.assert_allclose(trace_of_twice, np.trace(np.linalg.inv(exact + damping)), rtol=1e-10)
+    assert kfac.unused == 3
+    assert log_of_zero == -np.inf
+    assert list(by_layer) == ["a", "b"]
     for name, found in by_layer.items():
         own = np.linalg.eigvalsh(expected[np.ix_(*[rows_of(kfac)[name]] * 2)])
         np.testing.assert_allclose(found, own, rtol=1e-8, atol=1e-14)
 
-    inverse = kfac.inverse(0.1)
-    exact = np.linalg.inv(expected + 0.1 * np.eye(kfac.dim))
-    np.testing.assert_allclose(inverse.dense(), exact, rtol=1e-9, atol=1e-10)
-    np.testing.assert_allclose(inverse.trace(), np.trace(exact), rtol=1e-10)
-    np.testing.assert_allclose(inverse.frobenius_norm(), np.linalg.norm(exact), rtol=1e-10)
 
+@pytest.mark.usefixtures("float64")
+def test_spectra_of_factors(getkey):
+    kfac = written({"a": (4, 3), "b": (2, 2)}, unused=3)
+    blocks = [np.kron(block.outputs, block.inputs) for block in kfac.blocks]
+    values = np.concatenate([np.zeros(3), *map(np.linalg.eigvalsh, blocks)])
     spectrum = KroneckerEigh()(kfac, key=getkey())
-    assert_counts(spectrum, np.where(values < 1e-15, 0, values))
-    spectrum = KroneckerEigh()(inverse, key=getkey())
-    assert_counts(spectrum, np.linalg.eigvalsh(exact))
+    check_spectrum(spectrum, values)
+    constant = lambda x: jax.tree.map(lambda a: jnp.full_like(a, x), spectrum)
+    zero, negative, positive = 0, 1, 2
+    (above, below), _, _, (nodes, weights) = ask(constant(0.0), np.array([0.0, -1e-3, 1e-3]))
+    for mass in (above, below):
+        assert (mass.lower[zero], mass.value[zero], mass.upper[zero]) == (0, 0, 0)
+    assert above.value[negative] == 1
+    assert below.value[positive] == 1
+    assert (nodes == 0).all()
+    assert weights.sum() == 1
+    (above, below), _, _, (_, weights) = ask(constant(np.nan), np.array([0.5]))
+    assert np.isnan([above.value, below.value]).all()
+    assert np.isnan(weights).all()
 
 
-def assert_counts(spectrum, values):
+@pytest.mark.slow
+@pytest.mark.usefixtures("float64")
+def test_the_spectrum_of_an_inverse(getkey):
+    inverse = written({"a": (4, 3), "b": (2, 2)}, unused=3).inverse(0.1)
+    check_spectrum(KroneckerEigh()(inverse, key=getkey()), np.linalg.eigvalsh(inverse.dense()))
+
+
+@eqx.filter_jit
+def answers(spectrum, thresholds):
+    both = lambda t: (spectrum.mass_above(t), spectrum.mass_below(t))
+    return (
+        jax.vmap(both)(thresholds),
+        spectrum.range(),
+        spectrum.mean(jnp.exp),
+        spectrum.quadrature(),
+    )
+
+
+def ask(spectrum, thresholds):
+    found = answers(spectrum, jnp.asarray(np.resize(thresholds, 40)))
+    return jax.tree.map(np.asarray, found)
+
+
+def check_spectrum(spectrum, values):
+    """A spectrum has exactly these eigenvalues."""
     values, dim = np.sort(values), len(values)
     assert spectrum.dim == dim
     between = (values[1:] + values[:-1])[np.diff(values) > 1e-6] / 2
-    thresholds = np.array([-1.0, -1e-3, *between, 1e3])
-    both = lambda t: (spectrum.mass_above(t), spectrum.mass_below(t))
-    above, below = eqx.filter_jit(jax.vmap(both))(jnp.asarray(thresholds))
-    for n, threshold in enumerate(thresholds):
+    thresholds = np.array([values[-1], -1.0, -1e-3, 1e3, *between])
+    (above, below), ends, mean, (nodes, weights) = ask(spectrum, thresholds)
+    for n, threshold in enumerate(thresholds[1:], start=1):
         for mass, expected in ((above, values > threshold), (below, values < threshold)):
             for fraction in (mass.lower, mass.value, mass.upper):
                 np.testing.assert_allclose(fraction[n], [expected.mean()], rtol=1e-12)
     # A threshold on an eigenvalue: the bounds leave it open on which side that lies.
-    middle = values[-1]
-    above = spectrum.mass_above(middle)
     assert above.lower[0] == 0
     assert above.upper[0] >= 1 / dim - 1e-12
-    smallest, largest = spectrum.range()
-    np.testing.assert_allclose([smallest, largest], values[[0, -1]], rtol=1e-9, atol=1e-14)
-    np.testing.assert_allclose(spectrum.mean(jnp.exp), [np.exp(values).mean()], rtol=1e-10)
-    nodes, weights = spectrum.quadrature()
+    assert below.lower[0] <= 1 - 1 / dim + 1e-12
+    assert below.upper[0] == 1
+    np.testing.assert_allclose(ends, values[[0, -1]], rtol=1e-9, atol=1e-14)
+    np.testing.assert_allclose(mean, [np.exp(values).mean()], rtol=1e-10)
     assert nodes.shape == weights.shape == (1, 200)
     assert (np.diff(nodes[0]) >= 0).all()
     np.testing.assert_allclose(weights.sum(), 1, rtol=1e-12)
@@ -317,28 +365,21 @@ def assert_counts(spectrum, values):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_rounding_is_not_taken_for_an_eigenvalue(seed):
-    # B has the one null vector that every softmax has; its computed eigenvalue has either sign.
-    root = jax.random.normal(jax.random.key(seed), (4, 50))
-    root = root - jnp.mean(root, axis=0, keepdims=True)
-    block = FactoredBlock(inputs=jnp.eye(3), outputs=root @ root.T, name="all", leaves=(0,))
-    kfac = Written((block,), jax.ShapeDtypeStruct((4, 3), root.dtype))
+def test_rounding_does_not_count_as_an_eigenvalue(seed):
+    # B has the one null vector of every softmax. Its computed eigenvalue has either sign.
+    root = np.random.default_rng(seed).normal(size=(4, 50)).astype(np.float32)
+    root = root - np.mean(root, axis=0, keepdims=True)
+    a, b = jnp.asarray(np.eye(3, dtype=np.float32)), jnp.asarray(root @ root.T)
+    block = FactoredBlock(inputs=a, outputs=b, name="all", leaves=(0,))
+    kfac = Written((block,), jax.ShapeDtypeStruct((4, 3), jnp.float32))
     assert kfac.log_det(0) == -np.inf
-    assert (kfac.eigenvalues()["all"] == 0).sum() == 3
+    assert (np.asarray(kfac.eigenvalues()["all"]) == 0).sum() == 3
 
 
-class Written(AbstractKronecker):
-    blocks: tuple[FactoredBlock, ...]
-    like: Any
-
-    @property
-    def rest(self):
-        return jnp.zeros(())
-
-
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 def test_questions_agree_with_the_algebra(getkey):
-    kfac = KFAC(*mlp(getkey()))
+    kfac = KFAC(*mlp())
     spectrum = KroneckerEigh()(kfac, key=getkey())
     values = np.linalg.eigvalsh(kfac.dense())
     epsilon = (values[-5] + values[-6]) / 2
@@ -354,40 +395,26 @@ def test_questions_agree_with_the_algebra(getkey):
 
 def products_of(longer, shorter, tolerance):
     dim = longer.size * shorter.size
-    return KroneckerSpectrum(factors=((longer, shorter),), tolerance=jnp.array(tolerance), dim=dim)
+    return KroneckerSpectrum(factors=((longer, shorter),), tolerance=jnp.asarray(tolerance, float), dim=dim)
 
 
 def test_counting_and_averaging_never_form_the_products():
-    longer, shorter = jnp.linspace(0, 1, 3000), jnp.linspace(0, 2, 500)
-    spectrum = products_of(longer, shorter, 1e-6)
+    longer, shorter = (np.linspace(0, e, n, dtype=np.float32) for e, n in ((1, 3000), (2, 500)))
+    spectrum = products_of(jnp.asarray(longer), jnp.asarray(shorter), 1e-6)
     ask = lambda s: (epsilon_rank(s, 0.5), trace(s), s.quadrature())
     assert largest(eqx.filter_make_jaxpr(ask)(spectrum)[0].jaxpr) < 1_500_000 / 10
-    exact = np.sum(np.outer(longer, shorter) > 0.5)
-    assert epsilon_rank(spectrum, 0.5).value == pytest.approx(exact, rel=1e-6)
+    mass = eqx.filter_jit(lambda s: s.mass_above(0.5).value)(spectrum)
+    np.testing.assert_allclose(mass, np.mean(np.outer(longer, shorter) > 0.5), rtol=1e-6)
 
 
-def test_spectra_of_zeros_and_of_nan():
-    zeros = products_of(jnp.zeros(3), jnp.zeros(2), 0.0)
-    for mass, fraction in ((zeros.mass_above(0.0), 0), (zeros.mass_below(0.0), 0)):
-        assert [mass.lower, mass.value, mass.upper] == [fraction] * 3
-    assert zeros.mass_above(-1e-3).value == 1
-    assert zeros.mass_below(1e-3).value == 1
-    nodes, weights = zeros.quadrature()
-    assert (nodes == 0).all()
-    assert weights.sum() == 1
-    nan = products_of(jnp.array([0, jnp.nan]), jnp.ones(2), jnp.nan)
-    assert np.isnan(nan.mass_above(0.5).value).all()
-    assert np.isnan(nan.mass_below(0.5).value).all()
-    assert np.isnan(nan.quadrature()[1]).all()
-
-
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
-def test_chunks_do_not_matter_and_samples_average_to_the_exact_factors(getkey):
-    risk, model = mlp(getkey())
-    chunked = Risk(risk.forward, risk.loss, risk.inputs, risk.targets, batch_size=3)
+def test_batches_change_nothing_and_samples_average_to_the_exact_factors(getkey):
+    risk, model = mlp()
+    batched = Risk(risk.forward, risk.loss, risk.inputs, risk.targets, batch_size=3)
     sampled = Sampled(getkey(), num_samples=2000)
     for factor in (Exact(), sampled):
-        whole, parts = KFAC(risk, model, factor=factor), KFAC(chunked, model, factor=factor)
+        whole, parts = KFAC(risk, model, factor=factor), KFAC(batched, model, factor=factor)
         for a, b in zip(jax.tree.leaves(whole.blocks), jax.tree.leaves(parts.blocks), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-14)
     exact, drawn = KFAC(risk, model), KFAC(risk, model, factor=sampled)
@@ -395,7 +422,7 @@ def test_chunks_do_not_matter_and_samples_average_to_the_exact_factors(getkey):
         assert 1e-5 < np.linalg.norm(a.outputs - b.outputs) / np.linalg.norm(a.outputs) < 0.1
 
 
-def test_new_data_of_the_same_shapes_compile_nothing(getkey):
+def test_new_data_of_the_same_shapes_compile_nothing():
     traced = traced_at_first = 0
 
     def counted(model, inputs):
@@ -403,27 +430,28 @@ def test_new_data_of_the_same_shapes_compile_nothing(getkey):
         traced += 1
         return jax.vmap(model)(inputs)[0]
 
-    for _ in range(2):
-        risk, model = mlp(getkey())
+    for seed in range(2):
+        risk, model = mlp(seed)
         KFAC(Risk(counted, risk.loss, risk.inputs, risk.targets), model)
         traced_at_first = traced_at_first or traced
     assert traced == traced_at_first > 0
 
 
-def test_half_precision_is_summed_in_single(getkey):
-    risk, model = mlp(getkey())
+def test_half_precision_is_summed_in_single():
+    risk, model = mlp()
     half = jax.tree.map(lambda x: x.astype(jnp.bfloat16) if eqx.is_inexact_array(x) else x, model)
     low = Risk(risk.forward, risk.loss, risk.inputs.astype(jnp.bfloat16), risk.targets)
     kfac, exact = KFAC(low, half), KFAC(risk, model)
     for block, other in zip(kfac.blocks, exact.blocks, strict=True):
         assert block.inputs.dtype == block.outputs.dtype == jnp.float32
         np.testing.assert_allclose(block.outputs, other.outputs, atol=0.03)
-    assert kfac.mv(eqx.filter(half, eqx.is_inexact_array)).layers[0].weight.dtype == jnp.bfloat16
+    vector = eqx.filter(half, eqx.is_inexact_array)
+    assert jax.eval_shape(lambda v: kfac.mv(v), vector).layers[0].weight.dtype == jnp.bfloat16
 
 
-def test_arguments_that_are_refused(getkey):
-    risk, model = mlp(getkey())
-    kfac = KFAC(risk, model)
+def test_bad_arguments(getkey):
+    risk, model = mlp()
+    kfac = written({"a": (2, 2)})
     with pytest.raises(TypeError, match="A Hessian has no Kronecker factors.*`Lanczos"):
         KroneckerEigh()(Hessian(risk, model), key=getkey())
     with pytest.raises(ValueError, match="`damping` is -1.0"):
