@@ -12,7 +12,6 @@ from jax.flatten_util import ravel_pytree
 from layered_networks import (
     case,
     CASES,
-    Chain,
     convolutions,
     drawn,
     forward,
@@ -267,7 +266,7 @@ def test_algebra_agrees_with_the_kronecker_products():
     expected = np.zeros((kfac.dim, kfac.dim))
     for block in kfac.blocks:
         product = np.kron(block.outputs, block.inputs)
-    # [W, b] by rows, against W by rows and then b.
+        # [W, b] by rows, against W by rows and then b.
         sizes = [jax.tree.leaves(kfac.structure)[n].shape for n in block.leaves]
         columns = [int(np.prod(s, dtype=int)) // block.shape[0] for s in sizes]
         index = np.arange(block.shape[0] * block.shape[1]).reshape(block.shape)
@@ -395,7 +394,9 @@ def test_questions_agree_with_the_algebra(getkey):
 
 def products_of(longer, shorter, tolerance):
     dim = longer.size * shorter.size
-    return KroneckerSpectrum(factors=((longer, shorter),), tolerance=jnp.asarray(tolerance, float), dim=dim)
+    return KroneckerSpectrum(
+        factors=((longer, shorter),), tolerance=jnp.asarray(tolerance, float), dim=dim
+    )
 
 
 def test_counting_and_averaging_never_form_the_products():

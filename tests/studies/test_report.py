@@ -13,8 +13,8 @@ from PIL import Image
 
 from spectral import History, studies
 from spectral.studies import load, Member, SettingsError, tidy, write_report
-from spectral.studies.command_line._main import main
 from spectral.studies.analysis._curvature_points import fit_line
+from spectral.studies.command_line._main import main
 from spectral.studies.runs._folder import open_folder
 from spectral.studies.runs._results import save_member
 
