@@ -13,8 +13,7 @@ def network(make: Any, *sizes: Any, seed: int = 0, **options: Any) -> Any:
     """A network with standard normal weights. Its own initialisation is not compiled."""
     rng = np.random.default_rng(seed)
     abstract = lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct)
-    put = jax.device_put  # `jnp.asarray` compiles a program for each shape
-    drawn = lambda leaf: put(rng.normal(size=leaf.shape)) if abstract(leaf) else leaf
+    drawn = lambda leaf: jnp.asarray(rng.normal(size=leaf.shape)) if abstract(leaf) else leaf
     shapes = eqx.filter_eval_shape(make, *sizes, key=jax.random.key(0), **options)
     return jax.tree.map(drawn, shapes, is_leaf=abstract)
 
@@ -22,9 +21,7 @@ def network(make: Any, *sizes: Any, seed: int = 0, **options: Any) -> Any:
 def with_weights(model, weights):
     """The MLP with the given pairs of weight and bias."""
     where = lambda m: [x for layer in m.layers for x in (layer.weight, layer.bias)]
-    return eqx.tree_at(
-        where, model, [jax.device_put(np.asarray(x)) for pair in weights for x in pair]
-    )
+    return eqx.tree_at(where, model, [jnp.asarray(x) for pair in weights for x in pair])
 
 
 def outputs_of(model, inputs):

@@ -89,7 +89,7 @@ def test_operators_agree_with_jax(network, loss, batch_sizes, getkey):
             operators.append(Hessian(risk, case.model))
 
         @eqx.filter_jit
-        def program(operators, flat, derivatives=derivatives, factor=factor):
+        def program(operators, flat, derivatives=derivatives, factor=factor, risk=risk):
             gram = operators[1].gram()
             z = case.forward(case.model, case.inputs)
             return (

@@ -86,7 +86,8 @@ def test_curvature_of_a_policy(discrete):
         outputs, unravel_outputs = jax.flatten_util.ravel_pytree(before)
 
         def distance(outputs):
-            new, old = unravel_outputs(outputs), before.policy
+            new: Any = unravel_outputs(outputs)
+            old: Any = before.policy
             if discrete:
                 logs = jax.nn.log_softmax(old.logits), jax.nn.log_softmax(new.policy.logits)
                 divergence = jnp.sum(jnp.exp(logs[0]) * (logs[0] - logs[1]), axis=1)

@@ -134,7 +134,7 @@ def test_a_dormant_unit_does_not_lower_the_rank():
     assert theory.hessian_rank_bound(model, inputs) == 7
 
 
-def test_dead_channels_of_a_convolution():
+def test_channels_of_a_convolution():
     """A dead channel removes its kernel, its bias and its slices of the next layer's weights."""
     options = {"channels": (2,), "kernels": (3,), "dense_sizes": (3,), "padding": "valid"}
     model = network(models.ConvNet, (1, 4, 5), 2, **options)
@@ -256,13 +256,8 @@ def test_dead_units_of_deeper_layers(count):
         features, applied = taps_of(model, shift.new), False
         constants = theory.lipschitz_constants(model)
         weight = np.asarray(model.layers[0].weight)
-<<<<<<< HEAD
         expected = np.array([1.0, np.linalg.norm(weight, 2)])
         np.testing.assert_allclose(list(constants.values()), expected)
-=======
-        found = np.array([*constants.values()])
-        np.testing.assert_allclose(found, np.array([1, np.linalg.norm(weight, 2)]))
->>>>>>> wt-models
         for name, constant in constants.items():
             assert measured[name] <= constant * distance * (1 + ROUNDING)
             for reach in (measured[name], constant * distance):
@@ -274,7 +269,7 @@ def test_dead_units_of_deeper_layers(count):
     tally.at_least(applies=0.2)
 
 
-def test_strategies_shrink_to_readable_networks():
+def test_strategies_shrink_to_networks_that_are_easy_to_read():
     model = find(
         strategies.relu_networks(),
         lambda m: bool(np.any(np.asarray(m.layers[0].weight) > 1)),
@@ -285,7 +280,7 @@ def test_strategies_shrink_to_readable_networks():
     assert (np.asarray(model.layers[0].bias) == 0.25 / 8).all()
 
 
-def test_only_the_strategies_import_hypothesis():
+def test_only_the_strategies_need_hypothesis():
     """Nothing in the package imports them."""
     package = pathlib.Path(theory.__file__).parents[1]
     needs = re.compile(r"^(from|import) (hypothesis|.*strategies)", re.MULTILINE)

@@ -124,7 +124,8 @@ def _fits(product: type, annotation: Any) -> bool:
         return annotation not in _PLAIN and issubclass(product, annotation)
     if typing.get_origin(annotation) is Callable:
         # For example, an estimator is annotated as a callable that returns a spectrum.
-        call = getattr(product, "__call__", None)
+        calls = [vars(c)["__call__"] for c in product.__mro__ if "__call__" in vars(c)]
+        call = calls[0] if calls else None
         wanted = typing.get_args(annotation)[-1]
         made = inspect.signature(call).return_annotation if inspect.isfunction(call) else None
         if wanted is Any or not (inspect.isclass(made) and inspect.isclass(wanted)):
