@@ -1,4 +1,4 @@
-"""Every mistake in an experiment is one message that names the place, and nothing is written."""
+"""Every mistake in an experiment gives one message that names the setting, and writes nothing."""
 
 import sys
 
@@ -10,11 +10,15 @@ from spectral.studies.command_line._main import main
 MISTAKES = {
     "unknown setting": ("seeds: 2", "seds: 2", ["`seds`", "did you mean 'seeds'"]),
     "seeds": ("seeds: 2", "seeds: two", ["`seeds` is 'two'", "integer of at least 1"]),
-    "no seeds": ("seeds: 2", "seeds: 0", ["`seeds` is 0", "at smallest 1"]),
+    "no seeds": ("seeds: 2", "seeds: 0", ["`seeds` is 0", "at least 1"]),
     "true seeds": ("seeds: 2", "seeds: yes", ["`seeds` is True"]),
     "no model": ("model:", "probes2:", ["`probes2`"]),
     "constructor": ("type: bp", "type: pb", ["`algorithms.bp.type`", "'pb'", "did you mean 'bp'"]),
-    "wrong room": ("type: bp", "type: MLP", ["`algorithms.bp.type`", "'MLP'", "l2_er"]),
+    "algorithm that is a network": (
+        "type: bp",
+        "type: MLP",
+        ["`algorithms.bp.type`", "'MLP'", "l2_er"],
+    ),
     "abstract": (
         "type: MLP",
         "type: AbstractNetwork",
@@ -51,8 +55,8 @@ MISTAKES = {
         ["`probes.hessian.estimator.type`", "Allowed: ", "Lanczos"],
     ),
     "zero rate": ("lr: 1e-2", "lr: 0", ["`algorithms.bp.lr` is 0.0", "above 0"]),
-    "no width": ("width: 4", "width: 0", ["`model.width` is 0", "at smallest 1"]),
-    "no tasks": ("num_tasks: 4", "num_tasks: 0", ["`stream.num_tasks` is 0", "at smallest 1"]),
+    "no width": ("width: 4", "width: 0", ["`model.width` is 0", "at least 1"]),
+    "no tasks": ("num_tasks: 4", "num_tasks: 0", ["`stream.num_tasks` is 0", "at least 1"]),
     "batch": (
         "num_tasks: 4",
         "num_tasks: 4\n  minibatch_size: 2000",
@@ -62,7 +66,7 @@ MISTAKES = {
     "no algorithms": ("  bp: {type: bp, lr: 1e-2}", "  {}", ["`algorithms` is {}"]),
     "name": ("  bp:", "  ../bp:", ["`algorithms` has the name '../bp'"]),
     "number as name": ("  dead:", "  1:", ["`probes` has the name 1"]),
-    # What only shows when the program is traced:
+    # Found when the program is traced:
     "outputs": (
         "model: {type: MLP, width: 4, depth: 1}",
         "model: {type: ActorCritic}",
@@ -112,7 +116,7 @@ CART = (
         (["--seeds", "0"], "`seeds` is 0"),
         (["--set", "stream.images.name=mnist", "--data-dir", "nowhere"], "'nowhere'"),
         (["--out", "tiny.yaml"], "which is a file"),
-        (["--log", "wandb"], "`--log wandb` needs the package wandb"),
+        (["--log", "wandb"], "`--log wandb`: `WeightsAndBiases` needs the package wandb"),
         (["--set", f"stream={CART}"], "In `stream.world.environment`: `Gymnax` needs"),
     ],
 )

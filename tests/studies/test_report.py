@@ -13,8 +13,8 @@ from PIL import Image
 
 from spectral import History, studies
 from spectral.studies import load, Member, SettingsError, tidy, write_report
-from spectral.studies.command_line._main import main
 from spectral.studies.analysis._curvature_points import fit_line
+from spectral.studies.command_line._main import main
 from spectral.studies.runs._folder import open_folder
 from spectral.studies.runs._results import save_member
 
@@ -85,7 +85,7 @@ def test_load(folder):
     assert data["test_accuracy"].dims == ("run", "seed", "task")
     assert data["online_accuracy"].dims == ("run", "seed", "task", "chunk")
     spectra = data["hessian.start.nodes"]
-    assert spectra.dims == ("run", "seed", "task", "probe_vector", "node")
+    assert spectra.dims == ("run", "seed", "task", "vector", "node")
     for member in studies.load_results(folder).members:
         own = data.sel(run=member.algorithm, seed=member.seed)
         for name, column in member.history.items():

@@ -126,7 +126,7 @@ def test_description_of_allowed_values():
     assert of(probes.DeadUnits, "when") == "a list (of 'start' or 'end')"
     assert of(tasks.load_images, "data_dir") == "text or null"
     assert "Lanczos or MatfreeLanczos or null" in of(probes.HessianSpectrum, "estimator")
-    assert "in Python alone" in of(curvature.Convex, "function")
+    assert "only Python can give it" in of(curvature.Convex, "function")
 
 
 def test_matrix_is_given_by_name(tiny):

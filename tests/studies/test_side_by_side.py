@@ -88,7 +88,10 @@ def test_titles_name_unfinished_seeds(runs, saved, tmp_path):
 
 
 def test_rejects_figures_without_data(runs, tmp_path):
-    with pytest.raises(SettingsError, match="`--only`: Figure 'perform' does not exist. Allowed: performance, units"):
+    with pytest.raises(
+        SettingsError,
+        match="`--only`: Figure 'perform' does not exist. Allowed: performance, units",
+    ):
         draw_side_by_side(runs, tmp_path / "out", only=["perform"])
     images, ant = runs
     empty = dataclasses.replace(ant, members=())
@@ -102,4 +105,7 @@ def test_rejects_figures_without_data(runs, tmp_path):
 def test_out_needs_several_runs(runs, monkeypatch, capsys):
     monkeypatch.setattr("spectral.studies.load_results", lambda folder: runs[0])
     assert main(["plot", "images", "--out", "elsewhere"]) == 2
-    assert "`--out` is 'elsewhere', but the figures of a single run are written to its folder" in capsys.readouterr().err
+    assert (
+        "`--out` is 'elsewhere', but the figures of a single run are written"
+        in capsys.readouterr().err
+    )
