@@ -1,4 +1,4 @@
-"""An experiment that is trained in a second."""
+"""An experiment that trains in a second."""
 
 TINY = """
 seeds: 2

@@ -63,7 +63,7 @@ def keyword(default):
         ({"a": optax.EmptyState()}, {"a": None}, "a"),
     ],
 )
-def test_it_names_the_part_that_differs(old, new, path):
+def test_difference_names_the_part(old, new, path):
     message = difference(fingerprint(old), fingerprint(new))
     assert message is not None
     assert message.startswith(f"`{path}`")
@@ -83,7 +83,7 @@ def everything():
     }
 
 
-def test_it_is_the_same_in_another_process():
+def test_fingerprint_is_equal_in_another_process():
     here = f"import json, {__name__} as t"
     code = f"{here}; print(json.dumps(t.fingerprint(t.everything())))"
     environment = os.environ | {"PYTHONPATH": str(ROOT / "tests")}

@@ -1,4 +1,4 @@
-"""What is logged besides: event files of TensorBoard, runs of Weights & Biases."""
+"""Loggers: event files of TensorBoard, runs of Weights & Biases."""
 
 import importlib
 import pathlib
@@ -19,7 +19,7 @@ NAMES = (("bp", 0), ("bp", 1))
 
 
 def history(tasks: int) -> History:
-    """Of two members, the second of which diverges in task 1."""
+    """A history of two members, of which the second diverges in task 1."""
     accuracy = np.arange(2.0 * tasks).reshape(tasks, 2)
     accuracy[1:, 1] = np.nan
     columns = {
@@ -75,7 +75,7 @@ def test_event_files(tmp_path):
     assert {step for tag, step in second if tag == "test_accuracy"} == {0}
 
 
-def test_a_resumed_run_logs_nothing_twice(tmp_path):
+def test_resumed_run_logs_only_new_tasks(tmp_path):
     meter = TensorBoard(tmp_path)
     alone = lambda n: History({k: c[:, 0] for k, c in history(n).items()})
     meter.update(2, 3, alone(2))
@@ -83,8 +83,8 @@ def test_a_resumed_run_logs_nothing_twice(tmp_path):
     assert events(tmp_path / "events") == {k: v for k, v in EXPECTED.items() if k[1] == 2}
 
 
-def test_runs_of_weights_and_biases(tmp_path, monkeypatch):
-    """The calls, by a stand-in for the package."""
+def test_weights_and_biases_calls(tmp_path, monkeypatch):
+    """A fake package records the calls."""
     logged, begun, finished = [], [], []
 
     class Run:
@@ -119,7 +119,7 @@ def test_weights_and_biases_offline(tmp_path, monkeypatch):
     assert len(list(tmp_path.glob("events/wandb/offline-run-*"))) == 2
 
 
-def test_weights_and_biases_must_be_there(tmp_path, monkeypatch):
+def test_weights_and_biases_must_be_installed(tmp_path, monkeypatch):
     def absent(name):
         raise ModuleNotFoundError(name)
 

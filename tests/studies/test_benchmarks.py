@@ -1,4 +1,4 @@
-"""Benchmarks run at small size; the one for a GPU on a machine without one."""
+"""The benchmark scripts at small size, also the one for a GPU on a machine without one."""
 
 import importlib
 import pathlib
@@ -25,31 +25,33 @@ def script(monkeypatch):
     return load
 
 
-def test_curvature_what_is_subtracted_never_restarts(script):
+def test_curvature_cheap_operator_never_restarts(script):
     """A restart orthogonalises once more than a step of the Hessian does."""
     curvature = script("curvature")
-    spectrum = curvature.Lanczos(order=12, probes=1)(curvature.cheap(500), key=jax.random.key(0))
+    spectrum = curvature.Lanczos(order=12, num_vectors=1)(
+        curvature.cheap(500), key=jax.random.key(0)
+    )
     assert not spectrum.exhausted.any()
 
 
-def test_curvature_estimators_share_a_number_of_products(script):
-    for order, probes in ((10, 5), (7, 3)):
-        contenders = script("curvature").estimators(order, probes)
+def test_curvature_estimators_use_equally_many_products(script):
+    for order, num_vectors in ((10, 5), (7, 3)):
+        contenders = script("curvature").estimators(order, num_vectors)
         for name in ("Lanczos", "MatfreeLanczos"):
-            assert contenders[name].order * contenders[name].probes == order * probes
+            assert contenders[name].order * contenders[name].num_vectors == order * num_vectors
         deflated = contenders["Deflated"]
-        spent = deflated.deflation_order + deflated.order * deflated.probes
-        assert spent == order * probes
+        spent = deflated.deflation_order + deflated.order * deflated.num_vectors
+        assert spent == order * num_vectors
 
 
-def test_curvature_refuses_unknown_parts(script, capsys):
+def test_curvature_rejects_unknown_parts(script, capsys):
     with pytest.raises(SystemExit):
         script("curvature", "sped").main()
     assert "unknown parts ['sped']" in capsys.readouterr().err
 
 
 def test_forecast_of_few_tasks(script, capsys):
-    """Fewer tasks than two blocks of ten have a correlation, and no interval."""
+    """With fewer than two blocks of ten tasks there is a correlation but no interval."""
     rising = np.arange(9.0)
     assert script("forecast").correlation(rising, rising**2) == " 1.000"
     assert script("forecast").correlation(np.arange(20.0), np.arange(20.0)).endswith("1.000]")

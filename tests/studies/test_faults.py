@@ -1,4 +1,4 @@
-"""What goes wrong on disk: damaged and foreign checkpoints, two processes, no room, no folder."""
+"""Faults of the disk: damaged or foreign checkpoints, two processes, a full disk, no folder."""
 
 import os
 import pathlib
@@ -59,11 +59,11 @@ def empty_the_description(step: pathlib.Path) -> None:
     about.write_text("{")
 
 
-@pytest.mark.parametrize("spoil", [truncate, empty_the_description])
-def test_a_damaged_checkpoint_is_refused_and_the_one_before_is_used(spoil, tmp_path):
+@pytest.mark.parametrize("damage", [truncate, empty_the_description])
+def test_damaged_checkpoint_is_rejected(damage, tmp_path):
     _, whole = train()
     stop_after_two(tmp_path)
-    spoil(tmp_path / "2")
+    damage(tmp_path / "2")
     with pytest.warns(
         UserWarning, match=r"task 2 in .* is damaged: .*\. The one of task 1 is used"
     ):
@@ -72,13 +72,13 @@ def test_a_damaged_checkpoint_is_refused_and_the_one_before_is_used(spoil, tmp_p
         np.testing.assert_array_equal(whole[name], history[name])
     assert (tmp_path / "rejected-2").is_dir()
     for step in ("2", "3"):
-        spoil(tmp_path / step)
+        damage(tmp_path / step)
     with pytest.raises(ValueError, match=r"No checkpoint .*task 3 is damaged.*task 2 is damaged"):
         train(checkpointer=OrbaxCheckpointer(tmp_path))
 
 
-class Hollow(tasks.AbstractEnvironment):
-    """Its state has a part without entries, as that of some engines of physics."""
+class EnvironmentWithEmptyState(tasks.AbstractEnvironment):
+    """Its state has an array without entries, as the state of some physics engines."""
 
     observation_size: int = eqx.field(static=True, default=2)
     action_size: int = eqx.field(static=True, default=1)
@@ -93,8 +93,8 @@ class Hollow(tasks.AbstractEnvironment):
         return (after, state[1]), step
 
 
-def test_a_state_with_a_part_without_entries_is_kept(tmp_path):
-    limited = tasks.TimeLimit(Hollow(), 5)
+def test_state_with_an_empty_array_is_restored(tmp_path):
+    limited = tasks.TimeLimit(EnvironmentWithEmptyState(), 5)
     stream = point_mass()
     stream = eqx.tree_at(lambda s: s.world.environment, stream, limited)
 
@@ -112,7 +112,7 @@ def test_a_state_with_a_part_without_entries_is_kept(tmp_path):
 
 
 class Reading(AbstractCheckpointer):
-    """Reads, as one who looks at a run that goes on, and stops."""
+    """Reads the checkpoint of a run, as an observer would, and stops."""
 
     def __init__(self, inner: OrbaxCheckpointer):
         self.inner = inner
@@ -125,8 +125,8 @@ class Reading(AbstractCheckpointer):
         raise AssertionError
 
 
-def test_reading_leaves_the_folder_as_it_is(tmp_path):
-    """Also what another process is writing, and what is damaged."""
+def test_read_does_not_change_the_folder(tmp_path):
+    """Not even damaged checkpoints and those that another process is writing."""
     stop_after_two(tmp_path)
     truncate(tmp_path / "2")
     unfinished = tmp_path / "3.orbax-checkpoint-tmp-1" / "arrays"
@@ -140,7 +140,7 @@ def test_reading_leaves_the_folder_as_it_is(tmp_path):
     assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")} == before
 
 
-def test_a_foreign_checkpoint_is_refused_and_the_one_before_is_used(tmp_path):
+def test_checkpoint_of_another_run_is_rejected(tmp_path):
     _, whole = train()
     ours, theirs = tmp_path / "ours", tmp_path / "theirs"
     stop_after_two(ours)
@@ -157,7 +157,7 @@ def test_a_foreign_checkpoint_is_refused_and_the_one_before_is_used(tmp_path):
 
 @pytest.fixture
 def run(tiny, tmp_path, monkeypatch):
-    """A function that runs a tiny experiment into `out`, and keeps it after every task."""
+    """A function that runs a tiny experiment into `out`, with a checkpoint after every task."""
     path = tiny()
     path.write_text(TINY[: TINY.index("probes:")])
     monkeypatch.setattr(_keeper, "TIME_FRACTION", np.inf)
@@ -166,8 +166,8 @@ def run(tiny, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def when_two_tasks_are_done(monkeypatch):
-    """A function whose argument is called once, when two tasks are done."""
+def after_two_tasks(monkeypatch):
+    """A function that schedules a call after the second task."""
 
     def patch(act):
         class Acting(AbstractMeter):
@@ -188,9 +188,8 @@ def when_two_tasks_are_done(monkeypatch):
 
 
 @pytest.mark.parametrize(("fraction", "kept"), [(0.0, ["1", "4"]), (np.inf, ["3", "4"])])
-def test_saving_takes_no_more_than_its_share(fraction, kept, run, tmp_path, monkeypatch):
-    """With no fraction at all the first save is known to be too dear for all others but the
-    last."""
+def test_saving_time_is_limited(fraction, kept, run, tmp_path, monkeypatch):
+    """At a fraction of 0 only the first and the final state are saved."""
     monkeypatch.setattr(_keeper, "TIME_FRACTION", fraction)
     assert run() == 0
     assert sorted(p.name for p in (tmp_path / "out" / "checkpoints" / "0").iterdir()) == kept
@@ -198,9 +197,12 @@ def test_saving_takes_no_more_than_its_share(fraction, kept, run, tmp_path, monk
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [(["--reach", "0"], "`--reach` is 0.0, but"), (["--examples", "0"], "`--examples` is 0, but")],
+    [
+        (["--reach", "0"], "`--reach` is 0.0, but"),
+        (["--num-examples", "0"], "`--num-examples` is 0, but"),
+    ],
 )
-def test_landscapes_that_are_refused(options, message, tmp_path, capsys):
+def test_landscapes_reject(options, message, tmp_path, capsys):
     assert main(["landscape", str(tmp_path), *options]) == 2
     assert message in capsys.readouterr().err
 
@@ -211,15 +213,20 @@ def test_landscapes_of_a_run(run, tmp_path, capsys):
     assert run("--set", wild) == 1
     capsys.readouterr()
     out = str(tmp_path / "out")
-    with pytest.warns(UserWarning, match="loss of wild, seed 1, is finite nowhere.*left out"):
-        assert main(["landscape", out, "--seed", "1", "--examples", "50"]) == 0
+    with pytest.warns(
+        UserWarning, match="loss of wild, seed 1, is not finite at any point.*left out"
+    ):
+        assert main(["landscape", out, "--seed", "1", "--num-examples", "50"]) == 0
     drawn = [pathlib.Path(line).name for line in capsys.readouterr().out.splitlines()]
     assert drawn == ["landscape.png", "landscape.pdf"]
     for options, message in [
         (["--seed", "2"], "`--seed` is 2, but the run has the seeds 0 to 1"),
         (["--algorithm", "pb"], "did you mean 'bp'"),
-        (["--examples", "5000"], "`--examples`: .*1500 rows"),
-        (["--algorithm", "wild", "--examples", "50"], "loss of wild, seed 0, is .*choose another"),
+        (["--num-examples", "5000"], "`--num-examples`: .*1500 rows"),
+        (
+            ["--algorithm", "wild", "--num-examples", "50"],
+            "loss of wild, seed 0, is .*choose another",
+        ),
     ]:
         assert main(["landscape", out, *options]) == 2
         assert re.search(message, capsys.readouterr().err)
@@ -238,21 +245,21 @@ def test_two_processes_on_one_folder(run, tmp_path, capsys):
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*")} == before
 
 
-def test_a_folder_that_is_deleted_under_a_run(run, tmp_path, capsys, when_two_tasks_are_done):
-    when_two_tasks_are_done(lambda: shutil.rmtree(tmp_path / "out"))
+def test_folder_is_deleted_during_a_run(run, tmp_path, capsys, after_two_tasks):
+    after_two_tasks(lambda: shutil.rmtree(tmp_path / "out"))
     assert run() == 2
-    assert "is gone: it was deleted or moved while the run went on" in capsys.readouterr().err
+    assert "is gone: it was deleted or moved while the run was being" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
-# The threads of the storage library raise the same error, each for itself, and sooner or later.
+# Each thread of the storage library raises the same error, at its own time.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_full_disk(run, tmp_path, capsys, when_two_tasks_are_done):
-    """Stood in for by a limit on the size of files. What was saved before is intact."""
+def test_full_disk(run, tmp_path, capsys, after_two_tasks):
+    """A limit on the size of files simulates a full disk. Earlier checkpoints stay intact."""
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     full = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (200, limit[1]))
-    when_two_tasks_are_done(full)
+    after_two_tasks(full)
     jax.config.update("jax_enable_compilation_cache", False)
     try:
         assert run() == 2
@@ -271,7 +278,7 @@ def test_a_full_disk(run, tmp_path, capsys, when_two_tasks_are_done):
     assert_same_results(tmp_path / "resumed", tmp_path / "out")
 
 
-def test_a_folder_that_cannot_be_made(run, tmp_path, capsys):
+def test_folder_cannot_be_created(run, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert run("--out", str(tmp_path / "file" / "out")) == 2
     assert "cannot be written to" in capsys.readouterr().err
@@ -292,8 +299,8 @@ def assert_same_results(a: pathlib.Path, b: pathlib.Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kills", [5])
-def test_a_run_that_is_killed_goes_on(kills, tiny, tmp_path):
-    """SIGKILL at random moments after the first checkpoint, some while one is being written."""
+def test_killed_run_is_resumed(kills, tiny, tmp_path):
+    """SIGKILL at random times after a checkpoint, some during the writing of one."""
     path = tiny("num_tasks: 4", "num_tasks: 60")
     code = (
         "import sys; from spectral.studies.runs import _keeper\n"

@@ -1,4 +1,4 @@
-"""Every mistake in an experiment is one message that names the place, and nothing is written."""
+"""Every mistake in an experiment gives one message that names the setting, and writes nothing."""
 
 import sys
 
@@ -14,7 +14,11 @@ MISTAKES = {
     "true seeds": ("seeds: 2", "seeds: yes", ["`seeds` is True"]),
     "no model": ("model:", "probes2:", ["`probes2`"]),
     "constructor": ("type: bp", "type: pb", ["`algorithms.bp.type`", "'pb'", "did you mean 'bp'"]),
-    "wrong room": ("type: bp", "type: MLP", ["`algorithms.bp.type`", "'MLP'", "l2_er"]),
+    "algorithm that is a network": (
+        "type: bp",
+        "type: MLP",
+        ["`algorithms.bp.type`", "'MLP'", "l2_er"],
+    ),
     "abstract": (
         "type: MLP",
         "type: AbstractNetwork",
@@ -62,7 +66,7 @@ MISTAKES = {
     "no algorithms": ("  bp: {type: bp, lr: 1e-2}", "  {}", ["`algorithms` is {}"]),
     "name": ("  bp:", "  ../bp:", ["`algorithms` has the name '../bp'"]),
     "number as name": ("  dead:", "  1:", ["`probes` has the name 1"]),
-    # What only shows when the program is traced:
+    # Found when the program is traced:
     "outputs": (
         "model: {type: MLP, width: 4, depth: 1}",
         "model: {type: ActorCritic}",

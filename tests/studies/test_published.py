@@ -1,4 +1,4 @@
-"""The published benchmarks: what their presets say, and that they can be carried out."""
+"""The published benchmarks: their presets, and that the experiments can be made."""
 
 import pathlib
 import re
@@ -29,7 +29,7 @@ SHAPES = {"mnist": (28, 28, 1), "cifar100": (32, 32, 3)}
 
 @pytest.fixture
 def synthetic(monkeypatch):
-    """Data sets of the right shape and few rows take the place of all that are loaded."""
+    """Small random data sets of the right shape replace all that are loaded. Lists the loads."""
     loaded = []
 
     def load_images(
@@ -51,7 +51,7 @@ def synthetic(monkeypatch):
 
 @pytest.mark.parametrize("name", BENCHMARKS)
 @pytest.mark.parametrize("preset", PRESETS)
-def test_a_preset_describes_an_experiment(name, preset, synthetic):
+def test_preset_makes_an_experiment(name, preset, synthetic):
     benchmark = BENCHMARKS[name](preset)
     assert (benchmark.name, benchmark.preset, benchmark.scale) == (name, preset, 1.0)
     assert benchmark.smaller == ()
@@ -59,7 +59,7 @@ def test_a_preset_describes_an_experiment(name, preset, synthetic):
     assert set(algorithms) >= ({"l2", "snp_l2"} if preset == "dohare" else set(PAPER))
     for algorithm, section in algorithms.items():
         parse(section, Algorithm, algorithm, {}).make()
-    # One of them stands for all, and fewer blocks for eight, whose tracing takes seconds.
+    # One algorithm and few residual blocks, because tracing the whole takes seconds.
     small = _few_steps(BENCHMARKS[name](preset, scale=0.1).settings)
     small["model"] |= {"blocks": [1, 1]} if name == "incremental_cifar" else {}
     experiment = studies.make_experiment(small, data_dir="somewhere")
@@ -72,7 +72,7 @@ PAPER = ("bp", "l2", "er", "l2_er", "cbp")
 
 
 def _few_steps(settings):
-    """One step of one task with L2, and no probe."""
+    """One step of one task with L2, without probes."""
     stream = settings["stream"]
     if "loader" in stream:
         loader = stream["loader"] | {"epochs": 1, "max_minibatches": 1, "minibatch_size": 100}
@@ -106,16 +106,16 @@ def test_published_numbers():
 
 @pytest.mark.parametrize("name", BENCHMARKS)
 @pytest.mark.parametrize("preset", PRESETS)
-def test_a_scale_shrinks_and_says_so(name, preset):
+def test_scale_shrinks_sizes_and_lists_them(name, preset):
     full, small = BENCHMARKS[name](preset), BENCHMARKS[name](preset, scale=0.1)
     assert list(small.smaller) == list(differences(full.settings, small.settings))
-    said = "\n".join(small.smaller)
-    assert "`stream.num_tasks` was" in said
-    assert re.search("`model.(width|channels)` was", said)
-    assert re.search("`stream.(images.train_per_class|steps_per_task)` was", said)
-    for path in re.findall(r"`([\w.]+)` was", said):
+    text = "\n".join(small.smaller)
+    assert "`stream.num_tasks` was" in text
+    assert re.search("`model.(width|channels)` was", text)
+    assert re.search("`stream.(images.train_per_class|steps_per_task)` was", text)
+    for path in re.findall(r"`([\w.]+)` was", text):
         if "seeds" in path or "epochs" in path or path.endswith(("lr", "minibatch_size")):
-            raise AssertionError(f"{path} is no size")
+            raise AssertionError(f"{path} is not a size")
     assert small.facts["smaller_than_the_preset"] == list(small.smaller)
     ratio = small.settings["stream"]["num_tasks"] / full.settings["stream"]["num_tasks"]
     assert ratio == pytest.approx(0.1, abs=0.01)
@@ -125,7 +125,7 @@ def test_a_scale_shrinks_and_says_so(name, preset):
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("make", [*BENCHMARKS.values(), slippery_ant])
 def test_probes_have_examples_at_every_scale(make, preset, scale):
-    """As many as there are, in whole chunks."""
+    """Not more than the data set has, and whole batches."""
     settings = make(preset, scale=scale).settings
     images = settings["stream"].get("images", {})
     classes = {continual_imagenet: 2, incremental_cifar: 5}.get(make, 1)
@@ -136,7 +136,7 @@ def test_probes_have_examples_at_every_scale(make, preset, scale):
             assert probe["num_examples"] % probe.get("batch_size", 1) == 0
 
 
-def test_the_probes_of_a_small_scale(synthetic):
+def test_probes_at_a_small_scale(synthetic):
     settings = continual_imagenet("small", scale=0.2).settings
     probes = {"hessian": settings["probes"]["hessian"]}
     experiment = studies.make_experiment(_few_steps(settings) | {"probes": probes})
@@ -156,8 +156,7 @@ def test_one_step_at_full_size(name, preset, synthetic):
     assert np.isfinite(history["loss"]).all()
 
 
-def test_every_setting_of_every_preset_is_in_the_table():
-    """A changed preset fails here until the page that explains it follows."""
+def test_documentation_lists_the_settings_of_every_preset():
     page = (ROOT / "docs" / "benchmarks.md").read_text()
     for make in BENCHMARKS.values():
         for preset in PRESETS:
@@ -172,7 +171,7 @@ EXAMPLES = ["continual_imagenet.yaml", "incremental_cifar.yaml"]
 
 
 @pytest.mark.parametrize("file", EXAMPLES)
-def test_examples_take_presets_and_changes(file):
+def test_examples_with_preset_and_changes(file):
     options = ["stream.num_tasks=2", "preset=small", "probes={}"]
     settings, benchmark = read_experiment(ROOT / "examples" / file, options)
     assert settings["stream"]["num_tasks"] == 2
@@ -199,14 +198,14 @@ def test_mistakes(options, message, capsys):
     assert message in capsys.readouterr().err
 
 
-def test_a_preset_needs_a_benchmark(tmp_path, capsys):
+def test_preset_needs_a_benchmark(tmp_path, capsys):
     path = tmp_path / "x.yaml"
     path.write_text("preset: small")
     assert main(["run", str(path)]) == 2
     assert "`benchmark`: Benchmark 'None' does not exist" in capsys.readouterr().err
 
 
-def test_the_run_records_what_it_is(synthetic, tmp_path, capsys):
+def test_run_records_its_benchmark(synthetic, tmp_path, capsys):
     few = ["scale=0.5", "stream.num_tasks=2", "stream.steps_per_task=20", "model.width=3"]
     path = tmp_path / "x.yaml"
     path.write_text(

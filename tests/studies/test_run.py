@@ -36,7 +36,7 @@ def test_run_and_plot(run, tmp_path, capsys):
     out = tmp_path / "out"
     assert run("--json", "--set", "algorithms.bp.lr=2e-2") == 0
     captured = capsys.readouterr()
-    assert captured.err == ""  # no progress bar where nobody looks
+    assert captured.err == ""  # no progress bar without a terminal
     *text, last = captured.out.splitlines()
     summary = json.loads(last)
     assert "accuracy" in "\n".join(text)
@@ -70,7 +70,7 @@ def test_run_and_plot(run, tmp_path, capsys):
     assert listed == {out / "figures" / f"{n}.{kind}" for n in names for kind in ("png", "pdf")}
     assert all(path.stat().st_size > 1000 for path in listed)
 
-    # The configuration that was written can be run again, and is the same run.
+    # Running the written configuration gives the same results.
     again = tmp_path / "again"
     assert main(["run", str(out / "config.yaml"), "--out", str(again)]) == 0
     for old, new in zip(members, studies.load_results(again).of("bp"), strict=True):
@@ -79,7 +79,7 @@ def test_run_and_plot(run, tmp_path, capsys):
             np.testing.assert_array_equal(old.history[name], new.history[name])
 
 
-def test_what_is_checked_is_not_traced_again(tiny, tmp_path, monkeypatch):
+def test_check_and_run_share_their_traces(tiny, tmp_path, monkeypatch):
     counted = [Traces(_programs.run_tasks), Traces(_measuring._measured)]
     monkeypatch.setattr(_programs, "segment", eqx.filter_jit(spread(counted[0])))
     monkeypatch.setattr(_measuring, "_measurement", eqx.filter_jit(spread(counted[1])))
@@ -90,7 +90,7 @@ def test_what_is_checked_is_not_traced_again(tiny, tmp_path, monkeypatch):
     assert all(checked)
 
 
-def test_a_run_is_not_replaced_by_accident(run, tmp_path, capsys):
+def test_runs_are_protected(run, tmp_path, capsys):
     out = tmp_path / "out"
     few = ("--seeds", "1", "--set", "probes={}")
     assert run(*few) == 0
@@ -100,10 +100,10 @@ def test_a_run_is_not_replaced_by_accident(run, tmp_path, capsys):
     assert run(*few) == 2
     assert "holds a run already: pass --resume" in capsys.readouterr().err
     assert run(*few, "--resume", "--set", "algorithms.bp.lr=0.5") == 2
-    assert "`algorithms.bp.lr` was 0.01 and is 0.5 now" in capsys.readouterr().err
+    assert "`algorithms.bp.lr` was 0.01 and is now 0.5" in capsys.readouterr().err
     assert stamps(out) == before
 
-    assert run(*few, "--resume") == 0  # nothing is left to do but the summary
+    assert run(*few, "--resume") == 0  # trains nothing, and writes the summary again
     after = stamps(out)
     assert {n for n in before if before[n] != after[n]} == {"summary.json"}
 
@@ -124,21 +124,21 @@ def test_a_run_is_not_replaced_by_accident(run, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("option", ["--overwrite", "--resume", "--json"])
-def test_a_folder_of_someone_else_is_left_alone(run, tmp_path, capsys, option):
+def test_other_folders_are_not_written_to(run, tmp_path, capsys, option):
     out = tmp_path / "out"
     (out / "bp" / "seed_0").mkdir(parents=True)
     (out / "config.yaml").write_text("seeds: 1")
     (out / "bp" / "seed_0" / "history.npz").write_text("precious")
     before = stamps(out)
     assert run(option) == 2
-    assert "holds files that no run has written" in capsys.readouterr().err
+    assert "holds files that were not written by a run" in capsys.readouterr().err
     assert stamps(out) == before
     assert main(["plot", str(out)]) == 2
-    assert "holds no run" in capsys.readouterr().err
+    assert "does not hold a run" in capsys.readouterr().err
 
 
-def test_an_interrupted_run_goes_on_where_it_was(run, tmp_path, capsys, monkeypatch):
-    """Of two programs the first is finished, and the second resumed from its checkpoint."""
+def test_interrupted_run_is_resumed(run, tmp_path, capsys, monkeypatch):
+    """Of two programs the first has finished, and the second resumes from its checkpoint."""
     two = ("--set", "algorithms={bp: {type: bp, lr: 1e-2}, l2: {type: l2, lr: 1e-2}}")
     assert run(*two) == 0
     load = lambda: studies.load_results(tmp_path / "out").members
@@ -154,7 +154,7 @@ def test_an_interrupted_run_goes_on_where_it_was(run, tmp_path, capsys, monkeypa
         def update(self, done, total, history):
             seen.append((self.label, done))
             if interrupt and self.label == "l2, 2 seeds" and done == 2:
-                # What is recorded so far can be read at any moment.
+                # The records can be read during the run.
                 data = studies.load(tmp_path / "out")
                 assert data["status"].sel(run="l2").values.tolist() == ["unfinished"] * 2
                 assert np.isfinite(data["test_accuracy"].sel(run="l2", task=1)).all()
@@ -176,10 +176,13 @@ def test_an_interrupted_run_goes_on_where_it_was(run, tmp_path, capsys, monkeypa
 
     interrupt = False
     seen.clear()
-    # In another order of the algorithms, which is not that of the checkpoints.
+    # The order of the algorithms differs from that of the checkpoints.
     two = ("--set", "algorithms={l2: {type: l2, lr: 1e-2}, bp: {type: bp, lr: 1e-2}}")
     assert run(*two, "--resume") == 0
-    assert seen[0] == ("l2, 2 seeds", 2)  # from where it was; the finished ones are not run again
+    assert seen[0] == (
+        "l2, 2 seeds",
+        2,
+    )  # from its checkpoint; finished members are not trained again
     assert (tmp_path / "out" / "bp" / "seed_0" / "history.npz").stat().st_mtime_ns == first
     for old, new in zip(whole, load(), strict=True):
         assert new.status == "finished"
@@ -189,7 +192,7 @@ def test_an_interrupted_run_goes_on_where_it_was(run, tmp_path, capsys, monkeypa
             np.testing.assert_array_equal(old.history[name], new.history[name])
 
 
-def test_divergence_is_reported_and_the_others_go_on(run, tmp_path, capsys):
+def test_other_members_continue_after_a_divergence(run, tmp_path, capsys):
     algorithms = "algorithms={wild: {type: bp, lr: 1e30}, bp: {type: bp, lr: 1e-2}}"
     few = ("--seeds", "1", "--set", "probes={}", "--set", algorithms)
     assert run(*few, "--json") == 1
@@ -226,12 +229,12 @@ def test_progress_bar(monkeypatch):
     assert "test accuracy 0.750" in shown
 
 
-def test_plot_of_nothing(tmp_path, capsys):
+def test_plot_needs_a_run(tmp_path, capsys):
     assert main(["plot", str(tmp_path / "none")]) == 2
-    assert "holds no run" in capsys.readouterr().err
+    assert "does not hold a run" in capsys.readouterr().err
 
 
-def test_help_starts_without_jax():
+def test_help_does_not_import_jax():
     code = (
         "import sys; from spectral.studies.command_line._main import main\n"
         "try: main(['run', '--help'])\n"
@@ -257,14 +260,14 @@ def test_exit_status_of_the_process():
 @pytest.mark.parametrize("name", ["digits", "permuted_mnist", "permuted_mnist_paper"])
 def test_examples_are_valid(name):
     path = pathlib.Path(__file__).parents[2] / "examples" / f"{name}.yaml"
-    # The digits stand in for the data set that is not there.
+    # The digits replace MNIST, which is not installed.
     experiment = studies.load_experiment(
         path,
         assignments=[
             "stream.images.name=digits",
             "stream.num_tasks=2",
             "model.width=4",
-            *[f"probes.{p}.examples=50" for p in ("dead", "rank", "hessian")],
+            *[f"probes.{p}.num_examples=50" for p in ("dead", "rank", "hessian")],
         ],
     )
     assert experiment.algorithms.keys() == {"bp", "l2", "er", "l2_er"}

@@ -106,6 +106,6 @@ def test_out_needs_several_runs(runs, monkeypatch, capsys):
     monkeypatch.setattr("spectral.studies.load_results", lambda folder: runs[0])
     assert main(["plot", "images", "--out", "elsewhere"]) == 2
     assert (
-        "`--out` is 'elsewhere', but the figures of a single run are written to its folder"
+        "`--out` is 'elsewhere', but the figures of a single run are written"
         in capsys.readouterr().err
     )

@@ -32,7 +32,7 @@ def step(high, low, at, tasks=100):
 
 
 @pytest.mark.parametrize("at", [20, 50, 97])
-def test_collapse_is_where_the_step_is(at):
+def test_collapse_of_a_step(at):
     assert collapse_task(step(1.0, 0.1, at)) == at
 
 
@@ -54,7 +54,7 @@ def test_collapse_survives_single_values():
 def test_no_collapse():
     assert np.isnan(collapse_task(np.ones(100)))
     assert np.isnan(collapse_task(step(1.0, 0.5, 40)))  # half is not below half
-    assert np.isnan(collapse_task(np.zeros(100)))  # never was above the floor
+    assert np.isnan(collapse_task(np.zeros(100)))  # never above the floor
     assert np.isnan(collapse_task(np.full(100, np.nan)))
     assert np.isnan(collapse_task(np.zeros(0)))
     assert np.isnan(collapse_task(step(0.1, 1.0, 40)))
@@ -68,13 +68,13 @@ def test_fraction_and_floor():
     assert np.isnan(collapse_task(step(0.1, 0.05, 40), floor=0.1))
 
 
-def test_unmeasured_tasks_are_passed_over():
+def test_unmeasured_tasks_are_skipped():
     series = np.full(100, np.nan)
     series[::10] = step(1.0, 0.1, 4, tasks=10)
     assert collapse_task(series) == 40
 
 
-def test_early_level_leaves_the_random_network_out():
+def test_early_level_excludes_the_random_network():
     series = np.full(100, np.nan)
     series[::10] = 0.05
     series[0] = 0.2
@@ -85,7 +85,7 @@ def test_early_level_leaves_the_random_network_out():
 
 
 def test_early_level_spans_the_same_tasks_for_every_cadence():
-    """Values that have collapsed by then must not be taken for the early level."""
+    """The early level must not contain values after the collapse."""
     dense = step(1.0, 0.1, 30)
     sparse = np.full(100, np.nan)
     sparse[::5] = dense[::5]
@@ -140,16 +140,16 @@ def test_measures():
         "largest eigenvalue",
     ]
     assert found["online accuracy"].series == pytest.approx(0.4)
-    assert found["dead units"].series[2] == 0.02  # at the start, where it was measured there
+    assert found["dead units"].series[2] == 0.02  # measured at the start, not at the end
     assert found["effective rank (smallest of the layers)"].series == pytest.approx(3.0)
     assert found["largest eigenvalue"].series[[2, 4]] == pytest.approx([2, 4])
     assert [m.when for m in found.values()] == ["end", "whole", "start", "end", "start", "start"]
     bounds = found["normalised epsilon-rank"].bounds
     assert list(bounds) == ["lower", "upper", "resolved"]
-    assert bounds["upper"][-1] == 0.03  # of the same moment as the value
+    assert bounds["upper"][-1] == 0.03  # measured at the start, as the value
 
 
-def test_measures_of_what_there_is():
+def test_measures_of_partial_histories():
     assert measures(PROBES, History({})) == {}
     online = measures({}, History({"online_accuracy": np.ones((3, 2))}))
     assert list(online) == ["online accuracy"]
@@ -196,7 +196,7 @@ def test_summary(results):
     assert summary["algorithms"]["two"]["measures"] == {}
 
 
-def test_collapse_of_active_units_and_of_accuracy_above_guessing():
+def test_collapse_of_active_units_and_accuracy():
     columns = {"d.start.fraction": step(0.1, 0.7, 40), "test_accuracy": step(0.9, 0.48, 60)}
     members = (Member("one", 0, "finished", "", History(columns)),)
     settings = {"probes": PROBES, "algorithms": {"one": {}}}
@@ -217,25 +217,25 @@ def one_run(columns, seeds=1):
 
 
 def test_collapses_are_compared_on_one_grid():
-    """What is measured more seldom is neither smoothed over more tasks nor dated otherwise.
+    """Series with different cadences collapse at the same task.
 
-    The dense series rises again for three tasks, too long for a median over five tasks, but it is
-    nothing to one over five tasks of the probe.
+    The dense series rises again for three tasks. A median over five tasks keeps that rise, and one
+    over five tasks of the probe removes it.
     """
     dense = step(1.0, 0.1, 37)
-    dense[61:64] = 1.0  # nothing that the probe sees
+    dense[61:64] = 1.0  # between two measurements of the probe
     sparse = np.full(100, np.nan)
     sparse[::8] = dense[::8]
-    assert collapse_task(dense) == 64  # each on its own: the sparse one would come first
+    assert (
+        collapse_task(dense) == 64
+    )  # compared on different grids, the sparse one would come first
     assert collapse_task(sparse) == 40
     columns = {
         "test_accuracy": dense,
         "online_accuracy": dense,
         "h.start.normalised_epsilon_rank": sparse,
     }
-    columns |= {
-        "r.start.feature_effective_rank": np.full(100, np.nan)
-    }  # measured nothing: no obstacle
+    columns |= {"r.start.feature_effective_rank": np.full(100, np.nan)}  # never measured: ignored
     summary = one_run(columns, seeds=2)
     assert summary["collapse_grid"] == {"tasks": 13, "spacing": 8}
     one = summary["algorithms"]["one"]
@@ -244,7 +244,9 @@ def test_collapses_are_compared_on_one_grid():
     assert one["first"] == [names, names]
     text = table(summary)
     assert "accuracy and online accuracy and normalised epsilon-rank together (2)" in text
-    assert "grid: the 13 tasks that all compared have measured, one every 8 tasks" in text
+    assert (
+        "grid: the 13 tasks that were measured for all compared series, one every 8 tasks" in text
+    )
 
 
 def test_grid_is_common_to_all_seeds_and_algorithms():
@@ -273,7 +275,7 @@ def test_grid_of_one_task():
     assert "fewer than two tasks" in table(summary)
 
 
-def test_one_layer_is_enough_for_a_collapse_of_the_effective_rank():
+def test_effective_rank_collapses_with_one_layer():
     layers = np.stack([np.full(100, 50.0), step(40.0, 3.0, 30), step(40.0, 2.0, 50)], axis=1)
     one = one_run({"r.start.feature_effective_rank": layers})["algorithms"]["one"]
     name = "effective rank (smallest of the layers)"
@@ -281,7 +283,7 @@ def test_one_layer_is_enough_for_a_collapse_of_the_effective_rank():
     assert one["measures"][name]["mean"] == 2
 
 
-def test_online_accuracy_is_compared_above_guessing():
+def test_floor_of_online_accuracy_is_guessing():
     columns = {"online_accuracy": step(0.9, 0.48, 60)[:, None], "test_accuracy": np.ones(100)}
     members = (Member("one", 0, "finished", "", History(columns)),)
     settings = {"probes": {}, "algorithms": {"one": {}}, "recorded": {"chance_accuracy": 0.1}}
@@ -289,7 +291,7 @@ def test_online_accuracy_is_compared_above_guessing():
     assert summary["algorithms"]["one"]["first"] == [["online accuracy"]]
 
 
-def test_nothing_measured_at_the_end_is_no_number(results):
+def test_mean_is_none_without_a_value_at_the_end(results):
     late = results.members[0].history
     late["d.start.fraction"][16:] = np.nan
     one = summarise(results)["algorithms"]["one"]["measures"]["dead units"]
@@ -308,7 +310,7 @@ def test_table(results):
     assert "normalised epsilon-rank (2)" in text
     assert "no collapse" in text
     assert "quadrature" in text
-    assert "what these probe vectors see, at the order used" in text
+    assert "bounds the value for these random vectors at this order" in text
     assert row.index("0.01 ± 0 [0.005..0.03] 75% resolved") == header.index(
         "normalised epsilon-rank"
     )
@@ -323,8 +325,8 @@ def test_table(results):
 
 
 @pytest.mark.parametrize("when", ["start", "end"])
-def test_when_it_was_measured_is_said(when, tmp_path, monkeypatch):
-    """Probes may be asked for the end of tasks alone, and then nothing may speak of the start."""
+def test_figures_and_table_name_the_moment(when, tmp_path, monkeypatch):
+    """If a probe measures only at the end of tasks, no text may mention the start."""
     nodes = np.tile(np.linspace(-1.0, 1.0, 4), (6, 1, 1))
     columns = {
         f"h.{when}.{what}": column
@@ -354,7 +356,7 @@ def test_when_it_was_measured_is_said(when, tmp_path, monkeypatch):
     other = {"start": "end", "end": "start"}[when]
     assert f"{when.capitalize()} of task 0" in texts
     assert f"Effective rank (smallest of the layers)\n{when} of task" in texts
-    assert any(t.startswith("Share of") and t.endswith(f", {when} of task") for t in texts)
+    assert any(t.startswith("Fraction of") and t.endswith(f", {when} of task") for t in texts)
     assert f"beyond epsilon ({when} of task)" in said
     assert f"{other} of task" not in said.lower()
 

@@ -1,4 +1,4 @@
-"""Grids: what they expand to, which cells are trained together, and which is selected."""
+"""Grids: their cells, which cells are trained together, and which cell is selected."""
 
 import json
 import pathlib
@@ -86,13 +86,13 @@ def test_a_grid_of_whole_algorithms():
         ({"a": {"lr": {"grid": [1, 2]}}, "a-1": {}}, "name 'a-1'.*rename"),
     ],
 )
-def test_expand_refuses(algorithms, message):
+def test_expand_rejects(algorithms, message):
     with pytest.raises(SettingsError, match=message):
         expand(algorithms)
 
 
 def random_results(rng, *, seeds=3, tasks=10):
-    """A sweep of two algorithms, whose accuracies are random and in which some seeds diverged."""
+    """A sweep of two algorithms with random accuracies, in which some seeds diverged."""
     cells, members = {}, []
     for algorithm, points in (("a", 4), ("b", 3)):
         for i in range(1, points + 1):
@@ -109,7 +109,7 @@ def random_results(rng, *, seeds=3, tasks=10):
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize(("measure", "over"), [("accuracy", "all"), ("online accuracy", "last")])
-def test_selection_is_that_of_a_brute_force_computation(seed, measure, over):
+def test_selection_matches_pandas(seed, measure, over):
     results, cells = random_results(np.random.default_rng(seed))
     table: Any = select(results, cells, Score(measure, over)).set_index("cell")
     column = {"accuracy": "test_accuracy", "online accuracy": "online_accuracy"}[measure]
@@ -140,7 +140,7 @@ def test_selection_is_that_of_a_brute_force_computation(seed, measure, over):
     assert sorted(table.index[table["selected"]]) == sorted(cell for _, cell in best)
 
 
-def test_nothing_is_selected_where_no_cell_is_whole():
+def test_cells_with_diverged_seeds_are_not_selected():
     results, cells = random_results(np.random.default_rng(0))
     lost = tuple(Member(m.algorithm, m.seed, "diverged", "", m.history) for m in results.members)
     table: Any = select(
@@ -154,7 +154,7 @@ def test_nothing_is_selected_where_no_cell_is_whole():
         select(results, cells, Score("acuracy", "all"))
 
 
-def test_a_table_of_values_of_all_kinds():
+def test_table_with_values_of_all_types():
     values = [{"type": "sgd", "lr": 0.1}, [0.1, 2], "text", True, None, 3e-5, 12]
     cells = {f"a-{i}": Cell("a", {"what": v}, {}) for i, v in enumerate(values)}
     settings = {"probes": {}, "algorithms": dict.fromkeys(cells), "seeds": 1}
@@ -188,10 +188,10 @@ def test_sweep(grid, tmp_path, capsys):
     assert written["selected"].sum() == 2
     studies.load_experiment(out / "selected.yaml")
 
-    # The second time nothing is left to do.
+    # Resuming a finished sweep trains nothing.
     assert main(["sweep", str(path), "--out", str(out), "--resume"]) == 1
     assert "another" not in capsys.readouterr().err
-    # A member of a sweep is what it is alone.
+    # A member of a sweep equals the same member trained alone.
     alone = tmp_path / "alone"
     assert main(["run", str(out / "selected.yaml"), "--out", str(alone)]) == 0
     for member in studies.load_results(alone).of("bp"):
@@ -200,7 +200,7 @@ def test_sweep(grid, tmp_path, capsys):
             np.testing.assert_array_equal(own[name].values, column, err_msg=name)
 
 
-def test_what_is_not_selected_is_named(grid, tmp_path, monkeypatch):
+def test_selected_yaml_names_algorithms_without_selection(grid, tmp_path, monkeypatch):
     sweep = studies.load_sweep(grid("{grid: [1e-2, 1e30, 2e-2]}", "1e-2"))
     statuses: Any = {"bp": "finished", "l2": "diverged"}
 
@@ -213,7 +213,7 @@ def test_what_is_not_selected_is_named(grid, tmp_path, monkeypatch):
     monkeypatch.setattr(_sweep, "run_experiment", run)
     run_sweep(sweep, tmp_path / "some")
     text = (tmp_path / "some" / "selected.yaml").read_text()
-    assert "# Nothing selected, for no cell finished from every seed with a score: l2." in text
+    assert "# Nothing selected, because no cell finished from every seed with a score: l2." in text
     assert list(yaml.safe_load(text)["algorithms"]) == ["bp"]
     statuses["bp"] = "diverged"
     run_sweep(sweep, tmp_path / "none")
@@ -224,15 +224,18 @@ def test_what_is_not_selected_is_named(grid, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("score: {measure: accuracy, over: all}", "", "`score` is None.*must say by what"),
+        (
+            "score: {measure: accuracy, over: all}",
+            "",
+            "`score` is None.*needs a mapping with the measure",
+        ),
         ("over: all", "over: some", "`score.over`: Choice 'some'"),
         ("measure: accuracy", "measure: acuracy", "`score.measure`: .*did you mean 'accuracy'"),
         ("over: all", "oevr: all", "`score.oevr`: Name 'oevr'.*did you mean 'over'"),
         ("lr: {grid: [1e-2, 1e30, 2e-2]}", "lr: {grid: [1e-2, fast]}", "`algorithms.bp-2.lr`"),
     ],
 )
-def test_a_sweep_that_is_refused(grid, tmp_path, capsys, old, new, message):
-
+def test_sweep_rejects(grid, tmp_path, capsys, old, new, message):
     assert main(["sweep", str(grid(old, new)), "--out", str(tmp_path / "out")]) == 2
     assert re.search(message, capsys.readouterr().err)
     assert not (tmp_path / "out").exists()
@@ -247,8 +250,8 @@ GRIDS = {
 
 
 @pytest.mark.parametrize("name", GRIDS)
-def test_the_grids_of_the_paper(name):
-    """Each has the cells of its table, and needs one program for each algorithm."""
+def test_grids_of_the_paper(name):
+    """Each grid has the cells of its table, and needs one program per algorithm."""
     settings = read_settings(SWEEPS / f"{name}.yaml")
     cells = expand(settings["algorithms"])
     assert len(cells) == GRIDS[name]
@@ -262,8 +265,9 @@ def test_the_grids_of_the_paper(name):
     assert settings["score"]["over"] == "all"
 
 
-def test_the_smaller_sweep_that_the_grid_of_the_ant_recommends(tmp_path):
-    """For the algorithm whose period must fit, on a body that is traced at once."""
+def test_recommended_small_sweep_of_the_ant(tmp_path):
+    """The effective-rank period must fit the smaller task. A point mass replaces the ant, whose
+    tracing takes seconds."""
     path = SWEEPS / "slippery_ant.yaml"
     recommended = re.findall(r"--set (\S+)", path.read_text())
     assert "preset=small" in recommended
@@ -278,7 +282,7 @@ def test_the_smaller_sweep_that_the_grid_of_the_ant_recommends(tmp_path):
     studies.load_sweep(tmp_path / "er.yaml", assignments=[*recommended, point])
 
 
-def test_the_grid_of_digits():
+def test_grid_of_digits():
     sweep = studies.load_sweep(
         SWEEPS / "digits.yaml", assignments=["stream.num_tasks=2", "probes={}"]
     )
