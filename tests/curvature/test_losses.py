@@ -32,7 +32,7 @@ def test_loss_and_its_derivatives(name):
     outputs, targets, tangent = 2 * normal(rng, 7, 3), row.targets(rng), normal(rng, 7, 3)
 
     @eqx.filter_jit
-    def computed(loss, outputs, targets, tangent):
+    def program(loss, outputs, targets, tangent):
         arguments = loss, outputs, targets, jnp.arange(7)
         computed = (
             loss.losses(outputs, targets),
@@ -49,7 +49,7 @@ def test_loss_and_its_derivatives(name):
         )
         return computed, jax.vmap(both)(outputs, targets)
 
-    computed, expected = computed(row.loss(), outputs, targets, tangent)
+    computed, expected = program(row.loss(), outputs, targets, tangent)
     losses, product, exact, columns, empirical, gradient = computed
     expected, gradients, hessians = map(np.asarray, expected)
     close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
@@ -96,7 +96,7 @@ def test_sampled_gradients_have_the_hessian_as_covariance(loss, getkey):
 
 def test_draws_belong_to_the_example(getkey):
     """They do not depend on its place in a batch or on the other examples, and all differ."""
-    outputs = jnp.asarray(np.broadcast_to(np.float32([0.3, -0.2]), (6, 2)))
+    outputs = jnp.asarray(np.broadcast_to(np.array([0.3, -0.2], np.float32), (6, 2)))
 
     @eqx.filter_jit
     def draw(key, indices):
