@@ -1,5 +1,6 @@
 """Batches, outputs and criterion of classification tasks."""
 
+from dataclasses import KW_ONLY
 from typing import Any
 
 import equinox as eqx
@@ -16,6 +17,7 @@ class LabelledBatch(eqx.Module):
 
     inputs: Float[Array, "examples ..."]
     labels: Int[Array, " examples"]
+    _: KW_ONLY
     classes: Bool[Array, "examples classes"] | None = None  # None: all logits count
 
 

@@ -121,7 +121,7 @@ class IncrementalClasses(AbstractImageStream[SeenClasses]):
         index_in_order = never.at[change.order].set(jnp.arange(change.order.size))
         shape = (len(rows.labels), self.out_size)
         classes = jnp.broadcast_to(index_in_order < change.count, shape)
-        return LabelledBatch(self.source.inputs(rows.pixels), rows.labels, classes)
+        return LabelledBatch(self.source.inputs(rows.pixels), rows.labels, classes=classes)
 
     def _new_classes(self, key: PRNGKeyArray) -> Int[Array, " tasks"]:
         """The number of new classes in each task, uniform among all sequences with the right sum.
