@@ -154,7 +154,7 @@ def test_samples_and_evaluation():
         expected = pixels[:, permuted_pixels].tolist()
         assert sorted(found) == sorted(expected)
         assert found != expected
-    hidden = TEST[rows][:, permuted_pixels] / 255
+    z = hidden = TEST[rows][:, permuted_pixels] / 255
     for layer in model.layers:
         z = hidden @ np.asarray(layer.weight).T + np.asarray(layer.bias)
         hidden = np.maximum(z, 0)
@@ -243,7 +243,8 @@ def test_accuracy_of_nan_is_nan():
 def test_unknown_split(monkeypatch):
     # Without this the type checker rejects the split first.
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
-    stream, split = permuted(), "test"
+    stream = permuted()
+    split: Any = "test"
     with pytest.raises(ValueError, match="Split 'test' does not exist. Allowed: held_out, train"):
         stream.sample(STATE, NO_ONE, 3, split, key=KEY)
     with pytest.raises(ValueError, match="`num_examples` is 43, but the split 'train' has 42 rows"):

@@ -69,7 +69,7 @@ def test_bad_discounts():
 class Fixed(tasks.AbstractEnvironment):
     """Returns observations of a given size, on a reset and after a step."""
 
-    sizes: tuple[int, int] = eqx.field(static=True)
+    sizes: Any = eqx.field(static=True, default=(3, 3))
     observation_size: int = eqx.field(static=True, default=3)
     action_size: int = eqx.field(static=True, default=1)
     discrete: bool = eqx.field(static=True, default=False)
@@ -83,7 +83,7 @@ class Fixed(tasks.AbstractEnvironment):
 
 
 def test_discrete_actions_cannot_be_clipped():
-    world = ChangingEnvironment(Fixed((3, 3), discrete=True), Cycle((0.5,)), 16)
+    world = ChangingEnvironment(Fixed(discrete=True), Cycle((0.5,)), 16)
     PPO(world, steps_per_rollout=16)
     message = "`clip_actions` is True, but the actions .* are indices .*pass `clip_actions=False`"
     with pytest.raises(ValueError, match=message):
@@ -110,14 +110,14 @@ def test_networks_that_do_not_fit(make, message):
 
 
 def test_discrete_actions():
-    world = ChangingEnvironment(Fixed((3, 3), discrete=True), Cycle((1.0,)), 16)
+    world = ChangingEnvironment(Fixed(discrete=True), Cycle((1.0,)), 16)
     model = shape_of(models.ActorCritic, 3, 1, discrete=True)
     check_parts(model, PPO(world, steps_per_rollout=16), algorithms.bp())
 
 
 @pytest.mark.parametrize(("sizes", "wrong"), [((2, 3), 2), ((3, 4), 4)])
 def test_observations_of_another_size(sizes, wrong):
-    world = ChangingEnvironment(Fixed(sizes), Cycle((1.0,)), 16)
+    world = ChangingEnvironment(Fixed(sizes=sizes), Cycle((1.0,)), 16)
     message = rf"`observation_size` is 3, but .* gives observations of shape \({wrong},\): correct"
     with pytest.raises(ValueError, match=message):
         check_parts(Tabular(), PPO(world, steps_per_rollout=16), algorithms.bp())
