@@ -431,7 +431,7 @@ def test_samples_larger_than_all_tasks():
 
 def test_augmentation_and_standardising():
     augmentation = tasks.Compose((tasks.Flip(), tasks.Crop(padding=1)))
-    loader = Loader(minibatch_size=SIZE, augmentation=augmentation, standardise=True)
+    loader = Loader(minibatch_size=SIZE, augmentation=augmentation, standardise=True, shuffle=False)
     stream = tasks.PermutedLabels(images(), num_tasks=1, loader=loader)
     assert stream.in_shape == (2, 4, 3)
 
@@ -444,9 +444,12 @@ def test_augmentation_and_standardising():
             return jax.vmap(lambda i: stream.batch(state, i).inputs)(items), items.rows
 
         epochs, rows = jax.lax.map(epoch, jax.random.split(KEY))
-        return epochs, stream.batch(state, ImageItem(rows[0].ravel(), None)).inputs
+        return epochs, rows, stream.batch(state, ImageItem(rows[0].ravel(), None)).inputs
 
-    epochs, plain = map(np.asarray, look(stream))
+    epochs, rows, plain = map(np.asarray, look(stream))
+    # Without shuffling all epochs have one order.
+    np.testing.assert_array_equal(rows[0], rows[1])
+    assert not np.array_equal(rows[0].ravel(), np.sort(rows[0].ravel()))
     assert epochs.shape == (2, 12, SIZE, 2, 4, 3)
     pixels = np.asarray(stream.source.images.train_images)
     expected = ((pixels - pixels.mean((0, 1, 2))) / pixels.std((0, 1, 2))).transpose(0, 3, 1, 2)

@@ -11,9 +11,10 @@ import pytest
 import scipy.stats
 from counting import counting_ppo, Tabular
 
-from spectral import algorithms, Clock, Learner, tasks
+from spectral import algorithms, Clock, Learner, models, tasks
 from spectral.probes import Sampler
 from spectral.tasks.rl.ppo import _ppo
+from spectral.tasks.rl.ppo._episode_metrics import dead_fraction
 from spectral.tasks.rl.ppo._rollout import begin, play
 from spectral.tasks.rl.ppo._running_moments import Moments
 
@@ -150,6 +151,17 @@ def test_episode_metrics(collected):
     np.testing.assert_allclose(metrics["episode_length"], mean(trajectory.length))
     np.testing.assert_allclose(metrics["reward"], trajectory.step.reward.mean(), rtol=1e-5)
     assert metrics["parameter"] == trajectory.parameter[-1, 0]
+
+
+def test_dead_fraction():
+    model = eqx.filter_eval_shape(models.ActorCritic, 3, 1, width=4, depth=1, key=KEY)
+    taps = {name: np.ones((5, 4), np.float32) for name in ("actor_hidden_0", "critic_hidden_0")}
+    taps["actor_hidden_0"][:, 1:] = 0
+    taps["actor_hidden_0"][2, 3] = 0.5
+    taps["critic_hidden_0"][:, 0] = 0
+    found = jax.jit(lambda taps: dead_fraction(model, taps))(taps)
+    np.testing.assert_allclose(found, 3 / 8)
+    np.testing.assert_array_equal(dead_fraction(Tabular(), {}), 0)
 
 
 def test_advantages_are_normalised_within_a_minibatch(collected):
