@@ -14,6 +14,7 @@ from spectral import algorithms, Clock, Learner, models, tasks
 from spectral._check_parts import check_parts
 from spectral.tasks import ImageRows, Loader
 from spectral.tasks.labelled.streams._image_stream import ImageItem
+from spectral.tasks.labelled.streams._noised_images import Noise
 
 
 CLASSES, EPOCHS, SIZE = 6, 3, 4
@@ -258,6 +259,24 @@ def test_keys_of_rows():
     np.testing.assert_array_equal(train[0], train[2])
 
 
+def test_noise_is_clipped():
+    few = tasks.fewer_images(images(), train_per_class=1)
+    pixels = jnp.full_like(few.train_images, 8)
+    parts = pixels, few.train_labels, few.test_images, few.test_labels
+    dark = tasks.ImageSet("dark", *parts, num_classes=CLASSES, max_value=16)
+    stream = tasks.NoisedImages(dark, loader=Loader(minibatch_size=1))
+
+    @jax.jit
+    def look():
+        rows = ImageRows(pixels, few.train_labels, jnp.arange(CLASSES), "train")
+        return stream.present(Noise(jnp.asarray(1.0), KEY), rows).inputs
+
+    values, counts = np.unique(look() * 16, return_counts=True)
+    assert values.tolist() == list(range(17))
+    # A normal number exceeds 7.5 / 16 with a probability of 0.32.
+    np.testing.assert_allclose(counts[[0, -1]] / counts.sum(), 0.32, atol=0.12)
+
+
 def test_permuted_labels():
     seen = begun("permuted_labels")
     names, truth = seen.state.change, seen.labels()
@@ -387,6 +406,8 @@ def test_constant_budget():
     stream = tasks.IncrementalClasses(images(), classes_per_task=2, loader=loader)
     assert stream.minibatches == 3
     assert stream.source.even
+    assert begun("permuted_labels").stream.source.even
+    assert not begun("incremental").stream.source.even
 
     def collect(key):
         return stream.collect(stream.init(key=key), NO_ONE, clock(stream, jnp.asarray(0)), key=key)[
