@@ -97,8 +97,13 @@ def test_steps(gymnax):
 
 def test_without_a_parameter(gymnax):
     plain, key, one = Gymnax("Choice"), jax.random.key(0), jnp.asarray(1.0)
-    state, first = plain.reset(one, key=key)
-    _, step = plain.step(state, jnp.asarray(1), one, key=key)
+
+    @jax.jit
+    def fall():
+        state, first = plain.reset(one, key=key)
+        return first, plain.step(state, jnp.asarray(1), one, key=key)[1]
+
+    first, step = fall()
     np.testing.assert_allclose(step.observation, np.asarray(first) - 9.8, rtol=1e-6)
 
 

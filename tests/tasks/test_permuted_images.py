@@ -146,15 +146,25 @@ def test_samples_and_evaluation():
     def look(stream, model, state):
         learner = Learner(model, None, OPTIMISER)
         sample = functools.partial(stream.sample, state, learner, key=KEY)
-        return sample(42, "train"), sample(18, "held_out"), stream.evaluate(state, learner, key=KEY)
+        train, held_out = sample(42, "train"), sample(18, "held_out")
+        logits, _ = stream.forward(model, None, held_out, key=KEY, inference=False)
+        return (
+            train,
+            held_out,
+            logits,
+            stream.criterion(logits, held_out),
+            stream.evaluate(state, learner, key=KEY),
+        )
 
-    train, held_out, metrics = jax.tree.map(np.asarray, look(stream, model, state))
+    train, held_out, logits, criterion, metrics = jax.tree.map(
+        np.asarray, look(stream, model, state)
+    )
     for batch, pixels in ((train, TRAIN), (held_out, TEST)):
         found = np.round(batch.inputs * 255).astype(int).tolist()
         expected = pixels[:, permuted_pixels].tolist()
         assert sorted(found) == sorted(expected)
         assert found != expected
-    hidden = z = TEST[rows][:, permuted_pixels] / 255
+    z = hidden = TEST[rows][:, permuted_pixels] / 255
     for layer in model.layers:
         z = hidden @ np.asarray(layer.weight).T + np.asarray(layer.bias)
         hidden = np.maximum(z, 0)
@@ -162,6 +172,10 @@ def test_samples_and_evaluation():
     assert float(metrics["test_accuracy"]) == pytest.approx((z.argmax(1) == labels).mean())
     loss = -scipy.special.log_softmax(z, axis=1)[np.arange(10), labels].mean()
     assert float(metrics["test_loss"]) == pytest.approx(loss, rel=1e-5)
+    right = np.argmax(logits, axis=1) == held_out.labels
+    assert float(criterion[1]["online_accuracy"]) == pytest.approx(right.mean())
+    loss = -scipy.special.log_softmax(logits, axis=1)[np.arange(18), held_out.labels].mean()
+    assert float(criterion[0]) == pytest.approx(loss, rel=1e-5)
 
 
 @jax.jit
@@ -171,6 +185,7 @@ def _loop_keys(task):
     return derive(key, Role.INIT_STREAM), derive(key, Role.BEGIN_STREAM, task)
 
 
+@pytest.mark.slow
 def test_online_accuracy_is_before_the_update():
     """A loop in NumPy over the same rows gives the recorded accuracies and losses."""
     stream, model = permuted(), network()

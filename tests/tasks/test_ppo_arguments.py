@@ -10,7 +10,7 @@ import pytest
 from counting import Counting, counting_ppo, Tabular
 from point_mass import actor_critic, point_mass
 
-from spectral import algorithms, Learner, models, tasks
+from spectral import algorithms, Clock, Learner, models, tasks
 from spectral._check_parts import check_parts
 from spectral.tasks import ChangingEnvironment, Cycle, PPO
 
@@ -69,7 +69,7 @@ def test_bad_discounts():
 class Fixed(tasks.AbstractEnvironment):
     """Returns observations of a given size, on a reset and after a step."""
 
-    sizes: tuple[int, int] = eqx.field(static=True)
+    sizes: Any = eqx.field(static=True, default=(3, 3))
     observation_size: int = eqx.field(static=True, default=3)
     action_size: int = eqx.field(static=True, default=1)
     discrete: bool = eqx.field(static=True, default=False)
@@ -82,37 +82,17 @@ class Fixed(tasks.AbstractEnvironment):
         return state, tasks.Step(jnp.ones(self.sizes[1]), 1, False, False)
 
 
-def test_discrete_actions_cannot_be_clipped():
-    world = ChangingEnvironment(Fixed(sizes=(3, 3), discrete=True), Cycle((0.5,)), 16)
-    PPO(world, steps_per_rollout=16)
-    message = "`clip_actions` is True, but the actions .* are indices .*pass `clip_actions=False`"
-    with pytest.raises(ValueError, match=message):
-        PPO(world, steps_per_rollout=16, clip_actions=True)
-
-
-def shape_of(make: Any, *args: Any, **options: Any) -> Any:
-    """A network without its numbers."""
-    return eqx.filter_eval_shape(make, *args, width=3, **options, key=KEY)
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: shape_of(models.ActorCritic, 2, 1), "takes vectors of 2"),
-        (lambda: shape_of(models.ActorCritic, 3, 2), "a vector of 1: make an .*`out_size=1`"),
-        (lambda: shape_of(models.ActorCritic, 3, 1, discrete=True), "`discrete=False`"),
-        (lambda: shape_of(models.MLP, 3, 1), "PPO needs a `PolicyAndValue`"),
-    ],
-)
-def test_networks_that_do_not_fit(make, message):
-    with pytest.raises(ValueError, match=message):
-        check_parts(make(), counting_ppo(), algorithms.bp())
-
-
 def test_discrete_actions():
-    world = ChangingEnvironment(Fixed(sizes=(3, 3), discrete=True), Cycle((1.0,)), 16)
-    model = shape_of(models.ActorCritic, 3, 1, discrete=True)
-    check_parts(model, PPO(world, steps_per_rollout=16), algorithms.bp())
+    world = ChangingEnvironment(Fixed(discrete=True), Cycle((1.0,)), 16)
+    stream = PPO(world, steps_per_rollout=16)
+
+    def collect(key):
+        model = models.ActorCritic(3, 1, discrete=True, width=3, depth=1, key=key)
+        learner = Learner(model, None, algorithms.bp().optimiser)
+        clock = Clock(*(jnp.asarray(0),) * 4)
+        return stream.collect(stream.init(key=key), learner, clock, key=key)[1].items
+
+    assert eqx.filter_eval_shape(collect, KEY).action.shape == (160, 1)
 
 
 @pytest.mark.parametrize(("sizes", "wrong"), [((2, 3), 2), ((3, 4), 4)])

@@ -1,5 +1,6 @@
 """The rollouts of PPO, its batches, statistics and evaluation, against loops in NumPy."""
 
+import functools
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -10,9 +11,10 @@ import pytest
 import scipy.stats
 from counting import counting_ppo, Tabular
 
-from spectral import algorithms, Clock, Learner, tasks
+from spectral import algorithms, Clock, Learner, models, tasks
 from spectral.probes import Sampler
 from spectral.tasks.rl.ppo import _ppo
+from spectral.tasks.rl.ppo._episode_metrics import dead_fraction
 from spectral.tasks.rl.ppo._rollout import begin, play
 from spectral.tasks.rl.ppo._running_moments import Moments
 
@@ -99,11 +101,8 @@ def test_generalised_advantages(collected):
     assert both.truncated.any()
     expected = by_hand(collected.trajectory, both.reward)
     values = expected["value"], both.observation @ np.asarray(Tabular().value)
-    advantages = tasks.generalised_advantages(
-        *map(jnp.asarray, (both.reward, *values, both.terminated, both.truncated)),
-        discount=0.9,
-        gae_lambda=0.8,
-    )
+    estimate = functools.partial(tasks.generalised_advantages, discount=0.9, gae_lambda=0.8)
+    advantages = jax.jit(estimate)(both.reward, *values, both.terminated, both.truncated)
     np.testing.assert_allclose(advantages, expected["advantage"], rtol=1e-4, atol=1e-4)
 
 
@@ -154,10 +153,21 @@ def test_episode_metrics(collected):
     assert metrics["parameter"] == trajectory.parameter[-1, 0]
 
 
+def test_dead_fraction():
+    model = eqx.filter_eval_shape(models.ActorCritic, 3, 1, width=4, depth=1, key=KEY)
+    taps = {name: np.ones((5, 4), np.float32) for name in ("actor_hidden_0", "critic_hidden_0")}
+    taps["actor_hidden_0"][:, 1:] = 0
+    taps["actor_hidden_0"][2, 3] = 0.5
+    taps["critic_hidden_0"][:, 0] = 0
+    found = jax.jit(lambda taps: dead_fraction(model, taps))(taps)
+    np.testing.assert_allclose(found, 3 / 8)
+    np.testing.assert_array_equal(dead_fraction(Tabular(), {}), 0)
+
+
 def test_advantages_are_normalised_within_a_minibatch(collected):
     stream = counting_ppo(advantages="minibatch")
     item = jax.tree.map(lambda x: jnp.asarray(x[1]), collected.items)
-    advantage = stream.batch(collected.before, item).advantage
+    advantage = eqx.filter_jit(stream.batch)(collected.before, item).advantage
     np.testing.assert_allclose(np.mean(advantage), 0, atol=1e-6)
     np.testing.assert_allclose(np.std(advantage, ddof=1), 1, rtol=1e-5)
     same = counting_ppo().batch(collected.before, item).advantage
@@ -205,11 +215,15 @@ def test_evaluation_and_samples_have_the_parameter_of_the_task():
 
 
 def test_moments_clip_to_ten_after_the_first_row():
-    far = jnp.asarray(np.array([100.0, -100.0], np.float32))
-    empty = Moments.empty(())
-    np.testing.assert_allclose(empty.scale(far), far, rtol=1e-6)
-    np.testing.assert_allclose(empty.standardise(far), far, rtol=1e-6)
-    some = empty.including(jnp.array([1.0, 3.0]))
-    np.testing.assert_array_equal(some.scale(far), [10, -10])
-    np.testing.assert_array_equal(some.standardise(far), [10, -10])
-    np.testing.assert_allclose(some.standardise(jnp.array([3.0])), [1.0], rtol=1e-5)
+    @jax.jit
+    def look(far, rows, three):
+        empty = Moments.empty(())
+        some = empty.including(rows)
+        unchanged = empty.scale(far), empty.standardise(far)
+        return unchanged, (some.scale(far), some.standardise(far)), some.standardise(three)
+
+    far, rows, three = (np.array(x, np.float32) for x in ([100, -100], [1, 3], [3]))
+    unchanged, clipped, standardised = look(far, rows, three)
+    np.testing.assert_allclose(unchanged, [far] * 2, rtol=1e-6)
+    np.testing.assert_array_equal(clipped, [[10, -10]] * 2)
+    np.testing.assert_allclose(standardised, [1.0], rtol=1e-5)

@@ -73,9 +73,10 @@ def test_curvature_of_a_policy(discrete):
     def matrices(key):
         keys = jax.random.split(key, 4)
         options = {"width": 2, "depth": 1, "discrete": discrete}
-        model = models.ActorCritic(2, 2, key=keys[0], **options)
+        model: Any = models.ActorCritic(2, 2, key=keys[0], **options)
         x = jax.random.normal(keys[1], (4, 2))
         before = jax.vmap(model)(x)[0]
+        policy: Any = before.policy
         action = before.policy.sample(key=keys[2])
         noise = jax.random.normal(keys[3], (4, 4))
         old = before.policy.log_probability(action) + 0.2 * noise[0]
@@ -86,8 +87,7 @@ def test_curvature_of_a_policy(discrete):
         outputs, unravel_outputs = jax.flatten_util.ravel_pytree(before)
 
         def distance(outputs):
-            new: Any = unravel_outputs(outputs)
-            old: Any = before.policy
+            new, old = unravel_outputs(outputs), policy
             if discrete:
                 logs = jax.nn.log_softmax(old.logits), jax.nn.log_softmax(new.policy.logits)
                 divergence = jnp.sum(jnp.exp(logs[0]) * (logs[0] - logs[1]), axis=1)
@@ -98,7 +98,8 @@ def test_curvature_of_a_policy(discrete):
             return jnp.mean(divergence + 0.7 * (new.value - batch.target) ** 2)
 
         jacobian = jax.jacobian(lambda p: jax.flatten_util.ravel_pytree(network(p))[0])(flat)
-        matrix = GaussNewton(Risk(_forward, surrogate(), batch, batch, batch_size=2), model)
+        risk = Risk(_forward, surrogate(), batch, batch, batch_size=2)
+        matrix = GaussNewton(risk, model)
         expected = jacobian.T @ jax.hessian(distance)(outputs) @ jacobian
         return expected, matrix.dense(), matrix.gram().dense()
 

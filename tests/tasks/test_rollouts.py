@@ -206,14 +206,18 @@ def test_schedules():
 def test_time_limit(terminal):
     limited = TimeLimit(Counting(), 3, terminal=terminal)
     one = jnp.asarray(1.0)
+
+    @jax.jit
+    def three_steps(tag):
+        state, _ = limited.reset(one, key=KEY)
+        state = eqx.tree_at(lambda s: s.inner, state, jnp.stack([0 * tag, tag]))
+        move = lambda state, action: limited.step(state, action, one, key=KEY)
+        steps = jax.lax.scan(move, state, jnp.zeros((3, 1)))[1]
+        return steps.terminated, steps.truncated
+
     ends = {}
     for tag in (0.2, 0.9):
-        state, _ = limited.reset(one, key=KEY)
-        state = eqx.tree_at(lambda s: s.inner, state, jnp.array([0.0, tag]))
-        steps = []
-        for _ in range(3):
-            state, step = limited.step(state, jnp.zeros(1), one, key=KEY)
-            steps.append((bool(step.terminated), bool(step.truncated)))
+        steps = list(zip(*(x.tolist() for x in three_steps(tag)), strict=True))
         assert steps[:2] == [(False, False)] * 2
         ends[tag] = steps[2]
     # An episode that ends at the limit without it still terminates.

@@ -1,6 +1,7 @@
 """A set of labelled images."""
 
 import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, UInt8
 
@@ -95,7 +96,7 @@ def _first_rows(
     _, starts, counts = np.unique(np.asarray(labels)[order], return_index=True, return_counts=True)
     index_in_class = np.arange(len(order)) - np.repeat(starts, counts)
     rows = np.sort(order[index_in_class < max_rows])
-    return images[rows], labels[rows]
+    return jnp.asarray(np.asarray(images)[rows]), jnp.asarray(np.asarray(labels)[rows])
 
 
 def _check_part(part: str, images: Array, labels: Array, num_classes: int) -> None:

@@ -35,11 +35,11 @@ class ClassRows(eqx.Module):
 
     def fewest(self, k: int, classes: Int[Array, " some"]) -> int:
         """Returns the number of rows in the `k` smallest of these classes."""
-        return int(np.sort(np.asarray(self.counts[classes]))[:k].sum())
+        return int(np.sort(np.asarray(self.counts)[np.asarray(classes)])[:k].sum())
 
     def most(self, k: int, classes: Int[Array, " some"]) -> int:
         """Returns the number of rows in the `k` largest of these classes."""
-        return int(np.sort(np.asarray(self.counts[classes]))[-k:].sum())
+        return int(np.sort(np.asarray(self.counts)[np.asarray(classes)])[-k:].sum())
 
 
 class ClassPool(eqx.Module):

@@ -45,9 +45,8 @@ class PPO(AbstractTaskStream[RolloutState]):
     with at least `world.steps_per_task` steps. If a rollout does not divide these steps, the tasks
     of the loop begin later than those of the environment, by at most one rollout more with each
     task. With `change="episode"` a change waits for the end of an episode, and may come a little
-    after the task of the loop has begun. The parameter of every rollout is recorded. The evaluation
-    and the probes at the start of a task play in separate environments, with the parameter that
-    belongs to the task of the loop.
+    after the task of the loop has begun. The evaluation and the probes at the start of a task play
+    in separate environments, with the parameter that belongs to the task of the loop.
 
     **Recorded for each rollout:** `episode_return` and `episode_length` (means over the episodes
     that ended in it, NaN if none did), `num_episodes` (that ended in it), `reward` (mean per step),
