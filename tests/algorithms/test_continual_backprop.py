@@ -295,8 +295,8 @@ def test_changes_of_a_replacement(layout, compensate, float64):
     ],
 )
 def test_the_replacement_of_a_constant_unit_keeps_the_function(layout, float64):
-    """One unit in each layer is constant. It has no utility, so it is replaced, and its contribution
-    is added to the biases."""
+    """One unit in each layer is constant. It has no utility, so it is replaced; the biases of the
+    next layer take over its contribution."""
     make, shape = LAYOUTS[layout]
     model, rng = drawn(make), np.random.default_rng(2)
     for i, group in enumerate(model.units()):
