@@ -122,10 +122,9 @@ def test_members_are_spread_over_host_devices():
     subprocess.run(program, cwd=here.parent, check=True, env=environment, timeout=600)
 
 
-def watched(algo, **options):
-    setting = permuted()
-    watch = {"a": DrawingProbe()}
-    return train_continual(setting.model, setting.stream, algo, probes=watch, **options)
+def watched(algo, **options: Any):
+    setting, options = permuted(), {"probes": {"a": DrawingProbe()}} | options
+    return train_continual(setting.model, setting.stream, algo, **options)
 
 
 def test_members_share_plain_arguments():
@@ -137,7 +136,7 @@ def test_members_share_plain_arguments():
     loss = history["loss"]
     np.testing.assert_array_equal(loss[:, 0], loss[:, 2])
     assert (loss[:, 0] != loss[:, 1]).all()
-    learners, history = watched(algorithms.bp(0.05), key=Ensemble(KEYS))
+    learners, history = watched(algorithms.bp(0.05), key=Ensemble(KEYS), probes={})
     assert len({float(x) for x in history["loss"][0, :, 0]}) == 3
     assert len(learners) == 3
 

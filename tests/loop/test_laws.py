@@ -215,7 +215,9 @@ def test_a_checkpoint_of_another_configuration_is_rejected(tmp_path):
         with pytest.raises(ValueError, match="another configuration: `(key|probes)"):
             train(setting, algo, checkpointer=keep, **options)
     other = algorithms.l2_er(0.05, er_period=4, weight_decay=2e-2)
-    with pytest.raises(ValueError, match="weight_decay` was float32 0.0099.*, is now float32 0.0199"):
+    with pytest.raises(
+        ValueError, match="weight_decay` was float32 0.0099.*, is now float32 0.0199"
+    ):
         train(setting, other, checkpointer=keep)
     with pytest.raises(ValueError, match="`stream.minibatch_size` was 1, is now 2"):
         train(permuted(minibatch_size=2), algo, checkpointer=keep)
@@ -274,7 +276,7 @@ def _conditionals(jaxpr) -> int:
 )
 def test_a_branch_on_the_clock_survives_vmap(stream):
     setting = STREAMS[stream]()
-    final_loss = losses_of(setting)
+    final_loss = losses_of("l2_er", setting)
     keys, rates = jax.random.split(KEY, 2), jnp.array([0.05, 0.01])
     solo = jax.make_jaxpr(final_loss)(KEY, 0.05)
     together = jax.make_jaxpr(jax.vmap(final_loss))(keys, rates)
@@ -283,21 +285,26 @@ def test_a_branch_on_the_clock_survives_vmap(stream):
 
 
 @pytest.mark.parametrize(
-    "stream", ["permuted_online", pytest.param("growing_classes", marks=pytest.mark.slow)]
+    ("algorithm", "stream"),
+    [
+        ("bp", "permuted_online"),
+        pytest.param("l2_er", "permuted_online", marks=pytest.mark.slow),
+        pytest.param("l2_er", "growing_classes", marks=pytest.mark.slow),
+    ],
 )
-def test_a_vmapped_member_agrees_with_a_single_run(stream):
-    setting = reference("l2_er", stream).setting
-    final_loss = losses_of(setting)
+def test_a_vmapped_member_agrees_with_a_single_run(algorithm, stream):
+    setting = reference(algorithm, stream).setting
+    final_loss = losses_of(algorithm, setting)
     keys, rates = jax.random.split(KEY, 2), jnp.array([0.05, 0.01])
     found = jax.jit(jax.vmap(final_loss))(keys, rates)
     for key, rate, losses in zip(keys, rates, found, strict=True):
-        _, history = train(setting, ALGORITHMS["l2_er"](rate), key=key)
+        _, history = train(setting, ALGORITHMS[algorithm](rate), key=key)
         np.testing.assert_allclose(losses, history["loss"], rtol=1e-4)
 
 
-def losses_of(setting: Setting):
+def losses_of(algorithm: str, setting: Setting):
     def losses(key, lr):
-        algo, state = ALGORITHMS["l2_er"](lr), setting.model_state
+        algo, state = ALGORITHMS[algorithm](lr), setting.model_state
         _, table = train_tasks(setting.model, setting.stream, algo, key=key, model_state=state)
         return table["loss"]
 
