@@ -66,7 +66,7 @@ def moving_mass() -> Setting:
 def split_convnet() -> Setting:
     loader = tasks.Loader(epochs=2, minibatch_size=7)
     stream = tasks.SplitClasses(tiny_images(), classes_per_task=2, num_tasks=3, loader=loader)
-    options = {"channels": (3,), "kernels": (3,), "dense_sizes": (4,)}
+    options: Any = {"channels": (3,), "kernels": (3,), "dense_sizes": (4,)}
     return Setting(stream, drawn(lambda k: models.ConvNet((1, 3, 2), 2, **options, key=k), KEY))
 
 
@@ -75,7 +75,7 @@ def incremental_resnet() -> Setting:
     """Epochs of 2, 5 and 8 minibatches."""
     loader = tasks.Loader(epochs=2, minibatch_size=5)
     stream = tasks.IncrementalClasses(tiny_images(), classes_per_task=1, loader=loader)
-    options = {"width": 2, "blocks": (1,), "dense_sizes": (3,)}
+    options: Any = {"width": 2, "blocks": (1,), "dense_sizes": (3,)}
     make = eqx.nn.make_with_state(models.ResNet18)
     return Setting(stream, *drawn(lambda key: make((1, 3, 2), 3, **options, key=key), KEY))
 
