@@ -1,5 +1,6 @@
 """The tables over which the laws of the loop are tested: a new row is one entry here."""
 
+import functools
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -9,6 +10,7 @@ import numpy as np
 import optax
 import pytest
 from growing_classes import BatchNormNetwork, growing_classes
+from networks import drawn
 from point_mass import actor_critic, point_mass
 from unit_rewriter import RewriteUnits
 
@@ -16,13 +18,17 @@ from spectral import algorithms, curvature, models, Optimiser, tasks
 
 
 class Setting(NamedTuple):
-    """What `train_continual` is given besides the algorithm."""
+    """The arguments of `train_continual` except the algorithm."""
 
     stream: Any
     model: Any
     model_state: Any = None
 
 
+KEY = jax.random.key(1)
+
+
+@functools.cache
 def tiny_images() -> tasks.ImageSet:
     rng = np.random.default_rng(0)
     labels = np.tile(np.arange(3), 20)
@@ -42,34 +48,43 @@ def permuted(network: dict[str, Any] | None = None, **options: Any) -> Setting:
     options = {"num_tasks": 3, "steps_per_task": 16, "chunks_per_task": 2} | options
     stream = tasks.PermutedImages(tiny_images(), **options)
     network = {"width": 5, "depth": 2} | (network or {})
-    return Setting(stream, models.MLP(6, 3, **network, key=jax.random.key(1)))
+    make = lambda key: models.MLP(6, 3, **network, key=key)
+    return Setting(stream, drawn(make, KEY, density=network.get("density", 1)))
 
 
+@functools.cache
 def growing() -> Setting:
-    model, state = eqx.nn.make_with_state(BatchNormNetwork)(key=jax.random.key(1))
-    return Setting(growing_classes(), model, state)
+    return Setting(growing_classes(), *drawn(eqx.nn.make_with_state(BatchNormNetwork), KEY))
 
 
+@functools.cache
+def moving_mass() -> Setting:
+    return Setting(point_mass(), drawn(actor_critic, KEY))
+
+
+@functools.cache
 def split_convnet() -> Setting:
     loader = tasks.Loader(epochs=2, minibatch_size=7)
     stream = tasks.SplitClasses(tiny_images(), classes_per_task=2, num_tasks=3, loader=loader)
-    options = {"channels": (3,), "kernels": (3,), "dense_sizes": (4,), "key": jax.random.key(1)}
-    return Setting(stream, models.ConvNet((1, 3, 2), 2, **options))
+    options: Any = {"channels": (3,), "kernels": (3,), "dense_sizes": (4,)}
+    return Setting(stream, drawn(lambda k: models.ConvNet((1, 3, 2), 2, **options, key=k), KEY))
 
 
+@functools.cache
 def incremental_resnet() -> Setting:
     """Epochs of 2, 5 and 8 minibatches."""
     loader = tasks.Loader(epochs=2, minibatch_size=5)
     stream = tasks.IncrementalClasses(tiny_images(), classes_per_task=1, loader=loader)
-    options = {"width": 2, "blocks": (1,), "dense_sizes": (3,), "key": jax.random.key(1)}
-    return Setting(stream, *eqx.nn.make_with_state(models.ResNet18)((1, 3, 2), 3, **options))
+    options: Any = {"width": 2, "blocks": (1,), "dense_sizes": (3,)}
+    make = eqx.nn.make_with_state(models.ResNet18)
+    return Setting(stream, *drawn(lambda key: make((1, 3, 2), 3, **options, key=key), KEY))
 
 
 STREAMS = {
     "permuted_online": permuted,
     "permuted_minibatch": lambda: permuted(minibatch_size=4),
     "growing_classes": growing,
-    "point_mass": lambda: Setting(point_mass(), actor_critic(key=jax.random.key(1))),
+    "point_mass": moving_mass,
     "split_convnet": split_convnet,
     "incremental_resnet": incremental_resnet,
 }
@@ -95,7 +110,7 @@ def warm_started(lr: Any) -> algorithms.Algorithm:
     return algorithms.Algorithm(algorithms.sgd(lr, momentum=0.9), transforms=(transform,))
 
 
-# Each takes the learning rate; whatever has a cadence has one of 2 or 4 steps.
+# Each takes the learning rate. Every cadence is 2 or 4 steps.
 ALGORITHMS = {
     "bp": algorithms.bp,
     "l2": lambda lr: algorithms.l2(lr, weight_decay=1e-2),
@@ -124,7 +139,7 @@ ALGORITHMS = {
     "hare_tortoise": lambda lr: algorithms.hare_tortoise(lr, decay=0.5, period=4),
 }
 
-# What a network must be for some of them; these are not paired with the networks of all streams.
+# Options of the network that some algorithms need. These are not paired with all streams.
 NEEDS = {
     "layernorm_l2": {"layer_norm": True},
     "nap": {"layer_norm": True},
@@ -133,11 +148,9 @@ NEEDS = {
 
 
 def _pairs() -> list[Any]:
-    """Each stream with an algorithm that has a penalty and a transform, and two streams with one
-    that rewrites units under Adam; the rest are slow, for `test_recipes.py` holds every algorithm
-    to the laws with one program."""
-    quick = {("l2_er", stream) for stream in STREAMS}
-    quick |= {("rewriter", name) for name in ("permuted_online", "growing_classes")}
+    """Every algorithm with every stream. The quick pairs have a penalty and a transform, units that
+    are rewritten under Adam, BatchNorm, and rollouts; `test_recipes.py` trains the other parts."""
+    quick = {("l2_er", "permuted_online"), ("rewriter", "growing_classes"), ("bp", "point_mass")}
     return [
         pytest.param(a, s, id=f"{a}-{s}", marks=() if (a, s) in quick else pytest.mark.slow)
         for a in ALGORITHMS
@@ -150,13 +163,13 @@ PAIRS = _pairs()
 
 
 class Estimator(NamedTuple):
-    """An estimator at the size of a matrix of 32 rows, and what may be asked of it."""
+    """An estimator for a matrix of 32 rows, and its properties."""
 
     estimator: Any
-    exact: bool = False  # knows all eigenvalues of a matrix of low rank, whatever the vectors
-    bounds: bool = True  # and bounds what it does not know
-    guarded: bool = True  # against a Krylov space that ends
-    gram: bool = False  # only for matrices F F^T with a Gram matrix
+    exact: bool = False  # finds all eigenvalues of a matrix of low rank, for any random vectors
+    bounds: bool = True  # bounds the error of the rest of the spectrum
+    guarded: bool = True  # handles a Krylov space that ends early
+    gram: bool = False  # only for matrices F F^T that have a Gram matrix
     quick: str | None = "float64"  # the precision in which the quick tests run it
 
 

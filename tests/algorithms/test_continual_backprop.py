@@ -295,8 +295,8 @@ def test_changes_of_a_replacement(layout, compensate, float64):
     ],
 )
 def test_the_replacement_of_a_constant_unit_keeps_the_function(layout, float64):
-    """A constant unit has no utility, so it is replaced, and its contribution is added to the
-    biases."""
+    """One unit in each layer is constant. It has no utility, so it is replaced; the biases of the
+    next layer take over its contribution."""
     make, shape = LAYOUTS[layout]
     model, rng = drawn(make), np.random.default_rng(2)
     for i, group in enumerate(model.units()):
@@ -428,8 +428,8 @@ def test_a_whole_update_matches_numpy(make, optimiser):
 def half_replaced():
     """A network whose first 20 of 40 units in each of two layers are mature, and learners and
     records after an update that replaces these by random utilities, for two keys."""
-    model = mlp(50, 2, width=40, depth=2)
-    record, inputs = record_of([1000] * 20 + [0] * 20), jnp.asarray(np.ones((1, 1, 50)))
+    model = mlp(40, 2, width=40, depth=2)
+    record, inputs = record_of([1000] * 20 + [0] * 20), jnp.asarray(np.ones((1, 1, 40)))
     options = {"utility": algorithms.random_utility, "decay": 0.0, "compensate": False}
     transform, learner = ContinualBackprop(1.0, **options), learner_of(model)
     update = lambda key: after_step(transform, learner, inputs, state=(record, record), key=key)
@@ -441,7 +441,7 @@ def test_new_weights_have_the_distribution_of_the_network():
     model, updates = half_replaced()
     for after, _ in updates:
         old, new = (np.asarray(m.layers[0].weight) for m in (model, after.model))
-        bound = (6 / 50) ** 0.5
+        bound = (6 / 40) ** 0.5
         assert np.abs(new[:20]).max() <= bound
         np.testing.assert_allclose(new[:20].var(), bound**2 / 3, rtol=0.1)
         assert not np.any(new[:20] == old[:20])

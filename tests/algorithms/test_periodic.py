@@ -48,7 +48,7 @@ def due_in_python(period, in_use):
 
 @pytest.mark.parametrize("chunks_per_task", [1, 2, 3])
 def test_steps_that_complete_a_period(chunks_per_task):
-    """A period of two or three chunks may cross the end of a task."""
+    """In tasks of one, two and three chunks. Periods of two and three chunks cross their ends."""
     step = np.arange(SLOTS)
     chunk, task = step // MINIBATCHES % chunks_per_task, step // MINIBATCHES // chunks_per_task
     places = (step, step % MINIBATCHES, chunk, task)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import jaxtyping
 import numpy as np
 import pytest
+from networks import drawn
 from tables import ALGORITHMS, permuted, STREAMS
 from watching import DrawingProbe, StopAfter, StoppedError, Traces
 
@@ -39,9 +40,8 @@ def assert_same(a, b):
 def seeds_and_rates(algorithm, stream):
     """A setting, and networks and algorithms that differ in weights and learning rates."""
     setting = STREAMS[stream]()
-    own = [
-        setting.model.fresh(key=k) if stream != "growing_classes" else setting.model for k in KEYS
-    ]
+    fresh = lambda key: drawn(lambda key: setting.model.fresh(key=key), key)
+    own = [fresh(k) if stream != "growing_classes" else setting.model for k in KEYS]
     algos = [ALGORITHMS[algorithm](lr) for lr in RATES]
     return setting, own, algos
 
@@ -68,11 +68,22 @@ def assert_as_single_runs(setting, own, algos, learners, history):
     assert np.isnan(history["diverged_step"]).all()
 
 
+TRACES = Traces(_programs.run_tasks)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def count_traces():
+    """Counts the traces of the training program. All tests of this file share the program."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_programs, "segment", eqx.filter_jit(spread(TRACES)))
+        yield
+
+
 PAIRS = [
     ("l2_er", "permuted_online"),
     pytest.param("cbp", "permuted_online", marks=pytest.mark.slow),
     pytest.param("l2_er", "point_mass", marks=pytest.mark.slow),
-    ("rewriter", "growing_classes"),
+    pytest.param("rewriter", "growing_classes", marks=pytest.mark.slow),
 ]
 
 
@@ -111,37 +122,35 @@ def test_members_are_spread_over_host_devices():
     subprocess.run(program, cwd=here.parent, check=True, env=environment, timeout=600)
 
 
-def test_members_share_plain_arguments(monkeypatch):
-    """One trace; members may share a network or a key; columns and learners keep their order."""
-    counted = Traces(_programs.run_tasks)
-    monkeypatch.setattr(_programs, "segment", eqx.filter_jit(spread(counted)))
-    setting = permuted()
+def watched(algo, **options: Any):
+    setting, options = permuted(), {"probes": {"a": DrawingProbe()}} | options
+    return train_continual(setting.model, setting.stream, algo, **options)
+
+
+def test_members_share_plain_arguments():
+    """Members may share a network or a key. Columns and learners keep their order."""
+    before = TRACES.count
     algos = Ensemble.of([algorithms.bp(lr) for lr in (0.05, 0.01, 0.05)])
-    _, history = train_continual(setting.model, setting.stream, algos, segment_tasks=2)
-    assert counted.count == 1
+    _, history = watched(algos)
+    assert TRACES.count == before + 1
     loss = history["loss"]
     np.testing.assert_array_equal(loss[:, 0], loss[:, 2])
     assert (loss[:, 0] != loss[:, 1]).all()
-    algo, keys = algorithms.bp(0.05), Ensemble(KEYS)
-    learners, history = train_continual(setting.model, setting.stream, algo, key=keys)
+    learners, history = watched(algorithms.bp(0.05), key=Ensemble(KEYS), probes={})
     assert len({float(x) for x in history["loss"][0, :, 0]}) == 3
     assert len(learners) == 3
 
 
 def test_a_member_that_diverges_leaves_the_others_untouched(tmp_path):
-    """Its rows and those of its probes are NaN, and it is marked; a resumed run agrees."""
-    setting = permuted()
-    wild = Ensemble.of([algorithms.bp(lr) for lr in (0.05, 1e30)])
-    tame = Ensemble.of([algorithms.bp(lr) for lr in (0.05, 0.01)])
-    probes = {"a": DrawingProbe()}
-    train = lambda algo, **options: train_continual(
-        setting.model, setting.stream, algo, probes=probes, segment_tasks=1, **options
-    )
-    learners, history = train(wild)
-    others, untouched = train(tame)
-    assert_same(learners[0], others[0])
-    for name in untouched:
-        np.testing.assert_array_equal(history[name][:, 0], untouched[name][:, 0], err_msg=name)
+    """Its rows and its measurements become NaN, and the step is recorded. A resumed run agrees."""
+    wild = Ensemble.of([algorithms.bp(lr) for lr in (0.05, 1e30, 0.02)])
+    tame = Ensemble.of([algorithms.bp(lr) for lr in (0.05, 0.01, 0.02)])
+    learners, history = watched(wild)
+    others, untouched = watched(tame)
+    for i in (0, 2):
+        assert_same(learners[i], others[i])
+        for name in untouched:
+            np.testing.assert_array_equal(history[name][:, i], untouched[name][:, i], err_msg=name)
     assert np.isnan(history["test_accuracy"][:, 1]).all()
     assert np.isfinite(history["a.start.noise"][0, 1])
     assert np.isnan(history["a.end.noise"][:, 1]).all()
@@ -153,8 +162,8 @@ def test_a_member_that_diverges_leaves_the_others_untouched(tmp_path):
     assert np.isnan(history["diverged_step"][:, 0]).all()
 
     with pytest.raises(StoppedError):
-        train(wild, checkpointer=StopAfter(tmp_path, 2))
-    resumed, again = train(wild, checkpointer=OrbaxCheckpointer(tmp_path))
+        watched(wild, checkpointer=StopAfter(tmp_path, 2))
+    resumed, again = watched(wild, checkpointer=OrbaxCheckpointer(tmp_path))
     assert_same(learners, resumed)
     for name in history:
         np.testing.assert_array_equal(history[name], again[name], err_msg=name)
@@ -187,7 +196,8 @@ def test_an_array_of_keys_is_rejected(monkeypatch):
 
 
 def test_members_that_do_not_fit_are_rejected():
-    mlp = lambda width, key=KEYS[0]: models.MLP(6, 3, width=width, depth=1, key=key)
+    make = lambda width: lambda key: models.MLP(6, 3, width=width, depth=1, key=key)
+    mlp = lambda width, key=KEYS[0]: drawn(make(width), key)
     with pytest.raises(ValueError, match=r"`members\[1\]` .* in `\['a'\]` \(float32\[3\] and f"):
         Ensemble.of([{"a": jnp.zeros(3)}, {"a": jnp.zeros(4)}])
     with pytest.raises(ValueError, match=r"`members\[1\]` .* a static field"):

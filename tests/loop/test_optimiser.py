@@ -1,6 +1,5 @@
-"""`Optimiser`: what optax does, what it forgets, and which numbers are data."""
+"""`Optimiser` against optax: its steps, the entries that it forgets, and numbers as data."""
 
-import functools
 import inspect
 from typing import Any
 
@@ -10,11 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import scipy.special
+from signals import mlp, numpy_map
 
 from spectral import algorithms, Optimiser
 from spectral.algorithms import entrywise_adam, equinox_muon, perturbed_adam, perturbed_sgd
 from spectral.algorithms._base._noise import gaussian_like
-from spectral.models import entries_of, MLP
+from spectral.models import entries_of
 
 
 def decayed_adam(lr, decay):
@@ -36,6 +37,7 @@ def scheduled(b1):
     return optax.adam(falling, b1=b1)
 
 
+UPGD = {"utility_decay": 0.9, "noise": 0.2, "weight_decay": 0.3}
 OPTIMISERS = {
     "sgd": lambda lr: Optimiser(optax.sgd, learning_rate=lr),
     "momentum": lambda lr: Optimiser(optax.sgd, learning_rate=lr, momentum=0.9, nesterov=True),
@@ -46,26 +48,26 @@ OPTIMISERS = {
     "entrywise": lambda lr: Optimiser(entrywise_adam, learning_rate=lr),
     "scheduled": lambda lr: Optimiser(scheduled, b1=0.9),
     "muon": lambda lr: Optimiser(equinox_muon, learning_rate=lr),
-    "upgd": lambda lr: Optimiser(perturbed_sgd, learning_rate=lr),
-    "adaptive_upgd": lambda lr: Optimiser(perturbed_adam, learning_rate=lr, scope="local"),
+    "upgd": lambda lr: Optimiser(perturbed_sgd, scope="global", learning_rate=lr, **UPGD),
+    "adaptive_upgd": lambda lr: Optimiser(perturbed_adam, scope="local", learning_rate=lr, **UPGD),
     "schedule_free": lambda lr: Optimiser(optax.contrib.schedule_free_sgd, learning_rate=lr),
     "masked": lambda lr: Optimiser(masked_momentum, lr=lr),
 }
 
 
-# What is kept for three matrices and three biases; Adam keeps two moments of each.
+# How many arrays are kept for three matrices and three biases; Adam keeps two moments of each.
 MOMENTS = {"sgd": 0, "masked": 3, "momentum": 6, "adagrad": 6, "entrywise": 24, "muon": 9}
 MOMENTS |= {"schedule_free": 6, "upgd": 6, "adaptive_upgd": 18}
 
 
-@functools.cache
-def network():
-    return MLP(3, 2, width=4, depth=2, key=jax.random.key(0))
+# The others take the same code paths of `Optimiser`.
+QUICK = ("momentum", "chain", "entrywise", "upgd", "adaptive_upgd", "schedule_free", "masked")
+ROWS = [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in OPTIMISERS]
 
 
 @pytest.fixture
 def model():
-    return network()
+    return mlp(3, 2, width=4, depth=2, seed=100)
 
 
 def gradients(model, seed):
@@ -79,12 +81,16 @@ def jitted(grads, model, optimiser, key=None):
     return optimiser.apply(grads, model, key=key)
 
 
-@pytest.mark.parametrize("name", OPTIMISERS)
-def test_it_is_optax(name, model):
-    optimiser = OPTIMISERS[name](0.1).init(model)
+started = eqx.filter_jit(lambda optimiser, model: optimiser.init(model))
+noise_like = jax.jit(lambda tree, key: gaussian_like(tree, key=key))
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_it_takes_the_steps_of_optax(name, model):
+    optimiser = started(OPTIMISERS[name](0.1), model)
     transformation = optimiser.transformation
     params = eqx.filter(model, eqx.is_inexact_array)
-    state = transformation.init(params)
+    state = optimiser.state
     extra = optax.with_extra_args_support(transformation)
 
     @jax.jit
@@ -99,17 +105,14 @@ def test_it_is_optax(name, model):
     jax.tree.map(np.testing.assert_array_equal, eqx.filter(model, eqx.is_inexact_array), params)
 
 
-@pytest.mark.parametrize("name", OPTIMISERS)
+@pytest.mark.parametrize("name", ROWS)
 def test_it_forgets_only_the_marked_entries(name, model):
-    optimiser = OPTIMISERS[name](0.1).init(model)
+    optimiser = started(OPTIMISERS[name](0.1), model)
     for seed in range(3):
         _, optimiser = jitted(gradients(model, seed), model, optimiser, jax.random.key(seed))
-    group = model.units()[1]
-    marks = entries_of(model, group, jnp.array([False, True, False, False]))
-    params, static = eqx.partition(model, eqx.is_inexact_array)
-    renewed = eqx.combine(jax.tree.map(lambda p: p + 1, params), static)
+    marks, renewed = marks_of(model), numpy_map(lambda p: p + 1, model)
     after = forgotten(optimiser, marks, renewed)
-    fresh = OPTIMISERS[name](0.1).init(renewed)
+    fresh = started(OPTIMISERS[name](0.1), renewed)
 
     shapes = {p.shape for p in jax.tree.leaves(marks)}
     moments = [
@@ -139,6 +142,12 @@ def test_it_forgets_only_the_marked_entries(name, model):
         assert sum(changed) == per_copy * len(moments) // 6
 
 
+@eqx.filter_jit
+def marks_of(model):
+    """The entries of one unit of the second hidden layer."""
+    return entries_of(model, model.units()[1], jnp.arange(4) == 1)
+
+
 def test_one_program_for_all_numbers(model):
     traces = 0
 
@@ -149,9 +158,9 @@ def test_one_program_for_all_numbers(model):
         return optimiser.apply(gradients(model, 0), model)
 
     for lr in (0.1, 0.2, jnp.asarray(0.3), np.float32(0.4)):
-        step(OPTIMISERS["momentum"](lr).init(model), model)
+        step(started(OPTIMISERS["momentum"](lr), model), model)
     assert traces == 1
-    step(Optimiser(optax.sgd, learning_rate=0.1, momentum=0.9).init(model), model)
+    step(started(Optimiser(optax.sgd, learning_rate=0.1, momentum=0.9), model), model)
     assert traces == 2  # nesterov is part of the program
 
 
@@ -162,15 +171,14 @@ def test_numbers_are_strongly_typed():
     assert not any(jax.typeof(h).weak_type for h in hyper.hyper.values())
 
 
-def test_a_forgotten_entry_continues_as_a_new_one(model):
-    """Exactly with one count per entry; with a common count its first step is 3.2 lr."""
-    marks = entries_of(model, model.units()[1], jnp.array([False, True, False, False]))
-    last = gradients(model, 9)
+def test_a_forgotten_entry_takes_the_first_step_of_a_new_one(model):
+    """Exactly with one count per entry. With a common count its first step is larger."""
+    marks, last, n = marks_of(model), gradients(model, 9), 61
     for make, exact in ((algorithms.adam, True), (OPTIMISERS["adam"], False)):
-        old = make(0.1).init(model)
-        for seed in range(300):
+        first = old = started(make(0.1), model)
+        for seed in range(n - 1):
             _, old = jitted(gradients(model, seed), model, old)
-        new, _ = jitted(last, model, make(0.1).init(model))
+        new, _ = jitted(last, model, first)
         continued, _ = jitted(last, model, forgotten(old, marks, model))
         unchanged, _ = jitted(last, model, old)
         trees = map(jax.tree.leaves, (marks, continued, new, unchanged, model))
@@ -181,8 +189,9 @@ def test_a_forgotten_entry_continues_as_a_new_one(model):
             if exact:
                 np.testing.assert_array_equal(a, b)
             elif a.size:
-                first = 0.1 / (0.001 / (1 - 0.999**301)) ** 0.5  # 3.2 once the count is high
-                np.testing.assert_allclose(np.abs(a - start), 0.1 * first, rtol=1e-3)
+                mean, square = (0.1 / (1 - 0.9**n), 0.001 / (1 - 0.999**n))
+                larger = mean / square**0.5  # tends to 3.2
+                np.testing.assert_allclose(np.abs(a - start), 0.1 * larger, rtol=1e-3)
                 np.testing.assert_allclose(np.abs(b - start), 0.1, rtol=1e-4)
 
 
@@ -193,7 +202,7 @@ def forgotten(optimiser, marks, model):
 
 def test_entrywise_adam_takes_the_steps_of_adam(model):
     ours, theirs = algorithms.adam(0.1, b2=0.99), Optimiser(optax.adam, learning_rate=0.1, b2=0.99)
-    a, b, ours, theirs = model, model, ours.init(model), theirs.init(model)
+    a, b, ours, theirs = model, model, started(ours, model), started(theirs, model)
     for seed in range(20):
         a, ours = jitted(gradients(model, seed), a, ours)
         b, theirs = jitted(gradients(model, seed), b, theirs)
@@ -201,33 +210,39 @@ def test_entrywise_adam_takes_the_steps_of_adam(model):
         np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(("shape", "scale"), [((256, 27), 256 / 27), ((27, 256), 1)])
-def test_muon_knows_which_way_a_matrix_maps(shape, scale):
+def test_muon_scales_matrices_by_their_shape():
     """optax takes kernels as (in, out); Equinox stores them as (out, in)."""
-    params = {"w": jnp.zeros(shape), "k": jnp.zeros((8, 2, 3, 3)), "b": jnp.zeros(4)}
+    shapes = {"tall": (256, 27), "wide": (27, 256), "kernel": (8, 2, 3, 3), "b": (4,)}
+    params = {name: jnp.asarray(np.zeros(shape)) for name, shape in shapes.items()}
     grads = gradients(params, 0)
-    moved, _ = jitted(grads, params, algorithms.muon(1.0, adam_lr=0.5).init(params))
+    moved, _ = jitted(grads, params, started(algorithms.muon(1.0, adam_lr=0.5), params))
     # Newton-Schulz leaves singular values between 0.7 and 1.2.
-    sizes = np.linalg.svd(np.asarray(moved["w"]), compute_uv=False) / scale**0.5
-    assert 0.6 < sizes.min() < sizes.max() < 1.3
-    sizes = np.linalg.svd(np.asarray(moved["k"]).reshape(8, 18), compute_uv=False)
-    assert 0.6 < sizes.min() < sizes.max() < 1.3
+    for name, scale in (("tall", 256 / 27), ("wide", 1), ("kernel", 1)):
+        matrix = np.asarray(moved[name]).reshape(shapes[name][0], -1)
+        sizes = np.linalg.svd(matrix, compute_uv=False) / scale**0.5
+        assert 0.6 < sizes.min() < sizes.max() < 1.3
     updates = optax.adamw(0.5, weight_decay=0, nesterov=True)
     expected: Any = updates.update(grads, updates.init(params), params)[0]
     np.testing.assert_allclose(moved["b"], expected["b"], rtol=1e-5)
 
 
-@pytest.mark.parametrize("scope", ["global", "local"])
-@pytest.mark.parametrize("make", [perturbed_sgd, perturbed_adam])
-def test_perturbed_descent_against_numpy(make, scope, model):
-    arguments = {"learning_rate": 0.1, "utility_decay": 0.9, "noise": 0.2, "weight_decay": 0.3}
-    optimiser = Optimiser(make, scope=scope, **arguments).init(model)
+@pytest.mark.parametrize(
+    ("make", "scope"),
+    [
+        (perturbed_sgd, "global"),
+        (perturbed_adam, "local"),
+        pytest.param(perturbed_sgd, "local", marks=pytest.mark.slow),
+        pytest.param(perturbed_adam, "global", marks=pytest.mark.slow),
+    ],
+)
+def test_perturbed_descent_matches_numpy(make, scope, model):
+    optimiser = started(Optimiser(make, scope=scope, learning_rate=0.1, **UPGD), model)
     theta = [np.asarray(p, float) for p in jax.tree.leaves(eqx.filter(model, eqx.is_array))]
     u, m, v = ([0 * p for p in theta] for _ in range(3))
     for t in range(1, 4):
         key, grads = jax.random.key(100 + t), gradients(model, t)
         model, optimiser = jitted(grads, model, optimiser, key)
-        xi = [0.2 * np.asarray(x) for x in jax.tree.leaves(gaussian_like(grads, key=key))]
+        xi = [0.2 * np.asarray(x) for x in jax.tree.leaves(noise_like(grads, key))]
         g = [np.asarray(x) for x in jax.tree.leaves(grads)]
         u = [0.9 * a - 0.1 * b * p for a, b, p in zip(u, g, theta, strict=True)]
         m = [0.9 * a + 0.1 * b for a, b in zip(m, g, strict=True)]
@@ -247,20 +262,26 @@ def test_perturbed_descent_against_numpy(make, scope, model):
 
 
 def test_perturbed_descent_without_protection(model):
-    """`perturb="noise"` takes the whole gradient; a network of zero utility is fully plastic."""
+    """`perturb="noise"` takes the whole gradient. A network of zero utility is fully plastic."""
     key, grads = jax.random.key(0), gradients(model, 0)
-    zero = jax.tree.map(lambda x: 0 * x if eqx.is_array(x) else x, model)
-    moved = {}
-    for perturb in ("gradient", "noise"):
-        optimiser = Optimiser(perturbed_sgd, learning_rate=1.0, noise=0.0, perturb=perturb)
-        moved[perturb], _ = jitted(grads, zero, optimiser.init(zero), key)
-    for a, b, g in zip(*map(jax.tree.leaves, (*moved.values(), grads)), strict=True):
-        np.testing.assert_allclose(a, -g, rtol=1e-6)
-        np.testing.assert_allclose(b, -g, rtol=1e-6)
-    half = Optimiser(perturbed_sgd, learning_rate=1.0, noise=0.0, weight_decay=0.0)
-    guarded, _ = jitted(grads, model, half.init(model), key)
-    steps = [np.abs(a - b) for a, b in zip(*map(jax.tree.leaves, (guarded, model)), strict=True)]
-    assert all((s < np.abs(g)).all() for s, g in zip(steps, jax.tree.leaves(grads), strict=True))
+    numbers = UPGD | {"noise": 0.0, "weight_decay": 0.0}
+    plain, protected = (
+        Optimiser(perturbed_sgd, scope="global", learning_rate=1.0, **options, **numbers)
+        for options in ({"perturb": "noise"}, {})
+    )
+    zero = numpy_map(lambda x: 0 * x, model)
+    for optimiser, start in ((plain, zero), (protected, zero), (plain, model)):
+        moved, _ = jitted(grads, start, started(optimiser, start), key)
+        for a, b, g in zip(*map(jax.tree.leaves, (moved, start, grads)), strict=True):
+            np.testing.assert_allclose(a, np.asarray(b) - np.asarray(g), rtol=1e-5, atol=1e-6)
+    guarded, _ = jitted(grads, model, started(protected, model), key)
+    after, before, g = (
+        np.concatenate([np.ravel(x) for x in jax.tree.leaves(t)]) for t in (guarded, model, grads)
+    )
+    utility = -g * before
+    plastic = scipy.special.expit(-utility / utility.max())
+    assert plastic.min() < 0.3
+    np.testing.assert_allclose(after, before - plastic * g, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(
