@@ -13,7 +13,6 @@ import time
 import jax
 import numpy as np
 import pytest
-from tiny_experiment import TINY
 
 from spectral import (
     _loop,
@@ -27,13 +26,11 @@ from spectral.studies.runs._lock import sole_writer
 
 
 @pytest.fixture
-def run(tiny, tmp_path, monkeypatch):
+def run(plain, tmp_path, monkeypatch):
     """A function that runs a tiny experiment into `out`, with a checkpoint after every task."""
-    path = tiny()
-    path.write_text(TINY[: TINY.index("probes:")])
     monkeypatch.setattr(_keeper, "TIME_FRACTION", np.inf)
     monkeypatch.setattr(_loop, "_SEGMENT_SECONDS", 0.0)
-    return lambda *options: main(["run", str(path), "--out", str(tmp_path / "out"), *options])
+    return lambda *options: main(["run", str(plain), "--out", str(tmp_path / "out"), *options])
 
 
 @pytest.fixture

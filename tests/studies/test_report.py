@@ -224,6 +224,7 @@ def test_plot_rejects_bad_options(folder, capsys):
     assert main(["plot", str(folder), "--only", "performance", "--smooth", "5"]) == 0
     drawn = capsys.readouterr().out.splitlines()
     assert [pathlib.Path(p).name for p in drawn] == ["performance.png", "performance.pdf"]
+    assert all(pathlib.Path(p).stat().st_size > 1000 for p in drawn)
     assert main(["plot", str(folder), "--only", "performance", "--smooth", "50"]) == 2
     assert "`--smooth` is 50, but must be more than 2 and at most" in capsys.readouterr().err
     assert main(["plot", str(folder), "--only", "performnce"]) == 2

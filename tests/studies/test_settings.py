@@ -10,6 +10,9 @@ from spectral.studies.experiment._constructors import constructors, describe, ma
 from spectral.studies.experiment._settings import differences, override, read_settings
 
 
+pytestmark = pytest.mark.usefixtures("untraced")
+
+
 @pytest.mark.parametrize(
     ("text", "number"),
     [("1e-3", 1e-3), ("2E5", 2e5), ("1.5e-3", 1.5e-3), ("-1e3", -1e3), (".5", 0.5), ("1.", 1.0)],
