@@ -148,8 +148,8 @@ def test_probes_have_examples_at_every_scale(make, preset, scale):
             assert probe["num_examples"] % probe.get("batch_size", 1) == 0
 
 
+@pytest.mark.slow
 def test_probes_at_a_small_scale(synthetic):
-    """The programs are traced, as for no other preset in the quick tests."""
     settings = continual_imagenet("small", scale=0.2).settings
     probes = {"hessian": settings["probes"]["hessian"]}
     experiment = studies.make_experiment(_few_steps(settings) | {"probes": probes})
