@@ -15,3 +15,6 @@ probes:
   dead: {type: DeadUnits, num_examples: 50}
   hessian: {type: HessianSpectrum, every: 2, num_examples: 50, estimator: {type: Lanczos, order: 4}}
 """
+
+# Tests that share a program share its compilation: two seeds of `bp` or `l2`, without probes.
+PLAIN = TINY[: TINY.index("probes:")]

@@ -11,10 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from growing_classes import BatchNormNetwork
-from tables import permuted
+from tables import tiny_images
 
-from spectral import algorithms, Optimiser, probes
+from spectral import algorithms, models, Optimiser, probes, tasks
 from spectral.recording._fingerprint import difference, fingerprint
 
 
@@ -71,12 +70,10 @@ def test_difference_names_the_part(old, new, path):
 
 
 def everything():
-    setting = permuted()
-    model, state = eqx.nn.make_with_state(BatchNormNetwork)(key=jax.random.key(0))
+    norm, state = eqx.nn.make_with_state(models.BatchNorm)(5)
     return {
-        "stream": setting.stream,
-        "model": setting.model,
-        "other": (model, state),
+        "stream": tasks.PermutedImages(tiny_images(), num_tasks=3, steps_per_task=16),
+        "model": (norm, state),
         "algorithm": algorithms.l2_er(),
         "probes": {"hessian": probes.HessianSpectrum()},
         "function": scaled(3),

@@ -1,5 +1,7 @@
 import pytest
-from tiny_experiment import TINY
+from tiny_experiment import PLAIN, TINY
+
+from spectral.studies.experiment import _make
 
 
 @pytest.fixture
@@ -13,3 +15,17 @@ def tiny(tmp_path):
         return path
 
     return write
+
+
+@pytest.fixture
+def plain(tmp_path):
+    """The file of a tiny experiment without probes."""
+    path = tmp_path / "plain.yaml"
+    path.write_text(PLAIN)
+    return path
+
+
+@pytest.fixture
+def untraced(monkeypatch):
+    """Leave out the check that traces the programs of an experiment, which takes seconds."""
+    monkeypatch.setattr(_make, "_check_parts", lambda experiment: None)

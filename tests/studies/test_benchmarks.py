@@ -25,6 +25,7 @@ def script(monkeypatch):
     return load
 
 
+@pytest.mark.slow
 def test_curvature_cheap_operator_never_restarts(script):
     """A restart orthogonalises once more than a step of the Hessian does."""
     curvature = script("curvature")
@@ -50,6 +51,7 @@ def test_curvature_rejects_unknown_parts(script, capsys):
     assert "unknown parts ['sped']" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_forecast_of_few_tasks(script, capsys):
     """With fewer than two blocks of ten tasks there is a correlation but no interval."""
     rising = np.arange(9.0)
@@ -60,6 +62,7 @@ def test_forecast_of_few_tasks(script, capsys):
     assert "3 tasks at least" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_gpu_script():
     done = subprocess.run(
         [sys.executable, "gpu.py", "--members", "1", "2"],

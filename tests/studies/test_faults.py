@@ -1,6 +1,5 @@
-"""Faults of the disk: damaged or foreign checkpoints, two processes, a full disk, no folder."""
+"""Faults of the disk: two processes on one folder, a full disk, a folder that is deleted."""
 
-import os
 import pathlib
 import random
 import re
@@ -11,158 +10,27 @@ import subprocess
 import sys
 import time
 
-import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from point_mass import actor_critic, point_mass
-from tables import permuted
-from tiny_experiment import TINY
-from watching import StopAfter, StoppedError
 
 from spectral import (
     _loop,
-    AbstractCheckpointer,
     AbstractMeter,
-    algorithms,
     studies,
-    tasks,
-    train_continual,
 )
-from spectral.recording import OrbaxCheckpointer
 from spectral.studies.command_line._main import main
 from spectral.studies.runs import _keeper, _run
 from spectral.studies.runs._folder import MARKER
 from spectral.studies.runs._lock import sole_writer
 
 
-def train(lr=0.05, **options):
-    setting = permuted()
-    algo = algorithms.bp(lr)
-    return train_continual(setting.model, setting.stream, algo, segment_tasks=1, **options)
-
-
-def stop_after_two(folder, lr=0.05):
-    """Checkpoints of tasks 1 and 2."""
-    with pytest.raises(StoppedError):
-        train(lr, checkpointer=StopAfter(folder, 2))
-
-
-def truncate(step: pathlib.Path) -> None:
-    largest = max((p for p in step.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
-    os.truncate(largest, largest.stat().st_size // 2)
-
-
-def empty_the_description(step: pathlib.Path) -> None:
-    (about,) = [p for p in (step / "about").iterdir() if p.name == "metadata"]
-    about.write_text("{")
-
-
-@pytest.mark.parametrize("damage", [truncate, empty_the_description])
-def test_damaged_checkpoint_is_rejected(damage, tmp_path):
-    _, whole = train()
-    stop_after_two(tmp_path)
-    damage(tmp_path / "2")
-    with pytest.warns(
-        UserWarning, match=r"task 2 in .* is damaged: .*\. The one of task 1 is used"
-    ):
-        _, history = train(checkpointer=OrbaxCheckpointer(tmp_path))
-    for name in whole:
-        np.testing.assert_array_equal(whole[name], history[name])
-    assert (tmp_path / "rejected-2").is_dir()
-    for step in ("2", "3"):
-        damage(tmp_path / step)
-    with pytest.raises(ValueError, match=r"No checkpoint .*task 3 is damaged.*task 2 is damaged"):
-        train(checkpointer=OrbaxCheckpointer(tmp_path))
-
-
-class EnvironmentWithEmptyState(tasks.AbstractEnvironment):
-    """Its state has an array without entries, as the state of some physics engines."""
-
-    observation_size: int = eqx.field(static=True, default=2)
-    action_size: int = eqx.field(static=True, default=1)
-    discrete: bool = eqx.field(static=True, default=False)
-
-    def reset(self, parameter, *, key):
-        state, observation = tasks.PointMass().reset(parameter, key=key)
-        return (state, jnp.zeros((0, 3))), observation
-
-    def step(self, state, action, parameter, *, key):
-        after, step = tasks.PointMass().step(state[0], action, parameter, key=key)
-        return (after, state[1]), step
-
-
-def test_state_with_an_empty_array_is_restored(tmp_path):
-    limited = tasks.TimeLimit(EnvironmentWithEmptyState(), 5)
-    stream = point_mass()
-    stream = eqx.tree_at(lambda s: s.world.environment, stream, limited)
-
-    def train(checkpointer=None):
-        model = actor_critic(key=jax.random.key(1))
-        options = {"segment_tasks": 1, "checkpointer": checkpointer}
-        return train_continual(model, stream, algorithms.bp(), **options)
-
-    _, whole = train()
-    with pytest.raises(StoppedError):
-        train(StopAfter(tmp_path, 2))
-    _, history = train(OrbaxCheckpointer(tmp_path))
-    for name in whole:
-        np.testing.assert_array_equal(whole[name], history[name])
-
-
-class Reading(AbstractCheckpointer):
-    """Reads the checkpoint of a run, as an observer would, and stops."""
-
-    def __init__(self, inner: OrbaxCheckpointer):
-        self.inner = inner
-
-    def restore(self, config, run):
-        done, *_ = self.inner.read(config, run) or (None,)
-        raise StoppedError(done)
-
-    def save(self, config, done, run, history):
-        raise AssertionError
-
-
-def test_read_does_not_change_the_folder(tmp_path):
-    """Not even damaged checkpoints and those that another process is writing."""
-    stop_after_two(tmp_path)
-    truncate(tmp_path / "2")
-    unfinished = tmp_path / "3.orbax-checkpoint-tmp-1" / "arrays"
-    unfinished.mkdir(parents=True)
-    before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
-    with (
-        pytest.warns(UserWarning, match=r"task 2 in .* The one of task 1 is used"),
-        pytest.raises(StoppedError, match="^1$"),
-    ):
-        train(checkpointer=Reading(OrbaxCheckpointer(tmp_path)))
-    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")} == before
-
-
-def test_checkpoint_of_another_run_is_rejected(tmp_path):
-    _, whole = train()
-    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
-    stop_after_two(ours)
-    stop_after_two(theirs, lr=0.01)
-    shutil.rmtree(ours / "2")
-    shutil.copytree(theirs / "2", ours / "2")
-    with pytest.warns(
-        UserWarning, match="task 2 in .* another configuration: `algorithm.optimiser"
-    ):
-        _, history = train(checkpointer=OrbaxCheckpointer(ours))
-    for name in whole:
-        np.testing.assert_array_equal(whole[name], history[name])
-
-
 @pytest.fixture
-def run(tiny, tmp_path, monkeypatch):
+def run(plain, tmp_path, monkeypatch):
     """A function that runs a tiny experiment into `out`, with a checkpoint after every task."""
-    path = tiny()
-    path.write_text(TINY[: TINY.index("probes:")])
     monkeypatch.setattr(_keeper, "TIME_FRACTION", np.inf)
     monkeypatch.setattr(_loop, "_SEGMENT_SECONDS", 0.0)
-    return lambda *options: main(["run", str(path), "--out", str(tmp_path / "out"), *options])
+    return lambda *options: main(["run", str(plain), "--out", str(tmp_path / "out"), *options])
 
 
 @pytest.fixture

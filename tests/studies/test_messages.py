@@ -72,6 +72,7 @@ MISTAKES = {
         "model: {type: ActorCritic}",
         ["In `algorithms.bp`", "outputs of PolicyAndValue", "10 classes"],
     ),
+    "more outputs": ("width: 4", "width: 4, out_size: 11", ["make one with `out_size=10`"]),
     "period": (
         "type: bp, lr: 1e-2",
         "type: er, er_period: 7",
@@ -115,8 +116,11 @@ CART = (
         (["--set", "algorithms.l2.lr=3"], "`algorithms.l2`: Name 'l2' does not exist"),
         (["--seeds", "0"], "`seeds` is 0"),
         (["--set", "stream.images.name=mnist", "--data-dir", "nowhere"], "'nowhere'"),
-        (["--out", "tiny.yaml"], "which is a file"),
-        (["--log", "wandb"], "`--log wandb`: `WeightsAndBiases` needs the package wandb"),
+        (["--out", "tiny.yaml", "--set", "probes={}"], "which is a file"),
+        (
+            ["--log", "wandb", "--set", "probes={}"],
+            "`--log wandb`: `WeightsAndBiases` needs the package wandb",
+        ),
         (["--set", f"stream={CART}"], "In `stream.world.environment`: `Gymnax` needs"),
     ],
 )

@@ -19,6 +19,7 @@ from spectral.studies.command_line._main import main
 from spectral.studies.experiment._call import parse
 from spectral.studies.experiment._settings import differences
 from spectral.studies.published._load import read_experiment
+from spectral.studies.runs import _run
 
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -51,7 +52,18 @@ def synthetic(monkeypatch):
 
 @pytest.mark.parametrize("name", BENCHMARKS)
 @pytest.mark.parametrize("preset", PRESETS)
-def test_preset_makes_an_experiment(name, preset, synthetic):
+def test_preset_makes_an_experiment(name, preset, synthetic, untraced):
+    check_experiment(name, preset, synthetic)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BENCHMARKS)
+@pytest.mark.parametrize("preset", PRESETS)
+def test_programs_of_presets_can_be_traced(name, preset, synthetic):
+    check_experiment(name, preset, synthetic)
+
+
+def check_experiment(name, preset, synthetic):
     benchmark = BENCHMARKS[name](preset)
     assert (benchmark.name, benchmark.preset, benchmark.scale) == (name, preset, 1.0)
     assert benchmark.smaller == ()
@@ -136,6 +148,7 @@ def test_probes_have_examples_at_every_scale(make, preset, scale):
             assert probe["num_examples"] % probe.get("batch_size", 1) == 0
 
 
+@pytest.mark.slow
 def test_probes_at_a_small_scale(synthetic):
     settings = continual_imagenet("small", scale=0.2).settings
     probes = {"hessian": settings["probes"]["hessian"]}
@@ -205,15 +218,15 @@ def test_preset_needs_a_benchmark(tmp_path, capsys):
     assert "`benchmark`: Benchmark 'None' does not exist" in capsys.readouterr().err
 
 
-def test_run_records_its_benchmark(synthetic, tmp_path, capsys):
+def test_run_records_its_benchmark(synthetic, untraced, tmp_path, monkeypatch):
+    monkeypatch.setattr(_run, "_train", lambda *arguments: None)
     few = ["scale=0.5", "stream.num_tasks=2", "stream.steps_per_task=20", "model.width=3"]
     path = tmp_path / "x.yaml"
     path.write_text(
         "benchmark: permuted_mnist\npreset: small\nprobes: {}\nalgorithms: {bp: {type: bp}}"
     )
-    options = [x for option in few for x in ("--set", option)]
-    assert main(["run", str(path), "--out", str(tmp_path / "out"), *options]) == 0
-    recorded = studies.load_results(tmp_path / "out").settings["recorded"]
+    experiment = studies.load_experiment(path, assignments=few)
+    recorded = studies.run_experiment(experiment, tmp_path / "out").recorded
     assert recorded["benchmark"]["preset"] == "small"
     assert recorded["benchmark"]["scale"] == 0.5
     assert "`model.width` was 100 and is now 50" in recorded["benchmark"]["smaller_than_the_preset"]

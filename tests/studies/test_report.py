@@ -224,6 +224,7 @@ def test_plot_rejects_bad_options(folder, capsys):
     assert main(["plot", str(folder), "--only", "performance", "--smooth", "5"]) == 0
     drawn = capsys.readouterr().out.splitlines()
     assert [pathlib.Path(p).name for p in drawn] == ["performance.png", "performance.pdf"]
+    assert all(pathlib.Path(p).stat().st_size > 1000 for p in drawn)
     assert main(["plot", str(folder), "--only", "performance", "--smooth", "50"]) == 2
     assert "`--smooth` is 50, but must be more than 2 and at most" in capsys.readouterr().err
     assert main(["plot", str(folder), "--only", "performnce"]) == 2
@@ -284,20 +285,18 @@ document.body.append(place);
 """
 
 
+def browse(page: pathlib.Path, *options: str) -> subprocess.CompletedProcess:
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"]
+    flags += [f"--user-data-dir={page.parent / 'profile'}", "--disable-dev-shm-usage"]
+    command = [str(CHROMIUM), *flags, *options, page.as_uri()]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 def test_page_in_a_browser(folder, tmp_path):
-    text = page(folder, tmp_path)
-    (tmp_path / "acting.html").write_text(text.replace("</body>", f"{ACT}</body>"))
-
-    def browse(name: str, *options: str) -> subprocess.CompletedProcess:
-        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"]
-        flags += [f"--user-data-dir={tmp_path / 'profile'}", "--disable-dev-shm-usage"]
-        where = (tmp_path / name).as_uri()
-        return subprocess.run(
-            [str(CHROMIUM), *flags, *options, where], capture_output=True, text=True, timeout=120
-        )
-
-    done = browse("acting.html", "--dump-dom")
+    acting = tmp_path / "acting.html"
+    acting.write_text(page(folder, tmp_path).replace("</body>", f"{ACT}</body>"))
+    done = browse(acting, "--dump-dom")
     found = re.search(r'id="result">(.*?)</script>', done.stdout, re.DOTALL)
     assert found, done.stderr[-2000:]
     result = json.loads(found.group(1))
@@ -315,9 +314,15 @@ def test_page_in_a_browser(folder, tmp_path):
     assert result["dots"] == 2 * 2 * 4
     assert "spectral run </script> x.yaml" in result["text"]
 
-    browse("report.html", f"--screenshot={tmp_path / 'page.png'}", "--window-size=1150,1400")
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+def test_screenshot_shows_all_algorithms(folder, tmp_path):
+    text = page(folder, tmp_path)
+    options = (f"--screenshot={tmp_path / 'page.png'}", "--window-size=1150,1400")
+    browse(tmp_path / "report.html", *options)
     shown = np.asarray(Image.open(tmp_path / "page.png").convert("RGB")).reshape(-1, 3)
-    for run in embedded(text)["runs"]:  # lines of both algorithms are to be seen
+    for run in embedded(text)["runs"]:
         colour = [int(run["colour"][i : i + 2], 16) for i in (1, 3, 5)]
         assert (np.abs(shown - np.array(colour)).max(axis=1) < 12).sum() > 50
     assert (shown > 240).all(axis=1).mean() > 0.5  # on a light page

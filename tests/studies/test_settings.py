@@ -10,6 +10,9 @@ from spectral.studies.experiment._constructors import constructors, describe, ma
 from spectral.studies.experiment._settings import differences, override, read_settings
 
 
+pytestmark = pytest.mark.usefixtures("untraced")
+
+
 @pytest.mark.parametrize(
     ("text", "number"),
     [("1e-3", 1e-3), ("2E5", 2e5), ("1.5e-3", 1.5e-3), ("-1e3", -1e3), (".5", 0.5), ("1.", 1.0)],
@@ -185,8 +188,6 @@ def test_sizes_must_fit_the_stream(tiny):
     for wrong in ("in_size=63", "in_size=65", "out_size=9"):
         with pytest.raises(SettingsError, match="`model..*the stream needs"):
             load_experiment(tiny(), assignments=[f"model.{wrong}"])
-    with pytest.raises(SettingsError, match="make one with `out_size=10`"):
-        load_experiment(tiny(), assignments=["model.out_size=11"])
     assert (
         load_experiment(tiny(), assignments=["model.out_size=10"]).settings["model"]["out_size"]
         == 10

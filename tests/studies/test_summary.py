@@ -344,14 +344,10 @@ def test_figures_and_table_name_the_moment(when, tmp_path, monkeypatch):
     results = Results(tmp_path, settings, members)
 
     texts = []
-    save = _figures.Figure.savefig
-
-    def saving(figure, *args, **kwargs):
-        texts.extend(t.get_text() for t in figure.findobj(Text))
-        save(figure, *args, **kwargs)
-
-    monkeypatch.setattr(_figures.Figure, "savefig", saving)
-    _figures.draw_figures(results)
+    save = lambda figure, *_, **__: texts.extend(t.get_text() for t in figure.findobj(Text))
+    monkeypatch.setattr(_figures.Figure, "savefig", save)
+    drawn = {path.stem for path in _figures.draw_figures(results)}
+    assert drawn == {"units", "overview", "normalised_epsilon_rank", "hessian_spectra"}
     said = "\n".join([*texts, table(summarise(results))])
     other = {"start": "end", "end": "start"}[when]
     assert f"{when.capitalize()} of task 0" in texts

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import scipy.stats
 import yaml
-from tiny_experiment import TINY
+from tiny_experiment import PLAIN
 
 from spectral import History, studies
 from spectral._ensemble import same_program
@@ -33,18 +33,18 @@ from spectral.studies.runs import _sweep
 
 
 SWEEPS = pathlib.Path(__file__).parents[2] / "examples" / "sweeps"
-GRID = "bp: {type: bp, lr: {grid: [1e-2, 1e30, 2e-2]}}\n  l2: {type: l2, lr: 1e-2}"
+GRID = "bp: {type: bp, lr: {grid: [1e30, 2e-2]}}\n  l2: {type: l2, lr: {grid: [1e-2, 1e-5]}}"
 
 
 @pytest.fixture
-def grid(tiny):
+def grid(tmp_path):
     """A function that writes a tiny sweep, with one piece of its text replaced."""
 
     def write(old: str = "", new: str = ""):
-        path = tiny()
-        text = TINY.replace("bp: {type: bp, lr: 1e-2}", GRID)
-        text = text[: text.index("probes:")] + "score: {measure: accuracy, over: all}\n"
+        text = PLAIN.replace("bp: {type: bp, lr: 1e-2}", GRID).replace("seeds: 2", "seeds: 1")
+        text += "score: {measure: accuracy, over: all}\n"
         assert old in text
+        path = tmp_path / "tiny.yaml"
         path.write_text(text.replace(old, new) if old else text)
         return path
 
@@ -170,44 +170,51 @@ def test_sweep(grid, tmp_path, capsys):
     assert main(["sweep", str(path), "--out", str(out), "--json"]) == 1  # a cell diverged
     text, last = capsys.readouterr().out.rsplit("\n", 2)[:2]
     assert "Score: mean accuracy over all tasks and seeds" in text
+    assert f"The best cells are in {out / 'selected.yaml'}, for spectral run." in text
     rows = {row["cell"]: row for row in json.loads(last)["cells"]}
-    assert list(rows) == ["bp-1", "bp-2", "bp-3", "l2"]
-    assert [rows[c]["diverged"] for c in rows] == [0, 2, 0, 0]
-    assert rows["bp-2"]["score"] is None
-    assert not rows["bp-2"]["selected"]
-    assert rows["l2"]["selected"]
+    assert list(rows) == ["bp-1", "bp-2", "l2-1", "l2-2"]
+    assert [rows[c]["diverged"] for c in rows] == [1, 0, 0, 0]
+    assert rows["bp-1"]["score"] is None
     data = studies.load(out)
-    score = data["test_accuracy"].mean(["seed", "task"])
-    best = max(("bp-1", "bp-3"), key=lambda cell: float(score.sel(run=cell)))
-    assert rows[best]["selected"]
-    assert data["together"].sel(run="bp-2").values.tolist() == [6, 6]
+    scores = data["test_accuracy"].mean(["seed", "task"])
+    best = max(("l2-1", "l2-2"), key=lambda cell: float(scores.sel(run=cell)))
+    assert {cell for cell in rows if rows[cell]["selected"]} == {"bp-2", best}
+    assert rows[best]["score"] == pytest.approx(float(scores.sel(run=best)))
+    assert (data["together"] == 2).all()
     selected = yaml.safe_load((out / "selected.yaml").read_text())
-    assert selected["algorithms"]["bp"]["lr"] == rows[best]["lr"]
+    assert selected["algorithms"]["l2"]["lr"] == rows[best]["lr"]
     assert list(selected["algorithms"]) == ["bp", "l2"]
     written: Any = pd.read_csv(out / "sweep.csv")
     assert written["selected"].sum() == 2
+    assert read_settings(out / "sweep.yaml") == read_settings(path)
     studies.load_experiment(out / "selected.yaml")
 
     # Resuming a finished sweep trains nothing.
+    before = (out / "l2-1" / "seed_0" / "history.npz").stat().st_mtime_ns
     assert main(["sweep", str(path), "--out", str(out), "--resume"]) == 1
-    assert "another" not in capsys.readouterr().err
-    # A member of a sweep equals the same member trained alone.
-    alone = tmp_path / "alone"
-    assert main(["run", str(out / "selected.yaml"), "--out", str(alone)]) == 0
+    assert (out / "l2-1" / "seed_0" / "history.npz").stat().st_mtime_ns == before
+
+
+@pytest.mark.slow
+def test_member_of_a_sweep_equals_a_run(grid, tmp_path):
+    sweep, alone = tmp_path / "sweep", tmp_path / "alone"
+    assert main(["sweep", str(grid("seeds: 1", "seeds: 2")), "--out", str(sweep)]) == 1
+    assert main(["run", str(sweep / "selected.yaml"), "--out", str(alone)]) == 0
+    data = studies.load(sweep)
     for member in studies.load_results(alone).of("bp"):
-        own = data.sel(run=best, seed=member.seed)
+        own = data.sel(run="bp-2", seed=member.seed)
         for name, column in member.history.items():
             np.testing.assert_array_equal(own[name].values, column, err_msg=name)
 
 
 def test_selected_yaml_names_algorithms_without_selection(grid, tmp_path, monkeypatch):
-    sweep = studies.load_sweep(grid("{grid: [1e-2, 1e30, 2e-2]}", "1e-2"))
+    sweep = studies.load_sweep(grid(GRID, "bp: {type: bp}\n  l2: {type: l2}"))
     statuses: Any = {"bp": "finished", "l2": "diverged"}
 
     def run(experiment, folder, **_):
         folder.mkdir(exist_ok=True)
         columns = History({"test_accuracy": np.ones(4)})
-        members = [Member(a, s, statuses[a], "", columns) for a in statuses for s in range(2)]
+        members = [Member(a, 0, statuses[a], "", columns) for a in statuses]
         return Results(folder, experiment.settings, tuple(members))
 
     monkeypatch.setattr(_sweep, "run_experiment", run)
@@ -232,7 +239,7 @@ def test_selected_yaml_names_algorithms_without_selection(grid, tmp_path, monkey
         ("over: all", "over: some", "`score.over`: Choice 'some'"),
         ("measure: accuracy", "measure: acuracy", "`score.measure`: .*did you mean 'accuracy'"),
         ("over: all", "oevr: all", "`score.oevr`: Name 'oevr'.*did you mean 'over'"),
-        ("lr: {grid: [1e-2, 1e30, 2e-2]}", "lr: {grid: [1e-2, fast]}", "`algorithms.bp-2.lr`"),
+        ("lr: {grid: [1e30, 2e-2]}", "lr: {grid: [1e-2, fast]}", "`algorithms.bp-2.lr`"),
     ],
 )
 def test_sweep_rejects(grid, tmp_path, capsys, old, new, message):
@@ -251,20 +258,22 @@ GRIDS = {
 
 @pytest.mark.parametrize("name", GRIDS)
 def test_grids_of_the_paper(name):
-    """Each grid has the cells of its table, and needs one program per algorithm."""
+    """Each grid has the cells of its table. The first and the last cell of each algorithm are made,
+    and belong to one program."""
     settings = read_settings(SWEEPS / f"{name}.yaml")
     cells = expand(settings["algorithms"])
     assert len(cells) == GRIDS[name]
-    made = {}
+    own = {}
     for cell in cells.values():
-        algo = parse(cell.settings, Algorithm, "algorithms", {}).make()
-        made.setdefault(cell.algorithm, []).append(algo)
-    assert len(made) == 5
-    for algos in made.values():
-        assert all(same_program(algos[0], other) for other in algos)
+        own.setdefault(cell.algorithm, []).append(cell)
+    assert len(own) == 5
+    for several in own.values():
+        ends = [parse(c.settings, Algorithm, "a", {}).make() for c in (several[0], several[-1])]
+        assert same_program(*ends)
     assert settings["score"]["over"] == "all"
 
 
+@pytest.mark.slow
 def test_recommended_small_sweep_of_the_ant(tmp_path):
     """The effective-rank period must fit the smaller task. A point mass replaces the ant, whose
     tracing takes seconds."""
@@ -282,7 +291,7 @@ def test_recommended_small_sweep_of_the_ant(tmp_path):
     studies.load_sweep(tmp_path / "er.yaml", assignments=[*recommended, point])
 
 
-def test_grid_of_digits():
+def test_grid_of_digits(untraced):
     sweep = studies.load_sweep(
         SWEEPS / "digits.yaml", assignments=["stream.num_tasks=2", "probes={}"]
     )

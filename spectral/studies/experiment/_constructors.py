@@ -1,5 +1,6 @@
 """The constructors that YAML can name: public ones of the package, found by their signatures."""
 
+import functools
 import inspect
 import types
 import typing
@@ -96,19 +97,21 @@ def _public() -> Iterator[tuple[str, Any, type]]:
     """Name, constructor and product of everything that settings can name."""
     for room in _ROOMS:
         for name, value in vars(room).items():
-            product = _product(value)
-            if not name.startswith("_") and product is not None:
+            if name.startswith("_"):
+                continue
+            if inspect.isclass(value):
+                product = None if inspect.isabstract(value) else value
+            else:
+                product = _returned(value) if inspect.isfunction(value) else None
+            if product is not None:
                 yield name, value, product
 
 
-def _product(value: Any) -> type | None:
-    """The class of the objects that a constructor makes."""
-    if inspect.isclass(value):
-        return None if inspect.isabstract(value) else value
-    if inspect.isfunction(value):
-        made = inspect.signature(value).return_annotation
-        return made if inspect.isclass(made) else None
-    return None
+@functools.cache
+def _returned(function: Callable[..., Any]) -> type | None:
+    """The class of the objects that a function returns, if its annotation is a class."""
+    made = inspect.signature(function).return_annotation
+    return made if inspect.isclass(made) else None
 
 
 def _same_arrays(product: type, annotation: Any) -> bool:
@@ -124,11 +127,10 @@ def _fits(product: type, annotation: Any) -> bool:
         return annotation not in _PLAIN and issubclass(product, annotation)
     if typing.get_origin(annotation) is Callable:
         # For example, an estimator is annotated as a callable that returns a spectrum.
-        calls = [vars(c)["__call__"] for c in product.__mro__ if "__call__" in vars(c)]
-        call = calls[0] if calls else None
         wanted = typing.get_args(annotation)[-1]
-        made = inspect.signature(call).return_annotation if inspect.isfunction(call) else None
-        if wanted is Any or not (inspect.isclass(made) and inspect.isclass(wanted)):
+        if wanted is Any or not inspect.isclass(wanted):
             return False
-        return issubclass(made, wanted)
+        call = next((vars(c)["__call__"] for c in product.__mro__ if "__call__" in vars(c)), None)
+        made = _returned(call) if inspect.isfunction(call) else None
+        return made is not None and issubclass(made, wanted)
     return False
