@@ -62,6 +62,25 @@ def test_nodes_and_weights_integrate_polynomials_exactly(getkey):
 
 
 @pytest.mark.usefixtures("float64")
+def test_bounds_hold_for_every_vector(getkey):
+    eigenvalues, key = np.r_[-6, -3, np.linspace(-0.5, 1.5, 28), 30, 31], getkey()
+    spectrum = SHORT(matrix(eigenvalues), key=key)
+    thresholds = np.array([1e-3, 0.03, 0.1, 0.3, 0.5, 0.8, 1.2, 5.0])
+    both = jax.vmap(lambda s, t: (s.mass_above(t), s.mass_below(-t)), in_axes=(None, 0))
+    tails = jax.tree.map(np.asarray, eqx.filter_jit(both)(spectrum, jnp.asarray(thresholds)))
+    seen_by = np.stack([seen(Normal(), key, index) for index in range(3)])
+    sides = eigenvalues > thresholds[:, None], eigenvalues < -thresholds[:, None]
+    for tail, beyond in zip(tails, sides, strict=True):
+        truth = beyond @ seen_by.T  # [thresholds, vectors]
+        assert (tail.lower <= truth + 1e-9).all()
+        assert (tail.upper >= truth - 1e-9).all()
+        assert (tail.lower <= tail.value).all()
+        assert (tail.value <= tail.upper).all()
+        assert (tail.lower > 0).any()
+        assert (tail.upper < seen_by.sum(axis=1) - 1e-3).any()
+
+
+@pytest.mark.usefixtures("float64")
 def test_each_vector_runs_its_own_iteration(getkey):
     """The coefficients are those of a Lanczos iteration in NumPy, the residuals those of its Ritz
     vectors, and an eigenvalue lies within the residual of each node."""
