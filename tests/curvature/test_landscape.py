@@ -67,18 +67,17 @@ def test_the_landscape_of_a_network_in_batches_of_data():
     rng = np.random.default_rng(0)
     make = lambda key: eqx.nn.MLP(3, 2, 4, 1, activation=jnp.tanh, key=key)
     model, direction = drawn(make, rng), drawn(make, rng)
-    inputs = normal(rng, 5, 3)
+    inputs = rng.normal(size=(5, 3))
     risk = Risk(forward, SquaredError(), inputs, jnp.asarray(np.zeros((5, 2))), batch_size=2)
     line = loss_landscape(risk, model, [direction], np.array([0.0, 0.5]))
     arrays = lambda m: [[np.asarray(layer.weight), np.asarray(layer.bias)] for layer in m.layers]
     for loss, size in zip(line, (0.0, 0.5), strict=True):
-        hidden = inputs
         (w, b), (v, c) = (
             [p + size * d for p, d in zip(*pair, strict=True)]
             for pair in zip(arrays(model), arrays(direction), strict=True)
         )
-        hidden = np.tanh(inputs @ w.T + b) @ v.T + c
-        np.testing.assert_allclose(loss, np.mean(np.sum(hidden**2, axis=1) / 2), rtol=1e-12)
+        outputs = np.tanh(inputs @ w.T + b) @ v.T + c
+        np.testing.assert_allclose(loss, np.mean(np.sum(outputs**2, axis=1) / 2), rtol=1e-12)
 
 
 class Counting(eqx.Module):
@@ -173,19 +172,26 @@ def test_bad_arguments_of_landscapes():
         loss_landscape(lambda p: p["a"], params, [params], x)
 
 
+def bowl():
+    x, y = np.linspace(-1, 1, 4), np.linspace(-2, 2, 5)
+    return x, y, x[:, None] ** 2 + y[None] ** 2
+
+
 @pytest.mark.slow
 def test_the_figure_of_landscapes(tmp_path):
-    x, y = np.linspace(-1, 1, 4), jnp.linspace(-2, 2, 5)
-    bowl = np.asarray(x)[:, None] ** 2 + np.asarray(y)[None] ** 2
-    broken = np.where(bowl > 3, np.nan, bowl)
-    planes = {"bowl": jnp.asarray(bowl), "broken": broken}
+    x, y, losses = bowl()
+    planes = {"broken": np.where(losses > 3, np.nan, losses)}
     files = studies.draw_landscapes(planes, x, y, tmp_path / "new" / "plane", ceiling=4.0)
     assert [f.name for f in files] == ["plane.png", "plane.pdf"]
     assert all(f.stat().st_size > 1000 for f in files)
+
+
+def test_landscapes_that_cannot_be_drawn(tmp_path):
+    x, y, losses = bowl()
     with pytest.raises(ValueError, match="`landscapes` is empty"):
         studies.draw_landscapes({}, x, y, tmp_path / "plane")
     with pytest.raises(ValueError, match=r"'turned' has the shape \(5, 4\) and 20 finite losses"):
-        studies.draw_landscapes({"turned": bowl.T}, x, y, tmp_path / "plane")
+        studies.draw_landscapes({"turned": losses.T}, x, y, tmp_path / "plane")
     with pytest.raises(ValueError, match=r"'lost' has the shape \(4, 5\) and 0 finite losses"):
         studies.draw_landscapes({"lost": np.full((4, 5), np.nan)}, x, y, tmp_path / "plane")
 
