@@ -33,23 +33,24 @@ def eigenvalues(spectrum, count):
 
 
 @pytest.mark.usefixtures("float64")
-def test_the_gram_matrices_of_blocks(getkey):
+def test_the_gram_matrix_of_a_block():
     risk, model = mlp()
-    ggn, fisher = GaussNewton(risk, model), Fisher(risk, model, factor=Empirical())
-    blocks = [Block(ggn, PARTS["weights"]), Block(fisher, PARTS["bias"])]
-    grams = [block.reduced().gram() for block in blocks]
-    run = eqx.filter_jit(lambda operators: [o.dense() for o in operators])
-    dense = [np.asarray(matrix) for matrix in run([*blocks, *grams])]
-    for block, large, small in zip(blocks, dense[:2], dense[2:], strict=True):
-        large, small = np.linalg.eigvalsh(large)[::-1], np.linalg.eigvalsh(small)[::-1]
-        size = min(large.size, small.size)
-        np.testing.assert_allclose(small[:size], large[:size], rtol=1e-8, atol=1e-12)
-        assert large[0] > 1e-3
-        assert block.dim == large.size
-    spectrum = GramEigh()(blocks[1], key=getkey())
-    assert spectrum.dim == blocks[1].dim
-    found = eigenvalues(spectrum, blocks[1].dim)
-    np.testing.assert_allclose(found, np.linalg.eigvalsh(dense[1]), rtol=1e-8, atol=1e-12)
+    block = Block(GaussNewton(risk, model), PARTS["weights"])
+    gram = block.reduced().gram()
+    large, small = eqx.filter_jit(lambda *o: [x.dense() for x in o])(block, gram)
+    large, small = (np.linalg.eigvalsh(m)[::-1] for m in (large, small))
+    assert (block.dim, gram.dim, gram.parameters) == (large.size, small.size, large.size)
+    size = min(large.size, small.size)
+    np.testing.assert_allclose(small[:size], large[:size], rtol=1e-8, atol=1e-12)
+    assert large[0] > 1e-3
+
+
+def test_blocks_keep_the_factor():
+    risk, model = mlp()
+    block = Block(Fisher(risk, model, factor=Empirical()), PARTS["bias"]).reduced()
+    assert isinstance(block, Fisher)
+    assert isinstance(block.factor, Empirical)
+    assert block.dim == 3
 
 
 @pytest.mark.slow

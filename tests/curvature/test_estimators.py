@@ -380,6 +380,7 @@ def check_extremes(spectrum, eigenvalues, count):
         assert (np.abs(values - expected) <= residuals + 1e-12).all()
 
 
+@pytest.mark.slow
 def test_everything_can_be_deflated(getkey):
     eigenvalues = np.linspace(1, 2, 8)
     spectrum = Deflated(order=5, deflation_order=8)(matrix(eigenvalues), key=getkey())

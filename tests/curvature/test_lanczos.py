@@ -17,6 +17,7 @@ from spectral.curvature import (
     sphere_vector,
     vector_key,
 )
+from spectral.curvature.estimators.spectrum._order import order_within
 
 
 DIM = 32
@@ -32,6 +33,15 @@ def seen(distribution, key, index, dtype=float, dim=DIM):
     return (rotation(dim).T @ np.asarray(start, float)) ** 2
 
 
+def test_default_order():
+    assert order_within("order", None, 32, default=100) == 32
+    assert order_within("order", None, 200, default=100) == 100
+    assert order_within("order", 8, 8, default=100) == 8
+    with pytest.raises(ValueError, match="`order` is 9, but must be at most 8"):
+        order_within("order", 9, 8, default=100)
+
+
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("order", [8, None])
 def test_full_order_finds_every_eigenvalue(order, getkey):

@@ -9,7 +9,6 @@ from curvature_cases import normal
 from jax.tree_util import Partial
 from layered_networks import drawn
 
-from spectral import studies
 from spectral.curvature import (
     Dense,
     filter_normalised_direction,
@@ -170,30 +169,6 @@ def test_bad_arguments_of_landscapes():
         loss_landscape(loss, params, [params], x, batch_size=0)
     with pytest.raises(ValueError, match="`loss` returned an array of float32"):
         loss_landscape(lambda p: p["a"], params, [params], x)
-
-
-def bowl():
-    x, y = np.linspace(-1, 1, 4), np.linspace(-2, 2, 5)
-    return x, y, x[:, None] ** 2 + y[None] ** 2
-
-
-@pytest.mark.slow
-def test_the_figure_of_landscapes(tmp_path):
-    x, y, losses = bowl()
-    planes = {"broken": np.where(losses > 3, np.nan, losses)}
-    files = studies.draw_landscapes(planes, x, y, tmp_path / "new" / "plane", ceiling=4.0)
-    assert [f.name for f in files] == ["plane.png", "plane.pdf"]
-    assert all(f.stat().st_size > 1000 for f in files)
-
-
-def test_landscapes_that_cannot_be_drawn(tmp_path):
-    x, y, losses = bowl()
-    with pytest.raises(ValueError, match="`landscapes` is empty"):
-        studies.draw_landscapes({}, x, y, tmp_path / "plane")
-    with pytest.raises(ValueError, match=r"'turned' has the shape \(5, 4\) and 20 finite losses"):
-        studies.draw_landscapes({"turned": losses.T}, x, y, tmp_path / "plane")
-    with pytest.raises(ValueError, match=r"'lost' has the shape \(4, 5\) and 0 finite losses"):
-        studies.draw_landscapes({"lost": np.full((4, 5), np.nan)}, x, y, tmp_path / "plane")
 
 
 def mean_loss(params, batch):

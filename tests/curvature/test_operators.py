@@ -240,12 +240,19 @@ OPERATORS = {
 }
 
 
+# The others take the same path as one of these.
+DISTINCT = "hessian", "sampled", "gram"
+DISTINCT = [
+    pytest.param(name, marks=() if name in DISTINCT else pytest.mark.slow) for name in OPERATORS
+]
+
+
 def ones_like(structure):
     return jax.tree.map(lambda s: jnp.asarray(np.ones(s.shape, s.dtype)), structure)
 
 
 @pytest.mark.parametrize("batch_size", [None, 3])
-@pytest.mark.parametrize("name", OPERATORS)
+@pytest.mark.parametrize("name", DISTINCT)
 def test_products_run_in_full_precision(name, batch_size):
     case = conv_network()
     labels = jnp.asarray(np.zeros(7, int))
@@ -312,7 +319,7 @@ def test_new_data_of_the_same_shapes_compile_nothing():
     assert not np.allclose(*results)
 
 
-@pytest.mark.parametrize("name", OPERATORS)
+@pytest.mark.parametrize("name", DISTINCT)
 @pytest.mark.parametrize(
     ("dtype", "x64"),
     [(jnp.bfloat16, False), pytest.param(jnp.float32, True, marks=pytest.mark.slow)],
