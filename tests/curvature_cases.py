@@ -38,7 +38,7 @@ def matrix(eigenvalues, dtype: Any = float):
 
 
 class Summary(NamedTuple):
-    ranks: list[Any]  # the epsilon-rank at each threshold
+    ranks: Any  # the epsilon-rank at each threshold
     weights: Any
     nodes: Any
     range: Any

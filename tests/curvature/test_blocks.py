@@ -1,7 +1,6 @@
 """Blocks keep the structure of the matrix that they are a block of."""
 
 import equinox as eqx
-import jax
 import numpy as np
 import pytest
 from layered_networks import mlp, Written, written

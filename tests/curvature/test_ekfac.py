@@ -40,7 +40,12 @@ def exact_blocks(risk, params, operator):
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize(
     ("name", "sharing"),
-    [("mlp", Expand()), ("convolutions", Expand()), ("convolutions", Reduce()), ("norms", Expand())],
+    [
+        ("mlp", Expand()),
+        ("convolutions", Expand()),
+        ("convolutions", Reduce()),
+        ("norms", Expand()),
+    ],
 )
 def test_eigenvalues_are_the_diagonal_of_the_exact_block_in_the_basis_of_kfac(name, sharing):
     risk, model = CASES[name]()

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from curvature_cases import matrix, ranks, rotated, rotation, summary
-from jax.flatten_util import ravel_pytree
 from jax.tree_util import Partial
 from tables import ESTIMATORS
 
@@ -17,7 +16,6 @@ from spectral.curvature import (
     Chebyshev,
     Deflated,
     Dense,
-    epsilon_rank,
     extreme_eigenpairs,
     extremes,
     Function,

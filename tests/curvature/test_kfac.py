@@ -12,12 +12,10 @@ from jax.flatten_util import ravel_pytree
 from layered_networks import (
     case,
     CASES,
-    Chain,
     convolutions,
     drawn,
     forward,
     mlp,
-    split,
     twice,
     Written,
     written,
@@ -105,7 +103,7 @@ _POSITIONS = (
 
 
 def per_position(rng):
-    return squared(split(*_POSITIONS), (2, 3, 4), rng)
+    return squared(chain(*_POSITIONS), (2, 3, 4), rng)
 
 
 def mean_of(x):
@@ -113,7 +111,7 @@ def mean_of(x):
 
 
 def mean_pooled(rng):
-    return squared(split(*_POSITIONS, mean_of), (2, 3, 4), rng)
+    return squared(chain(*_POSITIONS, mean_of), (2, 3, 4), rng)
 
 
 def one_example(rng=None):
@@ -267,7 +265,7 @@ def test_algebra_agrees_with_the_kronecker_products():
     expected = np.zeros((kfac.dim, kfac.dim))
     for block in kfac.blocks:
         product = np.kron(block.outputs, block.inputs)
-    # [W, b] by rows, against W by rows and then b.
+        # [W, b] by rows, against W by rows and then b.
         sizes = [jax.tree.leaves(kfac.structure)[n].shape for n in block.leaves]
         columns = [int(np.prod(s, dtype=int)) // block.shape[0] for s in sizes]
         index = np.arange(block.shape[0] * block.shape[1]).reshape(block.shape)
@@ -395,7 +393,9 @@ def test_questions_agree_with_the_algebra(getkey):
 
 def products_of(longer, shorter, tolerance):
     dim = longer.size * shorter.size
-    return KroneckerSpectrum(factors=((longer, shorter),), tolerance=jnp.asarray(tolerance, float), dim=dim)
+    return KroneckerSpectrum(
+        factors=((longer, shorter),), tolerance=jnp.asarray(tolerance, float), dim=dim
+    )
 
 
 def test_counting_and_averaging_never_form_the_products():

@@ -120,7 +120,7 @@ def test_sampled_gradients_have_the_hessian_as_covariance(name):
 
 def test_draws_belong_to_the_example(getkey):
     """They do not depend on its place in a batch or on the other examples, and all differ."""
-    outputs = jnp.asarray(np.broadcast_to(np.float32([0.3, -0.2]), (6, 2)))
+    outputs = jnp.asarray(np.broadcast_to(np.array([0.3, -0.2], np.float32), (6, 2)))
 
     @eqx.filter_jit
     def draw(key, indices):
@@ -139,7 +139,7 @@ def test_draws_belong_to_the_example(getkey):
 def roots():
     """The root where a loss is not convex, and that of confident predictions."""
     softmax = Convex(optax.softmax_cross_entropy_with_integer_labels)
-    outputs = np.float32([[18.0, 0.0, 1.0], [17.3, -3.0, 0.7], [30.0, 1.0, 2.0]])
+    outputs = np.array([[18.0, 0.0, 1.0], [17.3, -3.0, 0.7], [30.0, 1.0, 2.0]], np.float32)
     cosine = Convex(lambda z, y: jnp.sum(jnp.cos(z), axis=1))
 
     def program():

@@ -92,7 +92,7 @@ def test_estimates_scatter_about_the_truth(kind):
         assert spread < 0.2 * independent**0.5
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.values[0].__name__[0] == "X"])
+@pytest.mark.parametrize("kind", KINDS[1:2] + KINDS[3:])
 @pytest.mark.parametrize("index", range(len(SCALES)), ids=SCALES)
 def test_low_rank_is_exact_at_every_scale(kind, index):
     scale = SCALES[index]
@@ -155,7 +155,10 @@ def test_diagonals_are_like_the_parameters(kind):
     operator = Function(TwoArrays(jnp.asarray(hard(kind))), like)
     keys = jax.random.split(jax.random.key(0), SEEDS + 5)
     estimate = kind(num_samples=SAMPLES)(operator, key=keys[0])
-    for got, expected in ((estimate.value, found(kind).value[0]), (estimate.sem, found(kind).sem[0])):
+    for got, expected in (
+        (estimate.value, found(kind).value[0]),
+        (estimate.sem, found(kind).sem[0]),
+    ):
         assert got["a"].shape == (3, 5)
         joined = np.concatenate([np.ravel(got["a"]), got["b"]])
         np.testing.assert_allclose(joined, expected, rtol=1e-9)
