@@ -7,6 +7,7 @@ from layered_networks import mlp, Written, written
 
 from spectral.curvature import (
     Block,
+    DampedInverse,
     EKFAC,
     Empirical,
     Fisher,
@@ -35,8 +36,11 @@ def eigenvalues(spectrum, count):
 def test_the_gram_matrix_of_a_block():
     risk, model = mlp()
     block = Block(GaussNewton(risk, model), PARTS["weights"])
-    gram = block.reduced().gram()
-    large, small = eqx.filter_jit(lambda *o: [x.dense() for x in o])(block, gram)
+    reduced = block.reduced()
+    assert isinstance(reduced, GaussNewton)
+    gram = reduced.gram()
+    run = eqx.filter_jit(lambda block, gram: (block.dense(), gram.dense()))
+    large, small = run(block, gram)
     large, small = (np.linalg.eigvalsh(m)[::-1] for m in (large, small))
     assert (block.dim, gram.dim, gram.parameters) == (large.size, small.size, large.size)
     size = min(large.size, small.size)
@@ -87,8 +91,9 @@ def test_the_factors_of_blocks(getkey):
 def test_blocks_of_eigenvectors_keep_whole_layers(getkey):
     inverse = written(WRITTEN).inverse(0.1)  # known by its eigenvectors, like EKFAC
     whole = layer_blocks(inverse)["b"]
-    assert [block.name for block in whole.reduced().blocks] == ["b"]
-    assert [block.leaves for block in whole.reduced().blocks] == [(0, 1)]
+    reduced = whole.reduced()
+    assert isinstance(reduced, DampedInverse)
+    assert [(block.name, block.leaves) for block in reduced.blocks] == [("b", (0, 1))]
     with pytest.raises(ValueError, match="keeps the layer b in part.*whole layers"):
         KroneckerEigh()(Block(whole, lambda m: m["b"]["w"]), key=getkey())
 

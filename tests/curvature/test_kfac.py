@@ -12,6 +12,7 @@ from jax.flatten_util import ravel_pytree
 from layered_networks import (
     case,
     CASES,
+    chain,
     convolutions,
     drawn,
     forward,
