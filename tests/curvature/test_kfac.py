@@ -293,7 +293,7 @@ def test_algebra_agrees_with_the_kronecker_products():
 
 @pytest.mark.usefixtures("float64")
 def test_spectra_of_factors(getkey):
-    kfac = written({"a": (4, 3), "b": (2, 2)}, unused=3)
+    kfac = written({"a": (4, 3)}, unused=3)
     blocks = [np.kron(block.outputs, block.inputs) for block in kfac.blocks]
     values = np.concatenate([np.zeros(3), *map(np.linalg.eigvalsh, blocks)])
     spectrum = KroneckerEigh()(kfac, key=getkey())

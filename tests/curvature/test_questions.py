@@ -103,11 +103,12 @@ def test_bounds_by_hand(epsilon, options, lower, value, upper):
 
 
 def test_relative_thresholds():
-    # The largest magnitude is 3, at the negative end: the threshold is 1.5.
-    _, rank, _ = ranks_of(by_hand(NODES, WEIGHTS, exhausted=True), 0.5)
+    # The largest magnitude is 3, at the negative end, so the threshold is 1.2: -3 and 2 are
+    # beyond it. Relative to the other end it would be 0.8, and -1 would be beyond it as well.
+    _, rank, _ = ranks_of(by_hand(NODES, WEIGHTS, exhausted=True), 0.4)
     np.testing.assert_allclose(rank.value, 25, rtol=1e-6)
     flipped = by_hand([-x for x in NODES[::-1]], [WEIGHTS[0][::-1]], exhausted=True)
-    np.testing.assert_allclose(ranks_of(flipped, 0.5)[1].value, 25, rtol=1e-6)
+    np.testing.assert_allclose(ranks_of(flipped, 0.4)[1].value, 25, rtol=1e-6)
     assert ranks_of(by_hand([0.0], [[1.0]]), 0.1)[1].value == 0
 
 
