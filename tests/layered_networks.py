@@ -97,8 +97,8 @@ def case(model, shape, classes=3, *, rng, forward=forward, num_examples=7, batch
     return Case(Risk(forward, SoftmaxCrossEntropy(), inputs, labels, batch_size=batch_size), model)
 
 
-def split(*makes: Callable[[Any], Any]) -> Callable[[Any], Chain]:
-    """A chain of layers, from functions of a key, and of functions that are not layers."""
+def chain(*makes: Callable[[Any], Any]) -> Callable[[Any], Chain]:
+    """A chain of layers, each made by a lambda of a key, and of functions without weights."""
 
     def make(key: Any) -> Chain:
         return Chain(
@@ -121,7 +121,7 @@ def convolutions(seed=0) -> Case:
     options = {"dilation": 2, "padding": "SAME", "use_bias": False}
     second = lambda k: eqx.nn.Conv2d(2, 2, 2, **options, key=k)
     last = lambda k: eqx.nn.Linear(8, 3, key=k)
-    model = drawn(split(first, jnp.tanh, second, jnp.tanh, jnp.ravel, last), rng)
+    model = drawn(chain(first, jnp.tanh, second, jnp.tanh, jnp.ravel, last), rng)
     return case(model, (2, 3, 2), rng=rng)
 
 
@@ -134,14 +134,14 @@ def mixed(seed=0, batch_size=3) -> Case:
     norm = lambda k: eqx.nn.RMSNorm(3)
     last = lambda k: Twice(eqx.nn.Linear(3, 3, key=k), eqx.nn.Linear(3, 3, key=k))
     steps = first, jnp.tanh, second, jnp.ravel, norm, last
-    return case(drawn(split(*steps), rng), (2, 3, 3), rng=rng, batch_size=batch_size)
+    return case(drawn(chain(*steps), rng), (2, 3, 3), rng=rng, batch_size=batch_size)
 
 
 def patches(seed=0) -> Case:
     rng = np.random.default_rng(seed)
     first = lambda k: models.Convolution(2, 2, 3, stride=2, key=k)
     second = lambda k: models.Convolution(2, 3, 2, padding="valid", use_bias=False, key=k)
-    return case(drawn(split(first, jnp.tanh, second, jnp.ravel), rng), (2, 3, 4), rng=rng)
+    return case(drawn(chain(first, jnp.tanh, second, jnp.ravel), rng), (2, 3, 4), rng=rng)
 
 
 def conv_net(seed=0) -> Case:
@@ -169,7 +169,7 @@ def norms(seed=0) -> Case:
     layers += [lambda k: eqx.nn.GroupNorm(2, 6)]
     first, last = lambda k: eqx.nn.Linear(3, 6, key=k), lambda k: eqx.nn.Linear(6, 3, key=k)
     steps = [step for layer in layers for step in (layer, jnp.tanh)]
-    return case(drawn(split(first, *steps, last), rng), (3,), rng=rng)
+    return case(drawn(chain(first, *steps, last), rng), (3,), rng=rng)
 
 
 def batch_norm(seed=0) -> Case:

@@ -1,10 +1,15 @@
 """Matrices from arrays and functions, sums, blocks, and the check of symmetry."""
 
+import re
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from curvature_cases import normal
+from jax.flatten_util import ravel_pytree
+from layered_networks import drawn
 from programs import equations
 
 from spectral.curvature import (
@@ -20,42 +25,45 @@ from spectral.curvature import (
 )
 
 
-def random_symmetric(key, dim):
-    matrix = jax.random.normal(key, (dim, dim))
-    return matrix + matrix.T
+def random_symmetric(dim, seed=0):
+    array = np.random.default_rng(seed).normal(size=(dim, dim))
+    return jnp.asarray(array + array.T, float)
 
 
-def network_hessian(key):
-    model = eqx.nn.MLP(2, 2, 3, 1, activation=jnp.tanh, key=key)
-    data = jax.random.normal(key, (5, 2))
-    return Hessian(jax.tree_util.Partial(_mean_square, data), model)
+def network_hessian(seed=0):
+    rng = np.random.default_rng(seed)
+    model = drawn(lambda k: eqx.nn.MLP(2, 2, 3, 1, activation=jnp.tanh, key=k), rng)
+    return Hessian(jax.tree_util.Partial(_mean_square, normal(rng, 5, 2)), model)
 
 
 def _mean_square(data, model):
     return jnp.mean(jax.vmap(model)(data) ** 2)
 
 
+@eqx.filter_jit
+def dense(operators):
+    return [operator.dense() for operator in operators]
+
+
 @pytest.mark.usefixtures("float64")
-def test_matrix_and_function(getkey):
-    array = random_symmetric(getkey(), 5)
-    operator = Matrix(array)
-    np.testing.assert_allclose(operator.dense(), array)
-    vector = jax.random.normal(getkey(), (5,))
-    np.testing.assert_allclose(operator.mv(vector), array @ vector, rtol=1e-12)
+def test_matrix_and_function():
+    array = random_symmetric(5)
 
     def product(tree):
         flat = array @ jnp.concatenate([tree["a"], tree["b"].ravel()])
         return {"a": flat[:1], "b": flat[1:].reshape(2, 2)}
 
-    like = {"a": jnp.ones(1), "b": jnp.ones((2, 2))}
-    for vectors in (like, jax.eval_shape(lambda: like)):
-        function = Function(product, vectors)
-        assert (function.dim, function.dtype) == (5, jnp.float64)
-        np.testing.assert_allclose(function.dense(), array, rtol=1e-12)
+    like = {"a": jnp.asarray(np.ones(1)), "b": jnp.asarray(np.ones((2, 2)))}
+    functions = [Function(product, like), Function(product, jax.eval_shape(lambda: like))]
+    assert [(f.dim, f.dtype) for f in functions] == [(5, jnp.float64)] * 2
+    for matrix in dense([Matrix(array), *functions]):
+        np.testing.assert_allclose(matrix, array, rtol=1e-12)
+    vector = jnp.asarray(np.arange(5.0))
+    np.testing.assert_allclose(Matrix(array).mv(vector), np.asarray(array) @ vector, rtol=1e-12)
 
 
-def test_their_precision(getkey):
-    array = random_symmetric(getkey(), 3)
+def test_products_of_matrices_and_functions_run_in_full_precision():
+    array = random_symmetric(3)
     with jax.default_matmul_precision("bfloat16"):
         for operator in (Matrix(array), Function(lambda v: array @ v, jnp.ones(3))):
             jaxpr = eqx.filter_make_jaxpr(lambda o, v: o.mv(v))(operator, jnp.ones(3))[0]
@@ -83,57 +91,61 @@ def test_their_precision(getkey):
         (lambda: Matrix(jnp.eye(3)) - jnp.eye(3), "cannot be added to an operator"),
     ],
 )
-def test_what_is_refused(build, message):
+def test_bad_arguments(build, message):
     with pytest.raises((ValueError, TypeError), match=message):
         build()
 
 
 @pytest.mark.usefixtures("float64")
-def test_algebra(getkey):
-    a, b = random_symmetric(getkey(), 4), random_symmetric(getkey(), 4)
+def test_sums_and_multiples():
+    a, b = random_symmetric(4), random_symmetric(4, seed=1)
     operator = 2.0 * (Matrix(a) - Matrix(b)) + -Matrix(a) * 0.5
-    np.testing.assert_allclose(operator.dense(), 1.5 * a - 2 * b, rtol=1e-12, atol=1e-14)
-    mixed = Matrix(a) + Function(lambda v: b @ v, jnp.ones(4))
-    np.testing.assert_allclose(mixed.dense(), a + b, rtol=1e-12)
-    hessian = network_hessian(getkey())
-    other = Hessian(hessian.loss, eqx.nn.MLP(2, 2, 3, 1, activation=jnp.tanh, key=getkey()))
-    total = eqx.filter_jit(lambda o: [x.dense() for x in o])([hessian, other, hessian - other])
-    np.testing.assert_allclose(total[2], total[0] - total[1], rtol=1e-10, atol=1e-12)
+    mixed = Matrix(a) + Function(lambda v: b @ v, jnp.asarray(np.ones(4)))
+    total, mixed = dense([operator, mixed])
+    a, b = np.asarray(a), np.asarray(b)
+    np.testing.assert_allclose(total, 1.5 * a - 2 * b, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(mixed, a + b, rtol=1e-12)
+
+
+class OfTree(eqx.Module):
+    """A matrix that acts on a pytree."""
+
+    array: jax.Array
+
+    def __call__(self, tree):
+        flat, unravel = ravel_pytree(tree)
+        return unravel(self.array @ flat)
 
 
 @pytest.mark.usefixtures("float64")
-def test_blocks(getkey):
-    hessian = network_hessian(getkey())  # 9 numbers in the first layer, 8 in the second
-    biases = Block(hessian, lambda m: [layer.bias for layer in m.layers])
-    blocks = layer_blocks(hessian)
-    assert list(blocks) == ["layers.0", "layers.1"]
-    nested = Block(Block(hessian, lambda m: m.layers[1]), lambda m: m.layers[1].weight)
-    second_residual = Block(hessian - 0.5 * hessian, lambda m: m.layers[1])
-    operators = [hessian, biases, *blocks.values(), nested, second_residual]
-    whole, bias, first, second, weight, half = map(
-        np.asarray, eqx.filter_jit(lambda o: [x.dense() for x in o])(operators)
-    )
-    rows = np.asarray([6, 7, 8, 15, 16])
+def test_blocks():
+    shapes = {"a": {"b": (3,), "w": (3, 2)}, "c": {"b": (2,), "w": (2, 3)}}
+    is_shape = lambda x: isinstance(x, tuple)
+    like = jax.tree.map(lambda s: jnp.asarray(np.ones(s)), shapes, is_leaf=is_shape)
+    whole = np.asarray(random_symmetric(17))  # 9 numbers in the first layer, 8 in the second
+    operator = Function(OfTree(jnp.asarray(whole)), like)
+    biases = Block(operator, lambda m: [m["a"]["b"], m["c"]["b"]])
+    blocks = layer_blocks(operator)
+    assert list(blocks) == ["a", "c"]
+    nested = Block(Block(operator, lambda m: m["c"]), lambda m: m["c"]["w"])
+    half = Block(operator - 0.5 * operator, lambda m: m["c"])
+    vector = {"a": {"b": jnp.asarray(np.arange(3.0)), "w": None}, "c": {"b": None, "w": None}}
+    single = Block(operator, lambda m: m["a"]["b"])
+    run = eqx.filter_jit(lambda operators, vector: (dense(operators), single.mv(vector)))
+    operators = [biases, *blocks.values(), nested, half]
+    (bias, first, second, weight, half), product = run(operators, vector)
+    rows = np.asarray([0, 1, 2, 9, 10])
     close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-13)
     close(bias, whole[np.ix_(rows, rows)])
     close(first, whole[:9, :9])
     close(second, whole[9:, 9:])
-    close(weight, whole[9:15, 9:15])
-    close(half, second / 2)
-    assert np.linalg.norm(whole[:9, 9:]) > 1e-3  # what the blocks leave out
-    vector = eqx.filter(hessian.params.layers[0].bias, True)
-    single = Block(hessian, lambda m: m.layers[0].bias)
-    expected = jax.tree.map(lambda s: None, single.structure)
-    result = single.mv(eqx.tree_at(lambda m: m.layers[0].bias, expected, vector, is_leaf=_is_none))
-    close(result.layers[0].bias, whole[6:9, 6:9] @ vector)
-    assert result.layers[1].weight is None
+    close(weight, whole[11:, 11:])
+    close(half, whole[9:, 9:] / 2)
+    close(product["a"]["b"], whole[:3, :3] @ np.arange(3.0))
+    assert product["c"]["w"] is None
 
 
-def _is_none(leaf):
-    return leaf is None
-
-
-def test_layers_of_dicts_and_lists(getkey):
+def test_layers_of_dicts_and_lists():
     params = {"scale": jnp.ones(1), "in": {"w": jnp.ones((2, 2)), "b": jnp.ones(2)}}
     blocks = layer_blocks(Hessian(lambda p: jnp.zeros(()), params))
     assert {name: block.dim for name, block in blocks.items()} == {"in": 6, "scale": 1}
@@ -143,8 +155,8 @@ def test_layers_of_dicts_and_lists(getkey):
     assert block.dim == 3
 
 
-def test_other_blocks_of_the_same_parts_compile_nothing_anew(getkey):
-    hessian, traces = network_hessian(getkey()), 0
+def test_blocks_of_the_same_parts_compile_once():
+    hessian, traces = network_hessian(), 0
 
     @eqx.filter_jit
     def count(operator):
@@ -165,49 +177,70 @@ def test_other_blocks_of_the_same_parts_compile_nothing_anew(getkey):
         (lambda m: [m.layers[0], m.layers[0].bias], "each once"),
     ],
 )
-def test_parts_that_are_refused(where, message, getkey):
+def test_bad_parts(where, message):
     with pytest.raises(ValueError, match=message):
-        Block(network_hessian(getkey()), where)
+        Block(network_hessian(), where)
 
 
 @pytest.mark.usefixtures("float64")
 def test_symmetric_matrices_pass_the_check(getkey):
-    array = random_symmetric(getkey(), 30)
-    for operator in (
-        Matrix(array),
-        Matrix(1e-12 * array),
-        Matrix(jnp.zeros((3, 3))),
-        Matrix(jnp.ones((1, 1))),
-        Matrix(array.astype(jnp.float32)),
-        network_hessian(getkey()),
-    ):
-        check_symmetric(operator, key=getkey())
+    array = np.asarray(random_symmetric(30))
+    for matrix in (array, 1e-12 * array, np.zeros((30, 30))):
+        check_symmetric(Matrix(jnp.asarray(matrix)), key=getkey())
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("float64")
+def test_the_hessian_of_a_network_passes_the_check(getkey):
+    check_symmetric(network_hessian(), key=getkey())
+    check_symmetric(Matrix(random_symmetric(30).astype(jnp.float32)), key=getkey())
+    check_symmetric(Matrix(jnp.ones((1, 1))), key=getkey())
 
 
 @pytest.mark.usefixtures("float64")
-def test_the_check_finds_what_is_not_symmetric(getkey):
-    noise = jax.random.normal(getkey(), (400, 400))
-    array = random_symmetric(getkey(), 400)
+def test_matrices_that_are_not_symmetric_fail_the_check(getkey):
+    noise = np.random.default_rng(1).normal(size=(30, 30))
+    array = np.asarray(random_symmetric(30))
+    nearly = Matrix(jnp.asarray(array + 1e-5 * noise))
     with pytest.raises(
         ValueError, match=r"`operator` is not symmetric: .*differ by .*at most 1.5e-08"
     ):
-        check_symmetric(Matrix(array + 1e-5 * noise), key=getkey())
-    check_symmetric(Matrix(array + 1e-5 * noise), key=getkey(), tolerance=1e-3)
+        check_symmetric(nearly, key=getkey())
+    check_symmetric(nearly, key=getkey(), tolerance=1e-3)
+    array = array.copy()
+    array[3, 5] += 10
     with pytest.raises(ValueError, match="not symmetric"):
-        check_symmetric(Matrix(array.at[3, 5].add(10.0)), key=getkey())
-    with pytest.raises(ValueError, match="not symmetric"):
-        check_symmetric(Function(lambda v: jnp.roll(v, 1), jnp.ones(5)), key=getkey())
+        check_symmetric(Matrix(jnp.asarray(array)), key=getkey())
     with pytest.raises(ValueError, match="`num_pairs` is 0"):
-        check_symmetric(Matrix(array), key=getkey(), num_pairs=0)
+        check_symmetric(nearly, key=getkey(), num_pairs=0)
     with pytest.raises(ValueError, match="`tolerance` is -1"):
-        check_symmetric(Matrix(array), key=getkey(), tolerance=-1.0)
+        check_symmetric(nearly, key=getkey(), tolerance=-1.0)
+
+
+@pytest.mark.usefixtures("float64")
+def test_the_size_of_an_asymmetry(getkey):
+    """The quotient is about ||A - A^T|| / (2 ||A||): here 1 for an antisymmetric matrix."""
+    root = np.random.default_rng(1).normal(size=(30, 30))
+    antisymmetric = Matrix(jnp.asarray(root - root.T))
+    with pytest.raises(ValueError, match="not symmetric") as error:
+        check_symmetric(antisymmetric, key=getkey(), num_pairs=3)
+    (quotient,) = re.findall(r"differ by (\S+) of", str(error.value))
+    assert 0.05 < float(quotient) <= 1
+
+
+@pytest.mark.usefixtures("float64")
+def test_products_that_are_not_finite_fail_the_check(getkey):
+    operator = Matrix(jnp.asarray(np.full((30, 30), np.nan)))
+    with pytest.raises(ValueError, match="not finite.*in the loss"):
+        check_symmetric(operator, key=getkey())
 
 
 def _root_of_negative(model):
     return jnp.sqrt(-jnp.sum(model["w"] ** 2))
 
 
-def test_the_check_finds_what_is_not_finite(getkey):
+@pytest.mark.slow
+def test_losses_that_are_not_finite_fail_the_check(getkey):
     params = {"w": jnp.ones(3)}
     with pytest.raises(ValueError, match="not finite.*in the loss"):
         check_symmetric(Hessian(_root_of_negative, params), key=getkey())

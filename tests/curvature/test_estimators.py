@@ -335,6 +335,10 @@ def test_deflated_combines_known_and_estimated_eigenvalues(getkey):
     assert 4 <= len(known) < 20
     distance = np.abs(known[:, None] - OUTLIERS).min(axis=1)
     assert distance.max() <= spectrum.margin
+    # The margin is the norm of all residuals, plus rounding of 10 eps max ||A q||.
+    residuals = np.asarray(spectrum.residuals)[np.asarray(spectrum.known)]
+    rounding = float(spectrum.margin) - np.linalg.norm(residuals)
+    assert 15 < rounding / (10 * np.finfo(float).eps) < 32
     # The others, in the complement of the eigenvectors of the known ones.
     left = np.abs(OUTLIERS[:, None] - known).min(axis=1) > 1e-6
     assert left.sum() == DIM - len(known)
@@ -378,6 +382,7 @@ def check_extremes(spectrum, eigenvalues, count):
         assert (np.abs(values - expected) <= residuals + 1e-12).all()
 
 
+@pytest.mark.slow
 def test_everything_can_be_deflated(getkey):
     eigenvalues = np.linspace(1, 2, 8)
     spectrum = Deflated(order=5, deflation_order=8)(matrix(eigenvalues), key=getkey())

@@ -12,11 +12,11 @@ from jax.flatten_util import ravel_pytree
 from layered_networks import (
     case,
     CASES,
+    chain,
     convolutions,
     drawn,
     forward,
     mlp,
-    split,
     twice,
     Written,
     written,
@@ -104,7 +104,7 @@ _POSITIONS = (
 
 
 def per_position(rng):
-    return squared(split(*_POSITIONS), (2, 3, 4), rng)
+    return squared(chain(*_POSITIONS), (2, 3, 4), rng)
 
 
 def mean_of(x):
@@ -112,7 +112,7 @@ def mean_of(x):
 
 
 def mean_pooled(rng):
-    return squared(split(*_POSITIONS, mean_of), (2, 3, 4), rng)
+    return squared(chain(*_POSITIONS, mean_of), (2, 3, 4), rng)
 
 
 def one_example(rng=None):
@@ -293,7 +293,7 @@ def test_algebra_agrees_with_the_kronecker_products():
 
 @pytest.mark.usefixtures("float64")
 def test_spectra_of_factors(getkey):
-    kfac = written({"a": (4, 3), "b": (2, 2)}, unused=3)
+    kfac = written({"a": (4, 3)}, unused=3)
     blocks = [np.kron(block.outputs, block.inputs) for block in kfac.blocks]
     values = np.concatenate([np.zeros(3), *map(np.linalg.eigvalsh, blocks)])
     spectrum = KroneckerEigh()(kfac, key=getkey())

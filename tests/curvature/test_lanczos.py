@@ -17,6 +17,7 @@ from spectral.curvature import (
     sphere_vector,
     vector_key,
 )
+from spectral.curvature.estimators.spectrum._order import order_within
 
 
 DIM = 32
@@ -32,6 +33,15 @@ def seen(distribution, key, index, dtype=float, dim=DIM):
     return (rotation(dim).T @ np.asarray(start, float)) ** 2
 
 
+def test_default_order():
+    assert order_within("order", None, 32, default=100) == 32
+    assert order_within("order", None, 200, default=100) == 100
+    assert order_within("order", 8, 8, default=100) == 8
+    with pytest.raises(ValueError, match="`order` is 9, but must be at most 8"):
+        order_within("order", 9, 8, default=100)
+
+
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("order", [8, None])
 def test_full_order_finds_every_eigenvalue(order, getkey):
@@ -59,6 +69,25 @@ def test_nodes_and_weights_integrate_polynomials_exactly(getkey):
             np.testing.assert_allclose(moment, expected, rtol=1e-11, atol=1e-13)
         moment = np.sum(weights * nodes ** (2 * order))
         assert abs(moment / np.sum(mass * eigenvalues ** (2 * order)) - 1) > 1e-7
+
+
+@pytest.mark.usefixtures("float64")
+def test_bounds_hold_for_every_vector(getkey):
+    eigenvalues, key = np.r_[-6, -3, np.linspace(-0.5, 1.5, 28), 30, 31], getkey()
+    spectrum = SHORT(matrix(eigenvalues), key=key)
+    thresholds = np.array([1e-3, 0.03, 0.1, 0.3, 0.5, 0.8, 1.2, 5.0])
+    both = jax.vmap(lambda s, t: (s.mass_above(t), s.mass_below(-t)), in_axes=(None, 0))
+    tails = jax.tree.map(np.asarray, eqx.filter_jit(both)(spectrum, jnp.asarray(thresholds)))
+    seen_by = np.stack([seen(Normal(), key, index) for index in range(3)])
+    sides = eigenvalues > thresholds[:, None], eigenvalues < -thresholds[:, None]
+    for tail, beyond in zip(tails, sides, strict=True):
+        truth = beyond @ seen_by.T  # [thresholds, vectors]
+        assert (tail.lower <= truth + 1e-9).all()
+        assert (tail.upper >= truth - 1e-9).all()
+        assert (tail.lower <= tail.value).all()
+        assert (tail.value <= tail.upper).all()
+        assert (tail.lower > 0).any()
+        assert (tail.upper < seen_by.sum(axis=1) - 1e-3).any()
 
 
 @pytest.mark.usefixtures("float64")

@@ -1,5 +1,7 @@
 """Losses and their curvature in the outputs, against derivatives of formulas written by hand."""
 
+import functools
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -19,19 +21,12 @@ from spectral.curvature import (
 )
 
 
-# Others differ only in a scale, or in that they return a mean.
-QUICK = {"squared_large", "softmax", "sigmoid", "convex_coupled", "convex_mean"}
+def computed(row, seed):
+    """What the library computes, and the loss and its derivatives by JAX."""
+    rng = np.random.default_rng(seed)
+    loss, outputs = row.loss(), 2 * normal(rng, 7, 3)
+    targets, tangent = row.targets(rng), normal(rng, 7, 3)
 
-
-@pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in LOSSES]
-)
-def test_loss_and_its_derivatives(name):
-    row, rng = LOSSES[name], np.random.default_rng(0)
-    outputs, targets, tangent = 2 * normal(rng, 7, 3), row.targets(rng), normal(rng, 7, 3)
-
-    @eqx.filter_jit
     def program(loss, outputs, targets, tangent):
         arguments = loss, outputs, targets, jnp.arange(7)
         computed = (
@@ -47,11 +42,31 @@ def test_loss_and_its_derivatives(name):
             jax.grad(row.reference)(z, y),
             jax.hessian(row.reference)(z, y),
         )
-        return computed, jax.vmap(both)(outputs, targets)
+        return computed, jax.vmap(both)(outputs, targets), tangent
 
-    computed, expected = program(row.loss(), outputs, targets, tangent)
-    losses, product, exact, columns, empirical, gradient = computed
-    expected, gradients, hessians = map(np.asarray, expected)
+    return program, (loss, outputs, targets, tangent)
+
+
+# The others differ only in a scale, or are simpler.
+QUICK = ("squared_large", "softmax", "sigmoid", "convex_coupled")
+SLOW = tuple(name for name in LOSSES if name not in QUICK)
+
+
+@functools.cache
+def results(names):
+    """Of several losses, from one program."""
+    with jax.enable_x64(True):
+        programs = {name: computed(LOSSES[name], seed) for seed, name in enumerate(names)}
+        arguments = {name: data for name, (_, data) in programs.items()}
+        run = lambda a: {name: program(*a[name]) for name, (program, _) in programs.items()}
+        return jax.tree.map(np.asarray, eqx.filter_jit(run)(arguments))
+
+
+@pytest.mark.parametrize("name", [*QUICK, *(pytest.param(n, marks=pytest.mark.slow) for n in SLOW)])
+def test_loss_and_its_derivatives(name):
+    names = QUICK if name in QUICK else SLOW
+    found, (expected, gradients, hessians), tangent = results(names)[name]
+    losses, product, exact, columns, empirical, gradient = found
     close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
     close(losses, expected.mean() if name == "convex_mean" else expected)
     close(product, np.einsum("nab,nb->na", hessians, tangent))
@@ -61,35 +76,44 @@ def test_loss_and_its_derivatives(name):
     close(empirical, gradients * np.sum(gradients * tangent, axis=1)[:, None])
 
 
-@pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize(
-    "loss",
-    [
-        pytest.param(SquaredError(scale=0.5), marks=pytest.mark.slow),
-        SquaredError(scale=3.0),
-        SoftmaxCrossEntropy(),
-        SigmoidCrossEntropy(),
-    ],
-)
-def test_sampled_gradients_have_the_hessian_as_covariance(loss, getkey):
-    outputs = jnp.asarray([[1.0, -1.0, 0.5], [0.0, 0.0, 2.0]])
-    labels = np.zeros(2, int) if isinstance(loss, SoftmaxCrossEntropy) else np.zeros((2, 3))
-    num_samples = 40_000
+SAMPLED = {
+    "squared": SquaredError(scale=0.5),
+    "squared_large": SquaredError(scale=3.0),
+    "softmax": SoftmaxCrossEntropy(),
+    "sigmoid": SigmoidCrossEntropy(),
+}
+NUM_SAMPLES = 40_000
+
+
+@functools.cache
+def samples():
+    """Gradients at drawn targets, and roots of the Hessians, of all losses from one program."""
 
     @eqx.filter_jit
-    def program(factor, loss, outputs, targets):
-        root = loss.hessian_root(outputs, targets)
-        return factor.columns(loss, outputs, targets, jnp.arange(2)), root
+    def program(factor, losses, outputs):
+        found = {}
+        for name, loss in losses.items():
+            targets = jnp.zeros(2, int) if name == "softmax" else jnp.zeros((2, 3))
+            draws = factor.columns(loss, outputs, targets, jnp.arange(2))
+            found[name] = draws, loss.hessian_root(outputs, targets)
+        return found
 
-    factor = Sampled(getkey(), num_samples=num_samples)
-    draws, root = map(np.asarray, program(factor, loss, outputs, jnp.asarray(labels)))
-    draws = draws * num_samples**0.5
+    with jax.enable_x64(True):
+        outputs = jnp.asarray([[1.0, -1.0, 0.5], [0.0, 0.0, 2.0]])
+        factor = Sampled(jax.random.key(5), num_samples=NUM_SAMPLES)
+        return jax.tree.map(np.asarray, program(factor, SAMPLED, outputs))
+
+
+@pytest.mark.parametrize("name", SAMPLED)
+def test_sampled_gradients_have_the_hessian_as_covariance(name):
+    draws, root = samples()[name]
+    draws = draws * NUM_SAMPLES**0.5
     hessians = np.einsum("kna,knb->nab", root, root)
-    assert draws.shape == (num_samples, 2, 3)
-    sem = np.std(draws, axis=0) / num_samples**0.5
+    assert draws.shape == (NUM_SAMPLES, 2, 3)
+    sem = np.std(draws, axis=0) / NUM_SAMPLES**0.5
     assert np.all(np.abs(draws.mean(axis=0)) <= 5 * sem)
     products = np.einsum("kna,knb->knab", draws, draws)
-    sem = np.std(products, axis=0) / num_samples**0.5
+    sem = np.std(products, axis=0) / NUM_SAMPLES**0.5
     assert np.all(np.abs(products.mean(axis=0) - hessians) <= 5 * sem + 1e-12)
     assert np.all(sem < 0.05 * np.abs(hessians).max())
 
@@ -111,22 +135,30 @@ def test_draws_belong_to_the_example(getkey):
     assert np.intersect1d(whole, draw(getkey(), jnp.asarray(np.arange(6)))).size == 0
 
 
-hessian_root = eqx.filter_jit(lambda loss, *data: loss.hessian_root(*data))
+@functools.cache
+def roots():
+    """The root where a loss is not convex, and that of confident predictions."""
+    softmax = Convex(optax.softmax_cross_entropy_with_integer_labels)
+    outputs = np.array([[18.0, 0.0, 1.0], [17.3, -3.0, 0.7], [30.0, 1.0, 2.0]], np.float32)
+    cosine = Convex(lambda z, y: jnp.sum(jnp.cos(z), axis=1))
+
+    def program():
+        targets = jnp.zeros(2)
+        root = cosine.hessian_root(jnp.asarray([[1.0, 2.0], [0.1, 0.2]]), targets)
+        return root, softmax.hessian_root(jnp.asarray(outputs), jnp.asarray([0, 1, 2]))
+
+    return jax.tree.map(np.asarray, jax.jit(program)())
 
 
-def test_the_root_of_a_matrix_that_is_not_convex():
-    loss = Convex(lambda z, y: jnp.sum(jnp.cos(z), axis=1))
-    outputs = jnp.asarray([[1.0, 2.0], [0.1, 0.2]])
-    root = np.asarray(hessian_root(loss, outputs, jnp.asarray([0.0, 0.0])))
+def test_the_root_is_nan_where_the_loss_is_not_convex():
+    root, _ = roots()
     assert np.isnan(root[:, 1]).all()
     assert np.isnan(root[:, 0]).any()
 
 
 def test_a_confident_prediction_leaves_only_rounding():
     """Its Hessian may be anything of the size of the machine epsilon, negative included."""
-    softmax = Convex(optax.softmax_cross_entropy_with_integer_labels)
-    outputs = jnp.asarray([[18.0, 0.0, 1.0], [17.3, -3.0, 0.7], [30.0, 1.0, 2.0]])
-    root = np.asarray(hessian_root(softmax, outputs, jnp.asarray([0, 1, 2])))
+    _, root = roots()
     product = np.einsum("kna,knb->nab", root, root)
     assert np.all(np.abs(product) < 1e-6)
 

@@ -34,8 +34,7 @@ class EKFAC(AbstractKronecker):
         return jax.vmap(model)(inputs)
 
     model = eqx.nn.MLP(3, 2, 4, 1, key=jax.random.key(0))
-    inputs = jax.random.normal(jax.random.key(1), (10, 3))
-    risk = Risk(forward, SquaredError(), inputs, jnp.zeros((10, 2)))
+    risk = Risk(forward, SquaredError(), jnp.eye(3), jnp.zeros((3, 2)))
     ekfac = EKFAC(risk, model)
     kfac_error(risk, model, approximation=EKFAC)  # {"layers.0": ..., "layers.1": ...}
     ```
@@ -116,5 +115,5 @@ def _moments(
         return total + weight * jnp.sum((g.swapaxes(1, 2) @ a[None]) ** 2, axis=0), None
 
     zeros = jnp.zeros((v.shape[0], u.shape[0]), inputs.dtype)
-    # One example after the other, because each G has the size of the weights of the layer.
+    # One example after the other, because each G is as large as the weight matrix of the layer.
     return jax.lax.scan(add, zeros, (inputs, gradients.swapaxes(0, 1), weights))[0]

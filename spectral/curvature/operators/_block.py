@@ -22,8 +22,8 @@ class Block(AbstractOperator):
 
     model = eqx.nn.MLP(3, 2, 4, 1, key=jax.random.key(0))
     hessian = Hessian(lambda m: jnp.sum(m(jnp.ones(3)) ** 2), model)
-    Block(hessian, lambda m: m.layers[0]).dense()  # [16, 16]
-    Block(hessian, lambda m: [layer.bias for layer in m.layers]).dense()  # [6, 6]
+    Block(hessian, lambda m: m.layers[0]).dim  # 16
+    Block(hessian, lambda m: [layer.bias for layer in m.layers]).dim  # 6
     ```
 
     A product costs as much as one with the whole matrix. The vectors are those of the whole
@@ -119,12 +119,11 @@ def layer_blocks(operator: AbstractOperator) -> dict[str, Block]:
     import equinox as eqx
     import jax
     import jax.numpy as jnp
-    from spectral.curvature import Hessian, Lanczos, layer_blocks
+    from spectral.curvature import Hessian, layer_blocks
 
     model = eqx.nn.MLP(3, 2, 4, 1, key=jax.random.key(0))
     hessian = Hessian(lambda m: jnp.sum(m(jnp.ones(3)) ** 2), model)
-    for name, block in layer_blocks(hessian).items():  # layers.0, layers.1
-        spectrum = Lanczos(order=5)(block, key=jax.random.key(1))
+    {name: block.dim for name, block in layer_blocks(hessian).items()}  # layers.0: 16, layers.1: 10
     ```
     """
     paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(operator.structure)]

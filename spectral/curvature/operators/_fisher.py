@@ -28,12 +28,12 @@ class Fisher(AbstractParameterOperator):
     def forward(model, inputs):
         return jax.vmap(model)(inputs)
 
-    model = eqx.nn.MLP(3, 2, 4, 1, key=jax.random.key(0))
+    model = eqx.nn.Linear(3, 2, key=jax.random.key(0))
     risk = Risk(forward, SoftmaxCrossEntropy(), jnp.ones((10, 3)), jnp.zeros(10, int))
     exact = Fisher(risk, model)  # the Gauss-Newton matrix
     sampled = Fisher(risk, model, factor=Sampled(jax.random.key(1), num_samples=8))
     empirical = Fisher(risk, model, factor=Empirical())
-    empirical.gram().dense()  # [10, 10]: inner products of the gradients, divided by 10
+    empirical.gram().dim  # 10: the matrix of inner products of the gradients, divided by 10
     ```
 
     **Arguments:**

@@ -30,11 +30,11 @@ class GaussNewton(AbstractParameterOperator):
     def forward(model, inputs):
         return jax.vmap(model)(inputs)
 
-    model = eqx.nn.MLP(3, 2, 4, 1, key=jax.random.key(0))
+    model = eqx.nn.Linear(3, 2, key=jax.random.key(0))
     risk = Risk(forward, SoftmaxCrossEntropy(), jnp.ones((10, 3)), jnp.zeros(10, int))
     ggn = GaussNewton(risk, model)
-    ggn.dense()  # [26, 26]
-    ggn.gram().dense()  # [20, 20], with the same nonzero eigenvalues
+    ggn.dense()  # [8, 8]
+    ggn.gram().dim  # 20: a smaller or larger matrix with the same nonzero eigenvalues
     ```
 
     **Arguments:**

@@ -43,10 +43,10 @@ class Gram(AbstractOperator):
     def forward(model, inputs):
         return jax.vmap(model)(inputs)
 
-    model = eqx.nn.MLP(3, 2, 100, 2, key=jax.random.key(0))
-    risk = Risk(forward, SquaredError(), jnp.ones((5, 3)), jnp.zeros((5, 2)))
+    model = eqx.nn.Linear(100, 2, key=jax.random.key(0))
+    risk = Risk(forward, SquaredError(), jnp.ones((5, 100)), jnp.zeros((5, 2)))
     gram = Gram(risk, model)
-    gram.dim, gram.parameters  # 10, 10702
+    gram.dim, gram.parameters  # 10, 202
     gram.dense()  # [10, 10]
     ```
 

@@ -22,10 +22,10 @@ def density(
     ```python
     import jax
     import jax.numpy as jnp
-    from spectral.curvature import density, Hessian, Lanczos
+    from spectral.curvature import density, Lanczos, Matrix
 
-    hessian = Hessian(lambda x: jnp.sum(x**4) / 12, jnp.arange(10.0))
-    spectrum = Lanczos(order=10)(hessian, key=jax.random.key(0))
+    matrix = Matrix(jnp.diag(jnp.arange(10.0) ** 2))  # eigenvalues 0, 1, 4, ..., 81
+    spectrum = Lanczos(order=10)(matrix, key=jax.random.key(0))
     curve = density(spectrum, jnp.linspace(-5.0, 90.0, 500), width=1.0)  # [500]
     ```
 

@@ -37,12 +37,11 @@ def epsilon_rank(
     ```python
     import jax
     import jax.numpy as jnp
-    from spectral.curvature import epsilon_rank, Hessian, Lanczos
+    from spectral.curvature import epsilon_rank, Lanczos, Matrix
 
-    hessian = Hessian(lambda x: jnp.sum(x**4) / 12, jnp.arange(10.0))
-    spectrum = Lanczos(order=10)(hessian, key=jax.random.key(0))
+    matrix = Matrix(jnp.diag(jnp.arange(10.0) ** 2))  # eigenvalues 0, 1, 4, ..., 81
+    spectrum = Lanczos(order=10)(matrix, key=jax.random.key(0))
     rank = epsilon_rank(spectrum, 0.5)
-    curve = jax.vmap(epsilon_rank, in_axes=(None, 0))(spectrum, jnp.logspace(-2, 1, 20))
     ```
 
     **Arguments:**
@@ -50,7 +49,8 @@ def epsilon_rank(
     - `spectrum`: the result of an estimator.
     - `epsilon`: a positive threshold, in the units of an eigenvalue. The count is well defined
         if it lies in a gap of the spectrum. The whole curve from epsilon to rank takes no further
-        product with the matrix: use `jax.vmap` over epsilon, as above.
+        product with the matrix:
+        `jax.vmap(epsilon_rank, in_axes=(None, 0))(spectrum, jnp.logspace(-2, 1, 20))`.
     - `relative`: use `epsilon` times the largest |eigenvalue| that was found as the threshold.
 
     **Returns:** a `RankEstimate`:
@@ -95,7 +95,13 @@ def normalised_epsilon_rank(
     `epsilon_rank`, except that the fields are fractions of all eigenvalues.
 
     ```python
-    normalised_epsilon_rank(spectrum, 0.01, relative=True)
+    import jax
+    import jax.numpy as jnp
+    from spectral.curvature import Lanczos, Matrix, normalised_epsilon_rank
+
+    matrix = Matrix(jnp.diag(jnp.arange(10.0) ** 2))  # eigenvalues 0, 1, 4, ..., 81
+    spectrum = Lanczos(order=10)(matrix, key=jax.random.key(0))
+    normalised_epsilon_rank(spectrum, 0.01, relative=True).value  # about 0.9
     ```
     """
     rank = epsilon_rank(spectrum, epsilon, relative=relative)

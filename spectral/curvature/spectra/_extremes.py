@@ -23,10 +23,10 @@ def extremes(spectrum: AbstractSpectrum, *, count: int = 1) -> Extremes:
     ```python
     import jax
     import jax.numpy as jnp
-    from spectral.curvature import extremes, Hessian, Lanczos
+    from spectral.curvature import extremes, Lanczos, Matrix
 
-    hessian = Hessian(lambda x: jnp.sum(x**4) / 12, jnp.arange(10.0))
-    spectrum = Lanczos(order=10)(hessian, key=jax.random.key(0))
+    matrix = Matrix(jnp.diag(jnp.arange(10.0) ** 2))  # eigenvalues 0, 1, 4, ..., 81
+    spectrum = Lanczos(order=10)(matrix, key=jax.random.key(0))
     extremes(spectrum, count=2).largest  # about 81 and 64
     ```
 

@@ -17,10 +17,10 @@ def trace(spectrum: AbstractSpectrum) -> Estimate:
     ```python
     import jax
     import jax.numpy as jnp
-    from spectral.curvature import Hessian, Lanczos, trace
+    from spectral.curvature import Lanczos, Matrix, trace
 
-    hessian = Hessian(lambda x: jnp.sum(x**4) / 12, jnp.arange(10.0))
-    spectrum = Lanczos(order=10)(hessian, key=jax.random.key(0))
+    matrix = Matrix(jnp.diag(jnp.arange(10.0) ** 2))  # eigenvalues 0, 1, 4, ..., 81
+    spectrum = Lanczos(order=10)(matrix, key=jax.random.key(0))
     trace(spectrum)  # value about 285, with its standard error
     ```
     """

@@ -33,10 +33,10 @@ def smoothed_density_mass(
     ```python
     import jax
     import jax.numpy as jnp
-    from spectral.curvature import Hessian, Lanczos, smoothed_density_mass
+    from spectral.curvature import Lanczos, Matrix, smoothed_density_mass
 
-    hessian = Hessian(lambda x: jnp.sum(x**4) / 12, jnp.arange(10.0))
-    spectrum = Lanczos(order=10, num_vectors=1)(hessian, key=jax.random.key(0))
+    matrix = Matrix(jnp.diag(jnp.arange(10.0) ** 2))  # eigenvalues 0, 1, 4, ..., 81
+    spectrum = Lanczos(order=10)(matrix, key=jax.random.key(0))
     smoothed_density_mass(spectrum, 0.1)  # a fraction of all eigenvalues
     ```
 

@@ -28,11 +28,11 @@ class Chebyshev(eqx.Module):
     ```python
     import jax
     import jax.numpy as jnp
-    from spectral.curvature import Chebyshev, density, Hessian
+    from spectral.curvature import Chebyshev, Matrix
 
-    hessian = Hessian(lambda x: jnp.sum(x**4) / 12, jnp.arange(10.0))
-    spectrum = Chebyshev(order=100)(hessian, key=jax.random.key(0))
-    density(spectrum, jnp.linspace(-5.0, 90.0, 500), width=1.0)
+    matrix = Matrix(jnp.diag(jnp.arange(10.0) ** 2))  # eigenvalues 0, 1, 4, ..., 81
+    spectrum = Chebyshev(order=100)(matrix, key=jax.random.key(0))
+    nodes, weights = spectrum.quadrature()  # [3, 200] each, for `density`
     ```
 
     After a first iteration that finds the range, this holds three vectors in memory, where

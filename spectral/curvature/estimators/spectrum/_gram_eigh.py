@@ -20,12 +20,12 @@ class GramEigh(eqx.Module):
     ```python
     import jax
     import jax.numpy as jnp
-    from spectral.curvature import epsilon_rank, GaussNewton, GramEigh, Risk, SquaredError
+    from spectral.curvature import GaussNewton, GramEigh, Risk, SquaredError
 
     x, y = jnp.eye(3, 20), jnp.zeros((3, 1))
     risk = Risk(lambda w, x: x @ w, SquaredError(), x, y)
     spectrum = GramEigh()(GaussNewton(risk, jnp.zeros((20, 1))), key=jax.random.key(0))
-    epsilon_rank(spectrum, 0.1).value  # 3 of 20
+    spectrum.nodes[0]  # 0 (17 times) and three eigenvalues of 1/3
     ```
 
     F has one row for each parameter and one column for each example and output. So the size of the
@@ -75,7 +75,7 @@ class GramEigh(eqx.Module):
 def _solve(gram: AbstractOperator, dim: int) -> Spectrum:
     # F^T F is positive semi-definite, so negative eigenvalues are rounding.
     eigenvalues = jnp.maximum(jnp.linalg.eigvalsh(gram.dense()), 0)
-    # If F has more columns than rows, the Gram matrix has one more zero for each column too many.
+    # Each column of F beyond the number of rows adds a zero to the eigenvalues.
     eigenvalues = eigenvalues[max(gram.dim - dim, 0) :]
     fractions = jnp.full_like(eigenvalues, 1 / dim)
     if gram.dim < dim:

@@ -18,15 +18,15 @@ class KroneckerEigh(eqx.Module):
     import equinox as eqx
     import jax
     import jax.numpy as jnp
-    from spectral.curvature import epsilon_rank, KFAC, KroneckerEigh, Risk, SquaredError
+    from spectral.curvature import KFAC, KroneckerEigh, Risk, SquaredError
 
     def forward(model, inputs):
         return jax.vmap(model)(inputs)
 
-    model = eqx.nn.MLP(20, 2, 50, 1, key=jax.random.key(0))
-    risk = Risk(forward, SquaredError(), jnp.eye(10, 20), jnp.zeros((10, 2)))
+    model = eqx.nn.Linear(3, 2, key=jax.random.key(0))
+    risk = Risk(forward, SquaredError(), jnp.eye(3), jnp.zeros((3, 2)))
     spectrum = KroneckerEigh()(KFAC(risk, model), key=jax.random.key(1))
-    epsilon_rank(spectrum, 1e-3).value  # a whole number
+    spectrum.mass_above(1e-3).value  # the exact fraction of the eigenvalues above 1e-3
     ```
 
     The result is exact for the factors; `kfac_error` answers how far they are from the matrix that

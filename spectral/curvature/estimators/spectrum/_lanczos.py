@@ -14,10 +14,10 @@ class Lanczos(AbstractLanczosQuadrature):
     ```python
     import jax
     import jax.numpy as jnp
-    from spectral.curvature import epsilon_rank, Hessian, Lanczos
+    from spectral.curvature import epsilon_rank, Lanczos, Matrix
 
-    hessian = Hessian(lambda x: jnp.sum(x**4) / 12, jnp.arange(10.0))  # eigenvalues 0, 1, 4, ...
-    spectrum = Lanczos(order=10)(hessian, key=jax.random.key(0))
+    matrix = Matrix(jnp.diag(jnp.arange(10.0) ** 2))  # eigenvalues 0, 1, 4, ..., 81
+    spectrum = Lanczos(order=10)(matrix, key=jax.random.key(0))
     epsilon_rank(spectrum, 0.5).value  # about 9
     ```
 

@@ -16,10 +16,10 @@ class MatfreeLanczos(AbstractLanczosQuadrature):
     ```python
     import jax
     import jax.numpy as jnp
-    from spectral.curvature import epsilon_rank, Hessian, MatfreeLanczos
+    from spectral.curvature import epsilon_rank, Matrix, MatfreeLanczos
 
-    hessian = Hessian(lambda x: jnp.sum(x**4) / 12, jnp.arange(10.0))
-    spectrum = MatfreeLanczos(order=10)(hessian, key=jax.random.key(0))
+    matrix = Matrix(jnp.diag(jnp.arange(10.0) ** 2))  # eigenvalues 0, 1, 4, ..., 81
+    spectrum = MatfreeLanczos(order=10)(matrix, key=jax.random.key(0))
     epsilon_rank(spectrum, 0.5).value  # about 9
     ```
 

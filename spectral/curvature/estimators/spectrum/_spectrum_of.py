@@ -28,15 +28,15 @@ def spectrum_of(
     ```python
     import jax
     import jax.numpy as jnp
-    from spectral.curvature import epsilon_rank, spectrum_of
+    from spectral.curvature import Dense, spectrum_of
 
     def loss(params, batch):
         x, y = batch
         return jnp.mean((jnp.tanh(x @ params["w"]) - y) ** 2)
 
     params, batch = {"w": jnp.ones((3, 2))}, (jnp.ones((5, 3)), jnp.zeros((5, 2)))
-    spectrum = spectrum_of(loss, params, batch, key=jax.random.key(0))
-    epsilon_rank(spectrum, 0.1)
+    spectrum = spectrum_of(loss, params, batch, estimator=Dense(), key=jax.random.key(0))
+    spectrum.range()  # the smallest and the largest eigenvalue
     ```
 
     Parameters and batch are arguments of one compiled program. A call with new shapes or a new
