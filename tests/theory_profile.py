@@ -3,10 +3,13 @@
 from typing import Any
 
 import pytest
-from hypothesis import given, HealthCheck, Phase, settings
+from hypothesis import given, HealthCheck, Phase, seed, settings
 
 
 QUICK, SLOW = 40, 1000
+# Cases follow from this number and not from the source of a property, so editing a test does not
+# draw other cases. `Tally` compares a fraction of only 40 of them.
+_SEED = 4
 # Every statement that holds is tried on 40 drawn cases, and on 1000 in the full suite.
 COUNTS = pytest.mark.parametrize("count", [QUICK, pytest.param(SLOW, marks=pytest.mark.slow)])
 
@@ -28,15 +31,15 @@ def tried(count, *drawn, shrink=True):
         phases=phases,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )
-    return lambda holds: chosen(given(*drawn)(holds))()
+    return lambda holds: seed(_SEED)(chosen(given(*drawn)(holds)))()
 
 
 def broken(*drawn):
-    """Run a property that is wrong on purpose: one of the first quick cases shows it."""
+    """Run a property that is wrong on purpose: one of the first cases shows it."""
 
     def run(holds):
         with pytest.raises(AssertionError):
-            tried(QUICK, *drawn, shrink=False)(holds)
+            tried(5 * QUICK, *drawn, shrink=False)(holds)
 
     return run
 
