@@ -1,3 +1,6 @@
+"""Probes against NumPy on a network with dead and faint units, and in the loop."""
+
+import functools
 from typing import Any
 
 import equinox as eqx
@@ -6,127 +9,107 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
-from tables import permuted, STREAMS
+from signals import learner_of, mlp
+from tables import STREAMS, tiny_images
 
-from spectral import algorithms, Learner, probes, train_continual
-from spectral.curvature import Dense, GaussNewton, GramEigh, Lanczos
-from spectral.models import feature_effective_rank, feature_stable_rank, srank99
+from spectral import algorithms, probes, tasks, train_continual
+from spectral.curvature import Dense, Lanczos
 
 
 KEY = jax.random.key(5)
+NUM = 42  # all training examples
 
 
+@functools.cache
 def half_dead():
-    """A setting whose second hidden layer has two dead units of five and a faint one."""
-    setting = permuted(standardise=False)
-    bias = jnp.array([-100.0, -100.0, 1.0, 1.0, 1.0])
-    model = eqx.tree_at(lambda m: m.layers[1].bias, setting.model, bias)
-    faint = model.layers[1].weight.at[4].set(0.0)
-    model = eqx.tree_at(lambda m: m.layers[1].weight, model, faint)
-    model = eqx.tree_at(lambda m: m.layers[1].bias, model, bias.at[4].set(1e-3))
-    learner = Learner(model, None, algorithms.bp().optimiser.init(model))
-    return setting.stream, setting.stream.init(key=KEY), learner
+    """A stream, and a learner whose second hidden layer has two dead units of five and a faint
+    one."""
+    options: dict[str, Any] = {"num_tasks": 3, "steps_per_task": 16, "chunks_per_task": 2}
+    stream = tasks.PermutedImages(tiny_images(), standardise=False, **options)
+    model = mlp(6, 3, width=5, depth=2)
+    weight = np.array(model.layers[1].weight)
+    weight[4] = 0
+    bias = np.array([-100.0, -100.0, 1.0, 1.0, 1e-3], np.float32)
+    where = lambda m: (m.layers[1].weight, m.layers[1].bias)
+    model = eqx.tree_at(where, model, (jnp.asarray(weight), jnp.asarray(bias)))
+    return stream, learner_of(model)
 
 
-def features(stream, state, learner):
-    batch = stream.sample(state, learner, 42, "train", key=KEY)
-    _, taps = jax.vmap(learner.model)(batch.inputs)
-    return [np.asarray(h) for h in taps.values()]
+def loss_of(model, batch):
+    """The criterion of the stream, written out."""
+    logits = jax.vmap(lambda x: model(x)[0])(batch.inputs)
+    return -jnp.mean(jax.nn.log_softmax(logits)[jnp.arange(len(logits)), batch.labels])
+
+
+SIMPLE = {
+    "dead": probes.DeadUnits(num_examples=NUM),
+    "dormant": probes.DormantUnits(num_examples=NUM),
+    "wide_awake": probes.DormantUnits(threshold=1e-6, num_examples=NUM),
+    "rank": probes.FeatureRank(num_examples=NUM),
+    "weights": probes.WeightNorm(),
+    "gradient": probes.GradientNorm(num_examples=NUM),
+    "held_out": probes.GradientNorm(num_examples=18, split="held_out"),
+}
+
+
+@functools.cache
+def measured():
+    """What simple probes measure, the features of both layers, the losses on both splits, and the
+    gradient."""
+    stream, learner = half_dead()
+
+    @eqx.filter_jit
+    def of(stream, learner):
+        state = stream.init(key=KEY)
+        batch = stream.sample(state, learner, NUM, "train", key=KEY)
+        _, taps = jax.vmap(learner.model)(batch.inputs)
+        found = {name: probe(learner, stream, state, key=KEY) for name, probe in SIMPLE.items()}
+        value, grads = eqx.filter_value_and_grad(loss_of)(learner.model, batch)
+        other = stream.sample(state, learner, 18, "held_out", key=KEY)
+        losses = {"gradient": value, "held_out": loss_of(learner.model, other)}
+        return found, list(taps.values()), losses, ravel_pytree(grads)[0]
+
+    return jax.tree.map(np.asarray, of(stream, learner))
 
 
 def test_dead_and_dormant_units():
-    stream, state, learner = half_dead()
-    first, second = features(stream, state, learner)
+    found, (first, second), *_ = measured()
     assert ((second == 0).all(0)).tolist() == [True, True, False, False, False]
-    dead = probes.DeadUnits(num_examples=42)(learner, stream, state, key=KEY)
-    silent = np.array([(first == 0).all(0).mean(), 0.4])
-    np.testing.assert_allclose(dead["by_layer"], silent, rtol=1e-6)
-    np.testing.assert_allclose(dead["fraction"], silent.mean(), rtol=1e-6)
-    dormant = probes.DormantUnits(num_examples=42)(learner, stream, state, key=KEY)
-    np.testing.assert_allclose(dormant["by_layer"][1], 0.6, rtol=1e-6)
-    wide_awake = probes.DormantUnits(threshold=1e-6, num_examples=42)(
-        learner, stream, state, key=KEY
-    )
-    np.testing.assert_allclose(wide_awake["by_layer"][1], 0.4, rtol=1e-6)
+    expected = np.array([(first == 0).all(0).mean(), 0.4])
+    np.testing.assert_allclose(found["dead"]["by_layer"], expected, rtol=1e-6)
+    np.testing.assert_allclose(found["dead"]["fraction"], expected.mean(), rtol=1e-6)
+    np.testing.assert_allclose(found["dormant"]["by_layer"][1], 0.6, rtol=1e-6)
+    np.testing.assert_allclose(found["wide_awake"]["by_layer"][1], 0.4, rtol=1e-6)
 
 
 def test_feature_ranks():
-    stream, state, learner = half_dead()
-    found = probes.FeatureRank(num_examples=42)(learner, stream, state, key=KEY)
-    measures = {
-        "feature_effective_rank": feature_effective_rank,
-        "srank99": srank99,
-        "feature_stable_rank": feature_stable_rank,
-    }
-    for name, measure in measures.items():
-        for layer, h in enumerate(features(stream, state, learner)):
-            np.testing.assert_allclose(found[name][layer], measure(jnp.asarray(h)), rtol=1e-3)
+    found, features, *_ = measured()
+    for layer, h in enumerate(features):
+        s = np.linalg.svd(h.astype(np.float64), compute_uv=False)
+        s = s[s > 1e-5 * s[0]]
+        p = s / s.sum()
+        expected = {
+            "feature_effective_rank": np.exp(-np.sum(p * np.log(p))),
+            "srank99": 1 + np.sum(np.cumsum(p) < 0.99),
+            "feature_stable_rank": np.sum(s**2) / s[0] ** 2,
+        }
+        assert set(found["rank"]) == set(expected)
+        for name, value in expected.items():
+            np.testing.assert_allclose(found["rank"][name][layer], value, rtol=1e-3)
 
 
 def test_norms():
-    stream, state, learner = half_dead()
-    flat = np.asarray(ravel_pytree(eqx.filter(learner.model, eqx.is_inexact_array))[0])
-    weights = probes.WeightNorm()(learner, stream, state, key=KEY)
-    np.testing.assert_allclose(weights["norm"], np.linalg.norm(flat), rtol=1e-5)
-    np.testing.assert_allclose(weights["mean_magnitude"], np.abs(flat).mean(), rtol=1e-5)
-
-    batch = stream.sample(state, learner, 42, "train", key=KEY)
-
-    def loss(model):
-        logits = jax.vmap(lambda x: model(x)[0])(batch.inputs)
-        return -jnp.mean(jax.nn.log_softmax(logits)[jnp.arange(42), batch.labels])
-
-    value, grads = eqx.filter_value_and_grad(loss)(learner.model)
-    found = probes.GradientNorm(num_examples=42)(learner, stream, state, key=KEY)
-    np.testing.assert_allclose(found["loss"], value, rtol=1e-5)
-    np.testing.assert_allclose(found["norm"], np.linalg.norm(ravel_pytree(grads)[0]), rtol=1e-4)
+    found, _, losses, gradient = measured()
+    leaves = jax.tree.leaves(eqx.filter(half_dead()[1].model, eqx.is_inexact_array))
+    flat = np.concatenate([np.ravel(leaf) for leaf in leaves])
+    np.testing.assert_allclose(found["weights"]["norm"], np.linalg.norm(flat), rtol=1e-5)
+    np.testing.assert_allclose(found["weights"]["mean_magnitude"], np.abs(flat).mean(), rtol=1e-5)
+    for name, loss in losses.items():
+        np.testing.assert_allclose(found[name]["loss"], loss, rtol=1e-5)
+    np.testing.assert_allclose(found["gradient"]["norm"], np.linalg.norm(gradient), rtol=1e-4)
 
 
-def test_hessian_spectrum_against_the_dense_hessian():
-    stream, state, learner = half_dead()
-    params, static = eqx.partition(learner.model, eqx.is_inexact_array)
-    flat, unravel = ravel_pytree(params)
-    batch = stream.sample(state, learner, 42, "train", key=KEY)
-
-    def loss(flat):
-        model = eqx.combine(unravel(flat), static)
-        logits = jax.vmap(lambda x: model(x)[0])(batch.inputs)
-        return -jnp.mean(jax.nn.log_softmax(logits)[jnp.arange(42), batch.labels])
-
-    exact = np.linalg.eigvalsh(np.asarray(jax.hessian(loss)(flat), np.float64))
-    probe = probes.HessianSpectrum(
-        epsilon=1e-3, num_examples=42, estimator=Lanczos(order=flat.size, num_vectors=40)
-    )
-    found = probe(learner, stream, state, key=KEY)
-    np.testing.assert_allclose(found["extremes"], exact[[0, -1]], rtol=1e-3, atol=1e-5)
-    true = (np.abs(exact) > 1e-3).mean()
-    error = abs(float(found["normalised_epsilon_rank"]) - true)
-    assert error < 4 * float(found["normalised_epsilon_rank_sem"])
-    assert (
-        found["normalised_epsilon_rank_lower"]
-        <= found["normalised_epsilon_rank"]
-        <= found["normalised_epsilon_rank_upper"]
-    )
-    assert 0 < true < 1
-    assert found["nodes"].shape == found["weights"].shape == (40, flat.size)
-
-
-@pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("batch_size", [None, 14])
-def test_any_matrix_and_any_estimator(batch_size):
-    stream, state, learner = half_dead()
-    options = {"epsilon": 1e-3, "num_examples": 42, "batch_size": batch_size}
-    gram = probes.HessianSpectrum(matrix=GaussNewton, estimator=GramEigh(), **options)
-    dense = probes.HessianSpectrum(matrix=GaussNewton, estimator=Dense(), **options)
-    hessian = probes.HessianSpectrum(estimator=Dense(), **options)
-    ranks = [
-        float(p(learner, stream, state, key=KEY)["normalised_epsilon_rank"])
-        for p in (gram, dense, hessian)
-    ]
-    np.testing.assert_allclose(ranks[0], ranks[1], rtol=1e-9)
-    assert 0 < ranks[1] < ranks[2] < 1
-
-
+WHEN = ("start", "end")
 PROBES = {
     "dead": probes.DeadUnits(num_examples=20),
     "dormant": probes.DormantUnits(num_examples=20),
@@ -140,34 +123,34 @@ PROBES = {
 }
 
 
-@pytest.mark.parametrize(
-    "stream",
-    ["permuted_online", "growing_classes", pytest.param("point_mass", marks=pytest.mark.slow)],
-)
+def check_columns(history, chosen):
+    """Every probe measures at the times and tasks that it asks for."""
+    found = {name.rsplit(".", 1)[0] for name in history if "." in name}
+    assert found == {f"{name}.{when}" for name, probe in chosen.items() for when in probe.when}
+    for name in history:
+        every = chosen[name.split(".")[0]].every if "." in name else 1
+        finite = np.isfinite(history[name]).reshape(3, -1).all(1).tolist()
+        assert finite == [True, every == 1, True], name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stream", ["permuted_online", "growing_classes", "point_mass"])
 def test_all_probes_on_all_streams(stream):
     setting = STREAMS[stream]()
-    _, history = train_continual(
-        setting.model,
-        setting.stream,
-        algorithms.bp(0.01),
-        model_state=setting.model_state,
-        probes=PROBES,
-    )
-    found = {name.rsplit(".", 1)[0] for name in history if "." in name}
-    both = {f"{n}.{w}" for n in ("dead", "dormant", "rank", "weights", "gradient") for w in WHEN}
-    assert found == both | {"hessian.start", "held_out.end"}
-    for name in history:
-        measured = np.isfinite(history[name]).reshape(3, -1).all(1).tolist()
-        assert measured == [True, not name.startswith("hessian"), True], name
-
-
-WHEN = ("start", "end")
+    options = {"model_state": setting.model_state, "probes": PROBES}
+    algo = algorithms.bp(0.01)
+    _, history = train_continual(setting.model, setting.stream, algo, **options)
+    check_columns(history, PROBES)
 
 
 def test_start_and_end_see_the_task():
-    """At the start of a task the data are new and the weights those of the end before."""
-    setting = permuted()
-    _, history = train_continual(setting.model, setting.stream, algorithms.bp(0.05), probes=PROBES)
+    """At the start of a task the data are new and the weights are those of the previous end."""
+    chosen = {name: PROBES[name] for name in ("weights", "gradient")}
+    chosen |= {"rare": probes.WeightNorm(when=("start",), every=2)}
+    stream, _ = half_dead()
+    model = mlp(6, 3, width=5, depth=1)
+    _, history = train_continual(model, stream, algorithms.bp(0.05), probes=chosen)
+    check_columns(history, chosen)
     norms = {when: history[f"weights.{when}.norm"] for when in WHEN}
     np.testing.assert_array_equal(norms["start"][1:], norms["end"][:-1])
     assert norms["start"][0] != norms["end"][0]
@@ -178,19 +161,18 @@ def test_start_and_end_see_the_task():
 def test_bad_arguments():
     with pytest.raises(ValueError, match="`epsilon` is 0"):
         probes.HessianSpectrum(epsilon=0)
-    with pytest.raises(ValueError, match="`batch_size` is 3, but must divide `num_examples`, which is 10"):
+    match = "`batch_size` is 3, but must divide `num_examples`, which is 10"
+    with pytest.raises(ValueError, match=match):
         probes.HessianSpectrum(num_examples=10, batch_size=3)
     for probe in (probes.HessianSpectrum, probes.DeadUnits, probes.FeatureRank):
-        with pytest.raises(ValueError, match="`num_examples` is 0, but must be an integer of at least"):
+        match = "`num_examples` is 0, but must be an integer of at least 1"
+        with pytest.raises(ValueError, match=match):
             probe(num_examples=0)
     estimator: Any = Dense
     with pytest.raises(TypeError, match=r"`estimator` is the class Dense.* call it.*`Dense\(\)`"):
         probes.HessianSpectrum(estimator=estimator)
-    setting = permuted()
+    stream, learner = half_dead()
     with pytest.raises(ValueError, match=r"`probes\['dead'\].every` is 0"):
         train_continual(
-            setting.model,
-            setting.stream,
-            algorithms.bp(),
-            probes={"dead": probes.DeadUnits(every=0)},
+            learner.model, stream, algorithms.bp(), probes={"dead": probes.DeadUnits(every=0)}
         )
