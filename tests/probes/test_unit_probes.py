@@ -63,7 +63,9 @@ def stream():
     )
 
 
-@pytest.mark.parametrize("activation", [models.CReLU(), models.DeepFourier()])
+@pytest.mark.parametrize(
+    "activation", [models.CReLU(), pytest.param(models.DeepFourier(), marks=pytest.mark.slow)]
+)
 def test_a_unit_is_dead_if_both_of_its_activations_are(activation):
     """Units 0 and 1 of 3 have no weights, and biases of 0 and 1. Under CReLU one activation of
     every unit is 0, and unit 0 is dead. Under [sin, cos] none is."""
