@@ -1,3 +1,5 @@
+"""The multilayer perceptron, batches, BatchNorm, and dead and dormant units."""
+
 import inspect
 
 import equinox as eqx
@@ -7,31 +9,41 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from growing_classes import BatchNormNetwork
 from hypothesis import example, given, settings
+from networks import batch_norm, ByKey, drawn, mlp
+from signals import numpy_map
 
 from spectral.models import apply_network, dead, dormant, MLP
 
 
-def test_the_mlp_computes_what_it_says(getkey):
-    model = MLP(3, 2, width=5, depth=2, activation=jnp.tanh, key=getkey())
-    x = jax.random.normal(getkey(), (3,))
+KEY = jax.random.key(4)
+RNG = np.random.default_rng(0)
+
+
+@eqx.filter_jit
+def applied(model, x):
+    return model(x)
+
+
+def test_the_mlp_matches_numpy():
+    make = lambda key: MLP(3, 2, width=5, depth=2, activation=jnp.tanh, key=key)
     # Zero biases would hide a bias that is left out.
-    model = jax.tree.map(lambda p: p + 0.1 if eqx.is_inexact_array(p) else p, model)
+    model = numpy_map(lambda p: p + np.float32(0.1), drawn(make, KEY))
+    x = RNG.normal(size=3).astype(np.float32)
     (w0, b0), (w1, b1), (w2, b2) = (
         (np.asarray(d.weight), np.asarray(d.bias)) for d in model.layers
     )
     hidden_0 = np.tanh(w0 @ x + b0)
     hidden_1 = np.tanh(w1 @ hidden_0 + b1)
-    outputs, taps = model(x)
+    outputs, taps = applied(model, jnp.asarray(x))
     assert list(taps) == ["hidden_0", "hidden_1"]
     np.testing.assert_allclose(taps["hidden_0"], hidden_0, rtol=1e-5)
     np.testing.assert_allclose(taps["hidden_1"], hidden_1, rtol=1e-5)
     np.testing.assert_allclose(outputs, w2 @ hidden_1 + b2, rtol=1e-5)
 
 
-def test_the_mlp_begins_kaiming_uniform_with_zero_biases(getkey):
-    model = MLP(50, 10, width=400, depth=2, key=getkey())
+def test_initial_weights_are_kaiming_uniform_with_zero_biases():
+    model = eqx.filter_jit(lambda key: MLP(50, 10, width=400, depth=1, key=key))(KEY)
     for layer in model.layers:
         bound = np.sqrt(6 / layer.weight.shape[1])
         weight = np.asarray(layer.weight)
@@ -39,68 +51,75 @@ def test_the_mlp_begins_kaiming_uniform_with_zero_biases(getkey):
         assert np.abs(weight).max() > 0.99 * bound
         np.testing.assert_allclose(weight.var(), bound**2 / 3, rtol=0.05)
         assert not np.asarray(layer.bias).any()
-    drawn = [np.asarray(layer.weight).ravel()[:5] for layer in model.layers]
-    assert not np.allclose(drawn[0] / np.sqrt(6 / 50), drawn[1] / np.sqrt(6 / 400))
+    first, second = (np.asarray(layer.weight).ravel()[:5] for layer in model.layers)
+    assert not np.allclose(first / np.sqrt(6 / 50), second / np.sqrt(6 / 400))
 
 
-def test_fresh_has_the_same_shape_and_other_weights(getkey):
-    model = MLP(3, 2, width=5, depth=2, activation=jnp.tanh, key=getkey())
-    twin = model.fresh(key=getkey())
+def test_fresh_has_the_same_shape_and_other_weights():
+    options = {"width": 5, "depth": 2, "activation": jnp.tanh, "initialiser": ByKey()}
+    make = lambda key: MLP(3, 2, **options, key=key)
+    model = drawn(make, KEY)
+    twin = eqx.filter_jit(lambda model, key: model.fresh(key=key))(model, KEY)
     assert jax.tree.structure(model) == jax.tree.structure(twin)
     for a, b in zip(model.layers, twin.layers, strict=True):
         assert a.weight.shape == b.weight.shape
         assert not np.allclose(a.weight, b.weight)
+    assert len({float(layer.weight[0, 0]) for layer in twin.layers}) == 3
 
 
-def test_activations_by_name(getkey):
-    key = getkey()
-    x = jnp.linspace(-1, 1, 3)
-    pairs = (
-        (MLP(3, 2, width=5, depth=1, activation="relu", key=key), jax.nn.relu),
-        (MLP(3, 2, width=5, depth=1, activation="tanh", key=key), jnp.tanh),
+def test_activations_by_name():
+    make = lambda activation: eqx.filter_eval_shape(
+        lambda key: MLP(3, 2, width=5, depth=1, activation=activation, key=key), KEY
     )
-    for named, function in pairs:
-        given = MLP(3, 2, width=5, depth=1, activation=function, key=key)
-        assert jax.tree.structure(named) == jax.tree.structure(given)
-        np.testing.assert_array_equal(named(x)[0], given(x)[0])
+    for name, function in (("relu", jax.nn.relu), ("tanh", jnp.tanh)):
+        # The structure holds the function.
+        assert jax.tree.structure(make(name)) == jax.tree.structure(make(function))
+    assert jax.tree.structure(make("relu")) != jax.tree.structure(make(jnp.tanh))
     with pytest.raises(ValueError, match="Name 'tahn' does not exist. Allowed: relu, tanh; did"):
-        inspect.unwrap(MLP.__init__)(MLP, 3, 2, activation="tahn", key=key)
+        inspect.unwrap(MLP.__init__)(MLP, 3, 2, activation="tahn", key=KEY)
 
 
-def test_depth_zero_is_a_linear_map(getkey):
-    model = MLP(3, 2, depth=0, key=getkey())
-    outputs, taps = model(jnp.ones(3))
+def test_depth_zero_is_a_linear_map():
+    model = drawn(lambda key: MLP(3, 2, depth=0, key=key), KEY)
+    outputs, taps = applied(model, jnp.asarray(np.ones(3, np.float32)))
     assert taps == {}
     assert model.units() == ()
-    np.testing.assert_allclose(outputs, model.layers[0].weight.sum(1), rtol=1e-6)
+    np.testing.assert_allclose(outputs, np.asarray(model.layers[0].weight).sum(1), rtol=1e-6)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [({"width": 0}, "`width` is 0"), ({"depth": -1}, "`depth` is -1")],
 )
-def test_sizes_are_checked(options, message, getkey):
+def test_sizes_are_checked(options, message):
     with pytest.raises(ValueError, match=message):
-        MLP(3, 2, **options, key=getkey())
+        MLP(3, 2, **options, key=KEY)
 
 
-def test_a_batch_of_one_is_like_any_other(getkey):
-    model = MLP(3, 2, width=4, depth=1, key=getkey())
-    x = jax.random.normal(getkey(), (2, 3))
-    both, aux = apply_network(model, None, x, inference=False)
-    one, aux_one = apply_network(model, None, x[:1], inference=False)
+def test_a_batch_of_one_is_like_any_other():
+    model = mlp(KEY, depth=1).model
+    x = jnp.asarray(RNG.normal(size=(2, 3)), jnp.float32)
+    apply = lambda x: apply_network(model, None, x, inference=False)
+    (both, aux), (one, aux_one) = jax.jit(lambda x: (apply(x), apply(x[:1])))(x)
     np.testing.assert_allclose(one, both[:1], rtol=1e-6)
     np.testing.assert_allclose(aux_one.taps["hidden_0"], aux.taps["hidden_0"][:1], rtol=1e-6)
 
 
-def test_batch_norm_learns_statistics_in_training_only(getkey):
-    model, state = eqx.nn.make_with_state(BatchNormNetwork)(key=getkey())
-    x = jax.random.normal(getkey(), (8, 3))
-    _, trained = apply_network(model, state, x, inference=False)
-    _, inferred = apply_network(model, state, x, inference=True)
-    leaves = [jax.tree.leaves(s) for s in (state, trained.model_state, inferred.model_state)]
-    assert any(not np.array_equal(a, b) for a, b in zip(leaves[0], leaves[1], strict=True))
-    assert all(np.array_equal(a, b) for a, b in zip(leaves[0], leaves[2], strict=True))
+def test_batch_norm_learns_statistics_in_training_only():
+    model, state, _ = batch_norm(KEY)
+    x = RNG.normal(size=(8, 3)).astype(np.float32)
+
+    @eqx.filter_jit
+    def states(model, state, x):
+        both = [apply_network(model, state, x, inference=i)[1].model_state for i in (False, True)]
+        return [s.get(model.norm.statistics) for s in (state, *both)]
+
+    before, trained, inferred = states(model, state, jnp.asarray(x))
+    z = x @ np.asarray(model.first.weight).T + np.asarray(model.first.bias)
+    np.testing.assert_allclose(trained[0], 0.1 * z.mean(0), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(trained[1], 0.9 + 0.1 * z.var(0), rtol=1e-4)
+    for a, b in zip(before, inferred, strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 activations = hnp.arrays(
@@ -108,17 +127,21 @@ activations = hnp.arrays(
 )
 
 
+@jax.jit
+def marks(h):
+    spread = h.reshape(2, 2, 3).swapaxes(1, 2)  # two examples of two positions
+    return dead(h), dormant(h), dead(spread), dormant(spread)
+
+
 @given(activations)
 @example(np.array([[2, 0.05, 0]] * 4, np.float32))  # between 2.5 % of the mean and of the sum
 @settings(deadline=None)
 def test_dead_and_dormant_by_definition(h):
     count = [all(h[n, i] == 0 for n in range(4)) for i in range(3)]
-    assert np.asarray(dead(jnp.asarray(h))).tolist() == count
     score = np.abs(h).mean(0)
     expected = score <= 0.025 * score.mean()
-    marked = np.asarray(dormant(jnp.asarray(h)))
+    silent, marked, *spread = (np.asarray(m) for m in marks(h))
+    assert silent.tolist() == count
     assert marked.tolist() == expected.tolist()
-    assert marked[np.asarray(count)].all()
-    spread = jnp.asarray(h).reshape(2, 2, 3).swapaxes(1, 2)  # two examples of two positions
-    assert np.asarray(dead(spread)).tolist() == count
-    assert np.asarray(dormant(spread)).tolist() == expected.tolist()
+    assert marked[silent].all()
+    assert [m.tolist() for m in spread] == [count, expected.tolist()]

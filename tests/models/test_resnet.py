@@ -1,60 +1,81 @@
+"""The residual network against NumPy."""
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from networks import resnet
+from networks import ByKey, resnet
+from signals import numpy_map
 
 from spectral.models import apply_network, CReLU, pre_activations, ResNet18
 
 
+KEY = jax.random.key(3)
+
+
 def convolve(x, layer, stride):
-    margin = layer.weight.shape[-1] // 2
-    out = jax.lax.conv_general_dilated(x, layer.weight, (stride, stride), [(margin, margin)] * 2)
-    return out + layer.bias[None, :, None, None]
+    weight = np.asarray(layer.weight)
+    side = weight.shape[-1]
+    margin = side // 2
+    x = np.pad(x, ((0, 0), (0, 0), (margin, margin), (margin, margin)))
+    windows = np.lib.stride_tricks.sliding_window_view(x, (side, side), axis=(2, 3))
+    outputs = np.einsum("nchwij,ocij->nohw", windows[:, :, ::stride, ::stride], weight)
+    return outputs + np.asarray(layer.bias)[:, None, None]
 
 
 def normalise(x, norm, statistics):
     """With the statistics of the batch, which are noted."""
     mean, var = x.mean((0, 2, 3)), x.var((0, 2, 3))
     statistics.append((mean, var))
-    mean, var, scale, shift = (a[None, :, None, None] for a in (mean, var, norm.weight, norm.bias))
-    return (x - mean) / jnp.sqrt(var + 1e-5) * scale + shift
+    arrays = (mean, var, np.asarray(norm.weight), np.asarray(norm.bias))
+    mean, var, scale, shift = (a[None, :, None, None] for a in arrays)
+    return (x - mean) / np.sqrt(var + 1e-5) * scale + shift
+
+
+def dense(x, layer):
+    return x @ np.asarray(layer.weight).T + np.asarray(layer.bias)
 
 
 def reference(model, x):
     statistics = []
-    x = jnp.maximum(normalise(convolve(x, model.stem, 1), model.stem_norm, statistics), 0)
+    x = np.maximum(normalise(convolve(x, model.stem, 1), model.stem_norm, statistics), 0)
     for s, stage in enumerate(model.stages):
         for b, block in enumerate(stage):
             stride = 2 if s > 0 and b == 0 else 1
             y = normalise(convolve(x, block.first, stride), block.first_norm, statistics)
-            y = convolve(jnp.maximum(y, 0), block.second, 1)
+            y = convolve(np.maximum(y, 0), block.second, 1)
             y = normalise(y, block.second_norm, statistics)
             if s > 0 and b == 0:
                 x = normalise(convolve(x, block.skip, stride), block.skip_norm, statistics)
-            x = jnp.maximum(x + y, 0)
+            x = np.maximum(x + y, 0)
     x = x.mean((2, 3))
     for layer in model.dense[:-1]:
-        x = jnp.maximum(x @ layer.weight.T + layer.bias[None], 0)
-    return x @ model.dense[-1].weight.T + model.dense[-1].bias[None], statistics
+        x = np.maximum(dense(x, layer), 0)
+    return dense(x, model.dense[-1]), statistics
 
 
-def test_the_resnet_computes_what_it_says(getkey):
-    model, state, shape = resnet(getkey())
-    model = jax.tree.map(lambda p: p + 0.05 if eqx.is_inexact_array(p) else p, model)
-    x = jax.random.normal(getkey(), (5, *shape))
-    expected, statistics = jax.jit(lambda x: reference(model, x))(x)
-    outputs, aux = eqx.filter_jit(apply_network)(model, state, x, inference=False)
+@eqx.filter_jit
+def trained(model, state, x):
+    outputs, aux = apply_network(model, state, x, inference=False)
+    return outputs, aux.model_state
+
+
+def test_the_resnet_matches_numpy():
+    model, state, shape = resnet(KEY)
+    model = numpy_map(lambda p: p + np.float32(0.05), model)
+    x = np.random.default_rng(0).normal(size=(5, *shape)).astype(np.float32)
+    expected, statistics = reference(model, x.astype(np.float64))
+    outputs, kept = trained(model, state, jnp.asarray(x))
     np.testing.assert_allclose(outputs, expected, rtol=1e-3, atol=1e-5)
-    assert aux.model_state is not None
+    assert kept is not None
     norms = [model.stem_norm]
     for block in (block for stage in model.stages for block in stage):
         norms += [block.first_norm, block.second_norm]
         norms += [] if block.skip_norm is None else [block.skip_norm]
     assert len(norms) == len(statistics)
     for norm, (mean, var) in zip(norms, statistics, strict=True):
-        kept_mean, kept_var = aux.model_state.get(norm.statistics)
+        kept_mean, kept_var = kept.get(norm.statistics)
         np.testing.assert_allclose(kept_mean, 0.1 * mean, rtol=1e-3, atol=1e-5)
         np.testing.assert_allclose(kept_var, 0.9 + 0.1 * var, rtol=1e-3, atol=1e-5)
 
@@ -76,18 +97,23 @@ def test_the_default_is_the_network_of_the_paper():
     assert [layer.weight.shape for layer in bare.dense] == [(100, 512)]
 
 
-def test_a_fresh_network_goes_on_with_the_same_state(getkey):
-    model, state, shape = resnet(getkey())
-    twin = model.fresh(key=getkey())
+def test_a_fresh_network_uses_the_same_state():
+    """Its structure holds the indices of the state, so the same program runs it."""
+    options = {"initialiser": ByKey(), "dense_initialiser": ByKey()}
+    model, state, shape = resnet(KEY, **options)
+    twin = eqx.filter_jit(lambda model, key: model.fresh(key=key))(model, KEY)
     assert jax.tree.structure(twin) == jax.tree.structure(model)
+    layers = [twin.stem, *twin.dense]
+    layers += [getattr(b, n) for stage in twin.stages for b in stage for n in ("first", "second")]
+    assert len({float(np.ravel(layer.weight)[0]) for layer in layers}) == len(layers)
     assert not np.allclose(twin.stem.weight, model.stem.weight)
-    x = jax.random.normal(getkey(), (5, *shape))
-    outputs, _ = eqx.filter_jit(apply_network)(twin, state, x, inference=False)
-    assert np.isfinite(outputs).all()
+    apply = lambda model, state, x: apply_network(model, state, x, inference=False)[0]
+    x = jax.ShapeDtypeStruct((5, *shape), jnp.float32)
+    assert eqx.filter_eval_shape(apply, twin, state, x).shape == (5, 3)
 
 
-def test_two_activations_for_each_unit_within_the_blocks(getkey):
-    model, _, _ = resnet(getkey(), activation=CReLU(), blocks=(1,))
+def test_two_activations_for_each_unit_within_the_blocks():
+    model = resnet(KEY, activation=CReLU(), blocks=(1,)).model
     assert model.stages[0][0].second.weight.shape == (2, 4, 3, 3)
     assert model.dense[-1].weight.shape == (3, 6)
     copies = {group.name: group.copies for group in model.units()}
@@ -98,14 +124,16 @@ def test_two_activations_for_each_unit_within_the_blocks(getkey):
     ("options", "message"),
     [({"blocks": (1, 0)}, "`blocks` is 0"), ({"width": 0}, "`width` is 0")],
 )
-def test_sizes_are_checked(options, message, getkey):
+def test_sizes_are_checked(options, message):
     with pytest.raises(ValueError, match=message):
-        resnet(getkey(), **options)
+        resnet(KEY, **options)
 
 
-def test_pre_activations_take_the_running_statistics(getkey):
-    model, state, shape = resnet(getkey())
-    inputs = jax.random.normal(getkey(), (3, *shape))
+def test_pre_activations_take_the_running_statistics():
+    model, state, shape = resnet(KEY, blocks=(1,), dense_sizes=())
+    statistics = tuple(jnp.asarray(x, jnp.float32) for x in ([0.3, -0.2], [2.0, 0.5]))
+    state = state.set(model.stem_norm.statistics, statistics)
+    inputs = jnp.asarray(np.random.default_rng(0).normal(size=(3, *shape)), jnp.float32)
 
     @eqx.filter_jit
     def both(model, state):
