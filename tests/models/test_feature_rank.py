@@ -97,7 +97,7 @@ def degenerate(kind: str) -> np.ndarray:
     [("dead", None), ("repeated", None), ("one row", 1), ("identity", 12), ("zero", 0)]
     + [("tiny", None)],
 )
-@pytest.mark.parametrize("transpose", [False, True])
+@pytest.mark.parametrize("transpose", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_degenerate_features(kind, rank, transpose):
     a = degenerate(kind).T if transpose else degenerate(kind)
     value, gradient, again, stable, srank = map(np.asarray, measured(a))
