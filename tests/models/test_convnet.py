@@ -51,7 +51,7 @@ def test_the_convnet_matches_numpy(padding):
 
 
 @pytest.mark.parametrize(("padding", "flattened"), [("same", 2048), ("valid", 512)])
-def test_the_default_is_the_network_of_the_paper(padding, flattened):
+def test_the_defaults_match_the_paper(padding, flattened):
     model = eqx.filter_eval_shape(
         lambda key: ConvNet((3, 32, 32), 2, padding=padding, key=key), jax.random.key(0)
     )
@@ -69,7 +69,7 @@ def test_the_default_is_the_network_of_the_paper(padding, flattened):
     assert taps["conv_1"].shape == ((64, 16, 16) if padding == "same" else (64, 12, 12))
 
 
-def test_the_gradient_of_pooling_goes_to_the_first_of_the_largest():
+def test_the_gradient_of_pooling_goes_to_the_first_maximum():
     both = jax.jit(lambda x: (max_pool(x), jax.grad(lambda x: jnp.sum(max_pool(x)))(x)))
     x = np.ones((1, 4, 4), np.float32)
     np.testing.assert_array_equal(both(x)[1][0], np.tile([[1, 0], [0, 0]], (2, 2)))

@@ -1,4 +1,4 @@
-"""Convolutions and all of their derivatives against their definition, and how they are lowered."""
+"""Convolutions and their derivatives against the definition, and how they are lowered."""
 
 import inspect
 import itertools
@@ -58,7 +58,7 @@ def definition(case) -> np.ndarray:
 
 
 def products(case):
-    """By their definition: the outputs, and what is linear in them in the image and the kernel."""
+    """The convolution and its transposes in the image and in the kernel, by definition."""
     tensor = definition(case)
     contract = lambda equation, a, b: np.einsum(equation, tensor, a, b, optimize=True)
     return (
@@ -69,7 +69,7 @@ def products(case):
 
 
 @pytest.mark.usefixtures("float64")
-def test_a_convolution_by_its_definition():
+def test_convolutions_match_their_definition():
     rng, cases = np.random.default_rng(0), [FEW[0], FEW[2], *MANY[2:]]
     layers = [layer_of(case, rng) for case in cases]
     images = [rng.normal(size=(case[0], *case[5:])) for case in cases]
@@ -100,7 +100,7 @@ def test_a_convolution_by_its_definition():
     ],
 )
 def test_all_derivatives_of_the_product(case, dtype):
-    """On CPU single precision takes XLA's convolution, double precision products of matrices."""
+    """On CPU single precision uses XLA's convolution, and double precision uses matrix products."""
     rng = np.random.default_rng(1)
     channels, out, side, stride, _, height, width = case
     draw = lambda *shape: rng.normal(size=shape).astype(dtype)
@@ -144,7 +144,7 @@ def test_all_derivatives_of_the_product(case, dtype):
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("axes", [(0, 0), pytest.param((0, None), marks=slow), (1, None)])
 def test_a_kernel_for_every_example(axes):
-    """As under `jax.vmap` over seeds, and in gradients for each example."""
+    """This happens under `jax.vmap` over seeds, and in gradients of single examples."""
     rng, case = np.random.default_rng(2), FEW[2]
     channels, out, side, _, _, height, width = case
     x = rng.normal(size=(3, 2, height, width, channels))

@@ -61,7 +61,7 @@ def test_rows_of_other_initialisers_are_drawn_alone():
     assert len(alone) == 3  # `FanOutNormal` and `Orthogonal` have separate ones
 
 
-def test_rows_of_an_orthogonal_matrix_have_its_norm():
+def test_orthogonal_rows_have_the_norm_of_the_layer():
     orthogonal, keys = models.Orthogonal(scale=2.0), jax.random.split(KEY, 500)
 
     @jax.jit

@@ -1,4 +1,4 @@
-"""Plasticity injection: an unchanged function at first, and a base that nothing can change."""
+"""Plasticity injection keeps the function of the network and freezes its base."""
 
 from typing import Any
 
@@ -38,7 +38,7 @@ def assert_frozen(before, after):
         assert all(np.array_equal(a, b) for a, b in zip(old, new, strict=True))
 
 
-def test_injection_changes_no_output_and_leaves_the_new_network_to_be_trained():
+def test_injection_keeps_the_outputs_and_trains_a_new_network():
     old, model = base(), injected()
     inputs = jnp.asarray(np.random.default_rng(0).normal(size=(5, 3)), jnp.float32)
     np.testing.assert_array_equal(run(model, inputs), run(old, inputs))
@@ -56,7 +56,7 @@ def test_injection_changes_no_output_and_leaves_the_new_network_to_be_trained():
 
 
 @pytest.mark.slow
-def test_nothing_changes_the_base_in_training():
+def test_training_does_not_change_the_base():
     setting = permuted(num_tasks=1)
     model = PlasticityInjection(setting.model, key=KEY)
     algo = algorithms.snp_l2(0.05, weight_decay=0.1, noise=0.01)
@@ -66,7 +66,7 @@ def test_nothing_changes_the_base_in_training():
     assert all(not np.array_equal(a, b) for a, b in pairs)
 
 
-def test_its_units_are_those_of_the_new_network():
+def test_units_belong_to_the_new_network():
     model = eqx.filter_eval_shape(lambda m: PlasticityInjection(m, key=KEY), base())
     groups = model.units()
     assert [group.name for group in groups] == ["hidden_0", "hidden_1"]

@@ -25,7 +25,7 @@ def convolve(x, layer, stride):
 
 
 def normalise(x, norm, statistics):
-    """With the statistics of the batch, which are noted."""
+    """Normalise with the statistics of the batch, and append these to `statistics`."""
     mean, var = x.mean((0, 2, 3)), x.var((0, 2, 3))
     statistics.append((mean, var))
     arrays = (mean, var, np.asarray(norm.weight), np.asarray(norm.bias))
@@ -80,7 +80,7 @@ def test_the_resnet_matches_numpy():
         np.testing.assert_allclose(kept_var, 0.9 + 0.1 * var, rtol=1e-3, atol=1e-5)
 
 
-def test_the_default_is_the_network_of_the_paper():
+def test_the_defaults_match_the_paper():
     model = eqx.filter_eval_shape(
         lambda key: ResNet18((3, 32, 32), 100, key=key), jax.random.key(0)
     )
@@ -98,7 +98,7 @@ def test_the_default_is_the_network_of_the_paper():
 
 
 def test_a_fresh_network_uses_the_same_state():
-    """Its structure holds the indices of the state, so the same program runs it."""
+    """Its structure holds the indices of that state."""
     options = {"initialiser": ByKey(), "dense_initialiser": ByKey()}
     model, state, shape = resnet(KEY, **options)
     twin = eqx.filter_jit(lambda model, key: model.fresh(key=key))(model, KEY)
@@ -112,7 +112,7 @@ def test_a_fresh_network_uses_the_same_state():
     assert eqx.filter_eval_shape(apply, twin, state, x).shape == (5, 3)
 
 
-def test_two_activations_for_each_unit_within_the_blocks():
+def test_crelu_is_used_inside_the_blocks():
     model = resnet(KEY, activation=CReLU(), blocks=(1,)).model
     assert model.stages[0][0].second.weight.shape == (2, 4, 3, 3)
     assert model.dense[-1].weight.shape == (3, 6)

@@ -1,4 +1,4 @@
-"""Units: what carries them on, their renewal, and the optimiser state that is kept for them."""
+"""The parameters of hidden units, how they are renewed, and how an optimiser forgets them."""
 
 import functools
 from collections.abc import Callable
@@ -107,13 +107,13 @@ def write(model, kinds, units, value):
 
 
 def silenced(model, group, units):
-    """The model with the marked units dead: nothing comes in and nothing is added."""
+    """The model with dead marked units: incoming weights, bias and shift are 0."""
     return write(model, group.incoming + group.bias + group.shift, units, 0)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_unit_is_carried_on_by_its_outgoing_weights_alone(name):
-    """With all other units of its layer dead, only weights that read it have a gradient."""
+def test_only_outgoing_weights_read_a_unit(name):
+    """If all other units of its layer are dead, only its outgoing weights have a gradient."""
     case = network(name)
     for group in case.groups:
         (entries,) = group.outgoing
@@ -123,9 +123,8 @@ def test_a_unit_is_carried_on_by_its_outgoing_weights_alone(name):
         for i in (0, group.size - 1):
             one = some(group, i)
             alone, reached = silenced(ready, group, ~one), 0
-            for value in (4.0, -4.0)[
-                : group.copies
-            ]:  # either the first or the second copy is alive
+            # Either the first or the second copy is alive.
+            for value in (4.0, -4.0)[: group.copies]:
                 alone = write(alone, group.shift or group.bias, one, value)
                 (_, (_, taps)), grad = case.measured(alone)
                 tap = np.asarray(taps[group.name]).reshape(EXAMPLES, group.copies, group.size, -1)
@@ -136,7 +135,7 @@ def test_a_unit_is_carried_on_by_its_outgoing_weights_alone(name):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_new_unit_is_drawn_and_not_yet_heard(name):
+def test_a_renewed_unit_does_not_change_the_outputs(name):
     """Renewing a dead unit changes its own activation and nothing after the layer."""
     case = network(name)
     for g, group in enumerate(case.groups):
@@ -158,7 +157,7 @@ def test_a_new_unit_is_drawn_and_not_yet_heard(name):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_marks_are_the_entries_that_change(name):
+def test_entries_of_marks_the_entries_that_change(name):
     case = network(name)
     moved = jax.tree.map(
         lambda p: jnp.asarray(np.asarray(p) + np.float32(1.5)) if eqx.is_inexact_array(p) else p,
@@ -172,7 +171,7 @@ def test_marks_are_the_entries_that_change(name):
 
 
 @pytest.mark.parametrize("name", PLAIN)
-def test_a_constant_unit_is_replaced_without_a_trace(name):
+def test_replacing_a_constant_unit_keeps_the_function(name):
     case = network(name)
     absorbed = eqx.filter_jit(absorb_mean)
     for g, group in enumerate(case.groups):
@@ -191,7 +190,7 @@ def test_a_constant_unit_is_replaced_without_a_trace(name):
                 assert not np.allclose(case.measured(silent)[0][1][0], outputs, atol=1e-3)
 
 
-def test_many_units_are_renewed_as_each_would_be_alone():
+def test_renewing_many_units_equals_renewing_each():
     """The weights of a unit follow from the key and its index, also with more units than are
     written at once."""
     case, several = network("sparse"), (0, 1, 2, 3, 5)
@@ -214,7 +213,7 @@ def test_many_units_are_renewed_as_each_would_be_alone():
         for n in MODELS
     ],
 )
-def test_groups_have_the_names_and_sizes_of_the_taps(name):
+def test_groups_match_the_taps(name):
     model, state, shape = MODELS[name](KEY)
 
     def taps(model, state, x):
@@ -280,7 +279,7 @@ def test_the_sum_of_a_block_has_the_parameters_of_both_branches():
     assert [where(model) for where in groups["stem"].statistics] == [model.stem_norm]
 
 
-def test_absorbing_leaves_a_layer_without_bias_alone():
+def test_absorbing_does_not_change_a_layer_without_bias():
     model = mlp(KEY).model
     model = eqx.tree_at(lambda m: m.layers[1].bias, model, None)
     group = model.units()[0]
@@ -288,7 +287,7 @@ def test_absorbing_leaves_a_layer_without_bias_alone():
     assert same is model
 
 
-def test_indices_of_units_by_counting():
+def test_indices_of_units():
     entries = Entries(lambda model: model, 1, repeat=2, tile=2)
     weight = np.arange(12.0)[None] + np.array([[0.0], [100.0]])
 
@@ -320,7 +319,7 @@ def test_indices_of_units_by_counting():
     np.testing.assert_array_equal(put, np.where(spread < 2, weight, -weight))
 
 
-def test_no_more_is_drawn_than_a_few_rows():
+def test_only_a_few_rows_are_drawn():
     """A whole matrix of weights would cost more than a step of training."""
     model = mlp(KEY, width=50, depth=1).model
     (group,) = model.units()
@@ -332,7 +331,7 @@ def test_no_more_is_drawn_than_a_few_rows():
 
 
 def _copies_and_moments(learning_rate):
-    """A copy of the weights, and moments of the matrices alone."""
+    """An optimiser that keeps a copy of the weights, and moments of the matrices only."""
     matrices = lambda params: jax.tree.map(lambda p: p.ndim > 1, params)
     base = optax.chain(optax.masked(optax.scale_by_adam(), matrices), optax.scale(-learning_rate))
     return optax.contrib.schedule_free(base, learning_rate=learning_rate)
@@ -353,8 +352,7 @@ OPTIMISERS = {
         *(pytest.param(name, slice(3), marks=slow) for name in OPTIMISERS),
     ],
 )
-def test_units_are_forgotten_entry_by_entry(name, some_groups):
-    """As by marking every entry."""
+def test_forgetting_units_equals_forgetting_their_entries(name, some_groups):
     model = convnet(KEY, padding="valid", activation=CReLU()).model
     groups = model.units()[some_groups]
     rng = np.random.default_rng(0)

@@ -145,7 +145,7 @@ def test_all_probes_on_all_streams(stream):
 
 
 class Pixels(probes.AbstractSamplingProbe):
-    """The mean of each pixel, which a permutation of pixels permutes."""
+    """The mean of each pixel, which shows the permutation of a task."""
 
     def measure(self, sampler, *, key):
         batch: Any = sampler.risk(key=key).inputs

@@ -37,7 +37,7 @@ def expected(model, inputs, labels, statistics):
     return h, value, jnp.linalg.norm(ravel_pytree(grads)[0])
 
 
-def test_probes_take_the_running_statistics():
+def test_probes_use_the_running_statistics():
     model, state, _ = batch_norm(KEY)
     statistics = tuple(jnp.asarray(x, jnp.float32) for x in (MEAN, VARIANCE))
     state = state.set(model.norm.statistics, statistics)

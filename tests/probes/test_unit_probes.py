@@ -17,7 +17,7 @@ KEY = jax.random.key(2)
 
 
 class Pairs(eqx.Module):
-    """A network that derives from nothing of the library. Each hidden unit has two activations,
+    """A network that derives only from `eqx.Module`. Each hidden unit has the two activations
     relu(z) and relu(-z)."""
 
     rows: jax.Array
@@ -43,7 +43,7 @@ class Pairs(eqx.Module):
 
 
 def pairs():
-    """Units 0 to 3: dead, only ever positive, only ever negative, and dead."""
+    """Units 0 and 3 are dead, unit 1 is always positive, and unit 2 is always negative."""
     rows = np.zeros((4, 6), np.float32)
     offsets = np.array([0.0, 1.0, -2.0, 0.0], np.float32)
     readout = np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32)
@@ -90,7 +90,7 @@ def test_probes_count_the_units_of_a_foreign_network():
 
 
 def test_algorithms_renew_the_units_of_a_foreign_network():
-    """Dead units get new weights, with outgoing weights of 0 for both activations."""
+    """`ReDo` renews the dead units and sets the outgoing weights of both activations to 0."""
     learner = learner_of(pairs())
     inputs = jnp.asarray(np.random.default_rng(1).normal(size=(1, 5, 6)), jnp.float32)
     renewed: Any = after_step(algorithms.ReDo(threshold=0.0), learner, inputs, key=KEY)[0].model
