@@ -111,8 +111,12 @@ def test_batch_norm_learns_statistics_in_training_only():
 
     @eqx.filter_jit
     def states(model, state, x):
-        both = [apply_network(model, state, x, inference=i)[1].model_state for i in (False, True)]
-        return [s.get(model.norm.statistics) for s in (state, *both)]
+        result = [state.get(model.norm.statistics)]
+        for inference in (False, True):
+            _, aux = apply_network(model, state, x, inference=inference)
+            assert aux.model_state is not None
+            result.append(aux.model_state.get(model.norm.statistics))
+        return result
 
     before, trained, inferred = states(model, state, jnp.asarray(x))
     z = x @ np.asarray(model.first.weight).T + np.asarray(model.first.bias)

@@ -78,7 +78,7 @@ def test_penalties_act_only_on_connections(make):
 def test_utilities_norms_and_projections_read_only_connections():
     model = mlp(KEY, density=0.5).model
     groups = model.units()
-    stream = GrowingClasses(jnp.asarray(np.zeros((1, 3))), jnp.asarray([0]))  # is not looked at
+    stream = GrowingClasses(inputs=jnp.asarray(np.zeros((1, 3))), labels=jnp.asarray([0]))  # unused
 
     @eqx.filter_jit
     def read(model, now):

@@ -122,7 +122,8 @@ def test_only_outgoing_weights_read_a_unit(name):
         ready = eqx.tree_at(entries.where, case.model, positive)
         for i in (0, group.size - 1):
             one = some(group, i)
-            alone, reached = silenced(ready, group, ~one), 0
+            alone = silenced(ready, group, ~one)
+            reached = np.zeros(group.size * entries.repeat * entries.tile, bool)
             # Either the first or the second copy is alive.
             for value in (4.0, -4.0)[: group.copies]:
                 alone = write(alone, group.shift or group.bias, one, value)
@@ -130,8 +131,8 @@ def test_only_outgoing_weights_read_a_unit(name):
                 tap = np.asarray(taps[group.name]).reshape(EXAMPLES, group.copies, group.size, -1)
                 assert tap.any(axis=(0, 1, 3)).tolist() == one.tolist()
                 rows = np.moveaxis(np.asarray(entries.where(grad)), entries.axis, 0)
-                reached = reached + rows.reshape(rows.shape[0], -1).any(axis=1)
-            assert (reached > 0).tolist() == one[owners(entries, group.size)].tolist()
+                reached |= rows.reshape(rows.shape[0], -1).any(axis=1)
+            assert reached.tolist() == one[owners(entries, group.size)].tolist()
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -393,6 +394,7 @@ def test_renewed_statistics_are_mean_zero_and_variance_one():
     marked = [where(model).statistics for where in group.statistics]
     assert len(marked) == 2  # of both branches
     state = renew_statistics(model, state, group, jnp.asarray(units))
+    assert state is not None
     new = [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
     assert sum(not np.array_equal(a, b) for a, b in zip(old, new, strict=True)) == 4
     for statistics in marked:

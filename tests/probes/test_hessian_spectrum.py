@@ -50,7 +50,7 @@ def measure(spectra, learner, stream):
 
 
 def measured(*spectra):
-    stream = Squares(jnp.asarray(INPUTS), jnp.asarray(TARGETS))
+    stream = Squares(inputs=jnp.asarray(INPUTS), labels=jnp.asarray(TARGETS))
     found = measure(list(spectra), learner_of(Point(jnp.asarray(POSITION))), stream)
     return jax.tree.map(np.asarray, found)
 

@@ -44,7 +44,8 @@ def test_probes_use_the_running_statistics():
     rng = np.random.default_rng(0)
     labels = np.arange(NUM) % 2
     inputs = rng.normal(size=(NUM, 3)) + labels[:, None]
-    stream = GrowingClasses(jnp.asarray(inputs, jnp.float32), jnp.asarray(labels))
+    inputs, labels = jnp.asarray(inputs, jnp.float32), jnp.asarray(labels)
+    stream = GrowingClasses(inputs=inputs, labels=labels)
     learner = learner_of(model, model_state=state)
     tried = {
         "dead": probes.DeadUnits(num_examples=NUM),

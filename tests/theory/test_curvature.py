@@ -80,7 +80,7 @@ def relabelled(draw, targets):
 
 @pytest.mark.parametrize(("loss", "count"), counts_of("softmax", "squared"))
 def test_the_residual_is_bounded_when_inputs_and_labels_change(loss, count):
-    """Theorem B.3 with its label term. Without this term and the limit it equals the printed bound."""
+    """Theorem B.3 with its label term. Without that term and the limit it is the printed bound."""
     targets, lipschitz, change = LOSSES[loss]
     tally = Tally()
 

@@ -228,7 +228,8 @@ def test_probe_rejects_a_stream_without_a_number_of_steps():
     forecast = theory.TrainabilityForecast(lr=0.05, target=1.0, num_examples=4)
     loader = tasks.Loader(minibatch_size=5)
     incremental = tasks.IncrementalClasses(tiny_images(), classes_per_task=1, loader=loader)
-    growing = GrowingClasses(jnp.asarray(np.zeros((48, 3))), jnp.asarray(np.arange(48) % 6))
+    rows, labels = jnp.asarray(np.zeros((48, 3))), jnp.asarray(np.arange(48) % 6)
+    growing = GrowingClasses(inputs=rows, labels=labels)
     for stream in (growing, incremental):
         state = jax.eval_shape(lambda stream=stream: stream.init(key=key))
         ask = lambda state, stream=stream: forecast(learner, stream, state, key=key)
