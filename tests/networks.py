@@ -1,4 +1,4 @@
-"""The table of networks over which their laws are tested. A new network is one entry here."""
+"""The networks that the tests of units and algorithms run over. A new network is one entry."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""Activations, and normalised and sparse layers, by their formulas."""
+"""Activations, layer norm and sparse layers against NumPy."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ def pelu(a, b):
     return np.where(X >= 0, a / b * X, a * (np.exp(X / b) - 1))
 
 
-def test_activations_by_their_formulas():
+def test_activations_match_their_formulas():
     p, q = np.array([0.3, -1, 0.5, 2, -0.1, 0.2]), np.array([0.7, -2, 0.1, 0.4])
     below = 1 + np.abs(np.polynomial.Polynomial([0, *q])(X))
     moved_pelu = eqx.tree_at(lambda m: (m.log_a, m.log_b), PELU(), tuple(np.log([2, 0.5])))
@@ -49,7 +49,7 @@ def test_activations_by_their_formulas():
         np.testing.assert_allclose(several, [one, mirrored], rtol=1e-5, atol=1e-5)
 
 
-def test_parameters_are_learnt_for_each_layer():
+def test_each_layer_learns_its_own_parameters():
     networks = [mlp(KEY, activation=activation).model for activation in (PELU(), Rational())]
     x = np.array(
         [1e3, -2.0, 0.5], np.float32
@@ -73,8 +73,8 @@ def test_parameters_are_learnt_for_each_layer():
             np.testing.assert_array_equal(a, b)
 
 
-def test_layer_norm_over_units_before_the_activation():
-    """In convolutions over channels, separately at each position."""
+def test_layer_norm_normalises_the_units_before_the_activation():
+    """In a convolution it normalises the channels, separately at each position."""
     model = mlp(KEY, layer_norm=True).model
     scale, shift = np.arange(4.0, dtype=np.float32), np.ones(4, np.float32)
     model = eqx.tree_at(lambda m: (m.norms[0].weight, m.norms[0].bias), model, (scale, shift))
@@ -95,7 +95,7 @@ def test_layer_norm_over_units_before_the_activation():
     np.testing.assert_allclose(conv, expected, rtol=1e-3, atol=1e-5)
 
 
-def test_the_number_of_connections_is_the_rounded_density():
+def test_density_sets_the_number_of_connections():
     linear = drawn(lambda key: eqx.nn.Linear(5, 6, key=key), KEY)
 
     sparse = eqx.filter_jit(lambda layer, key: [Sparse(layer, d, key=key) for d in (0.3, 0.001)])
@@ -141,7 +141,7 @@ def test_a_sparse_layer_stays_sparse_under_any_optimiser():
     assert len(traces) == 1
 
 
-def test_a_sparse_convolution():
+def test_a_sparse_convolution_reads_only_its_connections():
     model: Any = convnet(KEY, density=0.4).model
     layer = model.convolutions[0]
     x = np.random.default_rng(0).normal(size=model.in_shape).astype(np.float32)

@@ -1,4 +1,4 @@
-"""The multilayer perceptron against NumPy, batches of examples, and dead and dormant units."""
+"""The multilayer perceptron, batches, BatchNorm, and dead and dormant units."""
 
 import inspect
 
@@ -10,42 +10,39 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
-from networks import batch_norm, ByKey, mlp, shifted
-from numpy_layers import dense
+from networks import batch_norm, ByKey, drawn, mlp
+from signals import numpy_map
 
 from spectral.models import apply_network, dead, dormant, MLP
 
 
-KEY = jax.random.key(0)
+KEY = jax.random.key(4)
+RNG = np.random.default_rng(0)
 
 
-def inputs(examples):
-    return np.random.default_rng(0).normal(size=(examples, 3)).astype(np.float32)
+@eqx.filter_jit
+def applied(model, x):
+    return model(x)
 
 
-def test_mlp_against_numpy():
-    """A batch of two, and a batch of one, which is computed without a batch axis."""
-    model = mlp(KEY, width=5, activation=jnp.tanh).model
+def test_the_mlp_matches_numpy():
+    make = lambda key: MLP(3, 2, width=5, depth=2, activation=jnp.tanh, key=key)
     # Zero biases would hide a bias that is left out.
-    model = shifted(model, 0.1)
-    x = inputs(2)
-
-    @eqx.filter_jit
-    def both(model, x):
-        batches = x, x[:1]
-        return [apply_network(model, None, batch, inference=False) for batch in batches]
-
-    for size, (outputs, aux) in zip((2, 1), both(model, jax.device_put(x)), strict=True):
-        hidden_0 = np.tanh(dense(x[:size], model.layers[0]))
-        hidden_1 = np.tanh(dense(hidden_0, model.layers[1]))
-        assert list(aux.taps) == ["hidden_0", "hidden_1"]
-        np.testing.assert_allclose(aux.taps["hidden_0"], hidden_0, rtol=1e-5)
-        np.testing.assert_allclose(aux.taps["hidden_1"], hidden_1, rtol=1e-5)
-        np.testing.assert_allclose(outputs, dense(hidden_1, model.layers[2]), rtol=1e-5)
-        assert aux.model_state is None
+    model = numpy_map(lambda p: p + np.float32(0.1), drawn(make, KEY))
+    x = RNG.normal(size=3).astype(np.float32)
+    (w0, b0), (w1, b1), (w2, b2) = (
+        (np.asarray(d.weight), np.asarray(d.bias)) for d in model.layers
+    )
+    hidden_0 = np.tanh(w0 @ x + b0)
+    hidden_1 = np.tanh(w1 @ hidden_0 + b1)
+    outputs, taps = applied(model, jnp.asarray(x))
+    assert list(taps) == ["hidden_0", "hidden_1"]
+    np.testing.assert_allclose(taps["hidden_0"], hidden_0, rtol=1e-5)
+    np.testing.assert_allclose(taps["hidden_1"], hidden_1, rtol=1e-5)
+    np.testing.assert_allclose(outputs, w2 @ hidden_1 + b2, rtol=1e-5)
 
 
-def test_the_mlp_is_initialised_kaiming_uniform_with_zero_biases():
+def test_initial_weights_are_kaiming_uniform_with_zero_biases():
     model = eqx.filter_jit(lambda key: MLP(50, 10, width=400, depth=1, key=key))(KEY)
     for layer in model.layers:
         bound = np.sqrt(6 / layer.weight.shape[1])
@@ -54,24 +51,20 @@ def test_the_mlp_is_initialised_kaiming_uniform_with_zero_biases():
         assert np.abs(weight).max() > 0.99 * bound
         np.testing.assert_allclose(weight.var(), bound**2 / 3, rtol=0.05)
         assert not np.asarray(layer.bias).any()
-    drawn = [np.asarray(layer.weight).ravel()[:5] for layer in model.layers]
-    assert not np.allclose(drawn[0] / np.sqrt(6 / 50), drawn[1] / np.sqrt(6 / 400))
+    first, second = (np.asarray(layer.weight).ravel()[:5] for layer in model.layers)
+    assert not np.allclose(first / np.sqrt(6 / 50), second / np.sqrt(6 / 400))
 
 
 def test_fresh_has_the_same_shape_and_other_weights():
-    model = mlp(KEY, width=5, activation=jnp.tanh, initialiser=ByKey()).model
-    twin = eqx.filter_jit(lambda m: m.fresh(key=KEY))(model)
+    options = {"width": 5, "depth": 2, "activation": jnp.tanh, "initialiser": ByKey()}
+    make = lambda key: MLP(3, 2, **options, key=key)
+    model = drawn(make, KEY)
+    twin = eqx.filter_jit(lambda model, key: model.fresh(key=key))(model, KEY)
     assert jax.tree.structure(model) == jax.tree.structure(twin)
     for a, b in zip(model.layers, twin.layers, strict=True):
         assert a.weight.shape == b.weight.shape
         assert not np.allclose(a.weight, b.weight)
-
-
-def test_the_default_is_the_network_of_the_paper():
-    model = eqx.filter_eval_shape(lambda key: MLP(784, 10, key=key), KEY)
-    widths = [layer.weight.shape for layer in model.layers]
-    assert widths == [(1000, 784), (1000, 1000), (1000, 1000), (10, 1000)]
-    assert all(activation.function is jax.nn.relu for activation in model.activations)
+    assert len({float(layer.weight[0, 0]) for layer in twin.layers}) == 3
 
 
 def test_activations_by_name():
@@ -79,19 +72,19 @@ def test_activations_by_name():
         lambda key: MLP(3, 2, width=5, depth=1, activation=activation, key=key), KEY
     )
     for name, function in (("relu", jax.nn.relu), ("tanh", jnp.tanh)):
-        named, given = make(name), make(function)
-        assert named.activations[0].function is function
-        assert jax.tree.structure(named) == jax.tree.structure(given)
+        # The structure holds the function.
+        assert jax.tree.structure(make(name)) == jax.tree.structure(make(function))
+    assert jax.tree.structure(make("relu")) != jax.tree.structure(make(jnp.tanh))
     with pytest.raises(ValueError, match="Name 'tahn' does not exist. Allowed: relu, tanh; did"):
         inspect.unwrap(MLP.__init__)(MLP, 3, 2, activation="tahn", key=KEY)
 
 
 def test_depth_zero_is_a_linear_map():
-    model = mlp(KEY, depth=0).model
-    outputs, taps = model(jax.device_put(inputs(1)[0]))
+    model = drawn(lambda key: MLP(3, 2, depth=0, key=key), KEY)
+    outputs, taps = applied(model, jnp.asarray(np.ones(3, np.float32)))
     assert taps == {}
     assert model.units() == ()
-    np.testing.assert_allclose(outputs, dense(inputs(1)[0], model.layers[0]), rtol=1e-6)
+    np.testing.assert_allclose(outputs, np.asarray(model.layers[0].weight).sum(1), rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -103,28 +96,34 @@ def test_sizes_are_checked(options, message):
         MLP(3, 2, **options, key=KEY)
 
 
-def test_inputs_and_outputs_are_checked():
-    model = mlp(KEY).model
-    with pytest.raises(ValueError, match=r"`x` has shape \(4,\), but .* vectors of 3 numbers"):
-        model(jax.device_put(np.ones(4)))
-    with pytest.raises(TypeError, match=r"must return `\(outputs, taps\)` for one example"):
-        eqx.filter_eval_shape(
-            lambda x: apply_network(lambda x: x, None, x, inference=True), jax.device_put(inputs(2))
-        )
+def test_a_batch_of_one_is_like_any_other():
+    model = mlp(KEY, depth=1).model
+    x = jnp.asarray(RNG.normal(size=(2, 3)), jnp.float32)
+    apply = lambda x: apply_network(model, None, x, inference=False)
+    (both, aux), (one, aux_one) = jax.jit(lambda x: (apply(x), apply(x[:1])))(x)
+    np.testing.assert_allclose(one, both[:1], rtol=1e-6)
+    np.testing.assert_allclose(aux_one.taps["hidden_0"], aux.taps["hidden_0"][:1], rtol=1e-6)
 
 
-def test_batch_norm_updates_its_statistics_in_training_only():
+def test_batch_norm_learns_statistics_in_training_only():
     model, state, _ = batch_norm(KEY)
+    x = RNG.normal(size=(8, 3)).astype(np.float32)
 
     @eqx.filter_jit
     def states(model, state, x):
-        runs = [apply_network(model, state, x, inference=inference) for inference in (False, True)]
-        return [aux.model_state for _, aux in runs]
+        result = [state.get(model.norm.statistics)]
+        for inference in (False, True):
+            _, aux = apply_network(model, state, x, inference=inference)
+            assert aux.model_state is not None
+            result.append(aux.model_state.get(model.norm.statistics))
+        return result
 
-    trained, inferred = states(model, state, jax.device_put(inputs(8)))
-    leaves = [jax.tree.leaves(s) for s in (state, trained, inferred)]
-    assert any(not np.array_equal(a, b) for a, b in zip(leaves[0], leaves[1], strict=True))
-    assert all(np.array_equal(a, b) for a, b in zip(leaves[0], leaves[2], strict=True))
+    before, trained, inferred = states(model, state, jnp.asarray(x))
+    z = x @ np.asarray(model.first.weight).T + np.asarray(model.first.bias)
+    np.testing.assert_allclose(trained[0], 0.1 * z.mean(0), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(trained[1], 0.9 + 0.1 * z.var(0), rtol=1e-4)
+    for a, b in zip(before, inferred, strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 @jax.jit
@@ -139,6 +138,12 @@ activations = hnp.arrays(
 )
 
 
+@jax.jit
+def marks(h):
+    spread = h.reshape(2, 2, 3).swapaxes(1, 2)  # two examples of two positions
+    return dead(h), dormant(h), dead(spread), dormant(spread)
+
+
 @given(activations)
 @example(np.array([[2, 0.05, 0]] * 4, np.float32))  # between 2.5 % of the mean and of the sum
 @settings(deadline=None)
@@ -146,7 +151,8 @@ def test_dead_and_dormant_by_definition(h):
     count = [all(h[n, i] == 0 for n in range(4)) for i in range(3)]
     score = np.abs(h).mean(0)
     expected = score <= 0.025 * score.mean()
-    for silent, marked in dead_and_dormant(h):
-        assert np.asarray(silent).tolist() == count
-        assert np.asarray(marked).tolist() == expected.tolist()
-        assert np.asarray(marked)[np.asarray(count)].all()
+    silent, marked, *spread = (np.asarray(m) for m in marks(h))
+    assert silent.tolist() == count
+    assert marked.tolist() == expected.tolist()
+    assert marked[silent].all()
+    assert [m.tolist() for m in spread] == [count, expected.tolist()]

@@ -1,4 +1,4 @@
-"""Plasticity injection: an unchanged function at first, and a frozen base."""
+"""Plasticity injection keeps the function of the network and freezes its base."""
 
 from typing import Any
 
@@ -37,7 +37,7 @@ def assert_frozen(before, after):
         assert all(np.array_equal(a, b) for a, b in zip(old, new, strict=True))
 
 
-def test_injection_changes_no_output_and_trains_the_new_network():
+def test_injection_keeps_the_outputs_and_trains_a_new_network():
     old, model = base(), injected()
     inputs = jax.device_put(np.random.default_rng(0).normal(size=(5, 3)))
     np.testing.assert_array_equal(run(model, inputs), run(old, inputs))
@@ -64,7 +64,7 @@ def test_training_does_not_change_the_base():
     assert all(not np.array_equal(a, b) for a, b in pairs)
 
 
-def test_units_of_the_new_network():
+def test_units_belong_to_the_new_network():
     model = eqx.filter_eval_shape(lambda m: PlasticityInjection(m, key=KEY), base())
     groups = model.units()
     assert [group.name for group in groups] == ["hidden_0", "hidden_1"]

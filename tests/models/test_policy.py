@@ -50,7 +50,7 @@ POLICIES = {
 
 @functools.cache
 def measured(name: str) -> dict[str, Any]:
-    """The outputs of all methods of a policy, from one program."""
+    """Everything the tests compare, from one program."""
     make, action, divergence = POLICIES[name]
 
     @jax.jit
@@ -77,7 +77,7 @@ def measured(name: str) -> dict[str, Any]:
     return {name: np.asarray(found) for name, found in of(make()).items()}
 
 
-def test_gaussian_against_scipy():
+def test_gaussian_matches_scipy():
     found, action = measured("gaussian"), POLICIES["gaussian"][1]
     std = np.exp(LOG_STD)
     expected = scipy.stats.norm.logpdf(action, MEAN, std).sum(axis=1)
@@ -88,7 +88,7 @@ def test_gaussian_against_scipy():
     np.testing.assert_allclose(found["samples"].std(axis=0), std, rtol=0.05)
 
 
-def test_categorical_against_scipy():
+def test_categorical_matches_scipy():
     found = measured("categorical")
     p = np.exp(LOGITS) / np.exp(LOGITS).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(found["log_probability"], np.log([p[0, 2], p[1, 0]]))
@@ -119,7 +119,7 @@ def test_sampled_scores_have_the_fisher_information_as_covariance(name):
     np.testing.assert_allclose(np.cov(scores.T), fisher, atol=0.05 * np.abs(fisher).max())
 
 
-def test_actor_critic_against_numpy():
+def test_an_actor_critic_consists_of_two_mlps():
     make = lambda key: ActorCritic(3, 2, width=5, depth=2, key=key)
     model = drawn(make, KEY)
     model = eqx.tree_at(lambda m: m.log_std, model, jax.device_put(np.array([-0.7, 0.2])))
@@ -139,7 +139,7 @@ def test_actor_critic_against_numpy():
     assert list(taps) == [group.name for group in model.units()] == names
 
 
-def test_the_default_is_the_network_of_dohare_et_al():
+def test_the_defaults_match_dohare_et_al():
     model = eqx.filter_eval_shape(lambda key: ActorCritic(27, 8, key=key), KEY)
     shapes = [[layer.weight.shape for layer in net.layers] for net in (model.actor, model.critic)]
     assert shapes == [[(256, 27), (256, 256), (8, 256)], [(256, 27), (256, 256), (1, 256)]]

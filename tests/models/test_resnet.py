@@ -4,42 +4,49 @@ import equinox as eqx
 import jax
 import numpy as np
 import pytest
-from networks import ByKey, resnet, shifted
-from numpy_layers import convolve, dense
+from networks import ByKey, resnet
+from signals import numpy_map
 
 from spectral.models import apply_network, CReLU, FanOutNormal, pre_activations, ResNet18
 
 
-KEY = jax.random.key(0)
-BY_KEY = {"initialiser": ByKey(), "dense_initialiser": ByKey()}
-applied = eqx.filter_jit(apply_network)
+KEY = jax.random.key(3)
+
+
+def convolve(x, layer, stride):
+    weight = np.asarray(layer.weight)
+    side = weight.shape[-1]
+    margin = side // 2
+    x = np.pad(x, ((0, 0), (0, 0), (margin, margin), (margin, margin)))
+    windows = np.lib.stride_tricks.sliding_window_view(x, (side, side), axis=(2, 3))
+    outputs = np.einsum("nchwij,ocij->nohw", windows[:, :, ::stride, ::stride], weight)
+    return outputs + np.asarray(layer.bias)[:, None, None]
 
 
 def normalise(x, norm, statistics):
-    """With the statistics of the batch, which are noted."""
+    """Normalise with the statistics of the batch, and append these to `statistics`."""
     mean, var = x.mean((0, 2, 3)), x.var((0, 2, 3))
     statistics.append((mean, var))
-    rows = (mean, var, np.asarray(norm.weight), np.asarray(norm.bias))
-    mean, var, scale, shift = (a[None, :, None, None] for a in rows)
+    arrays = (mean, var, np.asarray(norm.weight), np.asarray(norm.bias))
+    mean, var, scale, shift = (a[None, :, None, None] for a in arrays)
     return (x - mean) / np.sqrt(var + 1e-5) * scale + shift
+
+
+def dense(x, layer):
+    return x @ np.asarray(layer.weight).T + np.asarray(layer.bias)
 
 
 def reference(model, x):
     statistics = []
-
-    def normalised(x, layer, norm, stride=1):
-        margins = (layer.weight.shape[-1] // 2,) * 2
-        y = convolve(x, layer.weight, layer.bias, stride=stride, margins=margins)
-        return normalise(y, norm, statistics)
-
-    x = np.maximum(normalised(x, model.stem, model.stem_norm), 0)
+    x = np.maximum(normalise(convolve(x, model.stem, 1), model.stem_norm, statistics), 0)
     for s, stage in enumerate(model.stages):
         for b, block in enumerate(stage):
             stride = 2 if s > 0 and b == 0 else 1
-            y = np.maximum(normalised(x, block.first, block.first_norm, stride), 0)
-            y = normalised(y, block.second, block.second_norm)
+            y = normalise(convolve(x, block.first, stride), block.first_norm, statistics)
+            y = convolve(np.maximum(y, 0), block.second, 1)
+            y = normalise(y, block.second_norm, statistics)
             if s > 0 and b == 0:
-                x = normalised(x, block.skip, block.skip_norm, stride)
+                x = normalise(convolve(x, block.skip, stride), block.skip_norm, statistics)
             x = np.maximum(x + y, 0)
     x = x.mean((2, 3))
     for layer in model.dense[:-1]:
@@ -47,40 +54,35 @@ def reference(model, x):
     return dense(x, model.dense[-1]), statistics
 
 
-def images(shape):
-    return np.random.default_rng(1).normal(size=(5, *shape)).astype(np.float32)
+@eqx.filter_jit
+def trained(model, state, x):
+    outputs, aux = apply_network(model, state, x, inference=False)
+    return outputs, aux.model_state
 
 
-def test_resnet_against_numpy():
-    model, state, shape = resnet(KEY, **BY_KEY)
-    model = shifted(model, 0.05)
-    expected, statistics = reference(model, images(shape))
-    outputs, aux = applied(model, state, jax.device_put(images(shape)), inference=False)
+def test_the_resnet_matches_numpy():
+    model, state, shape = resnet(KEY)
+    model = numpy_map(lambda p: p + np.float32(0.05), model)
+    x = np.random.default_rng(0).normal(size=(5, *shape)).astype(np.float32)
+    expected, statistics = reference(model, x.astype(np.float64))
+    outputs, kept = trained(model, state, jnp.asarray(x))
     np.testing.assert_allclose(outputs, expected, rtol=1e-3, atol=1e-5)
-    assert aux.model_state is not None
+    assert kept is not None
     norms = [model.stem_norm]
     for block in (block for stage in model.stages for block in stage):
         norms += [block.first_norm, block.second_norm]
         norms += [] if block.skip_norm is None else [block.skip_norm]
     assert len(norms) == len(statistics)
     for norm, (mean, var) in zip(norms, statistics, strict=True):
-        kept_mean, kept_var = aux.model_state.get(norm.statistics)
+        kept_mean, kept_var = kept.get(norm.statistics)
         np.testing.assert_allclose(kept_mean, 0.1 * mean, rtol=1e-3, atol=1e-5)
         np.testing.assert_allclose(kept_var, 0.9 + 0.1 * var, rtol=1e-3, atol=1e-5)
 
 
-def test_fresh_network_uses_the_same_state():
-    model, state, shape = resnet(KEY, **BY_KEY)
-    twin = eqx.filter_jit(lambda m: m.fresh(key=KEY))(model)
-    assert jax.tree.structure(twin) == jax.tree.structure(model)
-    assert not np.allclose(twin.stem.weight, model.stem.weight)
-    outputs, _ = applied(twin, state, jax.device_put(images(shape)), inference=False)
-    expected, _ = reference(twin, images(shape))
-    np.testing.assert_allclose(outputs, expected, rtol=1e-3, atol=1e-3)
-
-
-def test_the_default_is_the_network_of_the_paper():
-    model = eqx.filter_eval_shape(lambda key: ResNet18((3, 32, 32), 100, key=key), KEY)
+def test_the_defaults_match_the_paper():
+    model = eqx.filter_eval_shape(
+        lambda key: ResNet18((3, 32, 32), 100, key=key), jax.random.key(0)
+    )
     assert model.stem.weight.shape == (64, 3, 3, 3)
     blocks = [block for stage in model.stages for block in stage]
     assert [b.second.weight.shape[0] for b in blocks] == [64, 64, 128, 128, 256, 256, 512, 512]
@@ -94,8 +96,23 @@ def test_the_default_is_the_network_of_the_paper():
     assert [layer.weight.shape for layer in bare.dense] == [(100, 64)]
 
 
-def test_two_activations_for_each_unit_within_the_blocks():
-    model, _, _ = resnet(KEY, activation=CReLU(), blocks=(1,))
+def test_a_fresh_network_uses_the_same_state():
+    """Its structure holds the indices of that state."""
+    options = {"initialiser": ByKey(), "dense_initialiser": ByKey()}
+    model, state, shape = resnet(KEY, **options)
+    twin = eqx.filter_jit(lambda model, key: model.fresh(key=key))(model, KEY)
+    assert jax.tree.structure(twin) == jax.tree.structure(model)
+    layers = [twin.stem, *twin.dense]
+    layers += [getattr(b, n) for stage in twin.stages for b in stage for n in ("first", "second")]
+    assert len({float(np.ravel(layer.weight)[0]) for layer in layers}) == len(layers)
+    assert not np.allclose(twin.stem.weight, model.stem.weight)
+    apply = lambda model, state, x: apply_network(model, state, x, inference=False)[0]
+    x = jax.ShapeDtypeStruct((5, *shape), jnp.float32)
+    assert eqx.filter_eval_shape(apply, twin, state, x).shape == (5, 3)
+
+
+def test_crelu_is_used_inside_the_blocks():
+    model = resnet(KEY, activation=CReLU(), blocks=(1,)).model
     assert model.stages[0][0].second.weight.shape == (2, 4, 3, 3)
     assert model.dense[-1].weight.shape == (3, 6)
     copies = {group.name: group.copies for group in model.units()}
@@ -111,9 +128,11 @@ def test_sizes_are_checked(options, message):
         resnet(KEY, **options)
 
 
-def test_pre_activations_use_the_running_statistics():
-    model, state, shape = resnet(KEY, blocks=(1,))
-    inputs = jax.device_put(images(shape))
+def test_pre_activations_take_the_running_statistics():
+    model, state, shape = resnet(KEY, blocks=(1,), dense_sizes=())
+    statistics = tuple(jnp.asarray(x, jnp.float32) for x in ([0.3, -0.2], [2.0, 0.5]))
+    state = state.set(model.stem_norm.statistics, statistics)
+    inputs = jnp.asarray(np.random.default_rng(0).normal(size=(3, *shape)), jnp.float32)
 
     @eqx.filter_jit
     def both(model, state):

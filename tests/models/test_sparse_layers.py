@@ -1,4 +1,4 @@
-"""Weights outside the mask of a sparse layer are not read, and new weights are drawn inside."""
+"""Algorithms and probes ignore weights outside the mask of a sparse layer."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ KEY = jax.random.key(3)
 
 
 def filled(model, by=7.0):
-    """The model with other numbers outside the masks."""
+    """The model with `by` added outside the masks."""
     for i in range(2):
         layer = model.layers[i]
         weight = np.asarray(layer.weight) + by * ~np.asarray(layer.mask)
@@ -35,7 +35,7 @@ def assert_same(a, b):
 
 
 def two_penalties(strength):
-    """The state of the first is the initial weights, the second updates its state."""
+    """One keeps the initial weights as its state, the other one updates its state."""
     made = (algorithms.l2_init(strength), algorithms.spectral_reg(strength))
     penalties = tuple(penalty for algo in made for penalty in algo.penalties)
     assert len(penalties) == 2
@@ -52,7 +52,7 @@ def two_penalties(strength):
         ),
     ],
 )
-def test_penalties_use_connections_only(make):
+def test_penalties_act_only_on_connections(make):
     model, algo = mlp(KEY, density=0.5).model, make(0.1)
     moved = jax.tree.map(lambda x: jax.device_put(1.1 * np.asarray(x) + np.float32(0.1)), model)
     masks = [(layer.mask, layer.mask) for layer in model.layers[:-1]]
@@ -74,12 +74,10 @@ def test_penalties_use_connections_only(make):
         np.testing.assert_array_equal(np.asarray(grad.weight) != 0, layer.mask)
 
 
-def test_utilities_norms_and_projections_use_connections_only():
+def test_utilities_norms_and_projections_read_only_connections():
     model = mlp(KEY, density=0.5).model
     groups = model.units()
-    stream = GrowingClasses(
-        inputs=jax.device_put(np.ones((1, 3))), labels=jax.device_put(np.array([0]))
-    )  # is not used
+    stream = GrowingClasses(inputs=jnp.asarray(np.zeros((1, 3))), labels=jnp.asarray([0]))  # unused
 
     @eqx.filter_jit
     def read(model, now):
@@ -95,8 +93,8 @@ def test_utilities_norms_and_projections_use_connections_only():
         assert_same(after, model)
 
 
-def test_fresh_weights_are_drawn_inside_the_mask():
-    """The mask stays, and the new weights have the initial variance."""
+def test_fresh_weights_are_drawn_only_for_connections():
+    """The connections stay where they are, and their weights have the initial variance."""
     make = lambda key: models.MLP(64, 10, width=100, depth=2, density=0.1, key=key)
     model: Any = drawn(make, KEY, density=0.1)
     masks = [np.asarray(layer.mask) for layer in model.layers[:-1]]

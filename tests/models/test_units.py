@@ -1,4 +1,4 @@
-"""Units: the weights that read them, their renewal, and their optimiser state."""
+"""The parameters of hidden units, how they are renewed, and how an optimiser forgets them."""
 
 import functools
 from collections.abc import Callable
@@ -107,13 +107,13 @@ def write(model, kinds, units, value):
 
 
 def silenced(model, group, units):
-    """The model with the marked units dead: nothing comes in and nothing is added."""
+    """The model with dead marked units: incoming weights, bias and shift are 0."""
     return write(model, group.incoming + group.bias + group.shift, units, 0)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_only_outgoing_weights_read_a_unit(name):
-    """With all other units of its layer dead, only weights that read it have a gradient."""
+    """If all other units of its layer are dead, only its outgoing weights have a gradient."""
     case = network(name)
     for group in case.groups:
         (entries,) = group.outgoing
@@ -122,20 +122,21 @@ def test_only_outgoing_weights_read_a_unit(name):
         ready = eqx.tree_at(entries.where, case.model, positive)
         for i in (0, group.size - 1):
             one = some(group, i)
-            alone, reached = silenced(ready, group, ~one), np.zeros(1, bool)
-            # A positive value makes the first copy active, a negative one the second.
+            alone = silenced(ready, group, ~one)
+            reached = np.zeros(group.size * entries.repeat * entries.tile, bool)
+            # Either the first or the second copy is alive.
             for value in (4.0, -4.0)[: group.copies]:
                 alone = write(alone, group.shift or group.bias, one, value)
                 (_, (_, taps)), grad = case.measured(alone)
                 tap = np.asarray(taps[group.name]).reshape(EXAMPLES, group.copies, group.size, -1)
                 assert tap.any(axis=(0, 1, 3)).tolist() == one.tolist()
                 rows = np.moveaxis(np.asarray(entries.where(grad)), entries.axis, 0)
-                reached = reached | rows.reshape(rows.shape[0], -1).any(axis=1)
+                reached |= rows.reshape(rows.shape[0], -1).any(axis=1)
             assert reached.tolist() == one[owners(entries, group.size)].tolist()
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_renewed_unit_is_drawn_and_changes_no_output(name):
+def test_a_renewed_unit_does_not_change_the_outputs(name):
     """Renewing a dead unit changes its own activation and nothing after the layer."""
     case = network(name)
     for g, group in enumerate(case.groups):
@@ -157,7 +158,7 @@ def test_a_renewed_unit_is_drawn_and_changes_no_output(name):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_renewal_changes_the_marked_entries(name):
+def test_entries_of_marks_the_entries_that_change(name):
     case = network(name)
     moved = shifted(case.model, 1.5)
     old = jax.tree.leaves(eqx.filter(moved, eqx.is_inexact_array))
@@ -168,7 +169,7 @@ def test_renewal_changes_the_marked_entries(name):
 
 
 @pytest.mark.parametrize("name", PLAIN)
-def test_replacing_a_constant_unit_changes_no_output(name):
+def test_replacing_a_constant_unit_keeps_the_function(name):
     case = network(name)
     absorbed = eqx.filter_jit(absorb_mean)
     for g, group in enumerate(case.groups):
@@ -187,7 +188,7 @@ def test_replacing_a_constant_unit_changes_no_output(name):
                 assert not np.allclose(case.measured(silent)[0][1][0], outputs, atol=1e-3)
 
 
-def test_renewing_many_units_equals_renewing_each_alone():
+def test_renewing_many_units_equals_renewing_each():
     """The weights of a unit follow from the key and its index, also with more units than are
     written at once."""
     case, several = network("sparse"), (0, 1, 2, 3, 5)
@@ -210,7 +211,7 @@ def test_renewing_many_units_equals_renewing_each_alone():
         for n in MODELS
     ],
 )
-def test_groups_have_the_names_and_sizes_of_the_taps(name):
+def test_groups_match_the_taps(name):
     model, state, shape = MODELS[name](KEY)
 
     def taps(model, state, x):
@@ -284,7 +285,7 @@ def test_absorbing_does_not_change_a_layer_without_bias():
     assert same is model
 
 
-def test_indices_of_units_by_counting():
+def test_indices_of_units():
     entries = Entries(lambda model: model, 1, repeat=2, tile=2)
     weight = np.arange(12.0)[None] + np.array([[0.0], [100.0]])
 
@@ -316,7 +317,7 @@ def test_indices_of_units_by_counting():
     np.testing.assert_array_equal(put, np.where(spread < 2, weight, -weight))
 
 
-def test_renewal_draws_a_few_rows_only():
+def test_only_a_few_rows_are_drawn():
     """A whole matrix of weights would cost more than a step of training."""
     model = mlp(KEY, width=50, depth=1).model
     (group,) = model.units()
@@ -328,7 +329,7 @@ def test_renewal_draws_a_few_rows_only():
 
 
 def _copies_and_moments(learning_rate):
-    """A copy of the weights, and moments of the matrices alone."""
+    """An optimiser that keeps a copy of the weights, and moments of the matrices only."""
     matrices = lambda params: jax.tree.map(lambda p: p.ndim > 1, params)
     base = optax.chain(optax.masked(optax.scale_by_adam(), matrices), optax.scale(-learning_rate))
     return optax.contrib.schedule_free(base, learning_rate=learning_rate)
@@ -349,8 +350,8 @@ OPTIMISERS = {
         *(pytest.param(name, convnet, slice(3), marks=slow) for name in OPTIMISERS),
     ],
 )
-def test_forgetting_units_equals_forgetting_their_entries(name, make, some_groups):
-    model = make(KEY, activation=CReLU()).model
+def test_forgetting_units_equals_forgetting_their_entries(name, some_groups):
+    model = convnet(KEY, padding="valid", activation=CReLU()).model
     groups = model.units()[some_groups]
     rng = np.random.default_rng(0)
     random = lambda p: jax.device_put(rng.normal(size=p.shape))
@@ -389,7 +390,7 @@ def test_renewed_statistics_are_mean_zero_and_variance_one():
     units, old = some(group, 2), [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
     marked = [where(model).statistics for where in group.statistics]
     assert len(marked) == 2  # of both branches
-    state = renew_statistics(model, state, group, jax.device_put(units))
+    state = renew_statistics(model, state, group, jnp.asarray(units))
     assert state is not None
     new = [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
     assert sum(not np.array_equal(a, b) for a, b in zip(old, new, strict=True)) == 4

@@ -7,97 +7,95 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from signals import learner_of, mlp, signal_at
+from signals import after_step, learner_of, mlp
 from tables import tiny_images
 
 from spectral import algorithms, models, probes, tasks
 
 
 KEY = jax.random.key(2)
-STREAM = tasks.PermutedImages(tiny_images(), steps_per_task=1)
-PROBES = {
-    "dead": probes.DeadUnits(num_examples=20),
-    "dormant": probes.DormantUnits(num_examples=20),
-}
-
-
-@eqx.filter_jit
-def measured(learner, inputs):
-    """What the probes measure, the units that ReDo marks, and the network that it returns."""
-    state = STREAM.init(key=KEY)
-    found = {name: probe(learner, STREAM, state, key=KEY) for name, probe in PROBES.items()}
-    redo, signal = algorithms.ReDo(), signal_at(learner.model, inputs[None])
-    ((_, marked),) = redo.inactive(learner, signal, key=KEY)
-    return found, marked, redo.update(learner, None, signal, key=KEY)[0].model
-
-
-def inputs():
-    return jnp.asarray(np.random.default_rng(1).normal(size=(20, 6)), jnp.float32)
-
-
-def assert_fractions(found, fraction):
-    for columns in found.values():
-        np.testing.assert_allclose(columns["fraction"], fraction, rtol=1e-6)
-        np.testing.assert_allclose(columns["by_layer"], [fraction], rtol=1e-6)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("activation", [models.CReLU(), models.DeepFourier()])
-def test_a_unit_of_two_activations_is_dead_if_both_are_silent(activation):
-    """The weights of units 0 and 1 of 3 are zero and their biases are 0 and 1. With CReLU unit 0 is
-    dead and each other unit has a silent activation; with [sin, cos] no unit is dead."""
-    model = mlp(6, 3, width=3, depth=1, activation=activation)
-    weight = np.array(model.layers[0].weight)
-    weight[:2] = 0
-    model = eqx.tree_at(
-        lambda m: (m.layers[0].weight, m.layers[0].bias),
-        model,
-        (jnp.asarray(weight), jnp.array([0.0, 1.0, 5.0])),
-    )
-    found, _, _ = measured(learner_of(model), inputs())
-    assert_fractions(found, 1 / 3 if isinstance(activation, models.CReLU) else 0)
 
 
 class Pairs(eqx.Module):
-    """A network that does not derive from `AbstractNetwork`. Each of its four units has the outputs
+    """A network that derives only from `eqx.Module`. Each hidden unit has the two activations
     relu(z) and relu(-z)."""
 
-    into: jax.Array
-    bias: jax.Array
-    out: jax.Array
+    rows: jax.Array
+    offsets: jax.Array
+    readout: jax.Array
 
     def __call__(self, x):
-        z = self.into @ x + self.bias
-        pairs = jnp.concatenate([jax.nn.relu(z), jax.nn.relu(-z)])
-        return self.out @ pairs, {"pairs": pairs}
+        z = self.rows @ x + self.offsets
+        both = jnp.concatenate([jnp.maximum(z, 0), jnp.maximum(-z, 0)])
+        return self.readout @ both, {"pairs": both}
 
     def units(self):
-        return (
-            models.UnitGroup(
-                "pairs",
-                4,
-                incoming=(models.Entries(lambda m: m.into, 0),),
-                bias=(models.Entries(lambda m: m.bias, 0),),
-                outgoing=(models.Entries(lambda m: m.out, 1, tile=2),),
-                draw=lambda key, shape: jnp.full(shape, 7.0),
-                copies=2,
-            ),
+        group = models.UnitGroup(
+            "pairs",
+            4,
+            (models.Entries(lambda m: m.rows, 0),),
+            (models.Entries(lambda m: m.offsets, 0),),
+            (models.Entries(lambda m: m.readout, 1, tile=2),),
+            lambda key, shape: jnp.ones(shape),
+            copies=2,
         )
+        return (group,)
 
 
-def test_probes_and_algorithms_agree_on_a_foreign_network():
-    """Unit 2 is dead. Units 0 and 1 are always positive and always negative, so half of all
-    outputs are silent."""
-    into = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)
-    into[:3] = 0
-    bias, out = np.array([1, -1, 0, 0], np.float32), np.ones((3, 8), np.float32)
-    model: Any = Pairs(*(jnp.asarray(a) for a in (into, bias, out)))
-    assert not isinstance(model, models.AbstractNetwork)
-    assert models.has_units(model)
-    assert not models.has_units(eqx.tree_at(lambda m: m.bias, model, None).bias)
-    found, marked, renewed = measured(learner_of(model), inputs())
-    assert_fractions(found, 1 / 4)
-    assert np.asarray(marked).tolist() == [False, False, True, False]
-    into[2], out[:, [2, 6]] = 7, 0
-    np.testing.assert_array_equal(renewed.into, into)
-    np.testing.assert_array_equal(renewed.out, out)
+def pairs():
+    """Units 0 and 3 are dead, unit 1 is always positive, and unit 2 is always negative."""
+    rows = np.zeros((4, 6), np.float32)
+    offsets = np.array([0.0, 1.0, -2.0, 0.0], np.float32)
+    readout = np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32)
+    return Pairs(*map(jnp.asarray, (rows, offsets, readout)))
+
+
+@eqx.filter_jit
+def fractions(learner, stream):
+    state = stream.init(key=KEY)
+    measure = lambda probe: probe(learner, stream, state, key=KEY)
+    return measure(probes.DeadUnits(num_examples=20)), measure(probes.DormantUnits(num_examples=20))
+
+
+def stream():
+    return tasks.PermutedImages(
+        tiny_images(), num_tasks=1, steps_per_task=16, chunks_per_task=1, standardise=False
+    )
+
+
+@pytest.mark.parametrize(
+    "activation", [models.CReLU(), pytest.param(models.DeepFourier(), marks=pytest.mark.slow)]
+)
+def test_a_unit_is_dead_if_both_of_its_activations_are(activation):
+    """Units 0 and 1 of 3 have no weights, and biases of 0 and 1. Under CReLU one activation of
+    every unit is 0, and unit 0 is dead. Under [sin, cos] none is."""
+    model = mlp(6, 3, width=3, depth=1, activation=activation)
+    weight = np.array(model.layers[0].weight)
+    weight[:2] = 0
+    where = lambda m: (m.layers[0].weight, m.layers[0].bias)
+    bias = jnp.asarray(np.array([0.0, 1.0, 5.0], np.float32))
+    model = eqx.tree_at(where, model, (jnp.asarray(weight), bias))
+    dead, dormant = fractions(learner_of(model), stream())
+    fraction = 1 / 3 if isinstance(activation, models.CReLU) else 0
+    np.testing.assert_allclose(dead["fraction"], fraction, rtol=1e-6)
+    np.testing.assert_allclose(dead["by_layer"], [fraction], rtol=1e-6)
+    np.testing.assert_allclose(dormant["fraction"], fraction, rtol=1e-6)
+
+
+def test_probes_count_the_units_of_a_foreign_network():
+    """Two of its four units are dead, and six of their eight activations are 0."""
+    for found in fractions(learner_of(pairs()), stream()):
+        np.testing.assert_allclose(found["fraction"], 0.5, rtol=1e-6)
+        np.testing.assert_allclose(found["by_layer"], [0.5], rtol=1e-6)
+
+
+def test_algorithms_renew_the_units_of_a_foreign_network():
+    """`ReDo` renews the dead units and sets the outgoing weights of both activations to 0."""
+    learner = learner_of(pairs())
+    inputs = jnp.asarray(np.random.default_rng(1).normal(size=(1, 5, 6)), jnp.float32)
+    renewed: Any = after_step(algorithms.ReDo(threshold=0.0), learner, inputs, key=KEY)[0].model
+    dead = np.array([True, False, False, True])
+    np.testing.assert_array_equal(renewed.rows, np.where(dead[:, None], 1.0, 0.0) * np.ones((4, 6)))
+    np.testing.assert_array_equal(renewed.offsets, learner.model.offsets)
+    readout = np.where(np.tile(dead, 2)[None], 0, learner.model.readout)
+    np.testing.assert_array_equal(renewed.readout, readout)

@@ -51,7 +51,7 @@ def dormant(features):
 
 
 def rows_of(model, marked):
-    """Which of the flat parameters enter or leave the marked units, found by writing NaN there."""
+    """Marks the flat parameters that enter or leave the marked units."""
     weights = [(np.array(layer.weight), np.array(layer.bias)) for layer in model.layers]
     for n, units in enumerate(marked.values()):
         weights[n][0][units] = weights[n][1][units] = np.nan
@@ -65,7 +65,7 @@ def parameters(model):
 
 @pytest.mark.parametrize(("shape", "count"), counts_of("deep", "two_layers"))
 def test_dead_units_bound_the_rank(shape, count):
-    """Theorem 6.2, with no tolerance for the rows that are zero."""
+    """Theorem 6.2. Rows of dead units are exactly zero."""
     options, (losses, targets) = SHAPES[shape], LOSSES[shape]
     sizes = (options["in_size"], *[options["width"]] * options["depth"], options["out_size"])
     tally = Tally()
@@ -269,7 +269,7 @@ def test_dead_units_of_deeper_layers(count):
     tally.at_least(applies=0.2)
 
 
-def test_strategies_shrink_to_networks_that_are_easy_to_read():
+def test_strategies_shrink_to_simple_networks():
     model = find(
         strategies.relu_networks(),
         lambda m: bool(np.any(np.asarray(m.layers[0].weight) > 1)),
@@ -346,7 +346,7 @@ def test_a_kink_on_the_data_is_rejected():
         theory.hessian_rank_bound(kinked, inputs)
 
 
-def test_bad_numbers_are_rejected():
+def test_bad_arguments():
     model = network(MLP, 3, 2, width=4, depth=1)
     for statement in (theory.hessian_rank_bound, theory.persistence_radii):
         with pytest.raises(ValueError, match=r"`inputs` have the shape \(0, 3\): pass the inputs"):

@@ -9,12 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from growing_classes import growing_classes
+from growing_classes import GrowingClasses
+from signals import learner_of, mlp
 from tables import permuted, tiny_images
-from theory_networks import network, outputs_of
+from theory_networks import outputs_of
 from theory_profile import COUNTS, tried
 
-from spectral import algorithms, Learner, tasks, theory, train_continual
+from spectral import algorithms, tasks, theory, train_continual
 from spectral.curvature import (
     Convex,
     Gram,
@@ -22,7 +23,6 @@ from spectral.curvature import (
     SoftmaxCrossEntropy,
     SquaredError,
 )
-from spectral.models import MLP
 
 
 def test_definitions():
@@ -53,8 +53,17 @@ def squared(data):
     return Risk(linear_outputs, SquaredError(scale=0.7), *data)
 
 
-def softmax(data):
-    return Risk(linear_outputs, SoftmaxCrossEntropy(), *data)
+def batched_squared(data):
+    return Risk(linear_outputs, SquaredError(scale=0.7), *data, batch_size=2)
+
+
+def batched_softmax(data):
+    return Risk(linear_outputs, SoftmaxCrossEntropy(), *data, batch_size=2)
+
+
+def batched_network(data):
+    forward = lambda params, inputs: jnp.tanh(inputs @ params) @ params[:3, :3]
+    return Risk(forward, SoftmaxCrossEntropy(), *data, batch_size=2)
 
 
 def softmax_mean(data):
@@ -79,7 +88,7 @@ def linear_problem(labelled=False):
 
 
 @pytest.mark.usefixtures("float64")
-def test_exact_for_descent_on_a_linear_model():
+def test_the_forecast_is_exact_for_a_linear_model():
     params, data = linear_problem()
     forecast = functools.partial(theory.trainability_forecast, squared(data), params)
     for steps in (1, 7, 300):
@@ -114,7 +123,9 @@ def slow_directions_rule_out_a_target(forecast):
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("risk_of", [softmax_mean, pytest.param(softmax, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "risk_of", [batched_softmax, pytest.param(softmax_mean, marks=pytest.mark.slow)]
+)
 def test_cross_entropy_follows_the_flow(risk_of):
     """Descent with short steps, on a model that is linear in its parameters."""
     params, data = linear_problem(labelled=True)
@@ -125,21 +136,25 @@ def test_cross_entropy_follows_the_flow(risk_of):
     assert found.possible
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def gram_of(risk_of, params, data):
+    return Gram(risk_of(data), params).dense()
+
+
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize(
-    "loss",
-    [pytest.param(SquaredError(scale=0.7), marks=pytest.mark.slow), SoftmaxCrossEntropy()],
-    ids=["squared", "softmax"],
+    "risk_of",
+    [
+        batched_softmax,
+        pytest.param(batched_squared, marks=pytest.mark.slow),
+        pytest.param(batched_network, marks=pytest.mark.slow),
+    ],
 )
-def test_directions_are_counted_in_the_gauss_newton_matrix(loss):
+def test_directions_are_counted_in_the_gauss_newton_matrix(risk_of):
     """The weighted kernel of the forecast is the Gram matrix of the loss."""
-    model = network(MLP, 3, 3, width=4, depth=1)
-    inputs = np.random.default_rng(2).normal(size=(5, 3))
-    targets = np.zeros((5, 3)) if isinstance(loss, SquaredError) else np.arange(5) % 3
-    risk = Risk(outputs_of, loss, jnp.asarray(inputs), jnp.asarray(targets), batch_size=2)
-    found = theory.trainability_forecast(risk, model, lr=0.05, steps=100, target=0.2)
-    dense = eqx.filter_jit(lambda risk, model: Gram(risk, model).dense())
-    values = np.linalg.eigvalsh(dense(risk, model))
+    params, data = linear_problem(labelled=risk_of is not batched_squared)
+    found = theory.trainability_forecast(risk_of(data), params, lr=0.05, steps=100, target=0.2)
+    values = np.linalg.eigvalsh(gram_of(risk_of, params, data))
     np.testing.assert_allclose(found.largest, values[-1], rtol=1e-9)
     assert found.upper > found.largest
     assert found.directions == np.sum(values > found.epsilon)
@@ -148,7 +163,7 @@ def test_directions_are_counted_in_the_gauss_newton_matrix(loss):
 
 @COUNTS
 def test_epsilon_of_a_budget(count):
-    """A residual shrinks enough if and only if its eigenvalue lies between the two."""
+    """A residual shrinks enough if and only if its eigenvalue lies between the two bounds."""
 
     @tried(count, st.floats(0.01, 1), st.integers(1, 1000), st.floats(0.05, 0.95), st.floats(-3, 3))
     def holds(lr, steps, shrinkage, place):
@@ -160,21 +175,22 @@ def test_epsilon_of_a_budget(count):
             assert near or (factor <= shrinkage) == inside
 
 
-def permuted_learner():
-    setting = permuted()
-    optimiser = algorithms.bp(0.05).optimiser
-    return setting.stream, setting.model, Learner(setting.model, None, optimiser)
+def linear_learner():
+    """A linear map that is trained on a stream."""
+    options: dict[str, Any] = {"num_tasks": 3, "steps_per_task": 16, "chunks_per_task": 2}
+    stream = tasks.PermutedImages(tiny_images(), **options)
+    return stream, learner_of(mlp(6, 3, depth=0))
 
 
 def test_probe_measures_the_forecast_on_the_new_task():
-    stream, model, learner = permuted_learner()
-    forecast = theory.TrainabilityForecast(lr=0.05, target=1.0, num_examples=12)
+    stream, learner = linear_learner()
+    forecast = theory.TrainabilityForecast(lr=0.05, target=1.0, num_examples=6)
 
     @eqx.filter_jit
     def both(probe, learner, key):
         """What the probe measures, and the loss on its examples."""
         state = stream.init(key=key)
-        batch = stream.sample(state, learner, 12, "train", key=jax.random.split(key)[0])
+        batch = stream.sample(state, learner, 6, "train", key=jax.random.split(key)[0])
         risk = Risk(outputs_of, SoftmaxCrossEntropy(), batch.inputs, batch.labels)
         return probe(learner, stream, state, key=key), risk(learner.model), batch
 
@@ -185,9 +201,8 @@ def test_probe_measures_the_forecast_on_the_new_task():
     assert found["loss"] < found["initial_loss"]
     # The 16 steps of a task.
     np.testing.assert_allclose(found["epsilon"], (1 - 0.5 ** (1 / 16)) / 0.05, rtol=1e-5)
-    again, *_ = both(
-        theory.TrainabilityForecast(lr=0.1, target=1.0, num_examples=12), learner, jax.random.key(3)
-    )
+    twice = theory.TrainabilityForecast(lr=0.1, target=1.0, num_examples=6)
+    again, *_ = both(twice, learner, jax.random.key(3))
     np.testing.assert_allclose(again["epsilon"], found["epsilon"] / 2, rtol=1e-5)
 
 
@@ -206,14 +221,16 @@ def test_probe_records_the_forecast_of_each_task():
     np.testing.assert_allclose(history["forecast.start.epsilon"], risk, rtol=1e-5)
 
 
-def test_probe_rejects_a_stream_whose_steps_it_does_not_know():
+def test_probe_rejects_a_stream_without_a_number_of_steps():
     """The tasks of a stream that grows have different numbers of steps."""
     key = jax.random.key(0)
-    _, _, learner = permuted_learner()
+    _, learner = linear_learner()
     forecast = theory.TrainabilityForecast(lr=0.05, target=1.0, num_examples=4)
     loader = tasks.Loader(minibatch_size=5)
     incremental = tasks.IncrementalClasses(tiny_images(), classes_per_task=1, loader=loader)
-    for stream in (growing_classes(), incremental):
+    rows, labels = jnp.asarray(np.zeros((48, 3))), jnp.asarray(np.arange(48) % 6)
+    growing = GrowingClasses(inputs=rows, labels=labels)
+    for stream in (growing, incremental):
         state = jax.eval_shape(lambda stream=stream: stream.init(key=key))
         ask = lambda state, stream=stream: forecast(learner, stream, state, key=key)
         with pytest.raises(ValueError, match="`steps` is None, but the tasks .* different numbers"):
@@ -239,14 +256,13 @@ def test_directions_without_curvature_do_not_grow():
     data = (jnp.asarray(inputs), jnp.asarray(targets - targets.mean(axis=0)))
     lr = 6 / float(np.sum(inputs**2))
     params = jnp.asarray(np.zeros((4, 3)))
-    found = theory.trainability_forecast(
-        squared(data), params, lr=lr, steps=100_000_000, target=0.2
-    )
+    budget: dict[str, Any] = {"lr": lr, "steps": 100_000_000}
+    found = theory.trainability_forecast(squared(data), params, target=0.2, **budget)
     assert found.loss <= found.initial_loss * (1 + 1e-5)
     assert found.largest * lr == pytest.approx(1.4)  # all other eigenvalues are 0
 
 
-def test_bad_numbers_are_rejected():
+def test_bad_arguments():
     params, data = linear_problem()
     forecast = functools.partial(theory.trainability_forecast, squared(data), params)
     good: dict[str, Any] = {"lr": 0.1, "steps": 3, "target": 0.1}

@@ -2,17 +2,16 @@
 
 import equinox as eqx
 import hypothesis.strategies as st
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.special
 from scipy.stats import binom
-from theory_networks import hessian, squared_error
+from theory_networks import hessian, network, squared_error, taps_of
 from theory_profile import broken, COUNTS, Tally, tried
 
 from spectral import theory
-from spectral.models import dead, MLP
+from spectral.models import MLP
 from spectral.theory import strategies
 
 
@@ -69,8 +68,7 @@ def overlap_by_slices(reach, distance, dim):
 
 
 def test_overlap_of_balls_in_high_dimensions():
-    """Where a power of the reach overflows, and the fraction of a cap is below the smallest
-    number."""
+    """Here a power of the reach overflows, and the fraction of a cap underflows."""
     for reach, distance, dim in [(1.4, 0.99, 3072), (1.41, 1.0, 3072), (1.2, 0.9, 784)]:
         found = theory.ball_overlap(np.float64(reach), distance, dim)
         np.testing.assert_allclose(found, overlap_by_slices(reach, distance, dim), rtol=1e-4)
@@ -134,7 +132,7 @@ def test_coverage_of_lemma_b1(dim):
 
 
 def test_union_bound_against_a_simulation():
-    """What is left is the union over points: about 0.38 against 0.25 in the plane."""
+    """Only the union over points is loose: about 0.38 instead of 0.25 in the plane."""
     rng = np.random.default_rng(3)
     found = distances(rng, 200, 100, 2)[:, 1]
     reach = float(np.quantile(found, 0.75))
@@ -167,7 +165,7 @@ def test_persistence_bounds_follow_from_the_distance():
 
 
 def test_tail_given_the_first_task():
-    """V^N against the distances of whole sets that are drawn again, for one given set."""
+    """V^N against the distances of whole sets of new points from one given set."""
     rng = np.random.default_rng(5)
     old, size = ball(rng, 30, 2), 20
     tail = theory.HausdorffTail(old, ball(rng, 40_000, 2), num_examples=size)
@@ -231,19 +229,18 @@ def test_false_forms_are_detected(form):
         assert truth <= bound + 1e-12
 
 
-def test_theorem_6_5_as_printed_contradicted_by_a_network():
-    """Ten units of which five surely stay dead, and eight may be: the network is tau-trainable, and
+def test_theorem_6_5_as_printed_is_false_for_a_network():
+    """Of ten units five certainly stay dead and eight may be: the network is tau-trainable, but
     the printed bound says that it never is."""
-    key = jax.random.key(0)
-    model = MLP(3, 1, width=10, depth=1, key=key)
-    bias = jnp.where(jnp.arange(10) < 5, -100.0, 0.5)
-    model = eqx.tree_at(lambda m: m.layers[0].bias, model, bias)
-    old, new = jax.random.normal(key, (2, 30, 3))
+    model = network(MLP, 3, 1, width=10, depth=1)
+    bias = np.where(np.arange(10) < 5, -100.0, 0.5)
+    model = eqx.tree_at(lambda m: m.layers[0].bias, model, jnp.asarray(bias))
+    old, new = map(jnp.asarray, np.random.default_rng(0).normal(size=(2, 30, 3)))
     radii = theory.persistence_radii(model, old)["hidden_0"]
     xi = theory.remains_dead(radii, theory.directed_hausdorff(new, old))
-    silent = dead(jax.vmap(model)(new)[1]["hidden_0"])
+    silent = (np.asarray(taps_of(model, new)["hidden_0"]) == 0).all(axis=0)
     assert xi.sum() == silent.sum() == 5
-    matrix = hessian(model, new, jnp.ones((30, 1)), squared_error)
+    matrix = hessian(model, new, jnp.asarray(np.ones((30, 1))), squared_error)
     s = np.linalg.svd(np.asarray(matrix), compute_uv=False)
     rank, threshold = int(np.sum(s > 1e-4 * s[0])), 51 - 8 * 5
     assert theory.most_dead_units(model, threshold) == {"hidden_0": 8}
@@ -256,7 +253,7 @@ def test_theorem_6_5_as_printed_contradicted_by_a_network():
 
 
 def test_cantelli_for_independent_indicators_is_false_for_one_shift():
-    """Two units that stay dead together or not at all: S <= 0 with probability 1/2, not 1/3."""
+    """Two units stay dead together or not at all, so S <= 0 has probability 1/2 and not 1/3."""
     p = np.array([0.5, 0.5])
     assert theory.cantelli_independent(p, 0, num_units=2) == pytest.approx(1 / 3)
     assert theory.trainability_bound(p, 0, num_units=2) == 0.5
@@ -284,21 +281,17 @@ def test_bad_arguments():
         with pytest.raises(ValueError, match=r"`probabilities` is \[1.5\], but must lie between 0"):
             form(np.array([1.5]), 0, num_units=4)
         for most in (-1, 5, np.nan):
-            with pytest.raises(
-                ValueError,
-                match=f"`most_dead` is {most}, but must lie between 0 and `num_units`, which is 4",
-            ):
+            match = f"`most_dead` is {most}, but must lie between 0 and `num_units`, which is 4"
+            with pytest.raises(ValueError, match=match):
                 form(p, most, num_units=4)
         with pytest.raises(ValueError, match="`probabilities` has 2 entries, but `num_units` is 1"):
             form(p, 1, num_units=1)
     for form in forms[1:]:
-        with pytest.raises(
-            ValueError, match="`probabilities` is 1 and `most_dead` is 1, but .* the sum is above"
-        ):
+        match = "`probabilities` is 1 and `most_dead` is 1, but .* hypothesis that the sum is above"
+        with pytest.raises(ValueError, match=match):
             form(p, 1, num_units=4)
-    with pytest.raises(
-        ValueError, match="`probabilities` is 1 and n - m, .* is 3, but .* the sum is above n - m"
-    ):
+    match = "`probabilities` is 1 and n - m, .* is 3, but .* hypothesis that the sum is above n - m"
+    with pytest.raises(ValueError, match=match):
         theory.as_printed.trainability_bound(p, 1, num_units=4)
     with pytest.raises(ValueError, match="`probabilities` is"):
         theory.comonotone_variance(np.array([-0.1]))

@@ -30,8 +30,9 @@ class ConvNet(AbstractNetwork):
     zero biases. Dohare et al. (2024) use `padding="valid"` and `initialiser=TorchDefault()`.
 
     ```python
-    model = ConvNet((3, 32, 32), 2, key=jax.random.key(0))
-    logits, taps = model(jnp.zeros((3, 32, 32)))   # {"conv_0": [32, 32, 32], ..., "dense_1": [128]}
+    sizes = {"channels": (4,), "kernels": (3,), "dense_sizes": (5,)}
+    model = ConvNet((1, 6, 6), 2, **sizes, key=jax.random.key(0))
+    logits, taps = model(jnp.zeros((1, 6, 6)))   # taps: {"conv_0": [4, 6, 6], "dense_0": [5]}
     ```
     """
 

@@ -43,8 +43,8 @@ class ResNet18(AbstractNetwork):
 
     ```python
     make = eqx.nn.make_with_state(ResNet18)
-    model, state = make((3, 32, 32), 100, width=8, key=jax.random.key(0))
-    outputs, aux = apply_network(model, state, jnp.zeros((2, 3, 32, 32)), inference=True)
+    model, state = make((3, 8, 8), 10, width=4, blocks=(1,), dense_sizes=(), key=jax.random.key(0))
+    outputs, aux = apply_network(model, state, jnp.zeros((2, 3, 8, 8)), inference=True)
     ```
     """
 

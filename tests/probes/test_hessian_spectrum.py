@@ -1,0 +1,89 @@
+"""The spectrum of a loss whose Hessian is known."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from growing_classes import GrowingClasses, Rows
+from signals import learner_of
+
+from spectral import probes
+from spectral._types import Aux
+from spectral.curvature import Dense, GaussNewton, GramEigh, Lanczos
+from spectral.models import Point
+
+
+pytestmark = pytest.mark.usefixtures("float64")
+KEY = jax.random.key(5)
+NUM, DIM = 12, 8
+RNG = np.random.default_rng(0)
+INPUTS, TARGETS = RNG.normal(size=(2, NUM, DIM))
+POSITION = RNG.normal(size=DIM) * np.array([1, 1, 1, 1, 0.05, 0.05, 0.05, 0.05])
+OUTPUTS = INPUTS * POSITION**2 / 2
+TARGETS[:, 5:] = OUTPUTS[:, 5:]
+EPSILON = 0.01
+
+
+class Squares(GrowingClasses):
+    """The outputs x_j p_j^2 / 2 are fitted to targets, so the Hessian in p is diagonal."""
+
+    def forward(self, model, model_state, batch, *, key, inference):
+        return batch.inputs * model.position[None] ** 2 / 2, Aux({}, None)
+
+    def criterion(self, outputs, batch):
+        return jnp.mean(jnp.sum((outputs - batch.labels) ** 2, axis=1)) / 2, {}
+
+    def sample(self, state, learner, num_examples, split, *, key):
+        return Rows(self.inputs[:num_examples], self.labels[:num_examples], self.labels)
+
+
+# The second derivatives of the outputs add to the Hessian and not to the Gauss-Newton matrix.
+GAUSS_NEWTON = np.mean(INPUTS**2, axis=0) * POSITION**2
+HESSIAN = GAUSS_NEWTON + np.mean((OUTPUTS - TARGETS) * INPUTS, axis=0)
+
+
+@eqx.filter_jit
+def measure(spectra, learner, stream):
+    state = jnp.asarray(6)
+    return [probe(learner, stream, state, key=KEY) for probe in spectra]
+
+
+def measured(*spectra):
+    stream = Squares(inputs=jnp.asarray(INPUTS), labels=jnp.asarray(TARGETS))
+    found = measure(list(spectra), learner_of(Point(jnp.asarray(POSITION))), stream)
+    return jax.tree.map(np.asarray, found)
+
+
+def test_the_spectrum_of_the_hessian():
+    fraction = (np.abs(HESSIAN) > EPSILON).mean()
+    assert HESSIAN.min() < 0
+    assert 0 < fraction < 1
+    estimator = Lanczos(order=DIM, num_vectors=40)
+    spectrum = probes.HessianSpectrum(epsilon=EPSILON, num_examples=NUM, estimator=estimator)
+    (found,) = measured(spectrum)
+    np.testing.assert_allclose(found["extremes"], [HESSIAN.min(), HESSIAN.max()], rtol=1e-9)
+    rank, sem = found["normalised_epsilon_rank"], found["normalised_epsilon_rank_sem"]
+    assert abs(rank - fraction) < 4 * sem
+    assert found["normalised_epsilon_rank_lower"] <= rank
+    assert rank <= found["normalised_epsilon_rank_upper"]
+    assert found["resolved"] == 1
+    assert found["nodes"].shape == found["weights"].shape == (40, DIM)
+    np.testing.assert_allclose(found["weights"].sum(axis=1), 1)
+
+
+@pytest.mark.parametrize("batch_size", [pytest.param(None, marks=pytest.mark.slow), 4])
+def test_any_matrix_and_any_estimator(batch_size):
+    options = {"epsilon": EPSILON, "num_examples": NUM, "batch_size": batch_size}
+    spectra = [
+        probes.HessianSpectrum(matrix=GaussNewton, estimator=GramEigh(), **options),
+        probes.HessianSpectrum(matrix=GaussNewton, estimator=Dense(), **options),
+        probes.HessianSpectrum(estimator=Dense(), **options),
+    ]
+    found = measured(*spectra)
+    for spectrum, exact in zip(found, (GAUSS_NEWTON, GAUSS_NEWTON, HESSIAN), strict=True):
+        extremes = [exact.min(), exact.max()]
+        np.testing.assert_allclose(spectrum["extremes"], extremes, rtol=1e-9, atol=1e-12)
+        fraction = (np.abs(exact) > EPSILON).mean()
+        np.testing.assert_allclose(spectrum["normalised_epsilon_rank"], fraction, rtol=1e-9)
+    assert (GAUSS_NEWTON > EPSILON).sum() < (np.abs(HESSIAN) > EPSILON).sum()
