@@ -42,7 +42,6 @@ def drawn(make: Callable[..., Any], key: jax.Array, *, density: float = 1.0) -> 
     fraction `density` of the connections of a `Sparse` layer exists.
     """
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
-    put = jax.device_put  # `jnp.asarray` compiles a program for each shape
 
     def fill(path: Any, leaf: Any) -> Any:
         if isinstance(leaf, models.AbstractActivation):
@@ -50,13 +49,13 @@ def drawn(make: Callable[..., Any], key: jax.Array, *, density: float = 1.0) -> 
         if not isinstance(leaf, jax.ShapeDtypeStruct):
             return leaf
         if leaf.dtype == bool:
-            return put(_mask(rng, leaf.shape, density))
+            return jnp.asarray(_mask(rng, leaf.shape, density))
         if len(leaf.shape) > 1:
             scale = np.sqrt(2 / np.prod(leaf.shape[1:]))
-            return put((scale * rng.normal(size=leaf.shape)).astype(leaf.dtype))
+            return jnp.asarray(scale * rng.normal(size=leaf.shape), leaf.dtype)
         name = getattr(path[-1], "name", None)
         ones = name == "weight" or getattr(path[-1], "idx", None) == 1  # a scale or a variance
-        return put(np.full(leaf.shape, float(ones), leaf.dtype))
+        return jnp.asarray(np.full(leaf.shape, float(ones)), leaf.dtype)
 
     is_activation = lambda node: isinstance(node, models.AbstractActivation)
     is_sparse = lambda node: isinstance(node, models.Sparse)
@@ -65,21 +64,13 @@ def drawn(make: Callable[..., Any], key: jax.Array, *, density: float = 1.0) -> 
     return jax.tree.map(lambda n: _cut(n) if is_sparse(n) else n, filled, is_leaf=is_sparse)
 
 
-def shifted(model: Any, by: float) -> Any:
-    """The network with a number added to all of its parameters."""
-    move = lambda p: (
-        jax.device_put(np.asarray(p) + p.dtype.type(by)) if eqx.is_inexact_array(p) else p
-    )
-    return jax.tree.map(move, model)
-
-
 def _mask(rng: np.random.Generator, shape: tuple[int, ...], density: float) -> np.ndarray:
     size = int(np.prod(shape))
     return (rng.permutation(size) < round(density * size)).reshape(shape)
 
 
 def _cut(layer: models.Sparse) -> models.Sparse:
-    weight = jax.device_put(np.where(layer.mask, layer.weight, np.zeros((), layer.weight.dtype)))
+    weight = jnp.asarray(np.where(layer.mask, layer.weight, np.zeros((), layer.weight.dtype)))
     return eqx.tree_at(lambda s: s.layer.weight, layer, weight)
 
 

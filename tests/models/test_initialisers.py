@@ -17,6 +17,7 @@ CASES = [
     (models.KaimingNormal(), 2 / 50, np.inf),
     (models.LecunNormal(), 1 / 50, 2 / 0.8796 / np.sqrt(50)),
     (models.LecunUniform(), 1 / 50, np.sqrt(3 / 50)),
+    (models.FanOutNormal(), 2 / 2500, 2 / 0.8796 * np.sqrt(2 / 2500)),
     (models.FanOutNormal(scale=1.0), 1 / 2500, 2 / 0.8796 / np.sqrt(2500)),
     (models.TorchDefault(), 1 / 3 / 50, 1 / np.sqrt(50)),
     (models.Orthogonal(scale=0.5), 0.25 / 100, 0.5),

@@ -126,13 +126,6 @@ def test_batch_norm_learns_statistics_in_training_only():
         np.testing.assert_array_equal(a, b)
 
 
-@jax.jit
-def dead_and_dormant(h):
-    """Of a dense layer, and of two examples of two positions with the same activations."""
-    spread = h.reshape(2, 2, 3).swapaxes(1, 2)
-    return [(dead(x), dormant(x)) for x in (h, spread)]
-
-
 activations = hnp.arrays(
     np.float32, (4, 3), elements=st.sampled_from([0.0, 0.0, 1e-6, 0.05, -1.0, 2.0])
 )

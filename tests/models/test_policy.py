@@ -36,12 +36,12 @@ def categorical_divergence(p: CategoricalPolicy, q: CategoricalPolicy) -> jax.Ar
 # A policy for two examples, an action of each, and the divergence of one policy from another.
 POLICIES = {
     "gaussian": (
-        lambda: GaussianPolicy(jax.device_put(MEAN), jax.device_put(LOG_STD)),
+        lambda: GaussianPolicy(jnp.asarray(MEAN), jnp.asarray(LOG_STD)),
         np.array([[0.1, 0.2], [1.5, -0.3]]),
         gaussian_divergence,
     ),
     "categorical": (
-        lambda: CategoricalPolicy(jax.device_put(LOGITS)),
+        lambda: CategoricalPolicy(jnp.asarray(LOGITS)),
         np.array([2, 0]),
         categorical_divergence,
     ),
@@ -96,7 +96,7 @@ def test_categorical_matches_scipy():
     np.testing.assert_array_equal(found["mode"], [2, 1])
     fractions = np.stack([(found["samples"] == a).mean(axis=0) for a in range(3)], axis=1)
     np.testing.assert_allclose(fractions, p, atol=0.015)
-    impossible = CategoricalPolicy(jax.device_put(np.array([0.0, -np.inf])))
+    impossible = CategoricalPolicy(jnp.array([0.0, -jnp.inf]))
     np.testing.assert_allclose(jax.jit(lambda p: p.entropy())(impossible), 0.0)
 
 
@@ -122,9 +122,9 @@ def test_sampled_scores_have_the_fisher_information_as_covariance(name):
 def test_an_actor_critic_consists_of_two_mlps():
     make = lambda key: ActorCritic(3, 2, width=5, depth=2, key=key)
     model = drawn(make, KEY)
-    model = eqx.tree_at(lambda m: m.log_std, model, jax.device_put(np.array([-0.7, 0.2])))
+    model = eqx.tree_at(lambda m: m.log_std, model, jnp.array([-0.7, 0.2]))
     x = np.array([0.3, -1.0, 2.0])
-    outputs, taps = eqx.filter_jit(lambda m, x: m(x))(model, jax.device_put(x))
+    outputs, taps = eqx.filter_jit(lambda m, x: m(x))(model, jnp.asarray(x))
 
     def by_hand(layers):
         y = x
@@ -154,7 +154,8 @@ def test_initialisers_of_an_actor_critic():
 
     @eqx.filter_jit
     def both(a, b):
-        model: Any = ActorCritic(6, 3, width=8, depth=1, **options, key=a)
+        model = ActorCritic(6, 3, width=8, depth=1, **options, key=a)
+        assert model.log_std is not None
         moved = eqx.tree_at(lambda m: m.log_std, model, model.log_std + 1)
         return model, moved.fresh(key=b)
 
@@ -172,9 +173,7 @@ def test_a_discrete_actor_critic_has_no_standard_deviation():
     make = lambda key: ActorCritic(2, 4, discrete=True, width=3, key=key)
     discrete = eqx.filter_eval_shape(lambda key: make(key).fresh(key=key), KEY)
     assert discrete.log_std is None
-    policy = eqx.filter_eval_shape(
-        lambda m, x: m(x)[0].policy, discrete, jax.ShapeDtypeStruct((2,), float)
-    )
+    policy = eqx.filter_eval_shape(lambda m, x: m(x)[0].policy, discrete, jnp.ones(2))
     assert isinstance(policy, CategoricalPolicy)
     assert policy.logits.shape == (4,)
 
@@ -186,6 +185,6 @@ def test_arguments_are_checked():
         ActorCritic(2, 1, width=0, key=KEY)
     model = drawn(lambda key: ActorCritic(2, 1, width=3, key=key), KEY)
     with pytest.raises(ValueError, match="takes vectors of 2"):
-        model(jax.device_put(np.ones(3)))
+        model(jnp.ones(3))
     with pytest.raises(ValueError, match="`scale` is 0"):
         models.Orthogonal(scale=0.0)

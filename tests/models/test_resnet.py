@@ -2,12 +2,13 @@
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from networks import ByKey, resnet
 from signals import numpy_map
 
-from spectral.models import apply_network, CReLU, FanOutNormal, pre_activations, ResNet18
+from spectral.models import apply_network, CReLU, pre_activations, ResNet18
 
 
 KEY = jax.random.key(3)
@@ -90,10 +91,10 @@ def test_the_defaults_match_the_paper():
     assert [b.skip is None for b in blocks] == [True, True, False, True, False, True, False, True]
     assert [layer.weight.shape for layer in model.dense] == [(512, 512), (512, 512), (100, 512)]
     assert all(b.first.bias is not None for b in blocks)
-    assert (model.initialiser, model.dense_initialiser) == (FanOutNormal(), FanOutNormal(scale=1))
-    options = {"blocks": (1,), "dense_sizes": ()}
-    bare = eqx.filter_eval_shape(lambda key: ResNet18((3, 8, 8), 100, **options, key=key), KEY)
-    assert [layer.weight.shape for layer in bare.dense] == [(100, 64)]
+    bare = eqx.filter_eval_shape(
+        lambda key: ResNet18((3, 32, 32), 100, dense_sizes=(), key=key), jax.random.key(0)
+    )
+    assert [layer.weight.shape for layer in bare.dense] == [(100, 512)]
 
 
 def test_a_fresh_network_uses_the_same_state():

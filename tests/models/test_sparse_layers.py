@@ -4,6 +4,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from growing_classes import GrowingClasses
@@ -24,7 +25,7 @@ def filled(model, by=7.0):
     for i in range(2):
         layer = model.layers[i]
         weight = np.asarray(layer.weight) + by * ~np.asarray(layer.mask)
-        weight = jax.device_put(weight.astype(np.float32))
+        weight = jnp.asarray(weight.astype(np.float32))
         model = eqx.tree_at(lambda m, i=i: m.layers[i].weight, model, weight)
     return model
 
@@ -54,7 +55,7 @@ def two_penalties(strength):
 )
 def test_penalties_act_only_on_connections(make):
     model, algo = mlp(KEY, density=0.5).model, make(0.1)
-    moved = jax.tree.map(lambda x: jax.device_put(1.1 * np.asarray(x) + np.float32(0.1)), model)
+    moved = jax.tree.map(lambda x: jnp.asarray(1.1 * np.asarray(x) + np.float32(0.1)), model)
     masks = [(layer.mask, layer.mask) for layer in model.layers[:-1]]
     at = lambda m: [layer.mask for layer in m.layers[:-1]]
     moved = filled(eqx.tree_at(at, moved, [mask for mask, _ in masks]), by=-0.1)
@@ -63,7 +64,7 @@ def test_penalties_act_only_on_connections(make):
     def penalised(first, now):
         _, state = algo.init(first, None, key=KEY)
         learner = learner_of(now, algo.optimiser)
-        signal = signal_at(now, jax.device_put(np.ones((1, 1, 3))))
+        signal = signal_at(now, jnp.ones((1, 1, 3)))
         state = algo.update(learner, state, signal, key=KEY)[1]  # a power iteration follows
         return eqx.filter_value_and_grad(lambda m: algo.penalty(m, state))(now)
 
@@ -82,7 +83,7 @@ def test_utilities_norms_and_projections_read_only_connections():
     @eqx.filter_jit
     def read(model, now):
         norms = NormalizeProject().init(learner_of(model), key=KEY)
-        signal, learner = signal_at(model, jax.device_put(np.ones((1, 1, 3)))), learner_of(now)
+        signal, learner = signal_at(model, jnp.ones((1, 1, 3))), learner_of(now)
         after, _ = NormalizeProject().update(learner, norms, signal, key=KEY)
         norm = probes.WeightNorm()(learner, stream, None, key=KEY)
         return models.connected(after.model), (incoming_and_outgoing(groups, now), norm)

@@ -172,7 +172,7 @@ def test_start_and_end_see_the_task():
 
 
 def test_bad_arguments():
-    with pytest.raises(ValueError, match="`epsilon` is 0, but must be finite and above 0"):
+    with pytest.raises(ValueError, match="`epsilon` is 0"):
         probes.HessianSpectrum(epsilon=0)
     match = "`batch_size` is 3, but must divide `num_examples`, which is 10"
     with pytest.raises(ValueError, match=match):
