@@ -16,6 +16,7 @@ from programs import equations
 from spectral import algorithms, Optimiser
 from spectral.models import (
     absorb_mean,
+    activations_by_unit,
     ActorCritic,
     apply_network,
     CReLU,
@@ -25,13 +26,15 @@ from spectral.models import (
     forget_units,
     renew_statistics,
     renew_units,
+    unit_groups,
     UnitGroup,
 )
+from spectral.models.units._within import within
 
 
 EXAMPLES = 6
 KEY = jax.random.key(2)
-# All kinds of entries: repeated, tiled and masked ones, and those of a norm.
+# All kinds of entries: repeated, tiled, masked, and the parameters of a norm.
 SPARSE = {"channels": (3,), "kernels": (3,), "dense_sizes": (6,), "density": 0.7}
 QUICK = {
     "sparse": lambda key: convnet(key, padding="valid", activation=CReLU(), **SPARSE),
@@ -257,6 +260,60 @@ def test_units_of_a_subnetwork():
                     assert a.mask is None or a.mask(part) is b.mask(model)
                     assert (a.fed_bias is None) == (b.fed_bias is None)
                     assert a.fed_bias is None or a.fed_bias(part) is b.fed_bias(model)
+
+
+class Described(eqx.Module):
+    """A network that is not an `AbstractNetwork`, with any description of its units."""
+
+    weight: jax.Array
+    groups: tuple[UnitGroup, ...] = eqx.field(static=True)
+
+    def units(self):
+        return self.groups
+
+
+class WithWidth(eqx.Module):
+    units: int = 4
+
+
+def test_descriptions_are_checked():
+    """The weights lead from four pairs of activations to three outputs."""
+
+    def described(entries):
+        group = UnitGroup("pairs", 4, (), (), (entries,), lambda key, shape: key, copies=2)
+        return Described(jax.device_put(np.zeros((3, 8))), (group,))
+
+    weight = lambda m: m.weight
+    (group,) = unit_groups(described(Entries(weight, 1, tile=2)))
+    assert group.name == "pairs"
+    for wrong, got in (
+        (Entries(weight, 1), r"an array of shape \(3, 8\), but axis 1 must have 4"),
+        (Entries(weight, 0, tile=2), r"an array of shape \(3, 8\), but axis 0 must have 8"),
+        (Entries(weight, 2, tile=2), r"an array of shape \(3, 8\), but axis 2 must have 8"),
+        (Entries(lambda m: m.bias, 1, tile=2), "AttributeError.* but axis 1 must have 8"),
+    ):
+        with pytest.raises(ValueError, match=f"`outgoing` entries of the layer 'pairs' .*{got}"):
+            unit_groups(described(wrong))
+    with pytest.raises(TypeError, match=r"a WithWidth without a method `units\(\)`"):
+        unit_groups(WithWidth())
+
+
+def test_activations_by_unit():
+    model = mlp(KEY, activation=CReLU()).model
+    taps = {"hidden_1": jax.device_put(np.arange(16.0).reshape(2, 8)), "other": jnp.ones((2, 3))}
+    found = activations_by_unit(model, taps)
+    np.testing.assert_array_equal(found["hidden_1"][1], [[8, 12], [9, 13], [10, 14], [11, 15]])
+    assert found["other"] is taps["other"]
+    assert activations_by_unit(WithWidth(), taps) == taps
+
+
+def test_statistics_of_a_subnetwork():
+    model = resnet(KEY).model
+    for group in model.units():
+        outer = within(group, lambda pair: pair[1], prefix="second_")
+        assert outer.name == f"second_{group.name}"
+        norms = [where(model) for where in group.statistics]
+        assert [where((None, model)) for where in outer.statistics] == norms
 
 
 def test_the_sum_of_a_block_has_the_parameters_of_both_branches():

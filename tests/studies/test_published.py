@@ -6,6 +6,7 @@ import re
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import yaml
 
 from spectral import studies, tasks, train_continual
 from spectral.algorithms import Algorithm
@@ -94,6 +95,16 @@ def _few_steps(settings):
         stream = stream | {"num_tasks": 1, "steps_per_task": 1}
     algorithms = {"l2": settings["algorithms"]["l2"]}
     return settings | {"stream": stream, "algorithms": algorithms, "probes": {}, "seeds": 1}
+
+
+@pytest.mark.parametrize("make", [*BENCHMARKS.values(), slippery_ant])
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_do_not_change(make, preset):
+    expected = yaml.safe_load((pathlib.Path(__file__).parent / "presets.yaml").read_text())
+    expected = expected[make.__name__][preset]
+    settings = make(preset).settings
+    assert {name: settings[name] for name in expected} == expected
+    assert settings.keys() - expected.keys() <= {"algorithms"}
 
 
 def test_published_numbers():

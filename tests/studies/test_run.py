@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import yaml
+from jax.core import Tracer
 from watching import Traces
 
 from spectral import _loop, _measuring, _programs, AbstractMeter, History, recording, studies
@@ -100,7 +101,7 @@ class Program:
         self.program = eqx.filter_jit(spread(self.traces))
 
     def __call__(self, *arguments):
-        if any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(arguments)):
+        if any(isinstance(x, Tracer) for x in jax.tree.leaves(arguments)):
             return self.program(*arguments)
         made = eqx.filter_eval_shape(self.program, *arguments)
         shaped = lambda x: isinstance(x, jax.ShapeDtypeStruct)
