@@ -92,7 +92,7 @@ def _measured_tasks(by_seed: np.ndarray, smooth: int | None) -> tuple[np.ndarray
 
 
 def _means(rows: np.ndarray, count: int) -> np.ndarray:
-    """Means over `count` neighbours in each row. The first values are left out if they do not fill a
-    group."""
+    """Means over `count` neighbours in each row. The first values are left out if they do not fill
+    a group."""
     points = rows.shape[1] // count
     return rows[:, rows.shape[1] - points * count :].reshape(len(rows), points, count).mean(axis=2)
