@@ -31,9 +31,10 @@ def on_arrays(change: Callable[..., Any], value: PyTree) -> Callable[..., Any]:
     `change` returns a changed value, or a tuple of a changed value and further arrays.
 
     ```python
-    step = on_arrays(lambda run, x: (advance(run, x), run.loss), run)
-    arrays, losses = jax.lax.scan(step, arrays_of(run), xs)
-    run = with_arrays(run, arrays)
+    counter = {"count": jnp.array(0), "name": "steps"}
+    step = on_arrays(lambda c, x: (c | {"count": c["count"] + x}, c["count"]), counter)
+    arrays, counts = jax.lax.scan(step, arrays_of(counter), jnp.arange(3))
+    counter = with_arrays(counter, arrays)  # {"count": 3, "name": "steps"}
     ```
     """
     return lambda arrays, *rest: arrays_of(change(with_arrays(value, arrays), *rest))

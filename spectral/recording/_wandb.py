@@ -18,7 +18,7 @@ class WeightsAndBiases(AbstractMeter):
     environment nothing leaves the machine, and `wandb sync` sends the files later. Values per chunk
     are averaged over the task. Columns with further axes, such as spectra, are left out.
 
-    ```python
+    ```
     train_continual(model, stream, algo, meter=recording.WeightsAndBiases("runs/mine"))
     ```
 
