@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import yaml
 from signals import arrays, mlp
 from tables import ALGORITHMS, NEEDS, permuted
 
@@ -239,6 +240,24 @@ def test_presets():
     assert ant.transforms[0].maturity == 10_000
     with pytest.raises(ValueError, match="Preset 'paper permuted_mnist snr' does not exist"):
         algorithms.preset("permuted_mnist", "snr")
+
+
+def _described(make, arguments):
+    """A constructor with its arguments, as a YAML file would name it."""
+    plain = lambda v: v.__name__ if callable(v) else list(v) if isinstance(v, tuple) else v
+    return {"type": make.__name__} | {name: plain(value) for name, value in arguments.items()}
+
+
+def test_values_of_presets():
+    expected = yaml.safe_load(pathlib.Path(__file__).with_name("presets.yaml").read_text())
+    found = []
+    for row in PRESETS:
+        recipe = _described(row.recipe, row.arguments)
+        recipe["lr"] = _described(row.optimiser, row.optimiser_arguments)
+        if row.then:
+            recipe["then"] = [_described(make, given) for make, given in row.then]
+        found.append([row.source, row.benchmark, recipe])
+    assert found == expected
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,12 @@ import pytest
 from networks import ByKey, resnet
 from signals import numpy_map
 
-from spectral.models import apply_network, CReLU, pre_activations, ResNet18
+from spectral.models import apply_network, CReLU, Elementwise, pre_activations, ResNet18
+from spectral.models.networks._residual_block import ResidualBlock
 
 
 KEY = jax.random.key(3)
+RELU = Elementwise(jax.nn.relu)
 
 
 def convolve(x, layer, stride):
@@ -110,6 +112,14 @@ def test_a_fresh_network_uses_the_same_state():
     apply = lambda model, state, x: apply_network(model, state, x, inference=False)[0]
     x = jax.ShapeDtypeStruct((5, *shape), jnp.float32)
     assert eqx.filter_eval_shape(apply, twin, state, x).shape == (5, 3)
+
+
+def test_a_block_has_a_skip_convolution_if_its_shape_changes():
+    options = {"inner": RELU, "outer": RELU, "initialiser": ByKey(), "density": 1.0}
+    for channels, stride, changes in ((2, 1, False), (3, 1, True), (2, 2, True)):
+        make = lambda key, n=channels, s=stride: ResidualBlock(2, n, stride=s, **options, key=key)
+        block = eqx.filter_eval_shape(make, KEY)
+        assert (block.skip is not None) == (block.skip_norm is not None) == changes
 
 
 def test_crelu_is_used_inside_the_blocks():

@@ -72,6 +72,22 @@ def test_the_spectrum_of_the_hessian():
     np.testing.assert_allclose(found["weights"].sum(axis=1), 1)
 
 
+def test_the_matrix_receives_the_risk_and_the_network():
+    seen = []
+
+    def matrix(risk, params):
+        seen.append((risk.batch_size, params.position.shape))
+        return GaussNewton(risk, params)
+
+    spectrum = probes.HessianSpectrum(
+        matrix=matrix, estimator=Dense(), num_examples=NUM, batch_size=4
+    )
+    stream = Squares(inputs=jnp.asarray(INPUTS), labels=jnp.asarray(TARGETS))
+    learner = learner_of(Point(jnp.asarray(POSITION)))
+    eqx.filter_eval_shape(spectrum, learner, stream, jnp.asarray(6), key=KEY)
+    assert seen == [(4, (DIM,))]
+
+
 @pytest.mark.parametrize("batch_size", [pytest.param(None, marks=pytest.mark.slow), 4])
 def test_any_matrix_and_any_estimator(batch_size):
     options = {"epsilon": EPSILON, "num_examples": NUM, "batch_size": batch_size}

@@ -99,6 +99,31 @@ def test_feature_ranks():
             np.testing.assert_allclose(found["rank"][name][layer], value, rtol=1e-3)
 
 
+class Shapes(eqx.Module):
+    """A network with activations of the given shapes."""
+
+    shapes: dict[str, tuple[int, ...]] = eqx.field(static=True)
+
+    def __call__(self, x):
+        return x[:3], {name: jnp.full(shape, x[0]) for name, shape in self.shapes.items()}
+
+
+def test_feature_ranks_skip_layers_with_positions():
+    stream, _ = half_dead()
+
+    def found(**shapes):
+        learner = learner_of(Shapes(shapes))
+        state = stream.init(key=KEY)
+        return probes.FeatureRank(num_examples=NUM)(learner, stream, state, key=KEY)
+
+    shapes = eqx.filter_eval_shape(lambda: found(conv=(2, 3, 3), dense=(4,), more=(5,)))
+    assert {rank.shape for rank in shapes.values()} == {(2,)}
+    with pytest.raises(ValueError, match=r"returned the activations \['conv'\], but `FeatureRank`"):
+        eqx.filter_eval_shape(lambda: found(conv=(2, 3, 3)))
+    with pytest.raises(ValueError, match="returned no activations, but this probe measures them"):
+        eqx.filter_eval_shape(found)
+
+
 def test_norms():
     found, _, losses, gradient = measured()
     leaves = jax.tree.leaves(eqx.filter(half_dead()[1].model, eqx.is_inexact_array))

@@ -11,6 +11,7 @@ from signals import after_step, learner_of, mlp
 from tables import tiny_images
 
 from spectral import algorithms, models, probes, tasks
+from spectral.probes.units._fractions import fractions as fractions_of
 
 
 KEY = jax.random.key(2)
@@ -61,6 +62,12 @@ def stream():
     return tasks.PermutedImages(
         tiny_images(), num_tasks=1, steps_per_task=16, chunks_per_task=1, standardise=False
     )
+
+
+def test_fractions_of_all_units_and_of_each_layer():
+    found = fractions_of([jnp.asarray([True, False]), jnp.asarray([False] * 3)])
+    np.testing.assert_allclose(found["fraction"], 1 / 5, rtol=1e-6)
+    np.testing.assert_allclose(found["by_layer"], [1 / 2, 0], rtol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from growing_classes import BatchNormNetwork
-from hypothesis import find, settings
+from hypothesis import find, settings, strategies as st
 from theory_networks import (
     cross_entropy,
     hessian,
@@ -238,6 +238,11 @@ def test_radii_of_units_without_weights():
     assert radii.tolist() == [np.inf, np.inf, -np.inf]
 
 
+def test_persistence_probabilities_include_equality():
+    found = theory.persistence_probabilities(np.array([0.5, 1.0, 2.0]), np.array([1.0, 2.0]))
+    assert found.tolist() == [0, 0.5, 1]
+
+
 def _pairs(model):
     return [(layer.weight, layer.bias) for layer in model.layers]
 
@@ -278,6 +283,18 @@ def test_strategies_shrink_to_simple_networks():
     weight = np.asarray(model.layers[0].weight)
     assert sorted(np.abs(weight).ravel().tolist()) == [0] * 7 + [1.25]
     assert (np.asarray(model.layers[0].bias) == 0.25 / 8).all()
+
+
+def test_strategies_draw_units_with_the_given_margin():
+    """The margin on the box from -2 to 2, up to half a step of the pre-activations."""
+    margin = 0.75
+    dead = lambda num_units: st.just(np.full(num_units, margin))
+
+    @tried(5, strategies.relu_networks(**SHAPES["two_layers"], dead=dead))
+    def holds(model):
+        weight, bias = np.asarray(model.layers[0].weight), np.asarray(model.layers[0].bias)
+        largest = 2 * np.abs(weight).sum(axis=1) + bias
+        np.testing.assert_array_equal(largest, -margin - 1 / 32)
 
 
 def test_only_the_strategies_need_hypothesis():

@@ -178,6 +178,8 @@ def test_tail_given_the_first_task():
     assert (found.upper - found.lower < 0.06).all()
     np.testing.assert_allclose(tail.exceeds(at).value, 1 - found.value)
     np.testing.assert_allclose(tail.exceeds(at).upper, 1 - found.lower)
+    ties = theory.HausdorffTail(np.zeros((1, 1)), np.array([[1.0], [2.0]]), num_examples=1)
+    assert ties.at_most(np.array([1.0, 2.0])).value.tolist() == [0.5, 1.0]
     assert tail.at_most(-1.0).value == 0
     assert tail.at_most(np.inf).value == 1
     # One point in each set: the neighbourhood of a point is a ball.
