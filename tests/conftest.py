@@ -30,13 +30,18 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # ends with a segmentation fault.
 _MAPS = pathlib.Path("/proc/self/maps")
 _MOST_MAPS = 25_000
+_TESTS_BETWEEN_COUNTS = 16  # reading so many maps takes 0.1 s
 
 
-@pytest.fixture(autouse=True, scope="module")
-def drop_programs():
-    """Drop compiled programs after a test file once there are many."""
+@pytest.fixture(autouse=True)
+def drop_programs(request):
+    """Drop compiled programs after a test once there are many."""
     yield
-    if not _MAPS.exists() or _MAPS.read_bytes().count(b"\n") > _MOST_MAPS:
+    config = request.config
+    config.tests_run = getattr(config, "tests_run", 0) + 1
+    if config.tests_run % _TESTS_BETWEEN_COUNTS or not _MAPS.exists():
+        return
+    if _MAPS.read_bytes().count(b"\n") > _MOST_MAPS:
         jax.clear_caches()
         gc.collect()
 

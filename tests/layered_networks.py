@@ -116,10 +116,10 @@ def mlp(seed=0) -> Case:
 
 def convolutions(seed=0) -> Case:
     rng = np.random.default_rng(seed)
-    options = {"stride": (2, 1), "padding": ((1, 1), (0, 1))}
-    first = lambda k: eqx.nn.Conv2d(2, 2, (3, 2), **options, key=k)
-    options = {"dilation": 2, "padding": "SAME", "use_bias": False}
-    second = lambda k: eqx.nn.Conv2d(2, 2, 2, **options, key=k)
+    strided = {"stride": (2, 1), "padding": ((1, 1), (0, 1))}
+    first = lambda k: eqx.nn.Conv2d(2, 2, (3, 2), **strided, key=k)
+    dilated = {"dilation": 2, "padding": "SAME", "use_bias": False}
+    second = lambda k: eqx.nn.Conv2d(2, 2, 2, **dilated, key=k)
     last = lambda k: eqx.nn.Linear(8, 3, key=k)
     model = drawn(chain(first, jnp.tanh, second, jnp.tanh, jnp.ravel, last), rng)
     return case(model, (2, 3, 2), rng=rng)

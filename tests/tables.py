@@ -67,7 +67,7 @@ def split_convnet() -> Setting:
     loader = tasks.Loader(epochs=2, minibatch_size=7)
     stream = tasks.SplitClasses(tiny_images(), classes_per_task=2, num_tasks=3, loader=loader)
     options: Any = {"channels": (3,), "kernels": (3,), "dense_sizes": (4,)}
-    return Setting(stream, drawn(lambda k: models.ConvNet((1, 3, 2), 2, **options, key=k), KEY))
+    return Setting(stream, drawn(lambda key: models.ConvNet((1, 3, 2), 2, **options, key=key), KEY))
 
 
 @functools.cache

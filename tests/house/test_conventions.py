@@ -1,10 +1,12 @@
 """The rules of the house: what files are called, how long and how many they are, what may be
 subclassed, and that every public name has one place."""
 
+import dataclasses
 import importlib
 import inspect
 import pathlib
 from collections import Counter
+from typing import Any, cast, get_args, get_origin, Literal
 
 import equinox as eqx
 import pytest
@@ -66,7 +68,8 @@ def test_files_are_short():
     assert own[len(own) // 2] < MEDIAN_LINES
 
 
-def test_classes_are_abstract_or_final():
+def modules() -> list[type]:
+    """All Modules of the package."""
     for path in _sources():
         name = ".".join(["spectral", *path.with_suffix("").parts]).removesuffix(".__init__")
         importlib.import_module(name)
@@ -77,7 +80,11 @@ def test_classes_are_abstract_or_final():
             if own.__module__.split(".")[0] == "spectral":
                 classes.append(own)
     assert len(classes) > 20
-    assert subclasses_of_concrete(classes) == []
+    return classes
+
+
+def test_classes_are_abstract_or_final():
+    assert subclasses_of_concrete(modules()) == []
 
 
 def test_a_planted_subclass_is_found():
@@ -90,6 +97,39 @@ def test_a_planted_subclass_is_found():
     assert subclasses_of_concrete([Concrete, Sub]) == [
         f"{Sub.__qualname__} derives from the concrete {Concrete.__qualname__}"
     ]
+
+
+def sizes_as_data(classes: list[type]) -> list[str]:
+    """Fields for sizes, switches and names that are data of a pytree instead of its structure.
+
+    A layer's `inference` is data, as in Equinox, so that `eqx.nn.inference_mode` finds it.
+    """
+    return [
+        f"{own.__qualname__}.{field.name}"
+        for own in classes
+        for field in dataclasses.fields(cast(Any, own))
+        if not field.metadata.get("static") and field.name != "inference" and _is_size(field.type)
+    ]
+
+
+def _is_size(annotation: Any) -> bool:
+    """Whether all values of the annotation are ints, bools, strings, None or tuples of them."""
+    parts = get_args(annotation)
+    if get_origin(annotation) is Literal or annotation in (int, bool, str):
+        return True
+    return bool(parts) and all(p in (None, type(None), ...) or _is_size(p) for p in parts)
+
+
+def test_sizes_are_static():
+    assert sizes_as_data(modules()) == []
+
+    class Data(eqx.Module):
+        order: int
+        names: tuple[str, ...]
+        kind: Literal["a", "b"] | None
+        every: int = eqx.field(static=True)
+
+    assert [name.split(".")[-1] for name in sizes_as_data([Data])] == ["order", "names", "kind"]
 
 
 ROOMS = ("models", "curvature", "tasks", "algorithms", "probes", "theory", "recording", "studies")

@@ -59,7 +59,7 @@ def test_forecast_of_few_tasks(script, capsys):
     assert script("forecast").correlation(np.arange(20.0), np.arange(20.0)).endswith("1.000]")
     with pytest.raises(SystemExit):
         script("forecast", "--tasks", "2").main()
-    assert "3 tasks at least" in capsys.readouterr().err
+    assert "--tasks is 2, but a correlation needs at least 3 tasks" in capsys.readouterr().err
 
 
 @pytest.mark.slow
