@@ -10,7 +10,7 @@ from spectral.models import forget_units, mean_activity, renew_units
 
 
 class RewriteUnits(AbstractTransform[jax.Array]):
-    """Renews the smallest active unit of every layer; its state counts how often."""
+    """Renews the smallest active unit of every layer that allows it, and counts how often."""
 
     forget: bool = eqx.field(static=True, default=True)
 
@@ -20,6 +20,8 @@ class RewriteUnits(AbstractTransform[jax.Array]):
     def update(self, learner, state, signal, *, key):
         model, optimiser = learner.model, learner.optimiser
         for i, group in enumerate(model.units()):
+            if not group.replaceable:
+                continue
             activity = mean_activity(signal.taps[group.name])
             worst = jnp.arange(group.size) == jnp.argmin(activity)
             model = renew_units(model, group, worst, key=jax.random.fold_in(key, i))
