@@ -17,7 +17,7 @@ from spectral.studies import (
     slippery_ant,
 )
 from spectral.studies.command_line._main import main
-from spectral.studies.experiment._call import parse
+from spectral.studies.experiment._parse import parse
 from spectral.studies.experiment._settings import differences
 from spectral.studies.published._load import read_experiment
 from spectral.studies.runs import _run

@@ -128,7 +128,9 @@ def test_description_of_allowed_values():
     assert of(tasks.PermutedImages, "steps_per_task") == "an integer or null"
     assert of(probes.DeadUnits, "when") == "a list (of 'start' or 'end')"
     assert of(tasks.load_images, "data_dir") == "text or null"
-    assert "Lanczos or MatfreeLanczos or null" in of(probes.HessianSpectrum, "estimator")
+    assert "MatfreeLanczos or `package.module:Name` or null" in of(
+        probes.HessianSpectrum, "estimator"
+    )
     assert "only Python can give it" in of(curvature.Convex, "function")
 
 

@@ -25,9 +25,9 @@ from spectral.studies import (
     sweep_table,
 )
 from spectral.studies.command_line._main import main
-from spectral.studies.experiment._call import parse
 from spectral.studies.experiment._grid import Cell, expand
 from spectral.studies.experiment._groups import groups
+from spectral.studies.experiment._parse import parse
 from spectral.studies.experiment._settings import read_settings
 from spectral.studies.runs import _sweep
 

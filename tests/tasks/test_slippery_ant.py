@@ -9,7 +9,7 @@ from spectral import algorithms, studies
 from spectral.algorithms import Algorithm
 from spectral.models import AbstractNetwork, ActorCritic
 from spectral.probes import AbstractProbe
-from spectral.studies.experiment._call import parse
+from spectral.studies.experiment._parse import parse
 from spectral.tasks import AbstractTaskStream, LogUniform, PPO, TimeLimit
 
 

@@ -1,4 +1,5 @@
-"""The constructors that YAML can name: public ones of the package, found by their signatures."""
+"""The constructors that YAML can name: public ones of the package, found by their signatures, and
+what is known of any constructor."""
 
 import functools
 import inspect
@@ -9,12 +10,13 @@ from typing import Any
 
 from jaxtyping import AbstractArray
 
-from ... import algorithms, curvature, models, probes, tasks
+from ... import algorithms, curvature, models, probes, tasks, theory
 
 
 # The rooms of the package whose public names can be used in settings.
-_ROOMS = (tasks, models, algorithms, probes, curvature)
+_ROOMS = (tasks, models, algorithms, probes, curvature, theory)
 _PLAIN = {
+    Any: "any value",
     int: "an integer",
     float: "a number",
     bool: "true or false",
@@ -33,7 +35,7 @@ def constructors(wanted: Any) -> dict[str, Callable[..., Any]]:
     ```
     """
     parts = alternatives(wanted)
-    return {n: v for n, v, made in _public() if any(_fits(made, part) for part in parts)}
+    return {n: v for n, v, made in _public() if any(fits(made, part) for part in parts)}
 
 
 def makers(wanted: Any) -> dict[str, Callable[..., Any]]:
@@ -48,7 +50,7 @@ def makers(wanted: Any) -> dict[str, Callable[..., Any]]:
         given = typing.get_args(part)
         if typing.get_origin(part) is Callable and isinstance(given[0], list):
             for name, value, made in _public():
-                if not (_fits(made, given[-1]) or _same_arrays(made, given[-1])):
+                if not (fits(made, given[-1]) or _same_arrays(made, given[-1])):
                     continue
                 needed = [p for p in parameters(value).values() if p.default is p.empty]
                 if len(needed) == len(given[0]) and all(
@@ -60,10 +62,39 @@ def makers(wanted: Any) -> dict[str, Callable[..., Any]]:
 
 
 def parameters(constructor: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """The parameters that can be passed by name."""
+    """The parameters that can be passed by name. Without an annotation, any value fits."""
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    signature = inspect.signature(constructor).parameters
-    return {name: p for name, p in signature.items() if p.kind in named}
+    return {p.name: p for p in _signature(constructor) if p.kind in named}
+
+
+def positional(constructor: Callable[..., Any]) -> tuple[list[Any], Any]:
+    """The annotations of the parameters that can be passed by position, and the annotation of all
+    further ones (`None` if there are none, as without `*args`)."""
+    by_position = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    given = _signature(constructor)
+    further = [p.annotation for p in given if p.kind is inspect.Parameter.VAR_POSITIONAL]
+    return [p.annotation for p in given if p.kind in by_position], further[0] if further else None
+
+
+def further_named(constructor: Callable[..., Any]) -> Any:
+    """The annotation of arguments by other names than those of parameters, as `**kwargs` takes;
+    `None` if there are none."""
+    kinds = {p.kind: p.annotation for p in _signature(constructor)}
+    return kinds.get(inspect.Parameter.VAR_KEYWORD)
+
+
+def _signature(constructor: Callable[..., Any]) -> list[inspect.Parameter]:
+    try:
+        signature = inspect.signature(constructor, eval_str=True)
+    except NameError:  # an annotation as text that names something which is only there for checkers
+        signature = inspect.signature(constructor)
+    unknown = lambda annotation: (
+        annotation is inspect.Parameter.empty or isinstance(annotation, str)
+    )
+    return [
+        p.replace(annotation=Any) if unknown(p.annotation) else p
+        for p in signature.parameters.values()
+    ]
 
 
 def alternatives(annotation: Any) -> tuple[Any, ...]:
@@ -90,7 +121,7 @@ def _words(annotation: Any) -> Iterator[str]:
     elif names := sorted(makers(annotation)):
         yield f"the name {' or '.join(names)}"
     elif names := sorted(constructors(annotation)):
-        yield f"a mapping with the `type` {' or '.join(names)}"
+        yield f"a mapping with the `type` {' or '.join(names)} or `package.module:Name`"
 
 
 def _public() -> Iterator[tuple[str, Any, type]]:
@@ -99,19 +130,26 @@ def _public() -> Iterator[tuple[str, Any, type]]:
         for name, value in vars(room).items():
             if name.startswith("_"):
                 continue
-            if inspect.isclass(value):
-                product = None if inspect.isabstract(value) else value
-            else:
-                product = _returned(value) if inspect.isfunction(value) else None
-            if product is not None:
+            product = product_of(value)
+            if product is not None and not inspect.isabstract(value):
                 yield name, value, product
+
+
+def product_of(constructor: Any) -> type | None:
+    """The class of the objects that a class or a function makes; `None` if it is unknown."""
+    if inspect.isclass(constructor):
+        return constructor
+    return _returned(constructor) if inspect.isfunction(constructor) else None
 
 
 @functools.cache
 def _returned(function: Callable[..., Any]) -> type | None:
     """The class of the objects that a function returns, if its annotation is a class."""
-    made = inspect.signature(function).return_annotation
-    return made if inspect.isclass(made) else None
+    try:
+        made = inspect.signature(function, eval_str=True).return_annotation
+    except NameError:
+        return None
+    return made if inspect.isclass(made) and made is not inspect.Signature.empty else None
 
 
 def _same_arrays(product: type, annotation: Any) -> bool:
@@ -122,7 +160,8 @@ def _same_arrays(product: type, annotation: Any) -> bool:
     return (product.dtypes, product.dim_str) == (annotation.dtypes, annotation.dim_str)
 
 
-def _fits(product: type, annotation: Any) -> bool:
+def fits(product: type, annotation: Any) -> bool:
+    """Whether objects of a class have the role that an annotation (not a union) describes."""
     if inspect.isclass(annotation):
         return annotation not in _PLAIN and issubclass(product, annotation)
     if typing.get_origin(annotation) is Callable:

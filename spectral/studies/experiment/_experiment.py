@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import pathlib
 from collections.abc import Callable
 from dataclasses import KW_ONLY
 from typing import Any
@@ -34,6 +35,7 @@ class Experiment:
     probes: dict[str, AbstractProbe]
     _: KW_ONLY
     benchmark: Benchmark | None = None  # the origin of the settings, if they are of a benchmark
+    folders: tuple[pathlib.Path, ...] = ()  # where modules of one's own are looked for
 
     def member(self, seed: int) -> tuple[PyTree, eqx.nn.State | None, PRNGKeyArray]:
         """The untrained network of a seed, its state, and the key of its run.

@@ -1,7 +1,10 @@
 """Experiments from settings: checked and put together."""
 
+import functools
+import os
+import pathlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import equinox as eqx
@@ -13,9 +16,11 @@ from ...models import AbstractNetwork
 from ...probes import AbstractProbe
 from ...tasks import AbstractTaskStream
 from ._benchmark import Benchmark, BENCHMARK_KEYS
-from ._call import Call, parse
+from ._call import Call
 from ._experiment import Experiment, RECORDED
 from ._groups import assemble, groups
+from ._own_parts import recorded_folders
+from ._parse import parse
 from ._settings import SettingsError
 
 
@@ -24,6 +29,7 @@ def make_experiment(
     *,
     data_dir: str | None = None,
     benchmark: Benchmark | None = None,
+    folder: str | os.PathLike[str] | None = None,
 ) -> Experiment:
     """Make the experiment that settings describe. `load_experiment` reads them from a file.
 
@@ -40,21 +46,26 @@ def make_experiment(
     - `settings`: with the sections stream, model, algorithms, probes and seeds.
     - `data_dir`: as for `load_experiment`.
     - `benchmark`: the origin of the settings, for the record of a run.
+    - `folder`: where modules of the form `package.module:Name` are looked for, after the import
+      path. They are imported, as by a script.
 
     **Raises:** `SettingsError` for the first mistake, before anything is compiled or written.
     """
     _check_top(settings)
+    given = () if folder is None else (pathlib.Path(folder).resolve(),)
+    folders = tuple(dict.fromkeys((*given, *recorded_folders(settings.get(RECORDED)))))
     supplied = {} if data_dir is None else {"data_dir": data_dir}
     settings = settings if data_dir is None else _moved(settings, data_dir)
-    stream = parse(settings["stream"], AbstractTaskStream, "stream", supplied)
-    algorithms = _parse_all(settings, "algorithms", Algorithm, supplied)
-    probes = _parse_all(settings, "probes", AbstractProbe, supplied)
+    parsed = functools.partial(parse, folders=folders)
+    stream = parsed(settings["stream"], AbstractTaskStream, "stream", supplied)
+    algorithms = _parse_all(settings, "algorithms", Algorithm, supplied, parsed)
+    probes = _parse_all(settings, "probes", AbstractProbe, supplied, parsed)
     made_algorithms = {name: call.make() for name, call in algorithms.items()}
     made_probes = {name: call.make() for name, call in probes.items()}
     made_stream = stream.make()
     sizes = ("in_size", "in_shape", "out_size")
     sizes = {n: getattr(made_stream, n) for n in sizes if hasattr(made_stream, n)}
-    model = parse(settings["model"], AbstractNetwork, "model", supplied | sizes)
+    model = parsed(settings["model"], AbstractNetwork, "model", supplied | sizes)
     _check_sizes(model, sizes)
     resolved = {
         "seeds": settings.get("seeds", 1),
@@ -71,6 +82,7 @@ def make_experiment(
         made_algorithms,
         made_probes,
         benchmark=benchmark,
+        folders=folders,
     )
     _check_parts(experiment)
     return experiment
@@ -107,7 +119,11 @@ def _check_top(settings: Mapping[str, Any]) -> None:
 
 
 def _parse_all(
-    settings: Mapping[str, Any], place: str, wanted: type, supplied: Mapping[str, Any]
+    settings: Mapping[str, Any],
+    place: str,
+    wanted: type,
+    supplied: Mapping[str, Any],
+    parsed: Callable[..., Call],
 ) -> dict[str, Call]:
     sections = settings.get(place, {})
     if not isinstance(sections, Mapping) or (place == "algorithms" and not sections):
@@ -122,7 +138,7 @@ def _parse_all(
                 f"`{place}` has the name {name!r}, but names must consist of letters, digits, `_`, "
                 "`+` and `-`: choose another, and quote it if it is a number or yes or no."
             )
-    return {n: parse(s, wanted, f"{place}.{n}", supplied) for n, s in sections.items()}
+    return {n: parsed(s, wanted, f"{place}.{n}", supplied) for n, s in sections.items()}
 
 
 def _check_sizes(model: Call, sizes: Mapping[str, Any]) -> None:

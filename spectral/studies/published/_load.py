@@ -39,8 +39,10 @@ def load_experiment(
     **Arguments:**
 
     - `path`: the file. It names constructors of `spectral` and their arguments: see
-      `examples/digits.yaml`. Or it names a `benchmark`, such as `continual_imagenet`, with its
-      `preset` and its `scale`. Sections that the file also gives replace those of the benchmark.
+      `examples/digits.yaml`. Parts of one's own are named as `package.module:Name`; the module is
+      imported from the import path or from the folder of the file. Or it names a `benchmark`,
+      such as `continual_imagenet`, with its `preset` and its `scale`. Sections that the file also
+      gives replace those of the benchmark.
     - `assignments`: changes such as `"stream.num_tasks=20"` or `"preset=paper"`.
     - `seeds`: the number of networks that each algorithm trains, instead of the number in the file.
     - `data_dir`: the folder of the data sets, for all constructors that take a `data_dir`, instead
@@ -50,7 +52,8 @@ def load_experiment(
     written.
     """
     settings, benchmark = read_experiment(path, assignments, seeds=seeds)
-    return make_experiment(settings, data_dir=data_dir, benchmark=benchmark)
+    folder = pathlib.Path(path).parent
+    return make_experiment(settings, data_dir=data_dir, benchmark=benchmark, folder=folder)
 
 
 def read_experiment(

@@ -3,12 +3,14 @@
 import pathlib
 import re
 import shutil
+import warnings
 from collections.abc import Mapping
 from typing import Any, Literal
 
 import yaml
 
 from ..experiment._experiment import RECORDED
+from ..experiment._own_parts import changed_modules
 from ..experiment._settings import differences, read_settings, SettingsError
 from ._atomic_write import write_text
 
@@ -20,8 +22,12 @@ CONFIG = "config.yaml"
 SWEEP_FILES = ("sweep.yaml", "sweep.csv", "selected.yaml")
 
 
-def check_folder(folder: pathlib.Path, settings: Mapping[str, Any], mode: Mode) -> None:
+def check_folder(
+    folder: pathlib.Path, settings: Mapping[str, Any], recorded: Mapping[str, Any], mode: Mode
+) -> None:
     """Check that a run with these settings may write to `folder`.
+
+    Warns if the mode is `"resume"` and the source of a part of one's own has changed.
 
     **Raises:** `SettingsError` if `folder` is a file or holds other files, if it holds a run and
     the mode is `"new"`, or if it holds a run of other settings and the mode is `"resume"`.
@@ -43,11 +49,17 @@ def check_folder(folder: pathlib.Path, settings: Mapping[str, Any], mode: Mode) 
         )
     elif mode == "resume" and (folder / CONFIG).exists():
         old = read_settings(folder / CONFIG)
-        old.pop(RECORDED, None)
+        before = old.pop(RECORDED, {})
         if found := list(differences(old, settings)):
             raise SettingsError(
                 f"{str(folder)!r} holds a run of other settings, which cannot be resumed: "
                 f"{'; '.join(found)}. Restore the settings, or name another folder."
+            )
+        if changed := changed_modules(before, recorded):
+            warnings.warn(
+                f"The source of {', '.join(changed)} has changed since the run in {str(folder)!r} "
+                "began: the part that is still to be trained uses the new source.",
+                stacklevel=3,
             )
 
 

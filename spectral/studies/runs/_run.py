@@ -11,6 +11,7 @@ from ..._recorders import AbstractMeter
 from ...recording import Meters, ProgressBar, WeightsAndBiases
 from ..experiment._experiment import Experiment
 from ..experiment._groups import assemble, Group, groups, Names
+from ..experiment._own_parts import OWN_PARTS, own_parts
 from ..experiment._settings import read_settings, SettingsError
 from ._folder import check_folder, CONFIG, MARKER, Mode, open_folder
 from ._keeper import Keeper
@@ -58,12 +59,13 @@ def run_experiment(
     then intact.
     """
     folder = pathlib.Path(folder)
-    check_folder(folder, experiment.settings, mode)
+    recorded = _recorded(experiment)
+    check_folder(folder, experiment.settings, recorded, mode)
     _check_loggers(loggers)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with sole_writer(folder / MARKER):
-            open_folder(folder, experiment.settings, _recorded(experiment), mode)
+            open_folder(folder, experiment.settings, recorded, mode)
             # The checkpoints of a resumed run are numbered by the order of its algorithms.
             order = read_settings(folder / CONFIG)["algorithms"]
             algorithms = {name: experiment.algorithms[name] for name in order}
@@ -111,4 +113,6 @@ def _recorded(experiment: Experiment) -> dict[str, Any]:
         facts["chance_accuracy"] = chance
     if experiment.benchmark is not None:
         facts["benchmark"] = experiment.benchmark.facts
+    if (own := own_parts(experiment.settings, experiment.folders)) is not None:
+        facts[OWN_PARTS] = own
     return facts

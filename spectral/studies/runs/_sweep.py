@@ -59,7 +59,8 @@ def load_sweep(
     plain = {name: value for name, value in settings.items() if name != "score"}
     if cells:
         plain["algorithms"] = {name: cell.settings for name, cell in cells.items()}
-    experiment = make_experiment(plain, data_dir=data_dir, benchmark=benchmark)
+    folder = pathlib.Path(path).parent
+    experiment = make_experiment(plain, data_dir=data_dir, benchmark=benchmark, folder=folder)
     check_measure(score, measure_names(experiment.settings["probes"]))
     return Sweep(experiment, cells, score, settings)
 

@@ -1,0 +1,138 @@
+"""Parts of one's own in settings: `package.module:Name` in place of a public name."""
+
+import hashlib
+import importlib
+import importlib.util
+import pathlib
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from importlib import metadata
+from typing import Any
+
+from ..._arguments import unknown_name
+from ._settings import SettingsError
+
+
+OWN_PARTS = "own_parts"  # where the record of a run holds what is known of them
+_NAME = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+
+
+def is_own(name: Any) -> bool:
+    """Whether a value of settings has the form `package.module:Name`."""
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None
+
+
+def import_from(folders: tuple[pathlib.Path, ...]) -> None:
+    """Let modules be imported from these folders, after all folders of the import path.
+
+    They stay on the path, as the folder of a script does, because a module may import others when
+    it is used.
+    """
+    for folder in folders:
+        if str(folder) not in sys.path:
+            sys.path.append(str(folder))
+
+
+def own_object(name: str, where: str, folders: tuple[pathlib.Path, ...]) -> Any:
+    """Import the object that `package.module:Name` names.
+
+    **Arguments:**
+
+    - `where`: the path in the settings, for messages.
+    - `folders`: those of `import_from`.
+
+    **Raises:** `SettingsError` if the module cannot be imported, if it is another one than the one
+    in `folders`, or if it does not have the name.
+    """
+    module_name, _, path = name.partition(":")
+    import_from(folders)
+    try:
+        value = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        missing = error.name or module_name
+        places = "".join(f" or in {str(folder)!r}" for folder in folders)
+        raise SettingsError(
+            f"`{where}` is {name!r}, but the module {missing!r} is not on the import path{places}: "
+            "install its package, or put the module beside the YAML file."
+        ) from error
+    except Exception as error:
+        raise SettingsError(
+            f"`{where}` is {name!r}, but the import of {module_name!r} raised "
+            f"{type(error).__name__}: {error}. Correct the module."
+        ) from error
+    _check_place(module_name, where, folders)
+    for part in path.split("."):
+        if not hasattr(value, part):
+            known = [n for n in vars(value) if not n.startswith("_")]
+            raise SettingsError(unknown_name(f"`{where}`: Name in {module_name!r}", part, known))
+        value = getattr(value, part)
+    return value
+
+
+def own_parts(settings: Any, folders: tuple[pathlib.Path, ...]) -> dict[str, Any] | None:
+    """What a run records of the modules that its settings name; `None` if they name none.
+
+    For each module: its `distribution` with the version (`None` outside any), and the SHA-256 hash
+    of the `source` of its top-level package or module.
+    """
+    names = sorted({value.partition(":")[0] for value in _own_names(settings)})
+    modules = {name: _about(name) for name in names if name in sys.modules}
+    return {"folders": list(map(str, folders)), "modules": modules} if modules else None
+
+
+def recorded_folders(recorded: Any) -> tuple[pathlib.Path, ...]:
+    """The folders in what `own_parts` returned for the record of a run."""
+    own = recorded.get(OWN_PARTS) if isinstance(recorded, Mapping) else None
+    return tuple(map(pathlib.Path, own["folders"])) if own else ()
+
+
+def changed_modules(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """The modules that differ between two records of a run."""
+    before, now = ((given.get(OWN_PARTS) or {}).get("modules", {}) for given in (old, new))
+    return [name for name, about in now.items() if name in before and before[name] != about]
+
+
+def _own_names(settings: Any) -> Iterator[str]:
+    if isinstance(settings, Mapping):
+        for value in settings.values():
+            yield from _own_names(value)
+    elif isinstance(settings, list):
+        for value in settings:
+            yield from _own_names(value)
+    elif is_own(settings):
+        yield settings
+
+
+def _about(name: str) -> dict[str, Any]:
+    top = name.partition(".")[0]
+    distributions = metadata.packages_distributions().get(top, [])
+    versions = [f"{own} {metadata.version(own)}" for own in dict.fromkeys(distributions)]
+    digest = hashlib.sha256()
+    for path in _sources(top):
+        digest.update(path.read_bytes())
+    return {"distribution": ", ".join(versions) or None, "source": digest.hexdigest()}
+
+
+def _sources(top: str) -> list[pathlib.Path]:
+    """The Python files of a top-level package, or the file of a module."""
+    module = sys.modules[top]
+    folders = list(getattr(module, "__path__", ()))
+    if folders:
+        return sorted(path for folder in folders for path in pathlib.Path(folder).rglob("*.py"))
+    return [pathlib.Path(module.__file__)] if getattr(module, "__file__", None) else []
+
+
+def _check_place(module_name: str, where: str, folders: tuple[pathlib.Path, ...]) -> None:
+    """Check that a module that lies in `folders` is not hidden by another of the same name."""
+    top = module_name.partition(".")[0]
+    imported = _sources(top)
+    for folder in folders:
+        beside = folder / f"{top}.py"
+        beside = beside if beside.exists() else folder / top / "__init__.py"
+        if beside.exists() and beside.resolve() not in {path.resolve() for path in imported}:
+            raise SettingsError(
+                f"`{where}` names the module {top!r}, which was imported from "
+                f"{str(imported[0]) if imported else 'elsewhere'!r}, but {str(beside)!r} has the "
+                "same name: rename one of them."
+            )
