@@ -120,7 +120,8 @@ def _sources(top: str) -> list[pathlib.Path]:
     folders = list(getattr(module, "__path__", ()))
     if folders:
         return sorted(path for folder in folders for path in pathlib.Path(folder).rglob("*.py"))
-    return [pathlib.Path(module.__file__)] if getattr(module, "__file__", None) else []
+    file = getattr(module, "__file__", None)
+    return [pathlib.Path(file)] if file else []
 
 
 def _check_place(module_name: str, where: str, folders: tuple[pathlib.Path, ...]) -> None:
