@@ -1,6 +1,7 @@
 """Checks that the arguments of `train_continual` fit together, before anything is compiled."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -12,6 +13,7 @@ from . import _programs
 from ._arguments import check_count, check_kind, check_one_key
 from ._ensemble import Ensemble
 from ._measuring import run_probe
+from ._quantity import described, Quantity
 from .algorithms import Algorithm
 from .probes import AbstractProbe
 from .tasks import AbstractTaskStream
@@ -26,10 +28,13 @@ def check_parts(
     probes: Mapping[str, AbstractProbe] | None = None,
     model_state: eqx.nn.State | Ensemble | None = None,
     segment_tasks: int | None = None,
-) -> None:
+) -> dict[str, Quantity]:
     """Check that the arguments of `train_continual` fit together.
 
     All programs are traced, as a run traces them; none is compiled or run.
+
+    **Returns:** what the columns of the history are that are meant to be shown: those of the
+    stream, of the algorithm and of the probes.
 
     **Raises:** the `ValueError` of the part that does not fit.
     """
@@ -62,9 +67,33 @@ def check_parts(
     zero = jnp.asarray(0, int)
     run = eqx.filter_eval_shape(_programs.start, model, model_state, stream, algo, key)
     eqx.filter_eval_shape(_programs.begin, run, stream, algo, zero, key)
-    eqx.filter_eval_shape(_programs.segment, run, stream, algo, zero, zero, max_tasks, key)
-    for probe in probes.values():
-        eqx.filter_eval_shape(run_probe, probe, run, stream, key, zero.astype("uint32"), zero)
+    table = eqx.filter_eval_shape(_programs.segment, run, stream, algo, zero, zero, max_tasks, key)[
+        1
+    ]
+    quantities = _trained_quantities(stream, one, _names(table))
+    for name, probe in probes.items():
+        row = eqx.filter_eval_shape(run_probe, probe, run, stream, key, zero.astype("uint32"), zero)
+        for when in probe.when:
+            owner, prefix = f"probes[{name!r}]", f"{name}.{when}."
+            quantities |= described(_names(row), probe.quantities(), owner, prefix)
+    return quantities
+
+
+def _trained_quantities(
+    stream: AbstractTaskStream, algo: Algorithm, columns: list[str]
+) -> dict[str, Quantity]:
+    """What the columns are that training records."""
+    of_stream = [name for name in columns if "." not in name]
+    found = described(of_stream, stream.quantities(), "stream")
+    for label, transform in zip(algo.labels, algo.transforms, strict=True):
+        prefix = f"{label}."
+        own = [name.removeprefix(prefix) for name in columns if name.startswith(prefix)]
+        found |= described(own, transform.quantities(), label, prefix)
+    return found
+
+
+def _names(row: dict[str, Any] | Ensemble) -> list[str]:
+    return sorted(row.stacked if isinstance(row, Ensemble) else row)
 
 
 def max_segment_tasks(stream: AbstractTaskStream, segment_tasks: int | None) -> int:

@@ -139,7 +139,8 @@ def _train_task(
     run = with_arrays(run, arrays)
     evaluation = stream.evaluate(run.stream, run.learner, key=derive(key, Role.EVALUATE, task))
     _reject_twins(row, evaluation)
-    return run, row | void(evaluation, run.divergence.found)
+    measured = algo.measure(run.algorithm)
+    return run, row | void(evaluation | measured, run.divergence.found)
 
 
 def _train_chunk(

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping
 
 import numpy as np
-from jaxtyping import Float
+
+from ._quantity import Quantity
 
 
 class History(Mapping[str, np.ndarray]):
@@ -18,8 +19,11 @@ class History(Mapping[str, np.ndarray]):
     ```
     """
 
-    def __init__(self, columns: Mapping[str, np.ndarray]):
+    def __init__(
+        self, columns: Mapping[str, np.ndarray], *, quantities: Mapping[str, Quantity] | None = None
+    ):
         self._columns = dict(columns)
+        self._quantities = dict(quantities or {})
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self._columns[name]
@@ -33,6 +37,11 @@ class History(Mapping[str, np.ndarray]):
     def __repr__(self) -> str:
         rows = [f"  {name}: {list(a.shape)}" for name, a in sorted(self._columns.items())]
         return "\n".join(["History(", *rows, ")"])
+
+    @property
+    def quantities(self) -> dict[str, Quantity]:
+        """What the columns are that are meant to be shown, by their names, the main ones first."""
+        return dict(self._quantities)
 
     @property
     def num_tasks(self) -> int:
@@ -53,12 +62,4 @@ def extend(history: History, rows: Mapping[str, np.ndarray], first: int) -> Hist
         columns[name][: len(known)] = known
     for name, column in rows.items():
         columns[name][first : first + len(column)] = column
-    return History(columns)
-
-
-def mean_known(column: np.ndarray) -> Float[np.ndarray, " tasks"]:
-    """The mean of the finite entries of each row; NaN for a row without any."""
-    rows = column.reshape(len(column), -1)
-    known = np.isfinite(rows)
-    total, count = np.where(known, rows, 0).sum(axis=1), known.sum(axis=1)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    return History(columns, quantities=history.quantities)

@@ -89,7 +89,7 @@ def train_continual(
     seconds_per_task = np.inf if adaptive else 0.0
 
     # Errors in the parts are raised here, before anything is compiled.
-    check_parts(
+    quantities = check_parts(
         model,
         stream,
         algo,
@@ -102,9 +102,10 @@ def train_continual(
         size = count_members(model, model_state, algo, key)
         stream = stream if size is None else replicate(stream, size)
         run = _programs.start(model, model_state, stream, algo, key)
-        done, history = 0, History({})
+        done, history = 0, History({}, quantities=quantities)
         if checkpointer is not None:
             done, run, history = checkpointer.restore(config, run) or (done, run, history)
+            history = History(history, quantities=quantities)
         while done < stream.num_tasks:
             if meter is not None:
                 meter.update(done, stream.num_tasks, history)

@@ -10,9 +10,10 @@ from .._recorders import AbstractMeter
 
 
 class ProgressBar(AbstractMeter):
-    """A progress bar on standard error with the speed, the remaining time and the latest accuracy.
+    """A progress bar on standard error with the speed, the remaining time and the latest value of
+    the first quantity of which more or less is better, such as the accuracy.
 
-    For an ensemble, the accuracy is the mean over the members that have not diverged. Nothing is
+    For an ensemble, the value is the mean over the members that have not diverged. Nothing is
     shown if standard error is not a terminal.
 
     ```python
@@ -38,9 +39,9 @@ class ProgressBar(AbstractMeter):
 
 
 def _latest(history: History) -> str:
-    for name in ("test_accuracy", "online_accuracy"):
-        if name in history and len(history[name]):
+    for name, quantity in history.quantities.items():
+        if quantity.better is not None and name in history and len(history[name]):
             latest = history[name][-1]
             if np.isfinite(latest).any():
-                return f"{name.replace('_', ' ')} {np.nanmean(latest):.3f}"
+                return f"{quantity.label} {np.nanmean(latest):.3f}"
     return ""

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from .._history import History, mean_known
+from .._history import History
+from .._quantity import mean_known
 
 
 class NewScalars:

@@ -13,7 +13,7 @@ PACKAGE = pathlib.Path(__file__).parents[2] / "spectral"
 LAYERS: dict[str, list[set[str]]] = {
     "": [
         {"_arguments", "_blas", "_carry", "_eigh", "_keys"},
-        {"_types"},
+        {"_types", "_quantity"},
         {"models"},
         {"curvature"},
         {"tasks"},

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from ..._quantity import Quantity
 from ..._types import Clock, Learner, Optimiser, Signal
 from ...models import connected
 
@@ -40,6 +41,21 @@ class AbstractTransform(eqx.Module, Generic[State]):
     ) -> tuple[Learner, State]:
         """Returns the learner and the state after this step."""
         return learner, state
+
+    def measure(self, state: State) -> dict[str, Array]:
+        """Returns what is recorded at the end of each task, by name, such as how many units were
+        replaced. By default nothing. The column of the history is `label.name`."""
+        return {}
+
+    def quantities(self) -> dict[str, Quantity]:
+        """Returns what the measurements are, by their names. Those that are left out are recorded
+        but not shown. By default all are shown under their own names."""
+        return {}
+
+    @property
+    def label(self) -> str:
+        """The first part of the names of its columns in the history."""
+        return type(self).__name__
 
 
 class AbstractPenalty(eqx.Module, Generic[State]):
@@ -106,6 +122,23 @@ class Algorithm(eqx.Module):
             learner, own = transform.begin_task(learner, own, clock, key=next(keys))
             after.append(own)
         return learner, AlgorithmState(state.penalties, tuple(after))
+
+    def measure(self, state: AlgorithmState) -> dict[str, Array]:
+        """Returns the measurements of all transforms, by the columns of the history."""
+        return {
+            f"{label}.{name}": value
+            for label, transform, own in zip(
+                self.labels, self.transforms, state.transforms, strict=True
+            )
+            for name, value in transform.measure(own).items()
+        }
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels of the transforms, numbered from the second of a name on."""
+        plain = [transform.label for transform in self.transforms]
+        before = [plain[:i].count(label) for i, label in enumerate(plain)]
+        return tuple(f"{label}_{n}" if n else label for label, n in zip(plain, before, strict=True))
 
     def penalty(self, model: PyTree, state: AlgorithmState) -> Float[Array, ""]:
         """Returns the sum of all penalties."""

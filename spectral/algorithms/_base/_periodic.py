@@ -7,6 +7,7 @@ from jaxtyping import Array, Bool, PRNGKeyArray
 
 from ..._arguments import check_count
 from ..._carry import branch
+from ..._quantity import Quantity
 from ..._types import Clock, Learner, Signal
 from ._algorithm import AbstractTransform
 
@@ -50,6 +51,16 @@ class Periodic(AbstractTransform[Any]):
         due = is_due(signal, self.period)
         act = lambda pair: self.transform.update(pair[0], pair[1], signal, key=key)
         return branch(due, act, (learner, state))
+
+    def measure(self, state: Any) -> dict[str, Array]:
+        return self.transform.measure(state)
+
+    def quantities(self) -> dict[str, Quantity]:
+        return self.transform.quantities()
+
+    @property
+    def label(self) -> str:
+        return self.transform.label
 
 
 def is_due(signal: Signal, period: int) -> Bool[Array, ""]:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 import equinox as eqx
 from jaxtyping import Array, PRNGKeyArray
 
+from ..._quantity import Quantity
 from ..._types import Learner
 from ...tasks import AbstractTaskStream
 
@@ -30,3 +31,8 @@ class AbstractProbe(eqx.Module):
         self, learner: Learner, stream: AbstractTaskStream, stream_state: Any, *, key: PRNGKeyArray
     ) -> dict[str, Array]:
         """Returns the measurements by name."""
+
+    def quantities(self) -> dict[str, Quantity]:
+        """Returns what the measurements are, by their names. Those that are left out are recorded
+        but not shown. By default all are shown under their own names."""
+        return {}

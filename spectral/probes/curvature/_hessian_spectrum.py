@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from ..._arguments import check_above, check_count
+from ..._quantity import Quantity
 from ...curvature import (
     AbstractOperator,
     AbstractSpectrum,
@@ -110,3 +111,26 @@ class HessianSpectrum(AbstractSamplingProbe):
             "normalised_epsilon_rank_sem": rank.sem,
             "resolved": rank.resolved,
         }
+
+    def quantities(self) -> dict[str, Quantity]:
+        rank = "normalised_epsilon_rank"
+        return {
+            rank: Quantity(
+                "normalised epsilon-rank",
+                limits=(0.0, 1.0),
+                scale="log",
+                compared=True,
+                figure="curvature",
+                bounds={"lower": f"{rank}_lower", "upper": f"{rank}_upper", "resolved": "resolved"},
+                note=_NOTE,
+            ),
+            "extremes": Quantity("largest eigenvalue", reduce=1, figure="curvature"),
+        }
+
+
+_NOTE = (
+    "the fraction of the eigenvalues beyond epsilon, as estimated by the quadrature. In brackets: "
+    "the mean ends of its rigorous bracket, which bounds the value for these random vectors at "
+    "this order. Resolved: the fraction of the measurements whose bracket is narrow (see "
+    "HessianSpectrum)."
+)

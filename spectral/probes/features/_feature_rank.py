@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
+from ..._quantity import Quantity
 from ...models import feature_effective_rank, feature_stable_rank, srank99
 from .._base._sampler import Sampler
 from .._base._sampling_probe import AbstractSamplingProbe
@@ -34,3 +35,15 @@ class FeatureRank(AbstractSamplingProbe):
             "feature_stable_rank": feature_stable_rank,
         }
         return {k: jnp.stack([measure(a) for a in layers]) for k, measure in measures.items()}
+
+    def quantities(self) -> dict[str, Quantity]:
+        # The layers of a network do not collapse together, so a mean would hide the collapse of
+        # one.
+        smallest = Quantity(
+            "effective rank (smallest of the layers)",
+            limits=(0.0, None),
+            compared=True,
+            figure="units",
+            reduce="smallest",
+        )
+        return {"feature_effective_rank": smallest}

@@ -4,6 +4,7 @@ import equinox as eqx
 import optax
 from jaxtyping import Array, PRNGKeyArray
 
+from ..._quantity import Quantity
 from .._base._sampler import Sampler
 from .._base._sampling_probe import AbstractSamplingProbe
 
@@ -15,3 +16,6 @@ class GradientNorm(AbstractSamplingProbe):
     def measure(self, sampler: Sampler, *, key: PRNGKeyArray) -> dict[str, Array]:
         value, grads = eqx.filter_value_and_grad(sampler.risk(key=key))(sampler.learner.model)
         return {"norm": optax.tree_utils.tree_norm(grads), "loss": value}
+
+    def quantities(self) -> dict[str, Quantity]:
+        return {"norm": Quantity("norm of the gradient", limits=(0.0, None), scale="log")}

@@ -2,10 +2,11 @@
 
 from jaxtyping import Array, PRNGKeyArray
 
+from ..._quantity import Quantity
 from ...models import dead
 from .._base._sampler import Sampler
 from .._base._sampling_probe import AbstractSamplingProbe
-from ._fractions import fractions
+from ._fractions import fraction_quantities, fractions
 
 
 class DeadUnits(AbstractSamplingProbe):
@@ -21,3 +22,6 @@ class DeadUnits(AbstractSamplingProbe):
 
     def measure(self, sampler: Sampler, *, key: PRNGKeyArray) -> dict[str, Array]:
         return fractions([dead(features) for features in sampler.units(key=key)])
+
+    def quantities(self) -> dict[str, Quantity]:
+        return fraction_quantities("dead units", compared=True)

@@ -5,10 +5,11 @@ from dataclasses import KW_ONLY
 import equinox as eqx
 from jaxtyping import Array, PRNGKeyArray
 
+from ..._quantity import Quantity
 from ...models import dormant
 from .._base._sampler import Sampler
 from .._base._sampling_probe import AbstractSamplingProbe
-from ._fractions import fractions
+from ._fractions import fraction_quantities, fractions
 
 
 class DormantUnits(AbstractSamplingProbe):
@@ -24,3 +25,6 @@ class DormantUnits(AbstractSamplingProbe):
     def measure(self, sampler: Sampler, *, key: PRNGKeyArray) -> dict[str, Array]:
         layers = sampler.units(key=key)
         return fractions([dormant(features, threshold=self.threshold) for features in layers])
+
+    def quantities(self) -> dict[str, Quantity]:
+        return fraction_quantities("dormant units")

@@ -3,6 +3,8 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
+from ..._quantity import Quantity
+
 
 def fractions(marked: list[Bool[Array, " _"]]) -> dict[str, Array]:
     """Returns the fraction of marked units among all units, and in each layer."""
@@ -10,3 +12,16 @@ def fractions(marked: list[Bool[Array, " _"]]) -> dict[str, Array]:
         "fraction": jnp.mean(jnp.concatenate(marked), dtype=float),
         "by_layer": jnp.stack([jnp.mean(layer, dtype=float) for layer in marked]),
     }
+
+
+def fraction_quantities(label: str, *, compared: bool = False) -> dict[str, Quantity]:
+    """What `fractions` returns is; `label` names the units."""
+    fraction = Quantity(
+        label,
+        unit="fraction",
+        limits=(0.0, 1.0),
+        better="lower",
+        compared=compared,
+        figure="units",
+    )
+    return {"fraction": fraction}

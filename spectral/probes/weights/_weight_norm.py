@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, PRNGKeyArray
 
+from ..._quantity import Quantity
 from ..._types import Learner
 from ...models import connected
 from ...tasks import AbstractTaskStream
@@ -32,3 +33,6 @@ class WeightNorm(AbstractProbe):
             "norm": optax.tree_utils.tree_norm(params),
             "mean_magnitude": jnp.asarray(optax.tree_utils.tree_norm(params, ord=1) / size),
         }
+
+    def quantities(self) -> dict[str, Quantity]:
+        return {"norm": Quantity("norm of the weights", limits=(0.0, None))}

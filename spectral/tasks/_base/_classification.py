@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
+from ..._quantity import Quantity
 from ..._types import Aux
 from ._outputs import network_outputs
 
@@ -41,6 +42,25 @@ def batch_logits(
         return logits, aux
     # -1e9 is finite, so that its product with zero is not NaN; its probability is exactly 0.
     return jnp.where(batch.classes, logits, -1e9), aux
+
+
+def accuracy_quantities(chance: float | None) -> dict[str, Quantity]:
+    """What the metrics of classification are; `chance` is the accuracy of guessing."""
+
+    def accuracy(label: str) -> Quantity:
+        return Quantity(
+            label,
+            limits=(0.0, 1.0),
+            better="higher",
+            guess=chance,
+            compared=True,
+            figure="performance",
+        )
+
+    return {
+        "test_accuracy": accuracy("accuracy"),
+        "online_accuracy": accuracy("online accuracy"),
+    }
 
 
 def cross_entropy(

@@ -6,6 +6,7 @@ from typing import Any, Generic, TypeVar
 import equinox as eqx
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from ..._quantity import Quantity
 from ..._types import Aux, Chunk, Clock, Learner
 from ...curvature import AbstractLoss
 from ._splits import Split
@@ -85,3 +86,8 @@ class AbstractTaskStream(eqx.Module, Generic[State]):
     @abstractmethod
     def evaluate(self, state: State, learner: Learner, *, key: PRNGKeyArray) -> Metrics:
         """Returns the metric f of the paper (section 4) at the end of a task, on held-out data."""
+
+    def quantities(self) -> dict[str, Quantity]:
+        """Returns what the metrics are, by their names, the main one first. Metrics that are left
+        out are recorded but not shown. By default all are shown under their own names."""
+        return {}

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ..._arguments import check_count
+from ..._quantity import Quantity
 from ..._types import Aux, Chunk, Clock, Learner
 from .._base._outputs import network_outputs
 from .._base._splits import Split
@@ -103,6 +104,9 @@ class ToyLandscapes(AbstractTaskStream[Int[Array, ""]]):
     def evaluate(self, state: Int[Array, ""], learner: Learner, *, key: PRNGKeyArray) -> Metrics:
         position, _ = learner.model(jnp.zeros(()))
         return {"final_position": position, "final_loss": landscape(position, state)}
+
+    def quantities(self) -> dict[str, Quantity]:
+        return {"final_loss": Quantity("final loss", better="lower", figure="performance")}
 
 
 def landscape(position: Float[Array, "2"], task: Int[Array, ""] | int) -> Float[Array, ""]:

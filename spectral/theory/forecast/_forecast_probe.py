@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..._arguments import check_above
+from ..._quantity import Quantity
 from ..._types import Clock
 from ...probes import AbstractSamplingProbe, Sampler, When
 from ...tasks import Split
@@ -78,6 +79,13 @@ class TrainabilityForecast(AbstractSamplingProbe):
         )
         columns = ("loss", "initial_loss", "epsilon", "directions", "largest", "trainable")
         return {column: getattr(forecast, column) for column in columns}
+
+    def quantities(self) -> dict[str, Quantity]:
+        forecast = Quantity("forecast of the training loss", better="lower", figure="forecast")
+        trainable = Quantity(
+            "forecast trainable", unit="fraction", limits=(0.0, 1.0), figure="forecast"
+        )
+        return {"loss": forecast, "trainable": trainable}
 
 
 def _steps_of_a_task(sampler: Sampler) -> int:

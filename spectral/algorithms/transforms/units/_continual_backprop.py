@@ -9,10 +9,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from ...._arguments import check_count
+from ...._quantity import Quantity
 from ...._types import Learner, Signal
 from ....models import absorb_mean, UnitGroup
 from ..._base._algorithm import AbstractTransform
 from ..._base._arguments import as_fraction, Number
+from ..._base._replaced import REPLACED, replaced_quantity
 from ..._base._unit_groups import incoming_and_outgoing, renewed, replaceable_groups, tapped
 from ..._base._when import when
 from ._utilities import adaptable_contribution, UnitFacts
@@ -32,6 +34,7 @@ class UnitRecord(eqx.Module):
     # every step would stop growing once the increment falls below its rounding.
     pending: Int[Array, ""]  # eligible units, summed over steps
     remainder: Float[Array, ""]
+    replaced: Int[Array, ""]  # units, since the run began
 
 
 _State = tuple[UnitRecord, ...]
@@ -128,6 +131,17 @@ class ContinualBackprop(AbstractTransform[_State]):
 
         return when(jnp.stack(due).any(), replace_units, (learner, tuple(records)))
 
+    def measure(self, state: _State) -> dict[str, Array]:
+        ages = jnp.concatenate([record.age for record in state])
+        return {
+            REPLACED: sum((r.replaced for r in state), jnp.zeros((), int)),
+            "mean_age": jnp.mean(ages, dtype=float),
+        }
+
+    def quantities(self) -> dict[str, Quantity]:
+        age = Quantity("mean age of units", unit="steps", limits=(0.0, None), figure="replacement")
+        return replaced_quantity() | {"mean_age": age}
+
     def _observed(
         self,
         record: UnitRecord,
@@ -182,14 +196,16 @@ def _new_record(group: UnitGroup) -> UnitRecord:
         utility=jnp.zeros(group.size),
         pending=jnp.zeros((), int),
         remainder=jnp.zeros(()),
+        replaced=jnp.zeros((), int),
     )
 
 
 def _started_again(record: UnitRecord, units: Bool[Array, " units"]) -> UnitRecord:
-    """The record with age, mean and utility of the marked units set to zero."""
+    """The record with age, mean and utility of the marked units set to zero, and these counted."""
     return replace(
         record,
         age=jnp.where(units, 0, record.age),
         mean=jnp.where(units[:, None], 0, record.mean),
         utility=jnp.where(units, 0, record.utility),
+        replaced=record.replaced + jnp.sum(units),
     )

@@ -8,14 +8,16 @@ from typing import Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from ...._arguments import check_count
+from ...._quantity import Quantity
 from ...._types import Learner, Signal
 from ....models import forget_units, UnitGroup
 from ..._base._algorithm import AbstractTransform
 from ..._base._arguments import as_non_negative, check_name, Number
 from ..._base._fresh import fresh_parameters
+from ..._base._replaced import count_replaced, REPLACED, replaced_quantity
 from ..._base._unit_groups import renewed, replaceable_groups
 from ..._base._when import when
 
@@ -24,13 +26,15 @@ Outgoing = Literal["zero", "fresh"]
 Chosen = Sequence[tuple[UnitGroup, Bool[Array, " _"]]]
 
 
-class AbstractRecycling(AbstractTransform[None]):
+class AbstractRecycling(AbstractTransform[Int[Array, ""]]):
     """Renews the units that `inactive` marks, from the last `window` minibatches.
 
     They get newly drawn incoming weights and a bias of zero, and the optimiser forgets them. By
     default their outgoing weights become zero, so the network's function loses no more than these
     units contributed. With `outgoing="fresh"` they become those of a newly initialised network, so
     that the units contribute and receive gradients from the first step.
+
+    The state counts the renewed units.
     """
 
     threshold: Float[Array, ""]
@@ -49,23 +53,31 @@ class AbstractRecycling(AbstractTransform[None]):
     def inactive(self, learner: Learner, signal: Signal, *, key: PRNGKeyArray) -> Chosen:
         """Marks the units to renew, for every replaceable group."""
 
-    def init(self, learner: Learner, *, key: PRNGKeyArray) -> None:
+    def init(self, learner: Learner, *, key: PRNGKeyArray) -> Int[Array, ""]:
         """**Raises:** `TypeError` for a model without `units()`, `ValueError` if none of its units
         has outgoing weights."""
         replaceable_groups(learner.model)
+        return jnp.zeros((), int)
 
     def update(
-        self, learner: Learner, state: None, signal: Signal, *, key: PRNGKeyArray
-    ) -> tuple[Learner, None]:
+        self, learner: Learner, state: Int[Array, ""], signal: Signal, *, key: PRNGKeyArray
+    ) -> tuple[Learner, Int[Array, ""]]:
         """**Raises:** `ValueError` for a window that does not divide the chunk."""
         forward_key, draw_key, outgoing_key = jax.random.split(key, 3)
         chosen = self.inactive(learner, signal, key=forward_key)
         learner = renewed(learner, chosen, key=draw_key)
+        state = state + count_replaced(chosen)
         if self.outgoing == "zero":
             return learner, state
         some = jnp.stack([jnp.any(units) for _, units in chosen]).any()
         with_outgoing = lambda learner: _with_fresh_outgoing(learner, chosen, key=outgoing_key)
         return when(some, with_outgoing, learner), state
+
+    def measure(self, state: Int[Array, ""]) -> dict[str, Array]:
+        return {REPLACED: state}
+
+    def quantities(self) -> dict[str, Quantity]:
+        return replaced_quantity()
 
 
 def _with_fresh_outgoing(learner: Learner, chosen: Chosen, *, key: PRNGKeyArray) -> Learner:

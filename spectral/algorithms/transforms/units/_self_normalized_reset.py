@@ -6,10 +6,12 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from ...._arguments import check_count
+from ...._quantity import Quantity
 from ...._types import Learner, Signal
 from ....models import UnitGroup
 from ..._base._algorithm import AbstractTransform
 from ..._base._arguments import as_positive, Number
+from ..._base._replaced import REPLACED, replaced_quantity
 from ..._base._unit_groups import renewed, replaceable_groups, tapped
 from ..._base._when import when
 
@@ -21,6 +23,7 @@ class Silence(eqx.Module):
     firings: Int[Array, " units"]
     # How many of the firings ended a silence at least as long as each edge (see `_edges`).
     longer: Int[Array, "units edges"]
+    replaced: Int[Array, ""]  # units, since the run began
 
 
 _State = tuple[Silence, ...]
@@ -55,7 +58,7 @@ class SelfNormalizedReset(AbstractTransform[_State]):
         edges = _edges(self.max_age).size
         zeros = lambda *shape: jnp.zeros(shape, int)
         return tuple(
-            Silence(zeros(group.size), zeros(group.size), zeros(group.size, edges))
+            Silence(zeros(group.size), zeros(group.size), zeros(group.size, edges), zeros())
             for group in replaceable_groups(learner.model)
         )
 
@@ -72,11 +75,23 @@ class SelfNormalizedReset(AbstractTransform[_State]):
                     jnp.where(units, 0, record.age),
                     jnp.where(units, 0, record.firings),
                     jnp.where(units[:, None], 0, record.longer),
+                    record.replaced + jnp.sum(units),
                 )
             )
         some = jnp.stack([jnp.any(units) for _, units in chosen]).any()
         learner = when(some, lambda before: renewed(before, chosen, key=key), learner)
         return learner, tuple(records)
+
+    def measure(self, state: _State) -> dict[str, Array]:
+        silences = jnp.concatenate([record.age for record in state])
+        return {
+            REPLACED: sum((record.replaced for record in state), jnp.zeros((), int)),
+            "mean_silence": jnp.mean(silences, dtype=float),
+        }
+
+    def quantities(self) -> dict[str, Quantity]:
+        silence = Quantity("mean silence of units", unit="examples", figure="replacement")
+        return replaced_quantity() | {"mean_silence": silence}
 
     def _observed(self, record: Silence, group: UnitGroup, signal: Signal) -> Silence:
         """The record after this minibatch."""
@@ -86,6 +101,7 @@ class SelfNormalizedReset(AbstractTransform[_State]):
             age=jnp.where(fires, 0, record.age + activations.shape[0]),
             firings=record.firings + fires,
             longer=record.longer + (self._reached(record) & fires[:, None]),
+            replaced=record.replaced,
         )
 
     def _too_silent(self, record: Silence) -> Bool[Array, " units"]:

@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
+from ...._quantity import Quantity
 from ...._types import Aux, Chunk, Clock, Learner
-from ..._base._classification import batch_logits, cross_entropy, LabelledBatch
+from ..._base._classification import accuracy_quantities, batch_logits, cross_entropy, LabelledBatch
 from ..._base._splits import by_split, Split
 from ..._base._stream import AbstractTaskStream, Metrics
 from ._image_rows import ImageRows
@@ -104,6 +105,9 @@ class AbstractImageStream(AbstractTaskStream[ImageTask[Change]], Generic[Change]
     def chance_accuracy(self) -> float | None:
         """The accuracy of guessing, or `None` if it differs between tasks."""
         return 1 / self.out_size
+
+    def quantities(self) -> dict[str, Quantity]:
+        return accuracy_quantities(self.chance_accuracy)
 
     def init(self, *, key: PRNGKeyArray) -> ImageTask[Change]:
         change_key, order_key = jax.random.split(key)

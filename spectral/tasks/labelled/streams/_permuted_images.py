@@ -9,8 +9,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
 from ...._arguments import check_count
+from ...._quantity import Quantity
 from ...._types import Aux, Chunk, Clock, Learner
-from ..._base._classification import batch_logits, cross_entropy, LabelledBatch
+from ..._base._classification import accuracy_quantities, batch_logits, cross_entropy, LabelledBatch
 from ..._base._splits import Split
 from ..._base._stream import AbstractTaskStream, Metrics
 from ..sets._image_set import ImageSet
@@ -121,6 +122,9 @@ class PermutedImages(AbstractTaskStream[Permutation]):
     def chance_accuracy(self) -> float:
         """The accuracy of guessing."""
         return 1 / self.out_size
+
+    def quantities(self) -> dict[str, Quantity]:
+        return accuracy_quantities(self.chance_accuracy)
 
     def init(self, *, key: PRNGKeyArray) -> Permutation:
         visits = self.chunks_per_task * self.minibatches * self.minibatch_size

@@ -1,5 +1,6 @@
 """Regression on bits that flip slowly: a benchmark that takes minutes and needs no data."""
 
+from dataclasses import replace
 from typing import Any
 
 import equinox as eqx
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from ...._arguments import check_above, check_count
+from ...._quantity import Quantity
 from ...._types import Aux, Chunk, Clock, Learner
 from ..._base._outputs import network_outputs
 from ..._base._splits import Split
@@ -173,6 +175,10 @@ class SlowlyChangingRegression(AbstractTaskStream[TargetNetwork]):
             learner.model, learner.model_state, batch, key=forward_key, inference=True
         )
         return {"test_loss": self.criterion(outputs, batch)[0]}
+
+    def quantities(self) -> dict[str, Quantity]:
+        loss = Quantity("test loss", better="lower", scale="log", figure="performance")
+        return {"test_loss": loss, "loss": replace(loss, label="training loss")}
 
     def _fast_bits(self, *shape: int, key: PRNGKeyArray) -> Bool[Array, "... fast"]:
         return jax.random.bernoulli(key, shape=(*shape, self.num_fast_bits))

@@ -1,10 +1,12 @@
 """Metrics of the episodes of a rollout."""
 
+from dataclasses import replace
 from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ...._quantity import Quantity
 from ....models import activations_by_unit, dead
 from ..._base._stream import Metrics
 from ._rollout import Trajectory
@@ -31,6 +33,15 @@ def evaluation_metrics(trajectory: Trajectory) -> Metrics:
         "evaluation_return": jnp.where(first, trajectory.step.reward, 0).sum(axis=0).mean(),
         "evaluation_length": first.sum(axis=0, dtype=float).mean(),
     }
+
+
+def return_quantities(*, evaluated: bool) -> dict[str, Quantity]:
+    """What the returns are; `evaluated`: whether there are separate episodes of evaluation."""
+    returns = Quantity("episode return", better="higher", figure="performance", reduce="mean_known")
+    found = {"episode_return": returns}
+    if evaluated:
+        found["evaluation_return"] = replace(returns, label="evaluation return", reduce="mean")
+    return found
 
 
 def dead_fraction(model: Any, taps: dict[str, Array]) -> Float[Array, ""]:

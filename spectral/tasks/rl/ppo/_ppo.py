@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ...._arguments import check_count, check_fraction, check_kind
+from ...._quantity import Quantity
 from ...._types import Aux, Chunk, Clock, Learner
 from ....models import PolicyAndValue
 from ..._base._splits import Split
@@ -15,7 +16,12 @@ from ..._base._stream import AbstractTaskStream, Metrics
 from ..environments._changing_environment import ChangingEnvironment
 from ._actor import Actor, policy_outputs
 from ._advantages import normalised
-from ._episode_metrics import dead_fraction, evaluation_metrics, rollout_metrics
+from ._episode_metrics import (
+    dead_fraction,
+    evaluation_metrics,
+    return_quantities,
+    rollout_metrics,
+)
 from ._ppo_batch import Normalisation, PPOBatch, rollout_batch
 from ._ppo_sizes import check_sizes
 from ._rollout import begin, play, Trajectory
@@ -263,6 +269,9 @@ class PPO(AbstractTaskStream[RolloutState]):
         actor = self.actor(state, learner, greedy=True)
         trajectory = self._new_rollout(state, num_environments, actor, num_steps, key=key)
         return evaluation_metrics(trajectory)
+
+    def quantities(self) -> dict[str, Quantity]:
+        return return_quantities(evaluated=self.num_evaluation_environments > 0)
 
     def actor(self, state: RolloutState, learner: Learner, *, greedy: bool = False) -> Actor:
         """Returns the current policy of a learner. If `greedy`, it takes the most probable
