@@ -1,4 +1,4 @@
-"""Curvature and accuracy, task by task."""
+"""Curvature and performance, task by task."""
 
 from typing import NamedTuple
 
@@ -8,14 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from ..._quantity import Quantity
 from ...curvature import smoothed_density_mass
-from ..measures._measures import accuracy
+from ..measures._measure import performance
 from ..runs._results import Results
 from ._spectra import as_spectrum, column, hessian_probes
 
 
 class CurvaturePoints(NamedTuple):
-    """Curvature and accuracy of one algorithm, as means over its seeds.
+    """Curvature and performance of one algorithm, as means over its seeds.
 
     Each array has one entry per task whose spectrum was measured.
     """
@@ -23,11 +24,12 @@ class CurvaturePoints(NamedTuple):
     tasks: np.ndarray
     published: np.ndarray  # the integral of the smoothed density, as in the published figures
     quadrature: np.ndarray  # the fraction of eigenvalues that the quadrature counts
-    accuracy: np.ndarray
+    performance: np.ndarray
+    quantity: Quantity  # what the performance is
 
 
 class Fit(NamedTuple):
-    """The least-squares line of accuracy over curvature, and their correlation."""
+    """The least-squares line of performance over curvature, and their correlation."""
 
     slope: float
     intercept: float
@@ -35,20 +37,21 @@ class Fit(NamedTuple):
 
 
 def curvature_points(results: Results) -> dict[str, CurvaturePoints]:
-    """The curvature and accuracy of each algorithm, from the first probe of a Hessian spectrum.
+    """The curvature and performance of each algorithm, from the first probe of a Hessian spectrum.
 
-    Algorithms without accuracies are left out. Without such a probe the result is empty.
+    The performance is the first quantity of the figure `performance`, such as the accuracy.
+    Algorithms without it are left out. Without such a probe the result is empty.
     """
     found: dict[str, CurvaturePoints] = {}
     for probe, epsilon in hessian_probes(results)[:1]:
         for algorithm, members in results.finished.items():
-            known = [accuracy(member.history) for member in members]
-            accuracies = [series for series in known if series is not None]
-            if len(accuracies) < len(members):
+            known = [performance(member.history) for member in members]
+            known = [measure for measure in known if measure is not None]
+            if len(known) < len(members):
                 continue
+            learned = np.stack([measure.series for measure in known])
             counted = np.stack([column(m, probe, "normalised_epsilon_rank")[1] for m in members])
-            finite = np.isfinite(counted) & np.isfinite(np.stack(accuracies))
-            tasks = np.flatnonzero(finite.all(axis=0))
+            tasks = np.flatnonzero((np.isfinite(counted) & np.isfinite(learned)).all(axis=0))
             nodes, weights = (
                 np.stack([column(m, probe, what)[1][tasks] for m in members])
                 for what in ("nodes", "weights")
@@ -57,7 +60,8 @@ def curvature_points(results: Results) -> dict[str, CurvaturePoints]:
                 tasks=tasks,
                 published=_smoothed_mass(nodes, weights, epsilon).mean(axis=0),
                 quadrature=counted[:, tasks].mean(axis=0),
-                accuracy=np.stack(accuracies)[:, tasks].mean(axis=0),
+                performance=learned[:, tasks].mean(axis=0),
+                quantity=known[0].quantity,
             )
     return found
 

@@ -7,8 +7,12 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ...curvature import Spectrum
-from ..measures._measures import Moment, probed
+from ..measures._measure import Moment
 from ..runs._results import Member, Results
+
+
+_SPECTRUM = ("nodes", "weights", "normalised_epsilon_rank")
+_MOMENTS: tuple[Moment, ...] = ("start", "end")
 
 
 class HessianProbe(NamedTuple):
@@ -19,16 +23,22 @@ class HessianProbe(NamedTuple):
 
 
 def hessian_probes(results: Results) -> list[HessianProbe]:
-    """The probes of a run that measure a Hessian spectrum."""
+    """The probes of a run that record a spectrum and count eigenvalues beyond an epsilon."""
     probes = results.settings["probes"].items()
-    return [HessianProbe(n, p["epsilon"]) for n, p in probes if p["type"] == "HessianSpectrum"]
+    recorded = {column for member in results.members for column in member.history}
+    return [
+        HessianProbe(name, probe["epsilon"])
+        for name, probe in probes
+        if "epsilon" in probe
+        and any({f"{name}.{when}.{what}" for what in _SPECTRUM} <= recorded for when in _MOMENTS)
+    ]
 
 
 def column(member: Member, probe: str, what: str) -> tuple[Moment, np.ndarray]:
-    """The column `what` of a probe that always records it, and when it was measured."""
-    known = probed(probe, what, member.history)
-    assert known is not None
-    return known
+    """The column `what` of a probe that always records it, and when it was measured: at the start
+    of tasks if it was recorded there, else at their end."""
+    history = member.history
+    return next((w, history[c]) for w in _MOMENTS if (c := f"{probe}.{w}.{what}") in history)
 
 
 def as_spectrum(

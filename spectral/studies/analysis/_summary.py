@@ -8,17 +8,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from ..measures._interval import student_half_width
-from ..measures._measures import (
-    ACCURACIES,
-    DEAD_UNITS,
-    EFFECTIVE_RANK,
-    EPSILON_RANK,
-    last_fifth,
-    mean_measured,
-    Measure,
-    measures,
-    Series,
-)
+from ..measures._measure import last_fifth, mean_measured, Measure, measures, Series
 from ..runs._results import Member, Results
 from ._collapse import collapse_task, common_tasks
 from ._finite import finite
@@ -37,23 +27,20 @@ def summarise(results: Results) -> dict[str, Any]:
         - `finished`, `diverged`, `unfinished`: seeds. Only the finished ones enter the means.
         - `measures`, by name: `mean` over seeds, `half_width` of its 95 % interval (Student's t),
           and `by_seed`, in the order of `finished`. They are `None` for a measure without a value
-          in the last fifth. `when` is the moment of the measurement (`start`, `end`, `whole`). For
-          the normalised epsilon-rank there are also, if recorded, the means over seeds and tasks of
-          its bracket, `lower` and `upper`, and of `resolved` (whether the bracket is narrow).
-        - `collapse`, by name, for the accuracies, the active units (1 minus the fraction of dead
-          units), the effective rank and the normalised epsilon-rank: `by_seed`, the results of
-          `collapse_task` on the grid, and `median`, over the seeds that collapsed. The floor of
-          accuracies is the accuracy of guessing.
+          in the last fifth. `when` is the moment of the measurement (`start`, `end`, `whole`),
+          `note` that of the quantity. For quantities with bounds there are also the means over
+          seeds and tasks of `lower` and `upper`, and of `resolved` (whether they are narrow).
+        - `collapse`, by name, for the quantities that are `compared`: `by_seed`, the results of
+          `collapse_task` on the grid, and `median`, over the seeds that collapsed. The floor is
+          what guessing gives. A quantity of which less is better is subtracted from its largest
+          value, so `1 - dead units` is the fraction of active units.
         - `first`: for each seed, the names of the measures that collapsed first. Several names
           share the first task of the grid. Empty if none collapsed.
     """
-    probes = results.settings["probes"]
     algorithms = list(results.settings["algorithms"])
     num_tasks = max((m.history.num_tasks for m in results.members), default=0)
-    chance = results.recorded.get("chance_accuracy", 0.0)
     finished = {
-        a: [measures(probes, m.history) for m in results.of(a, status="finished")]
-        for a in algorithms
+        a: [measures(m.history) for m in results.of(a, status="finished")] for a in algorithms
     }
     compared = (s for rs in finished.values() for r in rs for s, _ in _compared(r).values())
     grid = common_tasks(compared, num_tasks)
@@ -63,7 +50,7 @@ def summarise(results: Results) -> dict[str, Any]:
             "tasks": int(grid.sum()),
             "spacing": int(np.diff(np.flatnonzero(grid)).max()) if grid.sum() > 1 else None,
         },
-        "algorithms": {a: _algorithm(results.of(a), finished[a], grid, chance) for a in algorithms},
+        "algorithms": {a: _algorithm(results.of(a), finished[a], grid) for a in algorithms},
     }
 
 
@@ -71,10 +58,9 @@ def _algorithm(
     members: Sequence[Member],
     finished: list[dict[str, Measure]],
     grid: Bool[np.ndarray, " tasks"],
-    chance: float,
 ) -> dict[str, Any]:
     statuses = ("finished", "diverged", "unfinished")
-    collapses = [_collapses(seed, grid, chance) for seed in finished]
+    collapses = [_collapses(seed, grid) for seed in finished]
     names = finished[0] if finished else ()
     compared = collapses[0] if collapses else ()
     return {
@@ -85,25 +71,23 @@ def _algorithm(
     }
 
 
-def _compared(recorded: dict[str, Measure]) -> dict[str, tuple[Series, bool]]:
-    """The series whose collapses are compared, and whether their floor is guessing."""
+def _compared(recorded: dict[str, Measure]) -> dict[str, tuple[Series, float]]:
+    """The series whose collapses are compared, and the value to which each can fall."""
     found = {}
-    for name, measure in recorded.items():
-        if name in ACCURACIES:
-            found[name] = measure.series, True
-        elif name.startswith((EPSILON_RANK, EFFECTIVE_RANK)):
-            found[name] = measure.series, False
-        elif name.startswith(DEAD_UNITS):
-            found[name.replace(DEAD_UNITS, "active units")] = 1 - measure.series, False
+    for name, (series, _, _, quantity) in recorded.items():
+        largest = quantity.limits[1]
+        if quantity.compared and quantity.better != "lower":
+            found[name] = series, quantity.guess or 0.0
+        elif quantity.compared and largest is not None:
+            floor = 0.0 if quantity.guess is None else largest - quantity.guess
+            found[f"{largest:g} - {name}"] = largest - series, floor
     return found
 
 
-def _collapses(
-    recorded: dict[str, Measure], grid: Bool[np.ndarray, " tasks"], chance: float
-) -> dict[str, float]:
+def _collapses(recorded: dict[str, Measure], grid: Bool[np.ndarray, " tasks"]) -> dict[str, float]:
     return {
-        name: collapse_task(np.where(grid, series, np.nan), floor=chance if guessed else 0.0)
-        for name, (series, guessed) in _compared(recorded).items()
+        name: collapse_task(np.where(grid, series, np.nan), floor=floor)
+        for name, (series, floor) in _compared(recorded).items()
     }
 
 
@@ -124,6 +108,7 @@ def _level(by_seed: list[Measure]) -> dict[str, Any]:
         "half_width": finite(student_half_width(last)),
         "by_seed": finite(last),
         "when": by_seed[0].when,
+        "note": by_seed[0].quantity.note,
         **bounds,
     }
 

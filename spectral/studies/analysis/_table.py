@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..measures._interval import with_interval
-from ..measures._measures import EPSILON_RANK, MOMENTS
+from ..measures._measure import MOMENTS
 from ..runs._align import align
 from ._collapse import WINDOW
 
@@ -22,7 +22,7 @@ def table(summary: Mapping[str, Any]) -> str:
         measured = algorithm["measures"]
         rows.append([name, _seeds(algorithm), *(_mean(measured.get(n)) for n in names)])
     parts.append(align(rows))
-    notes = [_epsilon_rank(n, moments[n]) for n in names if n.startswith(EPSILON_RANK)]
+    notes = [note for n in names for note in _notes(algorithms, n)]
     names = _names(algorithms, "collapse")
     if names:
         parts.append("Task of collapse: median over the seeds that collapsed (how many did)")
@@ -33,20 +33,18 @@ def table(summary: Mapping[str, Any]) -> str:
         parts.append(align(rows))
         notes.append(
             f"collapse: from that task on, the running median over {WINDOW} tasks of the grid "
-            "stays below half the median of the first tenth of the tasks (without task 0). The "
-            "accuracy of guessing is subtracted from accuracies first."
+            "stays below half the median of the first tenth of the tasks (without task 0). What "
+            "guessing gives, such as the accuracy of guessing, is subtracted first."
         )
         notes.append(_grid(summary["collapse_grid"]))
     return "\n\n".join(parts + ["\n".join(notes)] if notes else parts)
 
 
-def _epsilon_rank(name: str, moment: str) -> str:
-    return (
-        f"{name}: the fraction of the eigenvalues beyond epsilon ({moment}), as estimated by the "
-        "quadrature. In brackets: the mean ends of its rigorous bracket, which bounds the value "
-        "for these random vectors at this order. Resolved: the fraction of the measurements whose "
-        "bracket is narrow (see HessianSpectrum)."
-    )
+def _notes(algorithms: Mapping[str, Any], name: str) -> list[str]:
+    """The note of a measure, if it has one."""
+    of_name = [a["measures"][name] for a in algorithms.values() if name in a["measures"]]
+    when, note = MOMENTS[of_name[0]["when"]], of_name[0]["note"]
+    return [f"{name} ({when}): {note}"] if note else []
 
 
 def _moment(algorithms: Mapping[str, Any], name: str) -> str:

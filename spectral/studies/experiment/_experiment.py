@@ -11,6 +11,7 @@ import equinox as eqx
 import jax
 from jaxtyping import PRNGKeyArray, PyTree
 
+from ..._quantity import Quantity
 from ...algorithms import Algorithm
 from ...probes import AbstractProbe
 from ...tasks import AbstractTaskStream
@@ -36,6 +37,8 @@ class Experiment:
     _: KW_ONLY
     benchmark: Benchmark | None = None  # the origin of the settings, if they are of a benchmark
     folders: tuple[pathlib.Path, ...] = ()  # where modules of one's own are looked for
+    # What the recorded columns are that are meant to be shown.
+    quantities: dict[str, Quantity] = dataclasses.field(default_factory=dict)
 
     def member(self, seed: int) -> tuple[PyTree, eqx.nn.State | None, PRNGKeyArray]:
         """The untrained network of a seed, its state, and the key of its run.

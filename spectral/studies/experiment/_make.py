@@ -1,5 +1,6 @@
 """Experiments from settings: checked and put together."""
 
+import dataclasses
 import functools
 import os
 import pathlib
@@ -11,6 +12,7 @@ import equinox as eqx
 
 from ..._arguments import unknown_name
 from ..._check_parts import check_parts
+from ..._quantity import Quantity
 from ...algorithms import Algorithm
 from ...models import AbstractNetwork
 from ...probes import AbstractProbe
@@ -84,8 +86,7 @@ def make_experiment(
         benchmark=benchmark,
         folders=folders,
     )
-    _check_parts(experiment)
-    return experiment
+    return dataclasses.replace(experiment, quantities=_check_parts(experiment))
 
 
 _TOP = ("seeds", "stream", "model", "algorithms", "probes")
@@ -151,17 +152,22 @@ def _check_sizes(model: Call, sizes: Mapping[str, Any]) -> None:
             )
 
 
-def _check_parts(experiment: Experiment) -> None:
-    """Check that the parts fit together, by tracing the programs of the run."""
+def _check_parts(experiment: Experiment) -> dict[str, Quantity]:
+    """Check that the parts fit together, by tracing the programs of the run.
+
+    Returns what the recorded columns are that are meant to be shown.
+    """
+    quantities: dict[str, Quantity] = {}
     for group in groups(experiment):
         # Only shapes are needed. Training reuses the programs that are traced here.
         parts = eqx.filter_eval_shape(lambda names: assemble(experiment, names), group.names)
-        every = parts.pop("probes")
+        del parts["probes"]  # those of the experiment have their numbers, for their quantities
         trials = {f"algorithms.{group.names[0][0]}": {}}
         if group.index == 0:
-            trials |= {f"probes.{name}": {name: probe} for name, probe in every.items()}
+            trials |= {f"probes.{name}": {name: p} for name, p in experiment.probes.items()}
         for place, probes in trials.items():
             try:
-                check_parts(**parts, probes=probes)
+                quantities |= check_parts(**parts, probes=probes)
             except ValueError as error:
                 raise SettingsError(f"In `{place}`: {error}") from error
+    return quantities

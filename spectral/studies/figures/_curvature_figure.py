@@ -1,19 +1,19 @@
-"""Accuracy against curvature."""
+"""Performance against curvature."""
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from ..analysis._curvature_points import curvature_points, fit_line
 from ..analysis._spectra import column, hessian_probes
-from ..measures._measures import MOMENTS
+from ..measures._measure import MOMENTS
 from ..runs._results import Results
 from ._legend import colour, label
 
 
 def draw_curvature(results: Results) -> Figure | None:
-    """Draw accuracy against the fraction of large eigenvalues, for both estimators side by side.
+    """Draw performance against the fraction of large eigenvalues, for both estimators side by side.
 
-    `None` if no spectra or no accuracies were recorded.
+    `None` if no spectra or no performance were recorded.
     """
     points = curvature_points(results)
     if not points:
@@ -28,16 +28,17 @@ def draw_curvature(results: Results) -> Figure | None:
         for algorithm, own in points.items():
             x, shade = getattr(own, estimator), colour(results, algorithm)
             text = label(results, algorithm)
-            axes.scatter(x, own.accuracy, s=10, color=shade, alpha=0.7, lw=0, label=text)
+            axes.scatter(x, own.performance, s=10, color=shade, alpha=0.7, lw=0, label=text)
         x = np.concatenate([getattr(own, estimator) for own in points.values()])
-        line = fit_line(x, np.concatenate([own.accuracy for own in points.values()]))
+        line = fit_line(x, np.concatenate([own.performance for own in points.values()]))
         if line is not None:
             ends = np.array([x.min(), x.max()])
             axes.plot(ends, line.intercept + line.slope * ends, ":", color="0.3")
             name += f" (fit: r = {line.correlation:.2f})"
         axes.set_title(name)
         axes.set_xlabel(rf"Fraction of $|\lambda| > {epsilon:g}$, {MOMENTS[when]}")
-    panels[0].set(ylabel="Accuracy of the task", ylim=(0.0, 1.0))
+    quantity = next(iter(points.values())).quantity
+    panels[0].set(ylabel=f"{quantity.axis} of the task", ylim=quantity.limits)
     handles = panels[0].get_legend_handles_labels()
     figure.legend(*handles, loc="outside upper center", ncols=4)
     return figure

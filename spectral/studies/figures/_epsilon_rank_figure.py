@@ -6,7 +6,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from ..analysis._spectra import column, hessian_probes
-from ..measures._measures import MOMENTS
+from ..measures._measure import MOMENTS
 from ..runs._results import Results
 from ._legend import colour, label
 

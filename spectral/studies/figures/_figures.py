@@ -1,20 +1,24 @@
 """The figures of a run."""
 
+import functools
 import pathlib
 from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
 from ..experiment._settings import SettingsError
-from ..measures._measures import ACCURACIES
+from ..measures._measure import PERFORMANCE
 from ..runs._results import Results
 from ._curvature_figure import draw_curvature
 from ._epsilon_rank_figure import draw_epsilon_rank
 from ._legend import colour
-from ._lines import draw_measure, measured, UNITS
+from ._lines import draw_measure, measured, of_figure
 from ._returns_figure import draw_returns
 from ._spectra_figure import draw_spectra
 from ._style import choose, save_figures
+
+
+_UNITS = "units"
 
 
 def draw_figures(
@@ -22,17 +26,20 @@ def draw_figures(
 ) -> list[pathlib.Path]:
     """Draw the figures of a run, as PNG and PDF, in the folder `figures` of the run.
 
-    - `performance`: accuracy over tasks (paper, Figure 3);
+    - `performance`: accuracy (or what else says how well a task was learned) over tasks (paper,
+      Figure 3);
     - `returns`: episode returns over the steps of reinforcement learning, with the changes of the
       environment;
     - `units`: dead units and the smallest effective rank of the layers over tasks (Figure 6);
     - `overview`: both in one row (Figure 9);
+    - one figure for each other `figure` that the recorded quantities name, such as `replacement`
+      for the units that an algorithm has replaced, and `others`;
     - `normalised_epsilon_rank`: the fraction of large eigenvalues over tasks, with its rigorous
       bracket;
-    - `curvature_accuracy`: accuracy against that fraction, with a linear fit, for the published
+    - `curvature_accuracy`: performance against that fraction, with a linear fit, for the published
       estimator and for the quadrature (Figures 2, 7 and 8);
     - `hessian_spectra`: densities of the spectrum of the Hessian, for one seed of each algorithm,
-      by increasing accuracy; those of further probes are black lines (Figures 10, 12 and 13).
+      by increasing performance; those of further probes are black lines (Figures 10, 12 and 13).
 
     Lines are means over the seeds that finished. Bands are their 95 % confidence intervals
     (Student's t). With many tasks, each point is the mean over several tasks in a row. Figures
@@ -50,14 +57,16 @@ def draw_figures(
     is nothing to draw.
     """
     drawings = {
-        "performance": lambda: _over_tasks(results, ACCURACIES, smooth),
+        "performance": lambda: _over_tasks(results, [PERFORMANCE], smooth),
         "returns": lambda: draw_returns(results),
-        "units": lambda: _over_tasks(results, UNITS, smooth),
+        "units": lambda: _over_tasks(results, [_UNITS], smooth),
         "overview": lambda: _overview(results, smooth),
         "normalised_epsilon_rank": lambda: draw_epsilon_rank(results),
         "curvature_accuracy": lambda: draw_curvature(results),
         "hessian_spectra": lambda: draw_spectra(results),
     }
+    for name in {quantity.figure: None for quantity in measured(results).values()}:
+        drawings.setdefault(name, functools.partial(_over_tasks, results, [name], smooth))
     chosen = choose(drawings, only)
     files = save_figures(chosen, results.folder / "figures")
     if not files:
@@ -72,14 +81,14 @@ def draw_figures(
 
 
 def _overview(results: Results, smooth: int | None) -> Figure | None:
-    if not set(UNITS) & measured(results):
+    if not of_figure(results, _UNITS):
         return None
-    return _over_tasks(results, ACCURACIES + UNITS, smooth)
+    return _over_tasks(results, [PERFORMANCE, _UNITS], smooth)
 
 
-def _over_tasks(results: Results, names: tuple[str, ...], smooth: int | None) -> Figure | None:
-    """A row of panels, one for each recorded measure, with a line for each algorithm."""
-    names = tuple(name for name in names if name in measured(results))
+def _over_tasks(results: Results, figures: Sequence[str], smooth: int | None) -> Figure | None:
+    """A row of panels, one for each measure of these figures, with a line for each algorithm."""
+    names = [name for figure in figures for name in of_figure(results, figure)]
     if not names:
         return None
     figure = Figure(figsize=(3.5 * len(names), 2.9), layout="constrained")

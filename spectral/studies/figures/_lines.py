@@ -6,36 +6,31 @@ import numpy as np
 from matplotlib.axes import Axes
 from scipy.signal import savgol_filter
 
+from ..._quantity import Quantity
 from ..experiment._settings import SettingsError
 from ..measures._interval import student_half_width
-from ..measures._measures import (
-    ACCURACIES,
-    DEAD_UNITS,
-    EFFECTIVE_RANK,
-    is_fraction,
-    measures,
-    MOMENTS,
-)
+from ..measures._measure import measures, MOMENTS, PERFORMANCE
 from ..runs._results import Results
 from ._legend import label
 
 
-UNITS = (DEAD_UNITS, EFFECTIVE_RANK)
-_LABELS = {
-    "accuracy": "Accuracy",
-    "online accuracy": "Online accuracy",
-    "episode return": "Return of an episode",
-    DEAD_UNITS: "Dead units (fraction)",
-    EFFECTIVE_RANK: "Effective rank (smallest of the layers)",
-}
 _MAX_POINTS = 50  # of a line: more tasks are averaged in groups
 _ORDER = 2  # of the polynomials of the Savitzky-Golay filter
 
 
-def measured(results: Results) -> set[str]:
-    """The names of the measures that a finished member has recorded."""
-    probes = results.settings["probes"]
-    return {n for ms in results.finished.values() for m in ms for n in measures(probes, m.history)}
+def measured(results: Results) -> dict[str, Quantity]:
+    """What the finished members have recorded, by the names of the measures."""
+    return {
+        name: measure.quantity
+        for members in results.finished.values()
+        for member in members
+        for name, measure in measures(member.history).items()
+    }
+
+
+def of_figure(results: Results, figure: str) -> list[str]:
+    """The measures of a run that are panels of a figure."""
+    return [name for name, quantity in measured(results).items() if quantity.figure == figure]
 
 
 def draw_measure(
@@ -44,15 +39,15 @@ def draw_measure(
     """Draw a line over tasks for each algorithm that has recorded the measure.
 
     `smooth` is the number of tasks of a Savitzky-Golay filter. It is ignored for measures other
-    than accuracies.
+    than those of performance.
 
     **Raises:** `SettingsError` if the filter does not fit the number of measured tasks.
     """
-    smooth = smooth if name in ACCURACIES else None
-    probes = results.settings["probes"]
+    quantity = measured(results)[name]
+    smooth = smooth if quantity.figure == PERFORMANCE else None
     means, when = "", None
     for algorithm, members in results.finished.items():
-        rows = [measures(probes, m.history) for m in members]
+        rows = [measures(m.history) for m in members]
         if all(name in row for row in rows):
             when = rows[0][name].when
             tasks, by_seed = _measured_tasks(np.stack([row[name].series for row in rows]), smooth)
@@ -63,11 +58,11 @@ def draw_measure(
     if smooth is not None:
         means += f"\nSavitzky-Golay filter over {smooth} tasks, quadratic"
     at = "" if when is None else f"\n{MOMENTS[when]}"
-    axes.set(xlabel=f"Task{means}", ylabel=f"{_LABELS[name]}{at}", xmargin=0.01)
-    if is_fraction(name):
-        axes.set_ylim(0.0, 1.0)
-    elif name == EFFECTIVE_RANK:
-        axes.set_ylim(0.0, None)
+    axes.set(xlabel=f"Task{means}", ylabel=f"{quantity.axis}{at}", xmargin=0.01)
+    if quantity.scale == "log":
+        axes.set_yscale("log")
+    else:
+        axes.set_ylim(*quantity.limits)
 
 
 def draw_mean(axes: Axes, x: np.ndarray, by_seed: np.ndarray, colour: str, label: str) -> None:

@@ -7,14 +7,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ..experiment._settings import SettingsError
-from ..measures._measures import ACCURACIES
+from ..measures._measure import PERFORMANCE
 from ..runs._results import Results
 from ._legend import label
-from ._lines import draw_measure, measured, UNITS
+from ._lines import draw_measure, measured, of_figure
 from ._style import choose, COLOURS, save_figures
-
-
-_PERFORMANCE = (*ACCURACIES, "episode return")  # the first that was recorded is drawn
 
 
 def draw_side_by_side(
@@ -26,10 +23,10 @@ def draw_side_by_side(
 ) -> list[pathlib.Path]:
     """Draw several runs, such as one of each benchmark, in one figure, as PNG and PDF.
 
-    - `performance`: a panel for each run with its accuracy, or else its online accuracy or its
-      episode returns (paper, Figure 3);
-    - `units`: a column for each run, with dead units above and the smallest effective rank of the
-      layers below (Figure 6).
+    - `performance`: a panel for each run with the first quantity that says how well its tasks were
+      learned, such as the accuracy or the episode return (paper, Figure 3);
+    - `units`: a column for each run, with the quantities of that figure, such as dead units and the
+      smallest effective rank of the layers (Figure 6).
 
     Lines and bands are as in `draw_figures`. An algorithm is identified by its name, and has the
     same colour in all panels. The title of a panel names the algorithms with unfinished seeds.
@@ -42,12 +39,12 @@ def draw_side_by_side(
 
     **Returns:** the files that were written.
 
-    **Raises:** `SettingsError` if a figure does not exist, if a run has neither accuracies nor
-    returns, or if there is nothing to draw.
+    **Raises:** `SettingsError` if a figure does not exist, if a run has recorded nothing
+    about performance, or if there is nothing to draw.
     """
     drawings = {
         "performance": lambda: _columns(runs, [[_performance(run) for run in runs]], smooth),
-        "units": lambda: _columns(runs, [[name] * len(runs) for name in UNITS], smooth),
+        "units": lambda: _columns(runs, [[name] * len(runs) for name in _units(runs)], smooth),
     }
     chosen = choose(drawings, only)
     files = save_figures(chosen, folder)
@@ -60,14 +57,16 @@ def draw_side_by_side(
 
 
 def _performance(run: Results) -> str:
-    known = measured(run)
-    for name in _PERFORMANCE:
-        if name in known:
-            return name
+    if names := of_figure(run, PERFORMANCE):
+        return names[0]
     raise SettingsError(
         f"{str(run.folder)!r} has nothing to draw as performance: none of its finished training "
-        "runs has recorded accuracies or returns. Leave it out, or wait until more have finished."
+        "runs has recorded such a quantity. Leave it out, or wait until more have finished."
     )
+
+
+def _units(runs: Sequence[Results]) -> list[str]:
+    return list(dict.fromkeys(name for run in runs for name in of_figure(run, "units")))
 
 
 def _columns(runs: Sequence[Results], rows: list[list[str]], smooth: int | None) -> Figure | None:
@@ -80,8 +79,9 @@ def _columns(runs: Sequence[Results], rows: list[list[str]], smooth: int | None)
     colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(names)}
     figure = Figure(figsize=(2.7 * len(runs), 2.4 * len(rows) + 0.5), layout="constrained")
     for row, panels in zip(rows, figure.subplots(len(rows), len(runs), squeeze=False), strict=True):
-        for run, name, axes in zip(runs, row, panels, strict=True):
-            draw_measure(axes, run, name, colours, smooth)
+        for run, name, axes, own in zip(runs, row, panels, known, strict=True):
+            if name in own:
+                draw_measure(axes, run, name, colours, smooth)
             incomplete = [label(run, a) for a in run.finished if label(run, a) != a]
             axes.set_title("\n".join([run.folder.name, *incomplete]))
     lines = [Line2D([], [], color=colour, label=name) for name, colour in colours.items()]

@@ -7,18 +7,18 @@ from matplotlib.figure import Figure
 
 from ...curvature import density
 from ..analysis._spectra import as_spectrum, column, hessian_probes
-from ..measures._measures import accuracy, last_fifth, mean_measured, MOMENTS
+from ..measures._measure import last_fifth, mean_measured, MOMENTS, performance
 from ..runs._results import Member, Results
 from ._legend import colour
 
 
 def draw_spectra(results: Results) -> Figure | None:
-    """Draw a grid of densities: rows are algorithms by increasing accuracy, columns are tasks.
+    """Draw a grid of densities: rows are algorithms by increasing performance, columns are tasks.
 
     Each row shows the first seed that finished. `None` if no spectra were recorded.
     """
     rows = [(algorithm, members[0]) for algorithm, members in results.finished.items()]
-    rows.sort(key=lambda row: _last_accuracy(row[1]))
+    rows.sort(key=lambda row: _last_performance(row[1]))
     if not hessian_probes(results) or not rows:
         return None
     probe, *others = (probe.name for probe in hessian_probes(results))
@@ -57,7 +57,10 @@ def _density(
     return np.asarray(density(as_spectrum(nodes, weights), jnp.asarray(grid), width=width))
 
 
-def _last_accuracy(member: Member) -> float:
-    """The mean accuracy over the last fifth of the tasks; 0 if there is none."""
-    series = accuracy(member.history)
-    return 0.0 if series is None else mean_measured(last_fifth(series))
+def _last_performance(member: Member) -> float:
+    """The mean performance over the last fifth of the tasks; 0 if there is none."""
+    measure = performance(member.history)
+    if measure is None:
+        return 0.0
+    level = mean_measured(last_fifth(measure.series))
+    return -level if measure.quantity.better == "lower" else level

@@ -63,6 +63,11 @@ const extent = (values) => {
   for (const v of values) if (v !== null && Number.isFinite(v)) { low = Math.min(low, v); high = Math.max(high, v); }
   return low > high ? [0, 1] : [low, high];
 };
+// A range that reaches to the limits of a quantity, or else to zero.
+const reach = ([low, high], [lowest, highest]) => [
+  lowest === null ? Math.min(0, low) : lowest,
+  highest === null ? high : Math.max(high, highest),
+];
 const pairs = (xs, ys) => xs.map((x, i) => [x, ys[i]]).filter(([, y]) => y !== null);
 
 // Curves over tasks --------------------------------------------------------------------------
@@ -75,8 +80,7 @@ function drawCurves() {
   for (const measure of data.measures) {
     const drawn = data.runs.filter((run) => run.curves[measure.name]);
     const all = drawn.flatMap((run) => Object.values(run.curves[measure.name].seeds).flat());
-    const range = extent(all);
-    if (measure.fraction) { range[0] = 0; range[1] = Math.max(range[1], 1); } else range[0] = Math.min(0, range[0]);
+    const range = reach(extent(all), measure.limits);
     const x = [0, Math.max(1, ...drawn.map((run) => Math.max(0, ...run.curves[measure.name].tasks)))];
     const own = axes(place, { x, y: range, title: `${measure.name} (${measure.when})`, xlabel: "Task" });
     own.svg.classList.add("curve");
@@ -141,7 +145,7 @@ function drawSpectra() {
   }
 }
 
-// Curvature against accuracy -----------------------------------------------------------------
+// Curvature against performance -----------------------------------------------------------------
 
 // The least-squares line through the points, and their correlation.
 function line(points) {
@@ -157,16 +161,17 @@ function drawScatter() {
   place.replaceChildren();
   for (const [name, title] of [["published", "Published estimator"], ["quadrature", "Quadrature"]]) {
     const drawn = data.runs.filter((run) => shown(run) && run.points);
-    const cloud = drawn.flatMap((run) => run.points[name].map((v, i) => [v, run.points.accuracy[i]]));
+    const cloud = drawn.flatMap((run) => run.points[name].map((v, i) => [v, run.points.performance[i]]));
     const x = extent(data.runs.flatMap((run) => (run.points ? run.points[name] : [])));
     const fit = line(cloud), words = fit ? `${title}: r = ${fit.r.toFixed(2)}` : title;
-    const own = axes(place, { x, y: [0, 1], title: words, xlabel: `Fraction of |eigenvalue| > ${data.epsilon}`, width: 420 });
+    const y = reach(extent(cloud.map((point) => point[1])), drawn.length ? drawn[0].points.limits : [0, 1]);
+    const own = axes(place, { x, y, title: words, xlabel: `Fraction of |eigenvalue| > ${data.epsilon}`, width: 420 });
     own.svg.classList.add("scatter");
     for (const run of drawn) run.points[name].forEach((v, i) => {
-      const dot = element("circle", { cx: own.px(v), cy: own.py(run.points.accuracy[i]), r: 3, fill: run.colour, "fill-opacity": 0.7 }, own.svg);
+      const dot = element("circle", { cx: own.px(v), cy: own.py(run.points.performance[i]), r: 3, fill: run.colour, "fill-opacity": 0.7 }, own.svg);
       element("title", {}, dot, `${run.name}, task ${run.points.tasks[i]}`);
     });
-    if (fit) path(x.map((v) => [v, Math.min(1, Math.max(0, fit.start + fit.slope * v))]), own, { stroke: "#333", "stroke-dasharray": "2,3" });
+    if (fit) path(x.map((v) => [v, Math.min(y[1], Math.max(y[0], fit.start + fit.slope * v))]), own, { stroke: "#333", "stroke-dasharray": "2,3" });
   }
 }
 

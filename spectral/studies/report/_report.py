@@ -20,7 +20,7 @@ from ..analysis._summary import summarise
 from ..experiment._settings import SettingsError
 from ..figures._style import COLOURS
 from ..measures._interval import student_half_width, with_interval
-from ..measures._measures import is_fraction, Measure, measures, MOMENTS
+from ..measures._measure import Measure, measures, MOMENTS
 from ..runs._atomic_write import write_text
 from ..runs._results import Results
 
@@ -34,8 +34,9 @@ def write_report(
     """Write one self-contained page about the runs in these folders.
 
     The page shows every measure over tasks, with switches for algorithms and seeds; the spectra of
-    the Hessian, with a slider over tasks; accuracy against curvature, for the published estimator
-    and for the quadrature; a table of the runs; and all settings, with the commands of the runs.
+    the Hessian, with a slider over tasks; performance against curvature, for the published
+    estimator and for the quadrature; a table of the runs; and all settings, with the commands of
+    the runs.
     Unfinished runs are shown with what they have recorded so far.
 
     ```python
@@ -52,7 +53,7 @@ def write_report(
     # The best cells of a sweep are shown first, so they get the first colours.
     for index, run in enumerate(sorted(runs, key=lambda run: not run["shown"])):
         run["colour"] = COLOURS[index % len(COLOURS)]
-    when = {name: c["when"] for run in runs for name, c in run["curves"].items()}
+    curves = {name: curve for run in runs for name, curve in run["curves"].items()}
     spectra = [run["spectrum"] for run in runs if run["spectrum"]]
     epsilons = {probe.epsilon for result in results for probe in hessian_probes(result)[:1]}
     data = {
@@ -60,8 +61,8 @@ def write_report(
         "folders": [_folder(result) for result in results],
         "epsilon": " or ".join(f"{epsilon:g}" for epsilon in sorted(epsilons)),
         "measures": [
-            {"name": name, "when": moment, "fraction": is_fraction(name)}
-            for name, moment in when.items()
+            {"name": name, "when": curve["when"], "limits": curve["limits"]}
+            for name, curve in curves.items()
         ],
         "runs": runs,
         "spectrum_tasks": sorted({task for spectrum in spectra for task in spectrum["tasks"]}),
@@ -109,7 +110,7 @@ def _runs(results: Results, *, alone: bool) -> list[dict[str, Any]]:
 def _curves(results: Results, algorithm: str) -> dict[str, Any]:
     """The curves of all seeds for each measure, and their mean over the finished seeds."""
     members = results.of(algorithm)
-    recorded = {m.seed: measures(results.settings["probes"], m.history) for m in members}
+    recorded = {m.seed: measures(m.history) for m in members}
     finished = [m.seed for m in members if m.status == "finished"]
     curves = {}
     for name in dict.fromkeys(name for known in recorded.values() for name in known):
@@ -119,6 +120,7 @@ def _curves(results: Results, algorithm: str) -> dict[str, Any]:
         tasks = np.flatnonzero(np.isfinite(np.stack(list(padded.values()))).any(axis=0))
         curves[name] = {
             "when": MOMENTS[next(iter(own.values())).when],
+            "limits": next(iter(own.values())).quantity.limits,
             "tasks": tasks.tolist(),
             "seeds": {seed: finite(s[tasks], digits=_DIGITS) for seed, s in padded.items()},
             "mean": [],
@@ -159,7 +161,10 @@ def _spectrum(results: Results, algorithm: str) -> dict[str, Any] | None:
 def _points(points: CurvaturePoints | None) -> dict[str, Any] | None:
     if points is None:
         return None
-    return {name: finite(values, digits=_DIGITS) for name, values in points._asdict().items()}
+    columns = points._asdict()
+    quantity = columns.pop("quantity")
+    about = {"label": quantity.axis, "limits": quantity.limits}
+    return about | {n: finite(v, digits=_DIGITS) for n, v in columns.items()}
 
 
 def _folder(results: Results) -> dict[str, Any]:

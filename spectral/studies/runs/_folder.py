@@ -19,6 +19,7 @@ Mode = Literal["new", "resume", "overwrite"]
 
 MARKER = ".spectral-run"
 CONFIG = "config.yaml"
+QUANTITIES = "quantities.json"
 SWEEP_FILES = ("sweep.yaml", "sweep.csv", "selected.yaml")
 
 
@@ -90,5 +91,5 @@ def _clear(folder: pathlib.Path) -> None:
     for parent in {path.parent for path in runs}:
         if not any(parent.iterdir()):
             parent.rmdir()
-    for name in (CONFIG, "summary.json", *SWEEP_FILES):
+    for name in (CONFIG, QUANTITIES, "summary.json", *SWEEP_FILES):
         (folder / name).unlink(missing_ok=True)

@@ -73,8 +73,9 @@ class Keeper(AbstractCheckpointer):
         """The members with their own columns, and their status now."""
         seconds = self._earlier_seconds + time.monotonic() - self._began
         return [
-            self._member(i, History({n: c[:, i] for n, c in history.items()}), seconds, ended)
+            self._member(i, own, seconds, ended)
             for i in range(len(self._names))
+            for own in [History({n: c[:, i] for n, c in history.items()})]
         ]
 
     def _member(self, index: int, history: History, seconds: float, ended: bool) -> Member:

@@ -12,10 +12,12 @@ from typing import Any, Literal
 import numpy as np
 
 from ..._history import History
+from ..._quantity import Quantity
 from ..experiment._experiment import RECORDED
 from ..experiment._settings import read_settings, SettingsError
 from ._atomic_write import write_atomically, write_text
 from ._folder import CONFIG, MARKER
+from ._quantities import load_quantities
 
 
 Status = Literal["finished", "diverged", "unfinished"]
@@ -81,13 +83,22 @@ def save_member(folder: pathlib.Path, member: Member) -> None:
     write_text(own / "status.json", json.dumps(about))
 
 
-def load_member(folder: pathlib.Path, algorithm: str, seed: int) -> Member | None:
-    """Read one training run; `None` if it has recorded nothing yet."""
+def load_member(
+    folder: pathlib.Path,
+    algorithm: str,
+    seed: int,
+    *,
+    quantities: Mapping[str, Quantity] | None = None,
+) -> Member | None:
+    """Read one training run; `None` if it has recorded nothing yet.
+
+    `quantities` are those of the run, for the history.
+    """
     own = member_folder(folder, algorithm, seed)
     if not (own / "status.json").exists():
         return None
     with np.load(own / "history.npz", allow_pickle=False) as columns:
-        history = History(dict(columns))
+        history = History(dict(columns), quantities=quantities)
     about = json.loads((own / "status.json").read_text())
     return Member(
         algorithm,
@@ -116,8 +127,9 @@ def load_results(folder: str | os.PathLike[str]) -> Results:
             f"{str(folder)!r} does not hold a run: pass a folder that `spectral run` has written."
         )
     settings = read_settings(folder / CONFIG)
+    quantities = load_quantities(folder)
     members = (
-        load_member(folder, algorithm, seed)
+        load_member(folder, algorithm, seed, quantities=quantities)
         for algorithm in settings["algorithms"]
         for seed in range(settings["seeds"])
     )

@@ -16,6 +16,7 @@ from ..experiment._settings import read_settings, SettingsError
 from ._folder import check_folder, CONFIG, MARKER, Mode, open_folder
 from ._keeper import Keeper
 from ._lock import sole_writer
+from ._quantities import save_quantities
 from ._record import circumstances
 from ._results import load_member, load_results, Results, save_member
 
@@ -66,6 +67,7 @@ def run_experiment(
         folder.mkdir(parents=True, exist_ok=True)
         with sole_writer(folder / MARKER):
             open_folder(folder, experiment.settings, recorded, mode)
+            save_quantities(folder, experiment.quantities)
             # The checkpoints of a resumed run are numbered by the order of its algorithms.
             order = read_settings(folder / CONFIG)["algorithms"]
             algorithms = {name: experiment.algorithms[name] for name in order}
@@ -109,8 +111,6 @@ def _train(
 
 def _recorded(experiment: Experiment) -> dict[str, Any]:
     facts = circumstances()
-    if (chance := getattr(experiment.stream, "chance_accuracy", None)) is not None:
-        facts["chance_accuracy"] = chance
     if experiment.benchmark is not None:
         facts["benchmark"] = experiment.benchmark.facts
     if (own := own_parts(experiment.settings, experiment.folders)) is not None:

@@ -13,7 +13,7 @@ from ..._history import History
 from ..experiment._grid import Cell
 from ..experiment._settings import SettingsError
 from ..measures._interval import student_half_width, with_interval
-from ..measures._measures import last_fifth, mean_measured, measures
+from ..measures._measure import last_fifth, mean_measured, measures
 from ._align import align
 from ._results import Results
 
@@ -23,7 +23,9 @@ OVER = ("all", "last")
 
 @dataclasses.dataclass(frozen=True)
 class Score:
-    """The mean of a measure over tasks and seeds. The best cell has the highest score.
+    """The mean of a measure over tasks and seeds.
+
+    The best cell has the highest score, or the lowest if lower values of the measure are better.
 
     - `measure`: such as `accuracy` or `online accuracy`, by its name in the table of a run.
     - `over`: `"all"` tasks or the `"last"` fifth.
@@ -73,20 +75,20 @@ def select(results: Results, cells: Mapping[str, Cell], score: Score) -> pd.Data
     - `seeds` and `diverged`: how many seeds finished, and how many diverged;
     - `score`: the mean over the seeds that finished, and `half_width`: half the width of its 95 %
       interval (Student's t);
-    - `selected`: whether the cell has the highest score among the cells of its algorithm of which
+    - `selected`: whether the cell has the best score among the cells of its algorithm of which
       every seed finished. Of equal scores the first is selected. If there is no such cell, none is.
 
     **Raises:** `SettingsError` if the run has not recorded the measure.
     """
     seeds = results.settings["seeds"]
-    probes = results.settings["probes"]
     if results.members:
-        known = {n for m in results.members for n in measures(probes, m.history)}
+        known = {n for m in results.members for n in measures(m.history)}
         check_measure(score, sorted(known))
+    lower = _less_is_better(results, score)
     rows = []
     for name, cell in cells.items():
         done = results.of(name, status="finished")
-        by_seed = np.array([_value(probes, m.history, score) for m in done])
+        by_seed = np.array([_value(m.history, score) for m in done])
         about = {
             "seeds": len(done),
             "diverged": len(results.of(name, status="diverged")),
@@ -99,7 +101,8 @@ def select(results: Results, cells: Mapping[str, Cell], score: Score) -> pd.Data
         own = [row for row in rows if row["algorithm"] == algorithm and row["seeds"] == seeds]
         scored = [row for row in own if not math.isnan(row["score"])]
         if scored:
-            max(scored, key=lambda row: row["score"])["selected"] = True
+            best = min if lower else max
+            best(scored, key=lambda row: row["score"])["selected"] = True
     axes = list(dict.fromkeys(path for cell in cells.values() for path in cell.values))
     columns = ["algorithm", "cell", *axes, "seeds", "diverged", "score", "half_width", "selected"]
     return pd.DataFrame(rows, columns=pd.Index(columns))
@@ -136,6 +139,11 @@ def _cell(value: Any) -> str:
     return "" if math.isnan(value) else f"{value:g}"
 
 
-def _value(probes: Mapping[str, Any], history: History, score: Score) -> float:
-    series = measures(probes, history)[score.measure].series
+def _value(history: History, score: Score) -> float:
+    series = measures(history)[score.measure].series
     return mean_measured(last_fifth(series) if score.over == "last" else series)
+
+
+def _less_is_better(results: Results, score: Score) -> bool:
+    found = (measures(m.history).get(score.measure) for m in results.members)
+    return any(measure.quantity.better == "lower" for measure in found if measure is not None)

@@ -13,7 +13,7 @@ import yaml
 from ..experiment._experiment import Experiment
 from ..experiment._grid import Cell, expand
 from ..experiment._make import make_experiment
-from ..measures._measures import measure_names
+from ..measures._measure import measured_columns
 from ..published._load import read_experiment
 from ._atomic_write import write_text
 from ._folder import Mode
@@ -61,7 +61,7 @@ def load_sweep(
         plain["algorithms"] = {name: cell.settings for name, cell in cells.items()}
     folder = pathlib.Path(path).parent
     experiment = make_experiment(plain, data_dir=data_dir, benchmark=benchmark, folder=folder)
-    check_measure(score, measure_names(experiment.settings["probes"]))
+    check_measure(score, measured_columns(experiment.quantities))
     return Sweep(experiment, cells, score, settings)
 
 
