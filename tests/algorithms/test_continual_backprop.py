@@ -59,6 +59,7 @@ def record_of(age, *, utility=None, mean=None, pending=0, remainder=0.0):
         utility=jnp.asarray(zeros if utility is None else np.array(utility)),
         pending=jnp.asarray(np.array(pending)),
         remainder=jnp.asarray(np.array(remainder)),
+        replaced=jnp.zeros((), int),
     )
 
 
@@ -147,10 +148,10 @@ def test_many_steps_match_numpy(compensate, float64):
             )
 
         state = transform.init(learner, key=KEY)
-        _, (ages, weights) = jax.lax.scan(one, (params, state), (inputs, targets, keys))
-        return ages, weights
+        last, (ages, weights) = jax.lax.scan(one, (params, state), (inputs, targets, keys))
+        return ages, weights, transform.measure(last[1])
 
-    found = run(params, jnp.asarray(inputs), jnp.asarray(targets))
+    *found, measured = run(params, jnp.asarray(inputs), jnp.asarray(targets))
     ages, after = (list(map(np.asarray, x)) for x in found)
 
     weights = [np.array(d.weight) for d in model.layers]
@@ -181,6 +182,8 @@ def test_many_steps_match_numpy(compensate, float64):
             np.testing.assert_allclose(ours[t], theirs, rtol=1e-7, atol=1e-9)
     assert min(counts) > 30
     assert [len(drawn) for drawn in rows] == counts
+    assert measured["units_replaced"] == sum(counts)
+    assert measured["mean_age"] == pytest.approx(np.concatenate(oracle.age).mean())
 
 
 def test_the_lowest_corrected_utility_among_the_mature():

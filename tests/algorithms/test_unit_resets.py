@@ -73,7 +73,7 @@ outputs_and_taps = eqx.filter_jit(lambda model, x: jax.vmap(model)(x))
 def test_redo_renews_the_dormant_units():
     model, inputs = network(dead=(2, 5)), normal(4, 16, 3)
     learner, transform = momentum_learner(model), ReDo(threshold=0.5, window=4)
-    after, _ = after_step(transform, learner, inputs, 3, key=KEY)
+    after, counted = after_step(transform, learner, inputs, 3, key=KEY)
     h = np.asarray(inputs).reshape(64, 3)
     expected = []
     for layer in model.layers[:-1]:
@@ -82,6 +82,7 @@ def test_redo_renews_the_dormant_units():
         expected.append(np.flatnonzero(score <= 0.5).tolist())
     assert {2, 5} <= set(expected[0]) < set(range(8))
     assert renewed_units(model, after.model) == expected
+    assert transform.measure(counted) == {"units_replaced": sum(map(len, expected))}
     first = np.asarray(after.optimiser.state[0].trace.layers[0].weight)
     assert np.flatnonzero((first == 0).all(axis=1)).tolist() == expected[0]
 
@@ -119,7 +120,8 @@ def test_fresh_outgoing_weights(density):
 
     @eqx.filter_jit
     def update(learner):
-        after, _ = transform.update(learner, None, signal_at(learner.model, inputs), key=KEY)
+        none = jnp.zeros((), int)
+        after, _ = transform.update(learner, none, signal_at(learner.model, inputs), key=KEY)
         fresh_key = jax.random.split(KEY, 3)[2]
         return after, fresh_parameters(learner.model, key=fresh_key).layers[1].weight
 
@@ -188,9 +190,13 @@ def test_silences_match_a_count_in_python(batch):
             return (arrays_of(after), state), ~jnp.all(same, axis=1)
 
         state = transform.init(learner, key=KEY)
-        return jax.lax.scan(step, (arrays, state), (activity, jax.random.split(KEY, steps)))[1]
+        keys = jax.random.split(KEY, steps)
+        last, reset = jax.lax.scan(step, (arrays, state), (activity, keys))
+        return transform.measure(last[1]), reset
 
-    reset = np.asarray(run(arrays_of(learner), jnp.asarray(activity)))
+    measured, reset = run(arrays_of(learner), jnp.asarray(activity))
+    reset = np.asarray(reset)
+    assert measured["units_replaced"] == reset.sum() > 0
 
     edges = [1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56]
     age, past = [0] * 5, [[] for _ in range(5)]

@@ -241,4 +241,3 @@ def test_run_records_its_benchmark(synthetic, untraced, tmp_path, monkeypatch):
     assert recorded["benchmark"]["preset"] == "small"
     assert recorded["benchmark"]["scale"] == 0.5
     assert "`model.width` was 100 and is now 50" in recorded["benchmark"]["smaller_than_the_preset"]
-    assert recorded["chance_accuracy"] == 0.1

@@ -10,16 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from recorded_history import recorded
 
 from spectral import History, studies
 from spectral.studies import load, Member, SettingsError, tidy, write_report
 from spectral.studies.analysis._curvature_points import fit_line
 from spectral.studies.command_line._main import main
 from spectral.studies.runs._folder import open_folder
+from spectral.studies.runs._quantities import save_quantities
 from spectral.studies.runs._results import save_member
 
 
 TASKS = 12
+PROBES = {"dead": {"type": "DeadUnits"}, "hessian": {"type": "HessianSpectrum", "epsilon": 0.1}}
 
 
 def history(level: float, seed: int, tasks: int = TASKS) -> History:
@@ -42,7 +45,7 @@ def history(level: float, seed: int, tasks: int = TASKS) -> History:
     columns |= {
         f"hessian.start.normalised_epsilon_rank{e}": sparse(fraction + d) for e, d in ends.items()
     }
-    return History(columns)
+    return recorded(columns, PROBES)
 
 
 @pytest.fixture(scope="module")
@@ -54,12 +57,10 @@ def folder(tmp_path_factory):
         "stream": {"type": "X"},
         "model": {"type": "Y"},
         "algorithms": {"good": {"type": "l2", "lr": 0.1}, "bad": {"type": "bp", "lr": 0.2}},
-        "probes": {
-            "dead": {"type": "DeadUnits"},
-            "hessian": {"type": "HessianSpectrum", "epsilon": 0.1},
-        },
+        "probes": PROBES,
     }
     open_folder(folder, settings, {"command": "spectral run </script> x.yaml"}, "new")
+    save_quantities(folder, history(0.9, 0).quantities)
     for name, level in (("good", 0.9), ("bad", 0.4)):
         for seed in range(3):
             status, message, tasks = "finished", "", TASKS
@@ -198,7 +199,7 @@ def test_page_is_complete_and_self_contained(folder, tmp_path, capsys):
     assert curve["mean"] == pytest.approx(own.mean(axis=0), rel=1e-4)
     assert curve["seeds"]["1"] == pytest.approx(own[1], rel=1e-4)
     assert good["spectrum"]["tasks"] == [0, 3, 6, 9]
-    x, y = good["points"]["quadrature"], good["points"]["accuracy"]
+    x, y = good["points"]["quadrature"], good["points"]["performance"]
     ranks = np.stack([m.history["hessian.start.normalised_epsilon_rank"][::3] for m in members])
     assert x == pytest.approx(ranks.mean(axis=0), rel=1e-4)
     assert y == pytest.approx(own[:, ::3].mean(axis=0), rel=1e-4)

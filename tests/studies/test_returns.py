@@ -4,15 +4,15 @@ import pathlib
 
 import numpy as np
 import pytest
+from recorded_history import recorded
 
-from spectral import History
 from spectral.studies.figures._returns_figure import draw_returns
-from spectral.studies.measures._measures import measures
+from spectral.studies.measures._measure import measures
 from spectral.studies.runs._results import Member, Results
 
 
 def member(returns: np.ndarray, parameter: np.ndarray, seed: int = 0) -> Member:
-    history = History(
+    history = recorded(
         {
             "episode_return": returns,
             "parameter": parameter,
@@ -33,7 +33,7 @@ PARAMETER = np.array([[0.5, 0.5, 0.5], [0.5, 2.0, 2.0], [2.0, 2.0, 2.0]])
 
 
 def test_measures_of_returns():
-    found = measures({}, member(RETURNS, PARAMETER).history)
+    found = measures(member(RETURNS, PARAMETER).history)
     np.testing.assert_array_equal(found["episode return"].series, [2.0, np.nan, 6.0])
     assert found["episode return"].when == "whole"
     np.testing.assert_array_equal(found["evaluation return"].series, [0.0, 1.0, 2.0])
@@ -63,6 +63,6 @@ def test_many_rollouts_are_averaged():
     assert np.asarray(line.get_xdata())[0] == 200
 
 
-@pytest.mark.parametrize("members", [(), (Member("bp", 0, "finished", "", History({})),)])
+@pytest.mark.parametrize("members", [(), (Member("bp", 0, "finished", "", recorded({})),)])
 def test_no_figure_without_episodes(members):
     assert draw_returns(results(*members)) is None

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import yaml
 from jax.core import Tracer
+from recorded_history import recorded
 from watching import Traces
 
-from spectral import _loop, _measuring, _programs, AbstractMeter, History, recording, studies
+from spectral import _loop, _measuring, _programs, AbstractMeter, recording, studies
 from spectral._ensemble import spread
 from spectral.studies.command_line._main import main
 from spectral.studies.runs import _keeper, _run
@@ -52,7 +53,6 @@ def test_run(tiny, tmp_path, capsys):
     assert config["algorithms"] == {"bp": {"type": "bp", "lr": 0.02}}
     facts = {"spectral", "jax", "python", "device", "devices", "commit", "command", "started"}
     assert facts <= config["recorded"].keys()
-    assert config["recorded"]["chance_accuracy"] == 0.1
     for seed in range(2):
         folder = out / "bp" / f"seed_{seed}"
         assert json.loads((folder / "status.json").read_text())["status"] == "finished"
@@ -249,12 +249,12 @@ def test_progress_bar(monkeypatch):
     monkeypatch.setattr(sys, "stderr", terminal)
     bar = recording.ProgressBar(label="bp, seed 0")
     for done in (1, 2):  # as after resuming
-        bar.update(done, 2, History({"test_accuracy": np.array([0.25, 0.75])[:done]}))
+        bar.update(done, 2, recorded({"test_accuracy": np.array([0.25, 0.75])[:done]}))
     shown = terminal.getvalue()
     assert "bp, seed 0:  50%" in shown
-    assert "test accuracy 0.250" in shown
+    assert "accuracy 0.250" in shown
     assert "2/2" in shown
-    assert "test accuracy 0.750" in shown
+    assert "accuracy 0.750" in shown
 
 
 def test_plot_needs_a_run(tmp_path, capsys):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from recorded_history import recorded
 
-from spectral import History
 from spectral.studies import draw_side_by_side, Member, Results, SettingsError
 from spectral.studies.command_line._main import main
 from spectral.studies.figures._style import COLOURS
@@ -18,8 +18,9 @@ PROBES = {"d": {"type": "DeadUnits"}}
 
 def results(folder, columns, algorithms=("bp", "l2")):
     """A run of two seeds in which all values of the second algorithm are larger by 0.5."""
+    own = lambda i: recorded({c: x + i / 2 for c, x in columns.items()}, PROBES)
     members = [
-        Member(name, seed, "finished", "", History({c: x + i / 2 for c, x in columns.items()}))
+        Member(name, seed, "finished", "", own(i))
         for i, name in enumerate(algorithms)
         for seed in range(2)
     ]
@@ -59,7 +60,7 @@ def test_one_panel_per_run(runs, saved, tmp_path):
     assert lines(images) == {"bp": (shades[0], 0.2), "l2": (shades[1], 0.7)}
     assert lines(ant) == {"l2": (shades[1], 90.0), "cbp": (shades[2], 90.5)}
     assert images.get_ylabel().startswith("Accuracy")
-    assert ant.get_ylabel().startswith("Return")
+    assert ant.get_ylabel().startswith("Episode return")
     dead, none = saved["units"].axes
     assert lines(dead)["l2"] == (shades[1], 0.75)
     assert not none.lines

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import scipy.stats
 from matplotlib.text import Text
+from recorded_history import recorded
 
-from spectral import History
 from spectral.studies import (
     collapse_task,
     Member,
@@ -16,7 +16,7 @@ from spectral.studies import (
 from spectral.studies.analysis._collapse import common_tasks
 from spectral.studies.figures import _figures
 from spectral.studies.measures._interval import student_half_width
-from spectral.studies.measures._measures import measures
+from spectral.studies.measures._measure import measures
 
 
 PROBES = {
@@ -109,7 +109,7 @@ def test_interval_of_one_value():
 def history(accuracy, tasks=20):
     sparse = np.full(tasks, np.nan)
     sparse[::2] = np.arange(tasks)[::2]
-    return History(
+    return recorded(
         {
             "test_accuracy": np.full(tasks, accuracy),
             "online_accuracy": np.stack([np.full(tasks, accuracy), np.zeros(tasks)], axis=1),
@@ -125,12 +125,13 @@ def history(accuracy, tasks=20):
             "h.start.resolved": np.arange(tasks) % 4 > 0.0,
             "h.start.extremes": np.stack([np.full(tasks, -1.0), sparse], axis=1),
             "w.start.norm": np.ones(tasks),
-        }
+        },
+        PROBES,
     )
 
 
 def test_measures():
-    found = measures(PROBES, history(0.8))
+    found = measures(history(0.8))
     assert list(found) == [
         "accuracy",
         "online accuracy",
@@ -138,24 +139,33 @@ def test_measures():
         "effective rank (smallest of the layers)",
         "normalised epsilon-rank",
         "largest eigenvalue",
+        "norm of the weights",
     ]
     assert found["online accuracy"].series == pytest.approx(0.4)
     assert found["dead units"].series[2] == 0.02  # measured at the start, not at the end
     assert found["effective rank (smallest of the layers)"].series == pytest.approx(3.0)
     assert found["largest eigenvalue"].series[[2, 4]] == pytest.approx([2, 4])
-    assert [m.when for m in found.values()] == ["end", "whole", "start", "end", "start", "start"]
+    assert [m.when for m in found.values()] == [
+        "end",
+        "whole",
+        "start",
+        "end",
+        "start",
+        "start",
+        "start",
+    ]
     bounds = found["normalised epsilon-rank"].bounds
     assert list(bounds) == ["lower", "upper", "resolved"]
     assert bounds["upper"][-1] == 0.03  # measured at the start, as the value
 
 
 def test_measures_of_partial_histories():
-    assert measures(PROBES, History({})) == {}
-    online = measures({}, History({"online_accuracy": np.ones((3, 2))}))
+    assert measures(recorded({}, PROBES)) == {}
+    online = measures(recorded({"online_accuracy": np.ones((3, 2))}))
     assert list(online) == ["online accuracy"]
     twice = {"a": {"type": "DeadUnits"}, "b": {"type": "DeadUnits"}}
     columns = {f"{n}.start.fraction": np.ones(3) for n in twice}
-    assert list(measures(twice, History(columns))) == ["dead units (a)", "dead units (b)"]
+    assert list(measures(recorded(columns, twice))) == ["dead units (a)", "dead units (b)"]
 
 
 @pytest.fixture
@@ -167,7 +177,7 @@ def results():
         Member("two", 0, "unfinished", "", history(0.3, tasks=5)),
     ]
     algorithms = {"one": {}, "two": {}, "three": {}}
-    settings = {"probes": PROBES, "algorithms": algorithms, "recorded": {"chance_accuracy": 0.1}}
+    settings = {"probes": PROBES, "algorithms": algorithms}
     return Results(pathlib.Path("nowhere"), settings, tuple(members))
 
 
@@ -198,20 +208,21 @@ def test_summary(results):
 
 def test_collapse_of_active_units_and_accuracy():
     columns = {"d.start.fraction": step(0.1, 0.7, 40), "test_accuracy": step(0.9, 0.48, 60)}
-    members = (Member("one", 0, "finished", "", History(columns)),)
     settings = {"probes": PROBES, "algorithms": {"one": {}}}
 
     def collapse(chance):
-        recorded = {"recorded": {"chance_accuracy": chance}}
-        summary = summarise(Results(pathlib.Path("nowhere"), settings | recorded, members))
+        members = (Member("one", 0, "finished", "", recorded(columns, PROBES, chance=chance)),)
+        summary = summarise(Results(pathlib.Path("nowhere"), settings, members))
         return {k: v["median"] for k, v in summary["algorithms"]["one"]["collapse"].items()}
 
-    assert collapse(0.0) == {"accuracy": None, "active units": 40.0}
-    assert collapse(0.1) == {"accuracy": 60.0, "active units": 40.0}
+    assert collapse(0.0) == {"accuracy": None, "1 - dead units": 40.0}
+    assert collapse(0.1) == {"accuracy": 60.0, "1 - dead units": 40.0}
 
 
 def one_run(columns, seeds=1):
-    members = tuple(Member("one", s, "finished", "", History(columns)) for s in range(seeds))
+    members = tuple(
+        Member("one", s, "finished", "", recorded(columns, PROBES)) for s in range(seeds)
+    )
     settings = {"probes": PROBES, "algorithms": {"one": {}}}
     return summarise(Results(pathlib.Path("nowhere"), settings, members))
 
@@ -255,7 +266,9 @@ def test_grid_is_common_to_all_seeds_and_algorithms():
     early = np.full(20, np.nan)
     early[::2] = 1.0
     members = tuple(
-        Member(name, 0, "finished", "", History({"h.start.normalised_epsilon_rank": series}))
+        Member(
+            name, 0, "finished", "", recorded({"h.start.normalised_epsilon_rank": series}, PROBES)
+        )
         for name, series in (("one", late), ("two", early))
     )
     settings = {"probes": PROBES, "algorithms": {"one": {}, "two": {}}}
@@ -285,8 +298,8 @@ def test_effective_rank_collapses_with_one_layer():
 
 def test_floor_of_online_accuracy_is_guessing():
     columns = {"online_accuracy": step(0.9, 0.48, 60)[:, None], "test_accuracy": np.ones(100)}
-    members = (Member("one", 0, "finished", "", History(columns)),)
-    settings = {"probes": {}, "algorithms": {"one": {}}, "recorded": {"chance_accuracy": 0.1}}
+    members = (Member("one", 0, "finished", "", recorded(columns, PROBES)),)
+    settings = {"probes": {}, "algorithms": {"one": {}}}
     summary = summarise(Results(pathlib.Path("nowhere"), settings, members))
     assert summary["algorithms"]["one"]["first"] == [["online accuracy"]]
 
@@ -296,7 +309,7 @@ def test_mean_is_none_without_a_value_at_the_end(results):
     late["d.start.fraction"][16:] = np.nan
     one = summarise(results)["algorithms"]["one"]["measures"]["dead units"]
     seeds = {"mean": None, "half_width": None, "by_seed": [None, pytest.approx(0.17)]}
-    assert one == seeds | {"when": "start"}
+    assert one == seeds | {"when": "start", "note": ""}
 
 
 def test_table(results):
@@ -338,7 +351,7 @@ def test_figures_and_table_name_the_moment(when, tmp_path, monkeypatch):
             "weights": np.full_like(nodes, 0.25),
         }.items()
     } | {f"r.{when}.feature_effective_rank": np.ones((6, 2))}
-    members = (Member("one", 0, "finished", "", History(columns)),)
+    members = (Member("one", 0, "finished", "", recorded(columns, PROBES)),)
     probes = PROBES | {"h": {"type": "HessianSpectrum", "epsilon": 0.1}}
     settings = {"probes": probes, "algorithms": {"one": {}}, "seeds": 1}
     results = Results(tmp_path, settings, members)
@@ -347,18 +360,19 @@ def test_figures_and_table_name_the_moment(when, tmp_path, monkeypatch):
     save = lambda figure, *_, **__: texts.extend(t.get_text() for t in figure.findobj(Text))
     monkeypatch.setattr(_figures.Figure, "savefig", save)
     drawn = {path.stem for path in _figures.draw_figures(results)}
-    assert drawn == {"units", "overview", "normalised_epsilon_rank", "hessian_spectra"}
+    names = {"units", "overview", "normalised_epsilon_rank", "hessian_spectra", "curvature"}
+    assert drawn == names
     said = "\n".join([*texts, table(summarise(results))])
     other = {"start": "end", "end": "start"}[when]
     assert f"{when.capitalize()} of task 0" in texts
     assert f"Effective rank (smallest of the layers)\n{when} of task" in texts
     assert any(t.startswith("Fraction of") and t.endswith(f", {when} of task") for t in texts)
-    assert f"beyond epsilon ({when} of task)" in said
+    assert f"normalised epsilon-rank ({when} of task): the fraction of the eigenvalues" in said
     assert f"{other} of task" not in said.lower()
 
 
 def test_table_without_probes():
-    members = (Member("one", 0, "finished", "", History({"return": np.ones(3)})),)
+    members = (Member("one", 0, "finished", "", recorded({"return": np.ones(3)})),)
     settings = {"probes": {}, "algorithms": {"one": {}}}
     text = table(summarise(Results(pathlib.Path("nowhere"), settings, members)))
     assert "one" in text

@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 import scipy.stats
 import yaml
+from recorded_history import recorded
 from tiny_experiment import PLAIN
 
-from spectral import History, studies
+from spectral import studies
 from spectral._ensemble import same_program
 from spectral.algorithms import Algorithm
 from spectral.studies import (
@@ -102,7 +103,7 @@ def random_results(rng, *, seeds=3, tasks=10):
                 status = "diverged" if rng.random() < 0.2 else "finished"
                 accuracy = rng.random(tasks)
                 columns = {"test_accuracy": accuracy, "online_accuracy": accuracy[:, None] / 2}
-                members.append(Member(name, seed, status, "", History(columns)))
+                members.append(Member(name, seed, status, "", recorded(columns)))
     settings = {"probes": {}, "algorithms": dict.fromkeys(cells), "seeds": seeds}
     return Results(pathlib.Path("nowhere"), settings, tuple(members)), cells
 
@@ -213,7 +214,7 @@ def test_selected_yaml_names_algorithms_without_selection(grid, tmp_path, monkey
 
     def run(experiment, folder, **_):
         folder.mkdir(exist_ok=True)
-        columns = History({"test_accuracy": np.ones(4)})
+        columns = recorded({"test_accuracy": np.ones(4)})
         members = [Member(a, 0, statuses[a], "", columns) for a in statuses]
         return Results(folder, experiment.settings, tuple(members))
 

@@ -16,7 +16,7 @@ from ..experiment._settings import read_settings, SettingsError
 from ._folder import check_folder, CONFIG, MARKER, Mode, open_folder
 from ._keeper import Keeper
 from ._lock import sole_writer
-from ._quantities import save_quantities
+from ._quantities import load_quantities, save_quantities
 from ._record import circumstances
 from ._results import load_member, load_results, Results, save_member
 
@@ -67,7 +67,8 @@ def run_experiment(
         folder.mkdir(parents=True, exist_ok=True)
         with sole_writer(folder / MARKER):
             open_folder(folder, experiment.settings, recorded, mode)
-            save_quantities(folder, experiment.quantities)
+            if load_quantities(folder) != experiment.quantities:
+                save_quantities(folder, experiment.quantities)
             # The checkpoints of a resumed run are numbered by the order of its algorithms.
             order = read_settings(folder / CONFIG)["algorithms"]
             algorithms = {name: experiment.algorithms[name] for name in order}

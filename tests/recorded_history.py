@@ -1,0 +1,26 @@
+"""Histories as runs record them: columns, and what they are."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from spectral import History, probes, Quantity
+from spectral._quantity import described
+from spectral.tasks._base._classification import accuracy_quantities
+from spectral.tasks.rl.ppo._episode_metrics import return_quantities
+
+
+def recorded(
+    columns: Mapping[str, np.ndarray],
+    sections: Mapping[str, Mapping[str, object]] | None = None,
+    *,
+    chance: float = 0.1,
+) -> History:
+    """A history with the quantities of streams and of the probes that the settings name."""
+    known: dict[str, Quantity] = accuracy_quantities(chance) | return_quantities(evaluated=True)
+    for name, section in (sections or {}).items():
+        declared = getattr(probes, str(section["type"]))().quantities()
+        names = [*declared, *(c for q in declared.values() for c in q.bounds.values())]
+        for when in ("start", "end"):
+            known |= described(names, declared, name, f"{name}.{when}.")
+    return History(columns, quantities={c: q for c, q in known.items() if c in columns})
