@@ -1,6 +1,7 @@
 """What the parts of a run say about the columns that they record."""
 
 import dataclasses
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -47,7 +48,7 @@ def test_a_run_knows_what_its_columns_are():
         algorithms.sgd(0.05), transforms=(Periodic(Counting(), 4), Counting())
     )
     _, history = train_continual(
-        setting.model, setting.stream, counting, probes={"own": Told(("b",))}
+        setting.model, setting.stream, counting, probes={"own": Told(declared=("b",))}
     )
     steps = setting.stream.chunks_per_task * setting.stream.minibatches
     counts = steps * np.arange(1, 4)
@@ -70,8 +71,8 @@ def test_a_run_knows_what_its_columns_are():
 @pytest.mark.parametrize(
     ("probe", "message"),
     [
-        (Told(("c",)), r"`probes\['own'\].quantities\(\)`: Recorded column 'c' does not exist"),
-        (Told(("a",), (("lower", "d"),)), r"Recorded column 'd' does not exist. Allowed: a, b"),
+        (Told(declared=("c",)), r"`probes\['own'\].quantities\(\)`: Recorded column 'c' does not exist"),
+        (Told(declared=("a",), bounds=(("lower", "d"),)), r"Recorded column 'd' does not exist. Allowed: a, b"),
     ],
 )
 def test_what_is_declared_must_be_recorded(probe, message):
@@ -102,7 +103,7 @@ def test_one_number_per_task():
 
 def test_a_quantity_survives_a_file():
     quantity = Quantity("x", limits=(0.0, None), bounds={"lower": "y"}, better="lower", guess=0.5)
-    facts = quantity.facts
+    facts: Any = quantity.facts
     assert Quantity(**facts | {"limits": tuple(facts["limits"])}) == quantity
     assert {f.name for f in dataclasses.fields(quantity)} == facts.keys()
 
