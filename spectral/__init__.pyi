@@ -13,6 +13,7 @@ from ._divergence import Diverged as Diverged
 from ._ensemble import Ensemble as Ensemble
 from ._history import History as History
 from ._loop import train_continual as train_continual
+from ._optimiser import Optimiser as Optimiser
 from ._recorders import (
     AbstractCheckpointer as AbstractCheckpointer,
     AbstractMeter as AbstractMeter,
@@ -22,6 +23,5 @@ from ._types import (
     Chunk as Chunk,
     Clock as Clock,
     Learner as Learner,
-    Optimiser as Optimiser,
     Signal as Signal,
 )

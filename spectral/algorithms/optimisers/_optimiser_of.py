@@ -1,0 +1,24 @@
+"""What a recipe takes as `lr`."""
+
+import equinox as eqx
+import optax
+
+from ..._optimiser import Optimiser
+from ..._schedule import AbstractLearningRateSchedule
+from .._base._arguments import LearningRate
+from .._base._as_optimiser import as_optimiser
+from ._sgd import sgd
+
+
+LearningRateOrOptimiser = LearningRate | Optimiser | optax.GradientTransformation
+
+
+def optimiser_of(lr: LearningRateOrOptimiser) -> Optimiser:
+    """The optimiser that a recipe is given, or `sgd(lr)` if it is given a number or a schedule.
+
+    **Raises:** `ValueError` for a number that is not positive; `TypeError` for anything else, such
+    as the function `optax.adam`.
+    """
+    if isinstance(lr, AbstractLearningRateSchedule) or eqx.is_array_like(lr):
+        return sgd(lr)
+    return as_optimiser("lr", lr)
