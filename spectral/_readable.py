@@ -6,9 +6,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 
-def readable(part: Any) -> str:
+def readable(self: Any) -> str:
     """The text of a Module, for `__repr__ = readable` in its class.
 
     Arrays with one entry are written as numbers, and others as shape and dtype. A traced number is
@@ -19,7 +20,7 @@ def readable(part: Any) -> str:
     readable(Optimiser(optax.sgd, learning_rate=0.1))  # ... hyper={'learning_rate': 0.1} ...
     ```
     """
-    return eqx.tree_pformat(_inside(part))
+    return eqx.tree_pformat(_inside(self))
 
 
 class _Text(str):
@@ -44,7 +45,7 @@ def _written(child: Any) -> Any:
 
 
 def _number(array: Any) -> Any:
-    if isinstance(array, jax.core.Tracer):
+    if isinstance(array, Tracer):
         return _Text(repr(array))
     if jnp.issubdtype(array.dtype, jax.dtypes.extended) or array.is_deleted():
         return array

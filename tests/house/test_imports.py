@@ -12,7 +12,17 @@ PACKAGE = pathlib.Path(__file__).parents[2] / "spectral"
 # By folder, its files and folders in layers: each may import from the layers before its own.
 LAYERS: dict[str, list[set[str]]] = {
     "": [
-        {"_arguments", "_axes", "_blas", "_carry", "_eigh", "_keys", "_readable", "_schedule"},
+        {
+            "_arguments",
+            "_axes",
+            "_blas",
+            "_carry",
+            "_eigh",
+            "_keys",
+            "_labels",
+            "_readable",
+            "_schedule",
+        },
         {"_optimiser"},
         {"_types"},
         {"models"},

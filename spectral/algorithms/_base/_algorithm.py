@@ -168,10 +168,10 @@ _PARTS = {AbstractPenalty: "penalties", AbstractTransform: "transforms"}
 def _all_of(argument: str, parts: Any, kind: type) -> tuple[Any, ...]:
     """`parts`, if it is a tuple of parts of this kind."""
     if not isinstance(parts, tuple):
-        known = isinstance(parts, kind)
-        example = f"({parts!r},)" if known else f"tuple({argument})"
+        shown = readable(parts)
+        example = f"({shown},)" if isinstance(parts, kind) else f"tuple({argument})"
         raise TypeError(
-            f"`{argument}` is {parts!r}, but must be a tuple of {kind.__name__}: pass "
+            f"`{argument}` is {shown}, but must be a tuple of {kind.__name__}: pass "
             f"`{argument}={example}`."
         )
     for part in parts:
@@ -182,14 +182,15 @@ def _all_of(argument: str, parts: Any, kind: type) -> tuple[Any, ...]:
 
 def _reject_part(part: Any) -> NoReturn:
     """Raise for a part in the wrong place, with the right one."""
+    shown = readable(part)
     for kind, argument in _PARTS.items():
         if isinstance(part, kind):
             raise TypeError(
-                f"{part!r} is in the wrong place, but every {kind.__name__} must be in the tuple "
-                f"`{argument}`: pass `{argument}=({part!r},)`."
+                f"{shown} is in the wrong place, but every {kind.__name__} must be in the tuple "
+                f"`{argument}`: pass `{argument}=({shown},)`."
             )
     raise TypeError(
-        f"{part!r} is neither an AbstractPenalty nor an AbstractTransform: pass penalties as "
+        f"{shown} is neither an AbstractPenalty nor an AbstractTransform: pass penalties as "
         "`penalties=(...,)` and transforms as `transforms=(...,)`."
     )
 

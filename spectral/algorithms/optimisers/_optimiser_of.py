@@ -1,6 +1,7 @@
 """What a recipe takes as `lr`."""
 
-import equinox as eqx
+import jax
+import numpy as np
 import optax
 
 from ..._optimiser import Optimiser
@@ -19,6 +20,8 @@ def optimiser_of(lr: LearningRateOrOptimiser) -> Optimiser:
     **Raises:** `ValueError` for a number that is not positive; `TypeError` for anything else, such
     as the function `optax.adam`.
     """
-    if isinstance(lr, AbstractLearningRateSchedule) or eqx.is_array_like(lr):
+    if isinstance(
+        lr, AbstractLearningRateSchedule | float | int | jax.Array | np.ndarray | np.generic
+    ):
         return sgd(lr)
     return as_optimiser("lr", lr)

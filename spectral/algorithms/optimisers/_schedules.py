@@ -157,6 +157,6 @@ def _warmed(step: Int[Array, ""], warmup_steps: Float[Array, ""]) -> Float[Array
     return jnp.where(warmup_steps > 0, done, 1)
 
 
-def _known(restart: str) -> str:
+def _known(restart: Restart) -> Restart:
     check_name("restart", restart, ("never", "task"))
     return restart

@@ -47,8 +47,9 @@ class StepDecay(AbstractTransform[Float[Array, ""]]):
         """
         if "learning_rate" in learner.optimiser.schedules:
             raise ValueError(
-                "`StepDecay` needs an optimiser with a constant `learning_rate`, but this one has a "
-                "schedule, which sets it at every step: pass a number, or leave the transform out."
+                "`StepDecay` needs an optimiser with a constant `learning_rate`, but this one "
+                "follows a schedule, which sets it at every step: pass a number, or leave the "
+                "transform out."
             )
         if "learning_rate" not in learner.optimiser.hyper:
             raise ValueError(
