@@ -8,12 +8,12 @@ from . import (
     tasks as tasks,
     theory as theory,
 )
+from ._base._optimiser import Optimiser as Optimiser
 from ._core import Run as Run, train_tasks as train_tasks
 from ._divergence import Diverged as Diverged
 from ._ensemble import Ensemble as Ensemble
 from ._history import History as History
 from ._loop import train_continual as train_continual
-from ._optimiser import Optimiser as Optimiser
 from ._recorders import (
     AbstractCheckpointer as AbstractCheckpointer,
     AbstractMeter as AbstractMeter,

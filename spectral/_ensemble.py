@@ -12,8 +12,8 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
-from ._labels import coordinates
-from ._readable import readable
+from ._base._labels import coordinates
+from ._base._readable import readable
 
 
 Argument = TypeVar("Argument")

@@ -7,7 +7,7 @@ from typing import Any, NoReturn, TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from ._axes import frame_of, further_axes
+from ._base._axes import frame_of, further_axes
 
 
 if TYPE_CHECKING:

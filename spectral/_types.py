@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from ._optimiser import Optimiser
-from ._readable import readable
+from ._base._optimiser import Optimiser
+from ._base._readable import readable
 
 
 class Clock(eqx.Module):

@@ -1,6 +1,6 @@
 """Transforms of a learner, penalties, optimisers, and the recipes that combine them."""
 
-from .._schedule import AbstractLearningRateSchedule as AbstractLearningRateSchedule
+from .._base._schedule import AbstractLearningRateSchedule as AbstractLearningRateSchedule
 from ._base._algorithm import (
     AbstractPenalty as AbstractPenalty,
     AbstractTransform as AbstractTransform,

@@ -12,18 +12,8 @@ PACKAGE = pathlib.Path(__file__).parents[2] / "spectral"
 # By folder, its files and folders in layers: each may import from the layers before its own.
 LAYERS: dict[str, list[set[str]]] = {
     "": [
-        {
-            "_arguments",
-            "_axes",
-            "_blas",
-            "_carry",
-            "_eigh",
-            "_keys",
-            "_labels",
-            "_readable",
-            "_schedule",
-        },
-        {"_optimiser"},
+        {"_arguments", "_blas", "_carry", "_eigh", "_keys"},
+        {"_base"},
         {"_types"},
         {"models"},
         {"curvature"},
@@ -43,6 +33,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"recording"},
         {"studies"},
     ],
+    "_base": [{"_axes", "_labels", "_readable", "_schedule"}, {"_optimiser"}],
     "models": [{"layers"}, {"_apply"}, {"units"}, {"_network"}, {"networks"}],
     "curvature": [
         {"risk"},

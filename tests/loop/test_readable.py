@@ -62,7 +62,14 @@ def test_algorithms_and_spectra():
     assert "Constant(peak=0.1, warmup_steps=0.0, restart='never')" in text
     rows = jnp.zeros((2, 3))
     spectrum = Spectrum(
-        rows, rows, rows, rows, rows[:, 1:], jnp.zeros(2, bool), jnp.zeros(2), dim=9
+        nodes=rows,
+        weights=rows,
+        residuals=rows,
+        diagonal=rows,
+        off_diagonal=rows[:, 1:],
+        exhausted=jnp.zeros(2, bool),
+        tolerance=rows[:, 0],
+        dim=9,
     )
     assert "nodes=f32[2,3]" in repr(spectrum)
     assert "dim=9" in repr(spectrum)

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from ..._optimiser import Optimiser
-from ..._readable import readable
+from ..._base._optimiser import Optimiser
+from ..._base._readable import readable
 from ..._types import Clock, Learner, Signal
 from ...models import connected
 from ._as_optimiser import as_optimiser

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..._arguments import check_above, check_fraction, unknown_name
-from ..._schedule import AbstractLearningRateSchedule
+from ..._base._schedule import AbstractLearningRateSchedule
 
 
 Number = float | Float[Array, ""]

@@ -4,7 +4,7 @@ from typing import Any
 
 import optax
 
-from ..._optimiser import Optimiser
+from ..._base._optimiser import Optimiser
 
 
 def as_optimiser(argument: str, value: Any) -> Optimiser:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import PyTree
 
-from ..._optimiser import Optimiser
+from ..._base._optimiser import Optimiser
 from .._base._arguments import as_fraction, as_learning_rate, as_positive, LearningRate, Number
 
 

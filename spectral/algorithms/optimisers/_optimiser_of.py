@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import optax
 
-from ..._optimiser import Optimiser
-from ..._schedule import AbstractLearningRateSchedule
+from ..._base._optimiser import Optimiser
+from ..._base._schedule import AbstractLearningRateSchedule
 from .._base._arguments import LearningRate
 from .._base._as_optimiser import as_optimiser
 from ._sgd import sgd

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from ..._arguments import check_above
-from ..._schedule import AbstractLearningRateSchedule
+from ..._base._schedule import AbstractLearningRateSchedule
 from .._base._arguments import as_fraction, as_non_negative, as_positive, check_name, Number
 
 

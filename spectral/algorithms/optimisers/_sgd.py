@@ -2,7 +2,7 @@
 
 import optax
 
-from ..._optimiser import Optimiser
+from ..._base._optimiser import Optimiser
 from .._base._arguments import as_learning_rate, as_non_negative, LearningRate, Number
 
 

@@ -4,7 +4,7 @@ from typing import Literal
 
 import optax
 
-from ..._optimiser import Optimiser
+from ..._base._optimiser import Optimiser
 from .._base._algorithm import Algorithm
 from .._base._arguments import as_fraction, as_learning_rate, as_non_negative, LearningRate, Number
 from .._base._needs_norm import NeedsNorm

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
 from ..._arguments import check_above
-from ..._readable import readable
+from ..._base._readable import readable
 from ._estimate import error_over_vectors
 from ._extremes import largest_magnitude
 from ._spectrum import AbstractSpectrum

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from ..._readable import readable
+from ..._base._readable import readable
 from ._spectrum import AbstractSpectrum
 
 

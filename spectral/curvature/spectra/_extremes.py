@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..._arguments import check_count
-from ..._readable import readable
+from ..._base._readable import readable
 from ._spectrum import AbstractSpectrum
 
 

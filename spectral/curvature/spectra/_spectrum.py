@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
-from ..._readable import readable
+from ..._base._readable import readable
 
 
 class TailMass(eqx.Module):

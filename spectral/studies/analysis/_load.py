@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ..._axes import frame_of, further_axes
+from ..._base._axes import frame_of, further_axes
 from ..runs._results import Member, Results
 from ._recorded import load_recorded, run_name
 
