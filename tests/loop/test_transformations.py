@@ -151,6 +151,8 @@ def test_integers_are_data_where_a_float_is_wanted():
     assert sorted(optimiser.hyper) == ["lr", "power"]
     assert optimiser.options == (("other", 5), ("size", 2), ("window", 3))
     assert optimiser.hyper["lr"].dtype == jnp.float32
+    texts = Optimiser(sized, lr=1, size=2, power=True, other="a")
+    assert texts.options == (("other", "a"), ("power", True), ("size", 2))
     options = {"min_dim_size_to_factor": 64, "decay_offset": 3, "factored": True}
     factored = Optimiser(optax.adafactor, learning_rate=np.int64(1), momentum=0, **options)
     assert sorted(factored.hyper) == ["learning_rate", "momentum"]
