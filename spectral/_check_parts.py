@@ -11,9 +11,9 @@ from jaxtyping import PRNGKeyArray, PyTree
 
 from . import _programs
 from ._arguments import check_count, check_kind, check_one_key
+from ._base._quantity import described, Quantity
 from ._ensemble import Ensemble
 from ._measuring import run_probe
-from ._quantity import described, Quantity
 from .algorithms import Algorithm
 from .probes import AbstractProbe
 from .tasks import AbstractTaskStream

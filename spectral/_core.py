@@ -215,12 +215,14 @@ def _step(
         total = loss + algo.penalty(model, run.algorithm) if algo.penalties else loss
         return total, (loss, metrics, aux)
 
-    grads, (loss, metrics, aux) = jax.grad(objective, has_aux=True)(params)
+    valued = jax.value_and_grad(objective, has_aux=True)
+    (total, (loss, metrics, aux)), grads = valued(params)
     signal = Signal(
         clock=clock,
         batch=batch,
         loss=loss,
         taps=aux.taps,
+        objective=total,
         grads=grads,
         chunk=chunk,
         take=jax.tree_util.Partial(stream.batch, run.stream),

@@ -1,8 +1,9 @@
 """Several runs as one program, laid out for the devices that are present."""
 
 import functools
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
@@ -10,6 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
+
+from ._base._labels import coordinates
+from ._base._readable import readable
+
+
+Argument = TypeVar("Argument")
 
 
 class Ensemble(eqx.Module):
@@ -24,6 +31,16 @@ class Ensemble(eqx.Module):
     learners[1].model  # the network of the second member
     ```
 
+    Members can have labels: names, or the values of what distinguishes them. The history uses them
+    as the coordinates of its axis over members. They are not part of the program.
+
+    ```python
+    lrs = (0.01, 0.03)
+    rates = Ensemble.of([algorithms.bp(lr) for lr in lrs], labels=[{"lr": lr} for lr in lrs])
+    _, history = train_continual(model, stream, rates)
+    history.to_dataframe()  # columns task, member, test_accuracy, lr, ...
+    ```
+
     Members may differ in the values of their arrays (weights, learning rates, strengths). Sizes and
     other static fields are part of the program and must agree.
 
@@ -31,11 +48,16 @@ class Ensemble(eqx.Module):
 
     - `stacked`: a pytree whose arrays all have a leading axis over members, as `eqx.filter_vmap`
       returns it. `Ensemble.of` stacks a list.
+    - `labels`: coordinates of the members by name, such as `{"lr": (0.01, 0.03)}`. `Ensemble.of`
+      makes them of one label for each member.
 
     **Raises:** `ValueError` if the leading axes differ, or if there are no arrays.
     """
 
     stacked: PyTree
+    labels: dict[str, tuple[Any, ...]] = eqx.field(default_factory=dict, kw_only=True)
+
+    __repr__ = readable
 
     def __check_init__(self):
         shapes = [x.shape for x in jax.tree.leaves(eqx.filter(self.stacked, eqx.is_array))]
@@ -46,11 +68,22 @@ class Ensemble(eqx.Module):
             )
 
     @classmethod
-    def of(cls, members: Sequence[PyTree]) -> "Ensemble":
+    def of(
+        cls,
+        members: Sequence[PyTree],
+        *,
+        labels: Sequence[str] | Sequence[Mapping[str, Any]] | None = None,
+    ) -> "Ensemble":
         """The ensemble of these members.
 
-        **Raises:** `ValueError` if the list is empty, or if a member differs from the first in more
-        than the values of its arrays.
+        **Arguments:**
+
+        - `members`: networks, algorithms or keys.
+        - `labels`: for each member its name, or a mapping such as `{"lr": 0.1, "width": 4}` of
+          numbers or texts by name.
+
+        **Raises:** `ValueError` if the list is empty, if a member differs from the first in more
+        than the values of its arrays, or if the labels do not fit the members.
         """
         if not members:
             raise ValueError("`members` is empty, but must have at least one member: pass a list.")
@@ -63,7 +96,8 @@ class Ensemble(eqx.Module):
                     "only in the values of their arrays: train it in a separate ensemble."
                 )
         stack = lambda *leaves: jnp.stack(leaves)
-        return cls(eqx.combine(jax.tree.map(stack, *(arrays for arrays, _ in halves)), static))
+        stacked = eqx.combine(jax.tree.map(stack, *(arrays for arrays, _ in halves)), static)
+        return cls(stacked, labels=coordinates(labels, len(members)))
 
     def __len__(self) -> int:
         return jax.tree.leaves(eqx.filter(self.stacked, eqx.is_array))[0].shape[0]
@@ -95,6 +129,29 @@ def count_members(*arguments: Any) -> int | None:
             "have the same number: pass ensembles of equal length. Other arguments are shared."
         )
     return next(iter(sizes), None)
+
+
+def labels_of(*arguments: Any) -> dict[str, tuple[Any, ...]]:
+    """The coordinates of the members of all ensembles among the arguments, and `member`, which
+    counts them if they have no names. Empty without an ensemble.
+
+    **Raises:** `ValueError` if two ensembles have different coordinates of one name.
+    """
+    size = count_members(*arguments)
+    found: dict[str, tuple[Any, ...]] = {}
+    for labels in (a.labels for a in arguments if isinstance(a, Ensemble)):
+        for name, values in labels.items():
+            if found.setdefault(name, values) != values:
+                raise ValueError(
+                    f"`labels` has {name!r} twice, {found[name]} and {values}, in two ensembles: "
+                    "label one of them, or choose different names."
+                )
+    return {} if size is None else {"member": tuple(range(size))} | found
+
+
+def unlabelled(argument: Argument) -> Argument:
+    """The argument; if it is an ensemble, without labels, which would make another program."""
+    return replace(argument, labels={}) if isinstance(argument, Ensemble) else argument
 
 
 def spread(function: Callable[..., Any]) -> Callable[..., Any]:

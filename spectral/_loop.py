@@ -15,7 +15,7 @@ from ._blas import single_threaded_blas
 from ._check_parts import check_parts, max_segment_tasks
 from ._core import Run
 from ._divergence import Diverged, place
-from ._ensemble import count_members, Ensemble, replicate
+from ._ensemble import count_members, Ensemble, labels_of, replicate, unlabelled
 from ._history import extend, History
 from ._measuring import measure, to_boundary
 from ._recorders import AbstractCheckpointer, AbstractMeter
@@ -70,7 +70,8 @@ def train_continual(
 
     **Ensembles.** If `model`, `algo`, `key` or `model_state` is an `Ensemble`, its members are
     trained as separate runs of one program and share all other arguments. The columns of the
-    history then have a second axis over members, and the learner is an ensemble. A member that
+    history then have a second axis over members, and the learner is an ensemble. Labels of the
+    members become coordinates of that axis (`History.to_xarray`). A member that
     diverges does not raise and does not change the others: its rows are NaN from then on, and the
     columns `diverged_step`, `diverged_in_weights` and `diverged_in_data` (0 or 1), otherwise NaN,
     mark it.
@@ -82,6 +83,9 @@ def train_continual(
     """
     key = jax.random.key(0) if key is None else key
     probes = {} if probes is None else dict(probes)
+    labels = labels_of(model, model_state, algo, key)
+    model, model_state = unlabelled(model), unlabelled(model_state)
+    algo, key = unlabelled(algo), unlabelled(key)
     max_tasks = max_segment_tasks(stream, segment_tasks)
     config = configuration(model, stream, algo, key=key, probes=probes, model_state=model_state)
     # Short segments matter only when a meter or a checkpointer is attached.
@@ -102,10 +106,10 @@ def train_continual(
         size = count_members(model, model_state, algo, key)
         stream = stream if size is None else replicate(stream, size)
         run = _programs.start(model, model_state, stream, algo, key)
-        done, history = 0, History({}, quantities=quantities)
+        done, history = 0, History({})
         if checkpointer is not None:
             done, run, history = checkpointer.restore(config, run) or (done, run, history)
-            history = History(history, quantities=quantities)
+        history = History(history, members=labels, quantities=quantities)
         while done < stream.num_tasks:
             if meter is not None:
                 meter.update(done, stream.num_tasks, history)
@@ -130,7 +134,9 @@ def train_continual(
                 checkpointer.save(config, done, run, history)
         if meter is not None:
             meter.update(done, stream.num_tasks, history)
-    return (Ensemble(run.stacked.learner) if isinstance(run, Ensemble) else run.learner), history
+    if isinstance(run, Ensemble):
+        return Ensemble(run.stacked.learner, labels=labels), history
+    return run.learner, history
 
 
 def configuration(

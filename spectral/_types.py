@@ -2,18 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import KW_ONLY
-from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
-import optax
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-
-# Marks optimiser state that all entries share.
-_SHARED = np.False_
+from ._base._optimiser import Optimiser
+from ._base._readable import readable
 
 
 class Clock(eqx.Module):
@@ -29,115 +25,14 @@ class Clock(eqx.Module):
     task: Int[Array, ""]
 
 
-class Optimiser(eqx.Module):
-    """An optax optimiser with its hyperparameters as arrays and a state that can be reset in part.
-
-    ```python
-    optimiser = Optimiser(optax.sgd, learning_rate=0.01, momentum=0.9)
-    optimiser = optimiser.init(model)
-    model, optimiser = optimiser.apply(grads, model)
-    ```
-
-    Floating-point arguments become arrays in `hyper`, so a sweep over them does not recompile.
-    All other arguments (`nesterov=True`) are part of the program. `make` must be a function that
-    outlives the call, such as `optax.adam` or a chain defined at the top of a module, because
-    functions are compared by identity.
-    """
-
-    make: Callable[..., optax.GradientTransformation] = eqx.field(static=True)
-    options: tuple[tuple[str, Any], ...] = eqx.field(static=True)
-    hyper: dict[str, Float[Array, "..."]]
-    state: PyTree
-
-    def __init__(self, make: Callable[..., optax.GradientTransformation], /, **arguments: Any):
-        numeric = {k: v for k, v in arguments.items() if _is_number(v)}
-        self.make = make
-        self.options = tuple(sorted((k, v) for k, v in arguments.items() if k not in numeric))
-        # A weakly typed array would change its type in the first step.
-        self.hyper = {k: jnp.asarray(v, dtype=float) for k, v in numeric.items()}
-        self.state = None
-
-    @property
-    def transformation(self) -> optax.GradientTransformation:
-        """The optax transformation with the current hyperparameters."""
-        return self.make(**self.hyper, **dict(self.options))
-
-    def init(self, model: PyTree) -> "Optimiser":
-        """This optimiser with freshly initialised state for the parameters of `model`."""
-        state = self.transformation.init(eqx.filter(model, eqx.is_inexact_array))
-        return eqx.tree_at(lambda o: o.state, self, state, is_leaf=lambda x: x is None)
-
-    def apply(
-        self, grads: PyTree, model: PyTree, *, key: PRNGKeyArray | None = None
-    ) -> tuple[PyTree, "Optimiser"]:
-        """Take one step with the gradient `grads`. Returns the new model and the new optimiser.
-
-        `key` is passed on as optax's extra argument `key`. Only transformations that draw random
-        numbers use it, such as `spectral.algorithms.perturbed_sgd`.
-        """
-        params = eqx.filter(model, eqx.is_inexact_array)
-        transformation = optax.with_extra_args_support(self.transformation)
-        updates, state = transformation.update(grads, self.state, params, key=key)
-        return eqx.apply_updates(model, updates), eqx.tree_at(lambda o: o.state, self, state)
-
-    def forget(self, fresh: PyTree[Bool[Array, "..."]], model: PyTree) -> "Optimiser":
-        """Reset the state of the entries marked in `fresh` to its initial value.
-
-        **Arguments:**
-
-        - `fresh`: Booleans with the shapes and the structure of the parameters.
-        - `model`: the model whose weights the marked entries start from.
-
-        Resets everything that optax keeps per parameter: momenta, second moments, copies of the
-        weights. State that all entries share, such as the single step count of `optax.adam`, is
-        kept. `spectral.algorithms.adam` counts the steps of every entry, so under it a marked entry
-        continues exactly like one that has never been trained.
-        """
-        return self.rewrite(lambda now, first, m: jnp.where(m, first, now), model, fresh)
-
-    def rewrite(self, change: Callable[..., Array], model: PyTree, *trees: PyTree) -> "Optimiser":
-        """Change the state that is kept per parameter of `model`. State that all entries share is
-        left as it is.
-
-        **Arguments:**
-
-        - `change`: called as `change(now, first, *of_trees)` for each array that optax keeps in the
-          shape of a parameter; returns the new array. `now` is the current array and `first` is its
-          value before the first step of `model`.
-        - `trees`: trees with the structure of the parameters. `of_trees` are their nodes, arrays or
-          whole subtrees, at the position of the parameter.
-
-        ```python
-        params = eqx.filter(model, eqx.is_inexact_array)
-        optimiser.rewrite(lambda now, first: now / 2, params)  # halves all momenta
-        ```
-        """
-        transformation = self.transformation
-        params = eqx.filter(model, eqx.is_inexact_array)
-        initial = transformation.init(params)
-        others = optax.tree_utils.tree_map_params(
-            transformation,
-            lambda s, *own: s if isinstance(s, optax.MaskedNode) else own,
-            self.state,
-            *trees,
-            transform_non_params=lambda _: _SHARED,
-            is_leaf=lambda s: isinstance(s, optax.MaskedNode),
-        )
-        state = jax.tree.map(
-            lambda s, i, own: s if own is _SHARED else change(s, i.astype(s.dtype), *own),
-            self.state,
-            initial,
-            others,
-        )
-        return eqx.tree_at(lambda o: o.state, self, state)
-
-
 class Learner(eqx.Module):
     """Everything that an algorithm may change."""
 
     model: PyTree
     model_state: eqx.nn.State | None  # running statistics of BatchNorm; None for most networks
     optimiser: Optimiser
+
+    __repr__ = readable
 
 
 class Aux(eqx.Module):
@@ -162,7 +57,8 @@ class Signal(eqx.Module):
     batch: PyTree
     loss: Float[Array, ""]  # the stream's criterion before the step, without penalties
     taps: dict[str, Array]  # activations of the batch before the step
-    grads: PyTree  # the gradient of criterion plus penalties, as the optimiser received it
+    objective: Float[Array, ""]  # criterion plus penalties
+    grads: PyTree  # the gradient of the objective, as the optimiser received it
     chunk: Chunk
     take: Callable[[PyTree], PyTree]  # item of the chunk -> batch
     forward: Callable  # the stream's forward pass
@@ -216,8 +112,3 @@ class Signal(eqx.Module):
             learner.model, learner.model_state, batch, key=key, inference=False
         )
         return self.criterion(outputs, batch)[0]
-
-
-def _is_number(value: Any) -> bool:
-    dtype = getattr(value, "dtype", None)
-    return isinstance(value, float) if dtype is None else jnp.issubdtype(dtype, jnp.inexact)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from spectral import History, probes, Quantity
-from spectral._quantity import described
+from spectral._base._quantity import described
 from spectral.tasks._base._classification import accuracy_quantities
 from spectral.tasks.rl.ppo._episode_metrics import return_quantities
 

@@ -76,6 +76,7 @@ def signal_at(model, inputs, step=0, taps=None):
         clock=clock_at(step),
         batch=inputs[step],
         loss=jnp.asarray(0.0),
+        objective=jnp.asarray(0.0),
         taps=taps,
         grads=jax.tree.map(jnp.zeros_like, eqx.filter(model, eqx.is_inexact_array)),
         chunk=Chunk(inputs),

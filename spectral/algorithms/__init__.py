@@ -1,5 +1,6 @@
 """Transforms of a learner, penalties, optimisers, and the recipes that combine them."""
 
+from .._base._schedule import AbstractLearningRateSchedule as AbstractLearningRateSchedule
 from ._base._algorithm import (
     AbstractPenalty as AbstractPenalty,
     AbstractTransform as AbstractTransform,
@@ -9,6 +10,12 @@ from ._base._algorithm import (
 from ._base._periodic import Periodic as Periodic
 from .optimisers._adam import adam as adam, entrywise_adam as entrywise_adam
 from .optimisers._muon import equinox_muon as equinox_muon, muon as muon
+from .optimisers._schedules import (
+    Constant as Constant,
+    ExponentialDecay as ExponentialDecay,
+    InverseSquareRoot as InverseSquareRoot,
+    WarmupCosine as WarmupCosine,
+)
 from .optimisers._sgd import sgd as sgd
 from .optimisers._upgd import perturbed_adam as perturbed_adam, perturbed_sgd as perturbed_sgd
 from .penalties._l2 import L2 as L2

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from .._base._quantity import mean_known
 from .._history import History
-from .._quantity import mean_known
 
 
 class NewScalars:

@@ -13,7 +13,8 @@ PACKAGE = pathlib.Path(__file__).parents[2] / "spectral"
 LAYERS: dict[str, list[set[str]]] = {
     "": [
         {"_arguments", "_blas", "_carry", "_eigh", "_keys"},
-        {"_types", "_quantity"},
+        {"_base"},
+        {"_types"},
         {"models"},
         {"curvature"},
         {"tasks"},
@@ -32,6 +33,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"recording"},
         {"studies"},
     ],
+    "_base": [{"_axes", "_labels", "_readable", "_schedule"}, {"_optimiser"}],
     "models": [{"layers"}, {"_apply"}, {"units"}, {"_network"}, {"networks"}],
     "curvature": [
         {"risk"},

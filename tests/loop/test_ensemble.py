@@ -17,7 +17,7 @@ from tables import ALGORITHMS, permuted, STREAMS
 from watching import DrawingProbe, StopAfter, StoppedError, Traces
 
 from spectral import _programs, algorithms, Ensemble, models, train_continual
-from spectral._ensemble import spread
+from spectral._ensemble import labels_of, spread
 from spectral.curvature import Lanczos
 from spectral.probes import HessianSpectrum
 from spectral.recording import OrbaxCheckpointer
@@ -220,3 +220,61 @@ def test_members_that_do_not_fit_are_rejected():
     algos = Ensemble.of([algorithms.er(0.05, er_period=3)])
     with pytest.raises(ValueError, match="period of 3 steps does not fit"):
         train_continual(permuted().model, permuted().stream, algos)
+
+
+def test_labels_are_coordinates_and_not_part_of_the_program():
+    rates = (0.05, 0.01)
+    make = lambda labels: Ensemble.of([algorithms.bp(lr) for lr in rates], labels=labels)
+    watched(make(None))
+    before = TRACES.count
+    _, plain = watched(make(None))
+    learners, named = watched(make(["fast", "slow"]))
+    _, mapped = watched(make([{"lr": lr, "kind": "sgd"} for lr in rates]))
+    assert TRACES.count == before
+    assert plain.members == {"member": (0, 1)}
+    assert learners.labels == named.members == {"member": ("fast", "slow")}
+    assert mapped.members == {"member": (0, 1), "lr": rates, "kind": ("sgd", "sgd")}
+    loss = named.to_xarray()["loss"]
+    assert loss.dims == ("task", "member", "chunk")
+    np.testing.assert_array_equal(loss.sel(member="slow"), plain["loss"][:, 1])
+    frame = mapped.to_dataframe()
+    assert frame.shape[0] == 6
+    slow = frame[frame["lr"] == 0.01]
+    np.testing.assert_array_equal(slow["test_accuracy"], plain["test_accuracy"][:, 1])
+
+
+def test_labels_survive_a_checkpoint(tmp_path):
+    algos = [algorithms.bp(lr) for lr in (0.05, 0.01)]
+    with pytest.raises(StoppedError):
+        watched(Ensemble.of(algos), checkpointer=StopAfter(tmp_path, 2))
+    labelled = Ensemble.of(algos, labels=["fast", "slow"])
+    _, history = watched(labelled, checkpointer=OrbaxCheckpointer(tmp_path))
+    assert history.members == {"member": ("fast", "slow")}
+    assert history["loss"].shape[:2] == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (["a"], "must have one label for each of the 2 members"),
+        ("ab", "must have one label for each of the 2 members"),
+        (["a", "a"], r"names \['a', 'a'\], but all must differ"),
+        ([{"lr": 1}, {"b": 1}], r"`labels\[1\]` has the names \['b'\]"),
+        ([{}, {}], r"`labels\[0\]` has the names \[\]"),
+        ([{"task": 1}, {"task": 2}], "'task', which is an axis"),
+        ([{"lr": [1, 2]}, {"lr": 2}], r"'lr' = \[1, 2\], but a coordinate must be a number"),
+    ],
+)
+def test_bad_labels(labels, message):
+    with pytest.raises(ValueError, match=message):
+        Ensemble.of([jnp.zeros(2)] * 2, labels=labels)
+
+
+def test_labels_of_two_ensembles_must_agree():
+    one = Ensemble.of([jnp.zeros(2)] * 2, labels=[{"lr": jnp.asarray(1)}, {"lr": 2}])
+    other = Ensemble.of([jnp.ones(2)] * 2, labels=[{"width": 3}, {"width": np.int64(4)}])
+    assert labels_of(one, 3, other) == {"member": (0, 1), "lr": (1, 2), "width": (3, 4)}
+    assert labels_of(3) == {}
+    wrong = Ensemble.of([jnp.ones(2)] * 2, labels=[{"lr": 3}, {"lr": 4}])
+    with pytest.raises(ValueError, match=r"'lr' twice, \(1, 2\) and \(3, 4\)"):
+        labels_of(one, wrong)

@@ -71,8 +71,14 @@ def test_a_run_knows_what_its_columns_are():
 @pytest.mark.parametrize(
     ("probe", "message"),
     [
-        (Told(declared=("c",)), r"`probes\['own'\].quantities\(\)`: Recorded column 'c' does not exist"),
-        (Told(declared=("a",), bounds=(("lower", "d"),)), r"Recorded column 'd' does not exist. Allowed: a, b"),
+        (
+            Told(declared=("c",)),
+            r"`probes\['own'\].quantities\(\)`: Recorded column 'c' does not exist",
+        ),
+        (
+            Told(declared=("a",), bounds=(("lower", "d"),)),
+            r"Recorded column 'd' does not exist. Allowed: a, b",
+        ),
     ],
 )
 def test_what_is_declared_must_be_recorded(probe, message):

@@ -7,6 +7,7 @@ import pytest
 from spectral import algorithms, curvature, probes, tasks
 from spectral.studies import load_experiment, make_experiment, SettingsError
 from spectral.studies.experiment._constructors import constructors, describe, makers, parameters
+from spectral.studies.experiment._parse import parse
 from spectral.studies.experiment._settings import differences, override, read_settings
 
 
@@ -207,3 +208,15 @@ def test_member_depends_only_on_the_seed(tiny):
     assert not eqx.tree_equal(model, other)
     assert key != other_key
     assert key == jax.random.fold_in(jax.random.key(0), 1)
+
+
+def test_a_schedule_stands_for_a_learning_rate():
+    lr = {"type": "WarmupCosine", "peak": 1, "decay_steps": 100, "restart": "task"}
+    call = parse({"type": "bp", "lr": lr}, algorithms.Algorithm, "algorithms.a", {})
+    (schedule,) = call.make().optimiser.schedules.values()
+    assert (float(schedule.peak), float(schedule.decay_steps)) == (1, 100)
+    assert schedule.restart == "task"
+    with pytest.raises(SettingsError, match="`algorithms.a.lr.restart` is 'no'"):
+        parse(
+            {"type": "bp", "lr": lr | {"restart": "no"}}, algorithms.Algorithm, "algorithms.a", {}
+        )

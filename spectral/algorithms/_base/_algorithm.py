@@ -1,17 +1,21 @@
 """The parts of an algorithm: an optimiser, penalties on the loss, transforms of the learner."""
 
 from abc import abstractmethod
-from dataclasses import KW_ONLY, replace
-from typing import Any, Generic, TypeVar
+from dataclasses import replace
+from typing import Any, Generic, NoReturn, TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import optax
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from ..._quantity import Quantity
-from ..._types import Clock, Learner, Optimiser, Signal
+from ..._base._optimiser import Optimiser
+from ..._base._quantity import Quantity
+from ..._base._readable import readable
+from ..._types import Clock, Learner, Signal
 from ...models import connected
+from ._as_optimiser import as_optimiser
 
 
 State = TypeVar("State")
@@ -98,9 +102,32 @@ class Algorithm(eqx.Module):
     """
 
     optimiser: Optimiser
-    _: KW_ONLY
-    penalties: tuple[AbstractPenalty, ...] = ()
-    transforms: tuple[AbstractTransform, ...] = ()
+    penalties: tuple[AbstractPenalty, ...]
+    transforms: tuple[AbstractTransform, ...]
+
+    __repr__ = readable
+
+    def __init__(
+        self,
+        optimiser: Optimiser | optax.GradientTransformation,
+        *misplaced: Any,
+        penalties: tuple[AbstractPenalty, ...] = (),
+        transforms: tuple[AbstractTransform, ...] = (),
+    ):
+        """**Arguments:**
+
+        - `optimiser`: an `Optimiser`, or an optax transformation such as `optax.adam(1e-3)`. The
+          numbers of a transformation are constants, and every new one compiles again.
+        - `penalties`, `transforms`: tuples, given by name.
+
+        **Raises:** `TypeError` if `optimiser` is a function such as `optax.adam`, or if penalties
+        and transforms are not tuples or not given by name.
+        """
+        if misplaced:
+            _reject_part(misplaced[0])
+        self.optimiser = as_optimiser("optimiser", optimiser)
+        self.penalties = _all_of("penalties", penalties, AbstractPenalty)
+        self.transforms = _all_of("transforms", transforms, AbstractTransform)
 
     def init(
         self, model: PyTree, model_state: eqx.nn.State | None, *, key: PRNGKeyArray
@@ -151,7 +178,12 @@ class Algorithm(eqx.Module):
     ) -> tuple[Learner, AlgorithmState]:
         """Takes the optimiser's step, then calls `update` of every transform and every penalty."""
         keys = _keys(key, 1 + len(self.transforms) + len(self.penalties))
-        model, optimiser = learner.optimiser.apply(signal.grads, learner.model, key=next(keys))
+        clock = signal.clock
+        step_in_task = clock.chunk * signal.minibatches + clock.step_in_chunk
+        optimiser = learner.optimiser.scheduled(clock.step, step_in_task)
+        model, optimiser = optimiser.apply(
+            signal.grads, learner.model, value=signal.objective, key=next(keys)
+        )
         learner = replace(learner, model=model, optimiser=optimiser)
         transforms, penalties = [], []
         for transform, own in zip(self.transforms, state.transforms, strict=True):
@@ -161,6 +193,39 @@ class Algorithm(eqx.Module):
         for penalty, own in zip(self.penalties, state.penalties, strict=True):
             penalties.append(penalty.update(model, own, key=next(keys)))
         return learner, AlgorithmState(tuple(penalties), tuple(transforms))
+
+
+_PARTS = {AbstractPenalty: "penalties", AbstractTransform: "transforms"}
+
+
+def _all_of(argument: str, parts: Any, kind: type) -> tuple[Any, ...]:
+    """`parts`, if it is a tuple of parts of this kind."""
+    if not isinstance(parts, tuple):
+        shown = readable(parts)
+        example = f"({shown},)" if isinstance(parts, kind) else f"tuple({argument})"
+        raise TypeError(
+            f"`{argument}` is {shown}, but must be a tuple of {kind.__name__}: pass "
+            f"`{argument}={example}`."
+        )
+    for part in parts:
+        if not isinstance(part, kind):
+            _reject_part(part)
+    return parts
+
+
+def _reject_part(part: Any) -> NoReturn:
+    """Raise for a part in the wrong place, with the right one."""
+    shown = readable(part)
+    for kind, argument in _PARTS.items():
+        if isinstance(part, kind):
+            raise TypeError(
+                f"{shown} is in the wrong place, but every {kind.__name__} must be in the tuple "
+                f"`{argument}`: pass `{argument}=({shown},)`."
+            )
+    raise TypeError(
+        f"{shown} is neither an AbstractPenalty nor an AbstractTransform: pass penalties as "
+        "`penalties=(...,)` and transforms as `transforms=(...,)`."
+    )
 
 
 def _keys(key: PRNGKeyArray, count: int):

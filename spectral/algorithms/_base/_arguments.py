@@ -6,9 +6,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..._arguments import check_above, check_fraction, unknown_name
+from ..._base._schedule import AbstractLearningRateSchedule
 
 
 Number = float | Float[Array, ""]
+LearningRate = Number | AbstractLearningRateSchedule
 
 
 def as_positive(name: str, value: Number) -> Float[Array, ""]:
@@ -18,6 +20,14 @@ def as_positive(name: str, value: Number) -> Float[Array, ""]:
     """
     check_above(name, value, 0)
     return jnp.asarray(value, dtype=float)
+
+
+def as_learning_rate(name: str, value: LearningRate) -> LearningRate:
+    """`value` as an array, or the schedule that it is.
+
+    **Raises:** `ValueError` for a number that is not finite and above 0.
+    """
+    return value if isinstance(value, AbstractLearningRateSchedule) else as_positive(name, value)
 
 
 def as_non_negative(name: str, value: Number) -> Float[Array, ""]:

@@ -6,8 +6,8 @@ import equinox as eqx
 from jaxtyping import Array, Bool, PRNGKeyArray
 
 from ..._arguments import check_count
+from ..._base._quantity import Quantity
 from ..._carry import branch
-from ..._quantity import Quantity
 from ..._types import Clock, Learner, Signal
 from ._algorithm import AbstractTransform
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
-from ..._quantity import Quantity
+from ..._base._quantity import Quantity
 
 
 REPLACED = "units_replaced"

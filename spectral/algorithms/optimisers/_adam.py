@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import PyTree
 
-from ..._types import Optimiser
-from .._base._arguments import as_fraction, as_positive, Number
+from ..._base._optimiser import Optimiser
+from .._base._arguments import as_fraction, as_learning_rate, as_positive, LearningRate, Number
 
 
 class EntrywiseAdamState(NamedTuple):
@@ -55,7 +55,7 @@ def entrywise_adam(
 
 
 def adam(
-    lr: Number = 1e-3, *, b1: Number = 0.9, b2: Number = 0.999, eps: Number = 1e-8
+    lr: LearningRate = 1e-3, *, b1: Number = 0.9, b2: Number = 0.999, eps: Number = 1e-8
 ) -> Optimiser:
     """Adam that can forget single entries exactly; see `entrywise_adam`.
 
@@ -69,7 +69,7 @@ def adam(
     """
     return Optimiser(
         entrywise_adam,
-        learning_rate=as_positive("lr", lr),
+        learning_rate=as_learning_rate("lr", lr),
         b1=as_fraction("b1", b1, below_one=True),
         b2=as_fraction("b2", b2, below_one=True),
         eps=as_positive("eps", eps),

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, PyTree
 
-from ..._types import Optimiser
-from .._base._arguments import as_fraction, as_positive, Number
+from ..._base._optimiser import Optimiser
+from .._base._arguments import as_fraction, as_learning_rate, as_positive, LearningRate, Number
 
 
 def equinox_muon(
@@ -34,10 +34,10 @@ def equinox_muon(
 
 
 def muon(
-    lr: Number = 1e-3,
+    lr: LearningRate = 1e-3,
     *,
     beta: Number = 0.95,
-    adam_lr: Number | None = None,
+    adam_lr: LearningRate | None = None,
     consistent_rms: Number | None = None,
 ) -> Optimiser:
     """Muon; see `equinox_muon`. Every recipe accepts it as `lr`.
@@ -55,11 +55,11 @@ def muon(
     beta outside [0, 1).
     """
     numbers = {
-        "learning_rate": as_positive("lr", lr),
+        "learning_rate": as_learning_rate("lr", lr),
         "beta": as_fraction("beta", beta, below_one=True),
     }
     if adam_lr is not None:
-        numbers["adam_learning_rate"] = as_positive("adam_lr", adam_lr)
+        numbers["adam_learning_rate"] = as_learning_rate("adam_lr", adam_lr)
     if consistent_rms is not None:
         numbers["consistent_rms"] = as_positive("consistent_rms", consistent_rms)
     return Optimiser(equinox_muon, **numbers)

@@ -1,29 +1,36 @@
 """The recipes of the paper: each is one expression."""
 
 from ..._arguments import check_count
-from ..._types import Optimiser
 from .._base._algorithm import Algorithm
 from .._base._arguments import as_positive, Number
 from .._base._periodic import Periodic
-from ..optimisers._sgd import optimiser_of
+from ..optimisers._optimiser_of import LearningRateOrOptimiser, optimiser_of
 from ..penalties._l2 import L2
 from ..transforms.weights._effective_rank import EffectiveRank
 
 
-def bp(lr: Number | Optimiser = 1e-2) -> Algorithm:
+def bp(lr: LearningRateOrOptimiser = 1e-2) -> Algorithm:
     """Backpropagation: plain stochastic gradient descent.
 
     Here and in every recipe except `upgd`, `lr` is the learning rate of plain stochastic gradient
-    descent, or an optimiser to use instead, such as `adam(1e-4)`.
+    descent, as a number or a schedule such as `WarmupCosine`, or an optimiser to use instead, such
+    as `adam(1e-4)`. A transformation of optax, such as `optax.adamw(1e-3)`, is taken as it is: its
+    numbers are constants of the program, so every new one compiles again.
 
     The default is the paper's fixed learning rate for Permuted MNIST (Table 2).
 
-    **Raises:** `ValueError` for an `lr` that is not positive.
+    **Raises:** `ValueError` for an `lr` that is not positive; `TypeError` for a function such as
+    `optax.adam` instead of a transformation.
+
+    ```python
+    algorithms.bp(optax.adamw(1e-3))  # numbers are constants
+    algorithms.bp(Optimiser(optax.adamw, learning_rate=1e-3))  # numbers are data
+    ```
     """
     return Algorithm(optimiser_of(lr))
 
 
-def l2(lr: Number | Optimiser = 1e-2, *, weight_decay: Number = 1e-3) -> Algorithm:
+def l2(lr: LearningRateOrOptimiser = 1e-2, *, weight_decay: Number = 1e-3) -> Algorithm:
     """Stochastic gradient descent with an L2 penalty: gradient + w theta, with w `weight_decay`.
 
     The penalty is (w/2) ||theta||^2, as in PyTorch, in optax and in the paper's published settings.
@@ -36,7 +43,7 @@ def l2(lr: Number | Optimiser = 1e-2, *, weight_decay: Number = 1e-3) -> Algorit
 
 
 def er(
-    lr: Number | Optimiser = 1e-2,
+    lr: LearningRateOrOptimiser = 1e-2,
     *,
     er_lr: Number = 1e-3,
     er_period: int = 100,
@@ -58,7 +65,7 @@ def er(
 
 
 def l2_er(
-    lr: Number | Optimiser = 1e-2,
+    lr: LearningRateOrOptimiser = 1e-2,
     *,
     er_lr: Number = 1e-3,
     er_period: int = 100,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, KW_ONLY
 from typing import Any, Literal
 
 from ..._arguments import unknown_name
-from ..._types import Optimiser
+from ..._base._optimiser import Optimiser
 from .._base._algorithm import AbstractTransform, Algorithm
 from ..optimisers._adam import adam
 from ..optimisers._sgd import sgd

@@ -4,11 +4,10 @@ from collections.abc import Callable
 
 from jaxtyping import Array, Float
 
-from ..._types import Optimiser
 from .._base._algorithm import Algorithm
 from .._base._arguments import Number
 from .._base._periodic import Periodic
-from ..optimisers._sgd import optimiser_of
+from ..optimisers._optimiser_of import LearningRateOrOptimiser, optimiser_of
 from ..penalties._l2 import L2
 from ..transforms.units._continual_backprop import ContinualBackprop
 from ..transforms.units._redo import ReDo
@@ -21,7 +20,7 @@ Utility = Callable[[UnitFacts], Float[Array, " units"]]
 
 
 def cbp(
-    lr: Number | Optimiser = 1e-2,
+    lr: LearningRateOrOptimiser = 1e-2,
     *,
     replacement_rate: Number = 1e-4,
     maturity: int = 100,
@@ -47,7 +46,7 @@ def cbp(
 
 
 def cbp_l2(
-    lr: Number | Optimiser = 1e-2,
+    lr: LearningRateOrOptimiser = 1e-2,
     *,
     weight_decay: Number = 1e-3,
     replacement_rate: Number = 1e-4,
@@ -66,7 +65,7 @@ def cbp_l2(
 
 
 def redo(
-    lr: Number | Optimiser = 1e-2,
+    lr: LearningRateOrOptimiser = 1e-2,
     *,
     threshold: Number = 0.025,
     period: int = 100,
@@ -85,7 +84,7 @@ def redo(
 
 
 def regrama(
-    lr: Number | Optimiser = 1e-2,
+    lr: LearningRateOrOptimiser = 1e-2,
     *,
     threshold: Number = 0.01,
     period: int = 100,
@@ -100,7 +99,7 @@ def regrama(
 
 
 def snr(
-    lr: Number | Optimiser = 1e-2, *, rejection_level: Number = 1e-3, max_age: int = 20_000
+    lr: LearningRateOrOptimiser = 1e-2, *, rejection_level: Number = 1e-3, max_age: int = 20_000
 ) -> Algorithm:
     """Self-normalised resets (Farias & Jozefiak, 2024): renews a unit if at most a fraction
     `rejection_level` of its own past silences lasted as long as the present one, or after `max_age`

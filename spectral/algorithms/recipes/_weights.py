@@ -2,12 +2,14 @@
 
 from typing import Literal
 
-from ..._types import Optimiser
+import optax
+
+from ..._base._optimiser import Optimiser
 from .._base._algorithm import Algorithm
-from .._base._arguments import as_fraction, as_non_negative, as_positive, Number
+from .._base._arguments import as_fraction, as_learning_rate, as_non_negative, LearningRate, Number
 from .._base._needs_norm import NeedsNorm
 from .._base._periodic import Periodic
-from ..optimisers._sgd import optimiser_of
+from ..optimisers._optimiser_of import LearningRateOrOptimiser, optimiser_of
 from ..optimisers._upgd import perturbed_sgd
 from ..penalties._l2 import L2
 from ..penalties._l2_init import L2Init
@@ -20,7 +22,7 @@ from ..transforms.weights._reset import Reset
 from ..transforms.weights._shrink_perturb import ShrinkPerturb
 
 
-def snp(lr: Number | Optimiser = 1e-2, *, noise: Number = 1e-5, period: int = 1) -> Algorithm:
+def snp(lr: LearningRateOrOptimiser = 1e-2, *, noise: Number = 1e-5, period: int = 1) -> Algorithm:
     """Perturb: Gaussian noise of standard deviation `noise` on every parameter after every step.
 
     This is the agent `snp` of the paper's comparison: shrink and perturb without shrinking. With
@@ -34,7 +36,7 @@ def snp(lr: Number | Optimiser = 1e-2, *, noise: Number = 1e-5, period: int = 1)
 
 
 def snp_l2(
-    lr: Number | Optimiser = 1e-2,
+    lr: LearningRateOrOptimiser = 1e-2,
     *,
     weight_decay: Number = 1e-3,
     noise: Number = 1e-5,
@@ -50,7 +52,7 @@ def snp_l2(
 
 
 def reset(
-    lr: Number | Optimiser = 1e-2, *, part: Literal["network", "head"] = "network"
+    lr: LearningRateOrOptimiser = 1e-2, *, part: Literal["network", "head"] = "network"
 ) -> Algorithm:
     """The baseline RESET: a new network and optimiser at the start of every task; with
     `part="head"` only a new output layer.
@@ -60,7 +62,7 @@ def reset(
     return Algorithm(optimiser_of(lr), transforms=(Reset(part=part),))
 
 
-def l2_init(lr: Number | Optimiser = 1e-2, *, strength: Number = 1e-3) -> Algorithm:
+def l2_init(lr: LearningRateOrOptimiser = 1e-2, *, strength: Number = 1e-3) -> Algorithm:
     """Regenerative regularisation (Kumar et al., 2023): the penalty
     (strength / 2) ||theta - theta_0||^2 towards the initial weights. See `L2Init` for variants.
 
@@ -69,7 +71,7 @@ def l2_init(lr: Number | Optimiser = 1e-2, *, strength: Number = 1e-3) -> Algori
     return Algorithm(optimiser_of(lr), penalties=(L2Init(strength),))
 
 
-def wasserstein(lr: Number | Optimiser = 1e-2, *, strength: Number = 1.0) -> Algorithm:
+def wasserstein(lr: LearningRateOrOptimiser = 1e-2, *, strength: Number = 1.0) -> Algorithm:
     """The penalty strength ||sort(theta) - sort(theta_0)||^2 / n, summed over arrays of n entries
     (Lewandowski et al., 2023). It is a mean over entries, so it needs a far larger strength than
     `l2_init`.
@@ -79,7 +81,7 @@ def wasserstein(lr: Number | Optimiser = 1e-2, *, strength: Number = 1.0) -> Alg
     return Algorithm(optimiser_of(lr), penalties=(WassersteinInit(strength),))
 
 
-def spectral_reg(lr: Number | Optimiser = 1e-2, *, strength: Number = 1e-3) -> Algorithm:
+def spectral_reg(lr: LearningRateOrOptimiser = 1e-2, *, strength: Number = 1e-3) -> Algorithm:
     """Spectral regularisation (Lewandowski et al., 2024): the penalty strength (sigma^2 - 1)^2 on
     the largest singular value of every weight matrix. See `SpectralNorm`.
 
@@ -88,7 +90,7 @@ def spectral_reg(lr: Number | Optimiser = 1e-2, *, strength: Number = 1e-3) -> A
     return Algorithm(optimiser_of(lr), penalties=(SpectralNorm(strength),))
 
 
-def parseval(lr: Number | Optimiser = 1e-2, *, strength: Number = 1e-3) -> Algorithm:
+def parseval(lr: LearningRateOrOptimiser = 1e-2, *, strength: Number = 1e-3) -> Algorithm:
     """Parseval regularisation (Chung et al., 2024): keeps the rows of hidden layers orthogonal with
     squared norm 2. See `Parseval`.
 
@@ -97,7 +99,7 @@ def parseval(lr: Number | Optimiser = 1e-2, *, strength: Number = 1e-3) -> Algor
     return Algorithm(optimiser_of(lr), penalties=(Parseval(strength),))
 
 
-def layernorm_l2(lr: Number | Optimiser = 1e-2, *, weight_decay: Number = 1e-3) -> Algorithm:
+def layernorm_l2(lr: LearningRateOrOptimiser = 1e-2, *, weight_decay: Number = 1e-3) -> Algorithm:
     """`l2` for a network with a norm before every activation, such as `MLP(..., layer_norm=True)`
     (Lyle et al., 2023).
 
@@ -106,7 +108,7 @@ def layernorm_l2(lr: Number | Optimiser = 1e-2, *, weight_decay: Number = 1e-3) 
     return Algorithm(optimiser_of(lr), penalties=(L2(weight_decay),), transforms=(NeedsNorm(),))
 
 
-def nap(lr: Number | Optimiser = 1e-2, *, period: int = 1) -> Algorithm:
+def nap(lr: LearningRateOrOptimiser = 1e-2, *, period: int = 1) -> Algorithm:
     """Normalise and project (Lyle et al., 2024): every `period` steps each weight matrix is scaled
     to its initial norm, in a network with a norm before every activation. See `NormalizeProject`.
 
@@ -119,7 +121,7 @@ def nap(lr: Number | Optimiser = 1e-2, *, period: int = 1) -> Algorithm:
 
 
 def upgd(
-    lr: Number = 1e-2,
+    lr: LearningRate = 1e-2,
     *,
     utility_decay: Number = 0.999,
     noise: Number = 1e-3,
@@ -134,14 +136,14 @@ def upgd(
     **Raises:** `ValueError` for an `lr` that is not positive, a decay outside [0, 1), a negative
     noise or weight decay, or an unknown scope; `TypeError` if `lr` is an optimiser.
     """
-    if isinstance(lr, Optimiser):
+    if isinstance(lr, Optimiser | optax.GradientTransformation):
         raise TypeError(
             "`lr` is an optimiser, but UPGD is one itself: pass a learning rate, or write "
             "`Algorithm(Optimiser(perturbed_adam, learning_rate=...))` for its Adam."
         )
     optimiser = Optimiser(
         perturbed_sgd,
-        learning_rate=as_positive("lr", lr),
+        learning_rate=as_learning_rate("lr", lr),
         utility_decay=as_fraction("utility_decay", utility_decay, below_one=True),
         noise=as_non_negative("noise", noise),
         weight_decay=as_non_negative("weight_decay", weight_decay),
@@ -151,7 +153,7 @@ def upgd(
 
 
 def hare_tortoise(
-    lr: Number | Optimiser = 1e-2, *, decay: Number = 0.99, period: int = 500
+    lr: LearningRateOrOptimiser = 1e-2, *, decay: Number = 0.99, period: int = 500
 ) -> Algorithm:
     """Hare and tortoise (Lee et al., 2024): every `period` steps the network returns to the running
     mean of its weights. See `HareTortoise`.

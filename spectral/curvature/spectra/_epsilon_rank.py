@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
 from ..._arguments import check_above
+from ..._base._readable import readable
 from ._estimate import error_over_vectors
 from ._extremes import largest_magnitude
 from ._spectrum import AbstractSpectrum
@@ -24,6 +25,8 @@ class RankEstimate(eqx.Module):
     upper: Float[Array, ""]
     sem: Float[Array, ""]  # standard error over vectors; NaN for a single one, 0 if exact
     resolved: Bool[Array, ""]  # upper - lower is at most a tenth of dim
+
+    __repr__ = readable
 
 
 def epsilon_rank(

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from ..._base._readable import readable
 from ._spectrum import AbstractSpectrum
 
 
@@ -24,6 +25,8 @@ class Estimate(eqx.Module):
 
     value: PyTree[Float[Array, "..."]]
     sem: PyTree[Float[Array, "..."]]
+
+    __repr__ = readable
 
 
 def standard_error(samples: Samples) -> Float[Array, "*shape"]:

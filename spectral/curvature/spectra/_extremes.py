@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..._arguments import check_count
+from ..._base._readable import readable
 from ._spectrum import AbstractSpectrum
 
 
@@ -15,6 +16,8 @@ class Extremes(eqx.Module):
     largest_residuals: Float[Array, " count"]  # an eigenvalue lies within it of the value
     smallest: Float[Array, " count"]  # ascending
     smallest_residuals: Float[Array, " count"]
+
+    __repr__ = readable
 
 
 def extremes(spectrum: AbstractSpectrum, *, count: int = 1) -> Extremes:

@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
+from ..._base._readable import readable
+
 
 class TailMass(eqx.Module):
     """A fraction of the eigenvalues, as each vector sees it, with rigorous bounds."""
@@ -28,6 +30,8 @@ class AbstractSpectrum(eqx.Module):
     """
 
     dim: eqx.AbstractVar[int]  # rows of the matrix
+
+    __repr__ = readable
 
     @property
     @abstractmethod

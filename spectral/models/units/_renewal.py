@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
+from ..._base._optimiser import Optimiser
 from ..._carry import arrays_of, on_arrays, with_arrays
-from ..._types import Optimiser
 from ._entries import Entries
 from ._unit_group import UnitGroup
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import equinox as eqx
 from jaxtyping import Array, PRNGKeyArray
 
-from ..._quantity import Quantity
+from ..._base._quantity import Quantity
 from ..._types import Learner
 from ...tasks import AbstractTaskStream
 

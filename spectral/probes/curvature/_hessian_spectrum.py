@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from ..._arguments import check_above, check_count
-from ..._quantity import Quantity
+from ..._base._quantity import Quantity
 from ...curvature import (
     AbstractOperator,
     AbstractSpectrum,

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
-from ..._quantity import Quantity
+from ..._base._quantity import Quantity
 from ...models import feature_effective_rank, feature_stable_rank, srank99
 from .._base._sampler import Sampler
 from .._base._sampling_probe import AbstractSamplingProbe

@@ -4,7 +4,7 @@ import equinox as eqx
 import optax
 from jaxtyping import Array, PRNGKeyArray
 
-from ..._quantity import Quantity
+from ..._base._quantity import Quantity
 from .._base._sampler import Sampler
 from .._base._sampling_probe import AbstractSamplingProbe
 

@@ -2,7 +2,7 @@
 
 from jaxtyping import Array, PRNGKeyArray
 
-from ..._quantity import Quantity
+from ..._base._quantity import Quantity
 from ...models import dead
 from .._base._sampler import Sampler
 from .._base._sampling_probe import AbstractSamplingProbe

@@ -5,7 +5,7 @@ from dataclasses import KW_ONLY
 import equinox as eqx
 from jaxtyping import Array, PRNGKeyArray
 
-from ..._quantity import Quantity
+from ..._base._quantity import Quantity
 from ...models import dormant
 from .._base._sampler import Sampler
 from .._base._sampling_probe import AbstractSamplingProbe

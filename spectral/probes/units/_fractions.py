@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
-from ..._quantity import Quantity
+from ..._base._quantity import Quantity
 
 
 def fractions(marked: list[Bool[Array, " _"]]) -> dict[str, Array]:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, PRNGKeyArray
 
-from ..._quantity import Quantity
+from ..._base._quantity import Quantity
 from ..._types import Learner
 from ...models import connected
 from ...tasks import AbstractTaskStream

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ..._quantity import Quantity
+from ..._base._quantity import Quantity
 from ...curvature import smoothed_density_mass
 from ..measures._measure import performance
 from ..runs._results import Results

@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from ..._base._axes import frame_of, further_axes
 from ..runs._results import Member, Results
 from ._recorded import load_recorded, run_name
 
 
-_SPECTRUM = ("vector", "node")
 _AXES = ("run", "seed", "task")
 _ABSENT = {"status": "", "message": "", "seconds": np.nan, "together": 0}
 
@@ -72,21 +72,7 @@ def tidy(data: xr.Dataset, *, names: Sequence[str] | None = None) -> pd.DataFram
 
     **Raises:** `ValueError` if a variable does not exist, or if their axes differ.
     """
-    if names is None:
-        names = [str(n) for n, v in data.data_vars.items() if v.dims == _AXES]
-    for name in names:
-        if name not in data:
-            raise ValueError(
-                f"`names` has {name!r}, which was not recorded: choose among "
-                f"{', '.join(sorted(map(str, data.data_vars)))}."
-            )
-    axes = {name: data[name].dims for name in names}
-    if len(set(axes.values())) > 1:
-        raise ValueError(
-            f"`names` has variables of different axes, {axes}: make one frame for each kind."
-        )
-    frame = data[list(names)].reset_coords(drop=True).to_dataframe()
-    return frame.dropna(how="all").reset_index()
+    return frame_of(data.reset_coords(drop=True), names, _AXES)
 
 
 def _run(results: Results, algorithm: str, name: str) -> xr.Dataset:
@@ -104,7 +90,7 @@ def _run(results: Results, algorithm: str, name: str) -> xr.Dataset:
         values = np.full((len(seeds), tasks, *shape), np.nan)
         for seed, recorded in own.items():
             values[seed, : len(recorded)] = recorded
-        axes = ("seed", "task", *_further_axes(column, len(shape)))
+        axes = ("seed", "task", *further_axes(column, len(shape)))
         # With coordinates, variables of different lengths can be joined.
         places = {axis: range(size) for axis, size in zip(axes, values.shape, strict=True)}
         variables[column] = xr.DataArray(values, places, axes)
@@ -114,12 +100,3 @@ def _run(results: Results, algorithm: str, name: str) -> xr.Dataset:
 
 def _fact(member: Member | None, field: str) -> object:
     return _ABSENT[field] if member is None else getattr(member, field)
-
-
-def _further_axes(column: str, count: int) -> tuple[str, ...]:
-    """The names of the axes of a column after that over tasks."""
-    if "." not in column and count == 1:
-        return ("chunk",)
-    if column.endswith((".nodes", ".weights")) and count == 2:
-        return _SPECTRUM
-    return tuple(f"{column}.{axis}" for axis in range(count))

@@ -11,7 +11,7 @@ import equinox as eqx
 import jax
 from jaxtyping import PRNGKeyArray, PyTree
 
-from ..._quantity import Quantity
+from ..._base._quantity import Quantity
 from ...algorithms import Algorithm
 from ...probes import AbstractProbe
 from ...tasks import AbstractTaskStream

@@ -11,8 +11,8 @@ from typing import Any
 import equinox as eqx
 
 from ..._arguments import unknown_name
+from ..._base._quantity import Quantity
 from ..._check_parts import check_parts
-from ..._quantity import Quantity
 from ...algorithms import Algorithm
 from ...models import AbstractNetwork
 from ...probes import AbstractProbe

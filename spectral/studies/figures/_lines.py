@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from scipy.signal import savgol_filter
 
-from ..._quantity import Quantity
+from ..._base._quantity import Quantity
 from ..experiment._settings import SettingsError
 from ..measures._interval import student_half_width
 from ..measures._measure import measures, MOMENTS, PERFORMANCE

@@ -6,8 +6,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from ..._base._quantity import Quantity
 from ..._history import History
-from ..._quantity import Quantity
 
 
 Series = Float[np.ndarray, " tasks"]

@@ -4,7 +4,7 @@ import json
 import pathlib
 from collections.abc import Mapping
 
-from ..._quantity import Quantity
+from ..._base._quantity import Quantity
 from ._atomic_write import write_text
 from ._folder import QUANTITIES
 

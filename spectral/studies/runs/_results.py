@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ..._base._quantity import Quantity
 from ..._history import History
-from ..._quantity import Quantity
 from ..experiment._experiment import RECORDED
 from ..experiment._settings import read_settings, SettingsError
 from ._atomic_write import write_atomically, write_text

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
-from ..._quantity import Quantity
+from ..._base._quantity import Quantity
 from ..._types import Aux
 from ._outputs import network_outputs
 

@@ -6,7 +6,7 @@ from typing import Any, Generic, TypeVar
 import equinox as eqx
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from ..._quantity import Quantity
+from ..._base._quantity import Quantity
 from ..._types import Aux, Chunk, Clock, Learner
 from ...curvature import AbstractLoss
 from ._splits import Split

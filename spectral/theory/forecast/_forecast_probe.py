@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..._arguments import check_above
-from ..._quantity import Quantity
+from ..._base._quantity import Quantity
 from ..._types import Clock
 from ...probes import AbstractSamplingProbe, Sampler, When
 from ...tasks import Split

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from ...._arguments import check_count
-from ...._quantity import Quantity
+from ...._base._quantity import Quantity
 from ...._types import Learner, Signal
 from ....models import absorb_mean, UnitGroup
 from ..._base._algorithm import AbstractTransform

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from ...._arguments import check_count
-from ...._quantity import Quantity
+from ...._base._quantity import Quantity
 from ...._types import Learner, Signal
 from ....models import UnitGroup
 from ..._base._algorithm import AbstractTransform

@@ -42,8 +42,15 @@ class StepDecay(AbstractTransform[Float[Array, ""]]):
     def init(self, learner: Learner, *, key: PRNGKeyArray) -> Float[Array, ""]:
         """Returns the full learning rate.
 
-        **Raises:** `ValueError` for an optimiser without a learning rate.
+        **Raises:** `ValueError` for an optimiser without a learning rate, or whose learning rate
+        follows a schedule.
         """
+        if "learning_rate" in learner.optimiser.schedules:
+            raise ValueError(
+                "`StepDecay` needs an optimiser with a constant `learning_rate`, but this one "
+                "follows a schedule, which sets it at every step: pass a number, or leave the "
+                "transform out."
+            )
         if "learning_rate" not in learner.optimiser.hyper:
             raise ValueError(
                 f"`StepDecay` needs an optimiser with a `learning_rate`, but this one has "

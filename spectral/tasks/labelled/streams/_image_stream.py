@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
-from ...._quantity import Quantity
+from ...._base._quantity import Quantity
 from ...._types import Aux, Chunk, Clock, Learner
 from ..._base._classification import accuracy_quantities, batch_logits, cross_entropy, LabelledBatch
 from ..._base._splits import by_split, Split

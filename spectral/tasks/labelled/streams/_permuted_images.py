@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
 from ...._arguments import check_count
-from ...._quantity import Quantity
+from ...._base._quantity import Quantity
 from ...._types import Aux, Chunk, Clock, Learner
 from ..._base._classification import accuracy_quantities, batch_logits, cross_entropy, LabelledBatch
 from ..._base._splits import Split

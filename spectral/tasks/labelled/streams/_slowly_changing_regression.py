@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from ...._arguments import check_above, check_count
-from ...._quantity import Quantity
+from ...._base._quantity import Quantity
 from ...._types import Aux, Chunk, Clock, Learner
 from ..._base._outputs import network_outputs
 from ..._base._splits import Split

@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ...._quantity import Quantity
+from ...._base._quantity import Quantity
 from ....models import activations_by_unit, dead
 from ..._base._stream import Metrics
 from ._rollout import Trajectory

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ...._arguments import check_count, check_fraction, check_kind
-from ...._quantity import Quantity
+from ...._base._quantity import Quantity
 from ...._types import Aux, Chunk, Clock, Learner
 from ....models import PolicyAndValue
 from ..._base._splits import Split

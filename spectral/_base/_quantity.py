@@ -8,7 +8,7 @@ from typing import Any, get_args, Literal
 import numpy as np
 from jaxtyping import Float
 
-from ._arguments import unknown_name
+from .._arguments import unknown_name
 
 
 Reduction = Literal["mean", "mean_known", "smallest", "largest"]

@@ -1,0 +1,1 @@
+"""The optimiser and its schedules, texts of Modules, names of axes: beneath all rooms."""

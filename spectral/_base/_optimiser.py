@@ -1,0 +1,224 @@
+"""An optax optimiser whose numbers are data."""
+
+import inspect
+import types
+import typing
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+
+from ._readable import readable
+from ._schedule import AbstractLearningRateSchedule
+
+
+# Marks optimiser state that all entries share.
+_SHARED = np.False_
+
+
+class Optimiser(eqx.Module):
+    """An optax optimiser with its hyperparameters as arrays and a state that can be reset in part.
+
+    ```python
+    optimiser = Optimiser(optax.sgd, learning_rate=0.01, momentum=0.9)
+    optimiser = optimiser.init(model)
+    model, optimiser = optimiser.apply(grads, model)
+    ```
+
+    Numbers become arrays in `hyper`, so a sweep over them does not recompile. These are all
+    floating-point arguments, and integers where the signature of `make` asks for a float, as in
+    `learning_rate=1`. All other arguments are part of the program: `nesterov=True`, texts, and
+    integers that are sizes, such as `min_dim_size_to_factor` of `optax.adafactor`.
+
+    A number may follow a schedule of `spectral.algorithms`, whose own numbers are data as well:
+    `learning_rate=WarmupCosine(...)`. `hyper` then holds its present value, which `scheduled` sets.
+    The loop calls `scheduled` before every step.
+
+    Functions are part of the program and compared by identity. `make` must therefore be a function
+    that outlives the call, such as `optax.adam` or a chain defined at the top of a module. A
+    schedule of optax, such as `learning_rate=optax.cosine_decay_schedule(0.1, 1000)`, works, but
+    each one is a new function and compiles again. optax counts its steps from the first, or from
+    the last reset of the optimiser.
+
+    A finished transformation is taken as it is: `Optimiser(optax.adam(1e-3))`. Its numbers are
+    constants of the program. Two equal calls of `optax.adam(1e-3)` are two different functions to
+    JAX: each compiles again, and they cannot be members of one `Ensemble`. A checkpoint compares
+    the numbers, so a run can resume with an equal call in another process.
+
+    **Raises:** `TypeError` if `make` is neither a function nor a transformation; `ValueError` for
+    arguments beside a transformation.
+    """
+
+    make: Callable[..., optax.GradientTransformation] | optax.GradientTransformation = eqx.field(
+        static=True
+    )
+    options: tuple[tuple[str, Any], ...] = eqx.field(static=True)
+    hyper: dict[str, Float[Array, "..."]]
+    schedules: dict[str, AbstractLearningRateSchedule]
+    state: PyTree
+
+    __repr__ = readable
+
+    def __init__(
+        self,
+        make: Callable[..., optax.GradientTransformation] | optax.GradientTransformation,
+        /,
+        **arguments: Any,
+    ):
+        if isinstance(make, optax.GradientTransformation) and arguments:
+            raise ValueError(
+                f"`make` is a finished transformation, but has the arguments {sorted(arguments)}, "
+                "which only a function can take: pass for example "
+                "`Optimiser(optax.adam, learning_rate=1e-3)`."
+            )
+        if not isinstance(make, optax.GradientTransformation) and not callable(make):
+            raise TypeError(
+                f"`make` is {make!r}, but must be a function that returns an optax transformation, "
+                "or a transformation: pass for example `Optimiser(optax.adam, learning_rate=1e-3)`."
+            )
+        schedules = {
+            k: v for k, v in arguments.items() if isinstance(v, AbstractLearningRateSchedule)
+        }
+        first = {k: schedule(jnp.asarray(0, int)) for k, schedule in schedules.items()}
+        numeric = {k: v for k, v in arguments.items() if _is_number(make, k, v)} | first
+        self.make = make
+        self.options = tuple(sorted((k, v) for k, v in arguments.items() if k not in numeric))
+        # A weakly typed array would change its type in the first step.
+        self.hyper = {k: jnp.asarray(v, dtype=float) for k, v in numeric.items()}
+        self.schedules = schedules
+        self.state = None
+
+    @property
+    def transformation(self) -> optax.GradientTransformation:
+        """The optax transformation with the current hyperparameters."""
+        if isinstance(self.make, optax.GradientTransformation):
+            return self.make
+        return self.make(**self.hyper, **dict(self.options))
+
+    def scheduled(self, step: Int[Array, ""], step_in_task: Int[Array, ""]) -> "Optimiser":
+        """This optimiser with the numbers that follow a schedule set for this step.
+
+        **Arguments:**
+
+        - `step`: steps since the start of the run.
+        - `step_in_task`: steps since the start of the task, for schedules with `restart="task"`.
+
+        ```python
+        warmed = Optimiser(optax.sgd, learning_rate=Constant(0.1, warmup_steps=10))
+        warmed.scheduled(jnp.asarray(5), jnp.asarray(5)).hyper["learning_rate"]  # 0.05
+        ```
+        """
+        hyper = dict(self.hyper)
+        for name, schedule in self.schedules.items():
+            count = step_in_task if schedule.restart == "task" else step
+            hyper[name] = jnp.asarray(schedule(count), hyper[name].dtype)
+        return eqx.tree_at(lambda o: o.hyper, self, hyper) if self.schedules else self
+
+    def init(self, model: PyTree) -> "Optimiser":
+        """This optimiser with freshly initialised state for the parameters of `model`."""
+        state = self.transformation.init(eqx.filter(model, eqx.is_inexact_array))
+        return eqx.tree_at(lambda o: o.state, self, state, is_leaf=lambda x: x is None)
+
+    def apply(
+        self,
+        grads: PyTree,
+        model: PyTree,
+        *,
+        value: Float[Array, ""] | None = None,
+        key: PRNGKeyArray | None = None,
+    ) -> tuple[PyTree, "Optimiser"]:
+        """Take one step with the gradient `grads`. Returns the new model and the new optimiser.
+
+        **Arguments:**
+
+        - `value`: the loss whose gradient is `grads`, for transformations that need it, such as
+          `optax.contrib.reduce_on_plateau`. The loop passes criterion plus penalties.
+        - `key`: for transformations that draw random numbers, such as
+          `spectral.algorithms.perturbed_sgd`.
+
+        Both are passed on as the extra arguments of optax that have these names.
+        """
+        params = eqx.filter(model, eqx.is_inexact_array)
+        transformation = optax.with_extra_args_support(self.transformation)
+        updates, state = transformation.update(grads, self.state, params, value=value, key=key)
+        return eqx.apply_updates(model, updates), eqx.tree_at(lambda o: o.state, self, state)
+
+    def forget(self, fresh: PyTree[Bool[Array, "..."]], model: PyTree) -> "Optimiser":
+        """Reset the state of the entries marked in `fresh` to its initial value.
+
+        **Arguments:**
+
+        - `fresh`: Booleans with the shapes and the structure of the parameters.
+        - `model`: the model whose weights the marked entries start from.
+
+        Resets everything that optax keeps per parameter: momenta, second moments, copies of the
+        weights. State that all entries share, such as the single step count of `optax.adam`, is
+        kept. `spectral.algorithms.adam` counts the steps of every entry, so under it a marked entry
+        continues exactly like one that has never been trained.
+        """
+        return self.rewrite(lambda now, first, m: jnp.where(m, first, now), model, fresh)
+
+    def rewrite(self, change: Callable[..., Array], model: PyTree, *trees: PyTree) -> "Optimiser":
+        """Change the state that is kept per parameter of `model`. State that all entries share is
+        left as it is.
+
+        **Arguments:**
+
+        - `change`: called as `change(now, first, *of_trees)` for each array that optax keeps in the
+          shape of a parameter; returns the new array. `now` is the current array and `first` is its
+          value before the first step of `model`.
+        - `trees`: trees with the structure of the parameters. `of_trees` are their nodes, arrays or
+          whole subtrees, at the position of the parameter.
+
+        ```python
+        params = eqx.filter(model, eqx.is_inexact_array)
+        optimiser.rewrite(lambda now, first: now / 2, params)  # halves all momenta
+        ```
+        """
+        transformation = self.transformation
+        params = eqx.filter(model, eqx.is_inexact_array)
+        initial = transformation.init(params)
+        others = optax.tree_utils.tree_map_params(
+            transformation,
+            lambda s, *own: s if isinstance(s, optax.MaskedNode) else own,
+            self.state,
+            *trees,
+            transform_non_params=lambda _: _SHARED,
+            is_leaf=lambda s: isinstance(s, optax.MaskedNode),
+        )
+        state = jax.tree.map(
+            lambda s, i, own: s if own is _SHARED else change(s, i.astype(s.dtype), *own),
+            self.state,
+            initial,
+            others,
+        )
+        return eqx.tree_at(lambda o: o.state, self, state)
+
+
+def _is_number(make: Any, name: str, value: Any) -> bool:
+    """Whether the argument is data: a floating-point number, or an integer in the place of one."""
+    if isinstance(value, bool | np.bool_):
+        return False
+    dtype = getattr(value, "dtype", None)
+    if isinstance(value, float) or (dtype is not None and jnp.issubdtype(dtype, jnp.inexact)):
+        return True
+    integer = isinstance(value, int) or (dtype is not None and jnp.issubdtype(dtype, jnp.integer))
+    return integer and _takes_float(make, name)
+
+
+def _takes_float(make: Any, name: str) -> bool:
+    try:
+        parameter = inspect.signature(make, eval_str=True).parameters.get(name)
+    except (NameError, TypeError, ValueError):  # annotations that cannot be read
+        return False
+    if parameter is None or isinstance(parameter.default, int):
+        # The annotation of optax's sizes often allows all numbers, but their default is an integer.
+        return False
+    union = typing.get_origin(parameter.annotation) in (typing.Union, types.UnionType)
+    allowed = typing.get_args(parameter.annotation) if union else (parameter.annotation,)
+    return float in allowed or isinstance(parameter.default, float)

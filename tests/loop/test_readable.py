@@ -1,0 +1,82 @@
+"""Texts of results: numbers as numbers, larger parts as sizes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from signals import learner_of, mlp
+
+from spectral import algorithms, Ensemble, Optimiser
+from spectral.curvature import Estimate, Extremes, RankEstimate, Spectrum
+from spectral.recording._fingerprint import fingerprint
+
+
+NUMBERS = jnp.asarray(np.array([0.1, 2.5], np.float32))
+FIELDS = ("value", "lower", "upper", "sem")
+
+
+def rank(x):
+    return RankEstimate(*(x,) * 4, resolved=x > 0)
+
+
+def test_numbers_are_written_as_numbers():
+    text = "value=0.1, lower=0.1, upper=0.1, sem=0.1, resolved=True"
+    assert text in repr(rank(NUMBERS[0]))
+    assert repr(Estimate(NUMBERS[1], jnp.asarray(np.nan))) == "Estimate(value=2.5, sem=nan)"
+    one = NUMBERS[:1]
+    assert "largest=[0.1]" in repr(Extremes(one, one, one, one))
+    assert "largest=f32[2]" in repr(Extremes(*(NUMBERS,) * 4))
+    tree = {"w": jnp.zeros((2, 3)), "b": NUMBERS[0]}
+    assert repr(Estimate(tree, tree)).startswith("Estimate(value={'b': 0.1, 'w': f32[2,3]}")
+
+
+def test_traced_numbers_are_written_as_jax_writes_them():
+    texts = []
+
+    @jax.jit
+    def traced(x):
+        texts.append((repr(x), repr(rank(x))))
+        return x
+
+    traced(NUMBERS[0])
+    (plain, text), *_ = texts
+    assert "float32[]" in plain
+    assert all(f"{field}={plain}" in text for field in FIELDS)
+
+
+def test_sizes_are_written_for_larger_parts():
+    learner = learner_of(mlp(3, 2, width=4, depth=1), Optimiser(optax.adam, learning_rate=0.1))
+    text = repr(learner)
+    assert "model=MLP(<26 numbers in 4 arrays>)" in text
+    assert "hyper={'learning_rate': 0.1}" in text
+    assert "mu=MLP(<26 numbers in 4 arrays>)" in text
+    assert len(text.splitlines()) < 25
+    pair = Ensemble.of([learner, learner])
+    assert "Ensemble(\n  stacked=Learner(\n    model=MLP(<52 numbers" in repr(pair)
+
+
+def test_algorithms_and_spectra():
+    text = repr(algorithms.l2_er(algorithms.Constant(0.1), weight_decay=0.25))
+    assert "L2(weight_decay=0.25)" in text
+    assert "EffectiveRank(lr=0.001, window=100)" in text
+    assert "Constant(peak=0.1, warmup_steps=0.0, restart='never')" in text
+    rows = jnp.zeros((2, 3))
+    spectrum = Spectrum(
+        nodes=rows,
+        weights=rows,
+        residuals=rows,
+        diagonal=rows,
+        off_diagonal=rows[:, 1:],
+        exhausted=jnp.zeros(2, bool),
+        tolerance=rows[:, 0],
+        dim=9,
+    )
+    assert "nodes=f32[2,3]" in repr(spectrum)
+    assert "dim=9" in repr(spectrum)
+
+
+def test_a_text_changes_nothing():
+    algo = algorithms.l2_er()
+    before = fingerprint(algo)
+    repr(algo)
+    assert fingerprint(algo) == before
