@@ -12,8 +12,8 @@ PACKAGE = pathlib.Path(__file__).parents[2] / "spectral"
 # By folder, its files and folders in layers: each may import from the layers before its own.
 LAYERS: dict[str, list[set[str]]] = {
     "": [
-        {"_arguments", "_blas", "_carry", "_eigh", "_keys"},
-        {"_types"},
+        {"_arguments", "_blas", "_carry", "_distribution", "_eigh", "_keys"},
+        {"_types", "_version"},
         {"models"},
         {"curvature"},
         {"tasks"},
@@ -31,6 +31,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"_loop"},
         {"recording"},
         {"studies"},
+        {"__main__"},
     ],
     "models": [{"layers"}, {"_apply"}, {"units"}, {"_network"}, {"networks"}],
     "curvature": [

@@ -14,7 +14,7 @@ from ._settings import SettingsError
 
 
 # Passed by the experiment when it makes the object, never by settings.
-_NOT_IN_SETTINGS = {"key"}
+NOT_IN_SETTINGS = {"key"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +74,7 @@ def parse(section: Any, wanted: Any, where: str, supplied: Mapping[str, Any]) ->
     name = section["type"]
     if not isinstance(name, str) or name not in known:
         raise SettingsError(unknown_name(f"`{where}.type`: Constructor", str(name), known))
-    allowed = {n: p for n, p in parameters(known[name]).items() if n not in _NOT_IN_SETTINGS}
+    allowed = {n: p for n, p in parameters(known[name]).items() if n not in NOT_IN_SETTINGS}
     given = {n: v for n, v in supplied.items() if n in allowed}
     given |= {n: v for n, v in section.items() if n != "type"}
     for argument in given:

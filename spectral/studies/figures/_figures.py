@@ -18,9 +18,13 @@ from ._style import choose, save_figures
 
 
 def draw_figures(
-    results: Results, *, only: Sequence[str] | None = None, smooth: int | None = None
+    results: Results,
+    *,
+    folder: pathlib.Path | None = None,
+    only: Sequence[str] | None = None,
+    smooth: int | None = None,
 ) -> list[pathlib.Path]:
-    """Draw the figures of a run, as PNG and PDF, in the folder `figures` of the run.
+    """Draw the figures of a run, as PNG and PDF.
 
     - `performance`: accuracy over tasks (paper, Figure 3);
     - `returns`: episode returns over the steps of reinforcement learning, with the changes of the
@@ -40,6 +44,7 @@ def draw_figures(
 
     **Arguments:**
 
+    - `folder`: where the files are written. By default the folder `figures` of the run.
     - `only`: the names of the figures to draw. By default all.
     - `smooth`: smooth the accuracies of each seed with a quadratic Savitzky-Golay filter over this
       many tasks. The figure says so.
@@ -59,7 +64,7 @@ def draw_figures(
         "hessian_spectra": lambda: draw_spectra(results),
     }
     chosen = choose(drawings, only)
-    files = save_figures(chosen, results.folder / "figures")
+    files = save_figures(chosen, folder or results.folder / "figures")
     if not files:
         done = sum(map(len, results.finished.values()))
         total = len(results.settings["algorithms"]) * results.settings["seeds"]
