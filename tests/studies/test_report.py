@@ -242,7 +242,8 @@ def test_system_errors_are_one_line(folder, tmp_path, capsys):
     (tmp_path / "mine" / "figures").write_text("a file where the folder should be")
     assert main(["plot", str(tmp_path / "mine"), "--only", "performance"]) == 2
     message = capsys.readouterr().err
-    assert message.startswith("spectral plot: [Errno 17] File exists: ")
+    assert message.startswith("spectral plot: Figures cannot be written to '")
+    assert message.endswith("mine/figures': File exists. Choose another folder.\n")
     assert message.count("\n") == 1
 
 

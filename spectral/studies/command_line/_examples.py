@@ -7,6 +7,7 @@ from ..._arguments import unknown_name
 from ..experiment._settings import SettingsError
 from ..runs._align import align
 from ..runs._atomic_write import write_text
+from ._first_sentence import first_sentence
 
 
 def known_examples() -> str:
@@ -33,17 +34,24 @@ def write_example(name: str, path: str | os.PathLike[str]) -> pathlib.Path:
 
     **Returns:** `path`.
 
-    **Raises:** `SettingsError` if the example does not exist, or if there is a file at `path`
-    already.
+    **Raises:** `SettingsError` if the example does not exist, if there is a file at `path`
+    already, or if it cannot be written.
     """
     known, path = _examples(), pathlib.Path(path)
     if name not in known:
         raise SettingsError(unknown_name("Example", name, known))
     if path.exists():
         raise SettingsError(f"`--out` is {str(path)!r}, which exists already: name a new file.")
-    # The comments show commands with the file of the example, which is the new file here.
+    # The comments show commands with the file and the run folder of the example.
     text = known[name].read_text(encoding="utf-8").replace(f"examples/{name}.yaml", str(path))
-    write_text(path, text)
+    text = text.replace(f"runs/{known[name].stem}", f"runs/{path.stem}")
+    try:
+        write_text(path, text)
+    except OSError as error:
+        raise SettingsError(
+            f"`--out` is {str(path)!r}, which cannot be written: {error.strerror}. Name another "
+            "file."
+        ) from error
     return path
 
 
@@ -61,6 +69,6 @@ _REPOSITORY = pathlib.Path(__file__).parents[3]
 
 def _title(path: pathlib.Path) -> str:
     """The first sentence of the comment at the top of an example."""
-    lines = path.read_text(encoding="utf-8").split("\n#\n")[0].splitlines()
-    comment = " ".join(line.removeprefix("# ") for line in lines if line.startswith("#"))
-    return comment.split(". ")[0].removesuffix(".") + "."
+    lines = path.read_text(encoding="utf-8").splitlines()
+    comment = (line.removeprefix("#").strip() for line in lines if line.startswith("#"))
+    return first_sentence("\n".join(comment))

@@ -17,6 +17,7 @@ from ..experiment._constructors import constructors, describe, parameters
 from ..experiment._settings import SettingsError
 from ..published._load import BENCHMARKS
 from ..runs._align import align
+from ._first_sentence import first_sentence
 from ._kinds import Kind, KINDS
 
 
@@ -78,12 +79,7 @@ def describe_part(name: str) -> str:
 
 def _table(kind: Kind) -> str:
     known = BENCHMARKS if kind == "benchmarks" else constructors(_MADE[kind])
-    return align([(name, _first_sentence(part)) for name, part in sorted(known.items())])
-
-
-def _first_sentence(part: Callable[..., Any]) -> str:
-    paragraph = " ".join(_prose(part).split("\n\n")[0].split())
-    return re.split(r"(?<=\.) (?=[A-Z])", paragraph)[0]
+    return align([(name, first_sentence(_prose(part))) for name, part in sorted(known.items())])
 
 
 def _prose(part: Callable[..., Any]) -> str:

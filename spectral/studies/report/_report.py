@@ -182,5 +182,11 @@ def _selected(results: Results) -> set[str] | None:
     path = results.folder / "sweep.csv"
     if not path.exists():
         return None
-    table = pd.read_csv(path)
-    return set(table.loc[table["selected"], "cell"])
+    try:
+        table = pd.read_csv(path)
+        return set(table.loc[table["selected"].astype(bool), "cell"])
+    except (ValueError, KeyError) as error:
+        raise SettingsError(
+            f"{str(path)!r} is not the table of a sweep: {error}. Write it again with `spectral "
+            "sweep --resume`."
+        ) from error
