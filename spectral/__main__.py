@@ -2,9 +2,9 @@
 
 import sys
 
-from . import studies
+from spectral_plasticity import main
 
 
 if __name__ == "__main__":
     sys.argv[0] = "spectral"  # runs record their command
-    sys.exit(studies.main())
+    sys.exit(main())

@@ -7,7 +7,6 @@ from .command_line._examples import (
     known_examples as known_examples,
     write_example as write_example,
 )
-from .command_line._main import main as main
 from .command_line._parts import describe_part as describe_part, known_parts as known_parts
 from .experiment._benchmark import Benchmark as Benchmark
 from .experiment._experiment import Experiment as Experiment

@@ -31,7 +31,6 @@ LAYERS: dict[str, list[set[str]]] = {
         {"_loop"},
         {"recording"},
         {"studies"},
-        {"__main__"},
     ],
     "models": [{"layers"}, {"_apply"}, {"units"}, {"_network"}, {"networks"}],
     "curvature": [

@@ -24,6 +24,7 @@ FILES = sorted(
         "examples/**/*.py",
         "examples/**/*.yaml",
         "benchmarks/*.py",
+        "*.py",
         "docs/**/*.md",
         "*.md",
         "Makefile",

@@ -1,6 +1,7 @@
 """The commands of the command line."""
 
 import argparse
+import importlib
 import json
 import os
 import pathlib
@@ -10,7 +11,6 @@ from typing import Any
 
 # The contents of these two are imported when first used, so that help is printed at once.
 from ... import recording, studies
-from ..._distribution import conflict
 from ..runs._devices import choose_devices
 from ._parser import parser
 
@@ -20,22 +20,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0: success; 1: a training run diverged; 2: the user has to change something, which a message on
     standard error names; 130: interrupted; 141: nobody reads the output any longer.
-
-    ```python
-    studies.main(["plot", "runs/digits", "--out", "figures"])
-    ```
-
-    **Arguments:**
-
-    - `arguments`: the command and its options. By default those of the process.
     """
     known = parser()
     if "_ARGCOMPLETE" in os.environ:  # set by the shell when it completes a line
-        import argcomplete
-
-        argcomplete.autocomplete(known)
+        importlib.import_module("argcomplete").autocomplete(known)
     given = known.parse_args(arguments)
-    if wrong := _wrong_from_the_start(given):
+    if "devices" in given and (wrong := choose_devices(given.devices)):
         print(f"spectral {given.name}: {wrong}", file=sys.stderr)
         return 2
     commands = {"run": _run, "sweep": _sweep, "plot": _plot, "landscape": _landscape}
@@ -55,11 +45,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (studies.SettingsError, OSError) as error:
         print(f"spectral {given.name}: {error}", file=sys.stderr)
         return 2
-
-
-def _wrong_from_the_start(given: argparse.Namespace) -> str | None:
-    """What has to be changed before JAX starts."""
-    return conflict() or (choose_devices(given.devices) if "devices" in given else None)
 
 
 def _run(given: argparse.Namespace) -> int:

@@ -105,8 +105,8 @@ def load_member(folder: pathlib.Path, algorithm: str, seed: int) -> Member | Non
         )
     except _DAMAGED as error:
         raise SettingsError(
-            f"{str(own)!r} cannot be read: {error}. Delete this folder, and train its seed again "
-            "with `spectral run --resume`."
+            f"{str(own)!r} holds a damaged history.npz or status.json: delete this folder, and "
+            "train its seed again with `spectral run --resume`."
         ) from error
 
 
