@@ -23,6 +23,7 @@ FILES = sorted(
         "tests/**/*.py",
         "examples/**/*.py",
         "examples/**/*.yaml",
+        "examples/*.ipynb",
         "benchmarks/*.py",
         "*.py",
         "docs/**/*.md",
