@@ -1,7 +1,7 @@
-"""The command `spectral`.
+"""The distribution `spectral-plasticity`: its version, and its command `spectral`.
 
-It is outside the package, because another distribution can replace files of the package: the
-library for hyperspectral imaging is called `spectral`, and both are imported under this name.
+The command is outside the package, because another distribution can replace files of the package:
+the library for hyperspectral imaging is called `spectral`, and both are imported under this name.
 """
 
 import sys
@@ -16,6 +16,15 @@ def main() -> int:
     from spectral.studies.command_line._main import main as run
 
     return run()
+
+
+def installed_version() -> str:
+    """The version of the distribution.
+
+    **Raises:** `importlib.metadata.PackageNotFoundError` if the package is on the path without
+    being installed.
+    """
+    return metadata.version("spectral-plasticity")
 
 
 def conflict() -> str | None:

@@ -25,4 +25,4 @@ from ._types import (
     Optimiser as Optimiser,
     Signal as Signal,
 )
-from ._version import __version__ as __version__
+from .studies.command_line._version import __version__ as __version__

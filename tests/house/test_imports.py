@@ -12,8 +12,8 @@ PACKAGE = pathlib.Path(__file__).parents[2] / "spectral"
 # By folder, its files and folders in layers: each may import from the layers before its own.
 LAYERS: dict[str, list[set[str]]] = {
     "": [
-        {"_arguments", "_blas", "_carry", "_distribution", "_eigh", "_keys"},
-        {"_types", "_version"},
+        {"_arguments", "_blas", "_carry", "_eigh", "_keys"},
+        {"_types"},
         {"models"},
         {"curvature"},
         {"tasks"},

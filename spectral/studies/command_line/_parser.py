@@ -2,10 +2,10 @@
 
 import argparse
 import pathlib
-from collections.abc import Sequence
 from typing import Any
 
-from ..._distribution import installed_version
+from spectral_plasticity import installed_version
+
 from ._data_dir_option import add_data_dir
 from ._drawing_options import add_landscape_options, add_plot_options
 from ._kinds import KINDS
@@ -26,27 +26,18 @@ def parser() -> argparse.ArgumentParser:
         description="Loss of plasticity in continual learning: run experiments that YAML files "
         "describe, select settings, and draw the results.",
     )
-    top.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    top.add_argument(
+        "--version",
+        action="version",
+        version=f"spectral-plasticity {installed_version()}",
+        help="print the version and exit",
+    )
     commands = top.add_subparsers(dest="name", required=True, metavar="COMMAND")
     _add_running(commands)
     _add_drawing(commands)
     _add_data_commands(commands.add_parser("data", help="list or prepare data sets of images"))
     _add_looking_up(commands)
     return top
-
-
-class _Version(argparse.Action):
-    """Prints the version, which is read only then."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: str | Sequence[Any] | None,
-        option_string: str | None = None,
-    ) -> None:
-        print(f"spectral-plasticity {installed_version()}")
-        parser.exit()
 
 
 def _add_running(commands: Any) -> None:

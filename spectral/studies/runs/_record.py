@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from ..._distribution import installed_version
+from spectral_plasticity import installed_version
 
 
 _PACKAGES = ("jax", "equinox", "optax", "numpy")
