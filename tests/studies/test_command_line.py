@@ -21,6 +21,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 COMMANDS = ("run", "sweep", "plot", "landscape", "report", "data", "list", "show", "init")
 PATHS = (str(ROOT), os.environ.get("PYTHONPATH"))
 ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, PATHS))}
+ENVIRONMENT.pop("PYTHONUNBUFFERED", None)  # output is then written when the process ends
 
 
 def process(*arguments, **variables):
