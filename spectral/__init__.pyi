@@ -26,3 +26,4 @@ from ._types import (
     Learner as Learner,
     Signal as Signal,
 )
+from .studies.command_line._version import __version__ as __version__

@@ -29,8 +29,8 @@ class History(Mapping[str, np.ndarray]):
     ```
 
     The history of an ensemble has a second axis, over members. `members` holds the coordinates of
-    this axis by name, such as `{"member": (0, 1)}`, and is empty for a single run. `quantities` says
-    what the columns are that are meant to be shown, by their names, the main ones first.
+    this axis by name, such as `{"member": (0, 1)}`, and is empty for a single run.
+    `quantities` says what the columns are that are meant to be shown, the main ones first.
     """
 
     def __init__(

@@ -1,20 +1,30 @@
 """A progress bar."""
 
 import sys
+import warnings
 
 import numpy as np
-from tqdm import tqdm
+from tqdm import TqdmWarning
 
 from .._history import History
 from .._recorders import AbstractMeter
+
+
+with warnings.catch_warnings():
+    # In a notebook without ipywidgets the bar is text, which needs no warning.
+    warnings.simplefilter("ignore", TqdmWarning)
+    from tqdm.auto import tqdm
+
+_IN_NOTEBOOK = "ipykernel.zmqshell" in sys.modules  # as `tqdm.auto` decides
 
 
 class ProgressBar(AbstractMeter):
     """A progress bar on standard error with the speed, the remaining time and the latest value of
     the first quantity of which more or less is better, such as the accuracy.
 
-    For an ensemble, the value is the mean over the members that have not diverged. Nothing is
-    shown if standard error is not a terminal.
+    For an ensemble, the value is the mean over the members that have not diverged. In a Jupyter
+    notebook the bar is a widget, or text if the package ipywidgets is not installed. Elsewhere
+    nothing is shown if standard error is not a terminal.
 
     ```python
     train_continual(model, stream, algo, meter=recording.ProgressBar(label="bp"))
@@ -22,11 +32,17 @@ class ProgressBar(AbstractMeter):
     """
 
     def __init__(self, *, label: str = ""):
-        self._bar = tqdm(desc=label, unit="task", disable=None, file=sys.stderr, leave=True)
+        # The output of a notebook is not a terminal, but shows the bar.
+        disable = False if _IN_NOTEBOOK else None
+        self._bar = tqdm(desc=label, unit="task", disable=disable, file=sys.stderr, leave=True)
 
     def update(self, done: int, total: int, history: History) -> None:
+        if self._bar.disable:
+            return
         if self._bar.total is None:
-            self._bar.total, self._bar.initial = total, done
+            began = self._bar.start_t
+            self._bar.reset(total=total)  # a widget learns its width from this
+            self._bar.initial, self._bar.start_t = done, began
         self._bar.n = done
         self._bar.set_postfix_str(_latest(history), refresh=False)
         self._bar.refresh()

@@ -3,6 +3,11 @@ from .analysis._load import load as load, tidy as tidy
 from .analysis._summary import summarise as summarise
 from .analysis._table import table as table
 from .command_line._data import prepare_data as prepare_data, prepared_data as prepared_data
+from .command_line._examples import (
+    known_examples as known_examples,
+    write_example as write_example,
+)
+from .command_line._parts import describe_part as describe_part, known_parts as known_parts
 from .experiment._benchmark import Benchmark as Benchmark
 from .experiment._experiment import Experiment as Experiment
 from .experiment._make import make_experiment as make_experiment

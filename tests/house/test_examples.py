@@ -1,14 +1,24 @@
 """Every example runs, at small size and without a warning."""
 
+import json
 import pathlib
 import runpy
 import sys
 
 import jax
+import matplotlib
 import pytest
 
 
-EXAMPLES = sorted((pathlib.Path(__file__).parents[2] / "examples").glob("*.py"))
+FOLDER = pathlib.Path(__file__).parents[2] / "examples"
+EXAMPLES = sorted(FOLDER.glob("*.py"))
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+# What is replaced so that a notebook runs in seconds.
+SMALLER = {
+    "num_tasks=100, steps_per_task=1500": "num_tasks=2, steps_per_task=100",
+    "width=100, depth=3": "width=8, depth=1",
+    "num_examples=500": "num_examples=20",
+}
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
@@ -20,3 +30,25 @@ def test_example(path, tmp_path, monkeypatch, capsys):
     with jax.numpy_rank_promotion("allow"):
         runpy.run_path(str(path), run_name="__main__")
     assert capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook(path):
+    book = json.loads(path.read_text(encoding="utf-8"))
+    assert (book["nbformat"], book["nbformat_minor"]) == (4, 5)
+    assert len({cell["id"] for cell in book["cells"]}) == len(book["cells"])
+    cells = [cell for cell in book["cells"] if cell["cell_type"] == "code"]
+    assert all(not cell["outputs"] and cell["execution_count"] is None for cell in cells)
+    sources = ["".join(cell["source"]) for cell in cells]
+    for large, small in SMALLER.items():
+        assert any(large in source for source in sources), large
+        sources = [source.replace(large, small) for source in sources]
+    matplotlib.use("Agg")
+    names: dict = {}
+    with jax.numpy_rank_promotion("allow"):
+        for source in sources:
+            exec(compile(source, str(path), "exec"), names)
+    for axes in names["panels"]:
+        assert [len(line.get_xdata()) > 0 for line in axes.lines] == [True, True]
+    names["plt"].close(names["figure"])

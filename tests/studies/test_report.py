@@ -226,10 +226,48 @@ def test_plot_rejects_bad_options(folder, capsys):
     drawn = capsys.readouterr().out.splitlines()
     assert [pathlib.Path(p).name for p in drawn] == ["performance.png", "performance.pdf"]
     assert all(pathlib.Path(p).stat().st_size > 1000 for p in drawn)
+    assert {pathlib.Path(p).parent for p in drawn} == {folder / "figures"}
     assert main(["plot", str(folder), "--only", "performance", "--smooth", "50"]) == 2
     assert "`--smooth` is 50, but must be more than 2 and at most" in capsys.readouterr().err
     assert main(["plot", str(folder), "--only", "performnce"]) == 2
     assert "did you mean 'performance'" in capsys.readouterr().err
+
+
+def test_plot_into_another_folder(folder, tmp_path, capsys):
+    out = tmp_path / "here" / "drawn"
+    assert main(["plot", str(folder), "--only", "units", "--out", str(out)]) == 0
+    assert capsys.readouterr().out.splitlines() == [f"{out}/units.png", f"{out}/units.pdf"]
+    assert sorted(p.name for p in out.iterdir()) == ["units.pdf", "units.png"]
+
+
+@pytest.mark.parametrize("out", [".", "..", "/"])
+def test_report_into_a_folder(out, folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["report", str(folder), "--out", out]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith(f"spectral report: `--out` is {out!r}, which is a folder: name a fi")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "part"),
+    [
+        ("config.yaml", "seeds: 1", "`algorithms` is None"),
+        ("good/seed_0/status.json", "[]", "good/seed_0' holds a damaged"),
+        ("good/seed_0/status.json", "{", "good/seed_0' holds a damaged"),
+        ("good/seed_0/history.npz", "", "good/seed_0' holds a damaged"),
+        ("good/seed_0/history.npz", "PK", "good/seed_0' holds a damaged"),
+        ("sweep.csv", "", "sweep.csv' is not the table of a sweep"),
+        ("sweep.csv", "a,b\n1,2\n", "sweep.csv' is not the table of a sweep"),
+    ],
+)
+def test_damaged_files_give_one_message(name, text, part, folder, tmp_path, capsys):
+    shutil.copytree(folder, tmp_path / "mine", ignore=shutil.ignore_patterns("figures"))
+    (tmp_path / "mine" / name).write_text(text)
+    assert main(["report", str(tmp_path / "mine"), "--out", str(tmp_path / "x.html")]) == 2
+    message = capsys.readouterr().err
+    assert part in message
+    assert message.count("\n") == 1
 
 
 def test_plot_without_data(folder, tmp_path, capsys):
@@ -243,7 +281,8 @@ def test_system_errors_are_one_line(folder, tmp_path, capsys):
     (tmp_path / "mine" / "figures").write_text("a file where the folder should be")
     assert main(["plot", str(tmp_path / "mine"), "--only", "performance"]) == 2
     message = capsys.readouterr().err
-    assert message.startswith("spectral plot: [Errno 17] File exists: ")
+    assert message.startswith("spectral plot: Figures cannot be written to '")
+    assert message.endswith("mine/figures': File exists. Choose another folder.\n")
     assert message.count("\n") == 1
 
 

@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 from recorded_history import recorded
 
 from spectral.studies import draw_side_by_side, Member, Results, SettingsError
-from spectral.studies.command_line._main import main
 from spectral.studies.figures._style import COLOURS
 
 
@@ -96,12 +95,3 @@ def test_rejects_figures_without_data(runs, tmp_path):
     with pytest.raises(SettingsError, match="nothing to draw as units: no finished training run"):
         draw_side_by_side((ant, ant), tmp_path / "out", only=["units"])
     assert not (tmp_path / "out").exists()
-
-
-def test_out_needs_several_runs(runs, monkeypatch, capsys):
-    monkeypatch.setattr("spectral.studies.load_results", lambda folder: runs[0])
-    assert main(["plot", "images", "--out", "elsewhere"]) == 2
-    assert (
-        "`--out` is 'elsewhere', but the figures of a single run are written"
-        in capsys.readouterr().err
-    )

@@ -27,5 +27,6 @@ def prepare_data(name: str, *, data_dir: str | None = None) -> pathlib.Path:
     """
     try:
         return prepare_images(name, data_dir=data_dir)
-    except (ModuleNotFoundError, ValueError, OSError) as error:
+    except (ModuleNotFoundError, ValueError, OSError, AssertionError) as error:
+        # TensorFlow Datasets raises AssertionError for a version that does not exist.
         raise SettingsError(str(error)) from error

@@ -1,7 +1,9 @@
 """The commands of the command line."""
 
 import argparse
+import importlib
 import json
+import os
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -17,20 +19,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status.
 
     0: success; 1: a training run diverged; 2: the user has to change something, which a message on
-    standard error names; 130: interrupted.
+    standard error names; 130: interrupted; 141: nobody reads the output any longer.
     """
-    given = parser().parse_args(arguments)
+    known = parser()
+    if "_ARGCOMPLETE" in os.environ:  # set by the shell when it completes a line
+        importlib.import_module("argcomplete").autocomplete(known)
+    given = known.parse_args(arguments)
     if "devices" in given and (wrong := choose_devices(given.devices)):
         print(f"spectral {given.name}: {wrong}", file=sys.stderr)
         return 2
     commands = {"run": _run, "sweep": _sweep, "plot": _plot, "landscape": _landscape}
-    commands |= {"report": _report, "data": _data}
+    commands |= {"report": _report, "data": _data, "list": _list, "show": _show, "init": _init}
     try:
-        return commands[given.name](given)
+        status = commands[given.name](given)
+        sys.stdout.flush()
+        return status
     except KeyboardInterrupt:
         message = "Interrupted. Continue `spectral run` or `spectral sweep` with --resume."
         print(message, file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        # As of `spectral list | head`. Python would report the rest of the output when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except (studies.SettingsError, OSError) as error:
         print(f"spectral {given.name}: {error}", file=sys.stderr)
         return 2
@@ -75,13 +86,8 @@ def _plot(given: argparse.Namespace) -> int:
     options: dict[str, Any] = {"only": given.only, "smooth": given.smooth}
     if len(runs) > 1:
         drawn = studies.draw_side_by_side(runs, given.out or pathlib.Path("figures"), **options)
-    elif given.out:
-        raise studies.SettingsError(
-            f"`--out` is {str(given.out)!r}, but the figures of a single run are written to its "
-            "folder: leave `--out` out, or name several runs."
-        )
     else:
-        drawn = studies.draw_figures(runs[0], **options)
+        drawn = studies.draw_figures(runs[0], folder=given.out, **options)
     for path in drawn:
         print(path)
     return 0
@@ -111,6 +117,33 @@ def _data(given: argparse.Namespace) -> int:
         print(studies.prepared_data(data_dir=given.data_dir))
     else:
         print(studies.prepare_data(given.name_of_set, data_dir=given.data_dir))
+    return 0
+
+
+def _list(given: argparse.Namespace) -> int:
+    print(studies.known_parts(kind=given.kind))
+    return 0
+
+
+def _show(given: argparse.Namespace) -> int:
+    print(studies.describe_part(given.part))
+    return 0
+
+
+def _init(given: argparse.Namespace) -> int:
+    name = given.example
+    if name is None and given.out is None:
+        print(studies.known_examples())
+        print("\nTo write one: spectral init NAME --out FILE.yaml")
+    elif name is None:
+        raise studies.SettingsError(
+            f"`--out` is {str(given.out)!r}, but no example is named: run `spectral init` to see "
+            "their names."
+        )
+    else:
+        path = studies.write_example(name, given.out or f"{pathlib.PurePath(name).name}.yaml")
+        command = "sweep" if name.startswith("sweeps/") else "run"
+        print(f"{path}\n\nTo train it: spectral {command} {path}")
     return 0
 
 

@@ -2,6 +2,15 @@
 
 import argparse
 import pathlib
+from typing import Any
+
+from spectral_plasticity import installed_version
+
+from ._data_dir_option import add_data_dir
+from ._drawing_options import add_landscape_options, add_plot_options
+from ._kinds import KINDS
+from ._paths import path
+from ._run_options import add_run_options
 
 
 EXIT = "Exit status: 0 success, 1 a training run diverged, 2 something has to be changed first."
@@ -17,7 +26,21 @@ def parser() -> argparse.ArgumentParser:
         description="Loss of plasticity in continual learning: run experiments that YAML files "
         "describe, select settings, and draw the results.",
     )
+    top.add_argument(
+        "--version",
+        action="version",
+        version=f"spectral-plasticity {installed_version()}",
+        help="print the version and exit",
+    )
     commands = top.add_subparsers(dest="name", required=True, metavar="COMMAND")
+    _add_running(commands)
+    _add_drawing(commands)
+    _add_data_commands(commands.add_parser("data", help="list or prepare data sets of images"))
+    _add_looking_up(commands)
+    return top
+
+
+def _add_running(commands: Any) -> None:
     run = commands.add_parser(
         "run",
         help="train every algorithm of a YAML file from every seed",
@@ -32,15 +55,18 @@ def parser() -> argparse.ArgumentParser:
         "scores, and write the experiment of the best cells to FOLDER/selected.yaml.",
         epilog=EXIT,
     )
-    _add_run_options(run, default="runs/<name of the file>")
-    _add_run_options(sweep, default="runs/<name of the file>_sweep")
+    add_run_options(run, default="runs/<name of the file>")
+    add_run_options(sweep, default="runs/<name of the file>_sweep")
+
+
+def _add_drawing(commands: Any) -> None:
     plot = commands.add_parser(
         "plot",
         help="draw the figures of a run, or several runs side by side",
-        description="Draw the figures of a run as PNG and PDF in FOLDER/figures, or of several "
-        "runs with a panel for each.",
+        description="Draw the figures of a run, or of several runs with a panel for each, as PNG "
+        "and PDF.",
     )
-    _add_plot_options(plot)
+    add_plot_options(plot)
     landscape = commands.add_parser(
         "landscape",
         help="draw the loss landscapes of the networks of a run",
@@ -48,113 +74,20 @@ def parser() -> argparse.ArgumentParser:
         "plane of the two eigenvectors of the Hessian with the largest eigenvalues, at the start "
         "of the next task. Writes FOLDER/figures/landscape.png and .pdf.",
     )
-    _add_landscape_options(landscape)
+    add_landscape_options(landscape)
     report = commands.add_parser(
         "report",
         help="write a page about runs, for a browser",
         description="Write one self-contained page with interactive curves, spectra, scatter "
         "plots, settings and commands of one or several runs. It needs no network connection.",
     )
-    report.add_argument("folders", type=pathlib.Path, nargs="+", metavar="FOLDER")
+    report.add_argument("folders", type=path, nargs="+", metavar="FOLDER")
     report.add_argument(
         "--out",
-        type=pathlib.Path,
+        type=path,
         default=pathlib.Path("report.html"),
         metavar="FILE.html",
         help="default: report.html",
-    )
-    _add_data_commands(commands.add_parser("data", help="list or prepare data sets of images"))
-    return top
-
-
-def _add_run_options(command: argparse.ArgumentParser, *, default: str) -> None:
-    command.add_argument("file", type=pathlib.Path, metavar="FILE.yaml", help="see examples/")
-    command.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="PATH=VALUE",
-        help="change a setting: --set stream.num_tasks=20 --set algorithms.bp.lr=1e-2",
-    )
-    command.add_argument("--seeds", type=int, metavar="N", help="train each algorithm from N seeds")
-    command.add_argument(
-        "--data-dir", metavar="FOLDER", help="the folder of the prepared data sets"
-    )
-    command.add_argument(
-        "--devices",
-        type=int,
-        metavar="N",
-        help="how many host devices the members of a program are spread over; default: "
-        "$JAX_NUM_CPU_DEVICES, or one",
-    )
-    command.add_argument("--out", type=pathlib.Path, metavar="FOLDER", help=f"default: {default}")
-    both = command.add_mutually_exclusive_group()
-    both.add_argument(
-        "--resume", action="store_true", help="continue the run of the same settings in FOLDER"
-    )
-    both.add_argument("--overwrite", action="store_true", help="replace the run in FOLDER")
-    command.add_argument(
-        "--log",
-        action="append",
-        default=[],
-        choices=["tensorboard", "wandb"],
-        help="also write the records to FOLDER/events",
-    )
-    command.add_argument(
-        "--json", action="store_true", help="print the summary as JSON in the last line"
-    )
-
-
-def _add_plot_options(plot: argparse.ArgumentParser) -> None:
-    plot.add_argument(
-        "folders", type=pathlib.Path, nargs="+", metavar="FOLDER", help="the folder of a run"
-    )
-    plot.add_argument(
-        "--out",
-        type=pathlib.Path,
-        metavar="FOLDER",
-        help="where the figures of several runs are written; default: figures",
-    )
-    plot.add_argument(
-        "--only",
-        action="append",
-        metavar="FIGURE",
-        help="draw only this figure; can be repeated",
-    )
-    plot.add_argument(
-        "--smooth",
-        type=int,
-        metavar="TASKS",
-        help="smooth the accuracies with a Savitzky-Golay filter over this many tasks; the figure "
-        "says so",
-    )
-
-
-def _add_landscape_options(landscape: argparse.ArgumentParser) -> None:
-    landscape.add_argument("folder", type=pathlib.Path, metavar="FOLDER")
-    landscape.add_argument(
-        "--algorithm",
-        action="append",
-        metavar="NAME",
-        help="draw only this algorithm; can be repeated",
-    )
-    landscape.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
-    landscape.add_argument(
-        "--num-examples",
-        type=int,
-        default=500,
-        metavar="N",
-        help="how many training examples the loss is computed on; default: 500",
-    )
-    landscape.add_argument(
-        "--reach",
-        type=float,
-        default=1.0,
-        metavar="X",
-        help="the plane extends from -X to X in both directions; default: 1",
-    )
-    landscape.add_argument(
-        "--data-dir", metavar="FOLDER", help="the folder of the prepared data sets"
     )
 
 
@@ -175,8 +108,30 @@ def _add_data_commands(data: argparse.ArgumentParser) -> None:
         "name_of_set", metavar="NAME", help="such as cifar100 or imagenet_resized/32x32"
     )
     for command in (listed, prepare):
-        command.add_argument(
-            "--data-dir",
-            metavar="FOLDER",
-            help="default: $TFDS_DATA_DIR, or else ~/tensorflow_datasets",
-        )
+        add_data_dir(command)
+
+
+def _add_looking_up(commands: Any) -> None:
+    listed = commands.add_parser(
+        "list",
+        help="list the parts that an experiment can name",
+        description="Print a line for each part of a kind: its name and what it is.",
+    )
+    listed.add_argument("kind", nargs="?", choices=KINDS, help="default: all kinds")
+    show = commands.add_parser(
+        "show",
+        help="describe a part and its arguments",
+        description="Describe a part that an experiment can name, and its arguments with their "
+        "types and defaults.",
+    )
+    show.add_argument("part", metavar="NAME", help="such as l2_er, MLP or continual_imagenet")
+    init = commands.add_parser(
+        "init",
+        help="list the examples, or write one to a file",
+        description="Without NAME, list the examples of experiments and sweeps. With NAME, write "
+        "one to a file, to run it or to change it.",
+    )
+    init.add_argument("example", nargs="?", metavar="NAME", help="such as digits or sweeps/digits")
+    init.add_argument(
+        "--out", type=path, metavar="FILE.yaml", help="default: NAME.yaml in this folder"
+    )

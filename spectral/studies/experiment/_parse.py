@@ -24,7 +24,7 @@ from ._settings import SettingsError
 
 
 # Passed by the experiment when it makes the object, never by settings.
-_NOT_IN_SETTINGS = {"key"}
+NOT_IN_SETTINGS = {"key"}
 
 
 def parse(
@@ -60,7 +60,7 @@ class _Parser(NamedTuple):
             raise _wrong(where, section, describe(wanted))
         name = section["type"]
         constructor = self.constructor(name, wanted, where)
-        allowed = {n: p for n, p in parameters(constructor).items() if n not in _NOT_IN_SETTINGS}
+        allowed = {n: p for n, p in parameters(constructor).items() if n not in NOT_IN_SETTINGS}
         by_position = () if POSITIONAL in allowed else section.get(POSITIONAL, ())
         placed = self.positional(by_position, constructor, where)
         own = {n: v for n, v in section.items() if n != "type"}

@@ -31,13 +31,13 @@ def read_settings(path: pathlib.Path) -> dict[str, Any]:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise SettingsError(
             f"{str(path)!r} cannot be read: {reason}. Pass a YAML file that describes an "
-            "experiment, such as examples/digits.yaml."
+            "experiment; `spectral init` lists examples."
         ) from error
     settings = _parse(text, str(path))
     if not isinstance(settings, dict):
         raise SettingsError(
             f"{str(path)!r} holds {settings!r}, but must hold a mapping with the keys stream, "
-            "model and algorithms: see examples/digits.yaml."
+            "model and algorithms; `spectral init` lists examples."
         )
     return settings
 

@@ -22,9 +22,13 @@ _UNITS = "units"
 
 
 def draw_figures(
-    results: Results, *, only: Sequence[str] | None = None, smooth: int | None = None
+    results: Results,
+    *,
+    folder: pathlib.Path | None = None,
+    only: Sequence[str] | None = None,
+    smooth: int | None = None,
 ) -> list[pathlib.Path]:
-    """Draw the figures of a run, as PNG and PDF, in the folder `figures` of the run.
+    """Draw the figures of a run, as PNG and PDF.
 
     - `performance`: accuracy (or what else says how well a task was learned) over tasks (paper,
       Figure 3);
@@ -47,6 +51,7 @@ def draw_figures(
 
     **Arguments:**
 
+    - `folder`: where the files are written. By default the folder `figures` of the run.
     - `only`: the names of the figures to draw. By default all.
     - `smooth`: smooth the accuracies of each seed with a quadratic Savitzky-Golay filter over this
       many tasks. The figure says so.
@@ -68,7 +73,7 @@ def draw_figures(
     for name in {quantity.figure: None for quantity in measured(results).values()}:
         drawings.setdefault(name, functools.partial(_over_tasks, results, [name], smooth))
     chosen = choose(drawings, only)
-    files = save_figures(chosen, results.folder / "figures")
+    files = save_figures(chosen, folder or results.folder / "figures")
     if not files:
         done = sum(map(len, results.finished.values()))
         total = len(results.settings["algorithms"]) * results.settings["seeds"]

@@ -45,14 +45,27 @@ def save_figures(
 
     A function that returns `None` has nothing to draw. Creates the folder if a figure is written.
     Returns the files.
+
+    **Raises:** `SettingsError` if a file cannot be written.
     """
     files = []
     with matplotlib.rc_context(_STYLE):
         for name, draw in drawings.items():
             figure = draw()
             if figure is not None:
-                folder.mkdir(parents=True, exist_ok=True)
-                for kind in ("png", "pdf"):
-                    files.append(folder / f"{name}.{kind}")
-                    figure.savefig(files[-1], dpi=200)
+                files += _save(figure, folder, name)
+    return files
+
+
+def _save(figure: Figure, folder: pathlib.Path, name: str) -> list[pathlib.Path]:
+    files = [folder / f"{name}.{kind}" for kind in ("png", "pdf")]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in files:
+            figure.savefig(file, dpi=200)
+    except OSError as error:
+        raise SettingsError(
+            f"Figures cannot be written to {str(folder)!r}: {error.strerror}. Choose another "
+            "folder."
+        ) from error
     return files

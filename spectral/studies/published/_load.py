@@ -17,7 +17,7 @@ from ._presets import check_preset
 from ._slippery_ant import slippery_ant
 
 
-_BENCHMARKS = {
+BENCHMARKS = {
     b.__name__: b for b in (permuted_mnist, continual_imagenet, incremental_cifar, slippery_ant)
 }
 
@@ -83,9 +83,9 @@ def _expanded(settings: Mapping[str, Any]) -> tuple[dict[str, Any], Benchmark | 
     if not options:
         return own, None
     name = options.pop("benchmark", None)
-    if not isinstance(name, str) or name not in _BENCHMARKS:
-        raise SettingsError(unknown_name("`benchmark`: Benchmark", str(name), _BENCHMARKS))
+    if not isinstance(name, str) or name not in BENCHMARKS:
+        raise SettingsError(unknown_name("`benchmark`: Benchmark", str(name), BENCHMARKS))
     options: dict[str, Any] = {"preset": "paper"} | options
     check_preset(options["preset"])
-    benchmark = _BENCHMARKS[name](**options)
+    benchmark = BENCHMARKS[name](**options)
     return {**benchmark.settings, **own}, benchmark

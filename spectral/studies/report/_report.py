@@ -48,6 +48,12 @@ def write_report(
     **Raises:** `SettingsError` if a folder does not hold a run, if nothing has been recorded yet,
     or if the page cannot be written.
     """
+    path = pathlib.Path(path)
+    if path.is_dir():
+        raise SettingsError(
+            f"`--out` is {str(path)!r}, which is a folder: name a file, such as "
+            f"{str(path / 'report.html')!r}."
+        )
     results = load_recorded(folders)
     runs = [run for result in results for run in _runs(result, alone=len(results) == 1)]
     # The best cells of a sweep are shown first, so they get the first colours.
@@ -72,7 +78,6 @@ def write_report(
     script = files.joinpath("_report.js").read_text(encoding="utf-8")
     # Escaped, because a "</script>" in the data would end the script element.
     text = json.dumps(data, allow_nan=False).replace("<", "\\u003c")
-    path = pathlib.Path(path)
     try:
         write_text(path, page.replace("__SCRIPT__", script).replace("__DATA__", text))
     except OSError as error:
@@ -182,5 +187,11 @@ def _selected(results: Results) -> set[str] | None:
     path = results.folder / "sweep.csv"
     if not path.exists():
         return None
-    table = pd.read_csv(path)
-    return set(table.loc[table["selected"], "cell"])
+    try:
+        table = pd.read_csv(path)
+        return set(table.loc[table["selected"].astype(bool), "cell"])
+    except (ValueError, KeyError) as error:
+        raise SettingsError(
+            f"{str(path)!r} is not the table of a sweep: {error}. Write it again with `spectral "
+            "sweep --resume`."
+        ) from error

@@ -11,6 +11,8 @@ from typing import Any
 
 import jax
 
+from spectral_plasticity import installed_version
+
 
 _PACKAGES = ("jax", "equinox", "optax", "numpy")
 
@@ -20,7 +22,7 @@ def circumstances() -> dict[str, Any]:
     devices = jax.devices()
     program = pathlib.Path(sys.argv[0]).name
     return {
-        "spectral": metadata.version("spectral-plasticity"),
+        "spectral": installed_version(),
         **{package: metadata.version(package) for package in _PACKAGES},
         "python": platform.python_version(),
         "device": f"{devices[0].platform}: {devices[0].device_kind}",

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import pathlib
+import zipfile
 from collections.abc import Mapping
 from dataclasses import KW_ONLY
 from typing import Any, Literal
@@ -93,22 +94,30 @@ def load_member(
     """Read one training run; `None` if it has recorded nothing yet.
 
     `quantities` are those of the run, for the history.
+
+    **Raises:** `SettingsError` if a file is damaged.
     """
     own = member_folder(folder, algorithm, seed)
     if not (own / "status.json").exists():
         return None
-    with np.load(own / "history.npz", allow_pickle=False) as columns:
-        history = History(dict(columns), quantities=quantities)
-    about = json.loads((own / "status.json").read_text())
-    return Member(
-        algorithm,
-        seed,
-        about["status"],
-        about["message"],
-        history,
-        seconds=about["seconds"],
-        together=about["together"],
-    )
+    try:
+        with np.load(own / "history.npz", allow_pickle=False) as columns:
+            history = History(dict(columns), quantities=quantities)
+        about = json.loads((own / "status.json").read_text())
+        return Member(
+            algorithm,
+            seed,
+            about["status"],
+            about["message"],
+            history,
+            seconds=about["seconds"],
+            together=about["together"],
+        )
+    except _DAMAGED as error:
+        raise SettingsError(
+            f"{str(own)!r} holds a damaged history.npz or status.json: delete this folder, and "
+            "train its seed again with `spectral run --resume`."
+        ) from error
 
 
 def load_results(folder: str | os.PathLike[str]) -> Results:
@@ -119,7 +128,7 @@ def load_results(folder: str | os.PathLike[str]) -> Results:
     results.of("bp")[0].history["test_accuracy"]
     ```
 
-    **Raises:** `SettingsError` if the folder does not hold a run.
+    **Raises:** `SettingsError` if the folder does not hold a run, or if a file of it is damaged.
     """
     folder = pathlib.Path(folder)
     if not (folder / MARKER).exists() or not (folder / CONFIG).exists():
@@ -127,6 +136,12 @@ def load_results(folder: str | os.PathLike[str]) -> Results:
             f"{str(folder)!r} does not hold a run: pass a folder that `spectral run` has written."
         )
     settings = read_settings(folder / CONFIG)
+    for name, kind in _SECTIONS.items():
+        if not isinstance(settings.get(name), kind):
+            raise SettingsError(
+                f"`{name}` is {settings.get(name)!r} in {str(folder / CONFIG)!r}, but must be of "
+                f"type {kind.__name__}, as `spectral run` has written it: restore the file."
+            )
     quantities = load_quantities(folder)
     members = (
         load_member(folder, algorithm, seed, quantities=quantities)
@@ -134,6 +149,12 @@ def load_results(folder: str | os.PathLike[str]) -> Results:
         for seed in range(settings["seeds"])
     )
     return Results(folder, settings, tuple(m for m in members if m is not None))
+
+
+# What NumPy and JSON raise for a file that is cut off or was changed.
+_DAMAGED = (OSError, ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile)
+# What reading a run needs of its settings.
+_SECTIONS = {"algorithms": dict, "probes": dict, "seeds": int}
 
 
 def save_summary(folder: pathlib.Path, summary: Mapping[str, Any]) -> None:

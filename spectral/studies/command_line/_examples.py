@@ -1,0 +1,74 @@
+"""The examples of experiments and sweeps that come with the package."""
+
+import os
+import pathlib
+
+from ..._arguments import unknown_name
+from ..experiment._settings import SettingsError
+from ..runs._align import align
+from ..runs._atomic_write import write_text
+from ._first_sentence import first_sentence
+
+
+def known_examples() -> str:
+    """The examples of experiments and sweeps, with a line for each: its name and what it is.
+
+    ```python
+    print(studies.known_examples())
+    ```
+    """
+    return align([(name, _title(path)) for name, path in _examples().items()])
+
+
+def write_example(name: str, path: str | os.PathLike[str]) -> pathlib.Path:
+    """Write a copy of an example, to run it or to change it.
+
+    ```python
+    studies.write_example("digits", "mine.yaml")
+    ```
+
+    **Arguments:**
+
+    - `name`: such as `"digits"` or `"sweeps/digits"`; `known_examples` lists all.
+    - `path`: the file to write. Missing folders are created.
+
+    **Returns:** `path`.
+
+    **Raises:** `SettingsError` if the example does not exist, if there is a file at `path`
+    already, or if it cannot be written.
+    """
+    known, path = _examples(), pathlib.Path(path)
+    if name not in known:
+        raise SettingsError(unknown_name("Example", name, known))
+    if path.exists():
+        raise SettingsError(f"`--out` is {str(path)!r}, which exists already: name a new file.")
+    # The comments show commands with the file and the run folder of the example.
+    text = known[name].read_text(encoding="utf-8").replace(f"examples/{name}.yaml", str(path))
+    text = text.replace(f"runs/{known[name].stem}", f"runs/{path.stem}")
+    try:
+        write_text(path, text)
+    except OSError as error:
+        raise SettingsError(
+            f"`--out` is {str(path)!r}, which cannot be written: {error.strerror}. Name another "
+            "file."
+        ) from error
+    return path
+
+
+def _examples() -> dict[str, pathlib.Path]:
+    """The files of the examples by name. A wheel has them in this folder, and a checkout of the
+    repository in `examples`."""
+    places = (pathlib.Path(__file__).with_name("examples"), _REPOSITORY / "examples")
+    folder = next(place for place in places if place.is_dir())
+    names = {path: path.relative_to(folder).with_suffix("") for path in folder.rglob("*.yaml")}
+    return {name.as_posix(): path for path, name in sorted(names.items())}
+
+
+_REPOSITORY = pathlib.Path(__file__).parents[3]
+
+
+def _title(path: pathlib.Path) -> str:
+    """The first sentence of the comment at the top of an example."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    comment = (line.removeprefix("#").strip() for line in lines if line.startswith("#"))
+    return first_sentence("\n".join(comment))

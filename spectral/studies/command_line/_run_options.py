@@ -1,0 +1,45 @@
+"""The options of the commands that train."""
+
+import argparse
+
+from ._data_dir_option import add_data_dir
+from ._paths import path
+
+
+def add_run_options(command: argparse.ArgumentParser, *, default: str) -> None:
+    """Add the options of `run` and `sweep`. `default` says where they write to."""
+    command.add_argument(
+        "file", type=path, metavar="FILE.yaml", help="see `spectral init` for examples"
+    )
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="PATH=VALUE",
+        help="change a setting: --set stream.num_tasks=20 --set algorithms.bp.lr=1e-2",
+    )
+    command.add_argument("--seeds", type=int, metavar="N", help="train each algorithm from N seeds")
+    add_data_dir(command)
+    command.add_argument(
+        "--devices",
+        type=int,
+        metavar="N",
+        help="how many host devices the members of a program are spread over; default: "
+        "$JAX_NUM_CPU_DEVICES, or one",
+    )
+    command.add_argument("--out", type=path, metavar="FOLDER", help=f"default: {default}")
+    both = command.add_mutually_exclusive_group()
+    both.add_argument(
+        "--resume", action="store_true", help="continue the run of the same settings in FOLDER"
+    )
+    both.add_argument("--overwrite", action="store_true", help="replace the run in FOLDER")
+    command.add_argument(
+        "--log",
+        action="append",
+        default=[],
+        choices=["tensorboard", "wandb"],
+        help="also write the records to FOLDER/events",
+    )
+    command.add_argument(
+        "--json", action="store_true", help="print the summary as JSON in the last line"
+    )
