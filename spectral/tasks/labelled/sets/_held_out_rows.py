@@ -6,12 +6,9 @@ from jaxtyping import Int
 from ...._arguments import check_count
 
 
-Rows = Int[np.ndarray, " rows"]
-
-
 def held_out_rows(
     name: str, num_held_out: int, labels: np.ndarray, *, seed: int
-) -> tuple[Rows, Rows]:
+) -> tuple[Int[np.ndarray, " kept"], Int[np.ndarray, " held_out"]]:
     """Returns the rows that are kept and `num_held_out` rows that are held out, each in the order
     of the set. The draw depends on `seed` only.
 

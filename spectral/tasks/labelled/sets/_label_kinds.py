@@ -47,6 +47,12 @@ def label_kind(
             "classes from 0, and leave out rows without a class."
         )
     found = labels.shape[1] if labels.ndim == 2 else int(classes.max(initial=0)) + 1
+    if num_classes is not None and classes.max(initial=0) >= num_classes:
+        row = int(np.argmax(classes))
+        raise ValueError(
+            f"`{name}` is {classes[row]} in row {row}, but classes must lie between 0 and "
+            f"{num_classes - 1}: change the labels, or `num_classes`, which is {num_classes}."
+        )
     if num_classes is not None and labels.ndim == 2 and num_classes != found:
         raise ValueError(
             f"`num_classes` is {num_classes}, but `{name}` has {found} columns, one for each "

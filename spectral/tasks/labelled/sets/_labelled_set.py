@@ -6,7 +6,7 @@ from typing import ClassVar
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from ...._arguments import check_count
 from ..._base._label_loss import Labels
@@ -17,6 +17,9 @@ from ._part_checks import check_parts_agree
 
 
 Inputs = UInt8[Array, "rows ..."] | Float[Array, "rows ..."]
+# The parts have different numbers of rows.
+_Inputs = UInt8[Array, "_ ..."] | Float[Array, "_ ..."]
+_Labels = Int[Array, " _"] | Bool[Array, "_ _"] | Float[Array, "_ _"]
 
 
 class LabelledSet(AbstractLabelledData):
@@ -30,7 +33,7 @@ class LabelledSet(AbstractLabelledData):
     ```
 
     A network sees the inputs in the shape in which they are stored. Bytes are scaled to [0, 1],
-    floats are left as they are, unless the `Loader` standardises. The type of the labels says what
+    floats stay as they are, unless the `Loader` standardises. The type of the labels says what
     they are: integers `[rows]` are classes, Booleans `[rows, outputs]` are several answers for each
     row, floats `[rows, outputs]` are numbers to predict.
 
@@ -41,14 +44,14 @@ class LabelledSet(AbstractLabelledData):
     """
 
     name: str = eqx.field(static=True)
-    train_inputs: Inputs
-    train_labels: Labels
-    test_inputs: Inputs
-    test_labels: Labels
+    train_inputs: _Inputs
+    train_labels: _Labels
+    test_inputs: _Inputs
+    test_labels: _Labels
     _: KW_ONLY
     num_classes: int | None = eqx.field(static=True, default=None)  # None: not classes
-    validation_inputs: Inputs | None = None
-    validation_labels: Labels | None = None
+    validation_inputs: _Inputs | None = None
+    validation_labels: _Labels | None = None
     channels_last: ClassVar[bool] = False
 
     def __check_init__(self):
@@ -85,7 +88,7 @@ class LabelledSet(AbstractLabelledData):
             return jnp.zeros(()), jnp.asarray(whole)
         rows = np.asarray(self.train_inputs, np.float64)
         deviation = rows.std(axis=0)
-        # The deviation of equal numbers is their rounding error, which is no scale.
+        # The deviation of equal numbers is their rounding error, not a scale.
         constant = (rows == rows[:1]).all(axis=0)
         scale = np.where(constant, 1.0, deviation)
         return jnp.asarray(rows.mean(axis=0), dtype=float), jnp.asarray(scale, dtype=float)
@@ -104,8 +107,8 @@ def _check_inputs(name: str, inputs: Array | None, dtype: jnp.dtype) -> None:
         return
     if inputs.ndim < 2:
         raise ValueError(
-            f"`{name}` is of shape {inputs.shape}, but must have one axis for the rows and at "
-            "least one for the features: reshape it, for example with `inputs[:, None]`."
+            f"`{name}` is of shape {inputs.shape}, but must have one axis for the rows and one "
+            "or more for the features: reshape it, for example with `inputs[:, None]`."
         )
     if inputs.dtype != dtype:
         raise ValueError(
@@ -115,7 +118,7 @@ def _check_inputs(name: str, inputs: Array | None, dtype: jnp.dtype) -> None:
     check_finite(name, np.asarray(inputs))
 
 
-def _check_labels(name: str, labels: Labels | None, train: Labels, num_classes: int | None) -> None:
+def _check_labels(name: str, labels: Array | None, train: Array, num_classes: int | None) -> None:
     if labels is None:
         return
     if labels.dtype != train.dtype or labels.shape[1:] != train.shape[1:]:

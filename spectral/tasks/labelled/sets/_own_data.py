@@ -7,10 +7,9 @@ import numpy as np
 from jaxtyping import Array
 
 from ...._arguments import check_count
-from ..._base._label_loss import Labels
 from ._finite import check_finite
 from ._held_out_rows import held_out_rows
-from ._label_kinds import label_kind, LabelArray
+from ._label_kinds import label_kind
 from ._labelled_set import LabelledSet
 from ._numbers import numbers
 
@@ -50,7 +49,7 @@ def labelled_set(
     - `name`: for messages.
     - `test`, `validation`: inputs and labels of these parts, if you have them.
     - `num_test`: without `test`, the number of rows that are held out as test rows. By default a
-      fifth.
+      fifth, or as many as there are classes if these are more.
     - `num_validation`: without `validation`, the number of rows that are held out of the training
       rows as validation rows.
     - `num_classes`: by default one more than the largest class.
@@ -75,7 +74,7 @@ def labelled_set(
         if given is not None:
             parts[part] = _checked(f"{part} ", given, classes)[:2]
         elif count is not None or part == "test":
-            count = max(1, len(parts["train"][1]) // 5) if count is None else count
+            count = max(len(rows) // 5, classes or 1) if count is None else count
             parts |= _divided(part, *parts["train"], count, seed)
     fields = {k: v for p in parts for k, v in _fields(p, *parts[p]).items()}
     return LabelledSet(name, **fields, num_classes=classes)
@@ -83,7 +82,7 @@ def labelled_set(
 
 def _checked(
     part: str, given: Part, num_classes: int | None
-) -> tuple[np.ndarray, LabelArray, int | None]:
+) -> tuple[np.ndarray, np.ndarray, int | None]:
     """Inputs, labels and the number of classes; messages name the part ("test ")."""
     inputs, labels = numbers(f"{part}inputs", given[0]), numbers(f"{part}labels", given[1])
     check_finite(f"{part}inputs", inputs)
@@ -97,14 +96,15 @@ def _checked(
 
 
 def _divided(
-    part: str, inputs: np.ndarray, labels: LabelArray, count: int, seed: int
-) -> dict[str, tuple[np.ndarray, LabelArray]]:
+    part: str, inputs: np.ndarray, labels: np.ndarray, count: int, seed: int
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     kept, held_out = held_out_rows(f"num_{part}", count, labels, seed=seed)
     return {"train": (inputs[kept], labels[kept]), part: (inputs[held_out], labels[held_out])}
 
 
-def _fields(part: str, inputs: np.ndarray, labels: LabelArray) -> dict[str, Array | Labels]:
+def _fields(part: str, inputs: np.ndarray, labels: np.ndarray) -> dict[str, Array]:
     """The arguments of `LabelledSet` for a part."""
     dtype = {"i": int, "f": float, "b": bool}[labels.dtype.kind]
-    stored = jnp.asarray(inputs) if inputs.dtype == np.uint8 else jnp.asarray(inputs, dtype=float)
+    with np.errstate(over="ignore"):  # `LabelledSet` rejects the infinities
+        stored = jnp.asarray(inputs, dtype=inputs.dtype if inputs.dtype == np.uint8 else float)
     return {f"{part}_inputs": stored, f"{part}_labels": jnp.asarray(labels, dtype=dtype)}

@@ -3,11 +3,9 @@
 import numpy as np
 from jaxtyping import Array
 
-from ..._base._label_loss import Labels
-
 
 def check_parts_agree(
-    noun: str, parts: dict[str, tuple[Array | None, Labels | None]], num_classes: int | None
+    noun: str, parts: dict[str, tuple[Array | None, Array | None]], num_classes: int | None
 ) -> None:
     """Check the arrays `{part}_{noun}` and `{part}_labels` of every part. A part without arrays is
     left out.
@@ -39,7 +37,7 @@ def check_parts_agree(
             )
 
 
-def _check_range(part: str, labels: Labels, num_classes: int) -> None:
+def _check_range(part: str, labels: Array, num_classes: int) -> None:
     low, high = int(np.asarray(labels).min()), int(np.asarray(labels).max())
     if low < 0 or high >= num_classes:
         raise ValueError(

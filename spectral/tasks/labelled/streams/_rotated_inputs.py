@@ -60,7 +60,7 @@ class RotatedInputs(AbstractLabelledStream[Float[Array, "entries entries"]]):
 
     def present(self, change: Float[Array, "entries entries"], rows: LabelledRows) -> LabelledBatch:
         inputs = self.source.inputs(rows.inputs)
-        # The products of accelerators are rounded to fewer bits by default, which is no rotation.
+        # By default accelerators round products to fewer bits, which would change distances.
         rotate = lambda x: jnp.matmul(x, change, precision=jax.lax.Precision.HIGHEST)
         rotated = rotate(inputs.reshape(len(inputs), -1))
         return LabelledBatch(rotated.reshape(inputs.shape), rows.labels)
