@@ -6,6 +6,7 @@ import inspect
 import pathlib
 import pkgutil
 import re
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -68,8 +69,8 @@ def test_page_on_data(tmp_path, monkeypatch):
     assert run_page("docs/data.md", sizes, names)
     assert names["history"]["test_loss"].shape == (5,)
     (block,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/data.md").read_text(), re.DOTALL)
-    experiment = studies.make_experiment(yaml.safe_load(block))
-    assert experiment.stream.source.data.has_validation
+    stream: Any = studies.make_experiment(yaml.safe_load(block)).stream
+    assert stream.source.data.has_validation
 
 
 def test_page_on_reinforcement_learning(tmp_path, monkeypatch):

@@ -1,5 +1,7 @@
 """Labelled sets from files, and arrays from data sets that give one row at a time."""
 
+from typing import Any
+
 import numpy as np
 import PIL.Image
 import pytest
@@ -25,7 +27,7 @@ def test_an_archive_is_divided(tmp_path):
 
 def test_an_archive_with_parts(tmp_path):
     names = [f"{part}_{what}" for part in ("train", "test") for what in ("inputs", "labels")]
-    arrays = dict(zip(names, (X, Y, X[:5], Y[:5]), strict=True))
+    arrays: dict[str, Any] = dict(zip(names, (X, Y, X[:5], Y[:5]), strict=True))
     np.savez(tmp_path / "parts.npz", **arrays)
     data = load_arrays(str(tmp_path / "parts.npz"))
     np.testing.assert_array_equal(data.test_inputs, X[:5].astype(np.float32))
@@ -102,7 +104,8 @@ def test_tables_that_cannot_be_used(tmp_path, kinds, header, message):
 
 
 def test_a_table_in_settings(tmp_path):
-    load_wine(as_frame=True).frame.to_csv(tmp_path / "wine.csv", index=False)
+    wine: Any = load_wine(as_frame=True)
+    wine.frame.to_csv(tmp_path / "wine.csv", index=False)
     path = str(tmp_path / "wine.csv")
     data = {"type": "load_table", "path": path, "label": "target", "num_validation": 30}
     loader = {"type": "Loader", "minibatch_size": 16, "standardise": True}
@@ -111,9 +114,9 @@ def test_a_table_in_settings(tmp_path):
         "model": {"type": "MLP", "width": 4, "depth": 1},
         "algorithms": {"bp": {"type": "bp"}},
     }
-    experiment = studies.make_experiment(settings)
-    assert experiment.stream.in_shape == (13,)
-    assert experiment.stream.source.data.num_rows("validation") == 30
+    stream: Any = studies.make_experiment(settings).stream
+    assert stream.in_shape == (13,)
+    assert stream.source.data.num_rows("validation") == 30
     missing = settings["stream"] | {"data": data | {"path": "nowhere.csv"}}
     with pytest.raises(studies.SettingsError, match="`stream.data.path` is 'nowhere.csv'"):
         studies.make_experiment(settings | {"stream": missing})

@@ -199,7 +199,8 @@ def test_sets_check_what_they_hold():
 def test_images_have_four_axes():
     """Without this the axes of flat images would be taken for rows of others."""
     flat = jnp.zeros((12, 64), jnp.uint8)
-    images = ImageSet("two", *(jnp.zeros((2, 1, 1, 1), jnp.uint8), jnp.zeros(2, int)) * 2, 1, 255)
+    pixels, labels = jnp.zeros((2, 1, 1, 1), jnp.uint8), jnp.zeros(2, int)
+    images = ImageSet("two", pixels, labels, pixels, labels, num_classes=1, max_value=255)
     object.__setattr__(images, "test_images", flat)
     with pytest.raises(ValueError, match=r"`test_images` is uint8 of shape \(12, 64\), .*labelled"):
         images.__check_init__()

@@ -14,6 +14,7 @@ from spectral._check_parts import check_parts
 
 
 KEY = jax.random.key(3)
+SPLITS: tuple[tasks.Split, ...] = ("train", "held_out", "validation")
 NO_ONE = Learner(None, None, algorithms.bp().optimiser)
 LOADER = tasks.Loader(epochs=2, minibatch_size=5, standardise=True, evaluation_batch_size=4)
 
@@ -57,10 +58,7 @@ def _tasks(stream, key):
         now = Clock(zero, zero, zero, task)
         state = stream.begin_task(state, now, key=jax.random.fold_in(key, task))
         show = lambda rows, split: stream._batch(state, rows, split)
-        batches = [
-            show(jnp.arange(stream.source.data.num_rows(split)), split)
-            for split in ("train", "held_out", "validation")
-        ]
+        batches = [show(jnp.arange(stream.source.data.num_rows(split)), split) for split in SPLITS]
         change = jax.tree.map(_plain, state.change)
         return state, (change, state.count, state.rows, batches)
 
@@ -78,7 +76,7 @@ def shown(name):
     return stream, jax.tree.map(np.asarray, _tasks(stream, KEY))
 
 
-def originals(split="train"):
+def originals(split: tasks.Split = "train"):
     transform = tasks.InputTransform(rows(), LOADER)
     inputs = np.asarray(transform(rows().part(split)[0]))
     return inputs.reshape(len(inputs), -1)
@@ -91,7 +89,7 @@ def flat(inputs):
 @pytest.mark.parametrize("name", ["permuted", "rotated", "drifting", "noised"])
 def test_inputs_keep_their_shape_and_labels(name):
     _, (*_, batches) = shown(name)
-    for batch, split in zip(batches, ("train", "held_out", "validation"), strict=True):
+    for batch, split in zip(batches, SPLITS, strict=True):
         labels = np.asarray(rows().part(split)[1])
         assert batch.inputs.shape == (4, len(labels), 2, 3)
         np.testing.assert_array_equal(batch.labels, np.tile(labels, (4, 1)))
@@ -102,7 +100,7 @@ def test_inputs_keep_their_shape_and_labels(name):
 def test_all_rows_of_a_task_are_permuted_alike():
     _, (change, *_, batches) = shown("permuted")
     assert [sorted(order) for order in change.tolist()] == [list(range(6))] * 4
-    for batch, split in zip(batches, ("train", "held_out", "validation"), strict=True):
+    for batch, split in zip(batches, SPLITS, strict=True):
         for task in range(4):
             expected = originals(split)[:, change[task]]
             np.testing.assert_array_equal(flat(batch.inputs)[task], expected)
@@ -110,7 +108,7 @@ def test_all_rows_of_a_task_are_permuted_alike():
 
 def test_rotations_are_orthogonal():
     _, (change, *_, batches) = shown("rotated")
-    for batch, split in zip(batches, ("train", "held_out", "validation"), strict=True):
+    for batch, split in zip(batches, SPLITS, strict=True):
         gram = originals(split) @ originals(split).T
         for task, matrix in enumerate(change):
             np.testing.assert_allclose(matrix @ matrix.T, np.eye(6), atol=1e-5)
@@ -136,7 +134,7 @@ def test_drift_moves_by_equal_steps():
     np.testing.assert_allclose(np.sqrt((moves**2).mean(axis=1)), 0.1, rtol=1e-5)
     directions = moves / np.linalg.norm(moves, axis=1, keepdims=True)
     assert np.abs((directions @ directions.T)[~np.eye(3, dtype=bool)]).max() < 0.99
-    for batch, split in zip(batches, ("train", "held_out", "validation"), strict=True):
+    for batch, split in zip(batches, SPLITS, strict=True):
         moved = flat(batch.inputs) - originals(split)
         np.testing.assert_allclose(moved, np.broadcast_to(change[:, None], moved.shape), atol=1e-5)
 
@@ -145,7 +143,7 @@ def test_noise_has_the_deviation_of_the_task():
     _, (change, *_, batches) = shown("noised")
     assert (change.deviation > 0).all()
     assert (change.deviation < 0.5).all()
-    for batch, split in zip(batches, ("train", "held_out", "validation"), strict=True):
+    for batch, split in zip(batches, SPLITS, strict=True):
         noise = flat(batch.inputs) - originals(split)
         spread = noise.reshape(4, -1).std(axis=1)
         np.testing.assert_allclose(spread, change.deviation, rtol=0.5)
@@ -162,7 +160,7 @@ def test_flipped_labels():
     wrong = batches[0].labels != truth
     assert wrong.sum(axis=1).tolist() == [6] * 4  # a fifth of 30
     assert len({tuple(task) for task in wrong}) == 4
-    for batch, split in zip(batches, ("train", "held_out", "validation"), strict=True):
+    for batch, split in zip(batches, SPLITS, strict=True):
         if split != "train":
             np.testing.assert_array_equal(batch.labels[2], rows().part(split)[1])
         np.testing.assert_allclose(flat(batch.inputs)[3], originals(split))
@@ -273,7 +271,7 @@ def test_validation_is_recorded():
     model = models.MLP(6, 2, width=3, depth=1, key=KEY)
     learner, history = train_continual(model, stream, algorithms.bp(0.05), key=KEY)
     assert history["validation_loss"].shape == (1,)
-    for split, name in (("validation", "validation_loss"), ("held_out", "test_loss")):
+    for split, name in zip(SPLITS[1:], ("test_loss", "validation_loss"), strict=True):
         inputs, labels = map(np.asarray, rows("numbers").part(split))
         hidden, head = ([np.asarray(x) for x in (d.weight, d.bias)] for d in learner.model.layers)
         on = np.maximum(inputs.reshape(len(inputs), -1) @ hidden[0].T + hidden[1], 0)

@@ -42,13 +42,14 @@ class RotatedInputs(AbstractLabelledStream[Float[Array, "entries entries"]]):
 
         - `data`: images or another labelled set.
         - `num_tasks`: tasks in the stream.
-        - `loader`: by default `Loader()`.
+        - `loader`: by default `Loader()`. With entries of different units, choose one that
+          standardises, because a rotation mixes all entries.
 
         **Raises:** `ValueError` for no tasks, or for a minibatch larger than the training set.
         """
         check_count("num_tasks", num_tasks)
-        self.source = LabelledSource(data, loader)
         self.num_tasks = num_tasks
+        self.source = LabelledSource(data, loader)
 
     def first_change(self, *, key: PRNGKeyArray) -> Float[Array, "entries entries"]:
         return jnp.eye(self.in_size)
