@@ -135,7 +135,7 @@ def test_scale_shrinks_sizes_and_lists_them(name, preset):
     text = "\n".join(small.smaller)
     assert "`stream.num_tasks` was" in text
     assert re.search("`model.(width|channels)` was", text)
-    assert re.search("`stream.(images.train_per_class|steps_per_task)` was", text)
+    assert re.search("`stream.(data.train_per_class|steps_per_task)` was", text)
     for path in re.findall(r"`([\w.]+)` was", text):
         if "seeds" in path or "epochs" in path or path.endswith(("lr", "minibatch_size")):
             raise AssertionError(f"{path} is not a size")

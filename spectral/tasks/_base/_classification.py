@@ -39,7 +39,8 @@ def batch_logits(
 
     **Raises:** `ValueError` if the network does not return `num_outputs` numbers for each example.
     """
-    needed = f"the labels need {num_outputs}: make one with `out_size={num_outputs}`."
+    noun = "classes" if jnp.issubdtype(batch.labels.dtype, jnp.integer) else "outputs in the labels"
+    needed = f"there are {num_outputs} {noun}: make one with `out_size={num_outputs}`."
     logits, aux = network_outputs(
         model, model_state, batch.inputs, (num_outputs,), needed, inference=inference
     )
