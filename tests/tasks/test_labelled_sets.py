@@ -98,7 +98,7 @@ def test_kinds_of_inputs():
 
 
 def test_columns_are_standardised_by_training_rows():
-    inputs = np.c_[X, np.full(12, 0.1)]  # a constant whose deviation is rounded to 1e-17
+    inputs = np.c_[X, np.full(12, 0.1)]
     data = labelled_set(inputs, Y, test=(inputs + 5, Y))
     shift, scale = map(np.asarray, data.input_scale(standardise=True))
     np.testing.assert_allclose(shift, inputs.mean(axis=0), rtol=1e-6)
@@ -108,6 +108,14 @@ def test_columns_are_standardised_by_training_rows():
     np.testing.assert_allclose(transform(data.train_inputs).mean(axis=0), 0, atol=1e-6)
     plain = tasks.InputTransform(data, Loader())
     np.testing.assert_array_equal(plain(data.train_inputs), data.train_inputs)
+
+
+@pytest.mark.usefixtures("float64")
+def test_the_rounding_error_of_a_constant_is_not_its_scale():
+    inputs = np.c_[X, np.full(12, 0.1)]
+    assert inputs[:, 3].std() > 0
+    scale = labelled_set(inputs, Y, test=(inputs, Y)).input_scale(standardise=True)[1]
+    assert scale[3] == 1
 
 
 def test_bytes_are_scaled_to_one():
