@@ -6,7 +6,7 @@ import numpy as np
 
 from spectral import History, probes, Quantity
 from spectral._base._quantity import described
-from spectral.tasks._base._classification import accuracy_quantities
+from spectral.tasks._base._label_loss import label_quantities
 from spectral.tasks.rl.ppo._episode_metrics import return_quantities
 
 
@@ -17,7 +17,7 @@ def recorded(
     chance: float = 0.1,
 ) -> History:
     """A history with the quantities of streams and of the probes that the settings name."""
-    known: dict[str, Quantity] = accuracy_quantities(chance) | return_quantities(evaluated=True)
+    known: dict[str, Quantity] = label_quantities(chance) | return_quantities(evaluated=True)
     for name, section in (sections or {}).items():
         declared = getattr(probes, str(section["type"]))().quantities()
         names = [*declared, *(c for q in declared.values() for c in q.bounds.values())]

@@ -80,6 +80,23 @@ def incremental_resnet() -> Setting:
     return Setting(stream, *drawn(lambda key: make((1, 3, 2), 3, **options, key=key), KEY))
 
 
+@functools.cache
+def tiny_rows(kind: str) -> tasks.LabelledSet:
+    """Rows of 4 numbers: 24 for training, 6 for tests, 6 for validation."""
+    rng = np.random.default_rng(0)
+    inputs, classes = rng.normal(size=(36, 4)), np.arange(36) % 3
+    labels = {"classes": classes, "numbers": rng.normal(size=(36, 2))}[kind]
+    inputs = inputs + classes[:, None]
+    return tasks.labelled_set(inputs, labels, name="tiny", num_test=6, num_validation=6)
+
+
+def own_data(make: Any, kind: str = "classes", **options: Any) -> Setting:
+    loader = tasks.Loader(epochs=2, minibatch_size=6, standardise=True)
+    stream = make(tiny_rows(kind), num_tasks=3, loader=loader, **options)
+    network = lambda key: models.MLP(4, stream.out_size, width=5, depth=2, key=key)
+    return Setting(stream, drawn(network, KEY))
+
+
 STREAMS = {
     "permuted_online": permuted,
     "permuted_minibatch": lambda: permuted(minibatch_size=4),
@@ -87,6 +104,9 @@ STREAMS = {
     "point_mass": moving_mass,
     "split_convnet": split_convnet,
     "incremental_resnet": incremental_resnet,
+    "flipped_labels": lambda: own_data(tasks.FlippedLabels, fraction=0.25),
+    "rotated_inputs": lambda: own_data(tasks.RotatedInputs),
+    "drifting_numbers": lambda: own_data(tasks.DriftingInputs, "numbers"),
 }
 
 

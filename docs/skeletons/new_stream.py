@@ -2,7 +2,7 @@
 `STREAMS` of `tests/tables.py`.
 
 A stream holds its data in array fields and its sizes in static fields. Its state evolves. Streams
-of labelled images derive from `AbstractImageStream`, which needs four methods.
+of labelled data derive from `AbstractLabelledStream`, which needs three methods.
 """
 
 from typing import Any

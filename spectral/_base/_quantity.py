@@ -14,6 +14,7 @@ from .._arguments import unknown_name
 Reduction = Literal["mean", "mean_known", "smallest", "largest"]
 Scale = Literal["linear", "log"]
 Better = Literal["higher", "lower"]
+Rows = Literal["train", "validation", "test"]
 BOUNDS = ("lower", "upper", "resolved")
 
 
@@ -43,6 +44,8 @@ class Quantity:
     - `figure`: the figure in which it is a panel.
     - `reduce`: how an array becomes one number per task: `"mean"`, `"mean_known"` (of the finite
       entries), `"smallest"` (as over layers), `"largest"`, or the index of an entry.
+    - `rows`: the rows of the data it was measured on, `"train"`, `"validation"` or `"test"`, if it
+      was measured on one of these. Sweeps choose by validation rows if there are any.
     - `bounds`: the columns, by `"lower"`, `"upper"` and `"resolved"`, that bound the value and say
       whether the bounds are narrow.
     - `note`: a sentence below tables.
@@ -60,11 +63,13 @@ class Quantity:
     compared: bool = False
     figure: str = "others"
     reduce: Reduction | int = "mean"
+    rows: Rows | None = None
     bounds: Mapping[str, str] = dataclasses.field(default_factory=dict)
     note: str = ""
 
     def __post_init__(self):
-        for name, allowed in (("scale", Scale), ("better", Better), ("reduce", Reduction)):
+        choices = {"scale": Scale, "better": Better, "reduce": Reduction, "rows": Rows}
+        for name, allowed in choices.items():
             value = getattr(self, name)
             if isinstance(value, str) and value not in get_args(allowed):
                 raise ValueError(unknown_name(f"`{name}`: Choice", value, get_args(allowed)))

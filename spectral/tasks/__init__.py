@@ -1,15 +1,10 @@
 """Task streams: the data or environment of each task, and its loss."""
 
 from ._base._classification import cross_entropy as cross_entropy, LabelledBatch as LabelledBatch
+from ._base._label_loss import label_loss as label_loss, Labels as Labels
 from ._base._splits import Split as Split
 from ._base._stream import AbstractTaskStream as AbstractTaskStream, Metrics as Metrics
-from .labelled.sets._image_set import fewer_images as fewer_images, ImageSet as ImageSet
-from .labelled.sets._images import (
-    load_images as load_images,
-    prepare_images as prepare_images,
-    prepared_images as prepared_images,
-)
-from .labelled.streams._augmentation import (
+from .labelled.rows._augmentation import (
     AbstractAugmentation as AbstractAugmentation,
     Compose as Compose,
     Crop as Crop,
@@ -17,16 +12,33 @@ from .labelled.streams._augmentation import (
     Rotate as Rotate,
     rotated as rotated,
 )
-from .labelled.streams._image_rows import ImageRows as ImageRows
-from .labelled.streams._image_source import ImageSource as ImageSource
-from .labelled.streams._image_stream import AbstractImageStream as AbstractImageStream
+from .labelled.rows._labelled_rows import LabelledRows as LabelledRows
+from .labelled.rows._labelled_source import LabelledSource as LabelledSource
+from .labelled.rows._loader import InputTransform as InputTransform, Loader as Loader
+from .labelled.sets._array_files import load_arrays as load_arrays, load_table as load_table
+from .labelled.sets._dataset_arrays import dataset_arrays as dataset_arrays
+from .labelled.sets._image_set import fewer_images as fewer_images, ImageSet as ImageSet
+from .labelled.sets._images import (
+    load_images as load_images,
+    prepare_images as prepare_images,
+    prepared_images as prepared_images,
+)
+from .labelled.sets._labelled_data import AbstractLabelledData as AbstractLabelledData
+from .labelled.sets._labelled_set import LabelledSet as LabelledSet
+from .labelled.sets._own_data import labelled_set as labelled_set
+from .labelled.streams._drifting_inputs import DriftingInputs as DriftingInputs
+from .labelled.streams._flipped_labels import FlippedLabels as FlippedLabels
+from .labelled.streams._growing_data import GrowingData as GrowingData
 from .labelled.streams._incremental_classes import IncrementalClasses as IncrementalClasses
-from .labelled.streams._loader import InputTransform as InputTransform, Loader as Loader
+from .labelled.streams._labelled_stream import AbstractLabelledStream as AbstractLabelledStream
 from .labelled.streams._noised_images import NoisedImages as NoisedImages
+from .labelled.streams._noised_inputs import NoisedInputs as NoisedInputs
 from .labelled.streams._permuted_images import PermutedImages as PermutedImages
+from .labelled.streams._permuted_inputs import PermutedInputs as PermutedInputs
 from .labelled.streams._permuted_labels import PermutedLabels as PermutedLabels
 from .labelled.streams._random_labels import RandomLabels as RandomLabels
 from .labelled.streams._rotated_images import RotatedImages as RotatedImages
+from .labelled.streams._rotated_inputs import RotatedInputs as RotatedInputs
 from .labelled.streams._slowly_changing_regression import (
     SlowlyChangingRegression as SlowlyChangingRegression,
 )

@@ -45,7 +45,7 @@ LAYERS: dict[str, list[set[str]]] = {
     ],
     "curvature/estimators": [{"_vectors"}, {"spectrum", "trace"}],
     "tasks": [{"_base"}, {"labelled", "sequences", "rl", "landscapes"}],
-    "tasks/labelled": [{"sets"}, {"streams"}],
+    "tasks/labelled": [{"sets"}, {"rows"}, {"streams"}],
     "tasks/rl": [{"environments"}, {"ppo"}],
     "algorithms": [{"_base"}, {"optimisers", "penalties", "transforms"}, {"recipes"}],
     "algorithms/transforms": [{"units", "weights"}],

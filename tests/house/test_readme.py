@@ -6,11 +6,13 @@ import inspect
 import pathlib
 import pkgutil
 import re
+from typing import Any
 
 import equinox as eqx
 import jax
 import optax
 import pytest
+import yaml
 
 import spectral
 from spectral import algorithms, curvature, models, probes, recording, studies, tasks
@@ -58,6 +60,17 @@ def test_page_on_networks(capsys):
     names: dict = {}
     assert run_page("docs/networks.md", {}, names)
     assert names["history"]["test_accuracy"].shape == (2,)
+
+
+def test_page_on_data(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    sizes = {"num_tasks=10": "num_tasks=2", "epochs=20": "epochs=2"}
+    assert run_page("docs/data.md", sizes, names)
+    assert names["history"]["test_loss"].shape == (5,)
+    (block,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/data.md").read_text(), re.DOTALL)
+    stream: Any = studies.make_experiment(yaml.safe_load(block)).stream
+    assert stream.source.data.has_validation
 
 
 def test_page_on_reinforcement_learning(tmp_path, monkeypatch):

@@ -89,8 +89,8 @@ def _few_steps(settings):
     stream = settings["stream"]
     if "loader" in stream:
         loader = stream["loader"] | {"epochs": 1, "max_minibatches": 1, "minibatch_size": 100}
-        images = {"type": "fewer_images", "images": stream["images"]["images"], "test_per_class": 1}
-        stream = stream | {"loader": loader, "num_tasks": 1, "images": images}
+        images = {"type": "fewer_images", "images": stream["data"]["images"], "test_per_class": 1}
+        stream = stream | {"loader": loader, "num_tasks": 1, "data": images}
     else:
         stream = stream | {"num_tasks": 1, "steps_per_task": 1}
     algorithms = {"l2": settings["algorithms"]["l2"]}
@@ -135,7 +135,7 @@ def test_scale_shrinks_sizes_and_lists_them(name, preset):
     text = "\n".join(small.smaller)
     assert "`stream.num_tasks` was" in text
     assert re.search("`model.(width|channels)` was", text)
-    assert re.search("`stream.(images.train_per_class|steps_per_task)` was", text)
+    assert re.search("`stream.(data.train_per_class|steps_per_task)` was", text)
     for path in re.findall(r"`([\w.]+)` was", text):
         if "seeds" in path or "epochs" in path or path.endswith(("lr", "minibatch_size")):
             raise AssertionError(f"{path} is not a size")
@@ -150,7 +150,7 @@ def test_scale_shrinks_sizes_and_lists_them(name, preset):
 def test_probes_have_examples_at_every_scale(make, preset, scale):
     """Not more than the data set has, and whole batches."""
     settings = make(preset, scale=scale).settings
-    images = settings["stream"].get("images", {})
+    images = settings["stream"].get("data", {})
     classes = {continual_imagenet: 2, incremental_cifar: 5}.get(make, 1)
     rows = classes * images.get("train_per_class", 2000)
     for probe in settings["probes"].values():

@@ -56,7 +56,7 @@ def _experiment(
         "seeds": seeds,
         "stream": {
             "type": "IncrementalClasses",
-            "images": {
+            "data": {
                 "type": "fewer_images",
                 "images": {"type": "load_images", "name": "cifar100"},
                 "train_per_class": per_class,

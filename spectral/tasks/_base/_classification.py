@@ -1,4 +1,4 @@
-"""Batches, outputs and criterion of classification tasks."""
+"""Batches and outputs of labelled data, and the criterion of classification."""
 
 from dataclasses import KW_ONLY
 from typing import Any
@@ -8,16 +8,21 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
-from ..._base._quantity import Quantity
 from ..._types import Aux
 from ._outputs import network_outputs
 
 
 class LabelledBatch(eqx.Module):
-    """Inputs as the network sees them, their class labels, and which logits count."""
+    """Inputs as the network sees them, their labels, and which logits count.
+
+    Integer labels are classes, Booleans are several answers for each example, floats are numbers
+    to predict.
+    """
 
     inputs: Float[Array, "examples ..."]
-    labels: Int[Array, " examples"]
+    labels: (
+        Int[Array, " examples"] | Bool[Array, "examples outputs"] | Float[Array, "examples outputs"]
+    )
     _: KW_ONLY
     classes: Bool[Array, "examples classes"] | None = None  # None: all logits count
 
@@ -26,41 +31,23 @@ def batch_logits(
     model: Any,
     model_state: eqx.nn.State | None,
     batch: LabelledBatch,
-    num_classes: int,
+    num_outputs: int,
     *,
     inference: bool,
-) -> tuple[Float[Array, "examples classes"], Aux]:
+) -> tuple[Float[Array, "examples outputs"], Aux]:
     """The logits of a network for a batch. A masked logit is -1e9 and passes no gradient.
 
-    **Raises:** `ValueError` if the network does not return one number for each class.
+    **Raises:** `ValueError` if the network does not return `num_outputs` numbers for each example.
     """
-    needed = f"there are {num_classes} classes: make one with `out_size={num_classes}`."
+    noun = "classes" if jnp.issubdtype(batch.labels.dtype, jnp.integer) else "outputs in the labels"
+    needed = f"there are {num_outputs} {noun}: make one with `out_size={num_outputs}`."
     logits, aux = network_outputs(
-        model, model_state, batch.inputs, (num_classes,), needed, inference=inference
+        model, model_state, batch.inputs, (num_outputs,), needed, inference=inference
     )
     if batch.classes is None:
         return logits, aux
     # -1e9 is finite, so that its product with zero is not NaN; its probability is exactly 0.
     return jnp.where(batch.classes, logits, -1e9), aux
-
-
-def accuracy_quantities(chance: float | None) -> dict[str, Quantity]:
-    """What the metrics of classification are; `chance` is the accuracy of guessing."""
-
-    def accuracy(label: str) -> Quantity:
-        return Quantity(
-            label,
-            limits=(0.0, 1.0),
-            better="higher",
-            guess=chance,
-            compared=True,
-            figure="performance",
-        )
-
-    return {
-        "test_accuracy": accuracy("accuracy"),
-        "online_accuracy": accuracy("online accuracy"),
-    }
 
 
 def cross_entropy(

@@ -1,1 +1,1 @@
-"""Labelled images: the data type, and how sets are read, prepared and cached."""
+"""Labelled data: the types, and how sets are read, prepared, checked and cached."""

@@ -1,20 +1,28 @@
 """A set of labelled images."""
 
+from dataclasses import KW_ONLY
+from typing import ClassVar
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, UInt8
+from jaxtyping import Array, Float, Int, UInt8
 
 from ...._arguments import check_count
 from ..._base._splits import by_split, Split
+from ._held_out_rows import held_out_rows
+from ._labelled_data import AbstractLabelledData
+from ._part_checks import check_parts_agree
+from ._pixel_scale import pixel_scale
 
 
 Images = UInt8[Array, "rows height width channels"]
 Labels = Int[Array, " rows"]
 
 
-class ImageSet(eqx.Module):
-    """Labelled images of one size: training images and held-out test images. See `load_images`.
+class ImageSet(AbstractLabelledData):
+    """Labelled images of one size: training images, held-out test images, and perhaps validation
+    images. See `load_images`.
 
     ```python
     images = tasks.load_images("digits")
@@ -25,8 +33,8 @@ class ImageSet(eqx.Module):
     `max_value` they lie between 0 and 1.
 
     **Raises:** `ValueError` if a part has no rows, if the numbers of images and labels of a part
-    differ, if the two parts have images of different sizes, or if a label lies outside
-    `range(num_classes)`.
+    differ, if two parts have images of different sizes, if images are not bytes
+    `[rows, height, width, channels]`, or if a label lies outside `range(num_classes)`.
     """
 
     name: str = eqx.field(static=True)
@@ -36,32 +44,59 @@ class ImageSet(eqx.Module):
     test_labels: Int[Array, " test"]
     num_classes: int = eqx.field(static=True)
     max_value: int = eqx.field(static=True)  # the pixel value that means 1.0
+    _: KW_ONLY
+    validation_images: UInt8[Array, "validation height width channels"] | None = None
+    validation_labels: Int[Array, " validation"] | None = None
+    channels_last: ClassVar[bool] = True
 
     def __check_init__(self):
         check_count("num_classes", self.num_classes)
         check_count("max_value", self.max_value)
-        _check_part("train", self.train_images, self.train_labels, self.num_classes)
-        _check_part("test", self.test_images, self.test_labels, self.num_classes)
-        train, test = self.train_images.shape[1:], self.test_images.shape[1:]
-        if train != test:
-            raise ValueError(
-                f"`train_images` are of shape {train} and `test_images` of shape {test}, but must "
-                "agree: resize one of them."
-            )
+        parts = {
+            "train": (self.train_images, self.train_labels),
+            "test": (self.test_images, self.test_labels),
+            "validation": (self.validation_images, self.validation_labels),
+        }
+        for part, (images, _) in parts.items():
+            _check_images(f"{part}_images", images)
+        check_parts_agree("images", parts, self.num_classes)
 
     def part(self, split: Split) -> tuple[Images, Labels]:
-        """Returns the images and the labels of a split.
-
-        **Raises:** `ValueError` for a split that does not exist.
-        """
         train = self.train_images, self.train_labels
-        return by_split(split, train=train, held_out=(self.test_images, self.test_labels))
+        images, labels = self.validation_images, self.validation_labels
+        validation = None if images is None or labels is None else (images, labels)
+        test = self.test_images, self.test_labels
+        return by_split(split, train=train, held_out=test, validation=validation)
+
+    def input_scale(
+        self, *, standardise: bool
+    ) -> tuple[Float[Array, " channels"], Float[Array, " channels"]]:
+        """Returns one shift and one scale for each channel.
+
+        **Raises:** `ValueError` if a channel to be standardised is constant.
+        """
+        return pixel_scale(
+            self.name,
+            self.train_images,
+            self.max_value,
+            standardise=standardise,
+            per_channel=True,
+        )
+
+    @property
+    def out_size(self) -> int:
+        return self.num_classes
+
+    @property
+    def has_validation(self) -> bool:
+        return self.validation_images is not None
 
 
 def fewer_images(
     images: ImageSet, *, train_per_class: int | None = None, test_per_class: int | None = None
 ) -> ImageSet:
-    """Returns the first rows of every class, in the order of the set.
+    """Returns the first rows of every class, in the order of the set. Validation rows are
+    kept.
 
     ```python
     few = fewer_images(tasks.load_images("digits"), train_per_class=100)
@@ -81,6 +116,29 @@ def fewer_images(
         *_first_rows("test_per_class", images.part("held_out"), test_per_class),
         num_classes=images.num_classes,
         max_value=images.max_value,
+        validation_images=images.validation_images,
+        validation_labels=images.validation_labels,
+    )
+
+
+def with_validation(images: ImageSet, num_validation: int) -> ImageSet:
+    """Returns the set with `num_validation` of its training rows as validation rows, always the
+    same ones, with equal fractions of the classes.
+
+    **Raises:** `ValueError` for fewer rows than classes, or if a class would have no rows.
+    """
+    pixels, labels = images.part("train")
+    kept, held_out = held_out_rows("num_validation", num_validation, np.asarray(labels), seed=0)
+    take = lambda rows: (pixels[jnp.asarray(rows)], labels[jnp.asarray(rows)])
+    validation_images, validation_labels = take(held_out)
+    return ImageSet(
+        images.name,
+        *take(kept),
+        *images.part("held_out"),
+        num_classes=images.num_classes,
+        max_value=images.max_value,
+        validation_images=validation_images,
+        validation_labels=validation_labels,
     )
 
 
@@ -99,15 +157,10 @@ def _first_rows(
     return jnp.asarray(np.asarray(images)[rows]), jnp.asarray(np.asarray(labels)[rows])
 
 
-def _check_part(part: str, images: Array, labels: Array, num_classes: int) -> None:
-    if not len(images) or len(images) != len(labels):
+def _check_images(name: str, images: Array | None) -> None:
+    if images is not None and (images.ndim != 4 or images.dtype != jnp.uint8):
         raise ValueError(
-            f"`{part}_images` has {len(images)} rows and `{part}_labels` has {len(labels)}, but "
-            "there must be at least one row, and one label for each row: pass arrays of one length."
-        )
-    low, high = int(np.asarray(labels).min()), int(np.asarray(labels).max())
-    if low < 0 or high >= num_classes:
-        raise ValueError(
-            f"`{part}_labels` lie between {low} and {high}, but must lie between 0 and "
-            f"{num_classes - 1}: change the labels, or `num_classes`, which is {num_classes}."
+            f"`{name}` is {images.dtype} of shape {images.shape}, but must be uint8 of shape "
+            "(rows, height, width, channels): reshape the images, or use `labelled_set` for inputs "
+            "of another shape or type."
         )

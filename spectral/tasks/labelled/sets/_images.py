@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 import PIL.Image
 
-from ...._arguments import unknown_name
+from ...._arguments import check_count, unknown_name
 from ._image_cache import cache_path, cached, default_cache_dir
-from ._image_set import ImageSet
+from ._image_set import ImageSet, with_validation
 
 
 _INSTALL = "pip install 'spectral-plasticity[data]'"
@@ -27,6 +27,7 @@ def load_images(
     *,
     data_dir: str | os.PathLike[str] | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
+    num_validation: int = 0,
 ) -> ImageSet:
     """Load a set of labelled images by its name onto JAX's default device.
 
@@ -45,6 +46,8 @@ def load_images(
       `$TFDS_DATA_DIR`, or `~/tensorflow_datasets` if that is not set. Ignored for `"digits"`.
     - `cache_dir`: the folder for decoded copies, one file for each version of a data set. It may
       be deleted at any time. By default `$XDG_CACHE_HOME/spectral`, or `~/.cache/spectral`.
+    - `num_validation`: the number of training images that become validation images, always the same
+      ones, with equal fractions of the classes.
 
     The held-out split is `"test"`, or `"validation"` if there is no `"test"`. Reading does not need
     TensorFlow. The first call decodes all images (about 0.1 milliseconds each).
@@ -53,19 +56,14 @@ def load_images(
 
     - `FileNotFoundError` if `data_dir` does not contain the data set or its version;
     - `ValueError` if the data set does not consist of 8-bit images of one size with a class label
-      each, if a split is missing, or if it was prepared in another format.
+      each, if a split is missing, if it was prepared in another format, or for more validation
+      images than can be held out.
 
     **Warns:** `UserWarning` if `cache_dir` cannot be written to.
     """
-    if name == "digits":
-        return _digits()
-    source = _find(name, _data_dir(data_dir))
-    folder = default_cache_dir() if cache_dir is None else pathlib.Path(cache_dir).expanduser()
-    path = cache_path(folder, name.partition(":")[0], source)
-    arrays = cached(path, _CACHED, lambda: _decode(name, source))
-    *parts, num_classes = (arrays[key] for key in _CACHED)
-    parts = map(jnp.asarray, parts)
-    return ImageSet(name, *parts, num_classes=int(num_classes), max_value=255)
+    check_count("num_validation", num_validation, minimum=0)
+    images = _digits() if name == "digits" else _prepared_set(name, data_dir, cache_dir)
+    return with_validation(images, num_validation) if num_validation else images
 
 
 def prepared_images(
@@ -131,6 +129,20 @@ def _digits() -> ImageSet:
     )
     train, test, train_labels, test_labels = map(jnp.asarray, split)
     return ImageSet("digits", train, train_labels, test, test_labels, num_classes=10, max_value=16)
+
+
+def _prepared_set(
+    name: str,
+    data_dir: str | os.PathLike[str] | None,
+    cache_dir: str | os.PathLike[str] | None,
+) -> ImageSet:
+    source = _find(name, _data_dir(data_dir))
+    folder = default_cache_dir() if cache_dir is None else pathlib.Path(cache_dir).expanduser()
+    path = cache_path(folder, name.partition(":")[0], source)
+    arrays = cached(path, _CACHED, lambda: _decode(name, source))
+    *parts, num_classes = (arrays[key] for key in _CACHED)
+    parts = map(jnp.asarray, parts)
+    return ImageSet(name, *parts, num_classes=int(num_classes), max_value=255)
 
 
 def _data_dir(data_dir: str | os.PathLike[str] | None) -> pathlib.Path:

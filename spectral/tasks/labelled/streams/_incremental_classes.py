@@ -10,12 +10,12 @@ from ...._arguments import check_count
 from ...._types import Clock
 from ..._base._classification import LabelledBatch
 from ..._base._splits import Split
-from ..sets._image_set import ImageSet
-from ._class_rows import ClassPool
-from ._image_rows import ImageRows
-from ._image_source import ImageSource
-from ._image_stream import AbstractImageStream
-from ._loader import Loader
+from ..rows._class_rows import ClassPool
+from ..rows._labelled_rows import LabelledRows
+from ..rows._labelled_source import LabelledSource
+from ..rows._loader import Loader
+from ..sets._labelled_data import AbstractLabelledData
+from ._labelled_stream import AbstractLabelledStream
 
 
 class SeenClasses(eqx.Module):
@@ -24,7 +24,7 @@ class SeenClasses(eqx.Module):
     ends: Int[Array, " tasks"]  # `count` in each task
 
 
-class IncrementalClasses(AbstractImageStream[SeenClasses]):
+class IncrementalClasses(AbstractLabelledStream[SeenClasses]):
     """Every task adds classes to those of the tasks before, until all classes are present.
 
     At a task boundary new classes are added, in a given order or in one drawn from the key of the
@@ -41,7 +41,7 @@ class IncrementalClasses(AbstractImageStream[SeenClasses]):
     ```
     """
 
-    source: ImageSource
+    source: LabelledSource
     pool: ClassPool
     classes_per_task: int = eqx.field(static=True)
     max_per_task: int = eqx.field(static=True)
@@ -49,7 +49,7 @@ class IncrementalClasses(AbstractImageStream[SeenClasses]):
 
     def __init__(
         self,
-        images: ImageSet,
+        data: AbstractLabelledData,
         *,
         classes_per_task: int = 5,
         max_per_task: int | None = None,
@@ -59,7 +59,7 @@ class IncrementalClasses(AbstractImageStream[SeenClasses]):
     ):
         """**Arguments:**
 
-        - `images`: from `load_images`.
+        - `data`: images or another labelled set, with classes.
         - `classes_per_task`: new classes in each task. If it does not divide the number of classes,
           the last task takes the classes that are left.
         - `max_per_task`: if given, the number of new classes of every task is drawn between
@@ -72,14 +72,15 @@ class IncrementalClasses(AbstractImageStream[SeenClasses]):
           in a random order.
         - `loader`: by default `Loader()`.
 
-        **Raises:** `ValueError` for a number below one, for tasks that would have no new classes,
-        for an order with a class that does not exist or occurs twice, for a minibatch larger than
-        the smallest task, or if the first task may have no test rows.
+        **Raises:** `ValueError` for labels that are not classes, for a number below one, for tasks
+        that would have no new classes, for an order with a class that does not exist or occurs
+        twice, for a minibatch larger than the smallest task, or if the first task may have no test
+        rows.
         """
         largest = classes_per_task if max_per_task is None else max_per_task
         check_count("classes_per_task", classes_per_task)
         check_count("max_per_task", largest, minimum=classes_per_task)
-        pool = ClassPool(images, order)
+        pool = ClassPool(data, order)
         total = len(pool.classes)
         usual = -(-2 * total // (classes_per_task + largest))
         num_tasks = usual if num_tasks is None else num_tasks
@@ -93,7 +94,7 @@ class IncrementalClasses(AbstractImageStream[SeenClasses]):
         self.classes_per_task = classes_per_task
         self.max_per_task = largest
         self.num_tasks = num_tasks
-        self.source = pool.source(images, loader, fewest=classes_per_task, most=total)
+        self.source = pool.source(data, loader, fewest=classes_per_task, most=total)
 
     @property
     def chance_accuracy(self) -> None:
@@ -114,14 +115,14 @@ class IncrementalClasses(AbstractImageStream[SeenClasses]):
     ) -> tuple[Int[Array, " capacity"], Int[Array, ""]]:
         seen = jnp.arange(change.order.size) < change.count
         table, count = self.pool.rows_of(jnp.where(seen, change.order, -1), split)
-        return table[: len(self.source.images.part(split)[1])], count
+        return table[: self.source.data.num_rows(split)], count
 
-    def present(self, change: SeenClasses, rows: ImageRows) -> LabelledBatch:
+    def present(self, change: SeenClasses, rows: LabelledRows) -> LabelledBatch:
         never = jnp.full(self.out_size, change.order.size)
         index_in_order = never.at[change.order].set(jnp.arange(change.order.size))
         shape = (len(rows.labels), self.out_size)
         classes = jnp.broadcast_to(index_in_order < change.count, shape)
-        return LabelledBatch(self.source.inputs(rows.pixels), rows.labels, classes=classes)
+        return LabelledBatch(self.source.inputs(rows.inputs), rows.labels, classes=classes)
 
     def _new_classes(self, key: PRNGKeyArray) -> Int[Array, " tasks"]:
         """The number of new classes in each task, uniform among all sequences with the right sum.

@@ -8,19 +8,25 @@ from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 from ...._arguments import check_above, check_count
 from ...._types import Clock
 from ..._base._classification import LabelledBatch
+from ..rows._labelled_rows import LabelledRows
+from ..rows._labelled_source import LabelledSource
+from ..rows._loader import Loader
 from ..sets._image_set import ImageSet
-from ._image_rows import ImageRows
-from ._image_source import ImageSource
-from ._image_stream import AbstractImageStream
-from ._loader import Loader
+from ._labelled_stream import AbstractLabelledStream
 
 
 class Noise(eqx.Module):
-    deviation: Float[Array, ""]  # as a fraction of the largest pixel value
+    deviation: Float[Array, ""]
     key: PRNGKeyArray
 
+    @staticmethod
+    def drawn(max_noise: Float[Array, ""], *, key: PRNGKeyArray) -> "Noise":
+        """Draw a deviation between 0 and `max_noise`, and the key of the noise."""
+        size_key, noise_key = jax.random.split(key)
+        return Noise(jax.random.uniform(size_key, maxval=max_noise), noise_key)
 
-class NoisedImages(AbstractImageStream[Noise]):
+
+class NoisedImages(AbstractLabelledStream[Noise]):
     """Every task adds different noise to all images.
 
     At a task boundary a standard deviation is drawn uniformly between 0 and `max_noise`, and with
@@ -35,8 +41,9 @@ class NoisedImages(AbstractImageStream[Noise]):
     ```
     """
 
-    source: ImageSource
+    source: LabelledSource
     max_noise: Float[Array, ""]
+    max_value: int = eqx.field(static=True)
     num_tasks: int = eqx.field(static=True)
 
     def __init__(
@@ -60,22 +67,22 @@ class NoisedImages(AbstractImageStream[Noise]):
         check_above("max_noise", max_noise, 0)
         check_count("num_tasks", num_tasks)
         self.max_noise = jnp.asarray(max_noise, dtype=float)
-        self.source = ImageSource(images, loader)
+        self.source = LabelledSource(images, loader)
+        self.max_value = images.max_value
         self.num_tasks = num_tasks
 
     def first_change(self, *, key: PRNGKeyArray) -> Noise:
         return Noise(jnp.zeros(()), key)
 
     def next_change(self, change: Noise, clock: Clock, *, key: PRNGKeyArray) -> Noise:
-        size_key, noise_key = jax.random.split(key)
-        return Noise(jax.random.uniform(size_key, maxval=self.max_noise), noise_key)
+        return Noise.drawn(self.max_noise, key=key)
 
-    def present(self, change: Noise, rows: ImageRows) -> LabelledBatch:
-        whole = self.source.images.max_value
+    def present(self, change: Noise, rows: LabelledRows) -> LabelledBatch:
+        whole = self.max_value
 
         def noisy(image: UInt8[Array, "height width channels"], key: PRNGKeyArray):
             noise = jax.random.normal(key, image.shape)
             return jnp.clip(jnp.round(image + whole * change.deviation * noise), 0, whole)
 
-        noised = jax.vmap(noisy)(rows.pixels, rows.keys(change.key)).astype(rows.pixels.dtype)
+        noised = jax.vmap(noisy)(rows.inputs, rows.keys(change.key)).astype(rows.inputs.dtype)
         return LabelledBatch(self.source.inputs(noised), rows.labels)

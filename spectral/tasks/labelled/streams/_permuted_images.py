@@ -11,12 +11,13 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 from ...._arguments import check_count
 from ...._base._quantity import Quantity
 from ...._types import Aux, Chunk, Clock, Learner
-from ..._base._classification import accuracy_quantities, batch_logits, cross_entropy, LabelledBatch
+from ..._base._classification import batch_logits, cross_entropy, LabelledBatch
+from ..._base._label_loss import label_quantities
 from ..._base._splits import Split
 from ..._base._stream import AbstractTaskStream, Metrics
+from ..rows._limits import check_at_most
 from ..sets._image_set import ImageSet
 from ..sets._pixel_scale import pixel_scale
-from ._limits import check_at_most
 
 
 class Permutation(eqx.Module):
@@ -42,7 +43,9 @@ class PermutedImages(AbstractTaskStream[Permutation]):
 
     The stream records the online accuracy (`"online_accuracy"`, per chunk: before each update, as
     the paper scores Permuted MNIST) and, at the end of each task, `"test_accuracy"` and
-    `"test_loss"` on test rows under the permutation of the task. (Paper, section 8 and Appendix G.)
+    `"test_loss"` on test rows under the permutation of the task. If there are validation images, it
+    also records `"validation_accuracy"` and `"validation_loss"` on all of them. (Paper, section 8
+    and Appendix G.)
 
     ```python
     stream = tasks.PermutedImages(tasks.load_images("digits"), num_tasks=200, steps_per_task=1500)
@@ -106,7 +109,13 @@ class PermutedImages(AbstractTaskStream[Permutation]):
         self.minibatch_size = minibatch_size
         self.num_evaluation_examples = min(size, test_rows)
         self.images = images
-        self.shift, self.scale = pixel_scale(images, standardise=standardise, per_channel=False)
+        self.shift, self.scale = pixel_scale(
+            images.name,
+            images.train_images,
+            images.max_value,
+            standardise=standardise,
+            per_channel=False,
+        )
 
     @property
     def in_size(self) -> int:
@@ -124,7 +133,7 @@ class PermutedImages(AbstractTaskStream[Permutation]):
         return 1 / self.out_size
 
     def quantities(self) -> dict[str, Quantity]:
-        return accuracy_quantities(self.chance_accuracy)
+        return label_quantities(self.chance_accuracy, validation=self.images.has_validation)
 
     def init(self, *, key: PRNGKeyArray) -> Permutation:
         visits = self.chunks_per_task * self.minibatches * self.minibatch_size
@@ -187,23 +196,30 @@ class PermutedImages(AbstractTaskStream[Permutation]):
         *,
         key: PRNGKeyArray,
     ) -> LabelledBatch:
-        """Returns `num_examples` training or test rows without repetition.
+        """Returns `num_examples` rows of a split without repetition.
 
         **Raises:** `ValueError` if there are fewer than `num_examples`.
         """
-        total = len(self.images.part(split)[1])
+        total = self.images.num_rows(split)
         available = f"the split {split!r} has {total} rows"
         check_at_most("num_examples", num_examples, total, available)
         rows = jax.random.permutation(key, total)[:num_examples]
         return self.batch(state, self._take(state, rows, split))
 
     def evaluate(self, state: Permutation, learner: Learner, *, key: PRNGKeyArray) -> Metrics:
-        batch = self.batch(state, self._take(state, state.evaluation, "held_out"))
-        outputs, _ = self.forward(
-            learner.model, learner.model_state, batch, key=key, inference=True
-        )
-        loss, accuracy = cross_entropy(outputs, batch.labels)
-        return {"test_accuracy": accuracy, "test_loss": loss}
+        def scores(rows: Int[Array, " rows"], split: Split, name: str) -> Metrics:
+            batch = self.batch(state, self._take(state, rows, split))
+            outputs, _ = self.forward(
+                learner.model, learner.model_state, batch, key=key, inference=True
+            )
+            loss, accuracy = cross_entropy(outputs, batch.labels)
+            return {f"{name}_accuracy": accuracy, f"{name}_loss": loss}
+
+        metrics = scores(state.evaluation, "held_out", "test")
+        if self.images.has_validation:
+            every = jnp.arange(self.images.num_rows("validation"))
+            metrics |= scores(every, "validation", "validation")
+        return metrics
 
     def _take(self, state: Permutation, rows: Int[Array, " rows"], split: Split) -> PixelRows:
         images, labels = self.images.part(split)

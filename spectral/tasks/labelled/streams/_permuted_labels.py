@@ -1,4 +1,4 @@
-"""The same images with permuted classes."""
+"""The same inputs with permuted classes."""
 
 import equinox as eqx
 import jax
@@ -8,18 +8,19 @@ from jaxtyping import Array, Int, PRNGKeyArray
 from ...._arguments import check_count
 from ...._types import Clock
 from ..._base._classification import LabelledBatch
-from ..sets._image_set import ImageSet
-from ._image_rows import ImageRows
-from ._image_source import ImageSource
-from ._image_stream import AbstractImageStream
-from ._loader import Loader
+from ..rows._class_labels import check_classes
+from ..rows._labelled_rows import LabelledRows
+from ..rows._labelled_source import LabelledSource
+from ..rows._loader import Loader
+from ..sets._labelled_data import AbstractLabelledData
+from ._labelled_stream import AbstractLabelledStream
 
 
-class PermutedLabels(AbstractImageStream[Int[Array, " classes"]]):
+class PermutedLabels(AbstractLabelledStream[Int[Array, " classes"]]):
     """Every task changes which output stands for which class.
 
     At a task boundary a permutation of the classes is drawn and applied to the *original* labels,
-    so that tasks do not compound. The images do not change. Every epoch visits all training rows.
+    so that tasks do not compound. The inputs do not change. Every epoch visits all training rows.
     The task is evaluated on all test rows under the same permutation.
 
     ```python
@@ -29,29 +30,33 @@ class PermutedLabels(AbstractImageStream[Int[Array, " classes"]]):
     ```
     """
 
-    source: ImageSource
+    source: LabelledSource
     num_tasks: int = eqx.field(static=True)
 
-    def __init__(self, images: ImageSet, *, num_tasks: int = 100, loader: Loader | None = None):
+    def __init__(
+        self, data: AbstractLabelledData, *, num_tasks: int = 100, loader: Loader | None = None
+    ):
         """**Arguments:**
 
-        - `images`: from `load_images`.
+        - `data`: images or another labelled set, with classes.
         - `num_tasks`: tasks in the stream.
         - `loader`: by default `Loader()`.
 
-        **Raises:** `ValueError` for no tasks, or for a minibatch larger than the training set.
+        **Raises:** `ValueError` for labels that are not classes, for no tasks, or for a minibatch
+        larger than the training set.
         """
+        check_classes(data)
         check_count("num_tasks", num_tasks)
-        self.source = ImageSource(images, loader)
+        self.source = LabelledSource(data, loader)
         self.num_tasks = num_tasks
 
     def first_change(self, *, key: PRNGKeyArray) -> Int[Array, " classes"]:
-        return jnp.arange(self.source.images.num_classes)
+        return jnp.arange(self.out_size)
 
     def next_change(
         self, change: Int[Array, " classes"], clock: Clock, *, key: PRNGKeyArray
     ) -> Int[Array, " classes"]:
-        return jax.random.permutation(key, self.source.images.num_classes)
+        return jax.random.permutation(key, self.out_size)
 
-    def present(self, change: Int[Array, " classes"], rows: ImageRows) -> LabelledBatch:
-        return LabelledBatch(self.source.inputs(rows.pixels), change[rows.labels])
+    def present(self, change: Int[Array, " classes"], rows: LabelledRows) -> LabelledBatch:
+        return LabelledBatch(self.source.inputs(rows.inputs), change[rows.labels])

@@ -1,4 +1,4 @@
-"""The same images with random labels."""
+"""The same inputs with random labels."""
 
 import equinox as eqx
 import jax
@@ -8,13 +8,14 @@ from jaxtyping import Array, Int, PRNGKeyArray
 from ...._arguments import check_count
 from ...._types import Clock
 from ..._base._classification import LabelledBatch
-from ..._base._splits import by_split, Split
-from ..sets._image_set import ImageSet
-from ._image_rows import ImageRows
-from ._image_source import ImageSource
-from ._image_stream import AbstractImageStream
-from ._limits import check_at_most
-from ._loader import Loader
+from ..._base._splits import Split
+from ..rows._class_labels import check_classes
+from ..rows._labelled_rows import LabelledRows
+from ..rows._labelled_source import LabelledSource
+from ..rows._limits import check_at_most
+from ..rows._loader import Loader
+from ..sets._labelled_data import AbstractLabelledData
+from ._labelled_stream import AbstractLabelledStream
 
 
 class Labelling(eqx.Module):
@@ -22,11 +23,11 @@ class Labelling(eqx.Module):
     key: PRNGKeyArray  # of the labels of this task
 
 
-class RandomLabels(AbstractImageStream[Labelling]):
-    """In every task the network is to memorise new random labels of the same images.
+class RandomLabels(AbstractLabelledStream[Labelling]):
+    """In every task the network is to memorise new random labels of the same inputs.
 
-    At a task boundary every image gets a label drawn uniformly, independent of its content. The
-    images do not change. How well a network can still learn shows in its accuracy on the training
+    At a task boundary every row gets a class drawn uniformly, independent of its inputs. The
+    inputs do not change. How well a network can still learn shows in its accuracy on the training
     rows, which is the last chunk of `"accuracy"` (before each update). Test rows get labels in the
     same way, so that `"test_accuracy"` is that of guessing; a higher value would show a leak.
 
@@ -36,13 +37,13 @@ class RandomLabels(AbstractImageStream[Labelling]):
     ```
     """
 
-    source: ImageSource
+    source: LabelledSource
     rows: int = eqx.field(static=True)
     num_tasks: int = eqx.field(static=True)
 
     def __init__(
         self,
-        images: ImageSet,
+        data: AbstractLabelledData,
         *,
         rows: int = 1200,
         num_tasks: int = 50,
@@ -50,24 +51,25 @@ class RandomLabels(AbstractImageStream[Labelling]):
     ):
         """**Arguments:**
 
-        - `images`: from `load_images`.
+        - `data`: images or another labelled set, with classes.
         - `rows`: the number of training rows to memorise, drawn once per run.
         - `num_tasks`: tasks in the stream.
         - `loader`: by default `Loader()`.
 
-        **Raises:** `ValueError` for a number below one, for more rows than there are, or for a
-        minibatch larger than `rows`.
+        **Raises:** `ValueError` for labels that are not classes, for a number below one, for more
+        rows than there are, or for a minibatch larger than `rows`.
         """
-        total = len(images.train_labels)
-        check_at_most("rows", rows, total, f"{images.name!r} has {total} training rows")
+        check_classes(data)
+        total = data.num_rows("train")
+        check_at_most("rows", rows, total, f"{data.name!r} has {total} training rows")
         check_count("num_tasks", num_tasks)
         self.rows = rows
-        self.source = ImageSource(images, loader, smallest_task=rows, largest_task=rows)
+        self.source = LabelledSource(data, loader, smallest_task=rows, largest_task=rows)
         self.num_tasks = num_tasks
 
     def first_change(self, *, key: PRNGKeyArray) -> Labelling:
         row_key, label_key = jax.random.split(key)
-        rows = jax.random.permutation(row_key, len(self.source.images.train_labels))[: self.rows]
+        rows = jax.random.permutation(row_key, self.source.data.num_rows("train"))[: self.rows]
         return Labelling(rows, label_key)
 
     def next_change(self, change: Labelling, clock: Clock, *, key: PRNGKeyArray) -> Labelling:
@@ -76,11 +78,11 @@ class RandomLabels(AbstractImageStream[Labelling]):
     def rows_of(
         self, change: Labelling, split: Split
     ) -> tuple[Int[Array, " capacity"], Int[Array, ""]]:
-        test = jnp.arange(len(self.source.images.test_labels))
-        rows = by_split(split, train=change.rows, held_out=test)
-        return rows, jnp.asarray(rows.size)
+        if split == "train":
+            return change.rows, jnp.asarray(change.rows.size)
+        return self.source.all_rows(split)
 
-    def present(self, change: Labelling, rows: ImageRows) -> LabelledBatch:
-        draw = lambda key: jax.random.randint(key, (), 0, self.source.images.num_classes)
+    def present(self, change: Labelling, rows: LabelledRows) -> LabelledBatch:
+        draw = lambda key: jax.random.randint(key, (), 0, self.out_size)
         labels = jax.vmap(draw)(rows.keys(change.key))
-        return LabelledBatch(self.source.inputs(rows.pixels), labels)
+        return LabelledBatch(self.source.inputs(rows.inputs), labels)

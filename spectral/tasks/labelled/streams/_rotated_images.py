@@ -8,15 +8,15 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from ...._arguments import check_count
 from ...._types import Clock
 from ..._base._classification import LabelledBatch
+from ..rows._augmentation import rotated
+from ..rows._labelled_rows import LabelledRows
+from ..rows._labelled_source import LabelledSource
+from ..rows._loader import Loader
 from ..sets._image_set import ImageSet
-from ._augmentation import rotated
-from ._image_rows import ImageRows
-from ._image_source import ImageSource
-from ._image_stream import AbstractImageStream
-from ._loader import Loader
+from ._labelled_stream import AbstractLabelledStream
 
 
-class RotatedImages(AbstractImageStream[Float[Array, ""]]):
+class RotatedImages(AbstractLabelledStream[Float[Array, ""]]):
     """Every task rotates all images by one angle.
 
     At a task boundary the angle changes: by a fixed step from task to task, or to an angle drawn
@@ -31,7 +31,7 @@ class RotatedImages(AbstractImageStream[Float[Array, ""]]):
     ```
     """
 
-    source: ImageSource
+    source: LabelledSource
     step: Float[Array, ""] | None
     num_tasks: int = eqx.field(static=True)
 
@@ -55,7 +55,7 @@ class RotatedImages(AbstractImageStream[Float[Array, ""]]):
         """
         check_count("num_tasks", num_tasks)
         self.step = None if step is None else jnp.asarray(step, dtype=float)
-        self.source = ImageSource(images, loader)
+        self.source = LabelledSource(images, loader)
         self.num_tasks = num_tasks
 
     def first_change(self, *, key: PRNGKeyArray) -> Float[Array, ""]:
@@ -68,6 +68,6 @@ class RotatedImages(AbstractImageStream[Float[Array, ""]]):
             return jax.random.uniform(key, maxval=360.0)
         return (self.step * clock.task) % 360
 
-    def present(self, change: Float[Array, ""], rows: ImageRows) -> LabelledBatch:
-        turned = jax.vmap(rotated, in_axes=(0, None))(rows.pixels, change)
+    def present(self, change: Float[Array, ""], rows: LabelledRows) -> LabelledBatch:
+        turned = jax.vmap(rotated, in_axes=(0, None))(rows.inputs, change)
         return LabelledBatch(self.source.inputs(turned), rows.labels)

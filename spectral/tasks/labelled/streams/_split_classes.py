@@ -9,13 +9,13 @@ from ...._arguments import check_count
 from ...._types import Clock
 from ..._base._classification import LabelledBatch
 from ..._base._splits import Split
-from ..sets._image_set import ImageSet
-from ._class_rows import ClassPool
-from ._image_rows import ImageRows
-from ._image_source import ImageSource
-from ._image_stream import AbstractImageStream
-from ._limits import check_at_most
-from ._loader import Loader
+from ..rows._class_rows import ClassPool
+from ..rows._labelled_rows import LabelledRows
+from ..rows._labelled_source import LabelledSource
+from ..rows._limits import check_at_most
+from ..rows._loader import Loader
+from ..sets._labelled_data import AbstractLabelledData
+from ._labelled_stream import AbstractLabelledStream
 
 
 class TaskClasses(eqx.Module):
@@ -23,10 +23,10 @@ class TaskClasses(eqx.Module):
     classes: Int[Array, " k"]  # of the current task; label i stands for classes[i]
 
 
-class SplitClasses(AbstractImageStream[TaskClasses]):
-    """Every task is to tell a few classes of images apart, with the same few outputs.
+class SplitClasses(AbstractLabelledStream[TaskClasses]):
+    """Every task is to tell a few classes apart, with the same few outputs.
 
-    At a task boundary the classes change, and with them the images and the meaning of the outputs:
+    At a task boundary the classes change, and with them the rows and the meaning of the outputs:
     output i stands for class i of the task. Task t takes the next `classes_per_task` classes of an
     order of all classes, which is given or drawn from the key of the run. If fewer classes are
     left, the next pass over the classes begins, in the same order or in a new one.
@@ -41,7 +41,7 @@ class SplitClasses(AbstractImageStream[TaskClasses]):
     ```
     """
 
-    source: ImageSource
+    source: LabelledSource
     pool: ClassPool
     classes_per_task: int = eqx.field(static=True)
     redraw: bool = eqx.field(static=True)
@@ -49,7 +49,7 @@ class SplitClasses(AbstractImageStream[TaskClasses]):
 
     def __init__(
         self,
-        images: ImageSet,
+        data: AbstractLabelledData,
         *,
         classes_per_task: int = 2,
         num_tasks: int | None = None,
@@ -59,7 +59,7 @@ class SplitClasses(AbstractImageStream[TaskClasses]):
     ):
         """**Arguments:**
 
-        - `images`: from `load_images`.
+        - `data`: images or another labelled set, with classes.
         - `classes_per_task`: 2 in Continual ImageNet.
         - `num_tasks`: by default one pass over the classes.
         - `order`: some or all classes in the order of the first pass; by default all classes in a
@@ -67,11 +67,11 @@ class SplitClasses(AbstractImageStream[TaskClasses]):
         - `redraw`: draw a new order of the classes for every later pass over them.
         - `loader`: by default `Loader()`.
 
-        **Raises:** `ValueError` for a number below one, for more classes in a task than there are,
-        for an order with a class that does not exist or occurs twice, for a minibatch larger than
-        the smallest task, or if a task may have no test rows.
+        **Raises:** `ValueError` for labels that are not classes, for a number below one, for more
+        classes in a task than there are, for an order with a class that does not exist or occurs
+        twice, for a minibatch larger than the smallest task, or if a task may have no test rows.
         """
-        pool = ClassPool(images, order)
+        pool = ClassPool(data, order)
         total = len(pool.classes)
         check_at_most("classes_per_task", classes_per_task, total, pool.size)
         num_tasks = total // classes_per_task if num_tasks is None else num_tasks
@@ -80,7 +80,7 @@ class SplitClasses(AbstractImageStream[TaskClasses]):
         self.classes_per_task = classes_per_task
         self.redraw = redraw
         self.num_tasks = num_tasks
-        self.source = pool.source(images, loader, fewest=classes_per_task, most=classes_per_task)
+        self.source = pool.source(data, loader, fewest=classes_per_task, most=classes_per_task)
 
     @property
     def out_size(self) -> int:
@@ -105,6 +105,6 @@ class SplitClasses(AbstractImageStream[TaskClasses]):
     ) -> tuple[Int[Array, " capacity"], Int[Array, ""]]:
         return self.pool.rows_of(change.classes, split)
 
-    def present(self, change: TaskClasses, rows: ImageRows) -> LabelledBatch:
+    def present(self, change: TaskClasses, rows: LabelledRows) -> LabelledBatch:
         labels = jnp.argmax(rows.labels[:, None] == change.classes[None], axis=1)
-        return LabelledBatch(self.source.inputs(rows.pixels), labels)
+        return LabelledBatch(self.source.inputs(rows.inputs), labels)

@@ -1,27 +1,27 @@
-"""How a stream visits the rows of a task, and how it presents images to a network."""
+"""How a stream visits the rows of a task, and how it presents inputs to a network."""
 
 from dataclasses import KW_ONLY
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
+from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 
 from ...._arguments import check_count
-from ..sets._image_set import ImageSet
-from ..sets._pixel_scale import pixel_scale
+from ..sets._labelled_data import AbstractLabelledData
 from ._augmentation import AbstractAugmentation
 
 
 class Loader(eqx.Module):
-    """Epochs, minibatches and the form of the inputs, for streams of images.
+    """Epochs, minibatches and the form of the inputs, for streams of labelled data.
 
     ```python
     loader = Loader(epochs=20, minibatch_size=50, standardise=True)
     ```
 
     Images stay bytes until a minibatch is taken. An input has the shape
-    `[channels, height, width]`, or is a vector if `flat`.
+    `[channels, height, width]` for images and the stored shape for other data, or is a vector if
+    `flat`.
 
     **Arguments:**
 
@@ -32,10 +32,12 @@ class Loader(eqx.Module):
         its order. This gives a constant budget of steps if tasks grow. By default all.
     - `shuffle`: visit the rows in a new order in every epoch. `False` keeps one order, drawn at the
         start of the task.
-    - `standardise`: shift and scale every channel to zero mean and unit variance over the training
-        images. `False` scales pixels to [0, 1].
-    - `flat`: inputs are vectors, with the channels as the outermost axis.
-    - `augmentation`: a random change of the training images, drawn again for every visit.
+    - `standardise`: shift and scale every channel of images, or every entry of other inputs, to
+        zero mean and unit variance over the training rows. `False` scales bytes to [0, 1] and
+        leaves floats as they are.
+    - `flat`: inputs are vectors, with the channels of images as the outermost axis.
+    - `augmentation`: a random change of the training images, drawn again for every visit. Other
+        data have none.
     - `evaluation_batch_size`: test rows in one pass of the evaluation.
 
     **Raises:** `ValueError` for a number below one.
@@ -60,24 +62,24 @@ class Loader(eqx.Module):
 
 
 class InputTransform(eqx.Module):
-    """Converts pixels to network inputs: (pixel - shift) / scale, channels first."""
+    """Converts stored inputs to network inputs: (stored - shift) / scale, channels first."""
 
-    shift: Float[Array, " channels"]
-    scale: Float[Array, " channels"]
+    shift: Float[Array, "..."]
+    scale: Float[Array, "..."]
+    channels_last: bool = eqx.field(static=True)
     flat: bool = eqx.field(static=True)
 
-    def __init__(self, images: ImageSet, loader: Loader):
-        """**Raises:** `ValueError` if a channel to be standardised is constant."""
-        self.shift, self.scale = pixel_scale(
-            images, standardise=loader.standardise, per_channel=True
-        )
+    def __init__(self, data: AbstractLabelledData, loader: Loader):
+        """**Raises:** `ValueError` if a channel of images to be standardised is constant."""
+        self.shift, self.scale = data.input_scale(standardise=loader.standardise)
+        self.channels_last = data.channels_last
         self.flat = loader.flat
 
-    def __call__(
-        self, pixels: UInt8[Array, "examples height width channels"]
-    ) -> Float[Array, "examples ..."]:
-        shift, scale = self.shift[None, None, None], self.scale[None, None, None]
-        inputs = ((pixels.astype(float) - shift) / scale).transpose(0, 3, 1, 2)
+    def __call__(self, stored: Shaped[Array, "examples ..."]) -> Float[Array, "examples ..."]:
+        lead = (None,) * (stored.ndim - self.shift.ndim)
+        inputs = (stored.astype(float) - self.shift[lead]) / self.scale[lead]
+        if self.channels_last:
+            inputs = jnp.moveaxis(inputs, -1, 1)
         return inputs.reshape(inputs.shape[0], -1) if self.flat else inputs
 
 

@@ -7,8 +7,9 @@ import numpy as np
 from jaxtyping import Array, Int, PRNGKeyArray
 
 from ..._base._splits import by_split, Split
-from ..sets._image_set import ImageSet
-from ._image_source import ImageSource
+from ..sets._labelled_data import AbstractLabelledData
+from ._class_labels import check_classes
+from ._labelled_source import LabelledSource
 from ._loader import Loader
 
 
@@ -43,14 +44,15 @@ class ClassRows(eqx.Module):
 
 
 class ClassPool(eqx.Module):
-    """The classes of an image set that a stream takes, and their rows.
+    """The classes of a labelled set that a stream takes, and their rows.
 
     **Arguments:**
 
-    - `images`: from `load_images`.
+    - `data`: images or another labelled set.
     - `order`: some or all classes in a fixed order; `None` takes all classes in a random order.
 
-    **Raises:** `ValueError` for a class that does not exist or occurs twice.
+    **Raises:** `ValueError` for labels that are not classes, or for a class in `order` that does
+    not exist or occurs twice.
     """
 
     classes: Int[Array, " some"]
@@ -58,23 +60,28 @@ class ClassPool(eqx.Module):
     size: str = eqx.field(static=True)  # for messages: "'digits' has 10 classes"
     train: ClassRows
     test: ClassRows
+    validation: ClassRows | None
 
-    def __init__(self, images: ImageSet, order: tuple[int, ...] | None):
-        classes = tuple(range(images.num_classes)) if order is None else order
-        unknown = [c for c in classes if not 0 <= c < images.num_classes]
+    def __init__(self, data: AbstractLabelledData, order: tuple[int, ...] | None):
+        num_classes = check_classes(data)
+        classes = tuple(range(num_classes)) if order is None else order
+        unknown = [c for c in classes if not 0 <= c < num_classes]
         twice = [c for c in set(classes) if classes.count(c) > 1]
         if unknown or twice:
             what = f"class {unknown[0]}" if unknown else f"class {min(twice)} twice"
             raise ValueError(
                 f"`order` has {what}, but must have each of the classes 0 to "
-                f"{images.num_classes - 1} of {images.name!r} at most once: change the order."
+                f"{num_classes - 1} of {data.name!r} at most once: change the order."
             )
-        owner = repr(images.name) if order is None else "`order`"
+        owner = repr(data.name) if order is None else "`order`"
         self.classes = jnp.asarray(classes, dtype=int)
         self.ordered = order is not None
         self.size = f"{owner} has {len(classes)} classes"
-        self.train = ClassRows(images.train_labels, images.num_classes)
-        self.test = ClassRows(images.test_labels, images.num_classes)
+        self.train = ClassRows(data.part("train")[1], num_classes)
+        self.test = ClassRows(data.part("held_out")[1], num_classes)
+        self.validation = None
+        if data.has_validation:
+            self.validation = ClassRows(data.part("validation")[1], num_classes)
 
     def order(self, *, key: PRNGKeyArray) -> Int[Array, " some"]:
         """Returns the given order of the classes, or draws one."""
@@ -84,16 +91,21 @@ class ClassPool(eqx.Module):
         self, classes: Int[Array, " k"], split: Split
     ) -> tuple[Int[Array, " capacity"], Int[Array, ""]]:
         """Returns the rows of these classes followed by padding, and the number of rows."""
-        return by_split(split, train=self.train, held_out=self.test).of(classes)
+        part = by_split(split, train=self.train, held_out=self.test, validation=self.validation)
+        return part.of(classes)
 
     def source(
-        self, images: ImageSet, loader: Loader | None, *, fewest: int, most: int
-    ) -> ImageSource:
+        self, data: AbstractLabelledData, loader: Loader | None, *, fewest: int, most: int
+    ) -> LabelledSource:
         """The source of a stream whose tasks have between `fewest` and `most` classes."""
-        return ImageSource(
-            images,
+        fewest_validation = (
+            None if self.validation is None else self.validation.fewest(fewest, self.classes)
+        )
+        return LabelledSource(
+            data,
             loader,
             smallest_task=self.train.fewest(fewest, self.classes),
             largest_task=self.train.most(most, self.classes),
             smallest_test=self.test.fewest(fewest, self.classes),
+            smallest_validation=fewest_validation,
         )

@@ -12,8 +12,8 @@ import scipy.special
 
 from spectral import algorithms, Clock, Learner, models, tasks
 from spectral._check_parts import check_parts
-from spectral.tasks import ImageRows, Loader
-from spectral.tasks.labelled.streams._image_stream import ImageItem
+from spectral.tasks import LabelledRows, Loader
+from spectral.tasks.labelled.streams._labelled_stream import LabelledItem
 from spectral.tasks.labelled.streams._noised_images import Noise
 
 
@@ -75,8 +75,7 @@ class Begun(NamedTuple):
         return rows[task][: (state.test_count if test else state.count)[task]]
 
     def labels(self, *, test: bool = False) -> np.ndarray:
-        data = self.stream.source.images
-        return np.asarray(data.test_labels if test else data.train_labels)
+        return np.asarray(self.stream.source.data.part("held_out" if test else "train")[1])
 
 
 class Followed(NamedTuple):
@@ -118,7 +117,7 @@ def in_each_task(stream: Any, look: Any) -> Any:
 def _begin(stream: Any) -> Any:
     def look(state, now):
         rows = jnp.stack([state.rows, state.rows[::-1]])
-        show = lambda rows: stream.batch(state, ImageItem(rows, None))
+        show = lambda rows: stream.batch(state, LabelledItem(rows, None))
         return without_keys(state), rows, jax.vmap(show)(rows)
 
     return in_each_task(stream, look)
@@ -200,7 +199,7 @@ def test_every_epoch_visits_the_rows_of_the_task_once(name):
 
 
 def assert_pixels(seen: Begun, name: str, task: int, rows: np.ndarray, inputs: np.ndarray) -> None:
-    pixels = np.asarray(seen.stream.source.images.train_images)
+    pixels = np.asarray(seen.stream.source.data.part("train")[0])
     expected = np.moveaxis(pixels[rows], -1, -3)
     if name == "rotated":
         # A quarter turn of 4 x 3 pixels does not fit the frame; half a turn does.
@@ -252,7 +251,7 @@ def test_keys_of_rows():
     rows = jnp.array([3, 5, 3])
     pixels, labels = jnp.zeros((3, 1, 1, 1), jnp.uint8), jnp.zeros(3, int)
     train, test = (
-        np.asarray(_key_data(ImageRows(pixels, labels, rows, split)))
+        np.asarray(_key_data(LabelledRows(pixels, labels, rows, split)))
         for split in ("train", "held_out")
     )
     assert len(np.unique(np.concatenate([train, test]), axis=0)) == 4
@@ -268,7 +267,7 @@ def test_noise_is_clipped():
 
     @jax.jit
     def look():
-        rows = ImageRows(pixels, few.train_labels, jnp.arange(CLASSES), "train")
+        rows = LabelledRows(pixels, few.train_labels, jnp.arange(CLASSES), "train")
         return stream.present(Noise(jnp.asarray(1.0), KEY), rows).inputs
 
     values, counts = np.unique(look() * 16, return_counts=True)
@@ -318,7 +317,7 @@ def test_a_given_order_of_classes():
     growing = tasks.IncrementalClasses(images(), classes_per_task=2, order=order, loader=LOADER)
     assert growing.num_tasks == 3  # the last task takes the class that is left
     change, rows = changes(growing)
-    labels = np.asarray(growing.source.images.train_labels)
+    labels = np.asarray(growing.source.data.part("train")[1])
     for task, count in enumerate((16, 32, 40)):
         assert change.order[task].tolist() == list(order)
         assert sorted(labels[rows[task][:count]]) == sorted(8 * order[: 2 * (task + 1)])
@@ -465,14 +464,14 @@ def test_augmentation_and_standardising():
             return jax.vmap(lambda i: stream.batch(state, i).inputs)(items), items.rows
 
         epochs, rows = jax.lax.map(epoch, jax.random.split(KEY))
-        return epochs, rows, stream.batch(state, ImageItem(rows[0].ravel(), None)).inputs
+        return epochs, rows, stream.batch(state, LabelledItem(rows[0].ravel(), None)).inputs
 
     epochs, rows, plain = map(np.asarray, look(stream))
     # Without shuffling all epochs have one order.
     np.testing.assert_array_equal(rows[0], rows[1])
     assert not np.array_equal(rows[0].ravel(), np.sort(rows[0].ravel()))
     assert epochs.shape == (2, 12, SIZE, 2, 4, 3)
-    pixels = np.asarray(stream.source.images.train_images)
+    pixels = np.asarray(stream.source.data.part("train")[0])
     expected = ((pixels - pixels.mean((0, 1, 2))) / pixels.std((0, 1, 2))).transpose(0, 3, 1, 2)
     np.testing.assert_allclose(np.sort(plain, axis=0), np.sort(expected, axis=0), atol=1e-5)
     np.testing.assert_allclose(plain.mean((0, 2, 3)), 0, atol=1e-5)

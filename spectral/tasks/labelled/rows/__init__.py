@@ -1,0 +1,1 @@
+"""The rows of a labelled set: how a stream visits them, and what a network sees of them."""
