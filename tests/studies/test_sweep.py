@@ -13,7 +13,7 @@ import yaml
 from recorded_history import recorded
 from tiny_experiment import PLAIN
 
-from spectral import studies
+from spectral import History, Quantity, studies
 from spectral._ensemble import same_program
 from spectral.algorithms import Algorithm
 from spectral.studies import (
@@ -31,6 +31,8 @@ from spectral.studies.experiment._groups import groups
 from spectral.studies.experiment._parse import parse
 from spectral.studies.experiment._settings import read_settings
 from spectral.studies.runs import _sweep
+from spectral.studies.runs._score import score_of
+from spectral.tasks._base._label_loss import label_quantities
 
 
 SWEEPS = pathlib.Path(__file__).parents[2] / "examples" / "sweeps"
@@ -234,8 +236,8 @@ def test_selected_yaml_names_algorithms_without_selection(grid, tmp_path, monkey
     [
         (
             "score: {measure: accuracy, over: all}",
-            "",
-            "`score` is None.*needs a mapping with the measure",
+            "score: 3",
+            "`score` is 3.*must be a mapping with the measure",
         ),
         ("over: all", "over: some", "`score.over`: Choice 'some'"),
         ("measure: accuracy", "measure: acuracy", "`score.measure`: .*did you mean 'accuracy'"),
@@ -247,6 +249,48 @@ def test_sweep_rejects(grid, tmp_path, capsys, old, new, message):
     assert main(["sweep", str(grid(old, new)), "--out", str(tmp_path / "out")]) == 2
     assert re.search(message, capsys.readouterr().err)
     assert not (tmp_path / "out").exists()
+
+
+def cells_of(quantities, columns):
+    """A sweep of two cells with one seed each, and their columns."""
+    cells = {name: Cell("a", {"lr": i}, {}) for i, name in enumerate(columns)}
+    members = tuple(
+        Member(name, 0, "finished", "", History(own, quantities=quantities))
+        for name, own in columns.items()
+    )
+    settings = {"probes": {}, "algorithms": dict.fromkeys(cells), "seeds": 1}
+    return Results(pathlib.Path("nowhere"), settings, members), cells
+
+
+def test_validation_rows_choose_by_default():
+    """The table says which rows choose, and shows the test rows beside them."""
+    quantities = label_quantities(0.1, validation=True)
+    score = score_of({}, quantities)
+    assert score == Score("validation accuracy", "all", "validation", "accuracy")
+    by_cell = {"a-1": (0.9, 0.5), "a-2": (0.6, 0.8)}
+    columns = {
+        cell: {"test_accuracy": np.full(4, test), "validation_accuracy": np.full(4, chosen)}
+        for cell, (test, chosen) in by_cell.items()
+    }
+    table = select(*cells_of(quantities, columns), score)
+    assert table["selected"].tolist() == [False, True]
+    assert table["accuracy"].tolist() == [0.9, 0.6]
+    text = sweep_table(table, score)
+    assert "mean validation accuracy over all tasks and seeds, on validation rows" in text
+    assert "The validation rows choose; accuracy is that of the test rows" in text
+    # Without validation rows the first performance chooses, and a score may name any measure.
+    assert score_of({}, label_quantities(0.1)) == Score("accuracy", "all", "test")
+    named = score_of({"score": {"measure": "online accuracy", "over": "last"}}, quantities)
+    assert named == Score("online accuracy", "last", "train")
+    with pytest.raises(SettingsError, match="nothing that is recorded says how well"):
+        score_of({}, {"a": Quantity("a")})
+
+
+def test_the_lowest_score_is_best_where_less_is_better():
+    quantities = {"test_loss": Quantity("test loss", better="lower", figure="performance")}
+    columns = {"a-1": {"test_loss": np.full(4, 0.9)}, "a-2": {"test_loss": np.full(4, 0.2)}}
+    table = select(*cells_of(quantities, columns), score_of({}, quantities))
+    assert table["selected"].tolist() == [False, True]
 
 
 GRIDS = {

@@ -1,68 +1,19 @@
 """The scores of the cells of a grid, and the best cell of each algorithm."""
 
-import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ..._arguments import unknown_name
 from ..._history import History
 from ..experiment._grid import Cell
-from ..experiment._settings import SettingsError
 from ..measures._interval import student_half_width, with_interval
 from ..measures._measure import last_fifth, mean_measured, measures
 from ._align import align
 from ._results import Results
-
-
-OVER = ("all", "last")
-
-
-@dataclasses.dataclass(frozen=True)
-class Score:
-    """The mean of a measure over tasks and seeds.
-
-    The best cell has the highest score, or the lowest if lower values of the measure are better.
-
-    - `measure`: such as `accuracy` or `online accuracy`, by its name in the table of a run.
-    - `over`: `"all"` tasks or the `"last"` fifth.
-    """
-
-    measure: str
-    over: str
-
-    def __str__(self) -> str:
-        tasks = "all tasks" if self.over == "all" else "the last fifth of the tasks"
-        return f"mean {self.measure} over {tasks} and seeds"
-
-
-def read_score(settings: Mapping[str, Any]) -> Score:
-    """The score of a sweep from the section `score` of its settings.
-
-    **Raises:** `SettingsError` if the section is missing or wrong.
-    """
-    given = settings.get("score")
-    if not isinstance(given, Mapping) or not isinstance(given.get("measure"), str):
-        raise SettingsError(
-            f"`score` is {given!r}, but a sweep needs a mapping with the measure by which it "
-            "selects: for example `score: {measure: accuracy, over: all}`."
-        )
-    for name in given:
-        if name not in ("measure", "over"):
-            raise SettingsError(unknown_name(f"`score.{name}`: Name", name, ("measure", "over")))
-    over = given.get("over", "all")
-    if over not in OVER:
-        raise SettingsError(unknown_name("`score.over`: Choice", str(over), OVER))
-    return Score(given["measure"], over)
-
-
-def check_measure(score: Score, known: Iterable[str]) -> None:
-    """**Raises:** `SettingsError` if the measure of the score is not among the `known` names."""
-    if score.measure not in known:
-        raise SettingsError(unknown_name("`score.measure`: Measure", score.measure, known))
+from ._score import check_measure, Score
 
 
 def select(results: Results, cells: Mapping[str, Cell], score: Score) -> pd.DataFrame:
@@ -75,6 +26,8 @@ def select(results: Results, cells: Mapping[str, Cell], score: Score) -> pd.Data
     - `seeds` and `diverged`: how many seeds finished, and how many diverged;
     - `score`: the mean over the seeds that finished, and `half_width`: half the width of its 95 %
       interval (Student's t);
+    - the `reported` measure of the score, if there is one, by its name: the mean over the same
+      tasks and seeds;
     - `selected`: whether the cell has the best score among the cells of its algorithm of which
       every seed finished. Of equal scores the first is selected. If there is no such cell, none is.
 
@@ -82,18 +35,24 @@ def select(results: Results, cells: Mapping[str, Cell], score: Score) -> pd.Data
     """
     seeds = results.settings["seeds"]
     if results.members:
-        known = {n for m in results.members for n in measures(m.history)}
-        check_measure(score, sorted(known))
+        known = {n: None for m in results.members for n in measures(m.history)}
+        check_measure(score.measure, known)
     lower = _less_is_better(results, score)
-    rows = []
+    rows, reported = [], [] if score.reported is None else [score.reported]
     for name, cell in cells.items():
         done = results.of(name, status="finished")
-        by_seed = np.array([_value(m.history, score) for m in done])
+        by_seed = np.array([_value(m.history, score.measure, score.over) for m in done])
         about = {
             "seeds": len(done),
             "diverged": len(results.of(name, status="diverged")),
             "score": float(np.mean(by_seed)) if done else math.nan,
             "half_width": float(student_half_width(by_seed)) if done else math.nan,
+            **{
+                name: float(np.mean([_value(m.history, name, score.over) for m in done]))
+                if done
+                else math.nan
+                for name in reported
+            },
             "selected": False,
         }
         rows.append({"algorithm": cell.algorithm, "cell": name, **cell.values, **about})
@@ -104,7 +63,8 @@ def select(results: Results, cells: Mapping[str, Cell], score: Score) -> pd.Data
             best = min if lower else max
             best(scored, key=lambda row: row["score"])["selected"] = True
     axes = list(dict.fromkeys(path for cell in cells.values() for path in cell.values))
-    columns = ["algorithm", "cell", *axes, "seeds", "diverged", "score", "half_width", "selected"]
+    columns = ["algorithm", "cell", *axes, "seeds", "diverged", "score", "half_width"]
+    columns += [*reported, "selected"]
     return pd.DataFrame(rows, columns=pd.Index(columns))
 
 
@@ -120,6 +80,8 @@ def sweep_table(table: pd.DataFrame, score: Score) -> str:
         rows.append(["*" if row["selected"] else "", *map(_cell, shown.values()), level])
     names = [str(n) for n in table.columns if n not in ("score", "half_width", "selected")]
     head = f"Score: {score}, with 95 % intervals (Student's t); * marks the best of an algorithm"
+    if score.reported is not None:
+        head += f".\nThe {score.rows} rows choose; {score.reported} is that of the test rows"
     text = f"{head}\n\n{align([['', *names, 'score'], *rows])}"
     unselected = without_selection(table)
     return f"{text}\n\n{unselected}" if unselected else text
@@ -139,9 +101,9 @@ def _cell(value: Any) -> str:
     return "" if math.isnan(value) else f"{value:g}"
 
 
-def _value(history: History, score: Score) -> float:
-    series = measures(history)[score.measure].series
-    return mean_measured(last_fifth(series) if score.over == "last" else series)
+def _value(history: History, measure: str, over: str) -> float:
+    series = measures(history)[measure].series
+    return mean_measured(last_fifth(series) if over == "last" else series)
 
 
 def _less_is_better(results: Results, score: Score) -> bool:

@@ -13,12 +13,12 @@ import yaml
 from ..experiment._experiment import Experiment
 from ..experiment._grid import Cell, expand
 from ..experiment._make import make_experiment
-from ..measures._measure import measured_columns
 from ..published._load import read_experiment
 from ._atomic_write import write_text
 from ._folder import Mode
 from ._run import Logger, run_experiment
-from ._selection import check_measure, read_score, Score, select, without_selection
+from ._score import check_score, Score, score_of
+from ._selection import select, without_selection
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +41,8 @@ def load_sweep(
     """Load the sweep that a YAML file describes.
 
     The file is that of an experiment with two additions: an argument of an algorithm may be a grid
-    such as `{grid: [1e-2, 1e-3]}`, and there is a `score` such as `{measure: accuracy, over: all}`.
+    such as `{grid: [1e-2, 1e-3]}`, and there may be a `score` such as `{measure: accuracy, over:
+    all}`. Without a measure, validation rows choose if the stream has any.
     See `examples/sweeps/digits.yaml`.
 
     ```python
@@ -53,7 +54,7 @@ def load_sweep(
     **Raises:** `SettingsError` for the first mistake in the file.
     """
     settings, benchmark = read_experiment(path, assignments, seeds=seeds)
-    score = read_score(settings)
+    check_score(settings)
     algorithms = settings.get("algorithms")
     cells = expand(algorithms) if isinstance(algorithms, Mapping) else {}
     plain = {name: value for name, value in settings.items() if name != "score"}
@@ -61,7 +62,7 @@ def load_sweep(
         plain["algorithms"] = {name: cell.settings for name, cell in cells.items()}
     folder = pathlib.Path(path).parent
     experiment = make_experiment(plain, data_dir=data_dir, benchmark=benchmark, folder=folder)
-    check_measure(score, measured_columns(experiment.quantities))
+    score = score_of(settings, experiment.quantities)
     return Sweep(experiment, cells, score, settings)
 
 
