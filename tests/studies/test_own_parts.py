@@ -5,11 +5,13 @@ import json
 import sys
 import textwrap
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from tiny_experiment import PLAIN
 
 from spectral import studies
+from spectral._ensemble import same_program
 from spectral.curvature import Lanczos
 from spectral.probes import HessianSpectrum
 from spectral.studies import load_experiment, load_results, run_experiment, SettingsError
@@ -191,6 +193,37 @@ def test_arguments_of_all_kinds(own):
 def test_messages(own, old, new, message):
     with pytest.raises(SettingsError, match=message):
         load_experiment(own(OWN, old, new))
+
+
+OPTAX = """{type: bp, lr: {type: "optax:adamw", weight_decay: 0.1, learning_rate: %s}}"""
+COSINE = """{type: "optax:cosine_decay_schedule", init_value: 0.1, decay_steps: 100}"""
+CLIPPED = """{type: bp, lr: {type: "optax:chain", args: [
+    {type: "optax:clip_by_global_norm", max_norm: 1.0},
+    {type: "optax:sgd", learning_rate: 0.1}]}}"""
+
+
+@pytest.mark.usefixtures("untraced")
+def test_optax_in_settings(own):
+    """Optimisers, schedules and chains. Numbers of optimisers are data: cells share a program."""
+    names = {"one": OPTAX % "0.1", "other": OPTAX % "1", "cosine": OPTAX % COSINE, "clip": CLIPPED}
+    section = "\n  ".join(f"{name}: {text}" for name, text in names.items())
+    text = OWN.replace('gentle: {type: "parts:gentle", lr: 1e-2}', section)
+    experiment = load_experiment(own(text))
+    made = experiment.algorithms
+    assert same_program(made["one"], made["other"])
+    assert float(made["other"].optimiser.hyper["learning_rate"]) == 1.0
+    weights = {"w": jnp.ones(3)}
+    updates = {}
+    for name in names:
+        optimiser = made[name].optimiser.init(weights)
+        updates[name] = optimiser.apply({"w": jnp.full(3, 10.0)}, weights)[0]["w"] - 1
+    np.testing.assert_allclose(updates["cosine"], updates["one"], rtol=1e-6)
+    np.testing.assert_allclose(updates["clip"], -0.1 / 3**0.5, rtol=1e-6)
+    given = experiment.settings["algorithms"]["clip"]["lr"]
+    assert given["args"][0]["type"] == "optax:clip_by_global_norm"
+    recorded = own_parts(experiment.settings, ())
+    assert recorded is not None
+    assert recorded["modules"]["optax"]["distribution"].startswith("optax ")
 
 
 @pytest.mark.usefixtures("untraced")

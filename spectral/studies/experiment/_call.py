@@ -9,9 +9,10 @@ from typing import Any
 
 from beartype.door import is_bearable
 
+from ..._types import Optimiser
 from ._constructors import makers, parameters
 from ._own_parts import is_own
-from ._roles import role_name
+from ._roles import is_optimiser, role_name
 from ._settings import SettingsError
 
 
@@ -40,7 +41,7 @@ class Call:
         arguments = {k: _made(v) for k, v in self.arguments.items()} | others
         expected = (Exception,) if is_own(self.name) else (ValueError, OSError, ImportError)
         try:
-            made = self.constructor(*_made(self.positional), **arguments)
+            made = self._build(_made(self.positional), arguments)
         except SettingsError:
             raise
         except expected as error:
@@ -68,6 +69,13 @@ class Call:
         given = {POSITIONAL: _plain(self.positional)} if self.positional else {}
         own = {n: _plain(a) for n, a in self.arguments.items()}
         return {"type": self.name, **given, **plain} | own
+
+    def _build(self, positional: tuple[Any, ...], arguments: dict[str, Any]) -> Any:
+        # The numbers of an optax optimiser become data, so that the cells of a sweep share a
+        # program.
+        if not positional and is_optimiser(self.constructor, self.role):
+            return Optimiser(self.constructor, **arguments)
+        return self.constructor(*positional, **arguments)
 
     def _check_role(self, made: Any) -> None:
         of_state = isinstance(made, tuple) and len(made) == 2  # `eqx.nn.make_with_state`

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import equinox as eqx
+import optax
 
+from ..._types import Optimiser
 from ...models import AbstractNetwork
 from ._constructors import alternatives, fits, product_of
 from ._settings import SettingsError
@@ -55,6 +57,13 @@ def _has_role(product: type, wanted: Any) -> bool:
         may_be_called = any("__call__" in vars(base) for base in product.__mro__)
         return issubclass(product, eqx.Module) and may_be_called
     return any(part is Any or fits(product, part) for part in alternatives(wanted))
+
+
+def is_optimiser(constructor: Any, wanted: Any) -> bool:
+    """Whether a constructor makes an optax transformation where an `Optimiser` is wanted."""
+    product = product_of(constructor)
+    made = product is not None and issubclass(product, optax.GradientTransformation)
+    return made and Optimiser in alternatives(wanted)
 
 
 def may_be_called(annotation: Any) -> bool:
