@@ -62,6 +62,18 @@ def test_page_on_networks(capsys):
     assert names["history"]["test_accuracy"].shape == (2,)
 
 
+def test_page_on_parts_of_ones_own():
+    names: dict = {}
+    assert run_page("docs/own_parts.md", {}, names)
+    assert names["history"].quantities["weights.end.largest"].label == "largest weight"
+    # The YAML of the page is that of the example.
+    text = (ROOT / "docs/own_parts.md").read_text()
+    given, _ = (yaml.safe_load(b) for b in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL))
+    example = yaml.safe_load((ROOT / "examples/own_everything/experiment.yaml").read_text())
+    for section in ("stream", "model", "algorithms"):
+        assert given[section] == example[section]
+
+
 def test_page_on_data(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names: dict = {}
