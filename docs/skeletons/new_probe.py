@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
-from spectral import Learner, train_continual
+from spectral import Learner, Quantity, train_continual
 from spectral.algorithms import bp
 from spectral.models import MLP
 from spectral.probes import AbstractProbe, When
@@ -29,6 +29,10 @@ class LargestWeight(AbstractProbe):
     ) -> dict[str, Array]:
         leaves = jax.tree.leaves(eqx.filter(learner.model, eqx.is_inexact_array))
         return {"largest": jnp.max(jnp.stack([jnp.max(jnp.abs(leaf)) for leaf in leaves]))}
+
+    def quantities(self) -> dict[str, Quantity]:
+        # How tables and figures call and draw it.
+        return {"largest": Quantity("largest weight", limits=(0.0, None))}
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from spectral import Aux, Chunk, Clock, Learner, train_continual
+from spectral import Aux, Chunk, Clock, Learner, Quantity, train_continual
 from spectral.algorithms import bp
 from spectral.models import apply_network, MLP
 from spectral.tasks import AbstractTaskStream, Metrics, Split
@@ -77,6 +77,10 @@ class SineWaves(AbstractTaskStream[Float[Array, ""]]):
             learner.model, learner.model_state, batch, key=key, inference=True
         )
         return {"test_loss": self.criterion(outputs, batch)[0]}
+
+    def quantities(self) -> dict[str, Quantity]:
+        # How tables and figures call and draw it; the first one says how well tasks were learned.
+        return {"test_loss": Quantity("test loss", better="lower", figure="performance")}
 
 
 if __name__ == "__main__":
