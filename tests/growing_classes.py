@@ -68,7 +68,7 @@ class GrowingClasses(AbstractTaskStream[Any]):
         return Rows(self.inputs[item], self.labels[item], seen)
 
     def forward(self, model, model_state, batch, *, key, inference):
-        logits, aux = apply_network(model, model_state, batch.inputs, inference=inference)
+        logits, aux = apply_network(model, model_state, batch.inputs, inference=inference, key=key)
         return jnp.where(batch.seen, logits, -1e9), aux
 
     def criterion(self, outputs, batch):

@@ -55,7 +55,7 @@ class SineWaves(AbstractTaskStream[Float[Array, ""]]):
         key: PRNGKeyArray,
         inference: bool,
     ) -> tuple[PyTree, Aux]:
-        return apply_network(model, model_state, batch.inputs, inference=inference)
+        return apply_network(model, model_state, batch.inputs, inference=inference, key=key)
 
     def criterion(self, outputs: PyTree, batch: Batch) -> tuple[Float[Array, ""], Metrics]:
         return jnp.mean((outputs[:, 0] - batch.targets) ** 2), {}

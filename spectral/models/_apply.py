@@ -5,9 +5,10 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from .._types import Aux
+from .layers._call_key import call_with_key, takes_key
 
 
 def apply_network(
@@ -16,6 +17,7 @@ def apply_network(
     inputs: PyTree[Float[Array, "examples ..."]],
     *,
     inference: bool,
+    key: PRNGKeyArray | None = None,
 ) -> tuple[PyTree[Float[Array, "examples ..."]], Aux]:
     """Returns the outputs and activations of a network for a batch of inputs.
 
@@ -24,7 +26,13 @@ def apply_network(
     - `model`: any callable Module that takes one example and returns `(outputs, taps)`, see
       `AbstractNetwork`.
     - `model_state`: running statistics, or `None` for a network without any.
-    - `inference`: use the running statistics instead of updating them.
+    - `inference`: the value of all `inference` flags in the network, see `eqx.nn.inference_mode`.
+      If true, running statistics are used instead of updated, and dropout is off.
+    - `key`: split into one key for each example, if the network takes a `key`. Without it, such a
+      network receives `key=None` in training, and one fixed key for all examples in inference
+      mode, where most networks draw nothing.
+
+    A network takes a `key` if its `__call__` has a parameter of this name. `**kwargs` is not one.
 
     **Raises:** `ValueError` if the network has running statistics and `model_state` is `None`,
     `TypeError` if the network does not return a pair of outputs and taps.
@@ -34,18 +42,26 @@ def apply_network(
             f"This {type(model).__name__} keeps running statistics, but `model_state` is None: "
             "pass the state that `eqx.nn.make_with_state` made with it."
         )
+    model = eqx.nn.inference_mode(model, inference)
+    num_examples = jax.tree.leaves(inputs)[0].shape[0]
+    keyed = takes_key(model)
+    keys = jax.random.split(key, num_examples) if keyed and key is not None else None
+    fixed = jax.random.key(0) if keyed and inference else None
+
+    def call(x: PyTree, key: PRNGKeyArray | None, *state: eqx.nn.State) -> Any:
+        return call_with_key(model, x, *state, key=fixed if key is None else key)
+
     if model_state is not None:
-        model = eqx.nn.inference_mode(model, inference)
         result, model_state = jax.vmap(
-            model, axis_name="batch", in_axes=(0, None), out_axes=(0, None)
-        )(inputs, model_state)
-    elif jax.tree.leaves(inputs)[0].shape[0] == 1:
+            call, axis_name="batch", in_axes=(0, 0, None), out_axes=(0, None)
+        )(inputs, keys, model_state)
+    elif num_examples == 1:
         # A single example without a batch axis: on CPU the product W @ x is three to five times
         # faster than the same product written for a batch of one.
-        result = model(jax.tree.map(lambda x: x[0], inputs))
+        result = call(*jax.tree.map(lambda x: x[0], (inputs, keys)))
         result = jax.tree.map(lambda x: jnp.asarray(x)[None], result)
     else:
-        result = jax.vmap(model)(inputs)
+        result = jax.vmap(call)(inputs, keys)
     if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict)):
         raise TypeError(
             f"`model` must return `(outputs, taps)` for one example, with `taps` a dictionary from "

@@ -16,6 +16,10 @@ class AbstractNetwork(eqx.Module):
     layer to its activations `[units, ...]`. A network with running statistics is called as
     `network(x, state)` and returns `((outputs, taps), state)`; it is vmapped over a batch with the
     axis name `"batch"`.
+
+    A network that draws random numbers, such as one with dropout, has a parameter `key` in its
+    `__call__` and receives a new key for each example, as `network(x, key=key)` or
+    `network(x, state, key=key)`.
     """
 
     @abstractmethod

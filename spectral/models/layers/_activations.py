@@ -17,6 +17,9 @@ class AbstractActivation(eqx.Module):
 
     Each unit has `copies` activations: those of unit `i` are at the indices `i`, `i + units`, ...
     Every layer of a network has its own activation, so each layer learns its own parameters.
+
+    A random activation has a parameter `key` in its `__call__` and receives a new key for each
+    example and layer. A field `inference` is switched by `eqx.nn.inference_mode`, as in Equinox.
     """
 
     copies: eqx.AbstractClassVar[int]

@@ -42,15 +42,17 @@ def apply_hidden(
     norms: Sequence[eqx.nn.LayerNorm | None],
     activations: Sequence[AbstractActivation],
     x: Float[Array, " inputs"],
+    keys: Sequence[PRNGKeyArray | None],
 ) -> tuple[Float[Array, " features"], dict[str, Float[Array, " _"]]]:
     """Apply hidden layers, each followed by its norm and its activation.
 
-    Returns the activations of the last layer, and the taps `{name}_0`, `{name}_1`, ... of all
-    layers.
+    `keys` has a key for each activation. Returns the activations of the last layer, and the taps
+    `{name}_0`, `{name}_1`, ... of all layers.
     """
     taps = {}
-    for i, (layer, norm, activation) in enumerate(zip(layers, norms, activations, strict=True)):
-        x = taps[f"{name}_{i}"] = activate(norm, activation, layer(x))
+    parts = zip(layers, norms, activations, keys, strict=True)
+    for i, (layer, norm, activation, key) in enumerate(parts):
+        x = taps[f"{name}_{i}"] = activate(norm, activation, layer(x), key=key)
     return x, taps
 
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ._activations import AbstractActivation
+from ._call_key import call_with_key
 from ._channels_last import channels_last
 from ._convolution import Convolution
 from ._initialisers import AbstractInitialiser
@@ -56,17 +57,21 @@ def convolution(
 
 
 def activate(
-    norm: eqx.nn.LayerNorm | None, activation: AbstractActivation, x: Float[Array, "units ..."]
+    norm: eqx.nn.LayerNorm | None,
+    activation: AbstractActivation,
+    x: Float[Array, "units ..."],
+    *,
+    key: PRNGKeyArray | None,
 ) -> Float[Array, "activations ..."]:
     """Apply `norm`, if there is one, over the units at each position, then the activation."""
 
     def activated(x: Float[Array, "... units"]) -> Float[Array, "... activations"]:
         if norm is None:
-            return activation(x)
+            return call_with_key(activation, x, key=key)
         over = norm
         for _ in range(x.ndim - 1):
             over = jax.vmap(over)
-        return activation(over(x))
+        return call_with_key(activation, over(x), key=key)
 
     return channels_last(activated, x)
 

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from ..._arguments import check_above
 from .._network import AbstractNetwork
 from ..layers._activations import Activation
+from ..layers._call_key import one_key_each
 from ..layers._initialisers import AbstractInitialiser
 from ..layers._lecun_uniform import LecunUniform
 from ..units._unit_group import UnitGroup
@@ -95,10 +96,12 @@ class ActorCritic(AbstractNetwork):
         self.log_std = None if discrete else jnp.full(out_size, self.initial_log_std)
 
     def __call__(
-        self, x: Float[Array, " in_size"], /
+        self, x: Float[Array, " in_size"], /, *, key: PRNGKeyArray | None = None
     ) -> tuple[PolicyAndValue, dict[str, Float[Array, " activations"]]]:
-        decision, actor_taps = self.actor(x)
-        value, critic_taps = self.critic(x)
+        activations = [*self.actor.activations, *self.critic.activations]
+        keys = one_key_each(activations, key)
+        decision, actor_taps = self.actor(x, key=keys[0])
+        value, critic_taps = self.critic(x, key=keys[1])
         if self.log_std is None:
             policy = CategoricalPolicy(decision)
         else:

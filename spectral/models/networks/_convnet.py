@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from ..._arguments import check_count
 from .._network import AbstractNetwork
 from ..layers._activations import AbstractActivation, Activation, as_activation
+from ..layers._call_key import one_key_each
 from ..layers._convolution import Convolution
 from ..layers._dense_stack import apply_hidden, dense_stack, options_of
 from ..layers._image_shape import check_image, check_shape
@@ -116,17 +117,18 @@ class ConvNet(AbstractNetwork):
         self.density = density
 
     def __call__(
-        self, x: Float[Array, "channels height width"], /
+        self, x: Float[Array, "channels height width"], /, *, key: PRNGKeyArray | None = None
     ) -> tuple[Float[Array, " out_size"], dict[str, Float[Array, "activations ..."]]]:
         check_image(x, self.in_shape)
-        taps = {}
+        taps, keys = {}, one_key_each(self.activations, key)
         for i, layer in enumerate(self.convolutions):
-            taps[f"conv_{i}"] = activate(self.norms[i], self.activations[i], layer(x))
+            norm, activation = self.norms[i], self.activations[i]
+            taps[f"conv_{i}"] = activate(norm, activation, layer(x), key=keys[i])
             x = max_pool(taps[f"conv_{i}"])
         *hidden, last = self.dense
-        norms = self.norms[len(self.convolutions) :]
-        activations = self.activations[len(self.convolutions) :]
-        x, dense_taps = apply_hidden("dense", hidden, norms, activations, x.reshape(-1))
+        rest = slice(len(self.convolutions), None)
+        norms, activations = self.norms[rest], self.activations[rest]
+        x, dense_taps = apply_hidden("dense", hidden, norms, activations, x.reshape(-1), keys[rest])
         return last(x), taps | dense_taps
 
     def units(self) -> tuple[UnitGroup, ...]:

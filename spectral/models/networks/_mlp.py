@@ -7,6 +7,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from ..._arguments import check_count
 from .._network import AbstractNetwork
 from ..layers._activations import AbstractActivation, Activation, as_activation
+from ..layers._call_key import one_key_each
 from ..layers._dense_stack import apply_hidden, dense_stack, options_of
 from ..layers._initialisers import AbstractInitialiser, KaimingUniform
 from ..layers._sparse import Sparse
@@ -86,7 +87,7 @@ class MLP(AbstractNetwork):
         self.density = density
 
     def __call__(
-        self, x: Float[Array, " in_size"], /
+        self, x: Float[Array, " in_size"], /, *, key: PRNGKeyArray | None = None
     ) -> tuple[Float[Array, " out_size"], dict[str, Float[Array, " activations"]]]:
         if x.shape != self.layers[0].weight.shape[1:]:
             raise ValueError(
@@ -95,7 +96,8 @@ class MLP(AbstractNetwork):
                 "flatten `x`."
             )
         *hidden, last = self.layers
-        x, taps = apply_hidden("hidden", hidden, self.norms, self.activations, x)
+        keys = one_key_each(self.activations, key)
+        x, taps = apply_hidden("hidden", hidden, self.norms, self.activations, x, keys)
         return last(x), taps
 
     def units(self) -> tuple[UnitGroup, ...]:

@@ -9,6 +9,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from .._network import AbstractNetwork
 from ..layers._batch_norm import BatchNorm
+from ..layers._call_key import call_with_key
 from ..units._unit_group import UnitGroup
 from ..units._within import within
 
@@ -44,10 +45,11 @@ class PlasticityInjection(AbstractNetwork):
         self.base = _frozen(base)
         self.beginning = _frozen(self.trained)
 
-    def __call__(self, x: Any, /) -> Any:
-        outputs, taps = self.trained(x)
-        kept, _ = _thawed(self.base)(x)
-        initial, _ = _thawed(self.beginning)(x)
+    def __call__(self, x: Any, /, *, key: PRNGKeyArray | None = None) -> Any:
+        # One key for all three, because otherwise g - g_0 would not be zero at first.
+        outputs, taps = call_with_key(self.trained, x, key=key)
+        kept, _ = call_with_key(_thawed(self.base), x, key=key)
+        initial, _ = call_with_key(_thawed(self.beginning), x, key=key)
         # g - o first, which is exactly zero while g equals g_0.
         return jax.tree.map(lambda f, g, o: f + (g - o), kept, outputs, initial), taps
 

@@ -6,6 +6,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..layers._activations import AbstractActivation
 from ..layers._batch_norm import BatchNorm
+from ..layers._call_key import call_with_key
 from ..layers._channels_last import channels_last
 from ..layers._convolution import Convolution
 from ..layers._initialised import activate, convolution
@@ -17,8 +18,8 @@ class ResidualBlock(eqx.Module):
     """Two 3 x 3 convolutions with BatchNorm and a skip connection (He et al., 2016, Figure 2).
 
     The skip connection is the identity if the shape does not change, otherwise a 1 x 1 convolution
-    with BatchNorm. `block(x, state)` returns `((inner, out), state)`: the activations between the
-    two convolutions and those after the sum.
+    with BatchNorm. `block(x, state, keys)` returns `((inner, out), state)`: the activations between
+    the two convolutions and those after the sum. `keys` are those of the two activations.
     """
 
     first: Convolution | Sparse
@@ -65,13 +66,17 @@ class ResidualBlock(eqx.Module):
         self.outer = outer.fresh()
 
     def __call__(
-        self, x: Float[Array, "channels height width"], state: eqx.nn.State
+        self,
+        x: Float[Array, "channels height width"],
+        state: eqx.nn.State,
+        keys: tuple[PRNGKeyArray | None, PRNGKeyArray | None],
     ) -> tuple[
         tuple[Float[Array, "inner rows columns"], Float[Array, "out rows columns"]], eqx.nn.State
     ]:
         y, state = self.first_norm(self.first(x), state)
-        inner = activate(None, self.inner, y)
+        inner = activate(None, self.inner, y, key=keys[0])
         y, state = self.second_norm(self.second(inner), state)
         if self.skip is not None and self.skip_norm is not None:
             x, state = self.skip_norm(self.skip(x), state)
-        return (inner, channels_last(lambda x, y: self.outer(x + y), x, y)), state
+        outer = lambda x, y: call_with_key(self.outer, x + y, key=keys[1])
+        return (inner, channels_last(outer, x, y)), state

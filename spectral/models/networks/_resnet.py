@@ -13,6 +13,7 @@ from ..._arguments import check_count
 from .._network import AbstractNetwork
 from ..layers._activations import AbstractActivation, Activation, as_activation, Elementwise
 from ..layers._batch_norm import BatchNorm
+from ..layers._call_key import one_key_each
 from ..layers._channels_last import channels_last
 from ..layers._convolution import Convolution
 from ..layers._dense_stack import apply_hidden, dense_stack
@@ -146,21 +147,30 @@ class ResNet18(AbstractNetwork):
         self.density = density
 
     def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, x: Float[Array, "channels height width"], state: eqx.nn.State, /
+        self,
+        x: Float[Array, "channels height width"],
+        state: eqx.nn.State,
+        /,
+        *,
+        key: PRNGKeyArray | None = None,
     ) -> tuple[
         tuple[Float[Array, " out_size"], dict[str, Float[Array, "activations ..."]]], eqx.nn.State
     ]:
         check_image(x, self.in_shape)
         x, state = self.stem_norm(self.stem(x), state)
-        x = activate(None, self.stem_activation, x)
+        blocks = [a for stage in self.stages for block in stage for a in (block.inner, block.outer)]
+        keys = one_key_each([self.stem_activation, *blocks, *self.activations], key)
+        block_keys = iter(keys[1 : len(blocks) + 1])
+        x = activate(None, self.stem_activation, x, key=keys[0])
         taps = {"stem": x}
         for s, stage in enumerate(self.stages):
             for b, block in enumerate(stage):
-                (inner, x), state = block(x, state)
+                (inner, x), state = block(x, state, (next(block_keys), next(block_keys)))
                 taps |= {f"block_{s}_{b}_inner": inner, f"block_{s}_{b}": x}
         x = channels_last(lambda x: jnp.mean(x, axis=(0, 1)), x)
         *hidden, last = self.dense
-        x, dense_taps = apply_hidden("dense", hidden, self.norms, self.activations, x)
+        dense_keys = keys[len(blocks) + 1 :]
+        x, dense_taps = apply_hidden("dense", hidden, self.norms, self.activations, x, dense_keys)
         return (last(x), taps | dense_taps), state
 
     def units(self) -> tuple[UnitGroup, ...]:

@@ -16,7 +16,7 @@ class Sampler(eqx.Module):
     """Draws `num_examples` examples of the current task and evaluates the learner on them.
 
     Every method draws its examples with `key`: the same key gives the same examples. The network
-    runs in inference mode, so BatchNorm uses its running statistics.
+    runs in inference mode, so BatchNorm uses its running statistics and dropout is off.
 
     **Arguments:**
 

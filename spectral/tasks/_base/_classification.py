@@ -6,7 +6,7 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from ..._types import Aux
 from ._outputs import network_outputs
@@ -34,6 +34,7 @@ def batch_logits(
     num_outputs: int,
     *,
     inference: bool,
+    key: PRNGKeyArray,
 ) -> tuple[Float[Array, "examples outputs"], Aux]:
     """The logits of a network for a batch. A masked logit is -1e9 and passes no gradient.
 
@@ -42,7 +43,7 @@ def batch_logits(
     noun = "classes" if jnp.issubdtype(batch.labels.dtype, jnp.integer) else "outputs in the labels"
     needed = f"there are {num_outputs} {noun}: make one with `out_size={num_outputs}`."
     logits, aux = network_outputs(
-        model, model_state, batch.inputs, (num_outputs,), needed, inference=inference
+        model, model_state, batch.inputs, (num_outputs,), needed, inference=inference, key=key
     )
     if batch.classes is None:
         return logits, aux

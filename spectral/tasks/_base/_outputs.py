@@ -3,7 +3,7 @@
 from typing import Any
 
 import equinox as eqx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..._types import Aux
 from ...models import apply_network
@@ -17,13 +17,14 @@ def network_outputs(
     needed: str,
     *,
     inference: bool,
+    key: PRNGKeyArray,
 ) -> tuple[Float[Array, "examples ..."], Aux]:
     """Apply a network to a batch, as `spectral.models.apply_network` does.
 
     **Raises:** `ValueError` if the outputs are not an array of this shape for each example. The
     message ends with `needed`: the outputs that are needed, and how to get them.
     """
-    outputs, aux = apply_network(model, model_state, inputs, inference=inference)
+    outputs, aux = apply_network(model, model_state, inputs, inference=inference, key=key)
     if not eqx.is_array(outputs) or outputs.shape[1:] != shape:
         what = f"shape {outputs.shape[1:]}" if eqx.is_array(outputs) else type(outputs).__name__
         raise ValueError(f"`model` gives outputs of {what} for one example, but {needed}")

@@ -64,7 +64,7 @@ class ToyLandscapes(AbstractTaskStream[Int[Array, ""]]):
     def collect(
         self, state: Int[Array, ""], learner: Learner, clock: Clock, *, key: PRNGKeyArray
     ) -> tuple[Int[Array, ""], Chunk, Metrics]:
-        position, _ = learner.model(jnp.zeros(()))
+        position = self._position(learner, key=key)
         return state, Chunk(jnp.broadcast_to(state, (1, 1))), {"position": position}
 
     def batch(self, state: Int[Array, ""], item: Int[Array, " examples"]) -> LandscapeBatch:
@@ -81,7 +81,9 @@ class ToyLandscapes(AbstractTaskStream[Int[Array, ""]]):
     ) -> tuple[Float[Array, "examples 2"], Aux]:
         needed = "a landscape is defined on the plane: pass `models.Point` with two coordinates."
         inputs = batch.task.astype(float)
-        return network_outputs(model, model_state, inputs, (2,), needed, inference=inference)
+        return network_outputs(
+            model, model_state, inputs, (2,), needed, inference=inference, key=key
+        )
 
     def criterion(
         self, outputs: Float[Array, "examples 2"], batch: LandscapeBatch
@@ -102,11 +104,17 @@ class ToyLandscapes(AbstractTaskStream[Int[Array, ""]]):
         return LandscapeBatch(jnp.broadcast_to(state, (num_examples,)))
 
     def evaluate(self, state: Int[Array, ""], learner: Learner, *, key: PRNGKeyArray) -> Metrics:
-        position, _ = learner.model(jnp.zeros(()))
+        position = self._position(learner, key=key)
         return {"final_position": position, "final_loss": landscape(position, state)}
 
     def quantities(self) -> dict[str, Quantity]:
         return {"final_loss": Quantity("final loss", better="lower", figure="performance")}
+
+    def _position(self, learner: Learner, *, key: PRNGKeyArray) -> Float[Array, "2"]:
+        batch = LandscapeBatch(jnp.zeros(1, int))
+        return self.forward(learner.model, learner.model_state, batch, key=key, inference=True)[0][
+            0
+        ]
 
 
 def landscape(position: Float[Array, "2"], task: Int[Array, ""] | int) -> Float[Array, ""]:

@@ -155,7 +155,7 @@ class AbstractLabelledStream(AbstractTaskStream[LabelledTask[Change]], Generic[C
         key: PRNGKeyArray,
         inference: bool,
     ) -> tuple[Float[Array, "examples outputs"], Aux]:
-        return batch_logits(model, model_state, batch, self.out_size, inference=inference)
+        return batch_logits(model, model_state, batch, self.out_size, inference=inference, key=key)
 
     def criterion(
         self, outputs: Float[Array, "examples outputs"], batch: LabelledBatch

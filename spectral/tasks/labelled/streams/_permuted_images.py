@@ -179,7 +179,7 @@ class PermutedImages(AbstractTaskStream[Permutation]):
         key: PRNGKeyArray,
         inference: bool,
     ) -> tuple[Float[Array, "examples classes"], Aux]:
-        return batch_logits(model, model_state, batch, self.out_size, inference=inference)
+        return batch_logits(model, model_state, batch, self.out_size, inference=inference, key=key)
 
     def criterion(
         self, outputs: Float[Array, "examples classes"], batch: LabelledBatch

@@ -146,7 +146,9 @@ class SlowlyChangingRegression(AbstractTaskStream[TargetNetwork]):
         inference: bool,
     ) -> tuple[Float[Array, "examples 1"], Aux]:
         needed = "there is one number to predict: make one with `out_size=1`."
-        return network_outputs(model, model_state, batch.inputs, (1,), needed, inference=inference)
+        return network_outputs(
+            model, model_state, batch.inputs, (1,), needed, inference=inference, key=key
+        )
 
     def criterion(
         self, outputs: Float[Array, "examples 1"], batch: RegressionBatch

@@ -19,13 +19,14 @@ def policy_outputs(
     observations: Float[Array, "examples observation"],
     *,
     inference: bool,
+    key: PRNGKeyArray | None,
 ) -> tuple[PolicyAndValue, Aux]:
     """Apply a network to observations. Returns its policy and value.
 
     **Raises:** `ValueError` if the network does not return a `PolicyAndValue`, or if its actions do
     not fit the environment.
     """
-    outputs, aux = apply_network(model, model_state, observations, inference=inference)
+    outputs, aux = apply_network(model, model_state, observations, inference=inference, key=key)
     if not isinstance(outputs, PolicyAndValue):
         raise ValueError(
             f"`model` gives outputs of type {type(outputs).__name__}, but PPO needs a "
@@ -62,8 +63,14 @@ class Actor(eqx.Module):
     ) -> tuple[PolicyAndValue, Aux]:
         """Returns the policy and value for standardised observations."""
         learner = self.learner
+        # Without a key, so that the recorded probabilities are those of the policy that acted.
         return policy_outputs(
-            learner.model, learner.model_state, self.environment, standardised, inference=True
+            learner.model,
+            learner.model_state,
+            self.environment,
+            standardised,
+            inference=True,
+            key=None,
         )
 
     def __call__(

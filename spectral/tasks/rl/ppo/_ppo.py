@@ -230,9 +230,8 @@ class PPO(AbstractTaskStream[RolloutState]):
         key: PRNGKeyArray,
         inference: bool,
     ) -> tuple[PolicyAndValue, Aux]:
-        return policy_outputs(
-            model, model_state, self.world.environment, batch.observation, inference=inference
-        )
+        network = (model, model_state, self.world.environment)
+        return policy_outputs(*network, batch.observation, inference=inference, key=key)
 
     def criterion(
         self, outputs: PolicyAndValue, batch: PPOBatch
