@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from growing_classes import GrowingClasses
-from signals import learner_of, mlp
+from signals import boundary_at, learner_of, mlp
 from tables import permuted, tiny_images
 from theory_networks import outputs_of
 from theory_profile import COUNTS, tried
@@ -190,9 +190,11 @@ def test_probe_measures_the_forecast_on_the_new_task():
     def both(probe, learner, key):
         """What the probe measures, and the loss on its examples."""
         state = stream.init(key=key)
-        batch = stream.sample(state, learner, 6, "train", key=jax.random.split(key)[0])
+        batch = stream.sample(state, learner, 6, "train", key=key)
         risk = Risk(outputs_of, SoftmaxCrossEntropy(), batch.inputs, batch.labels)
-        return probe(learner, stream, state, key=key), risk(learner.model), batch
+        at = boundary_at(key)
+        found = probe(learner, stream, state, boundary=at, key=key)
+        return found, risk(learner.model), batch
 
     found, loss, batch = both(forecast, learner, jax.random.key(3))
     columns = {"loss", "initial_loss", "epsilon", "directions", "largest", "trainable"}

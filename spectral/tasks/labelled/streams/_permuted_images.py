@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 from ...._arguments import check_count
 from ...._base._quantity import Quantity
 from ...._types import Aux, Chunk, Clock, Learner
+from ..._base._begun_again import begun_again
 from ..._base._classification import batch_logits, cross_entropy, LabelledBatch
 from ..._base._label_loss import label_quantities
 from ..._base._splits import Split
@@ -155,6 +156,11 @@ class PermutedImages(AbstractTaskStream[Permutation]):
             order=order.reshape(-1)[: state.order.size],
             evaluation=state.evaluation,
         )
+
+    def rebuild(
+        self, state: Permutation, task: Int[Array, ""], *, key: PRNGKeyArray
+    ) -> Permutation:
+        return begun_again(self, state, task, key=key)
 
     def collect(
         self, state: Permutation, learner: Learner, clock: Clock, *, key: PRNGKeyArray
