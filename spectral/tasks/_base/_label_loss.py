@@ -36,7 +36,11 @@ def label_loss(
 
 
 def label_quantities(
-    chance: float | None, *, numbers: bool = False, validation: bool = False
+    chance: float | None,
+    *,
+    numbers: bool = False,
+    validation: bool = False,
+    training: str = "accuracy",
 ) -> dict[str, Quantity]:
     """What the metrics of labelled data are.
 
@@ -45,6 +49,7 @@ def label_quantities(
     - `chance`: the accuracy of guessing, if it is known.
     - `numbers`: whether the labels are numbers, which have a loss and no accuracy.
     - `validation`: whether there are validation rows.
+    - `training`: the column of the accuracy on training minibatches.
     """
     found = {"test": "test loss", "validation": "validation loss"}
     if not numbers:
@@ -67,8 +72,9 @@ def label_quantities(
         compared=True,
         figure="performance",
     )
+    columns = {split: training if split == "online" else f"{split}_accuracy" for split in found}
     return {
-        f"{split}_accuracy": replace(accuracy, label=label, rows=_ROWS[split])
+        columns[split]: replace(accuracy, label=label, rows=_ROWS[split])
         for split, label in found.items()
     }
 

@@ -134,7 +134,11 @@ class PermutedImages(AbstractTaskStream[Permutation]):
         return 1 / self.out_size
 
     def quantities(self) -> dict[str, Quantity]:
-        return label_quantities(self.chance_accuracy, validation=self.images.has_validation)
+        return label_quantities(
+            self.chance_accuracy,
+            validation=self.images.has_validation,
+            training="online_accuracy",
+        )
 
     def init(self, *, key: PRNGKeyArray) -> Permutation:
         visits = self.chunks_per_task * self.minibatches * self.minibatch_size
