@@ -72,7 +72,8 @@ def check_parts(
     ]
     quantities = _trained_quantities(stream, one, _names(table))
     for name, probe in probes.items():
-        row = eqx.filter_eval_shape(run_probe, probe, run, stream, key, zero.astype("uint32"), zero)
+        hashed, place = zero.astype("uint32"), jnp.zeros(2, int)
+        row = eqx.filter_eval_shape(run_probe, probe, run, stream, key, hashed, place)
         for when in sorted(probe.when, reverse=True):  # the start of tasks first
             owner, prefix = f"probes[{name!r}]", f"{name}.{when}."
             quantities |= described(_names(row), probe.quantities(), owner, prefix)

@@ -18,6 +18,7 @@ class Role(enum.IntEnum):
     UPDATE = 6
     EVALUATE = 7
     PROBE = 8
+    SAMPLE = 9
 
 
 # Keys are first folded with this constant. `jax.random.split(key)` and `fold_in(key, i)` give the

@@ -13,7 +13,7 @@ from ._core import Run
 from ._ensemble import Ensemble, spread
 from ._keys import derive, Role
 from ._types import Learner
-from .probes import AbstractProbe, When
+from .probes import AbstractProbe, Boundary, When
 from .tasks import AbstractTaskStream
 
 
@@ -31,7 +31,8 @@ def measure(
         if when in probe.when and task % probe.every == 0:
             # The key depends on the name of the probe, so adding a probe does not change others.
             name_hash = jnp.asarray(zlib.crc32(f"{name}.{when}".encode()), jnp.uint32)
-            measured = run_probe(probe, run, stream, key, name_hash, jnp.asarray(task, int))
+            place = jnp.asarray([task, when == "end"], int)
+            measured = run_probe(probe, run, stream, key, name_hash, place)
             if isinstance(run, Ensemble):
                 lost = np.asarray(run.stacked.divergence.step) >= 0
                 found = {k: np.array(v) for k, v in measured.stacked.items()}
@@ -49,13 +50,21 @@ def run_probe(
     stream: AbstractTaskStream,
     key: PRNGKeyArray | Ensemble,
     name: UInt32[Array, ""],
-    task: Int[Array, ""],
+    place: Int[Array, "2"],
 ) -> Any:
+    """What a probe measures, for each member of an ensemble.
+
+    **Arguments:**
+
+    - `name`: a hash of the name of the probe and of `when`.
+    - `place`: the task, and 0 for its start or 1 for its end. Both are data, so that all
+      boundaries share one program.
+    """
     # Probes do not see the state of the algorithm, so algorithms with equal optimisers share a
     # program.
     seen = lambda r: (r.learner, r.stream)
     seen = Ensemble(seen(run.stacked)) if isinstance(run, Ensemble) else seen(run)
-    return _measurement(probe, seen, stream, key, name, task)
+    return _measurement(probe, seen, stream, key, name, place)
 
 
 def to_boundary(done: int, num_tasks: int, probes: dict[str, AbstractProbe]) -> int:
@@ -75,7 +84,7 @@ def _measured(
     stream: AbstractTaskStream,
     key: PRNGKeyArray,
     name: UInt32[Array, ""],
-    task: Int[Array, ""],
+    place: Int[Array, "2"],
 ) -> dict[str, Array]:
     # An optimisation barrier keeps XLA from fusing the probe with the code that produces its
     # inputs. That code differs between a single run and an ensemble, and fusing it would change the
@@ -83,8 +92,12 @@ def _measured(
     given, static = eqx.partition((seen, stream, key), eqx.is_array)
     seen, stream, key = eqx.combine(jax.lax.optimization_barrier(given), static)
     learner, state = seen
+    task, end = place
+    # The examples depend on the boundary alone, so that the measurements of two probes can be
+    # compared. All other draws depend on the name too.
+    boundary = Boundary(task, derive(key, Role.SAMPLE, task, end), key)
     own = derive(key, Role.PROBE, name, task)
-    measured = probe(learner, stream, state, key=own)
+    measured = probe(learner, stream, state, boundary=boundary, key=own)
     return {what: jnp.asarray(value, float) for what, value in measured.items()}
 
 

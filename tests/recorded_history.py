@@ -17,7 +17,9 @@ def recorded(
     chance: float = 0.1,
 ) -> History:
     """A history with the quantities of streams and of the probes that the settings name."""
-    known: dict[str, Quantity] = label_quantities(chance) | return_quantities(evaluated=True)
+    known: dict[str, Quantity] = label_quantities(chance, online=True) | return_quantities(
+        evaluated=True
+    )
     for name, section in (sections or {}).items():
         declared = getattr(probes, str(section["type"]))().quantities()
         names = [*declared, *(c for q in declared.values() for c in q.bounds.values())]

@@ -8,6 +8,7 @@ import optax
 
 from spectral import Clock, Learner, models, Optimiser, Signal
 from spectral._types import Aux, Chunk
+from spectral.probes import Boundary
 
 
 def drawn(make, *, seed=0):
@@ -66,6 +67,11 @@ def squares(outputs, batch):
 
 def clock_at(step, task=0):
     return Clock(*(jnp.asarray(i, int) for i in (step, step, 0, task)))
+
+
+def boundary_at(key, task=0):
+    """The boundary of a task whose examples are drawn with `key`, in a run with that key."""
+    return Boundary(jnp.asarray(task, int), key, key)
 
 
 def signal_at(model, inputs, step=0, taps=None):

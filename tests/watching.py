@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from spectral import AbstractCheckpointer, AbstractMeter, Learner
 from spectral.algorithms import AbstractTransform
-from spectral.probes import AbstractProbe
+from spectral.probes import AbstractProbe, Sampler
 from spectral.recording import OrbaxCheckpointer
 from spectral.tasks import AbstractTaskStream
 
@@ -49,16 +49,19 @@ class CallMeter(AbstractMeter):
 
 
 class DrawingProbe(AbstractProbe):
-    """Measures data of the present task, and draws a random number."""
+    """Measures the examples of all probes, and draws a random number."""
 
     when: Any = eqx.field(static=True, default=("start", "end"))
     every: int = eqx.field(static=True, default=1)
+    note: Callable | None = eqx.field(static=True, default=None)  # receives the key
 
-    def __call__(self, learner, stream, stream_state, *, key):
-        a, b = jax.random.split(key)
-        batch = stream.sample(stream_state, learner, 3, "train", key=a)
+    def __call__(self, learner, stream, stream_state, *, boundary, key):
+        if self.note is not None:
+            self.note(key)
+        sampler = Sampler(learner, stream, stream_state, 3, "train", boundary.sample_key)
+        batch = sampler.examples()
         total = sum(jnp.sum(leaf) for leaf in jax.tree.leaves(batch))
-        return {"data": jnp.asarray(total, float), "noise": jax.random.uniform(b)}
+        return {"data": jnp.asarray(total, float), "noise": jax.random.uniform(key)}
 
 
 class Poison(AbstractTransform[None]):

@@ -1,5 +1,6 @@
 """The laws of the loop, over the tables of algorithms and streams."""
 
+import collections
 import functools
 import inspect
 import os
@@ -148,6 +149,9 @@ def test_probes_do_not_change_each_other():
     _, beside = train(setting, algo, probes={"b": DrawingProbe(), "a": DrawingProbe()})
     assert_same_history(alone, beside)
     assert not np.array_equal(beside["a.start.noise"], beside["b.start.noise"])
+    for when in ("start", "end"):
+        np.testing.assert_array_equal(beside[f"a.{when}.data"], beside[f"b.{when}.data"])
+    assert not np.array_equal(beside["a.start.data"], beside["a.end.data"])
     draws = np.concatenate([beside[f"{n}.{w}.noise"] for n in "ab" for w in ("start", "end")])
     assert len(set(draws.tolist())) == draws.size
 
@@ -225,18 +229,27 @@ def test_a_checkpoint_of_another_configuration_is_rejected(tmp_path):
 
 def test_no_key_is_used_twice():
     """All keys that streams, algorithms and probes receive in a run differ from each other, and
-    from the keys that a user may derive from the key of the run."""
+    from the keys that a user may derive from the key of the run.
+
+    There is one exception. All probes of a boundary draw their examples with one key, so that
+    their measurements can be compared. Their other keys differ.
+    """
     setting, keys = permuted({"depth": 0}), []
     recorder = KeyRecorder(keys)
     stream = RecordingStream(setting.stream, recorder)
     algo = algorithms.Algorithm(
         algorithms.bp(0.05).optimiser, transforms=(recorder, Periodic(recorder, 2))
     )
-    train(setting._replace(stream=stream), algo, probes={"a": DrawingProbe()})
+    measured = {"a": DrawingProbe(note=recorder.note), "b": DrawingProbe(note=recorder.note)}
+    train(setting._replace(stream=stream), algo, probes=measured)
     jax.effects_barrier()
     steps = 3 * 16
-    expected = 1 + 2 + 3 * (1 + 2) + 3 * 2 + steps + steps + steps // 2 + 3 + 2 * 3
-    assert len(keys) == expected
+    expected = 1 + 2 + 3 * (1 + 2) + 3 * 2 + steps + steps + steps // 2 + 3
+    common, own = 2 * 3, 2 * 2 * 3
+    assert len(keys) == expected + 2 * common + own
+    counts = collections.Counter(keys)
+    assert sorted(counts.values()) == [1] * (expected + own) + [2] * common
+    keys = list(counts)
     derived = [KEY, *jax.random.split(KEY, 16), *(jax.random.fold_in(KEY, i) for i in range(16))]
     keys += {tuple(np.asarray(jax.random.key_data(k)).tolist()) for k in derived}
     assert len(set(keys)) == len(keys)

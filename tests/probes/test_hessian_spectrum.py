@@ -6,9 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from growing_classes import GrowingClasses, Rows
-from signals import learner_of
+from signals import boundary_at, learner_of
 
 from spectral import probes
+from spectral._keys import derive, Role
 from spectral._types import Aux
 from spectral.curvature import Dense, GaussNewton, GramEigh, Lanczos
 from spectral.models import Point
@@ -43,14 +44,22 @@ GAUSS_NEWTON = np.mean(INPUTS**2, axis=0) * POSITION**2
 HESSIAN = GAUSS_NEWTON + np.mean((OUTPUTS - TARGETS) * INPUTS, axis=0)
 
 
+class Drawn(Squares):
+    """The same loss on rows that are drawn."""
+
+    def sample(self, state, learner, num_examples, split, *, key):
+        rows = jax.random.permutation(key, NUM)[:num_examples]
+        return Rows(self.inputs[rows], self.labels[rows], self.labels[rows])
+
+
 @eqx.filter_jit
 def measure(spectra, learner, stream):
     state = jnp.asarray(6)
-    return [probe(learner, stream, state, key=KEY) for probe in spectra]
+    return [probe(learner, stream, state, boundary=boundary_at(KEY), key=KEY) for probe in spectra]
 
 
-def measured(*spectra):
-    stream = Squares(inputs=jnp.asarray(INPUTS), labels=jnp.asarray(TARGETS))
+def measured(*spectra, kind=Squares):
+    stream = kind(inputs=jnp.asarray(INPUTS), labels=jnp.asarray(TARGETS))
     found = measure(list(spectra), learner_of(Point(jnp.asarray(POSITION))), stream)
     return jax.tree.map(np.asarray, found)
 
@@ -72,6 +81,26 @@ def test_the_spectrum_of_the_hessian():
     np.testing.assert_allclose(found["weights"].sum(axis=1), 1)
 
 
+def test_the_deviation_over_samples():
+    """It is that of the exact fractions on the sample of all probes and on the further ones."""
+    options = {"epsilon": 0.5, "estimator": Dense(), "num_examples": 4}
+    plain = probes.HessianSpectrum(**options)
+    found, alone = measured(probes.HessianSpectrum(num_resamples=3, **options), plain, kind=Drawn)
+    fractions = []
+    for key in (KEY, *(derive(KEY, Role.SAMPLE, i) for i in range(3))):
+        rows = np.asarray(jax.random.permutation(key, NUM)[:4])
+        gauss_newton = np.mean(INPUTS[rows] ** 2, axis=0) * POSITION**2
+        rest = np.mean((OUTPUTS - TARGETS)[rows] * INPUTS[rows], axis=0)
+        fractions.append((np.abs(gauss_newton + rest) > 0.5).mean())
+    assert len(set(fractions)) > 1
+    name = "normalised_epsilon_rank"
+    np.testing.assert_allclose(found[name], fractions[0])
+    np.testing.assert_allclose(found.pop(f"{name}_sample_sd"), np.std(fractions, ddof=1))
+    assert found.keys() == alone.keys()
+    with pytest.raises(ValueError, match="`num_resamples` is -1"):
+        probes.HessianSpectrum(num_resamples=-1)
+
+
 def test_the_matrix_receives_the_risk_and_the_network():
     seen = []
 
@@ -84,7 +113,8 @@ def test_the_matrix_receives_the_risk_and_the_network():
     )
     stream = Squares(inputs=jnp.asarray(INPUTS), labels=jnp.asarray(TARGETS))
     learner = learner_of(Point(jnp.asarray(POSITION)))
-    eqx.filter_eval_shape(spectrum, learner, stream, jnp.asarray(6), key=KEY)
+    at = boundary_at(KEY)
+    eqx.filter_eval_shape(spectrum, learner, stream, jnp.asarray(6), boundary=at, key=KEY)
     assert seen == [(4, (DIM,))]
 
 

@@ -264,7 +264,7 @@ def cells_of(quantities, columns):
 
 def test_validation_rows_choose_by_default():
     """The table says which rows choose, and shows the test rows beside them."""
-    quantities = label_quantities(0.1, validation=True)
+    quantities = label_quantities(0.1, validation=True, online=True)
     score = score_of({}, quantities)
     assert score == Score("validation accuracy", "all", "validation", "accuracy")
     by_cell = {"a-1": (0.9, 0.5), "a-2": (0.6, 0.8)}

@@ -558,3 +558,12 @@ def test_the_accuracy_of_guessing():
     assert STREAMS["split"]().chance_accuracy == 1 / 2
     assert STREAMS["permuted_labels"]().chance_accuracy == 1 / 6
     assert STREAMS["incremental"]().chance_accuracy is None
+
+
+@pytest.mark.parametrize("name", ["permuted_labels", "split"])
+def test_what_is_shown_is_recorded(name):
+    stream = STREAMS[name]()
+    model = models.MLP(stream.in_size, stream.out_size, width=2, depth=0, key=KEY)
+    found = check_parts(model, stream, algorithms.bp())
+    labels = {column: quantity.label for column, quantity in found.items()}
+    assert labels == {"test_accuracy": "accuracy", "accuracy": "training accuracy"}

@@ -185,7 +185,7 @@ def test_evaluation_and_samples_have_the_parameter_of_the_task():
         environments = begin(stream.world, values, 3, key=begin_key)
         act = stream.actor(state, LEARNER, greedy=True)
         _, trajectory = play(stream.world, values, environments, act, 6, key=play_key)
-        risk = Sampler(LEARNER, stream, state, 30, "train").risk(key=KEY)
+        risk = Sampler(LEARNER, stream, state, 30, "train", KEY).risk(key=KEY)
         outputs = risk.forward(LEARNER.model, risk.inputs)
         ratio = stream.surrogate.ratio(outputs, risk.targets)
         losses = risk(LEARNER.model), stream.criterion(outputs, risk.targets)[0]

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from growing_classes import GrowingClasses
-from signals import learner_of, mlp
+from signals import boundary_at, learner_of, mlp
 from tables import permuted, tiny_images
 from theory_networks import outputs_of
 from theory_profile import COUNTS, tried
@@ -190,9 +190,11 @@ def test_probe_measures_the_forecast_on_the_new_task():
     def both(probe, learner, key):
         """What the probe measures, and the loss on its examples."""
         state = stream.init(key=key)
-        batch = stream.sample(state, learner, 6, "train", key=jax.random.split(key)[0])
+        batch = stream.sample(state, learner, 6, "train", key=key)
         risk = Risk(outputs_of, SoftmaxCrossEntropy(), batch.inputs, batch.labels)
-        return probe(learner, stream, state, key=key), risk(learner.model), batch
+        at = boundary_at(key)
+        found = probe(learner, stream, state, boundary=at, key=key)
+        return found, risk(learner.model), batch
 
     found, loss, batch = both(forecast, learner, jax.random.key(3))
     columns = {"loss", "initial_loss", "epsilon", "directions", "largest", "trainable"}
@@ -232,7 +234,9 @@ def test_probe_rejects_a_stream_without_a_number_of_steps():
     growing = GrowingClasses(inputs=rows, labels=labels)
     for stream in (growing, incremental):
         state = jax.eval_shape(lambda stream=stream: stream.init(key=key))
-        ask = lambda state, stream=stream: forecast(learner, stream, state, key=key)
+        ask = lambda state, stream=stream: forecast(
+            learner, stream, state, boundary=boundary_at(key), key=key
+        )
         with pytest.raises(ValueError, match="`steps` is None, but the tasks .* different numbers"):
             jax.eval_shape(ask, state)
 

@@ -9,6 +9,7 @@ from jaxtyping import Array, PRNGKeyArray
 from ..._base._quantity import Quantity
 from ..._types import Learner
 from ...tasks import AbstractTaskStream
+from ._boundary import Boundary
 
 
 When = Literal["start", "end"]
@@ -18,7 +19,7 @@ class AbstractProbe(eqx.Module):
     """A measurement at the start or end of a task.
 
     A probe reads the learner and data drawn by `stream.sample`, and returns a dictionary of arrays.
-    It is compiled separately and its keys are derived from its name, so it never changes the
+    It is compiled separately and draws nothing that the training draws, so it never changes the
     training. It measures at tasks 0, `every`, 2 `every`, ... `"start"` means after the change of
     task and before the first gradient step.
     """
@@ -28,9 +29,19 @@ class AbstractProbe(eqx.Module):
 
     @abstractmethod
     def __call__(
-        self, learner: Learner, stream: AbstractTaskStream, stream_state: Any, *, key: PRNGKeyArray
+        self,
+        learner: Learner,
+        stream: AbstractTaskStream,
+        stream_state: Any,
+        *,
+        boundary: Boundary,
+        key: PRNGKeyArray,
     ) -> dict[str, Array]:
-        """Returns the measurements by name."""
+        """Returns the measurements by name.
+
+        `key` is derived from the name of the probe, so that the draws of two probes are
+        independent. The examples alone are common: `boundary.sample_key` is their key.
+        """
 
     def quantities(self) -> dict[str, Quantity]:
         """Returns what the measurements are, by their names. Those that are left out are recorded

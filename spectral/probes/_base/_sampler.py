@@ -1,11 +1,12 @@
 """The examples of a probe, and what the network does on them."""
 
+from dataclasses import replace
 from typing import Any
 
 import equinox as eqx
-import jax
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
+from ..._keys import derive, Role
 from ..._types import Learner
 from ...curvature import Risk
 from ...models import activations_by_unit
@@ -15,13 +16,15 @@ from ...tasks import AbstractTaskStream, Split
 class Sampler(eqx.Module):
     """Draws `num_examples` examples of the current task and evaluates the learner on them.
 
-    Every method draws its examples with `key`: the same key gives the same examples. The network
-    runs in inference mode, so BatchNorm uses its running statistics and dropout is off.
+    Every method measures on the same examples, which `sample_key` determines. Their `key` is for
+    whatever the forward pass of the stream draws. The network runs in inference mode, so BatchNorm
+    uses its running statistics and dropout is off.
 
     **Arguments:**
 
     - `learner`, `stream`, `stream_state`: as a probe receives them.
     - `num_examples`, `split`: how many examples to draw, and from which split of the data.
+    - `sample_key`: the key of the examples; `boundary.sample_key` for those of all probes.
     """
 
     learner: Learner
@@ -29,15 +32,25 @@ class Sampler(eqx.Module):
     stream_state: Any
     num_examples: int = eqx.field(static=True)
     split: Split = eqx.field(static=True)
+    sample_key: PRNGKeyArray
+
+    def examples(self) -> PyTree:
+        """Returns the examples, a batch as `stream.sample` returns it."""
+        return self.stream.sample(
+            self.stream_state, self.learner, self.num_examples, self.split, key=self.sample_key
+        )
+
+    def resampled(self, index: Int[Array, ""] | int) -> "Sampler":
+        """Returns a sampler that draws other examples for each `index`, the same for all probes."""
+        return replace(self, sample_key=derive(self.sample_key, Role.SAMPLE, index))
 
     def taps(self, *, key: PRNGKeyArray) -> dict[str, Array]:
         """Returns the activations of each hidden layer, `[examples, ...]`.
 
         **Raises:** `ValueError` if the network returns no activations.
         """
-        batch, forward_key = self._draw(key)
         _, aux = self.stream.forward(
-            self.learner.model, self.learner.model_state, batch, key=forward_key, inference=True
+            self.learner.model, self.learner.model_state, self.examples(), key=key, inference=True
         )
         if not aux.taps:
             raise ValueError(
@@ -60,18 +73,11 @@ class Sampler(eqx.Module):
         """Returns the stream's criterion on the examples, without penalties, as a function of the
         network. It takes `batch_size` examples in one pass, by default all; `batch_size` must
         divide `num_examples`."""
-        batch, forward_key = self._draw(key)
-        forward = StreamForward(self.stream, self.learner.model_state, forward_key)
+        batch = self.examples()
+        forward = StreamForward(self.stream, self.learner.model_state, key)
         own = self.stream.output_loss()
         loss = StreamCriterion(self.stream) if own is None else own
         return Risk(forward, loss, batch, batch, batch_size=batch_size)
-
-    def _draw(self, key: PRNGKeyArray) -> tuple[PyTree, PRNGKeyArray]:
-        sample_key, forward_key = jax.random.split(key)
-        batch = self.stream.sample(
-            self.stream_state, self.learner, self.num_examples, self.split, key=sample_key
-        )
-        return batch, forward_key
 
 
 class StreamForward(eqx.Module):

@@ -10,6 +10,7 @@ from jaxtyping import Array, PRNGKeyArray
 from ..._arguments import check_count
 from ..._types import Learner
 from ...tasks import AbstractTaskStream, Split
+from ._boundary import Boundary
 from ._probe import AbstractProbe, When
 from ._sampler import Sampler
 
@@ -17,7 +18,9 @@ from ._sampler import Sampler
 class AbstractSamplingProbe(AbstractProbe):
     """A probe that measures on `num_examples` examples of the current task, from one split.
 
-    A subclass defines `measure`:
+    All probes with equal `num_examples` and `split` see the same examples at a task boundary, so
+    that differences between their measurements are not differences between examples. A subclass
+    defines `measure`:
 
     ```python
     from spectral.probes import AbstractSamplingProbe
@@ -42,11 +45,19 @@ class AbstractSamplingProbe(AbstractProbe):
         check_count("num_examples", self.num_examples)
 
     def __call__(
-        self, learner: Learner, stream: AbstractTaskStream, stream_state: Any, *, key: PRNGKeyArray
+        self,
+        learner: Learner,
+        stream: AbstractTaskStream,
+        stream_state: Any,
+        *,
+        boundary: Boundary,
+        key: PRNGKeyArray,
     ) -> dict[str, Array]:
-        sampler = Sampler(learner, stream, stream_state, self.num_examples, self.split)
+        sampler = Sampler(
+            learner, stream, stream_state, self.num_examples, self.split, boundary.sample_key
+        )
         return self.measure(sampler, key=key)
 
     @abstractmethod
     def measure(self, sampler: Sampler, *, key: PRNGKeyArray) -> dict[str, Array]:
-        """Returns the measurements by name."""
+        """Returns the measurements by name. `key` is derived from the name of the probe."""

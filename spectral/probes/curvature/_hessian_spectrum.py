@@ -5,7 +5,7 @@ from collections.abc import Callable
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from ..._arguments import check_above, check_count
 from ..._base._quantity import Quantity
@@ -35,7 +35,11 @@ class HessianSpectrum(AbstractSamplingProbe):
     - `normalised_epsilon_rank`: the fraction of eigenvalues with |eigenvalue| > `epsilon`.
     - `normalised_epsilon_rank_lower`, `normalised_epsilon_rank_upper`: a rigorous bracket of that
         fraction as its random vectors see it.
-    - `normalised_epsilon_rank_sem`: the standard error over the random vectors.
+    - `normalised_epsilon_rank_sem`: the standard error over the random vectors of the estimator.
+        It says how far the value is from the fraction for these examples, and not how much that
+        fraction depends on the examples. It is 0 for an exact estimator.
+    - `normalised_epsilon_rank_sample_sd`: the standard deviation over samples of the examples, if
+        `num_resamples` is not 0.
     - `resolved`: 1 if the bracket is narrower than a tenth of all eigenvalues.
 
     ```python
@@ -53,15 +57,20 @@ class HessianSpectrum(AbstractSamplingProbe):
     - `num_examples`, `split`: how many examples to draw, and from which split of the data.
     - `batch_size`: how many examples to take in one pass, by default all; it must divide
         `num_examples`.
+    - `num_resamples`: how many further samples of `num_examples` examples to measure the eps-rank
+        on, with the same random vectors. With 0 there is no `normalised_epsilon_rank_sample_sd`.
+        Each sample takes the time of one more spectrum.
 
-    **Raises:** `ValueError` if `epsilon` or `num_examples` is not positive, or if `batch_size` does
-    not divide `num_examples`; `TypeError` if `estimator` is a class.
+    **Raises:** `ValueError` if `epsilon` or `num_examples` is not positive, if `num_resamples` is
+    negative, or if `batch_size` does not divide `num_examples`; `TypeError` if `estimator` is a
+    class.
     """
 
     epsilon: Float[Array, ""]
     matrix: Callable[[Risk, PyTree], AbstractOperator]
     estimator: Callable[..., AbstractSpectrum]
     batch_size: int | None = eqx.field(static=True)
+    num_resamples: int = eqx.field(static=True)
 
     def __init__(
         self,
@@ -71,11 +80,13 @@ class HessianSpectrum(AbstractSamplingProbe):
         estimator: Callable[..., AbstractSpectrum] | None = None,
         num_examples: int = 1000,
         batch_size: int | None = None,
+        num_resamples: int = 0,
         split: Split = "train",
         when: tuple[When, ...] = ("start",),
         every: int = 1,
     ):
         check_above("epsilon", epsilon, 0)
+        check_count("num_resamples", num_resamples, minimum=0)
         if isinstance(estimator, type):
             raise TypeError(
                 f"`estimator` is the class {estimator.__name__}, but must be an estimator: call it "
@@ -94,14 +105,13 @@ class HessianSpectrum(AbstractSamplingProbe):
         self.matrix = matrix
         self.estimator = Lanczos() if estimator is None else estimator
         self.batch_size = batch_size
+        self.num_resamples = num_resamples
 
     def measure(self, sampler: Sampler, *, key: PRNGKeyArray) -> dict[str, Array]:
-        sample_key, vector_key = jax.random.split(key)
-        risk = sampler.risk(key=sample_key, batch_size=self.batch_size)
-        spectrum = self.estimator(self.matrix(risk, sampler.learner.model), key=vector_key)
+        spectrum = self._spectrum(sampler, key)
         rank = normalised_epsilon_rank(spectrum, self.epsilon)
         nodes, weights = spectrum.quadrature()
-        return {
+        found = {
             "nodes": nodes,
             "weights": weights,
             "extremes": jnp.stack(spectrum.range()),
@@ -111,6 +121,9 @@ class HessianSpectrum(AbstractSamplingProbe):
             "normalised_epsilon_rank_sem": rank.sem,
             "resolved": rank.resolved,
         }
+        if self.num_resamples:
+            found["normalised_epsilon_rank_sample_sd"] = self._sample_sd(sampler, rank.value, key)
+        return found
 
     def quantities(self) -> dict[str, Quantity]:
         rank = "normalised_epsilon_rank"
@@ -126,6 +139,25 @@ class HessianSpectrum(AbstractSamplingProbe):
             ),
             "extremes": Quantity("largest eigenvalue", reduce=1, figure="curvature"),
         }
+
+    def _spectrum(self, sampler: Sampler, key: PRNGKeyArray) -> AbstractSpectrum:
+        forward_key, vector_key = jax.random.split(key)
+        risk = sampler.risk(key=forward_key, batch_size=self.batch_size)
+        return self.estimator(self.matrix(risk, sampler.learner.model), key=vector_key)
+
+    def _sample_sd(
+        self, sampler: Sampler, value: Float[Array, ""], key: PRNGKeyArray
+    ) -> Float[Array, ""]:
+        """The standard deviation of the eps-rank over the first sample, whose `value` is known, and
+        the further ones."""
+
+        def rank_of(index: Int[Array, ""]) -> Float[Array, ""]:
+            # The same key gives the same random vectors, so that the samples alone differ.
+            spectrum = self._spectrum(sampler.resampled(index), key)
+            return normalised_epsilon_rank(spectrum, self.epsilon).value
+
+        further = jax.lax.map(rank_of, jnp.arange(self.num_resamples))
+        return jnp.std(jnp.append(further, value), ddof=1)
 
 
 _NOTE = (

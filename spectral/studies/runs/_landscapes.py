@@ -132,8 +132,11 @@ def _plane(
 ) -> np.ndarray:
     data_key, vector_key = jax.random.split(jax.random.fold_in(key, _POINTS))
     try:
-        sampler = Sampler(run.learner, experiment.stream, run.stream, num_examples, "train")
-        risk = sampler.risk(key=data_key)
+        sample_key, forward_key = jax.random.split(data_key)
+        sampler = Sampler(
+            run.learner, experiment.stream, run.stream, num_examples, "train", sample_key
+        )
+        risk = sampler.risk(key=forward_key)
     except ValueError as error:
         raise SettingsError(f"`--num-examples`: {error}") from error
     model = run.learner.model

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
-from ..._base._quantity import Quantity, Rows
+from ..._base._quantity import Quantity
 from ._classification import cross_entropy
 from ._stream import Metrics
 
@@ -36,7 +36,7 @@ def label_loss(
 
 
 def label_quantities(
-    chance: float | None, *, numbers: bool = False, validation: bool = False
+    chance: float | None, *, numbers: bool = False, validation: bool = False, online: bool = False
 ) -> dict[str, Quantity]:
     """What the metrics of labelled data are.
 
@@ -45,32 +45,27 @@ def label_quantities(
     - `chance`: the accuracy of guessing, if it is known.
     - `numbers`: whether the labels are numbers, which have a loss and no accuracy.
     - `validation`: whether there are validation rows.
+    - `online`: whether the accuracy on training minibatches is a score, `online_accuracy`, because
+      every example is seen once.
     """
-    found = {"test": "test loss", "validation": "validation loss"}
-    if not numbers:
-        found = {"test": "accuracy", "online": "online accuracy"} | {
-            "validation": "validation accuracy"
-        }
-    if not validation:
-        del found["validation"]
     if numbers:
-        loss = Quantity("", better="lower", scale="log", figure="performance")
-        return {
-            f"{split}_loss": replace(loss, label=label, rows=_ROWS[split])
-            for split, label in found.items()
-        }
-    accuracy = Quantity(
-        "",
+        loss = Quantity("test loss", better="lower", scale="log", figure="performance", rows="test")
+        held_out = replace(loss, label="validation loss", rows="validation")
+        return {"test_loss": loss} | ({"validation_loss": held_out} if validation else {})
+    test = Quantity(
+        "accuracy",
         limits=(0.0, 1.0),
         better="higher",
         guess=chance,
         compared=True,
         figure="performance",
+        rows="test",
     )
-    return {
-        f"{split}_accuracy": replace(accuracy, label=label, rows=_ROWS[split])
-        for split, label in found.items()
-    }
-
-
-_ROWS: dict[str, Rows] = {"test": "test", "online": "train", "validation": "validation"}
+    train = replace(test, label="online accuracy", rows="train")
+    practice = replace(train, label="training accuracy", compared=False, figure="training")
+    held_out = replace(test, label="validation accuracy", rows="validation")
+    return (
+        {"test_accuracy": test}
+        | ({"online_accuracy": train} if online else {"accuracy": practice})
+        | ({"validation_accuracy": held_out} if validation else {})
+    )

@@ -4,7 +4,7 @@ from abc import abstractmethod
 from typing import Any, Generic, TypeVar
 
 import equinox as eqx
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from ..._base._quantity import Quantity
 from ..._types import Aux, Chunk, Clock, Learner
@@ -39,6 +39,26 @@ class AbstractTaskStream(eqx.Module, Generic[State]):
     @abstractmethod
     def begin_task(self, state: State, clock: Clock, *, key: PRNGKeyArray) -> State:
         """Begin the next task: draw a permutation, add classes, change the friction."""
+
+    def rebuild(self, state: State, task: Int[Array, ""], *, key: PRNGKeyArray) -> State:
+        """Returns the state at the start of another task of the run, bit for bit.
+
+        Streams define it if that state follows from the key of the run and the index of the task.
+        The state of a walk from task to task, or of environments that were played, does not.
+
+        **Arguments:**
+
+        - `state`: the state in the present task, which holds what is constant in a run.
+        - `task`: the index of the other task.
+        - `key`: the key of the run.
+
+        **Raises:** `TypeError` for a stream that does not define it.
+        """
+        raise TypeError(
+            f"`stream` is of type {type(self).__name__}, which cannot rebuild an earlier task, but "
+            "must define `rebuild`: choose another stream, such as `tasks.PermutedImages`, or "
+            "remove the part that returns to earlier tasks."
+        )
 
     @abstractmethod
     def collect(

@@ -61,6 +61,11 @@ class ToyLandscapes(AbstractTaskStream[Int[Array, ""]]):
     ) -> Int[Array, ""]:
         return clock.task
 
+    def rebuild(
+        self, state: Int[Array, ""], task: Int[Array, ""], *, key: PRNGKeyArray
+    ) -> Int[Array, ""]:
+        return task
+
     def collect(
         self, state: Int[Array, ""], learner: Learner, clock: Clock, *, key: PRNGKeyArray
     ) -> tuple[Int[Array, ""], Chunk, Metrics]:

@@ -1,5 +1,7 @@
 """A fraction of the training rows with wrong labels."""
 
+from typing import ClassVar
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -33,6 +35,7 @@ class FlippedLabels(AbstractLabelledStream[Int[Array, " rows"]]):
     ```
     """
 
+    rebuilds: ClassVar[bool] = True
     source: LabelledSource
     fraction: Float[Array, ""]
     num_tasks: int = eqx.field(static=True)

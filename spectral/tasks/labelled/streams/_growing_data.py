@@ -1,5 +1,7 @@
 """A growing number of training rows."""
 
+from typing import ClassVar
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -39,6 +41,7 @@ class GrowingData(AbstractLabelledStream[SeenRows]):
     ```
     """
 
+    rebuilds: ClassVar[bool] = True
     source: LabelledSource
     num_tasks: int = eqx.field(static=True)
 

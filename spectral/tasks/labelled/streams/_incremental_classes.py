@@ -1,5 +1,7 @@
 """A growing number of classes: Incremental CIFAR."""
 
+from typing import ClassVar
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -41,6 +43,7 @@ class IncrementalClasses(AbstractLabelledStream[SeenClasses]):
     ```
     """
 
+    rebuilds: ClassVar[bool] = True
     source: LabelledSource
     pool: ClassPool
     classes_per_task: int = eqx.field(static=True)

@@ -2,7 +2,7 @@
 
 import math
 from abc import abstractmethod
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import equinox as eqx
 import jax
@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from ...._base._quantity import Quantity
 from ...._types import Aux, Chunk, Clock, Learner
+from ..._base._begun_again import begun_again
 from ..._base._classification import batch_logits, LabelledBatch
 from ..._base._label_loss import label_loss, label_quantities
 from ..._base._splits import by_split, Split
@@ -58,6 +59,8 @@ class AbstractLabelledStream(AbstractTaskStream[LabelledTask[Change]], Generic[C
     """
 
     source: eqx.AbstractVar[LabelledSource]
+    # Whether `next_change` reads only the clock, its key and what is constant in a run.
+    rebuilds: ClassVar[bool] = False
 
     @property
     def chunks_per_task(self) -> int:
@@ -127,6 +130,13 @@ class AbstractLabelledStream(AbstractTaskStream[LabelledTask[Change]], Generic[C
     ) -> LabelledTask[Change]:
         change_key, order_key = jax.random.split(key)
         return self._task(self.next_change(state.change, clock, key=change_key), order_key)
+
+    def rebuild(
+        self, state: LabelledTask[Change], task: Int[Array, ""], *, key: PRNGKeyArray
+    ) -> LabelledTask[Change]:
+        if not self.rebuilds:
+            return super().rebuild(state, task, key=key)
+        return begun_again(self, state, task, key=key)
 
     def collect(
         self, state: LabelledTask[Change], learner: Learner, clock: Clock, *, key: PRNGKeyArray

@@ -1,5 +1,7 @@
 """The same images with added noise."""
 
+from typing import ClassVar
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -41,6 +43,7 @@ class NoisedImages(AbstractLabelledStream[Noise]):
     ```
     """
 
+    rebuilds: ClassVar[bool] = True
     source: LabelledSource
     max_noise: Float[Array, ""]
     max_value: int = eqx.field(static=True)

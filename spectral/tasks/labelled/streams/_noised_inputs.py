@@ -1,5 +1,7 @@
 """The same labels with noise on the inputs."""
 
+from typing import ClassVar
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -34,6 +36,7 @@ class NoisedInputs(AbstractLabelledStream[Noise]):
     ```
     """
 
+    rebuilds: ClassVar[bool] = True
     source: LabelledSource
     max_noise: Float[Array, ""]
     num_tasks: int = eqx.field(static=True)

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 from ...._arguments import check_count
 from ...._base._quantity import Quantity
 from ...._types import Aux, Chunk, Clock, Learner
+from ..._base._begun_again import begun_again
 from ..._base._classification import batch_logits, cross_entropy, LabelledBatch
 from ..._base._label_loss import label_quantities
 from ..._base._splits import Split
@@ -133,7 +134,11 @@ class PermutedImages(AbstractTaskStream[Permutation]):
         return 1 / self.out_size
 
     def quantities(self) -> dict[str, Quantity]:
-        return label_quantities(self.chance_accuracy, validation=self.images.has_validation)
+        return label_quantities(
+            self.chance_accuracy,
+            validation=self.images.has_validation,
+            online=True,
+        )
 
     def init(self, *, key: PRNGKeyArray) -> Permutation:
         visits = self.chunks_per_task * self.minibatches * self.minibatch_size
@@ -155,6 +160,11 @@ class PermutedImages(AbstractTaskStream[Permutation]):
             order=order.reshape(-1)[: state.order.size],
             evaluation=state.evaluation,
         )
+
+    def rebuild(
+        self, state: Permutation, task: Int[Array, ""], *, key: PRNGKeyArray
+    ) -> Permutation:
+        return begun_again(self, state, task, key=key)
 
     def collect(
         self, state: Permutation, learner: Learner, clock: Clock, *, key: PRNGKeyArray

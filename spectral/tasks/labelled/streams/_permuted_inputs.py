@@ -1,5 +1,7 @@
 """The same labels with permuted inputs."""
 
+from typing import ClassVar
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -31,6 +33,7 @@ class PermutedInputs(AbstractLabelledStream[Int[Array, " entries"]]):
     ```
     """
 
+    rebuilds: ClassVar[bool] = True
     source: LabelledSource
     num_tasks: int = eqx.field(static=True)
 

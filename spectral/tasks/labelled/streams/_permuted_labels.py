@@ -1,5 +1,7 @@
 """The same inputs with permuted classes."""
 
+from typing import ClassVar
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -30,6 +32,7 @@ class PermutedLabels(AbstractLabelledStream[Int[Array, " classes"]]):
     ```
     """
 
+    rebuilds: ClassVar[bool] = True
     source: LabelledSource
     num_tasks: int = eqx.field(static=True)
 

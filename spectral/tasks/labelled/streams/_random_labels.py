@@ -1,5 +1,7 @@
 """The same inputs with random labels."""
 
+from typing import ClassVar
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -37,6 +39,7 @@ class RandomLabels(AbstractLabelledStream[Labelling]):
     ```
     """
 
+    rebuilds: ClassVar[bool] = True
     source: LabelledSource
     rows: int = eqx.field(static=True)
     num_tasks: int = eqx.field(static=True)

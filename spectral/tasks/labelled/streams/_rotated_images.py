@@ -1,5 +1,7 @@
 """The same images, rotated."""
 
+from typing import ClassVar
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -31,6 +33,7 @@ class RotatedImages(AbstractLabelledStream[Float[Array, ""]]):
     ```
     """
 
+    rebuilds: ClassVar[bool] = True
     source: LabelledSource
     step: Float[Array, ""] | None
     num_tasks: int = eqx.field(static=True)

@@ -1,5 +1,7 @@
 """The same labels with inputs that are rotated in the space of features."""
 
+from typing import ClassVar
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -32,6 +34,7 @@ class RotatedInputs(AbstractLabelledStream[Float[Array, "entries entries"]]):
     ```
     """
 
+    rebuilds: ClassVar[bool] = True
     source: LabelledSource
     num_tasks: int = eqx.field(static=True)
 

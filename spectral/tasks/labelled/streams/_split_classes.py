@@ -6,7 +6,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray
 
 from ...._arguments import check_count
+from ...._keys import derive, Role
 from ...._types import Clock
+from ..._base._begun_again import begun_again
 from ..._base._classification import LabelledBatch
 from ..._base._splits import Split
 from ..rows._class_rows import ClassPool
@@ -15,7 +17,7 @@ from ..rows._labelled_source import LabelledSource
 from ..rows._limits import check_at_most
 from ..rows._loader import Loader
 from ..sets._labelled_data import AbstractLabelledData
-from ._labelled_stream import AbstractLabelledStream
+from ._labelled_stream import AbstractLabelledStream, LabelledTask
 
 
 class TaskClasses(eqx.Module):
@@ -99,6 +101,16 @@ class SplitClasses(AbstractLabelledStream[TaskClasses]):
             new_pass = (place == 0) & (clock.task > 0)
             order = jnp.where(new_pass, jax.random.permutation(key, self.pool.classes), order)
         return TaskClasses(order, jax.lax.dynamic_slice_in_dim(order, place * k, k))
+
+    def rebuild(
+        self, state: LabelledTask[TaskClasses], task: Int[Array, ""], *, key: PRNGKeyArray
+    ) -> LabelledTask[TaskClasses]:
+        first = task - task % (state.change.order.size // self.classes_per_task)
+        # The first task of a pass draws the order of the pass; that of the first pass is the
+        # initial one.
+        start = self.init(key=derive(key, Role.INIT_STREAM))
+        begun = begun_again(self, start, first, key=key)
+        return begun_again(self, begun, task, key=key)
 
     def rows_of(
         self, change: TaskClasses, split: Split

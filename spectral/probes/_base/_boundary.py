@@ -1,0 +1,35 @@
+"""Where in a run a probe measures."""
+
+import equinox as eqx
+from jaxtyping import Array, Int, PRNGKeyArray
+
+
+class Boundary(eqx.Module):
+    """The start or the end of a task, and the keys that all probes of a run share there.
+
+    A probe that makes a `Sampler` with `sample_key` measures on the examples that all other probes
+    see:
+
+    ```python
+    from spectral.probes import AbstractProbe, Sampler
+
+    class MeanInput(AbstractProbe):
+        when: tuple[str, ...] = eqx.field(static=True, default=("start",))
+        every: int = eqx.field(static=True, default=1)
+
+        def __call__(self, learner, stream, stream_state, *, boundary, key):
+            sampler = Sampler(learner, stream, stream_state, 20, "train", boundary.sample_key)
+            return {"mean": sampler.examples().inputs.mean()}
+    ```
+
+    **Arguments:**
+
+    - `task`: the index of the task.
+    - `sample_key`: the key of the examples. It depends on the task and on whether it starts or
+      ends, and not on the probe.
+    - `run_key`: the key of the run, for `stream.rebuild` alone.
+    """
+
+    task: Int[Array, ""]
+    sample_key: PRNGKeyArray
+    run_key: PRNGKeyArray

@@ -1,0 +1,90 @@
+"""Streams that rebuild a task of the run from its key."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from point_mass import point_mass
+from tables import permuted, tiny_images, tiny_rows
+
+from spectral import algorithms, tasks
+from spectral._core import begin_task, start_run
+from spectral.models import MLP
+
+
+KEY = jax.random.key(4)
+LOADER = tasks.Loader(minibatch_size=2)
+NUM_TASKS = 4
+ROWS = {"num_tasks": NUM_TASKS, "loader": LOADER}
+STREAMS = {
+    "permuted_images": lambda: permuted(num_tasks=NUM_TASKS).stream,
+    "permuted_inputs": lambda: tasks.PermutedInputs(tiny_rows("classes"), **ROWS),
+    "permuted_labels": lambda: tasks.PermutedLabels(tiny_rows("classes"), **ROWS),
+    "random_labels": lambda: tasks.RandomLabels(tiny_rows("classes"), rows=8, **ROWS),
+    "rotated_images": lambda: tasks.RotatedImages(tiny_images(), **ROWS),
+    "steadily_rotated": lambda: tasks.RotatedImages(tiny_images(), step=7.0, **ROWS),
+    "rotated_inputs": lambda: tasks.RotatedInputs(tiny_rows("classes"), **ROWS),
+    "noised_images": lambda: tasks.NoisedImages(tiny_images(), **ROWS),
+    "noised_inputs": lambda: tasks.NoisedInputs(tiny_rows("classes"), **ROWS),
+    "flipped_labels": lambda: tasks.FlippedLabels(tiny_rows("classes"), **ROWS),
+    "growing_data": lambda: tasks.GrowingData(tiny_rows("classes"), **ROWS),
+    "incremental_classes": lambda: tasks.IncrementalClasses(
+        tiny_images(), classes_per_task=1, loader=LOADER
+    ),
+    # Each pass over the three classes is one task, two tasks or three.
+    "split_redrawn": lambda: tasks.SplitClasses(tiny_images(), classes_per_task=2, **ROWS),
+    "split_singly": lambda: tasks.SplitClasses(tiny_images(), classes_per_task=1, **ROWS),
+    "split_once": lambda: tasks.SplitClasses(
+        tiny_images(), classes_per_task=1, redraw=False, **ROWS
+    ),
+    "landscapes": tasks.ToyLandscapes,
+}
+MODEL = MLP(6, 3, width=2, depth=0, key=KEY)
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_a_rebuilt_task_is_the_task_of_the_run(name):
+    """Bit for bit, from the states of the first and of the last task."""
+    stream, algo = STREAMS[name](), algorithms.bp()
+
+    @eqx.filter_jit
+    def follow(stream):
+        run, states = start_run(MODEL, None, stream, algo, KEY), []
+        for task in range(stream.num_tasks):
+            run = begin_task(run, stream, algo, jnp.asarray(task), KEY)
+            states.append(run.stream)
+        again = lambda state: [
+            stream.rebuild(state, jnp.asarray(task), key=KEY) for task in range(stream.num_tasks)
+        ]
+        arrays = lambda states: [[_data(leaf) for leaf in jax.tree.leaves(s)] for s in states]
+        return arrays(states), arrays(again(states[-1])), arrays(again(states[0]))
+
+    states, *rebuilt = jax.tree.map(np.asarray, follow(stream))
+    distinct = {tuple(leaf.tobytes() for leaf in state) for state in states}
+    assert len(distinct) == stream.num_tasks
+    for found in rebuilt:
+        for state, other in zip(states, found, strict=True):
+            for a, b in zip(state, other, strict=True):
+                np.testing.assert_array_equal(a, b)
+                assert a.dtype == b.dtype
+
+
+def _data(leaf):
+    is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return jax.random.key_data(leaf) if is_key else leaf
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda: tasks.DriftingInputs(tiny_rows("classes"), **ROWS), "DriftingInputs"),
+        (tasks.SlowlyChangingRegression, "SlowlyChangingRegression"),
+        (point_mass, "PPO"),
+    ],
+)
+def test_a_stream_with_a_history_says_that_it_cannot(make, name):
+    stream = make()
+    rebuild = lambda key: stream.rebuild(stream.init(key=key), jnp.asarray(0), key=key)
+    with pytest.raises(TypeError, match=f"`stream` is of type {name}, which cannot rebuild"):
+        eqx.filter_eval_shape(rebuild, KEY)
