@@ -63,7 +63,10 @@ def measured():
         state = stream.init(key=KEY)
         batch = stream.sample(state, learner, NUM, "train", key=KEY)
         _, taps = jax.vmap(learner.model)(batch.inputs)
-        found = {name: probe(learner, stream, state, boundary=boundary_at(KEY), key=KEY) for name, probe in SIMPLE.items()}
+        found = {
+            name: probe(learner, stream, state, boundary=boundary_at(KEY), key=KEY)
+            for name, probe in SIMPLE.items()
+        }
         value, grads = eqx.filter_value_and_grad(loss_of)(learner.model, batch)
         other = stream.sample(state, learner, 18, "held_out", key=KEY)
         losses = {"gradient": value, "held_out": loss_of(learner.model, other)}
@@ -114,7 +117,9 @@ def test_feature_ranks_skip_layers_with_positions():
     def found(**shapes):
         learner = learner_of(Shapes(shapes))
         state = stream.init(key=KEY)
-        return probes.FeatureRank(num_examples=NUM)(learner, stream, state, boundary=boundary_at(KEY), key=KEY)
+        return probes.FeatureRank(num_examples=NUM)(
+            learner, stream, state, boundary=boundary_at(KEY), key=KEY
+        )
 
     shapes = eqx.filter_eval_shape(lambda: found(conv=(2, 3, 3), dense=(4,), more=(5,)))
     assert {rank.shape for rank in shapes.values()} == {(2,)}
