@@ -166,7 +166,8 @@ class Calling(probes.AbstractProbe):
     every: int = eqx.field(static=True, default=1)
 
     def __call__(self, learner, stream, stream_state, *, boundary, key):
-        return jnp.asarray(1.0)
+        unnamed: Any = jnp.asarray(1.0)
+        return unnamed
 
 
 def broken(sampler):

@@ -50,7 +50,7 @@ class Periodic(AbstractTransform[Any]):
         """**Raises:** `ValueError` for a period that does not fit the chunk."""
         # All members of an ensemble share the clock, so under vmap this stays a branch.
         due = is_due(signal, self.period)
-        act = lambda pair: updated(self.transform, *pair, signal, key=key)
+        act = lambda pair: updated(self.transform, pair[0], pair[1], signal, key=key)
         return branch(due, act, (learner, state))
 
     def measure(self, state: Any) -> dict[str, Array]:
