@@ -36,7 +36,8 @@ def check_parts(
     **Returns:** what the columns of the history are that are meant to be shown: those of the
     stream, of the algorithm and of the probes.
 
-    **Raises:** the `ValueError` of the part that does not fit.
+    **Raises:** the `ValueError` or `TypeError` of the part that does not fit. An error in a probe
+    names the probe.
     """
     key = jax.random.key(0) if key is None else key
     if not isinstance(key, Ensemble):
@@ -73,7 +74,15 @@ def check_parts(
     quantities = _trained_quantities(stream, one, _names(table))
     for name, probe in probes.items():
         hashed, place = zero.astype("uint32"), jnp.zeros(2, int)
-        row = eqx.filter_eval_shape(run_probe, probe, run, stream, key, hashed, place)
+        try:
+            row = eqx.filter_eval_shape(run_probe, probe, run, stream, key, hashed, place)
+        except (TypeError, ValueError) as error:
+            # Subclasses of these may need other arguments.
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(f"{_named(name, probe)}: {error}") from error
+        except Exception as error:
+            error.add_note(f"This happened in {_named(name, probe)}.")
+            raise
         for when in sorted(probe.when, reverse=True):  # the start of tasks first
             owner, prefix = f"probes[{name!r}]", f"{name}.{when}."
             quantities |= described(_names(row), probe.quantities(), owner, prefix)
@@ -91,6 +100,10 @@ def _trained_quantities(
         own = [name.removeprefix(prefix) for name in columns if name.startswith(prefix)]
         found |= described(own, transform.quantities(), label, prefix)
     return found
+
+
+def _named(name: str, probe: AbstractProbe) -> str:
+    return f"`probes[{name!r}]`, of type {type(probe).__name__}"
 
 
 def _names(row: dict[str, Any] | Ensemble) -> list[str]:

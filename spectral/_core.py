@@ -11,10 +11,20 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, PRNGKeyArray, PyTree
 
-from ._carry import arrays_of, branch, on_arrays, with_arrays
+from ._base._returned import (
+    check_arrays,
+    check_kept,
+    check_loss,
+    check_minibatches,
+    check_no_twins,
+    check_row,
+    check_static_kept,
+    check_tuple,
+)
+from ._carry import arrays_of, branch, on_arrays, strong, with_arrays
 from ._divergence import Divergence, void
 from ._keys import derive, Role
-from ._types import Chunk, Clock, Learner, Signal
+from ._types import Aux, Chunk, Clock, Learner, Signal
 from .algorithms import Algorithm, AlgorithmState
 from .tasks import AbstractTaskStream
 
@@ -38,7 +48,7 @@ def start_run(
     """The run before its first task."""
     learner, algorithm = algo.init(model, model_state, key=derive(key, Role.INIT_ALGORITHM))
     state = stream.init(key=derive(key, Role.INIT_STREAM))
-    return _strong(Run(learner, algorithm, state, Divergence.none()))
+    return strong(Run(learner, algorithm, state, Divergence.none()))
 
 
 def begin_task(
@@ -54,9 +64,25 @@ def begin_task(
     learner, algorithm = algo.begin_task(
         run.learner, run.algorithm, clock, key=derive(key, Role.BEGIN_ALGORITHM, task)
     )
-    _reject_static_change("begin_task", (run.learner, run.algorithm), (learner, algorithm))
-    _reject_static_change("begin_task", run.stream, state)
-    return _strong(Run(learner, algorithm, state, run.divergence))
+    check_static_kept("begin_task", (run.learner, run.algorithm), (learner, algorithm))
+    check_static_kept("begin_task", run.stream, state)
+    return strong(Run(learner, algorithm, state, run.divergence))
+
+
+def _begin_again(
+    run: Run,
+    stream: AbstractTaskStream,
+    algo: Algorithm,
+    task: Int[Array, ""],
+    key: PRNGKeyArray,
+) -> Run:
+    """`begin_task` of a later task, after which no array may have another shape or type."""
+    begun = begin_task(run, stream, algo, task, key)
+    check_kept(stream, "begin_task", run.stream, begun.stream)
+    states = zip(run.algorithm.transforms, begun.algorithm.transforms, strict=True)
+    for transform, pair in zip(algo.transforms, states, strict=True):
+        check_kept(transform, "begin_task", *pair)
+    return begun
 
 
 def run_tasks(
@@ -76,7 +102,7 @@ def run_tasks(
     def one_task(carried, i):
         run, table = carried
         task = first + i
-        run = branch(i > 0, lambda run: begin_task(run, stream, algo, task, key), run)
+        run = branch(i > 0, lambda run: _begin_again(run, stream, algo, task, key), run)
         run, row = _train_task(run, stream, algo, task, key=key)
         return run, jax.tree.map(lambda t, r: t.at[i].set(r), table, row)
 
@@ -138,7 +164,8 @@ def _train_task(
     arrays, row = jax.lax.scan(unless_diverged, arrays_of(run), chunks)
     run = with_arrays(run, arrays)
     evaluation = stream.evaluate(run.stream, run.learner, key=derive(key, Role.EVALUATE, task))
-    _reject_twins(row, evaluation)
+    check_row(stream, "evaluate", evaluation)
+    check_no_twins(row, evaluation)
     measured = algo.measure(run.algorithm)
     return run, row | void(evaluation | measured, run.divergence.found)
 
@@ -153,10 +180,14 @@ def _train_chunk(
     key: PRNGKeyArray,
 ) -> tuple[Run, dict[str, Array]]:
     start, before = _clock(stream, task, index, 0), run.divergence
-    state, chunk, collected = stream.collect(
+    found = stream.collect(
         run.stream, run.learner, start, key=derive(key, Role.COLLECT, task, index)
     )
-    _reject_static_change("collect", run.stream, state)
+    check_tuple(stream, "collect", found, object, Chunk, dict)
+    state, chunk, collected = found
+    check_minibatches(stream, chunk.items, stream.minibatches)
+    check_static_kept("collect", run.stream, state)
+    check_kept(stream, "collect", run.stream, state)
     run = Run(run.learner, run.algorithm, state, before)
 
     def step(run, xs):
@@ -180,7 +211,7 @@ def _train_chunk(
 
     run = with_arrays(run, arrays)
     after = before.watch(run.learner.model, metrics["loss"], used, start.step, chunk.items)
-    _reject_twins(metrics, collected)
+    check_no_twins(metrics, collected)
     metrics = jax.tree.map(lambda m: _mean(m, used), metrics)
     # The data of the chunk that diverged were collected before, and their metrics may show why.
     row = void(metrics, after.found) | void(collected, before.found)
@@ -199,19 +230,20 @@ def _step(
 ) -> tuple[Run, dict[str, Array]]:
     learner = run.learner
     batch = stream.batch(run.stream, item)
+    check_arrays(stream, "batch", batch)
     where = (clock.task, clock.chunk, clock.step_in_chunk)
     params, static = eqx.partition(learner.model, eqx.is_inexact_array)
 
     def objective(params):
         model = eqx.combine(params, static)
-        outputs, aux = stream.forward(
-            model,
-            learner.model_state,
-            batch,
-            key=derive(key, Role.FORWARD, *where),
-            inference=False,
-        )
-        loss, metrics = stream.criterion(outputs, batch)
+        forward_key = derive(key, Role.FORWARD, *where)
+        passed = stream.forward(model, learner.model_state, batch, key=forward_key, inference=False)
+        check_tuple(stream, "forward", passed, object, Aux)
+        outputs, aux = passed
+        judged = stream.criterion(outputs, batch)
+        check_tuple(stream, "criterion", judged, object, dict)
+        loss, metrics = judged
+        check_loss(stream, "criterion", loss)
         total = loss + algo.penalty(model, run.algorithm) if algo.penalties else loss
         return total, (loss, metrics, aux)
 
@@ -235,8 +267,8 @@ def _step(
         signal,
         key=derive(key, Role.UPDATE, *where),
     )
-    _reject_twins(metrics, {"loss": loss})
-    _reject_static_change("update", (run.learner, run.algorithm), (learner, algorithm))
+    check_no_twins(metrics, {"loss": loss})
+    check_static_kept("update", (run.learner, run.algorithm), (learner, algorithm))
     return Run(learner, algorithm, run.stream, run.divergence), {"loss": loss} | metrics
 
 
@@ -253,39 +285,3 @@ def _clock(stream: AbstractTaskStream, task: Int[Array, ""], chunk: Any, step: A
         chunk=jnp.asarray(chunk, int),
         task=jnp.asarray(task, int),
     )
-
-
-def _reject_twins(a: dict[str, Any], b: dict[str, Any]) -> None:
-    if twins := a.keys() & b.keys():
-        raise ValueError(
-            f"The metric {min(twins)!r} is recorded twice, by two methods of the stream or by the "
-            "loop: choose different names."
-        )
-
-
-def _reject_static_change(method: str, before: PyTree, after: PyTree) -> None:
-    """Raise if a method changed a part that is not an array: the compiled loop would lose it."""
-    halves = [eqx.filter(half, eqx.is_array, inverse=True) for half in (before, after)]
-    if jax.tree.structure(halves[0]) != jax.tree.structure(halves[1]) or any(
-        a is not b and a != b for a, b in zip(*map(jax.tree.leaves, halves), strict=True)
-    ):
-        raise TypeError(
-            f"`{method}` changed a part of the learner or of a state that is not an array: only "
-            "arrays can change in a compiled loop. Make numbers that change arrays, for example "
-            "`jnp.asarray(0)`, and keep the structure."
-        )
-
-
-def _strong(run: Run) -> Run:
-    """The run with weakly typed arrays made strongly typed.
-
-    A weakly typed array changes its type in the first step. A scan does not allow that, and a
-    second program would be compiled.
-    """
-
-    def strong(x: Any) -> Any:
-        if not eqx.is_array(x) or jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
-            return x
-        return jax.lax.convert_element_type(x, x.dtype)
-
-    return jax.tree.map(strong, run)

@@ -79,19 +79,15 @@ def train_continual(
     **Returns:** the `Learner` after the last task (an `Ensemble` of them), and the history.
 
     **Raises:** `Diverged` if a loss or weight is not finite; it holds what was recorded until then.
-    `ValueError` if the arguments do not fit together, before anything is compiled.
+    `ValueError` or `TypeError` if the arguments do not fit together, before anything is compiled.
+    It names the method of a part that returns something else than it must, and the probe in which
+    something fails.
     """
     key = jax.random.key(0) if key is None else key
-    probes = {} if probes is None else dict(probes)
+    probes = {} if probes is None else probes
     labels = labels_of(model, model_state, algo, key)
     model, model_state = unlabelled(model), unlabelled(model_state)
     algo, key = unlabelled(algo), unlabelled(key)
-    max_tasks = max_segment_tasks(stream, segment_tasks)
-    config = configuration(model, stream, algo, key=key, probes=probes, model_state=model_state)
-    # Short segments matter only when a meter or a checkpointer is attached.
-    adaptive = segment_tasks is None and not (meter is None and checkpointer is None)
-    seconds_per_task = np.inf if adaptive else 0.0
-
     # Errors in the parts are raised here, before anything is compiled.
     quantities = check_parts(
         model,
@@ -102,6 +98,12 @@ def train_continual(
         model_state=model_state,
         segment_tasks=segment_tasks,
     )
+    probes = dict(probes)
+    max_tasks = max_segment_tasks(stream, segment_tasks)
+    config = configuration(model, stream, algo, key=key, probes=probes, model_state=model_state)
+    # Short segments matter only when a meter or a checkpointer is attached.
+    adaptive = segment_tasks is None and not (meter is None and checkpointer is None)
+    seconds_per_task = np.inf if adaptive else 0.0
     with single_threaded_blas():
         size = count_members(model, model_state, algo, key)
         stream = stream if size is None else replicate(stream, size)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, PRNGKeyArray, UInt32
 
+from ._base._returned import check_row
 from ._core import Run
 from ._ensemble import Ensemble, spread
 from ._keys import derive, Role
@@ -98,6 +99,7 @@ def _measured(
     boundary = Boundary(task, derive(key, Role.SAMPLE, task, end), key)
     own = derive(key, Role.PROBE, name, task)
     measured = probe(learner, stream, state, boundary=boundary, key=own)
+    check_row(probe, "__call__", measured)
     return {what: jnp.asarray(value, float) for what, value in measured.items()}
 
 

@@ -35,12 +35,17 @@ def apply_network(
     A network takes a `key` if its `__call__` has a parameter of this name. `**kwargs` is not one.
 
     **Raises:** `ValueError` if the network has running statistics and `model_state` is `None`,
-    `TypeError` if the network does not return a pair of outputs and taps.
+    `TypeError` if the network cannot be called or does not return a pair of outputs and taps.
     """
     if model_state is None and any(map(_is_index, jax.tree.leaves(model, is_leaf=_is_index))):
         raise ValueError(
             f"This {type(model).__name__} keeps running statistics, but `model_state` is None: "
             "pass the state that `eqx.nn.make_with_state` made with it."
+        )
+    if not callable(model):
+        raise TypeError(
+            f"`model` is of type {type(model).__name__}, but must be a network that can be called "
+            "with one example: pass a Module such as `models.MLP(...)`."
         )
     model = eqx.nn.inference_mode(model, inference)
     num_examples = jax.tree.leaves(inputs)[0].shape[0]

@@ -16,6 +16,7 @@ from ..._base._readable import readable
 from ..._types import Clock, Learner, Signal
 from ...models import connected
 from ._as_optimiser import as_optimiser
+from ._called import begun, measured, updated
 
 
 State = TypeVar("State")
@@ -146,7 +147,7 @@ class Algorithm(eqx.Module):
         after = []
         keys = _keys(key, len(self.transforms))
         for transform, own in zip(self.transforms, state.transforms, strict=True):
-            learner, own = transform.begin_task(learner, own, clock, key=next(keys))
+            learner, own = begun(transform, learner, own, clock, key=next(keys))
             after.append(own)
         return learner, AlgorithmState(state.penalties, tuple(after))
 
@@ -157,7 +158,7 @@ class Algorithm(eqx.Module):
             for label, transform, own in zip(
                 self.labels, self.transforms, state.transforms, strict=True
             )
-            for name, value in transform.measure(own).items()
+            for name, value in measured(transform, own).items()
         }
 
     @property
@@ -187,7 +188,7 @@ class Algorithm(eqx.Module):
         learner = replace(learner, model=model, optimiser=optimiser)
         transforms, penalties = [], []
         for transform, own in zip(self.transforms, state.transforms, strict=True):
-            learner, own = transform.update(learner, own, signal, key=next(keys))
+            learner, own = updated(transform, learner, own, signal, key=next(keys))
             transforms.append(own)
         model = connected(learner.model)
         for penalty, own in zip(self.penalties, state.penalties, strict=True):

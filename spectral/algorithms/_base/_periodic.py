@@ -10,6 +10,7 @@ from ..._base._quantity import Quantity
 from ..._carry import branch
 from ..._types import Clock, Learner, Signal
 from ._algorithm import AbstractTransform
+from ._called import begun, measured, updated
 
 
 class Periodic(AbstractTransform[Any]):
@@ -41,7 +42,7 @@ class Periodic(AbstractTransform[Any]):
     def begin_task(
         self, learner: Learner, state: Any, clock: Clock, *, key: PRNGKeyArray
     ) -> tuple[Learner, Any]:
-        return self.transform.begin_task(learner, state, clock, key=key)
+        return begun(self.transform, learner, state, clock, key=key)
 
     def update(
         self, learner: Learner, state: Any, signal: Signal, *, key: PRNGKeyArray
@@ -49,11 +50,11 @@ class Periodic(AbstractTransform[Any]):
         """**Raises:** `ValueError` for a period that does not fit the chunk."""
         # All members of an ensemble share the clock, so under vmap this stays a branch.
         due = is_due(signal, self.period)
-        act = lambda pair: self.transform.update(pair[0], pair[1], signal, key=key)
+        act = lambda pair: updated(self.transform, pair[0], pair[1], signal, key=key)
         return branch(due, act, (learner, state))
 
     def measure(self, state: Any) -> dict[str, Array]:
-        return self.transform.measure(state)
+        return measured(self.transform, state)
 
     def quantities(self) -> dict[str, Quantity]:
         return self.transform.quantities()

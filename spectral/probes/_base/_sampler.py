@@ -6,6 +6,7 @@ from typing import Any
 import equinox as eqx
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
+from ..._base._returned import check_arrays
 from ..._keys import derive, Role
 from ..._types import Learner
 from ...curvature import Risk
@@ -36,9 +37,11 @@ class Sampler(eqx.Module):
 
     def examples(self) -> PyTree:
         """Returns the examples, a batch as `stream.sample` returns it."""
-        return self.stream.sample(
+        found = self.stream.sample(
             self.stream_state, self.learner, self.num_examples, self.split, key=self.sample_key
         )
+        check_arrays(self.stream, "sample", found)
+        return found
 
     def resampled(self, index: Int[Array, ""] | int) -> "Sampler":
         """Returns a sampler that draws other examples for each `index`, the same for all probes."""

@@ -8,6 +8,7 @@ import equinox as eqx
 from jaxtyping import Array, PRNGKeyArray
 
 from ..._arguments import check_count
+from ..._base._returned import check_row
 from ..._types import Learner
 from ...tasks import AbstractTaskStream, Split
 from ._boundary import Boundary
@@ -56,7 +57,9 @@ class AbstractSamplingProbe(AbstractProbe):
         sampler = Sampler(
             learner, stream, stream_state, self.num_examples, self.split, boundary.sample_key
         )
-        return self.measure(sampler, key=key)
+        found = self.measure(sampler, key=key)
+        check_row(self, "measure", found)
+        return found
 
     @abstractmethod
     def measure(self, sampler: Sampler, *, key: PRNGKeyArray) -> dict[str, Array]:

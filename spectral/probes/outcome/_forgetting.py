@@ -10,7 +10,7 @@ from ..._arguments import unknown_name
 
 def forgetting(
     history: Mapping[str, np.ndarray], name: str, *, metric: str = "test_accuracy"
-) -> Float[np.ndarray, "tasks *members"]:
+) -> Float[np.ndarray, " tasks *members"]:
     """Returns the mean forgetting of earlier tasks, from what a probe `Retention` recorded.
 
     The forgetting of an earlier task is the best accuracy on it that was recorded before, at the

@@ -1,0 +1,38 @@
+"""The methods of a transform, called with a check of what they return.
+
+The transform may be one that a user has defined. All raise `TypeError` naming its class and method.
+"""
+
+from typing import Any
+
+from jaxtyping import Array, PRNGKeyArray
+
+from ..._base._returned import check_kept, check_row, check_tuple
+from ..._types import Clock, Learner, Signal
+
+
+def begun(
+    transform: Any, learner: Learner, state: Any, clock: Clock, *, key: PRNGKeyArray
+) -> tuple[Learner, Any]:
+    """Returns `transform.begin_task(learner, state, clock, key=key)`, a learner and a state."""
+    found = transform.begin_task(learner, state, clock, key=key)
+    check_tuple(transform, "begin_task", found, Learner, object)
+    return found
+
+
+def updated(
+    transform: Any, learner: Learner, state: Any, signal: Signal, *, key: PRNGKeyArray
+) -> tuple[Learner, Any]:
+    """Returns `transform.update(learner, state, signal, key=key)`, a learner and a state whose
+    arrays have the shapes and types that they had."""
+    found = transform.update(learner, state, signal, key=key)
+    check_tuple(transform, "update", found, Learner, object)
+    check_kept(transform, "update", (learner, state), found)
+    return found
+
+
+def measured(transform: Any, state: Any) -> dict[str, Array]:
+    """Returns `transform.measure(state)`, a dictionary of numbers or arrays by name."""
+    found = transform.measure(state)
+    check_row(transform, "measure", found)
+    return found
