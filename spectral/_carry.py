@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Bool, PyTree
 
 
@@ -48,3 +49,18 @@ def branch(condition: Bool[Array, ""], change: Callable[[Value], Value], value: 
     """
     arrays = jax.lax.cond(condition, on_arrays(change, value), lambda a: a, arrays_of(value))
     return with_arrays(value, arrays)
+
+
+def strong(value: Value) -> Value:
+    """The value with weakly typed arrays made strongly typed.
+
+    A weakly typed array changes its type in the first step. A scan does not allow that, and a
+    second program would be compiled.
+    """
+
+    def converted(x: Any) -> Any:
+        if not eqx.is_array(x) or jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+            return x
+        return jax.lax.convert_element_type(x, x.dtype)
+
+    return jax.tree.map(converted, value)

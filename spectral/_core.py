@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, PRNGKeyArray, PyTree
 
-from ._carry import arrays_of, branch, on_arrays, with_arrays
+from ._carry import arrays_of, branch, on_arrays, strong, with_arrays
 from ._divergence import Divergence, void
 from ._keys import derive, Role
 from ._types import Chunk, Clock, Learner, Signal
@@ -35,10 +35,12 @@ def start_run(
     algo: Algorithm,
     key: PRNGKeyArray,
 ) -> Run:
-    """The run before its first task."""
-    learner, algorithm = algo.init(model, model_state, key=derive(key, Role.INIT_ALGORITHM))
+    """The run before its first task. `model` is a network, a `Learner` or a `Run`."""
+    learner, algorithm = _start_learner(
+        model, model_state, algo, key=derive(key, Role.INIT_ALGORITHM)
+    )
     state = stream.init(key=derive(key, Role.INIT_STREAM))
-    return _strong(Run(learner, algorithm, state, Divergence.none()))
+    return strong(Run(learner, algorithm, state, Divergence.none()))
 
 
 def begin_task(
@@ -56,7 +58,7 @@ def begin_task(
     )
     _reject_static_change("begin_task", (run.learner, run.algorithm), (learner, algorithm))
     _reject_static_change("begin_task", run.stream, state)
-    return _strong(Run(learner, algorithm, state, run.divergence))
+    return strong(Run(learner, algorithm, state, run.divergence))
 
 
 def run_tasks(
@@ -240,6 +242,21 @@ def _step(
     return Run(learner, algorithm, run.stream, run.divergence), {"loss": loss} | metrics
 
 
+def _start_learner(
+    model: PyTree, model_state: eqx.nn.State | None, algo: Algorithm, *, key: PRNGKeyArray
+) -> tuple[Learner, AlgorithmState]:
+    if not isinstance(model, Learner | Run):
+        return algo.init(model, model_state, key=key)
+    if model_state is not None:
+        raise ValueError(
+            f"`model_state` is given, but `model` is a {type(model).__name__}, which holds one: "
+            "leave `model_state` out."
+        )
+    if isinstance(model, Run):
+        return algo.continue_from(model.learner, model.algorithm, key=key)
+    return algo.continue_from(model, key=key)
+
+
 def _mean(values: Array, used: Bool[Array, " steps"]) -> Array:
     used = used.reshape(-1, *[1] * (values.ndim - 1))
     return jnp.sum(jnp.where(used, values, 0), axis=0) / jnp.maximum(jnp.sum(used), 1)
@@ -274,18 +291,3 @@ def _reject_static_change(method: str, before: PyTree, after: PyTree) -> None:
             "arrays can change in a compiled loop. Make numbers that change arrays, for example "
             "`jnp.asarray(0)`, and keep the structure."
         )
-
-
-def _strong(run: Run) -> Run:
-    """The run with weakly typed arrays made strongly typed.
-
-    A weakly typed array changes its type in the first step. A scan does not allow that, and a
-    second program would be compiled.
-    """
-
-    def strong(x: Any) -> Any:
-        if not eqx.is_array(x) or jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
-            return x
-        return jax.lax.convert_element_type(x, x.dtype)
-
-    return jax.tree.map(strong, run)
