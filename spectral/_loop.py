@@ -128,6 +128,8 @@ def train_continual(
             history = extend(history, measure("start", probes, done, run, stream, key), done)
 
             count = to_boundary(done, stream.num_tasks, probes)
+            if checkpointer is not None and checkpointer.every is not None:
+                count = min(count, checkpointer.every - done % checkpointer.every)
             count = min(
                 count, max_tasks, max(1, int(_SEGMENT_SECONDS / max(seconds_per_task, 1e-9)))
             )

@@ -29,5 +29,6 @@ from .runs._results import (
     save_summary as save_summary,
 )
 from .runs._run import run_experiment as run_experiment
+from .runs._saved import load_learner as load_learner
 from .runs._selection import Score as Score, select as select, sweep_table as sweep_table
 from .runs._sweep import load_sweep as load_sweep, run_sweep as run_sweep, Sweep as Sweep

@@ -71,6 +71,7 @@ def run_sweep(
     *,
     mode: Mode = "new",
     loggers: Sequence[Logger] = (),
+    keep_every: int | None = None,
 ) -> pd.DataFrame:
     """Train every cell from every seed, and select the best cell of each algorithm.
 
@@ -90,7 +91,9 @@ def run_sweep(
     **Raises:** `SettingsError` as `run_experiment` does.
     """
     folder = pathlib.Path(folder)
-    results = run_experiment(sweep.experiment, folder, mode=mode, loggers=loggers)
+    results = run_experiment(
+        sweep.experiment, folder, mode=mode, loggers=loggers, keep_every=keep_every
+    )
     write_text(folder / "sweep.yaml", yaml.safe_dump(sweep.settings, sort_keys=False))
     table = select(results, sweep.cells, sweep.score)
     write_text(folder / "sweep.csv", _csv(table))
