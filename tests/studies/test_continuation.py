@@ -1,15 +1,19 @@
 """Trained networks of a run, and runs that are extended to more tasks."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
 import yaml
+from tables import tiny_rows
 from tiny_experiment import TINY
 
-from spectral import studies, train_continual
-from spectral.studies import load_learner, SettingsError
+from spectral import algorithms, models, studies, tasks, train_continual
+from spectral.studies import load_learner, run_experiment, SettingsError
 from spectral.studies.command_line._main import main
 from spectral.studies.experiment._groups import assemble
+from spectral.studies.runs import _run
 
 
 HESSIAN = TINY[TINY.index("  hessian:") :]
@@ -73,3 +77,24 @@ def test_an_extended_run(tiny, tmp_path, capsys):
         assert message in capsys.readouterr().err
     assert main(["run", str(path), "--out", str(tmp_path / "none"), "--extend"]) == 2
     assert "which holds no run to extend" in capsys.readouterr().err
+
+
+def growing(num_tasks):
+    loader = tasks.Loader(epochs=2, minibatch_size=6)
+    stream = tasks.GrowingData(tiny_rows("classes"), num_tasks=num_tasks, loader=loader)
+    return studies.experiment_of(
+        stream=stream,
+        model=functools.partial(models.MLP, 4, 3, width=3, depth=1),
+        algorithms={"bp": algorithms.bp(0.05)},
+    )
+
+
+def test_a_stream_whose_tasks_depend_on_their_number(tmp_path, monkeypatch):
+    """The programs are compared. Nothing is trained or written."""
+    monkeypatch.setattr(_run, "_train", lambda *_: None)
+    out = tmp_path / "out"
+    run_experiment(growing(2), out)
+    before = (out / "config.yaml").read_text()
+    with pytest.raises(SettingsError, match="GrowingData whose tasks depend on `num_tasks`"):
+        run_experiment(growing(3), out, mode="extend")
+    assert (out / "config.yaml").read_text() == before

@@ -79,10 +79,14 @@ def _programs_of(given: Mapping[str, Any]) -> Iterator[str]:
     stream, algo, key = (given[name] for name in ("stream", "algo", "key"))
     start = (given["model"], given["model_state"], stream, algo, key)
     zero, rows, measured = jnp.asarray(0, int), 1, eqx.filter_jit(run_probe)
-    yield _programs.start.lower(*start).as_text()
+    yield _text(_programs.start, *start)
     run = _programs.start(*start)
-    yield _programs.begin.lower(run, stream, algo, zero, key).as_text()
-    yield _programs.segment.lower(run, stream, algo, zero, zero, rows, key).as_text()
+    yield _text(_programs.begin, run, stream, algo, zero, key)
+    yield _text(_programs.segment, run, stream, algo, zero, zero, rows, key)
     for probe in given["probes"].values():
         name = jnp.asarray(0, jnp.uint32)
-        yield measured.lower(probe, run, stream, key, name, zero).as_text()
+        yield _text(measured, probe, run, stream, key, name, zero)
+
+
+def _text(program: Any, *arguments: Any) -> str:
+    return program.lower(*arguments).as_text()

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import yaml
 
-from ..experiment._experiment import RECORDED
+from ..experiment._experiment import MADE_IN_PYTHON, RECORDED
 from ..experiment._own_parts import changed_modules
 from ..experiment._settings import differences, read_settings, SettingsError
 from ._atomic_write import write_text
@@ -87,6 +87,8 @@ def open_folder(
     if mode != "resume" or not (folder / CONFIG).exists():
         text = yaml.safe_dump({**settings, RECORDED: dict(recorded)}, sort_keys=False)
         about = f"# This file can be run again. The section `{RECORDED}` is then ignored.\n"
+        if MADE_IN_PYTHON in recorded:
+            about = "# A record of parts that were made in Python. It cannot be run again.\n"
         write_text(folder / CONFIG, about + text)
 
 

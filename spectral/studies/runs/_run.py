@@ -10,7 +10,7 @@ from ..._arguments import check_count
 from ..._loop import train_continual
 from ..._recorders import AbstractMeter
 from ...recording import Meters, ProgressBar, WeightsAndBiases
-from ..experiment._experiment import Experiment
+from ..experiment._experiment import Experiment, MADE_IN_PYTHON
 from ..experiment._groups import assemble, Group, groups, Names
 from ..experiment._own_parts import OWN_PARTS, own_parts
 from ..experiment._settings import read_settings, SettingsError
@@ -62,9 +62,9 @@ def run_experiment(
     - `keep_every`: the checkpoints after every so many tasks are kept, for `load_learner`. By
       default only the latest are.
 
-    **Raises:** `SettingsError`, before anything is written, if the folder must not be written to or
-    the package of a logger is not installed, or if the run cannot be extended; and later, if writing fails. What was saved before is
-    then intact.
+    **Raises:** `SettingsError`, before anything is written, if the folder must not be written to,
+    if the package of a logger is not installed, or if the run cannot be extended; and later, if
+    writing fails. What was saved before is then intact.
     """
     folder = pathlib.Path(folder)
     recorded = _recorded(experiment)
@@ -144,6 +144,8 @@ def _recorded(experiment: Experiment) -> dict[str, Any]:
     facts = circumstances()
     if experiment.benchmark is not None:
         facts["benchmark"] = experiment.benchmark.facts
+    if experiment.made_in_python:
+        facts[MADE_IN_PYTHON] = True
     if (own := own_parts(experiment.settings, experiment.folders)) is not None:
         facts[OWN_PARTS] = own
     return facts

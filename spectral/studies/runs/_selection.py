@@ -54,9 +54,14 @@ def read_score(settings: Mapping[str, Any]) -> Score:
         if name not in ("measure", "over"):
             raise SettingsError(unknown_name(f"`score.{name}`: Name", name, ("measure", "over")))
     over = given.get("over", "all")
+    check_over(over)
+    return Score(given["measure"], over)
+
+
+def check_over(over: Any) -> None:
+    """**Raises:** `SettingsError` if `over` is not one of the choices of a score."""
     if over not in OVER:
         raise SettingsError(unknown_name("`score.over`: Choice", str(over), OVER))
-    return Score(given["measure"], over)
 
 
 def check_measure(score: Score, known: Iterable[str]) -> None:

@@ -13,12 +13,13 @@ import yaml
 from ..experiment._experiment import Experiment
 from ..experiment._grid import Cell, expand
 from ..experiment._make import make_experiment
+from ..experiment._settings import SettingsError
 from ..measures._measure import measured_columns
 from ..published._load import read_experiment
 from ._atomic_write import write_text
 from ._folder import Mode
 from ._run import Logger, run_experiment
-from ._selection import check_measure, read_score, Score, select, without_selection
+from ._selection import check_measure, check_over, read_score, Score, select, without_selection
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +66,49 @@ def load_sweep(
     return Sweep(experiment, cells, score, settings)
 
 
+def sweep_of(experiment: Experiment, *, cells: Mapping[str, Sequence[str]], score: Score) -> Sweep:
+    """Make a sweep of an experiment whose algorithms are the cells.
+
+    ```python
+    experiment = studies.experiment_of(
+        stream=stream,
+        model=functools.partial(models.MLP, stream.in_size, stream.out_size, width=8),
+        algorithms={f"bp-{lr}": algorithms.bp(lr) for lr in (0.01, 0.1)},
+    )
+    sweep = studies.sweep_of(
+        experiment, cells={"bp": ["bp-0.01", "bp-0.1"]}, score=studies.Score("accuracy", "all")
+    )
+    table = studies.run_sweep(sweep, "runs/sweep")
+    ```
+
+    **Arguments:**
+
+    - `cells`: for each algorithm the names of its cells, of which one is selected. Each algorithm
+      of the experiment must be a cell of exactly one.
+    - `score`: what the cells are selected by.
+
+    **Raises:** `SettingsError` if the cells are not the algorithms of the experiment, or if it does
+    not record the measure of the score.
+    """
+    named = sorted(cell for own in cells.values() for cell in own)
+    if named != sorted(experiment.algorithms):
+        raise SettingsError(
+            f"`cells` has the cells {', '.join(named)}, but must have each algorithm of the "
+            f"experiment once: {', '.join(sorted(experiment.algorithms))}. Add or remove names."
+        )
+    check_over(score.over)
+    check_measure(score, measured_columns(experiment.quantities))
+    settings = experiment.settings
+    owned = {cell: name for name, own in cells.items() for cell in own}
+    points = {
+        cell: Cell(owned[cell], {}, settings["algorithms"][cell]) for cell in experiment.algorithms
+    }
+    listed = {name: list(own) for name, own in cells.items()}
+    return Sweep(
+        experiment, points, score, settings | {"cells": listed, "score": dataclasses.asdict(score)}
+    )
+
+
 def run_sweep(
     sweep: Sweep,
     folder: str | os.PathLike[str],
@@ -78,7 +122,7 @@ def run_sweep(
     Cells that differ only in the values of numbers are trained in one program. The folder is that
     of a run, with three more files: `sweep.yaml` (the settings with the grid), `sweep.csv` (the
     returned table) and, if a cell was selected, `selected.yaml` (the experiment of the best cells,
-    for `spectral run`).
+    for `spectral run`; not for parts that were made in Python).
 
     ```python
     table = studies.run_sweep(studies.load_sweep("examples/sweeps/digits.yaml"), "runs/sweep")
@@ -97,7 +141,7 @@ def run_sweep(
     write_text(folder / "sweep.yaml", yaml.safe_dump(sweep.settings, sort_keys=False))
     table = select(results, sweep.cells, sweep.score)
     write_text(folder / "sweep.csv", _csv(table))
-    if any(table["selected"]):
+    if any(table["selected"]) and not sweep.experiment.made_in_python:
         write_text(folder / "selected.yaml", _selected(sweep, table))
     return table
 
