@@ -45,8 +45,10 @@ def start_run(
     algo: Algorithm,
     key: PRNGKeyArray,
 ) -> Run:
-    """The run before its first task."""
-    learner, algorithm = algo.init(model, model_state, key=derive(key, Role.INIT_ALGORITHM))
+    """The run before its first task. `model` is a network, a `Learner` or a `Run`."""
+    learner, algorithm = _start_learner(
+        model, model_state, algo, key=derive(key, Role.INIT_ALGORITHM)
+    )
     state = stream.init(key=derive(key, Role.INIT_STREAM))
     return strong(Run(learner, algorithm, state, Divergence.none()))
 
@@ -270,6 +272,21 @@ def _step(
     check_no_twins(metrics, {"loss": loss})
     check_static_kept("update", (run.learner, run.algorithm), (learner, algorithm))
     return Run(learner, algorithm, run.stream, run.divergence), {"loss": loss} | metrics
+
+
+def _start_learner(
+    model: PyTree, model_state: eqx.nn.State | None, algo: Algorithm, *, key: PRNGKeyArray
+) -> tuple[Learner, AlgorithmState]:
+    if not isinstance(model, Learner | Run):
+        return algo.init(model, model_state, key=key)
+    if model_state is not None:
+        raise ValueError(
+            f"`model_state` is given, but `model` is a {type(model).__name__}, which holds one: "
+            "leave `model_state` out."
+        )
+    if isinstance(model, Run):
+        return algo.continue_from(model.learner, model.algorithm, key=key)
+    return algo.continue_from(model, key=key)
 
 
 def _mean(values: Array, used: Bool[Array, " steps"]) -> Array:

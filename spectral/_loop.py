@@ -53,7 +53,7 @@ def train_continual(
     **Main arguments:**
 
     - `model`: a network that returns `(outputs, taps)` for one example, such as those of
-      `spectral.models`.
+      `spectral.models`; or a trained one, as a `Learner` or a `Run`: see below.
     - `stream`: the tasks, such as `spectral.tasks.PermutedImages`.
     - `algo`: the algorithm, such as `spectral.algorithms.l2_er()`.
     - `key`: determines everything random; by default `jax.random.key(0)`.
@@ -68,6 +68,16 @@ def train_continual(
     - `meter`, `checkpointer`: see `spectral.recording`. If the checkpointer holds a state of the
       same configuration, the run continues from it.
 
+    **Trained networks.** A `Learner`, as this function returns it, is trained further: the run
+    starts from its weights, model state and state of the optimiser. The numbers of the optimiser,
+    such as the learning rate, are those of `algo`. What penalties and transforms remember (initial
+    weights, ages of units) starts anew. With a `Run`, as `train_tasks` returns it, it is kept too.
+    Tasks and steps are counted from 0, and the stream begins with its first task.
+
+    ```python
+    learner, _ = train_continual(learner, stream, algorithms.bp(lr=0.01), key=jax.random.key(1))
+    ```
+
     **Ensembles.** If `model`, `algo`, `key` or `model_state` is an `Ensemble`, its members are
     trained as separate runs of one program and share all other arguments. The columns of the
     history then have a second axis over members, and the learner is an ensemble. Labels of the
@@ -79,7 +89,8 @@ def train_continual(
     **Returns:** the `Learner` after the last task (an `Ensemble` of them), and the history.
 
     **Raises:** `Diverged` if a loss or weight is not finite; it holds what was recorded until then.
-    `ValueError` or `TypeError` if the arguments do not fit together, before anything is compiled.
+    `ValueError` or `TypeError` if the arguments do not fit together, before anything is compiled:
+    for example if the state of a learner's optimiser does not have the structure that `algo` needs.
     It names the method of a part that returns something else than it must, and the probe in which
     something fails.
     """
@@ -119,6 +130,8 @@ def train_continual(
             history = extend(history, measure("start", probes, done, run, stream, key), done)
 
             count = to_boundary(done, stream.num_tasks, probes)
+            if checkpointer is not None and checkpointer.every is not None:
+                count = min(count, checkpointer.every - done % checkpointer.every)
             count = min(
                 count, max_tasks, max(1, int(_SEGMENT_SECONDS / max(seconds_per_task, 1e-9)))
             )

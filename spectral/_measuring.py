@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Int, PRNGKeyArray, UInt32
 
 from ._base._returned import check_row
+from ._base._signature import has_parameter
 from ._core import Run
 from ._ensemble import Ensemble, spread
 from ._keys import derive, Role
@@ -98,7 +99,8 @@ def _measured(
     # compared. All other draws depend on the name too.
     boundary = Boundary(task, derive(key, Role.SAMPLE, task, end), key)
     own = derive(key, Role.PROBE, name, task)
-    measured = probe(learner, stream, state, boundary=boundary, key=own)
+    known = {"boundary": boundary} if has_parameter(probe, "boundary") else {}
+    measured = probe(learner, stream, state, key=own, **known)
     check_row(probe, "__call__", measured)
     return {what: jnp.asarray(value, float) for what, value in measured.items()}
 

@@ -26,6 +26,12 @@ class AbstractMeter(abc.ABC):
 class AbstractCheckpointer(abc.ABC):
     """Saves the state of a run to disk, so that it can be resumed."""
 
+    @property
+    def every(self) -> int | None:
+        """A segment ends after every so many tasks, so that their states can be saved. By default
+        `None`: probes and the length of a segment decide."""
+        return None
+
     @abc.abstractmethod
     def restore(
         self, config: PyTree, run: Run | Ensemble

@@ -55,9 +55,10 @@ class DrawingProbe(AbstractProbe):
     every: int = eqx.field(static=True, default=1)
     note: Callable | None = eqx.field(static=True, default=None)  # receives the key
 
-    def __call__(self, learner, stream, stream_state, *, boundary, key):
+    def __call__(self, learner, stream, stream_state, *, boundary=None, key):
         if self.note is not None:
             self.note(key)
+        assert boundary is not None
         sampler = Sampler(learner, stream, stream_state, 3, "train", boundary.sample_key)
         batch = sampler.examples()
         total = sum(jnp.sum(leaf) for leaf in jax.tree.leaves(batch))

@@ -14,7 +14,7 @@ from jaxtyping import Array, PRNGKeyArray
 from spectral import Learner, Quantity, train_continual
 from spectral.algorithms import bp
 from spectral.models import MLP
-from spectral.probes import AbstractProbe, Boundary, When
+from spectral.probes import AbstractProbe, When
 from spectral.tasks import AbstractTaskStream, SlowlyChangingRegression
 
 
@@ -25,13 +25,7 @@ class LargestWeight(AbstractProbe):
     every: int = eqx.field(static=True, default=1)
 
     def __call__(
-        self,
-        learner: Learner,
-        stream: AbstractTaskStream,
-        stream_state: Any,
-        *,
-        boundary: Boundary,
-        key: PRNGKeyArray,
+        self, learner: Learner, stream: AbstractTaskStream, stream_state: Any, *, key: PRNGKeyArray
     ) -> dict[str, Array]:
         leaves = jax.tree.leaves(eqx.filter(learner.model, eqx.is_inexact_array))
         return {"largest": jnp.max(jnp.stack([jnp.max(jnp.abs(leaf)) for leaf in leaves]))}

@@ -1,4 +1,5 @@
 from ._checkpoint import OrbaxCheckpointer as OrbaxCheckpointer
+from ._fingerprint import fingerprint as fingerprint
 from ._meters import Meters as Meters
 from ._progress import ProgressBar as ProgressBar
 from ._tensorboard import TensorBoard as TensorBoard

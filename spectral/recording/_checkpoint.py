@@ -34,11 +34,19 @@ class OrbaxCheckpointer(AbstractCheckpointer):
     checkpointer = recording.OrbaxCheckpointer("runs/checkpoints")
     train_continual(model, stream, algo, checkpointer=checkpointer)
     ```
+
+    **Arguments:**
+
+    - `keep`: `None` keeps all states.
+    - `extend`: also use a state of a configuration that differs only in the `num_tasks` of the
+      stream. The run continues with the further tasks. It has the numbers of a run of all tasks if
+      the first tasks of the stream do not depend on `num_tasks`.
     """
 
-    def __init__(self, folder: str | pathlib.Path, *, keep: int = 2):
+    def __init__(self, folder: str | pathlib.Path, *, keep: int | None = 2, extend: bool = False):
         self._folder = pathlib.Path(folder).expanduser().absolute()
         self._keep = keep
+        self._free = {"stream.num_tasks"} if extend else set()
         # The last configuration and its fingerprint, which takes as long as reading all the data.
         self._known: tuple[PyTree, dict[str, str]] = (None, {})
 
@@ -63,6 +71,28 @@ class OrbaxCheckpointer(AbstractCheckpointer):
         **Raises:** `ValueError` as `restore` does.
         """
         return self._newest(config, run)[0]
+
+    def read_after(
+        self, done: int, config: PyTree, run: Run | Ensemble
+    ) -> tuple[int, Run | Ensemble, History]:
+        """The state after `done` tasks, which is one of `saved`. The folder is not changed.
+
+        **Raises:** `ValueError` if it is damaged or belongs to another configuration.
+        """
+        try:
+            return self._load(done, config, run)
+        except _UnusableError as reason:
+            raise ValueError(
+                f"The checkpoint of task {done} in {str(self._folder)!r} {reason}. Choose another."
+            ) from reason
+
+    @property
+    def saved(self) -> tuple[int, ...]:
+        """After how many tasks the states in the folder were saved, in ascending order."""
+        if not self._folder.exists():
+            return ()
+        with self._reader() as manager:
+            return tuple(sorted(manager.all_steps()))
 
     def save(self, config: PyTree, done: int, run: Run | Ensemble, history: History) -> None:
         leaves = jax.tree.leaves(eqx.filter(run, eqx.is_array))
@@ -90,12 +120,8 @@ class OrbaxCheckpointer(AbstractCheckpointer):
         self, config: PyTree, run: Run | Ensemble
     ) -> tuple[tuple[int, Run | Ensemble, History] | None, list[int]]:
         """The newest usable state, and the numbers of tasks of the newer ones that are rejected."""
-        if not self._folder.exists():
-            return None, []
-        with self._reader() as manager:
-            saved = sorted(manager.all_steps(), reverse=True)
         rejected: dict[int, str] = {}
-        for done in saved:
+        for done in reversed(self.saved):
             try:
                 restored = self._load(done, config, run)
             except _UnusableError as reason:
@@ -147,7 +173,9 @@ class OrbaxCheckpointer(AbstractCheckpointer):
         with self._reader() as manager:
             about = manager.restore(done, args=ocp.args.Composite(about=ocp.args.JsonRestore()))
             about = about["about"]
-            changed = difference(about["fingerprint"], self._fingerprint(config))
+            both = (about["fingerprint"], self._fingerprint(config))
+            known = ({k: v for k, v in f.items() if k not in self._free} for f in both)
+            changed = difference(*known)
             if changed is not None:
                 raise _UnusableError(f"belongs to another configuration: {changed}")
             columns = [f"column {i}" for i in range(len(about["columns"]))]

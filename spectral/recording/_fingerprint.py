@@ -20,7 +20,7 @@ def fingerprint(config: Any) -> dict[str, str]:
     its value.
 
     ```python
-    fingerprint({"algorithm": algorithms.bp()})["algorithm.optimiser.make"]
+    recording.fingerprint({"algorithm": algorithms.bp()})["algorithm.optimiser.make"]
     ```
     """
     return dict(_describe("", config))

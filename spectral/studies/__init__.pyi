@@ -10,6 +10,7 @@ from .command_line._examples import (
 from .command_line._parts import describe_part as describe_part, known_parts as known_parts
 from .experiment._benchmark import Benchmark as Benchmark
 from .experiment._experiment import Experiment as Experiment
+from .experiment._from_parts import experiment_of as experiment_of
 from .experiment._make import make_experiment as make_experiment
 from .experiment._settings import SettingsError as SettingsError
 from .figures._figures import draw_figures as draw_figures
@@ -29,6 +30,12 @@ from .runs._results import (
     save_summary as save_summary,
 )
 from .runs._run import run_experiment as run_experiment
+from .runs._saved import load_learner as load_learner
 from .runs._score import Score as Score
 from .runs._selection import select as select, sweep_table as sweep_table
-from .runs._sweep import load_sweep as load_sweep, run_sweep as run_sweep, Sweep as Sweep
+from .runs._sweep import (
+    load_sweep as load_sweep,
+    run_sweep as run_sweep,
+    Sweep as Sweep,
+    sweep_of as sweep_of,
+)

@@ -35,7 +35,7 @@ class Told(probes.AbstractProbe):
     when: tuple[probes.When, ...] = eqx.field(static=True, default=("end", "start"))
     every: int = eqx.field(static=True, default=1)
 
-    def __call__(self, learner, stream, stream_state, *, boundary, key):
+    def __call__(self, learner, stream, stream_state, *, key):
         return {"a": jnp.asarray(1.0), "b": jnp.asarray(2.0)}
 
     def quantities(self):

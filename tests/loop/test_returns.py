@@ -165,7 +165,7 @@ class Calling(probes.AbstractProbe):
     when: Any = eqx.field(static=True, default=("end",))
     every: int = eqx.field(static=True, default=1)
 
-    def __call__(self, learner, stream, stream_state, *, boundary, key):
+    def __call__(self, learner, stream, stream_state, *, boundary=None, key):
         unnamed: Any = jnp.asarray(1.0)
         return unnamed
 

@@ -55,7 +55,7 @@ class Drawn(Squares):
 @eqx.filter_jit
 def measure(spectra, learner, stream):
     state = jnp.asarray(6)
-    return [probe(learner, stream, state, boundary=boundary_at(KEY), key=KEY) for probe in spectra]
+    return [probe(learner, stream, state, key=KEY) for probe in spectra]
 
 
 def measured(*spectra, kind=Squares):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
-from signals import boundary_at, learner_of, mlp
+from signals import learner_of, mlp
 from tables import STREAMS, tiny_images
 
 from spectral import algorithms, probes, tasks, train_continual
@@ -63,10 +63,7 @@ def measured():
         state = stream.init(key=KEY)
         batch = stream.sample(state, learner, NUM, "train", key=KEY)
         _, taps = jax.vmap(learner.model)(batch.inputs)
-        found = {
-            name: probe(learner, stream, state, boundary=boundary_at(KEY), key=KEY)
-            for name, probe in SIMPLE.items()
-        }
+        found = {name: probe(learner, stream, state, key=KEY) for name, probe in SIMPLE.items()}
         value, grads = eqx.filter_value_and_grad(loss_of)(learner.model, batch)
         other = stream.sample(state, learner, 18, "held_out", key=KEY)
         losses = {"gradient": value, "held_out": loss_of(learner.model, other)}
@@ -117,9 +114,7 @@ def test_feature_ranks_skip_layers_with_positions():
     def found(**shapes):
         learner = learner_of(Shapes(shapes))
         state = stream.init(key=KEY)
-        return probes.FeatureRank(num_examples=NUM)(
-            learner, stream, state, boundary=boundary_at(KEY), key=KEY
-        )
+        return probes.FeatureRank(num_examples=NUM)(learner, stream, state, key=KEY)
 
     shapes = eqx.filter_eval_shape(lambda: found(conv=(2, 3, 3), dense=(4,), more=(5,)))
     assert {rank.shape for rank in shapes.values()} == {(2,)}

@@ -7,7 +7,7 @@ import numpy as np
 from growing_classes import GrowingClasses
 from jax.flatten_util import ravel_pytree
 from networks import batch_norm
-from signals import boundary_at, learner_of
+from signals import learner_of
 
 from spectral import probes
 
@@ -57,10 +57,7 @@ def test_probes_use_the_running_statistics():
     @eqx.filter_jit
     def measure(learner, stream):
         two = jnp.asarray(2)  # the state of the stream: how many classes there are
-        return {
-            name: probe(learner, stream, two, boundary=boundary_at(KEY), key=KEY)
-            for name, probe in tried.items()
-        }
+        return {name: probe(learner, stream, two, key=KEY) for name, probe in tried.items()}
 
     found = jax.tree.map(np.asarray, measure(learner, stream))
     running, batch = (

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from signals import after_step, boundary_at, learner_of, mlp
+from signals import after_step, learner_of, mlp
 from tables import tiny_images
 
 from spectral import algorithms, models, probes, tasks
@@ -54,7 +54,7 @@ def pairs():
 @eqx.filter_jit
 def fractions(learner, stream):
     state = stream.init(key=KEY)
-    measure = lambda probe: probe(learner, stream, state, boundary=boundary_at(KEY), key=KEY)
+    measure = lambda probe: probe(learner, stream, state, key=KEY)
     return measure(probes.DeadUnits(num_examples=20)), measure(probes.DormantUnits(num_examples=20))
 
 

@@ -27,6 +27,10 @@ pytestmark = [
 CONFIG = {"algorithm": algorithms.bp(0.1), "name": "a"}
 
 
+class Stream(eqx.Module):
+    num_tasks: int = eqx.field(static=True)
+
+
 def state(done: int) -> Run:
     """A state after `done` tasks, with a key, a function, and an array without entries, as in the
     states of some physics engines."""
@@ -74,6 +78,25 @@ def test_newest_state_is_restored(tmp_path):
     save(tmp_path, 1, 2, 3)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["2", "3"]
     assert_restored(OrbaxCheckpointer(tmp_path).restore(CONFIG, state(0)), 3)
+
+
+def test_a_run_of_more_tasks(tmp_path):
+    """It continues if `extend` says so and nothing else differs. All states are kept."""
+    config = lambda num_tasks, name="a": CONFIG | {"stream": Stream(num_tasks), "name": name}
+    checkpointer = OrbaxCheckpointer(tmp_path, keep=None)
+    for done in (1, 2, 3):
+        checkpointer.save(config(3), done, state(done), history(done))
+    assert checkpointer.saved == (1, 2, 3)
+    assert_restored(checkpointer.read_after(1, config(3), state(0)), 1)
+    with pytest.raises(ValueError, match="`stream.num_tasks` was 3, is now 4"):
+        checkpointer.read(config(4), state(0))
+    extending = OrbaxCheckpointer(tmp_path, extend=True)
+    assert_restored(extending.read(config(4), state(0)), 3)
+    with pytest.raises(ValueError, match="`name` was 'a', is now 'b'"):
+        extending.read(config(4, "b"), state(0))
+    truncate(tmp_path / "2")
+    with pytest.raises(ValueError, match="checkpoint of task 2 in .* is damaged"):
+        extending.read_after(2, config(4), state(0))
 
 
 @pytest.mark.parametrize("damage", [truncate, empty_the_description])

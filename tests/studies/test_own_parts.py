@@ -57,7 +57,7 @@ class Norm(probes.AbstractProbe):
     every: int = eqx.field(static=True, default=1)
     order: int = eqx.field(static=True, default=2)
 
-    def __call__(self, learner, stream, stream_state, *, boundary, key):
+    def __call__(self, learner, stream, stream_state, *, key):
         leaves = jax.tree.leaves(eqx.filter(learner.model, eqx.is_inexact_array))
         return {"norm": sum(jnp.sum(jnp.abs(x) ** self.order) for x in leaves)}
 

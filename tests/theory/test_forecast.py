@@ -234,9 +234,7 @@ def test_probe_rejects_a_stream_without_a_number_of_steps():
     growing = GrowingClasses(inputs=rows, labels=labels)
     for stream in (growing, incremental):
         state = jax.eval_shape(lambda stream=stream: stream.init(key=key))
-        ask = lambda state, stream=stream: forecast(
-            learner, stream, state, boundary=boundary_at(key), key=key
-        )
+        ask = lambda state, stream=stream: forecast(learner, stream, state, key=key)
         with pytest.raises(ValueError, match="`steps` is None, but the tasks .* different numbers"):
             jax.eval_shape(ask, state)
 

@@ -17,6 +17,7 @@ from ..._types import Clock, Learner, Signal
 from ...models import connected
 from ._as_optimiser import as_optimiser
 from ._called import begun, measured, updated
+from ._continuation import same_layout, take_over
 
 
 State = TypeVar("State")
@@ -139,6 +140,35 @@ class Algorithm(eqx.Module):
         penalties = tuple(p.init(connected(model), key=next(keys)) for p in self.penalties)
         transforms = tuple(t.init(learner, key=next(keys)) for t in self.transforms)
         return learner, AlgorithmState(penalties, transforms)
+
+    def continue_from(
+        self, earlier: Learner, memory: AlgorithmState | None = None, *, key: PRNGKeyArray
+    ) -> tuple[Learner, AlgorithmState]:
+        """Returns the learner and the state of this algorithm before the first task, for a network
+        that has been trained before.
+
+        The weights, the model state and the state of the optimiser are those of `earlier`. The
+        numbers of the optimiser, such as its learning rate, are those of this algorithm.
+
+        **Arguments:**
+
+        - `memory`: what penalties and transforms remember of the earlier run. By default they start
+          anew from the trained network.
+
+        **Raises:** `ValueError` if the state of the optimiser or the memory does not have the
+        structure that this algorithm needs.
+        """
+        fresh, state = self.init(earlier.model, earlier.model_state, key=key)
+        learner = replace(fresh, optimiser=take_over(fresh.optimiser, earlier.optimiser))
+        if memory is None:
+            return learner, state
+        if not same_layout(state, memory):
+            raise ValueError(
+                "`model` is a Run of an algorithm with other penalties or transforms than `algo`, "
+                "so their memory does not fit: pass the same algorithm, or `run.learner` to start "
+                "their memory anew."
+            )
+        return learner, memory
 
     def begin_task(
         self, learner: Learner, state: AlgorithmState, clock: Clock, *, key: PRNGKeyArray

@@ -1,25 +1,17 @@
 """Calls of networks and activations that take a key, and of those that do not."""
 
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 from jaxtyping import PRNGKeyArray
 
+from ..._base._signature import has_parameter
+
 
 def takes_key(function: Callable[..., Any]) -> bool:
-    """Whether `function` has a parameter `key` that can be passed by its name.
-
-    Wrappers made with `functools.wraps` or `functools.partial` are followed. `**kwargs` alone is
-    not a parameter `key`.
-    """
-    try:
-        parameters = inspect.signature(function).parameters
-    except (TypeError, ValueError):  # some functions written in C have no signature
-        return False
-    named = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return "key" in parameters and parameters["key"].kind in named
+    """Whether `function` has a parameter `key` that can be passed by its name."""
+    return has_parameter(function, "key")
 
 
 def call_with_key(function: Callable[..., Any], *args: Any, key: PRNGKeyArray | None) -> Any:

@@ -9,7 +9,6 @@ from jaxtyping import Array, PRNGKeyArray
 from ..._base._quantity import Quantity
 from ..._types import Learner
 from ...tasks import AbstractTaskStream
-from ._boundary import Boundary
 
 
 When = Literal["start", "end"]
@@ -29,18 +28,13 @@ class AbstractProbe(eqx.Module):
 
     @abstractmethod
     def __call__(
-        self,
-        learner: Learner,
-        stream: AbstractTaskStream,
-        stream_state: Any,
-        *,
-        boundary: Boundary,
-        key: PRNGKeyArray,
+        self, learner: Learner, stream: AbstractTaskStream, stream_state: Any, *, key: PRNGKeyArray
     ) -> dict[str, Array]:
         """Returns the measurements by name.
 
         `key` is derived from the name of the probe, so that the draws of two probes are
-        independent. The examples alone are common: `boundary.sample_key` is their key.
+        independent. The examples alone are common: a probe that also has a parameter `boundary`
+        receives a `Boundary`, whose `sample_key` is their key.
         """
 
     def quantities(self) -> dict[str, Quantity]:

@@ -51,12 +51,12 @@ class AbstractSamplingProbe(AbstractProbe):
         stream: AbstractTaskStream,
         stream_state: Any,
         *,
-        boundary: Boundary,
+        boundary: Boundary | None = None,
         key: PRNGKeyArray,
     ) -> dict[str, Array]:
-        sampler = Sampler(
-            learner, stream, stream_state, self.num_examples, self.split, boundary.sample_key
-        )
+        # Called by hand, a probe has no boundary, and draws its own examples.
+        drawn = key if boundary is None else boundary.sample_key
+        sampler = Sampler(learner, stream, stream_state, self.num_examples, self.split, drawn)
         found = self.measure(sampler, key=key)
         check_row(self, "measure", found)
         return found

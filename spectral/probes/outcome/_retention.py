@@ -58,11 +58,19 @@ class Retention(AbstractProbe):
         stream: AbstractTaskStream,
         stream_state: Any,
         *,
-        boundary: Boundary,
+        boundary: Boundary | None = None,
         key: PRNGKeyArray,
     ) -> dict[str, Array]:
+        if boundary is None:
+            raise ValueError(
+                "`boundary` is None, but `Retention` must know the task and the key of the run: "
+                "pass the probe to `train_continual`, or a `Boundary`."
+            )
+
+        run_key = boundary.run_key
+
         def known(task: Int[Array, ""]) -> Float[Array, ""]:
-            state = stream.rebuild(stream_state, task, key=boundary.run_key)
+            state = stream.rebuild(stream_state, task, key=run_key)
             metrics = stream.evaluate(state, learner, key=jax.random.fold_in(key, task))
             if self.metric not in metrics:
                 raise ValueError(unknown_name("`metric`: Metric", self.metric, metrics))

@@ -13,7 +13,6 @@ from ..._base._quantity import Quantity
 from ..._types import Learner
 from ...models import connected
 from ...tasks import AbstractTaskStream
-from .._base._boundary import Boundary
 from .._base._probe import AbstractProbe, When
 
 
@@ -26,13 +25,7 @@ class WeightNorm(AbstractProbe):
     every: int = eqx.field(static=True, default=1)
 
     def __call__(
-        self,
-        learner: Learner,
-        stream: AbstractTaskStream,
-        stream_state: Any,
-        *,
-        boundary: Boundary,
-        key: PRNGKeyArray,
+        self, learner: Learner, stream: AbstractTaskStream, stream_state: Any, *, key: PRNGKeyArray
     ) -> dict[str, Array]:
         params = eqx.filter(connected(learner.model), eqx.is_inexact_array)
         size = sum(p.size for p in jax.tree.leaves(params))

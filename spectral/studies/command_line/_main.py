@@ -154,7 +154,9 @@ def _folder(given: argparse.Namespace) -> pathlib.Path:
 
 def _options(given: argparse.Namespace) -> dict[str, Any]:
     loggers = {"tensorboard": recording.TensorBoard, "wandb": recording.WeightsAndBiases}
+    modes = ("resume", "extend", "overwrite")
     return {
-        "mode": "resume" if given.resume else "overwrite" if given.overwrite else "new",
+        "mode": next((mode for mode in modes if getattr(given, mode)), "new"),
+        "keep_every": given.keep_every,
         "loggers": [loggers[name] for name in given.log],
     }

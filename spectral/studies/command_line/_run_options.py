@@ -32,7 +32,19 @@ def add_run_options(command: argparse.ArgumentParser, *, default: str) -> None:
     both.add_argument(
         "--resume", action="store_true", help="continue the run of the same settings in FOLDER"
     )
+    both.add_argument(
+        "--extend",
+        action="store_true",
+        help="train the run in FOLDER on further tasks: with --set stream.num_tasks=N, or with a "
+        "file that has more tasks",
+    )
     both.add_argument("--overwrite", action="store_true", help="replace the run in FOLDER")
+    command.add_argument(
+        "--keep-every",
+        type=int,
+        metavar="N",
+        help="keep the checkpoints after every N tasks; default: only the latest",
+    )
     command.add_argument(
         "--log",
         action="append",

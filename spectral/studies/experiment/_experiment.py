@@ -16,26 +16,29 @@ from ...algorithms import Algorithm
 from ...probes import AbstractProbe
 from ...tasks import AbstractTaskStream
 from ._benchmark import Benchmark
-from ._call import Call
 
 
 # The section of `config.yaml` in which a run records facts about itself. It is ignored when the
 # file is run again.
 RECORDED = "recorded"
+# Marks in that section a run whose parts were made in Python.
+MADE_IN_PYTHON = "made_in_python"
 
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
     """One stream, one network, and the algorithms and probes that are compared on them."""
 
-    settings: dict[str, Any]  # the whole experiment as YAML can hold it, with all defaults
+    # The whole experiment as YAML can hold it: with all defaults, or as a record of its parts.
+    settings: dict[str, Any]
     seeds: int
     stream: AbstractTaskStream
-    model: Call
+    model: Callable[..., PyTree]  # makes a network from the argument `key`
     algorithms: dict[str, Algorithm]
     probes: dict[str, AbstractProbe]
     _: KW_ONLY
     benchmark: Benchmark | None = None  # the origin of the settings, if they are of a benchmark
+    made_in_python: bool = False  # the settings are a record, from which it cannot be made again
     folders: tuple[pathlib.Path, ...] = ()  # where modules of one's own are looked for
     # What the recorded columns are that are meant to be shown.
     quantities: dict[str, Quantity] = dataclasses.field(default_factory=dict)
@@ -53,4 +56,4 @@ class Experiment:
     @functools.cached_property
     def _make(self) -> Callable[..., tuple[PyTree, eqx.nn.State]]:
         # One program for all seeds. Without it, the draw of each shape would be compiled alone.
-        return eqx.filter_jit(eqx.nn.make_with_state(self.model.make))
+        return eqx.filter_jit(eqx.nn.make_with_state(self.model))

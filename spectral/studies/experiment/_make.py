@@ -19,7 +19,7 @@ from ...probes import AbstractProbe
 from ...tasks import AbstractTaskStream
 from ._benchmark import Benchmark, BENCHMARK_KEYS
 from ._call import Call
-from ._experiment import Experiment, RECORDED
+from ._experiment import Experiment, MADE_IN_PYTHON, RECORDED
 from ._groups import assemble, groups
 from ._own_parts import recorded_folders
 from ._parse import parse
@@ -80,12 +80,18 @@ def make_experiment(
         resolved,
         resolved["seeds"],
         made_stream,
-        model,
+        model.make,
         made_algorithms,
         made_probes,
         benchmark=benchmark,
         folders=folders,
     )
+    return checked(experiment)
+
+
+def checked(experiment: Experiment) -> Experiment:
+    """The experiment with its quantities. **Raises:** `SettingsError` if the parts do not fit
+    together."""
     return dataclasses.replace(experiment, quantities=_check_parts(experiment))
 
 
@@ -103,6 +109,11 @@ def _moved(settings: Any, data_dir: str) -> Any:
 
 
 def _check_top(settings: Mapping[str, Any]) -> None:
+    if (settings.get(RECORDED) or {}).get(MADE_IN_PYTHON):
+        raise SettingsError(
+            "The settings record a run whose parts were made in Python, so it cannot be made again "
+            "from them: make the parts, and pass the `experiment` of `studies.experiment_of`."
+        )
     for name in settings:
         if name not in (*_TOP, RECORDED):
             raise SettingsError(
@@ -114,7 +125,11 @@ def _check_top(settings: Mapping[str, Any]) -> None:
                 f"`{name}` is missing, but every experiment needs a stream, a model and "
                 f"algorithms: add `{name}:` to the file."
             )
-    seeds = settings.get("seeds", 1)
+    check_seeds(settings.get("seeds", 1))
+
+
+def check_seeds(seeds: Any) -> None:
+    """**Raises:** `SettingsError` if the number of seeds is not one."""
     if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:
         raise SettingsError(f"`seeds` is {seeds!r}, but must be an integer of at least 1.")
 
@@ -127,6 +142,13 @@ def _parse_all(
     parsed: Callable[..., Call],
 ) -> dict[str, Call]:
     sections = settings.get(place, {})
+    check_names(place, sections)
+    return {n: parsed(s, wanted, f"{place}.{n}", supplied) for n, s in sections.items()}
+
+
+def check_names(place: str, sections: Any) -> None:
+    """**Raises:** `SettingsError` if algorithms or probes (the `place`) are not a mapping, or have
+    a name that cannot be used."""
     if not isinstance(sections, Mapping) or (place == "algorithms" and not sections):
         raise SettingsError(
             f"`{place}` is {sections!r}, but must be a mapping of names to constructors, such as "
@@ -139,7 +161,6 @@ def _parse_all(
                 f"`{place}` has the name {name!r}, but names must consist of letters, digits, `_`, "
                 "`+` and `-`: choose another, and quote it if it is a number or yes or no."
             )
-    return {n: parsed(s, wanted, f"{place}.{n}", supplied) for n, s in sections.items()}
 
 
 def _check_sizes(model: Call, sizes: Mapping[str, Any]) -> None:
@@ -161,7 +182,9 @@ def _check_parts(experiment: Experiment) -> dict[str, Quantity]:
     for group in groups(experiment):
         # Only shapes are needed. Training reuses the programs that are traced here.
         parts = eqx.filter_eval_shape(lambda names: assemble(experiment, names), group.names)
-        del parts["probes"]  # those of the experiment have their numbers, for their quantities
+        del parts["probes"]
+        # Those of the experiment have their numbers, for their quantities.
+        parts["stream"] = experiment.stream
         trials = {f"algorithms.{group.names[0][0]}": {}}
         if group.index == 0:
             trials |= {f"probes.{name}": {name: p} for name, p in experiment.probes.items()}

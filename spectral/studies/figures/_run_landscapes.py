@@ -4,6 +4,7 @@ import os
 import pathlib
 from collections.abc import Sequence
 
+from ..experiment._experiment import Experiment
 from ..runs._landscapes import run_landscapes
 from ._landscape_figure import draw_landscapes
 
@@ -16,6 +17,7 @@ def draw_run_landscapes(
     num_examples: int = 500,
     reach: float = 1.0,
     data_dir: str | None = None,
+    experiment: Experiment | None = None,
 ) -> list[pathlib.Path]:
     """Draw the loss around the networks of a run, at the start of a task (paper, Figures 1, 4, 5).
 
@@ -35,6 +37,7 @@ def draw_run_landscapes(
     - `num_examples`: how many training examples of the task the mean loss is computed on.
     - `reach`: the plane extends from -reach to reach in both directions.
     - `data_dir`: as for `load_experiment`.
+    - `experiment`: the experiment of the run, if it was made in Python by `experiment_of`.
 
     **Returns:** the files that were written.
 
@@ -49,6 +52,7 @@ def draw_run_landscapes(
         num_examples=num_examples,
         reach=reach,
         data_dir=data_dir,
+        experiment=experiment,
     )
     labels = ("First eigenvector", "Second eigenvector")
     path = pathlib.Path(folder) / "figures" / "landscape"

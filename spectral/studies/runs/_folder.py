@@ -9,17 +9,18 @@ from typing import Any, Literal
 
 import yaml
 
-from ..experiment._experiment import RECORDED
+from ..experiment._experiment import MADE_IN_PYTHON, RECORDED
 from ..experiment._own_parts import changed_modules
 from ..experiment._settings import differences, read_settings, SettingsError
 from ._atomic_write import write_text
 
 
-Mode = Literal["new", "resume", "overwrite"]
+Mode = Literal["new", "resume", "overwrite", "extend"]
 
 MARKER = ".spectral-run"
 CONFIG = "config.yaml"
 QUANTITIES = "quantities.json"
+_DONE = {"resume": "resumed", "extend": "extended"}
 SWEEP_FILES = ("sweep.yaml", "sweep.csv", "selected.yaml")
 
 
@@ -28,11 +29,17 @@ def check_folder(
 ) -> None:
     """Check that a run with these settings may write to `folder`.
 
-    Warns if the mode is `"resume"` and the source of a part of one's own has changed.
+    Warns if the mode is `"resume"` or `"extend"` and the source of a part of one's own has changed.
 
     **Raises:** `SettingsError` if `folder` is a file or holds other files, if it holds a run and
-    the mode is `"new"`, or if it holds a run of other settings and the mode is `"resume"`.
+    the mode is `"new"`, if it holds a run of other settings and the mode is `"resume"` or
+    `"extend"`, or if it holds no run and the mode is `"extend"`.
     """
+    if mode == "extend" and not (folder / CONFIG).exists():
+        raise SettingsError(
+            f"`--out` is {str(folder)!r}, which holds no run to extend: name the folder of a run, "
+            "or leave --extend out."
+        )
     if not folder.exists():
         return
     if not folder.is_dir():
@@ -46,14 +53,18 @@ def check_folder(
     elif mode == "new":
         raise SettingsError(
             f"`--out` is {str(folder)!r}, which holds a run already: pass --resume to continue it, "
-            "--overwrite to replace it, or name another folder."
+            "--extend to add tasks, --overwrite to replace it, or name another folder."
         )
-    elif mode == "resume" and (folder / CONFIG).exists():
+    elif mode != "overwrite" and (folder / CONFIG).exists():
         old = read_settings(folder / CONFIG)
         before = old.pop(RECORDED, {})
-        if found := list(differences(old, settings)):
+        found = list(differences(old, settings))
+        if mode == "extend":
+            found = [phrase for phrase in found if not phrase.startswith("`stream.num_tasks` ")]
+        if found:
             raise SettingsError(
-                f"{str(folder)!r} holds a run of other settings, which cannot be resumed: "
+                f"{str(folder)!r} holds a run of other settings, which cannot be "
+                f"{_DONE[mode]}: "
                 f"{'; '.join(found)}. Restore the settings, or name another folder."
             )
         if changed := changed_modules(before, recorded):
@@ -76,6 +87,8 @@ def open_folder(
     if mode != "resume" or not (folder / CONFIG).exists():
         text = yaml.safe_dump({**settings, RECORDED: dict(recorded)}, sort_keys=False)
         about = f"# This file can be run again. The section `{RECORDED}` is then ignored.\n"
+        if MADE_IN_PYTHON in recorded:
+            about = "# A record of parts that were made in Python. It cannot be run again.\n"
         write_text(folder / CONFIG, about + text)
 
 

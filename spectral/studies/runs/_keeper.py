@@ -28,17 +28,31 @@ class Keeper(AbstractCheckpointer):
 
     With a probe at every task the loop stops after every task, and saving can take longer than a
     short task. `save` therefore does nothing until the last save has taken at most `TIME_FRACTION`
-    of the time since then. The final state is always saved.
+    of the time since then. The final state is always saved. The states after every `keep_every`
+    tasks are saved too, and never deleted.
     """
 
-    def __init__(self, folder: pathlib.Path, group: Group, stream: AbstractTaskStream):
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        group: Group,
+        stream: AbstractTaskStream,
+        *,
+        keep_every: int | None = None,
+    ):
         self._folder = folder
         self._names = group.names
         self._steps_per_task = stream.chunks_per_task * stream.minibatches
         self._checkpoints = checkpoints(folder, group)
+        self._kept = kept_checkpoints(folder, group)
+        self._keep_every = keep_every
         self._began = self._saved = time.monotonic()
         self._save_seconds = 0.0  # of the last save
         self._earlier_seconds = 0.0  # of the run before it was resumed
+
+    @property
+    def every(self) -> int | None:
+        return self._keep_every
 
     def restore(
         self, config: PyTree, run: Run | Ensemble
@@ -53,7 +67,9 @@ class Keeper(AbstractCheckpointer):
     def save(self, config: PyTree, done: int, run: Run | Ensemble, history: History) -> None:
         began = time.monotonic()
         ended = done == config["stream"].num_tasks
-        if not ended and self._save_seconds > TIME_FRACTION * (began - self._saved):
+        kept = self._keep_every is not None and done % self._keep_every == 0
+        soon = self._save_seconds > TIME_FRACTION * (began - self._saved)
+        if soon and not ended and not kept:
             return
         if not (self._folder / MARKER).exists():
             raise SettingsError(
@@ -61,6 +77,8 @@ class Keeper(AbstractCheckpointer):
                 "trained. Start again, or move it back and continue with --resume."
             )
         try:
+            if kept and done not in self._kept.saved:
+                self._kept.save(config, done, run, history)
             self._checkpoints.save(config, done, run, history)
         except (ValueError, RuntimeError) as error:  # the storage raises these for a full disk
             raise OSError(f"a checkpoint could not be saved: {error}") from error
@@ -96,5 +114,12 @@ class Keeper(AbstractCheckpointer):
 
 
 def checkpoints(folder: pathlib.Path, group: Group) -> OrbaxCheckpointer:
-    """The checkpoints of a group of members in a run folder."""
-    return OrbaxCheckpointer(folder / "checkpoints" / f"{group.index}")
+    """The latest checkpoints of a group of members in a run folder."""
+    # The settings in the folder say which configurations fit, also after it was extended.
+    return OrbaxCheckpointer(folder / "checkpoints" / f"{group.index}", extend=True)
+
+
+def kept_checkpoints(folder: pathlib.Path, group: Group) -> OrbaxCheckpointer:
+    """The checkpoints of a group that are never deleted."""
+    path = folder / "checkpoints" / "kept" / f"{group.index}"
+    return OrbaxCheckpointer(path, keep=None, extend=True)

@@ -12,19 +12,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ..._arguments import check_above, check_count, unknown_name
+from ..._arguments import check_above, check_count
 from ..._blas import single_threaded_blas
-from ..._core import begin_task, Run, start_run
-from ..._ensemble import Ensemble, spread
-from ..._loop import configuration
+from ..._core import begin_task, Run
 from ...curvature import extreme_eigenpairs, Hessian, loss_landscape
 from ...probes import Sampler
 from ..experiment._experiment import Experiment
 from ..experiment._groups import assemble, Group, groups
-from ..experiment._make import make_experiment
 from ..experiment._settings import SettingsError
-from ._keeper import checkpoints
+from ._remade import remade
 from ._results import load_results, Results
+from ._saved import check_member, read_run
 
 
 _POINTS = 25  # in each direction
@@ -45,6 +43,7 @@ def run_landscapes(
     num_examples: int = 500,
     reach: float = 1.0,
     data_dir: str | None = None,
+    experiment: Experiment | None = None,
 ) -> Landscapes:
     """The loss around the networks of a run, in the plane of the two leading eigenvectors.
 
@@ -59,7 +58,7 @@ def run_landscapes(
         raise SettingsError(str(error)) from error
     results = load_results(folder)
     names = _chosen(results, algorithms, seed)
-    experiment = make_experiment(results.settings, data_dir=data_dir)
+    experiment = remade(results, experiment, data_dir=data_dir)
     line = np.linspace(-reach, reach, _POINTS)
     planes = {}
     for group in groups(experiment):
@@ -80,13 +79,9 @@ def run_landscapes(
 
 def _chosen(results: Results, algorithms: Sequence[str] | None, seed: int) -> list[str]:
     """The names of the algorithms. **Raises:** `SettingsError` for an unknown one or seed."""
-    known, seeds = results.settings["algorithms"], results.settings["seeds"]
-    names = list(known if algorithms is None else algorithms)
+    names = list(results.settings["algorithms"] if algorithms is None else algorithms)
     for name in names:
-        if name not in known:
-            raise SettingsError(unknown_name("`--algorithm`: Algorithm", name, known))
-    if not 0 <= seed < seeds:
-        raise SettingsError(f"`--seed` is {seed}, but the run has the seeds 0 to {seeds - 1}.")
+        check_member(results, name, seed, option="--")
     return names
 
 
@@ -100,20 +95,9 @@ def _planes(
 ) -> dict[str, np.ndarray]:
     """The planes of the wanted members of a group, by algorithm."""
     given = assemble(experiment, group.names)
-    model, stream, algo, key = (given[n] for n in ("model", "stream", "algo", "key"))
+    stream, algo, key = (given[n] for n in ("stream", "algo", "key"))
+    done, run = read_run(folder, group, given)
     with single_threaded_blas():
-        like = eqx.filter_jit(spread(start_run))(model, given["model_state"], stream, algo, key)
-        try:
-            saved = checkpoints(folder, group).read(configuration(**given), like)
-        except ValueError as error:
-            raise SettingsError(str(error)) from error
-        if saved is None:
-            raise SettingsError(
-                f"{str(folder)!r} holds no checkpoint of {wanted[0][0]!r}: wait until the run has "
-                "trained its first tasks."
-            )
-        done, run, _ = saved
-        assert isinstance(run, Ensemble)
         found = {}
         for name in wanted:
             index = group.names.index(name)

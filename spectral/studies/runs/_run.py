@@ -6,19 +6,21 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
+from ..._arguments import check_count
 from ..._loop import train_continual
 from ..._recorders import AbstractMeter
 from ...recording import Meters, ProgressBar, WeightsAndBiases
-from ..experiment._experiment import Experiment
+from ..experiment._experiment import Experiment, MADE_IN_PYTHON
 from ..experiment._groups import assemble, Group, groups, Names
 from ..experiment._own_parts import OWN_PARTS, own_parts
 from ..experiment._settings import read_settings, SettingsError
+from ._extend import check_extension
 from ._folder import check_folder, CONFIG, MARKER, Mode, open_folder
 from ._keeper import Keeper
 from ._lock import sole_writer
 from ._quantities import load_quantities, save_quantities
 from ._record import circumstances
-from ._results import load_member, load_results, Results, save_member
+from ._results import load_member, load_results, Member, Results, save_member
 
 
 @runtime_checkable
@@ -35,6 +37,7 @@ def run_experiment(
     *,
     mode: Mode = "new",
     loggers: Sequence[Logger] = (),
+    keep_every: int | None = None,
 ) -> Results:
     """Train every algorithm from every seed.
 
@@ -52,17 +55,25 @@ def run_experiment(
     - `folder`: where the configuration, histories and checkpoints are written. `load` can read the
       histories during the run.
     - `mode`: `"new"` needs a folder without a run, `"overwrite"` replaces the run in the folder,
-      and `"resume"` continues its unfinished parts from their checkpoints.
+      and `"resume"` continues its unfinished parts from their checkpoints. `"extend"` trains the
+      further tasks of an experiment whose stream has more tasks than the run. The result is bit for
+      bit as if all tasks had been trained at once.
     - `loggers`: such as `TensorBoard`. Each makes a meter, which is updated with the progress bar.
+    - `keep_every`: the checkpoints after every so many tasks are kept, for `load_learner`. By
+      default only the latest are.
 
-    **Raises:** `SettingsError`, before anything is written, if the folder must not be written to or
-    the package of a logger is not installed; and later, if writing fails. What was saved before is
-    then intact.
+    **Raises:** `SettingsError`, before anything is written, if the folder must not be written to,
+    if the package of a logger is not installed, or if the run cannot be extended; and later, if
+    writing fails. What was saved before is then intact.
     """
     folder = pathlib.Path(folder)
     recorded = _recorded(experiment)
-    check_folder(folder, experiment.settings, recorded, mode)
+    if keep_every is not None:
+        _check_keep_every(keep_every)
     _check_loggers(loggers)
+    check_folder(folder, experiment.settings, recorded, mode)
+    if mode == "extend":
+        recorded |= check_extension(experiment, folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with sole_writer(folder / MARKER):
@@ -75,8 +86,9 @@ def run_experiment(
             experiment = dataclasses.replace(experiment, algorithms=algorithms)
             for group in groups(experiment):
                 known = [load_member(folder, *name) for name in group.names]
-                if any(member is None or member.status == "unfinished" for member in known):
-                    _train(experiment, folder, group, loggers)
+                if not all(_has_ended(member, experiment) for member in known):
+                    keeper = Keeper(folder, group, experiment.stream, keep_every=keep_every)
+                    _train(experiment, folder, group, keeper, loggers)
     except OSError as error:
         raise SettingsError(
             f"{str(folder)!r} cannot be written to: {error}. What was saved before is intact: free "
@@ -94,10 +106,28 @@ def _check_loggers(loggers: Sequence[Logger]) -> None:
             raise SettingsError(f"`--log wandb`: {error}") from error
 
 
+def _check_keep_every(keep_every: int) -> None:
+    try:
+        check_count("keep_every", keep_every)
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
+
+
+def _has_ended(member: Member | None, experiment: Experiment) -> bool:
+    """Whether a member has all tasks of the experiment, which may be more than it was trained on
+    before."""
+    if member is None or member.status == "unfinished":
+        return False
+    return member.history.num_tasks == experiment.stream.num_tasks
+
+
 def _train(
-    experiment: Experiment, folder: pathlib.Path, group: Group, loggers: Sequence[Logger]
+    experiment: Experiment,
+    folder: pathlib.Path,
+    group: Group,
+    keeper: Keeper,
+    loggers: Sequence[Logger],
 ) -> None:
-    keeper = Keeper(folder, group, experiment.stream)
     bar = ProgressBar(label=group.label)
     try:
         meter = Meters((bar, *(logger(folder, names=group.names) for logger in loggers)))
@@ -114,6 +144,8 @@ def _recorded(experiment: Experiment) -> dict[str, Any]:
     facts = circumstances()
     if experiment.benchmark is not None:
         facts["benchmark"] = experiment.benchmark.facts
+    if experiment.made_in_python:
+        facts[MADE_IN_PYTHON] = True
     if (own := own_parts(experiment.settings, experiment.folders)) is not None:
         facts[OWN_PARTS] = own
     return facts

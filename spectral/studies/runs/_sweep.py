@@ -13,6 +13,7 @@ import yaml
 from ..experiment._experiment import Experiment
 from ..experiment._grid import Cell, expand
 from ..experiment._make import make_experiment
+from ..experiment._settings import SettingsError
 from ..published._load import read_experiment
 from ._atomic_write import write_text
 from ._folder import Mode
@@ -66,19 +67,65 @@ def load_sweep(
     return Sweep(experiment, cells, score, settings)
 
 
+def sweep_of(
+    experiment: Experiment, *, cells: Mapping[str, Sequence[str]], score: Score | None = None
+) -> Sweep:
+    """Make a sweep of an experiment whose algorithms are the cells.
+
+    ```python
+    experiment = studies.experiment_of(
+        stream=stream,
+        model=functools.partial(models.MLP, stream.in_size, stream.out_size, width=8),
+        algorithms={f"bp-{lr}": algorithms.bp(lr) for lr in (0.01, 0.1)},
+    )
+    sweep = studies.sweep_of(
+        experiment, cells={"bp": ["bp-0.01", "bp-0.1"]}, score=studies.Score("accuracy", "all")
+    )
+    table = studies.run_sweep(sweep, "runs/sweep")
+    ```
+
+    **Arguments:**
+
+    - `cells`: for each algorithm the names of its cells, of which one is selected. Each algorithm
+      of the experiment must be a cell of exactly one.
+    - `score`: what the cells are selected by. By default validation rows choose if the stream has
+      any, see `load_sweep`.
+
+    **Raises:** `SettingsError` if the cells are not the algorithms of the experiment, or if it does
+    not record the measure of the score.
+    """
+    named = sorted(cell for own in cells.values() for cell in own)
+    if named != sorted(experiment.algorithms):
+        raise SettingsError(
+            f"`cells` has the cells {', '.join(named)}, but must have each algorithm of the "
+            f"experiment once: {', '.join(sorted(experiment.algorithms))}. Add or remove names."
+        )
+    section = {} if score is None else {"measure": score.measure, "over": score.over}
+    check_score({"score": section})
+    score = score_of({"score": section}, experiment.quantities)
+    settings = experiment.settings
+    owned = {cell: name for name, own in cells.items() for cell in own}
+    points = {
+        cell: Cell(owned[cell], {}, settings["algorithms"][cell]) for cell in experiment.algorithms
+    }
+    listed = {name: list(own) for name, own in cells.items()}
+    return Sweep(experiment, points, score, settings | {"cells": listed, "score": section})
+
+
 def run_sweep(
     sweep: Sweep,
     folder: str | os.PathLike[str],
     *,
     mode: Mode = "new",
     loggers: Sequence[Logger] = (),
+    keep_every: int | None = None,
 ) -> pd.DataFrame:
     """Train every cell from every seed, and select the best cell of each algorithm.
 
     Cells that differ only in the values of numbers are trained in one program. The folder is that
     of a run, with three more files: `sweep.yaml` (the settings with the grid), `sweep.csv` (the
     returned table) and, if a cell was selected, `selected.yaml` (the experiment of the best cells,
-    for `spectral run`).
+    for `spectral run`; not for parts that were made in Python).
 
     ```python
     table = studies.run_sweep(studies.load_sweep("examples/sweeps/digits.yaml"), "runs/sweep")
@@ -91,11 +138,13 @@ def run_sweep(
     **Raises:** `SettingsError` as `run_experiment` does.
     """
     folder = pathlib.Path(folder)
-    results = run_experiment(sweep.experiment, folder, mode=mode, loggers=loggers)
+    results = run_experiment(
+        sweep.experiment, folder, mode=mode, loggers=loggers, keep_every=keep_every
+    )
     write_text(folder / "sweep.yaml", yaml.safe_dump(sweep.settings, sort_keys=False))
     table = select(results, sweep.cells, sweep.score)
     write_text(folder / "sweep.csv", _csv(table))
-    if any(table["selected"]):
+    if any(table["selected"]) and not sweep.experiment.made_in_python:
         write_text(folder / "selected.yaml", _selected(sweep, table))
     return table
 
