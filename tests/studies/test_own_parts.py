@@ -5,6 +5,7 @@ import json
 import sys
 import textwrap
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -14,7 +15,13 @@ from spectral import studies
 from spectral._ensemble import same_program
 from spectral.curvature import Lanczos
 from spectral.probes import HessianSpectrum
-from spectral.studies import load_experiment, load_results, run_experiment, SettingsError
+from spectral.studies import (
+    load_experiment,
+    load_results,
+    make_experiment,
+    run_experiment,
+    SettingsError,
+)
 from spectral.studies.experiment._own_parts import own_parts
 
 
@@ -221,6 +228,12 @@ def test_optax_in_settings(own):
     np.testing.assert_allclose(updates["clip"], -0.1 / 3**0.5, rtol=1e-6)
     given = experiment.settings["algorithms"]["clip"]["lr"]
     assert given["args"][0]["type"] == "optax:clip_by_global_norm"
+    # What is recorded makes the same program again.
+    again = make_experiment(experiment.settings)
+    for name, algo in made.items():
+        assert jax.tree.structure(again.algorithms[name].optimiser.hyper) == jax.tree.structure(
+            algo.optimiser.hyper
+        )
     recorded = own_parts(experiment.settings, ())
     assert recorded is not None
     assert recorded["modules"]["optax"]["distribution"].startswith("optax ")

@@ -58,12 +58,16 @@ class Call:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The settings of this call, including all defaults that YAML can express."""
+        """The settings of this call, including all defaults that YAML can express.
+
+        Those of an optax optimiser are left out: only numbers that are given become data.
+        """
         plain = {
             n: _plain(p.default)
             for n, p in parameters(self.constructor).items()
             if _is_plain(p.default) or any(p.default is m for m in makers(p.annotation).values())
         }
+        plain = {} if is_optimiser(self.constructor, self.role) else plain
         for used in list(parameters(self.constructor))[: len(self.positional)]:
             plain.pop(used, None)
         given = {POSITIONAL: _plain(self.positional)} if self.positional else {}
