@@ -161,7 +161,9 @@ def _check_parts(experiment: Experiment) -> dict[str, Quantity]:
     for group in groups(experiment):
         # Only shapes are needed. Training reuses the programs that are traced here.
         parts = eqx.filter_eval_shape(lambda names: assemble(experiment, names), group.names)
-        del parts["probes"]  # those of the experiment have their numbers, for their quantities
+        # Stream and probes of the experiment have their numbers, for their quantities.
+        parts["stream"] = experiment.stream
+        del parts["probes"]
         trials = {f"algorithms.{group.names[0][0]}": {}}
         if group.index == 0:
             trials |= {f"probes.{name}": {name: p} for name, p in experiment.probes.items()}
