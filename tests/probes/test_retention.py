@@ -44,10 +44,10 @@ def test_the_start_of_a_task_sees_the_weights_of_the_end_before():
 
 def test_forgetting_is_from_the_best_accuracy_so_far():
     nan = np.nan
-    accuracy = np.array([[nan, nan], [0.5, nan], [0.4, 0.7], [nan, nan], [0.2, 0.6]])
+    accuracy = np.array([[nan, nan], [0.7, nan], [0.4, 0.5], [nan, nan], [0.2, 0.6]])
     columns = {"test_accuracy": np.array([0.6, 0.9, 0.8, 0.7, 0.7]), "r.end.accuracy": accuracy}
-    # Task 0 has 0.7 at task 2, more than before. In the last row 0.7 - 0.2 and 0.8 - 0.6.
-    expected = [nan, 0.1, (0.5 - 0.1) / 2, nan, (0.5 + 0.2) / 2]
+    # Task 0 is known better in task 1 than at its end: in task 2, 0.9 - 0.4 and 0.7 - 0.5 are lost.
+    expected = [nan, -0.1, (0.5 + 0.2) / 2, nan, (0.5 + 0.2) / 2]
     np.testing.assert_allclose(probes.forgetting(columns, "r"), expected, rtol=1e-6)
     members = {name: np.stack([c, c], axis=1) for name, c in columns.items()}
     found = probes.forgetting(History(members), "r")

@@ -182,15 +182,15 @@ def _check_parts(experiment: Experiment) -> dict[str, Quantity]:
     for group in groups(experiment):
         # Only shapes are needed. Training reuses the programs that are traced here.
         parts = eqx.filter_eval_shape(lambda names: assemble(experiment, names), group.names)
-        del parts["probes"]
-        # Those of the experiment have their numbers, for their quantities.
+        # Stream and probes of the experiment have their numbers, for their quantities.
         parts["stream"] = experiment.stream
+        del parts["probes"]
         trials = {f"algorithms.{group.names[0][0]}": {}}
         if group.index == 0:
             trials |= {f"probes.{name}": {name: p} for name, p in experiment.probes.items()}
         for place, probes in trials.items():
             try:
                 quantities |= check_parts(**parts, probes=probes)
-            except ValueError as error:
+            except (ValueError, TypeError) as error:
                 raise SettingsError(f"In `{place}`: {error}") from error
     return quantities
