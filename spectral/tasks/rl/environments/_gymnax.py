@@ -31,8 +31,8 @@ class Gymnax(AbstractEnvironment[Any]):
         `step_env` and `action_space` of gymnax's environments. Its method `is_truncated` is used if
         there is one; without it every end of an episode is a termination. Objects are compared by
         identity, so make one once and use it again.
-    - `params`: its `EnvParams`. `None` takes its `default_params`, if it has some. Numbers in it are constants of
-        the compiled program, arrays are data.
+    - `params`: its `EnvParams`. `None` takes its `default_params`, if it has some. Numbers in it
+        are constants of the compiled program, arrays are data.
     - `physical_parameter`: the field of its `EnvParams` that takes the value of the parameter.
         `None` ignores the parameter. Some fields have no effect, because their environment only
         uses values derived from them when its `EnvParams` was made. An example is `masscart` of
