@@ -36,6 +36,10 @@ from .networks._policy import (
     PolicyAndValue as PolicyAndValue,
 )
 from .networks._resnet import ResNet18 as ResNet18
+from .networks._state_dict import (
+    from_state_dict as from_state_dict,
+    to_state_dict as to_state_dict,
+)
 from .units._activity import dead as dead, dormant as dormant, mean_activity as mean_activity
 from .units._described import (
     activations_by_unit as activations_by_unit,
