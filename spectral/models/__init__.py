@@ -26,6 +26,7 @@ from .layers._orthogonal import Orthogonal as Orthogonal
 from .layers._sparse import connected as connected, Sparse as Sparse
 from .networks._actor_critic import ActorCritic as ActorCritic
 from .networks._convnet import ConvNet as ConvNet
+from .networks._from_flax import from_flax as from_flax
 from .networks._mlp import MLP as MLP
 from .networks._plasticity_injection import PlasticityInjection as PlasticityInjection
 from .networks._point import Point as Point

@@ -84,12 +84,12 @@ def test_a_convnet():
 
 
 def test_a_norm_has_a_number_of_its_own():
-    network, _, _ = convnet(KEY, padding="valid", layer_norm=True)
+    network, _, _ = convnet(KEY, padding="valid", layer_norm=True, dense_sizes=(4,))
     shapes = {name: a.shape for name, a in to_state_dict(network).items()}
     numbers = {int(name.split(".")[0]) for name in shapes}
     assert numbers == {0, 1, 4, 5, 9, 10, 12}
     norms = [shapes[f"{n}.weight"] for n in (1, 5, 10)]
-    assert norms == [(3,), (2,), (3,)]
+    assert norms == [(3,), (2,), (4,)]
 
 
 def residual(arrays: dict[str, np.ndarray], x: np.ndarray, *, dense: list[str]) -> np.ndarray:
