@@ -141,7 +141,7 @@ class Endless:
 
 def test_an_environment_of_ones_own(no_gymnax):
     """It needs no gymnax. Its parameters are data if they are arrays."""
-    own = Gymnax(Endless(), Params(gravity=jnp.asarray(1.5)))
+    own = Gymnax(Endless(), params=Params(gravity=jnp.asarray(1.5)))
     assert (own.name, own.action_size, own.discrete) == ("Endless", 3, False)
 
     @eqx.filter_jit
@@ -170,9 +170,9 @@ def test_own_parameters_and_defaults(gymnax):
     falling = Falling(types.SimpleNamespace(n=2))
     falling.default_params = Params(gravity=2.0)
     for made, gravity in (
-        (Gymnax("Choice", Params(gravity=3.0)), 3.0),
+        (Gymnax("Choice", params=Params(gravity=3.0)), 3.0),
         (Gymnax(falling), 2.0),
-        (Gymnax(falling, Params(gravity=4.0)), 4.0),
+        (Gymnax(falling, params=Params(gravity=4.0)), 4.0),
         (Gymnax(falling, physical_parameter="gravity"), 1.0),
     ):
         state, first = made.reset(one, key=key)
@@ -182,7 +182,7 @@ def test_own_parameters_and_defaults(gymnax):
 
 @pytest.mark.slow
 def test_ppo_trains_in_an_environment_of_ones_own(no_gymnax):
-    limited = TimeLimit(Gymnax(Endless(), Params(), physical_parameter="gravity"), 3)
+    limited = TimeLimit(Gymnax(Endless(), params=Params(), physical_parameter="gravity"), 3)
     world = ChangingEnvironment(limited, LogUniform(low=0.1, high=1.0), 8)
     stream = PPO(world, num_tasks=2, steps_per_rollout=8, epochs=1, minibatches_per_epoch=2)
     model = models.ActorCritic(2, 3, width=3, depth=1, key=jax.random.key(0))

@@ -32,8 +32,8 @@ def from_state_dict(
       ..., `layer2.0.downsample.0`, ..., `fc`. With dense hidden layers, `fc` is an `nn.Sequential`
       as an `MLP`: `fc.0`, `fc.2`, ...
 
-    The convolutions of torchvision have no bias. If `arrays` has none of them, they are zero here,
-    which is the same network. Note that the first convolution of this `ResNet18` is 3 x 3 without
+    The convolutions of torchvision have no bias. If all of these biases are missing, they are zero
+    here, which is the same network. The first convolution of this `ResNet18` is 3 x 3 without
     pooling. `running_mean` and `running_var` go into the state, `num_batches_tracked` is ignored.
 
     ```python

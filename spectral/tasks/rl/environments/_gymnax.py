@@ -19,7 +19,7 @@ class Gymnax(AbstractEnvironment[Any]):
 
     ```
     cart = Gymnax("CartPole-v1", physical_parameter="gravity")
-    own = Gymnax(environment, params)   # from another package, or of your own
+    own = Gymnax(environment, params=params)   # from another package, or of your own
     ```
 
     Observations with several axes are flattened. The time limit of gymnax truncates episodes; its
@@ -51,7 +51,7 @@ class Gymnax(AbstractEnvironment[Any]):
     action_size: int = eqx.field(static=True)
     discrete: bool = eqx.field(static=True)
 
-    def __init__(self, name: Any, params: Any = None, *, physical_parameter: str | None = None):
+    def __init__(self, name: Any, *, params: Any = None, physical_parameter: str | None = None):
         registered = isinstance(name, str)
         self.name = name if registered else type(name).__name__
         self.environment = None if registered else _checked(name)
