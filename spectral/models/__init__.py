@@ -26,6 +26,7 @@ from .layers._orthogonal import Orthogonal as Orthogonal
 from .layers._sparse import connected as connected, Sparse as Sparse
 from .networks._actor_critic import ActorCritic as ActorCritic
 from .networks._convnet import ConvNet as ConvNet
+from .networks._from_flax import from_flax as from_flax
 from .networks._mlp import MLP as MLP
 from .networks._plasticity_injection import PlasticityInjection as PlasticityInjection
 from .networks._point import Point as Point
@@ -36,6 +37,10 @@ from .networks._policy import (
     PolicyAndValue as PolicyAndValue,
 )
 from .networks._resnet import ResNet18 as ResNet18
+from .networks._state_dict import (
+    from_state_dict as from_state_dict,
+    to_state_dict as to_state_dict,
+)
 from .units._activity import dead as dead, dormant as dormant, mean_activity as mean_activity
 from .units._described import (
     activations_by_unit as activations_by_unit,

@@ -4,19 +4,21 @@ import sys
 import types
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import struct
 
-from spectral.tasks import Gymnax
+from spectral import algorithms, models, train_continual
+from spectral.tasks import ChangingEnvironment, Gymnax, LogUniform, PPO, TimeLimit
 from spectral.tasks.rl.environments._gymnax import _load
 
 
 @struct.dataclass
 class Params:
-    gravity: float = 9.8
+    gravity: Any = 9.8
     max_steps_in_episode: int = 3
 
 
@@ -31,6 +33,7 @@ class Falling:
 
     def __init__(self, space):
         self.space = space
+        self.default_params = Params()
 
     def reset_env(self, key, params):
         height = 20 + jax.random.uniform(key)
@@ -116,9 +119,83 @@ def test_bad_names(gymnax):
         Gymnax("Matrix")
 
 
-def test_without_gymnax(monkeypatch):
+@pytest.fixture
+def no_gymnax(monkeypatch):
     monkeypatch.setitem(sys.modules, "gymnax", None)
     _load.cache_clear()
+
+
+class Endless:
+    """A counter with the interface of gymnax, but without a time limit or default parameters."""
+
+    def reset_env(self, key, params):
+        return jnp.zeros(2), jnp.zeros(())
+
+    def step_env(self, key, state, action, params):
+        state = state + params.gravity
+        return jnp.full(2, state), state, state, state > 2, {}
+
+    def action_space(self, params):
+        return types.SimpleNamespace(shape=(3,))
+
+
+def test_an_environment_of_ones_own(no_gymnax):
+    """It needs no gymnax. Its parameters are data if they are arrays."""
+    own = Gymnax(Endless(), params=Params(gravity=jnp.asarray(1.5)))
+    assert (own.name, own.action_size, own.discrete) == ("Endless", 3, False)
+
+    @eqx.filter_jit
+    def count(own):
+        traces.append(own)
+        state, first = own.reset(jnp.asarray(0.0), key=jax.random.key(0))
+        steps = []
+        for _ in range(2):
+            state, step = own.step(state, jnp.ones(3), jnp.asarray(0.0), key=jax.random.key(0))
+            steps.append(step)
+        return first, steps
+
+    traces = []
+    for gravity, ended in ((1.5, [False, True]), (0.5, [False, False])):
+        own = eqx.tree_at(lambda e: e.params.gravity, own, jnp.asarray(gravity))
+        first, steps = count(own)
+        assert not np.asarray(first).any()
+        np.testing.assert_array_equal([s.reward for s in steps], [gravity, 2 * gravity])
+        assert [bool(s.terminated) for s in steps] == ended
+        assert not any(bool(s.truncated) for s in steps)
+    assert len(traces) == 1
+
+
+def test_own_parameters_and_defaults(gymnax):
+    key, one = jax.random.key(0), jnp.asarray(1.0)
+    falling = Falling(types.SimpleNamespace(n=2))
+    falling.default_params = Params(gravity=2.0)
+    for made, gravity in (
+        (Gymnax("Choice", params=Params(gravity=3.0)), 3.0),
+        (Gymnax(falling), 2.0),
+        (Gymnax(falling, params=Params(gravity=4.0)), 4.0),
+        (Gymnax(falling, physical_parameter="gravity"), 1.0),
+    ):
+        state, first = made.reset(one, key=key)
+        _, step = made.step(state, jnp.asarray(1), one, key=key)
+        np.testing.assert_allclose(step.observation, np.asarray(first) - gravity, rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_ppo_trains_in_an_environment_of_ones_own(no_gymnax):
+    limited = TimeLimit(Gymnax(Endless(), params=Params(), physical_parameter="gravity"), 3)
+    world = ChangingEnvironment(limited, LogUniform(low=0.1, high=1.0), 8)
+    stream = PPO(world, num_tasks=2, steps_per_rollout=8, epochs=1, minibatches_per_epoch=2)
+    model = models.ActorCritic(2, 3, width=3, depth=1, key=jax.random.key(0))
+    _, history = train_continual(model, stream, algorithms.bp(0.01))
+    assert np.isfinite(history["loss"]).all()
+
+
+def test_objects_without_the_interface_are_rejected():
+    with pytest.raises(TypeError, match="`name` is a Params without the methods reset_env, step"):
+        Gymnax(Params())
+
+
+def test_without_gymnax(no_gymnax):
     with pytest.raises(ImportError, match=r"run `pip install 'gymnax>=1'`"):
         Gymnax("CartPole-v1")
 
