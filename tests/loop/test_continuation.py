@@ -1,4 +1,4 @@
-"""Training goes on from a trained network."""
+"""Training of a network that has been trained before."""
 
 import equinox as eqx
 import jax
@@ -48,7 +48,7 @@ def assert_same(a, b):
 
 
 def test_a_learner_keeps_weights_and_optimiser(setting):
-    """With a tiny learning rate the weights stay, and the moments go on from the earlier ones."""
+    """With a tiny learning rate the weights stay, and the moments continue from the earlier ones."""
     algo = adam(0.05, Memory())
     learner, first = train_continual(setting.model, setting.stream, algo, key=KEY)
     still, second = train_continual(learner, setting.stream, adam(STILL, Memory()), key=KEY)
@@ -56,10 +56,10 @@ def test_a_learner_keeps_weights_and_optimiser(setting):
     counts = [int(after.optimiser.state[0].count) for after in (learner, still)]
     assert counts[1] == 2 * counts[0] > 0
     assert float(still.optimiser.hyper["learning_rate"]) == np.float32(STILL)
-    # The memory of the transform starts anew: both runs have equally many steps.
+    # The memory of the transform is initialised again: both runs have equally many steps.
     np.testing.assert_array_equal(first["Memory.count"], second["Memory.count"])
 
-    # The members of an ensemble go on as a single learner does.
+    # The members of an ensemble continue as a single learner does.
     both = Ensemble.of([learner, learner])
     ensemble, _ = train_continual(both, setting.stream, adam(STILL, Memory()), key=KEY)
     assert_same(ensemble[1].model, still.model)

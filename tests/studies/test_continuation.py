@@ -81,10 +81,10 @@ def test_an_extended_run(tiny, tmp_path, capsys):
 
 def growing(num_tasks):
     loader = tasks.Loader(epochs=2, minibatch_size=6)
-    stream = tasks.GrowingData(tiny_rows("classes"), num_tasks=num_tasks, loader=loader)
+    stream = tasks.GrowingData(tiny_rows("numbers"), num_tasks=num_tasks, loader=loader)
     return studies.experiment_of(
         stream=stream,
-        model=functools.partial(models.MLP, 4, 3, width=3, depth=1),
+        model=functools.partial(models.MLP, 4, 2, width=3, depth=1),
         algorithms={"bp": algorithms.bp(0.05)},
     )
 
