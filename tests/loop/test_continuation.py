@@ -48,7 +48,7 @@ def assert_same(a, b):
 
 
 def test_a_learner_keeps_weights_and_optimiser(setting):
-    """With a tiny learning rate the weights stay, and the moments continue from the earlier ones."""
+    """With a tiny learning rate the weights stay, and the moments continue."""
     algo = adam(0.05, Memory())
     learner, first = train_continual(setting.model, setting.stream, algo, key=KEY)
     still, second = train_continual(learner, setting.stream, adam(STILL, Memory()), key=KEY)
