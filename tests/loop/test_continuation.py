@@ -8,7 +8,15 @@ import optax
 import pytest
 from tables import permuted
 
-from spectral import _loop, _programs, algorithms, Ensemble, Optimiser, train_continual
+from spectral import (
+    _loop,
+    _programs,
+    AbstractCheckpointer,
+    algorithms,
+    Ensemble,
+    Optimiser,
+    train_continual,
+)
 from spectral._core import train_tasks
 
 
@@ -72,6 +80,30 @@ def test_a_run_keeps_the_memory_too(setting):
     assert_same(learner.model, run.learner.model)
     last = first["Memory.count"][-1]
     np.testing.assert_array_equal(second["Memory.count"], first["Memory.count"] + last)
+
+
+class EveryTask(AbstractCheckpointer):
+    """Notes where it is called."""
+
+    def __init__(self):
+        self.saved = []
+
+    @property
+    def every(self):
+        return 1
+
+    def restore(self, config, run):
+        return None
+
+    def save(self, config, done, run, history):
+        self.saved.append(done)
+
+
+def test_segments_end_where_the_checkpointer_says(setting):
+    keep, algo = EveryTask(), adam(0.05, Memory())
+    options = {"key": KEY, "segment_tasks": 2, "checkpointer": keep}
+    train_continual(setting.model, setting.stream, algo, **options)
+    assert keep.saved == [1, 2]
 
 
 def test_what_does_not_fit_is_rejected(setting, monkeypatch):

@@ -67,7 +67,6 @@ def test_an_extended_run(tiny, tmp_path, capsys, monkeypatch):
         latest = [load_learner(f, algorithm="bp", seed=seed) for f in (long, short)]
         assert_same(*latest)
     assert_same(load_learner(short, algorithm="bp", seed=1, task=1), early)
-    # The loop stops where a checkpoint is to be kept, which no probe asked for.
     third = load_learner(long, algorithm="bp", task=3)
     assert not np.array_equal(*(x.model.layers[0].weight for x in (third, latest[0])))
     given = assemble(studies.load_experiment(path), (("bp", 0), ("bp", 1)))

@@ -1,5 +1,7 @@
 """What an algorithm takes over from an earlier run."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 from jaxtyping import PyTree
@@ -29,5 +31,5 @@ def same_layout(a: PyTree, b: PyTree) -> bool:
     return all(_kind(x) == _kind(y) for x, y in zip(*map(jax.tree.leaves, (a, b)), strict=True))
 
 
-def _kind(leaf: object) -> object:
+def _kind(leaf: Any) -> Any:
     return (leaf.shape, leaf.dtype) if eqx.is_array(leaf) else leaf
