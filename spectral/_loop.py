@@ -71,10 +71,12 @@ def train_continual(
     **Trained networks.** A `Learner`, as this function returns it, is trained further: the run
     starts from its weights, model state and state of the optimiser. The numbers of the optimiser,
     such as the learning rate, are those of `algo`. What penalties and transforms remember (initial
-    weights, ages of units) starts anew. With a `Run`, as `train_tasks` returns it, it is kept too.
+    weights, ages of units) is initialised again. With a `Run`, as `train_tasks` returns it, it is
+    kept too.
     Tasks and steps are counted from 0, and the stream begins with its first task.
 
     ```python
+    learner, _ = train_continual(model, stream, algorithms.bp(lr=0.03))
     learner, _ = train_continual(learner, stream, algorithms.bp(lr=0.01), key=jax.random.key(1))
     ```
 

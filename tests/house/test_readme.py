@@ -85,6 +85,15 @@ def test_page_on_data(tmp_path, monkeypatch):
     assert stream.source.data.has_validation
 
 
+def test_page_on_experiments(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    sizes = {"steps_per_task=500": "steps_per_task=20", "width=20": "width=4"}
+    assert run_page("docs/experiments.md", sizes, names)
+    assert eqx.tree_equal(names["model"], names["learner"].model)
+    assert names["history"]["test_accuracy"].shape == (3,)
+
+
 def test_page_on_reinforcement_learning(tmp_path, monkeypatch):
     """The blocks run with an environment that compiles faster."""
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""Training goes on from a trained network."""
+"""Training of a network that has been trained before."""
 
 import equinox as eqx
 import jax
@@ -8,7 +8,15 @@ import optax
 import pytest
 from tables import permuted
 
-from spectral import _loop, _programs, algorithms, Ensemble, Optimiser, train_continual
+from spectral import (
+    _loop,
+    _programs,
+    AbstractCheckpointer,
+    algorithms,
+    Ensemble,
+    Optimiser,
+    train_continual,
+)
 from spectral._core import train_tasks
 
 
@@ -48,7 +56,7 @@ def assert_same(a, b):
 
 
 def test_a_learner_keeps_weights_and_optimiser(setting):
-    """With a tiny learning rate the weights stay, and the moments go on from the earlier ones."""
+    """With a tiny learning rate the weights stay, and the moments continue."""
     algo = adam(0.05, Memory())
     learner, first = train_continual(setting.model, setting.stream, algo, key=KEY)
     still, second = train_continual(learner, setting.stream, adam(STILL, Memory()), key=KEY)
@@ -56,10 +64,10 @@ def test_a_learner_keeps_weights_and_optimiser(setting):
     counts = [int(after.optimiser.state[0].count) for after in (learner, still)]
     assert counts[1] == 2 * counts[0] > 0
     assert float(still.optimiser.hyper["learning_rate"]) == np.float32(STILL)
-    # The memory of the transform starts anew: both runs have equally many steps.
+    # The memory of the transform is initialised again: both runs have equally many steps.
     np.testing.assert_array_equal(first["Memory.count"], second["Memory.count"])
 
-    # The members of an ensemble go on as a single learner does.
+    # The members of an ensemble continue as a single learner does.
     both = Ensemble.of([learner, learner])
     ensemble, _ = train_continual(both, setting.stream, adam(STILL, Memory()), key=KEY)
     assert_same(ensemble[1].model, still.model)
@@ -72,6 +80,30 @@ def test_a_run_keeps_the_memory_too(setting):
     assert_same(learner.model, run.learner.model)
     last = first["Memory.count"][-1]
     np.testing.assert_array_equal(second["Memory.count"], first["Memory.count"] + last)
+
+
+class EveryTask(AbstractCheckpointer):
+    """Notes where it is called."""
+
+    def __init__(self):
+        self.saved = []
+
+    @property
+    def every(self):
+        return 1
+
+    def restore(self, config, run):
+        return None
+
+    def save(self, config, done, run, history):
+        self.saved.append(done)
+
+
+def test_segments_end_where_the_checkpointer_says(setting):
+    keep, algo = EveryTask(), adam(0.05, Memory())
+    options = {"key": KEY, "segment_tasks": 2, "checkpointer": keep}
+    train_continual(setting.model, setting.stream, algo, **options)
+    assert keep.saved == [1, 2]
 
 
 def test_what_does_not_fit_is_rejected(setting, monkeypatch):

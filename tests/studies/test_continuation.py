@@ -16,7 +16,7 @@ from spectral.studies.experiment._groups import assemble
 from spectral.studies.runs import _run
 
 
-HESSIAN = TINY[TINY.index("  hessian:") :]
+PROBES = TINY[TINY.index("  dead:") :]
 
 
 def leaves(tree):
@@ -36,16 +36,27 @@ def assert_same_histories(a, b):
             np.testing.assert_array_equal(old.history[name], new.history[name], err_msg=name)
 
 
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+
 @pytest.mark.slow
-def test_an_extended_run(tiny, tmp_path, capsys):
+def test_an_extended_run(tiny, tmp_path, capsys, monkeypatch):
     """Two tasks extended to four are four at once, with probes, to the bit. Kept checkpoints can be
     loaded before and after."""
-    path, long, short = tiny(HESSIAN, ""), tmp_path / "long", tmp_path / "short"
-    assert main(["run", str(path), "--out", str(long)]) == 0
+    path, long, short = (
+        tiny(PROBES, "  dead: {type: DeadUnits, num_examples: 9, every: 2}"),
+        tmp_path / "long",
+        tmp_path / "short",
+    )
+    assert main(["run", str(path), "--out", str(long), "--keep-every", "3"]) == 0
     two = ["--set", "stream.num_tasks=2"]
     assert main(["run", str(path), "--out", str(short), "--keep-every", "1", *two]) == 0
     early = load_learner(short, algorithm="bp", seed=1, task=1)
-    assert main(["run", str(path), "--out", str(short), "--extend"]) == 0
+    with monkeypatch.context() as patched:  # an interruption at the first further task
+        patched.setattr(_run, "_train", interrupt)
+        assert main(["run", str(path), "--out", str(short), "--extend"]) == 130
+    assert main(["run", str(path), "--out", str(short), "--resume"]) == 0
     assert_same_histories(studies.load_results(long), studies.load_results(short))
     config = yaml.safe_load((short / "config.yaml").read_text())
     assert config["stream"]["num_tasks"] == 4
@@ -56,6 +67,8 @@ def test_an_extended_run(tiny, tmp_path, capsys):
         latest = [load_learner(f, algorithm="bp", seed=seed) for f in (long, short)]
         assert_same(*latest)
     assert_same(load_learner(short, algorithm="bp", seed=1, task=1), early)
+    third = load_learner(long, algorithm="bp", task=3)
+    assert not np.array_equal(*(x.model.layers[0].weight for x in (third, latest[0])))
     given = assemble(studies.load_experiment(path), (("bp", 0), ("bp", 1)))
     learners, _ = train_continual(**given)
     assert_same(learners[1], latest[1])
@@ -81,10 +94,10 @@ def test_an_extended_run(tiny, tmp_path, capsys):
 
 def growing(num_tasks):
     loader = tasks.Loader(epochs=2, minibatch_size=6)
-    stream = tasks.GrowingData(tiny_rows("classes"), num_tasks=num_tasks, loader=loader)
+    stream = tasks.GrowingData(tiny_rows("numbers"), num_tasks=num_tasks, loader=loader)
     return studies.experiment_of(
         stream=stream,
-        model=functools.partial(models.MLP, 4, 3, width=3, depth=1),
+        model=functools.partial(models.MLP, 4, 2, width=3, depth=1),
         algorithms={"bp": algorithms.bp(0.05)},
     )
 

@@ -152,8 +152,8 @@ class Algorithm(eqx.Module):
 
         **Arguments:**
 
-        - `memory`: what penalties and transforms remember of the earlier run. By default they start
-          anew from the trained network.
+        - `memory`: what penalties and transforms remember of the earlier run. By default their
+          state is initialised from the trained network.
 
         **Raises:** `ValueError` if the state of the optimiser or the memory does not have the
         structure that this algorithm needs.
@@ -165,8 +165,8 @@ class Algorithm(eqx.Module):
         if not same_layout(state, memory):
             raise ValueError(
                 "`model` is a Run of an algorithm with other penalties or transforms than `algo`, "
-                "so their memory does not fit: pass the same algorithm, or `run.learner` to start "
-                "their memory anew."
+                "so their memory does not fit: pass the same algorithm, or `run.learner` to "
+                "initialise their memory again."
             )
         return learner, memory
 

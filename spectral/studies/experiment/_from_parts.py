@@ -47,8 +47,8 @@ def experiment_of(
     **Arguments:**
 
     - `stream`: the tasks.
-    - `model`: a function that makes a network from the argument `key`, or a network with its state
-      if it holds `eqx.nn.StateIndex`. It is called once for each seed.
+    - `model`: a function that makes a network from the argument `key`. It is called once for each
+      seed, through `eqx.nn.make_with_state`, which also makes the state of networks that have one.
     - `algorithms`: what is compared, by names for folders and figures.
     - `probes`: measurements at task boundaries, by name.
     - `seeds`: the number of networks that each algorithm trains.

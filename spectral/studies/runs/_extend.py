@@ -73,8 +73,8 @@ def _depends(stream: AbstractTaskStream) -> str:
 def _programs_of(given: Mapping[str, Any]) -> Iterator[str]:
     """The programs of a run as text, with all constants.
 
-    The number of tasks is no argument of the programs. If their text is the same for two of them,
-    so are the numbers that they compute.
+    The programs do not take the number of tasks as data. If their text is the same for two
+    numbers of tasks, so are the results.
     """
     stream, algo, key = (given[name] for name in ("stream", "algo", "key"))
     start = (given["model"], given["model_state"], stream, algo, key)

@@ -76,11 +76,10 @@ def sweep_of(
     experiment = studies.experiment_of(
         stream=stream,
         model=functools.partial(models.MLP, stream.in_size, stream.out_size, width=8),
-        algorithms={f"bp-{lr}": algorithms.bp(lr) for lr in (0.01, 0.1)},
+        algorithms={"slow": algorithms.bp(0.01), "fast": algorithms.bp(0.1)},
     )
-    sweep = studies.sweep_of(
-        experiment, cells={"bp": ["bp-0.01", "bp-0.1"]}, score=studies.Score("accuracy", "all")
-    )
+    score = studies.Score("accuracy", "all")
+    sweep = studies.sweep_of(experiment, cells={"bp": ["slow", "fast"]}, score=score)
     table = studies.run_sweep(sweep, "runs/sweep")
     ```
 
