@@ -26,8 +26,8 @@ class FlippedWine(AbstractLabelledStream[Bool[Array, " rows"]]):
     fraction: float = eqx.field(static=True)
 
     def __init__(self, num_tasks: int = 20, *, fraction: float = 0.3, epochs: int = 5):
-        wine = load_wine()
-        data = labelled_set(wine.data, wine.target, name="wine", num_test=36, num_validation=30)
+        inputs, classes = load_wine(return_X_y=True)
+        data = labelled_set(inputs, classes, name="wine", num_test=36, num_validation=30)
         self.source = LabelledSource(
             data, Loader(epochs=epochs, minibatch_size=16, standardise=True)
         )

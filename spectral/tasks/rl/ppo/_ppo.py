@@ -24,7 +24,7 @@ from ._episode_metrics import (
 )
 from ._ppo_batch import Normalisation, PPOBatch, rollout_batch
 from ._ppo_sizes import check_sizes
-from ._rollout import begin, play, Trajectory
+from ._rollout import begin, play, play_anew, Trajectory
 from ._rollout_state import RolloutState
 from ._running_moments import Moments
 from ._surrogate import ClippedSurrogate
@@ -258,7 +258,8 @@ class PPO(AbstractTaskStream[RolloutState]):
         """
         check_count("num_examples", num_examples, minimum=1 if self.advantages == "never" else 2)
         actor = self.actor(state, learner)
-        trajectory = self._new_rollout(state, 1, actor, num_examples, key=key)
+        values, clip = state.values_of_task(self.world), self.clip_actions
+        trajectory = play_anew(self.world, values, actor, 1, num_examples, clip=clip, key=key)
         return self.batch(state, self._rollout_batch(state, trajectory, actor)[0])
 
     def evaluate(self, state: RolloutState, learner: Learner, *, key: PRNGKeyArray) -> Metrics:
@@ -266,7 +267,10 @@ class PPO(AbstractTaskStream[RolloutState]):
         if num_environments == 0:
             return {}
         actor = self.actor(state, learner, greedy=True)
-        trajectory = self._new_rollout(state, num_environments, actor, num_steps, key=key)
+        values, clip = state.values_of_task(self.world), self.clip_actions
+        trajectory = play_anew(
+            self.world, values, actor, num_environments, num_steps, clip=clip, key=key
+        )
         return evaluation_metrics(trajectory)
 
     def quantities(self) -> dict[str, Quantity]:
@@ -277,22 +281,6 @@ class PPO(AbstractTaskStream[RolloutState]):
         actions."""
         environment = self.world.environment
         return Actor(learner, environment, state.observation_moments, greedy=greedy)
-
-    def _new_rollout(
-        self,
-        state: RolloutState,
-        num_environments: int,
-        actor: Actor,
-        num_steps: int,
-        *,
-        key: PRNGKeyArray,
-    ) -> Trajectory:
-        """Play in new environments with the parameter of the current task."""
-        begin_key, play_key = jax.random.split(key)
-        values = state.values_of_task(self.world)
-        environments = begin(self.world, values, num_environments, key=begin_key)
-        clip = self.clip_actions
-        return play(self.world, values, environments, actor, num_steps, clip=clip, key=play_key)[1]
 
     def _rollout_batch(
         self, state: RolloutState, trajectory: Trajectory, actor: Actor

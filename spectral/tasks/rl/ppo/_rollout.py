@@ -144,3 +144,19 @@ def _check_observation(observation: Array, size: int) -> None:
             f"`observation_size` is {size}, but the environment gives observations of shape "
             f"{observation.shape}: correct the size, or flatten the observations."
         )
+
+
+def play_anew(
+    world: ChangingEnvironment,
+    values: Float[Array, " values"],
+    act: Callable[[Float[Array, "environments observation"], PRNGKeyArray], Array],
+    num_environments: int,
+    num_steps: int,
+    *,
+    clip: bool,
+    key: PRNGKeyArray,
+) -> Trajectory:
+    """Play in new environments. The arguments are those of `begin` and `play`."""
+    begin_key, play_key = jax.random.split(key)
+    environments = begin(world, values, num_environments, key=begin_key)
+    return play(world, values, environments, act, num_steps, clip=clip, key=play_key)[1]
