@@ -146,7 +146,7 @@ def test_seeds_side_by_side(name):
 def test_the_signature_of_a_recipe(name):
     make = getattr(algorithms, name)
     (first, *others) = inspect.signature(make).parameters.values()
-    assert first.name == "lr"
+    assert (first.name, first.default) == ("lr", 1e-2)  # as the paper's Table 2
     assert all(p.kind is p.KEYWORD_ONLY and p.default is not p.empty for p in others)
     algo = make(0.07)
     assert float(algo.optimiser.hyper["learning_rate"]) == pytest.approx(0.07)

@@ -235,6 +235,12 @@ def test_bad_arguments(make, message):
         make()
 
 
+def test_the_defaults_are_published():
+    for transform, threshold in ((ReDo(), 0.025), (ReGraMa(), 0.01)):
+        assert float(transform.threshold) == pytest.approx(threshold)
+        assert (transform.window, transform.outgoing) == (1, "zero")
+
+
 def test_an_unknown_name_of_outgoing_weights(monkeypatch):
     # The type checker of the tests would reject it first.
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)

@@ -17,6 +17,7 @@ from tables import ALGORITHMS, permuted, STREAMS
 from watching import DrawingProbe, StopAfter, StoppedError, Traces
 
 from spectral import _programs, algorithms, Ensemble, models, train_continual
+from spectral._check_parts import check_parts
 from spectral._ensemble import labels_of, spread
 from spectral.curvature import Lanczos
 from spectral.probes import HessianSpectrum
@@ -110,13 +111,23 @@ def _on_devices() -> None:
     assert np.isfinite(history["hessian.start.nodes"]).all()
 
 
-@pytest.mark.slow
-def test_members_are_spread_over_host_devices():
+def _traced_on_devices() -> None:
+    """In another process with two host devices: the programs of an ensemble are traced."""
+    assert len(jax.devices()) == 2
+    setting = permuted()
+    algos = Ensemble.of([algorithms.l2_er(lr, er_period=4) for lr in (0.05, 0.01)])
+    check_parts(setting.model, setting.stream, algos)
+
+
+@pytest.mark.parametrize(
+    "work", ["_traced_on_devices", pytest.param("_on_devices", marks=pytest.mark.slow)]
+)
+def test_members_are_spread_over_host_devices(work):
     here = pathlib.Path(__file__)
     cache = str(here.parents[2] / ".cache" / "jax")
     settings = {"JAX_COMPILATION_CACHE_DIR": cache, "JAX_NUM_CPU_DEVICES": "2"}
-    settings["PYTHONPATH"] = str(here.parents[1])
-    code = "import test_ensemble; test_ensemble._on_devices()"
+    settings["PYTHONPATH"] = os.pathsep.join([str(here.parents[1]), *sys.path])
+    code = f"import test_ensemble; test_ensemble.{work}()"
     environment = os.environ | settings | {"JAX_PLATFORMS": "cpu"}
     program = [sys.executable, "-c", code]
     subprocess.run(program, cwd=here.parent, check=True, env=environment, timeout=600)

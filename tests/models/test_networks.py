@@ -149,3 +149,14 @@ def test_dead_and_dormant_by_definition(h):
     assert marked.tolist() == expected.tolist()
     assert marked[silent].all()
     assert [m.tolist() for m in spread] == [count, expected.tolist()]
+
+
+def test_the_defaults_of_an_mlp_match_the_paper():
+    """Three hidden layers of 1000 units, as for Permuted MNIST."""
+    model = eqx.filter_eval_shape(lambda key: MLP(784, 10, key=key), KEY)
+    assert [layer.weight.shape for layer in model.layers] == [
+        (1000, 784),
+        (1000, 1000),
+        (1000, 1000),
+        (10, 1000),
+    ]

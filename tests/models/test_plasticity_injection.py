@@ -55,6 +55,15 @@ def test_injection_keeps_the_outputs_and_trains_a_new_network():
     np.testing.assert_allclose(run(moved, inputs), run(old, inputs) + difference, atol=1e-5)
 
 
+def test_weights_of_two_bytes_are_frozen_too():
+    halved = jax.tree.map(
+        lambda x: x.astype(jnp.bfloat16) if eqx.is_inexact_array(x) else x, base()
+    )
+    model = PlasticityInjection(halved, key=KEY)
+    inputs = jnp.asarray(np.random.default_rng(0).normal(size=(5, 3)), jnp.bfloat16)
+    np.testing.assert_array_equal(run(model, inputs), run(halved, inputs))
+
+
 @pytest.mark.slow
 def test_training_does_not_change_the_base():
     setting = permuted(num_tasks=1)

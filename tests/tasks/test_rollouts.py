@@ -181,6 +181,7 @@ def test_schedules():
             "seed_5": LogUniform(seed=5).values(3, key=KEY),
             "cycle": Cycle((1.0, 3.0)).values(5, key=KEY),
             "revisit": Revisit(fixed, period=3).values(7, key=KEY),
+            "every_second": Revisit(fixed).values(4, key=KEY),
         }
 
     drawn = jax.tree.map(np.asarray, draw())
@@ -196,6 +197,7 @@ def test_schedules():
     np.testing.assert_allclose(drawn["cycle"], [1, 3, 1, 3, 1])
     expected = [plain[0], plain[1], plain[2], plain[0], plain[4], plain[5], plain[0]]
     np.testing.assert_array_equal(drawn["revisit"], expected)
+    np.testing.assert_array_equal(drawn["every_second"], [*plain[:2], plain[0], plain[3]])
     with jax.enable_x64(True):
         exact = jax.jit(lambda: LogUniform(seed=4).values(3, key=KEY))()
     assert exact.dtype == np.float64
