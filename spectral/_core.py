@@ -11,16 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, PRNGKeyArray, PyTree
 
-from ._base._returned import (
-    check_arrays,
-    check_kept,
-    check_loss,
-    check_minibatches,
-    check_no_twins,
-    check_row,
-    check_static_kept,
-    check_tuple,
-)
+from ._base import _returned
 from ._carry import arrays_of, branch, on_arrays, strong, with_arrays
 from ._divergence import Divergence, void
 from ._keys import derive, Role
@@ -66,8 +57,8 @@ def begin_task(
     learner, algorithm = algo.begin_task(
         run.learner, run.algorithm, clock, key=derive(key, Role.BEGIN_ALGORITHM, task)
     )
-    check_static_kept("begin_task", (run.learner, run.algorithm), (learner, algorithm))
-    check_static_kept("begin_task", run.stream, state)
+    _returned.check_static_kept("begin_task", (run.learner, run.algorithm), (learner, algorithm))
+    _returned.check_static_kept("begin_task", run.stream, state)
     return strong(Run(learner, algorithm, state, run.divergence))
 
 
@@ -80,10 +71,10 @@ def _begin_again(
 ) -> Run:
     """`begin_task` of a later task, after which no array may have another shape or type."""
     begun = begin_task(run, stream, algo, task, key)
-    check_kept(stream, "begin_task", run.stream, begun.stream)
+    _returned.check_kept(stream, "begin_task", run.stream, begun.stream)
     states = zip(run.algorithm.transforms, begun.algorithm.transforms, strict=True)
     for transform, pair in zip(algo.transforms, states, strict=True):
-        check_kept(transform, "begin_task", *pair)
+        _returned.check_kept(transform, "begin_task", *pair)
     return begun
 
 
@@ -166,8 +157,8 @@ def _train_task(
     arrays, row = jax.lax.scan(unless_diverged, arrays_of(run), chunks)
     run = with_arrays(run, arrays)
     evaluation = stream.evaluate(run.stream, run.learner, key=derive(key, Role.EVALUATE, task))
-    check_row(stream, "evaluate", evaluation)
-    check_no_twins(row, evaluation)
+    _returned.check_row(stream, "evaluate", evaluation)
+    _returned.check_no_twins(row, evaluation)
     measured = algo.measure(run.algorithm)
     return run, row | void(evaluation | measured, run.divergence.found)
 
@@ -185,11 +176,11 @@ def _train_chunk(
     found = stream.collect(
         run.stream, run.learner, start, key=derive(key, Role.COLLECT, task, index)
     )
-    check_tuple(stream, "collect", found, object, Chunk, dict)
+    _returned.check_tuple(stream, "collect", found, object, Chunk, dict)
     state, chunk, collected = found
-    check_minibatches(stream, chunk.items, stream.minibatches)
-    check_static_kept("collect", run.stream, state)
-    check_kept(stream, "collect", run.stream, state)
+    _returned.check_minibatches(stream, chunk.items, stream.minibatches)
+    _returned.check_static_kept("collect", run.stream, state)
+    _returned.check_kept(stream, "collect", run.stream, state)
     run = Run(run.learner, run.algorithm, state, before)
 
     def step(run, xs):
@@ -213,7 +204,7 @@ def _train_chunk(
 
     run = with_arrays(run, arrays)
     after = before.watch(run.learner.model, metrics["loss"], used, start.step, chunk.items)
-    check_no_twins(metrics, collected)
+    _returned.check_no_twins(metrics, collected)
     metrics = jax.tree.map(lambda m: _mean(m, used), metrics)
     # The data of the chunk that diverged were collected before, and their metrics may show why.
     row = void(metrics, after.found) | void(collected, before.found)
@@ -232,7 +223,7 @@ def _step(
 ) -> tuple[Run, dict[str, Array]]:
     learner = run.learner
     batch = stream.batch(run.stream, item)
-    check_arrays(stream, "batch", batch)
+    _returned.check_arrays(stream, "batch", batch)
     where = (clock.task, clock.chunk, clock.step_in_chunk)
     params, static = eqx.partition(learner.model, eqx.is_inexact_array)
 
@@ -240,12 +231,12 @@ def _step(
         model = eqx.combine(params, static)
         forward_key = derive(key, Role.FORWARD, *where)
         passed = stream.forward(model, learner.model_state, batch, key=forward_key, inference=False)
-        check_tuple(stream, "forward", passed, object, Aux)
+        _returned.check_tuple(stream, "forward", passed, object, Aux)
         outputs, aux = passed
         judged = stream.criterion(outputs, batch)
-        check_tuple(stream, "criterion", judged, object, dict)
+        _returned.check_tuple(stream, "criterion", judged, object, dict)
         loss, metrics = judged
-        check_loss(stream, "criterion", loss)
+        _returned.check_loss(stream, "criterion", loss)
         total = loss + algo.penalty(model, run.algorithm) if algo.penalties else loss
         return total, (loss, metrics, aux)
 
@@ -269,8 +260,8 @@ def _step(
         signal,
         key=derive(key, Role.UPDATE, *where),
     )
-    check_no_twins(metrics, {"loss": loss})
-    check_static_kept("update", (run.learner, run.algorithm), (learner, algorithm))
+    _returned.check_no_twins(metrics, {"loss": loss})
+    _returned.check_static_kept("update", (run.learner, run.algorithm), (learner, algorithm))
     return Run(learner, algorithm, run.stream, run.divergence), {"loss": loss} | metrics
 
 

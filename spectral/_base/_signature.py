@@ -8,8 +8,8 @@ from typing import Any
 def has_parameter(function: Callable[..., Any], name: str) -> bool:
     """Whether `function` has a parameter of this name that can be passed by it.
 
-    Wrappers made with `functools.wraps` or `functools.partial` are followed. `**kwargs` alone is no
-    such parameter.
+    Wrappers made with `functools.wraps` or `functools.partial` are followed. `**kwargs` alone
+    does not count.
     """
     try:
         parameters = inspect.signature(function).parameters

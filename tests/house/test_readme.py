@@ -94,6 +94,7 @@ def test_page_on_experiments(tmp_path, monkeypatch):
     assert names["history"]["test_accuracy"].shape == (3,)
 
 
+@pytest.mark.slow
 def test_page_on_reinforcement_learning(tmp_path, monkeypatch):
     """The blocks run with an environment that compiles faster."""
     monkeypatch.chdir(tmp_path)

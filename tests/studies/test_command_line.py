@@ -103,7 +103,8 @@ def test_show(capsys):
     # Told by the docstring of `__init__`, and over two lines.
     text = printed("show", "PermutedImages", capsys=capsys)
     assert (
-        "  images: a mapping with the `type` ImageSet or fewer_images or load_images; req" in text
+        "  images: a mapping with the `type` ImageSet or fewer_images or load_images or\n"
+        "      `package.module:Name`; required\n" in text
     )
     assert "gradient steps in each task; by default one pass over the training rows." in text
     assert "  key:" not in printed("show", "MLP", capsys=capsys)

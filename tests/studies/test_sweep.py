@@ -266,7 +266,7 @@ def test_validation_rows_choose_by_default():
     """The table says which rows choose, and shows the test rows beside them."""
     quantities = label_quantities(0.1, validation=True, online=True)
     score = score_of({}, quantities)
-    assert score == Score("validation accuracy", "all", "validation", "accuracy")
+    assert score == Score("validation accuracy", "all", rows="validation", reported="accuracy")
     by_cell = {"a-1": (0.9, 0.5), "a-2": (0.6, 0.8)}
     columns = {
         cell: {"test_accuracy": np.full(4, test), "validation_accuracy": np.full(4, chosen)}
@@ -279,9 +279,9 @@ def test_validation_rows_choose_by_default():
     assert "mean validation accuracy over all tasks and seeds, on validation rows" in text
     assert "The validation rows choose; accuracy is that of the test rows" in text
     # Without validation rows the first performance chooses, and a score may name any measure.
-    assert score_of({}, label_quantities(0.1)) == Score("accuracy", "all", "test")
+    assert score_of({}, label_quantities(0.1)) == Score("accuracy", "all", rows="test")
     named = score_of({"score": {"measure": "online accuracy", "over": "last"}}, quantities)
-    assert named == Score("online accuracy", "last", "train")
+    assert named == Score("online accuracy", "last", rows="train")
     with pytest.raises(SettingsError, match="nothing that is recorded says how well"):
         score_of({}, {"a": Quantity("a")})
 

@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..measures._align import align
 from ..measures._interval import with_interval
 from ..measures._measure import MOMENTS
-from ..runs._align import align
 from ._collapse import WINDOW
 
 

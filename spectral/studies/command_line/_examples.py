@@ -5,7 +5,7 @@ import pathlib
 
 from ..._arguments import unknown_name
 from ..experiment._settings import SettingsError
-from ..runs._align import align
+from ..measures._align import align
 from ..runs._atomic_write import write_text
 from ._first_sentence import first_sentence
 

@@ -15,8 +15,8 @@ from ...tasks import AbstractTaskStream
 from ..experiment._constructors import constructors, describe, parameters
 from ..experiment._parse import NOT_IN_SETTINGS
 from ..experiment._settings import SettingsError
+from ..measures._align import align
 from ..published._load import BENCHMARKS
-from ..runs._align import align
 from ._first_sentence import first_sentence
 from ._kinds import Kind, KINDS
 

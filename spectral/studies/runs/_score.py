@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from dataclasses import KW_ONLY
 from typing import Any
 
 from ..._arguments import unknown_name
@@ -28,6 +29,7 @@ class Score:
 
     measure: str
     over: str
+    _: KW_ONLY
     rows: Rows | None = None
     reported: str | None = None
 
@@ -78,7 +80,7 @@ def score_of(settings: Mapping[str, Any], quantities: Mapping[str, Quantity]) ->
     rows = known[measure].rows
     tested = [name for name in learned if known[name].rows == "test"]
     reported = tested[0] if rows == "validation" and tested else None
-    return Score(measure, given.get("over", "all"), rows, reported)
+    return Score(measure, given.get("over", "all"), rows=rows, reported=reported)
 
 
 def check_measure(measure: str, known: Mapping[str, Any]) -> None:

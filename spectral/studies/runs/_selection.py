@@ -9,9 +9,9 @@ import pandas as pd
 
 from ..._history import History
 from ..experiment._grid import Cell
+from ..measures._align import align
 from ..measures._interval import student_half_width, with_interval
 from ..measures._measure import last_fifth, mean_measured, measures
-from ._align import align
 from ._results import Results
 from ._score import check_measure, Score
 
