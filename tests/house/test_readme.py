@@ -46,8 +46,12 @@ def test_readme():
         "[:100].reshape(100, 64)": "[:10].reshape(10, 64)",
         "train_labels[:100]": "train_labels[:10]",
         "batch_size=50": "batch_size=5",
+        "num_tasks=10,": "num_tasks=2,",
+        "epochs=20": "epochs=1",
+        "width=20, depth=2": "width=4, depth=1",
     }
-    assert len(run_page("README.md", sizes, names)) == 4
+    assert len(run_page("README.md", sizes, names)) == 5
+    assert names["own"]["test_accuracy"].shape == (2,)
     assert names["history"]["test_accuracy"].shape == (2,)
     assert names["rank"].lower <= names["rank"].value <= names["rank"].upper
 
