@@ -120,7 +120,8 @@ def test_show_rejects_an_unknown_name(capsys):
 def test_init(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     listed = printed("init", capsys=capsys)
-    files = sorted((ROOT / "examples").rglob("*.yaml"))
+    folder = ROOT / "examples"
+    files = sorted([*folder.glob("*.yaml"), *folder.glob("sweeps/*.yaml")])
     names = [p.relative_to(ROOT / "examples").with_suffix("").as_posix() for p in files]
     known = dict(line.split(maxsplit=1) for line in listed.split("\n\n")[0].splitlines())
     assert sorted(known) == sorted(names)

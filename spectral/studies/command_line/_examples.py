@@ -60,7 +60,9 @@ def _examples() -> dict[str, pathlib.Path]:
     repository in `examples`."""
     places = (pathlib.Path(__file__).with_name("examples"), _REPOSITORY / "examples")
     folder = next(place for place in places if place.is_dir())
-    names = {path: path.relative_to(folder).with_suffix("") for path in folder.rglob("*.yaml")}
+    # Examples in other folders need the files beside them.
+    files = (*folder.glob("*.yaml"), *folder.glob("sweeps/*.yaml"))
+    names = {path: path.relative_to(folder).with_suffix("") for path in files}
     return {name.as_posix(): path for path, name in sorted(names.items())}
 
 
