@@ -86,7 +86,7 @@ def test_plot_draws_all_figures(tiny, tmp_path, capsys):
     assert main(["plot", str(out)]) == 0
     listed = {pathlib.Path(line) for line in capsys.readouterr().out.splitlines()}
     names = ("performance", "units", "overview", "normalised_epsilon_rank", "curvature_accuracy")
-    names += ("hessian_spectra",)
+    names += ("hessian_spectra", "curvature")
     assert listed == {out / "figures" / f"{n}.{kind}" for n in names for kind in ("png", "pdf")}
     assert all(path.stat().st_size > 1000 for path in listed)
 
