@@ -256,5 +256,23 @@ def test_a_module_that_fails_or_hides_another(own, tmp_path):
         load_experiment(path)
 
 
+def test_an_error_in_a_part_of_ones_own_names_it(own, tmp_path):
+    """Its kind, and the line."""
+    path = own()
+    (tmp_path / "parts.py").write_text(PARTS.replace("self.order) for x", "self.nothing) for x"))
+    line = PARTS[: PARTS.index("self.order) for x")].count("\n") + 1
+    message = rf"In `probes.norm`: AttributeError: 'Norm' object.*parts.py, line {line}\)"
+    with pytest.raises(SettingsError, match=message):
+        load_experiment(path)
+
+
+@pytest.mark.usefixtures("untraced")
+def test_few_names_of_a_large_module_are_listed(own):
+    with pytest.raises(SettingsError, match="'adm' does not exist") as caught:
+        load_experiment(own(OWN, "parts:gentle", "optax:adm"))
+    assert "did you mean 'adam'" in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
 def test_plain_settings_name_no_module():
     assert own_parts({"a": PLAIN, "b": ["x: y"]}, ()) is None

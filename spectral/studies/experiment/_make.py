@@ -21,7 +21,7 @@ from ._benchmark import Benchmark, BENCHMARK_KEYS
 from ._call import Call
 from ._experiment import Experiment, MADE_IN_PYTHON, RECORDED
 from ._groups import assemble, groups
-from ._own_parts import recorded_folders
+from ._own_parts import place_in_own_code, recorded_folders
 from ._parse import parse
 from ._settings import SettingsError
 
@@ -191,6 +191,9 @@ def _check_parts(experiment: Experiment) -> dict[str, Quantity]:
         for place, probes in trials.items():
             try:
                 quantities |= check_parts(**parts, probes=probes)
-            except (ValueError, TypeError) as error:
-                raise SettingsError(f"In `{place}`: {error}") from error
+            except Exception as error:
+                told = isinstance(error, ValueError | TypeError)
+                kind = "" if told else f"{type(error).__name__}: "
+                where = place_in_own_code(error)
+                raise SettingsError(f"In `{place}`: {kind}{error}{where}") from error
     return quantities

@@ -1,11 +1,13 @@
 """Parts of one's own in settings: `package.module:Name` in place of a public name."""
 
+import difflib
 import hashlib
 import importlib
 import importlib.util
 import pathlib
 import re
 import sys
+import traceback
 from collections.abc import Iterator, Mapping
 from importlib import metadata
 from typing import Any
@@ -15,6 +17,7 @@ from ._settings import SettingsError
 
 
 OWN_PARTS = "own_parts"  # where the record of a run holds what is known of them
+_MOST_NAMES = 20  # in a message
 _NAME = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
 
@@ -65,6 +68,8 @@ def own_object(name: str, where: str, folders: tuple[pathlib.Path, ...]) -> Any:
     for part in path.split("."):
         if not hasattr(value, part):
             known = [n for n in vars(value) if not n.startswith("_")]
+            if len(known) > _MOST_NAMES:  # a large module: the nearest names are enough
+                known = difflib.get_close_matches(part, known, _MOST_NAMES) or known[:_MOST_NAMES]
             raise SettingsError(unknown_name(f"`{where}`: Name in {module_name!r}", part, known))
         value = getattr(value, part)
     return value
@@ -91,6 +96,17 @@ def changed_modules(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]
     """The modules that differ between two records of a run."""
     before, now = ((given.get(OWN_PARTS) or {}).get("modules", {}) for given in (old, new))
     return [name for name, about in now.items() if name in before and before[name] != about]
+
+
+def place_in_own_code(error: BaseException) -> str:
+    """File and line at which an error was raised in code that is neither ours nor installed, in
+    brackets; empty if there is no such line."""
+    ours = str(pathlib.Path(__file__).parents[2])
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [
+        f for f in frames if not f.filename.startswith(ours) and "site-packages" not in f.filename
+    ]
+    return f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
 
 
 def _own_names(settings: Any) -> Iterator[str]:
