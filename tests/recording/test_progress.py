@@ -32,10 +32,11 @@ sys.modules["ipywidgets"] = widgets
 NO_WIDGETS = "sys.modules['ipywidgets'] = None\n"
 BAR = """
 import numpy as np
-from spectral import History, recording
+from spectral import History, Quantity, recording
+shown = {"test_accuracy": Quantity("test accuracy", better="higher")}
 bar = recording.ProgressBar(label="bp")
 for done in (2, 3, 4):  # as after resuming
-    bar.update(done, 4, History({"test_accuracy": np.full(done, 0.25)}))
+    bar.update(done, 4, History({"test_accuracy": np.full(done, 0.25)}, quantities=shown))
 """
 
 
