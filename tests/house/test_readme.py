@@ -89,6 +89,7 @@ def test_page_on_data(tmp_path, monkeypatch):
     assert stream.source.data.has_validation
 
 
+@pytest.mark.slow
 def test_page_on_experiments(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names: dict = {}
