@@ -27,7 +27,9 @@ def updated(
     arrays have the shapes and types that they had."""
     found = transform.update(learner, state, signal, key=key)
     check_tuple(transform, "update", found, Learner, object)
-    check_kept(transform, "update", (learner, state), found)
+    # A state of `eqx.nn` that the transform has used cannot be looked at again.
+    kept = lambda pair: ((pair[0].model, pair[0].optimiser), pair[1])
+    check_kept(transform, "update", kept((learner, state)), kept(found))
     return found
 
 
