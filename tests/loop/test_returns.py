@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 import pytest
 from growing_classes import GrowingClasses
-from tables import growing, permuted
+from tables import ALGORITHMS, growing, permuted, STREAMS
 
 import spectral._loop as loop
 from spectral import algorithms, Chunk, probes, train_continual
+from spectral._check_parts import check_parts
 
 
 SETTING = growing()
@@ -217,3 +218,12 @@ def test_arguments_of_the_wrong_kind():
             TypeError, match="`model` is of type .*, but must be a network that can"
         ):
             TRAIN(model, setting.stream, algo)
+
+
+def test_a_transform_may_use_the_state_of_a_network():
+    """ReDo evaluates the network, and hands on the state that it has used."""
+    setting = STREAMS["incremental_resnet"]()
+    found = check_parts(
+        setting.model, setting.stream, ALGORITHMS["redo"](0.05), model_state=setting.model_state
+    )
+    assert "ReDo.units_replaced" in found
