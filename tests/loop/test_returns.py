@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 from growing_classes import GrowingClasses
-from tables import ALGORITHMS, growing, permuted, STREAMS
+from tables import ALGORITHMS, growing, incremental_resnet, permuted
 
 import spectral._loop as loop
 from spectral import algorithms, Chunk, probes, train_continual
@@ -222,7 +222,7 @@ def test_arguments_of_the_wrong_kind():
 
 def test_a_transform_may_use_the_state_of_a_network():
     """ReDo evaluates the network, and hands on the state that it has used."""
-    setting = STREAMS["incremental_resnet"]()
+    setting = incremental_resnet()
     found = check_parts(
         setting.model, setting.stream, ALGORITHMS["redo"](0.05), model_state=setting.model_state
     )
