@@ -35,8 +35,11 @@ from .dead_units._persistence import (
     layer_shifts as layer_shifts,
     lipschitz_constants as lipschitz_constants,
     persistence_probabilities as persistence_probabilities,
-    persistence_radii as persistence_radii,
     remains_dead as remains_dead,
+)
+from .dead_units._radii import (
+    persistence_radii as persistence_radii,
+    radius_errors as radius_errors,
 )
 from .dead_units._rank_bound import (
     dead_parameters as dead_parameters,

@@ -493,6 +493,7 @@ def test_bad_arguments():
         theory.as_printed.residual_bound(0, 1, 1, **good)
     with pytest.raises(ValueError, match="`radius` is -1"):
         theory.two_layer_curvature(-1)
+    assert theory.two_layer_curvature(1e200) == 1e200  # its square overflows
     ones = np.ones(3)
     with pytest.raises(ValueError, match="`residual_norm` is -1"):
         theory.eigenvalue_floor(ones, -1.0)

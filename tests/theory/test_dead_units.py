@@ -238,6 +238,58 @@ def test_radii_of_units_without_weights():
     assert radii.tolist() == [np.inf, np.inf, -np.inf]
 
 
+def in_float32(model):
+    # By NumPy, because JAX flushes subnormal numbers.
+    cast = lambda p: jnp.asarray(np.asarray(p, np.float32)) if eqx.is_inexact_array(p) else p
+    return jax.tree.map(cast, model)
+
+
+def test_radii_of_units_with_tiny_and_huge_weights():
+    """The squares of these weights underflow or overflow. The first unit wakes 0.71 away."""
+    rows = np.array([[1e-20, 1e-20], [1e-40, 0], [3e25, 4e25]])
+    first = (rows, np.array([-1e-20, 0.0, -1e26]))
+    model = network(MLP, **SHAPES["deep"])
+    model = with_weights(model, [first, *_pairs(model)[1:]])
+    at_zero = jnp.zeros((1, 2), np.float32)
+    radii = theory.persistence_radii(in_float32(model), at_zero)["hidden_0"]
+    np.testing.assert_allclose(radii, [0.5**0.5, 0, 2], rtol=1e-6)
+    assert theory.remains_dead(radii, 0.8).tolist() == [False, False, True]
+    # The products of the second unit underflow, so its margin is that of no input.
+    errors = theory.radius_errors(in_float32(model), at_zero)["hidden_0"]
+    assert errors[0] < 1e-6
+    assert errors[1] > 100
+    small = with_weights(model, [(1e-180 * rows, 1e-180 * first[1]), *_pairs(model)[1:]])
+    found = theory.persistence_radii(small, jnp.zeros((1, 2)))["hidden_0"]
+    np.testing.assert_allclose(found, [0.5**0.5, 0, 2], rtol=1e-12)
+
+
+def test_margins_within_rounding_are_uncertain():
+    """1 + 2^-25 - 1 is 0 in float32: the unit is dead as computed and alive in exact arithmetic."""
+    model = network(MLP, **SHAPES["deep"])
+    first = (np.array([[1, 1], [1, 1], [1, 1]]), np.array([-1.0, -1.5, 2.0]))
+    model = in_float32(with_weights(model, [first, *_pairs(model)[1:]]))
+    inputs = jnp.asarray([[1.0, 2**-25]], np.float32)
+    radii = theory.persistence_radii(model, inputs)["hidden_0"]
+    errors = theory.radius_errors(model, inputs)["hidden_0"]
+    assert theory.remains_dead(radii, 0.0).tolist() == [True, True, False]
+    assert theory.remains_dead(radii - errors, 0.0).tolist() == [False, True, False]
+
+
+def test_rounding_changes_radii_by_less_than_their_errors():
+    """The radii in float32 against those of the same weights and inputs in float64."""
+    rng, largest = np.random.default_rng(5), 0.0
+    for seed in range(20):
+        model = in_float32(network(MLP, **SHAPES["deep"], seed=seed))
+        inputs = jnp.asarray(rng.normal(size=(5, 2)), np.float32)
+        exact = jax.tree.map(lambda p: p.astype(float) if eqx.is_inexact_array(p) else p, model)
+        expected = theory.persistence_radii(exact, inputs.astype(float))["hidden_0"]
+        found = theory.persistence_radii(model, inputs)["hidden_0"]
+        errors = theory.radius_errors(model, inputs)["hidden_0"]
+        assert (np.abs(found - expected) <= errors).all()
+        largest = max(largest, float(np.max(np.abs(found - expected) / errors)))
+    assert largest > 0.01  # the bound is not empty
+
+
 def test_persistence_probabilities_include_equality():
     found = theory.persistence_probabilities(np.array([0.5, 1.0, 2.0]), np.array([1.0, 2.0]))
     assert found.tolist() == [0, 0.5, 1]

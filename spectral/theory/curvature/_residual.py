@@ -89,7 +89,7 @@ def two_layer_curvature(radius: Number) -> float:
     **Raises:** `ValueError` if `radius` is negative or not finite.
     """
     check_above("radius", radius, 0, strict=False)
-    return math.sqrt(1 + float(radius) ** 2)
+    return math.hypot(1.0, float(radius))
 
 
 def residual_bound(
