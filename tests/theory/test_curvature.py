@@ -1,5 +1,6 @@
 """Theorem B.3, Corollary B.4, the Kronecker statements, and the Gram matrix."""
 
+import tracemalloc
 from typing import Any
 
 import equinox as eqx
@@ -359,14 +360,24 @@ def test_kronecker_factors_of_a_network():
     np.testing.assert_allclose(error, exact - factored, atol=1e-12)
 
 
+def uncorrelated(inputs, gradients):
+    """The samples with the part of the gradients that is orthogonal to a constant and the inputs,
+    as at a stationary point of a layer with a bias. E[g | x] is not 0."""
+    x, g = np.asarray(inputs), np.asarray(gradients)
+    q, _ = np.linalg.qr(np.concatenate([np.ones((len(x), 1)), x], axis=1))
+    rest = g - q @ (q.T @ g)
+    return jnp.asarray(x), jnp.asarray(np.where(np.abs(rest) > 1e-12, rest, 0))
+
+
 @COUNTS
 def test_the_error_of_a_kronecker_factorisation_in_cumulants(count):
-    """Equation (6) with a plus sign in both places."""
+    """Equation (6) with a plus sign in both places, for gradients that are uncorrelated with the
+    inputs."""
     tally = Tally()
 
-    @tried(count, strategies.inputs(num_examples=4), strategies.inputs(num_examples=4))
+    @tried(count, strategies.inputs(num_examples=8), strategies.inputs(num_examples=8))
     def holds(x, g):
-        inputs, gradients = centred(x, g)
+        inputs, gradients = uncorrelated(x, g)
         error = np.asarray(theory.factorisation_error(inputs, gradients))
         found = theory.cumulant_error(inputs, gradients)
         np.testing.assert_allclose(found, error, atol=1e-12)
@@ -377,7 +388,7 @@ def test_the_error_of_a_kronecker_factorisation_in_cumulants(count):
         np.testing.assert_allclose(kron, expected, atol=1e-12)
         tally.add(np.abs(error).max() > 1e-6)
 
-    tally.at_least(applies=0.8)
+    tally.at_least(applies=0.6)
 
 
 def test_equation_6_as_printed_is_false():
@@ -397,11 +408,27 @@ def test_equation_6_as_printed_is_false():
         np.testing.assert_allclose(printed, theory.factorisation_error(*centred(x, g)), atol=1e-9)
 
 
-def test_equation_6_rejects_empirical_factors():
-    x, g = jnp.asarray([[1.0], [0.0]]), jnp.asarray([[1.0], [1.0]])
+def test_equation_6_rejects_gradients_that_are_correlated_with_the_inputs():
+    cases = {r"E\[g\] = 0": [[1.0], [1.0]], r"Cov\(x, g\) = 0": [[1.0], [-1.0]]}
     for form in (theory.cumulant_error, theory.as_printed.cumulant_error):
-        with pytest.raises(ValueError, match=r"hypothesis E\[g \| x\] = 0"):
-            form(x, g)
+        for hypothesis, g in cases.items():
+            with pytest.raises(
+                ValueError, match=f"Equation \\(6\\) has the hypothesis {hypothesis}"
+            ):
+                form(jnp.asarray([[1.0], [0.0]]), jnp.asarray(g))
+
+
+def test_the_hypothesis_of_equation_6_is_checked_in_little_memory():
+    """A matrix of samples by samples takes 0.8 GB here."""
+    x, g = (np.random.default_rng(seed).normal(size=(10_000, 1)) for seed in (0, 1))
+    inputs, gradients = uncorrelated(x, g)
+    error = theory.factorisation_error(inputs, gradients)
+    tracemalloc.start()
+    found = theory.cumulant_error(inputs, gradients)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_allclose(found, error, rtol=1e-9)
+    assert most < 1e7
 
 
 @jax.jit
