@@ -31,6 +31,7 @@ from .curvature._weyl import (
     eigenvalue_floor as eigenvalue_floor,
     sufficient_weight_decay as sufficient_weight_decay,
 )
+from .dead_units._most_dead_units import most_dead_units as most_dead_units
 from .dead_units._persistence import (
     layer_shifts as layer_shifts,
     lipschitz_constants as lipschitz_constants,
@@ -45,7 +46,6 @@ from .dead_units._rank_bound import (
     dead_parameters as dead_parameters,
     dense_rank_bound as dense_rank_bound,
     hessian_rank_bound as hessian_rank_bound,
-    most_dead_units as most_dead_units,
 )
 from .dead_units._trainability_bounds import (
     cantelli_comonotone as cantelli_comonotone,
