@@ -157,7 +157,7 @@ def test_theorem_b3_is_attained():
 @COUNTS
 def test_curvature_of_the_outputs_of_two_layers(count):
     """Gamma in closed form. The eigenvalues of R sum to 0."""
-    tally = Tally()
+    tally, sharp = Tally(), Tally()
 
     @tried(count, strategies.relu_networks(), strategies.inputs(), strategies.targets())
     def holds(model, inputs, targets):
@@ -170,9 +170,28 @@ def test_curvature_of_the_outputs_of_two_layers(count):
         whole = np.asarray(hessian(model, inputs, targets, squared_error))
         np.testing.assert_allclose(ggn + residual, whole, atol=1e-10)
         assert abs(np.trace(residual)) <= 1e-12
+        # R in closed form, and its norm without the square root of the number of outputs.
+        gradients = jnp.asarray(outputs - np.asarray(targets))
+        sigma = theory.two_layer_residual(model, inputs, gradients)
+        both = np.concatenate([sigma, -sigma], axis=None)
+        expected = np.sort(np.pad(both, (0, len(residual) - both.size)))
+        np.testing.assert_allclose(np.linalg.eigvalsh(residual), expected, atol=1e-10)
+        none = dict.fromkeys(
+            ("shift", "network_lipschitz", "gradient_lipschitz", "label_change"), 0
+        )
+        largest = float(np.linalg.norm(gradients, axis=1).max())
+        bound = theory.residual_bound(1, gamma, largest, **none)
+        assert sigma.max() <= bound * (1 + 1e-12)
+        sharp.add(largest > 0, tight=bound >= sigma.max() > 0.3 * bound)
         tally.add(norms.max() > 0, tight=norms.max() >= 0.999 * gamma)
 
     tally.at_least(applies=0.8, tight=0.7)
+    sharp.at_least(applies=0.8, tight=0.2)
+
+
+def test_the_closed_form_of_the_residual_needs_one_hidden_layer():
+    with pytest.raises(ValueError, match="of one hidden layer, but `model` has 2: use `residual_n"):
+        theory.two_layer_residual(network(MLP, **DEEP), jnp.ones((3, 2)), jnp.ones((3, 2)))
 
 
 def test_measured_curvature_of_outputs():
@@ -230,6 +249,14 @@ def test_eigenvalues_index_by_index(count):
         floor = theory.eigenvalue_floor(eigenvalues(ggn), norm, weight_decay=eighths / 8)
         slack = eigenvalues(whole) - floor
         assert slack.min() >= -1e-10
+        # From both spectra: between the floor and the truth, and attained by diagonal matrices.
+        values, lowest = eigenvalues(ggn), floor - eighths / 8
+        low, high = theory.weyl(values, eigenvalues(residual))
+        found = eigenvalues(ggn + residual)
+        assert (lowest <= low + 1e-10).all()
+        assert ((low <= found + 1e-10) & (found <= high + 1e-10)).all()
+        paired = eigenvalues(residual)[[*range(index)[::-1], *range(index, 4)]]
+        np.testing.assert_allclose(np.sort(values + paired)[::-1][index - 1], high[index - 1])
         enough = theory.sufficient_weight_decay(eigenvalues(ggn), norm, index=index) + 1e-6
         assert eigenvalues(ggn + residual + enough * np.eye(4))[index - 1] > 0
         tally.add(floor[0] > 0, tight=slack.min() <= 0.5 * norm)
@@ -273,6 +300,9 @@ def test_values_of_corollary_b4():
     np.testing.assert_allclose(floor, [2.6, 0.6, -0.4])
     assert theory.sufficient_weight_decay(values, 0.5, index=3) == 0.5
     assert theory.sufficient_weight_decay(values, 0.5, index=1) == 0
+    low, high = theory.weyl(values, np.array([1.0, 0.0, -1.0]))
+    assert low.tolist() == [2, 0, -1]
+    assert high.tolist() == [4, 2, 1]
     low, high = theory.as_printed.weyl(values, np.array([-2.0, 1.0, 0.0]))
     assert low.tolist() == [-1, -2, -4]
     assert high.tolist() == [3, 2, 0]
@@ -532,8 +562,9 @@ def test_bad_arguments():
     for index in (0, 4):
         with pytest.raises(ValueError, match=f"`index` is {index}, but there are 3"):
             theory.sufficient_weight_decay(ones, 1.0, index=index)
-    with pytest.raises(ValueError, match="3 `eigenvalues` and 2 `residual_eigenvalues`"):
-        theory.as_printed.weyl(ones, ones[:2])
+    for form in (theory.weyl, theory.as_printed.weyl):
+        with pytest.raises(ValueError, match="3 `eigenvalues` and 2 `residual_eigenvalues`"):
+            form(ones, ones[:2])
     with pytest.raises(ValueError, match="None of the `eigenvalues` is positive"):
         theory.as_printed.smallest_positive_floor(np.zeros(3), 1.0)
     with pytest.raises(ValueError, match="`epsilon` is 0"):

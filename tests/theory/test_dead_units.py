@@ -356,6 +356,32 @@ def test_dead_units_of_deeper_layers(count):
     tally.at_least(applies=0.2)
 
 
+def test_units_that_are_dead_on_drawn_tasks():
+    """Against the pre-activations by NumPy. The lemma certifies only some of them."""
+    model = network(MLP, **SHAPES["deep"])
+    rng = np.random.default_rng(6)
+    weight, bias = np.asarray(model.layers[0].weight), np.array([-3.0, -1.0, 1.0])
+    model = eqx.tree_at(lambda m: m.layers[0].bias, model, jnp.asarray(bias))
+    tasks = rng.normal(size=(40, 5, 2))
+    found = theory.dead_on_tasks(model, map(jnp.asarray, tasks))
+    first = tasks @ weight.T + bias
+    assert found["hidden_0"].tolist() == (first <= 0).all(axis=1).tolist()
+    second = np.maximum(first, 0) @ np.asarray(model.layers[1].weight).T
+    second = second + np.asarray(model.layers[1].bias)
+    assert found["hidden_1"].tolist() == (second <= 0).all(axis=1).tolist()
+    fractions = theory.proportion(found["hidden_0"].sum(axis=0), len(tasks))
+    assert 0 < fractions.lower[1] < fractions.value[1] < fractions.upper[1] < 1
+    radii = theory.persistence_radii(model, jnp.asarray(tasks[0]))["hidden_0"]
+    shifts = [theory.directed_hausdorff(new, tasks[0]) for new in tasks]
+    certified = np.array([theory.remains_dead(radii, shift) for shift in shifts])
+    assert (found["hidden_0"] >= certified).all()
+    assert found["hidden_0"].sum() > certified.sum()
+    with pytest.raises(ValueError, match="`tasks` is empty, but a fraction needs"):
+        theory.dead_on_tasks(model, [])
+    with pytest.raises(ValueError, match="hypothesis of at least one example"):
+        theory.dead_on_tasks(model, [jnp.zeros((0, 2))])
+
+
 def test_strategies_shrink_to_simple_networks():
     model = find(
         strategies.relu_networks(),

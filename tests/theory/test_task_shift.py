@@ -120,6 +120,9 @@ def test_coverage_of_lemma_b1(dim):
     assert violations_are_rare(np.sum(one > directed), draws, delta)
     assert directed < corrected or corrected == 2.0
     assert corrected <= 2 * printed
+    quantile = theory.hausdorff_union_quantile(points, dim, delta)
+    assert violations_are_rare(np.sum(both > quantile), draws, delta)
+    assert both.mean() < quantile < corrected
     if dim >= 5:
         assert np.sum(both > printed) > 0.9 * draws
     # The union bound lies between the truth and the corrected bound.
@@ -140,6 +143,23 @@ def test_union_bound_against_a_simulation():
     assert 0.25 < bound < 0.6
     assert theory.hausdorff_union_bound(0.0, 100, 2) == 1.0
     assert theory.hausdorff_union_bound(2.0, 100, 2) == 0.0
+
+
+def test_quantile_of_the_union_bound():
+    """In 784 dimensions it is close to the distances that occur, near 1.361; the corrected form is
+    close to the diameter, 2."""
+    high = theory.hausdorff_union_quantile(300, 784, 0.1)
+    assert high == pytest.approx(1.3638, abs=1e-4)
+    assert theory.hausdorff_bound(300, 784, 0.1) == pytest.approx(1.991, abs=1e-3)
+    found = theory.hausdorff_union_quantile(20, 3, 0.1, radius=5.0, directed=True)
+    at = lambda distance: theory.hausdorff_union_bound(distance, 20, 3, radius=5.0, directed=True)
+    assert at(found) <= 0.1 < at(found - 1e-7)
+    assert found < theory.hausdorff_union_quantile(20, 3, 0.1, radius=5.0)
+    # One interval, one point in each set: |x - y| > d has the probability (1 - d / 2)^2.
+    exact = 2 * (1 - 0.05**0.5)
+    assert theory.hausdorff_union_quantile(1, 1, 0.05, directed=True) == pytest.approx(exact)
+    with pytest.raises(ValueError, match="`delta` is 1"):
+        theory.hausdorff_union_quantile(20, 3, 1.0)
 
 
 def test_persistence_bounds_follow_from_the_distance():

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import ArrayLike, Float, Real
 
 from .._base._open_interval import check_strictly_between_0_and_1
-from ..task_shift._ball_bounds import check_ball
+from ..task_shift._ball import check_ball
 
 
 def hausdorff_bound(num_examples: int, dim: int, delta: float, *, radius: float = 1.0) -> float:

@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import ArrayLike, Float, Real
 
 from ..curvature._number import Number
-from ..curvature._weyl import descending, eigenvalue_floor
+from ..curvature._weyl import descending, eigenvalue_floor, same_size
 
 
 def weyl(
@@ -17,13 +17,7 @@ def weyl(
 
     **Raises:** `ValueError` if there are no eigenvalues, or the two numbers of eigenvalues differ.
     """
-    g = descending("eigenvalues", eigenvalues)
-    r = descending("residual_eigenvalues", residual_eigenvalues)
-    if g.size != r.size:
-        raise ValueError(
-            f"There are {g.size} `eigenvalues` and {r.size} `residual_eigenvalues`, but the two "
-            "matrices must have the same size: pass all eigenvalues of both."
-        )
+    _, r = same_size(eigenvalues, residual_eigenvalues)
     norm = np.max(np.abs(r))
     return r - norm, r + norm
 
