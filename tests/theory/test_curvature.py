@@ -249,6 +249,12 @@ def test_eigenvalues_index_by_index(count):
         floor = theory.eigenvalue_floor(eigenvalues(ggn), norm, weight_decay=eighths / 8)
         slack = eigenvalues(whole) - floor
         assert slack.min() >= -1e-10
+        rank = int(np.sum(eigenvalues(ggn) > 1e-9))
+        if rank:  # (38) and (39), with this index
+            positive = np.where(eigenvalues(ggn) > 1e-9, eigenvalues(ggn), 0)
+            options = {"weight_decay": eighths / 8}
+            smallest = theory.as_printed.smallest_positive_floor(positive, norm, **options)
+            assert eigenvalues(whole)[rank - 1] >= smallest - 1e-10
         # From both spectra: between the floor and the truth, and attained by diagonal matrices.
         values, lowest = eigenvalues(ggn), floor - eighths / 8
         low, high = theory.weyl(values, eigenvalues(residual))
@@ -279,19 +285,34 @@ def test_wrong_forms_of_the_corollary_are_detected(wrong):
             assert found[found > 1e-9].min() >= smallest - 1e-9
 
 
+@jax.jit
+def one_relu(weights):
+    """Output and Jacobian of v relu(w x) at x = 1, and the Hessian of half the squared error for
+    the target 1.01."""
+    output = lambda p: p[0] * jax.nn.relu(p[1])
+    loss = lambda p: (output(p) - 1.01) ** 2 / 2
+    return output(weights), jax.jacrev(output)(weights), jax.hessian(loss)(weights)
+
+
 def test_corollary_b4_as_printed_is_false():
-    ggn, residual = np.diag([1.0, 0.0]), np.diag([0.0, 0.01])
-    smallest = theory.as_printed.smallest_positive_floor(eigenvalues(ggn), 0.01)
-    assert smallest == pytest.approx(0.99)
-    assert eigenvalues(ggn + residual)[-1] == pytest.approx(0.01)
-    # With the penalty that (39) asks for.
-    smallest = theory.as_printed.smallest_positive_floor(eigenvalues(ggn), 0.01, weight_decay=0.1)
-    assert smallest == pytest.approx(1.09)
-    assert eigenvalues(ggn + residual + 0.1 * np.eye(2))[-1] < smallest
-    low, high = theory.as_printed.weyl(eigenvalues(ggn), np.zeros(2))
+    """A network of one ReLU that is nearly fitted: the smallest positive eigenvalue is that of the
+    residual. The eigenvalue with the index rank(G) obeys the bound."""
+    output, jacobian, whole = (np.asarray(x) for x in one_relu(jnp.asarray(np.ones(2))))
+    assert output == 1
+    ggn = np.outer(jacobian, jacobian)
+    norm = np.linalg.norm(whole - ggn, 2)
+    np.testing.assert_allclose(eigenvalues(ggn), [2, 0], atol=1e-12)
+    np.testing.assert_allclose([*eigenvalues(whole), norm], [1.99, 0.01, 0.01], atol=1e-12)
+    for decay in (0.0, 0.1):  # the second is the penalty that (39) asks for
+        positive = np.array([2.0, 0.0])
+        smallest = theory.as_printed.smallest_positive_floor(positive, norm, weight_decay=decay)
+        assert smallest == pytest.approx(1.99 + decay)
+        found = eigenvalues(whole + decay * np.eye(2))
+        assert 0 < found[1] < smallest
+        assert found[0] >= smallest - 1e-12
+    low, high = theory.as_printed.weyl(positive, np.zeros(2))
     assert (low == 0).all()
     assert (high == 0).all()
-    assert eigenvalues(ggn)[0] == 1
 
 
 def test_values_of_corollary_b4():
@@ -374,6 +395,9 @@ def test_kronecker_factors_of_a_network():
     blocks = [(np.asarray(block.inputs), np.asarray(block.outputs)) for block in factors]
     ranks = [np.linalg.matrix_rank(m) for block in blocks for m in block]
     assert theory.kronecker_rank_bound(risk, model) == ranks[0] * ranks[1] + ranks[2] * ranks[3]
+    # Section 7 is right for the KFAC matrix itself.
+    of_kfac = [np.linalg.matrix_rank(np.kron(a, b)) for a, b in blocks]
+    assert theory.kronecker_rank_bound(risk, model) == sum(of_kfac)
     assert theory.kronecker_rank_bound(risk, model) >= 2 * rank
 
     (w0, b0), (w1, b1) = ((np.asarray(m.weight), np.asarray(m.bias)) for m in model.layers)

@@ -81,21 +81,30 @@ def test_overlap_of_balls_in_high_dimensions():
     assert theory.hausdorff_union_bound(np.float64(4.0), 100, 784) == 0
 
 
-def test_lemma_b1_as_printed_is_false():
-    """One dimension and one point in each set: with probability 1/2 at least, the printed bound
-    says, they are no further apart than log 4 = 1.39 radii; in fact in 91 % of the draws, but in
-    five dimensions, where it is log(4)^(1/5) = 1.07, only in 38 %."""
-    rng = np.random.default_rng(0)
-    bound = theory.as_printed.hausdorff_bound(1, 5, 0.5)
-    assert bound == pytest.approx(np.log(4) ** 0.2)
-    a, b = ball(rng, 20_000, 5), ball(rng, 20_000, 5)
-    covered = int(np.sum(np.linalg.norm(a - b, axis=1) <= bound))
-    truth = theory.proportion(covered, 20_000, confidence=1 - 1e-9)
-    assert truth.upper < 0.5
+def covered(rng, draws, points, dim, bound):
+    """In how many draws of two sets of points their Hausdorff distance is at most the bound."""
+    x, y = (ball(rng, draws * points, dim).reshape(draws, points, dim) for _ in range(2))
+    pairs = np.linalg.norm(x[:, :, None] - y[:, None], axis=3)
+    each = np.maximum(pairs.min(axis=1).max(axis=1), pairs.min(axis=2).max(axis=1))
+    return theory.proportion(int(np.sum(each <= bound)), draws, confidence=0.999)
+
+
+@pytest.mark.parametrize(
+    ("points", "dim", "delta", "probability"),
+    [(3, 2, 0.299, 0.623), (2, 3, 0.542, 0.370), (10, 1, 0.01, 1 - 0.0122)],
+)
+def test_lemma_b1_as_printed_is_false(points, dim, delta, probability):
+    """Where its bound is at most r, as its proof requires, and also in one dimension."""
+    bound = theory.as_printed.hausdorff_bound(points, dim, delta)
+    assert bound <= 1
+    truth = covered(np.random.default_rng(0), 60_000, points, dim, bound)
+    assert truth.upper < 1 - delta
+    assert abs(float(truth.value) - probability) < 0.005
     # The probability with which a unit with this radius stays dead, by (14) and corrected.
-    assert theory.as_printed.persistence_bound(np.array([bound]), 1, 5) == pytest.approx(0.5)
-    assert theory.persistence_bound(np.array([bound]), 1, 5) <= truth.lower
-    assert theory.hausdorff_bound(1, 5, 0.5) == 2.0
+    printed = theory.as_printed.persistence_bound(np.array([bound]), points, dim)
+    assert printed == pytest.approx(1 - delta)
+    assert theory.persistence_bound(np.array([bound]), points, dim) <= truth.lower
+    assert theory.hausdorff_union_quantile(points, dim, delta) > bound
 
 
 def distances(rng, draws, points, dim):
