@@ -65,6 +65,7 @@ def hausdorff_union_quantile(
         return math.log(max(bound, _NOTHING) / delta)
 
     high = hausdorff_bound(num_examples, dim, delta, directed=directed)
-    found = scipy.optimize.brentq(excess, 0.0, high, xtol=_ACCURACY)
+    bracket = (0.0, high)
+    found = scipy.optimize.root_scalar(excess, bracket=bracket, method="brentq", xtol=_ACCURACY)
     # The root is known to within the accuracy, on one side or the other.
-    return radius * min(found + 2 * _ACCURACY, 2.0)
+    return radius * min(found.root + 2 * _ACCURACY, 2.0)
