@@ -20,7 +20,8 @@ def hausdorff_bound(num_examples: int, dim: int, delta: float, *, radius: float 
     The proof takes a distance of at most r, so a counterexample is fair only if the bound is at
     most r. For N = 3, I = 2 and delta = 0.299 the bound is r, and it holds with probability 0.62
     instead of 0.70; for N = 2, I = 3 and delta = 0.542, with 0.37 instead of 0.46. In one dimension
-    too: for N = 10 and delta = 0.01 the bound is 0.76 r, and it fails with probability 0.012. `spectral.theory.hausdorff_bound` holds.
+    too: for N = 10 and delta = 0.01 the bound is 0.76 r, and it fails with probability 0.012.
+    `spectral.theory.hausdorff_bound` holds.
 
     **Raises:** `ValueError` if `num_examples` or `dim` is below 1, `delta` is outside (0, 1), or
     `radius` is not positive.

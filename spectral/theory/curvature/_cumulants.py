@@ -93,8 +93,8 @@ def _check_uncorrelated(
         mean, terms = np.abs(factor.T @ g), np.abs(factor).T @ np.abs(g)
         if np.any(mean > limit * terms):
             raise ValueError(
-                f"Equation (6) has the hypothesis {hypothesis}, but for these `inputs` and "
-                f"`gradients` an entry is {np.max(mean) / len(x):.3g}: take gradients at targets "
+                f"Equation (6) has the hypothesis {hypothesis}, but an entry of it for the given "
+                f"`inputs` and `gradients` is {np.max(mean) / len(x):.3g}: take gradients at targets "
                 "drawn from the network's predictions (all of them, or each with +g and -g), or "
                 "those at the labels where the gradient of the mean loss in the layer is 0."
             )

@@ -47,8 +47,8 @@ def most_dead_units(
     found = _lower(rank)
     if not 0 <= found <= whole:
         raise ValueError(
-            f"`rank` is {rank}, but the Hessian of `model` has {whole} rows: pass a rank of at "
-            f"least 0 and at most {whole}."
+            f"`rank` is {rank}, but the Hessian of `model` has {whole} rows: pass a rank "
+            f"of at least 0 and at most {whole}."
         )
     result = {}
     for group in model.units():
