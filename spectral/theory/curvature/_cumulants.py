@@ -94,7 +94,8 @@ def _check_uncorrelated(
         if np.any(mean > limit * terms):
             raise ValueError(
                 f"Equation (6) has the hypothesis {hypothesis}, but an entry of it for the given "
-                f"`inputs` and `gradients` is {np.max(mean) / len(x):.3g}: take gradients at targets "
-                "drawn from the network's predictions (all of them, or each with +g and -g), or "
-                "those at the labels where the gradient of the mean loss in the layer is 0."
+                f"`inputs` and `gradients` is {np.max(mean) / len(x):.3g}: take gradients at "
+                "targets drawn from the network's predictions (all of them, or each with +g and "
+                "-g), or those at the labels where the gradient of the mean loss in the layer is "
+                "0."
             )
