@@ -25,24 +25,32 @@ from .curvature._residual import (
     output_curvature as output_curvature,
     residual_bound as residual_bound,
     residual_norm as residual_norm,
+)
+from .curvature._two_layer_residual import (
     two_layer_curvature as two_layer_curvature,
+    two_layer_residual as two_layer_residual,
 )
 from .curvature._weyl import (
     eigenvalue_floor as eigenvalue_floor,
     sufficient_weight_decay as sufficient_weight_decay,
+    weyl as weyl,
 )
+from .dead_units._dead_on_tasks import dead_on_tasks as dead_on_tasks
+from .dead_units._most_dead_units import most_dead_units as most_dead_units
 from .dead_units._persistence import (
     layer_shifts as layer_shifts,
     lipschitz_constants as lipschitz_constants,
     persistence_probabilities as persistence_probabilities,
-    persistence_radii as persistence_radii,
     remains_dead as remains_dead,
+)
+from .dead_units._radii import (
+    persistence_radii as persistence_radii,
+    radius_errors as radius_errors,
 )
 from .dead_units._rank_bound import (
     dead_parameters as dead_parameters,
     dense_rank_bound as dense_rank_bound,
     hessian_rank_bound as hessian_rank_bound,
-    most_dead_units as most_dead_units,
 )
 from .dead_units._trainability_bounds import (
     cantelli_comonotone as cantelli_comonotone,
@@ -65,7 +73,6 @@ from .forecast._trainability import (
 from .task_shift._ball import ball_overlap as ball_overlap
 from .task_shift._ball_bounds import (
     hausdorff_bound as hausdorff_bound,
-    hausdorff_union_bound as hausdorff_union_bound,
     persistence_bound as persistence_bound,
 )
 from .task_shift._hausdorff import (
@@ -76,3 +83,7 @@ from .task_shift._hausdorff import (
     TreeIndex as TreeIndex,
 )
 from .task_shift._hausdorff_tail import HausdorffTail as HausdorffTail
+from .task_shift._union_bound import (
+    hausdorff_union_bound as hausdorff_union_bound,
+    hausdorff_union_quantile as hausdorff_union_quantile,
+)

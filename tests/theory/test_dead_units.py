@@ -24,6 +24,7 @@ from theory_networks import (
 from theory_profile import broken, COUNTS, counts_of, Tally, tried
 
 from spectral import models, theory
+from spectral.curvature import RankEstimate
 from spectral.models import margin_dead, margins, MLP, pre_activations
 from spectral.theory import strategies
 
@@ -50,10 +51,15 @@ def dormant(features):
     return activity <= 0.5 * activity.mean()
 
 
-def rows_of(model, marked):
-    """Marks the flat parameters that enter or leave the marked units."""
+def rows_of(model, marked, inputs):
+    """Marks the flat parameters that enter or leave the marked units, that multiply zeros only, or
+    that are before a layer of marked units."""
     weights = [(np.array(layer.weight), np.array(layer.bias)) for layer in model.layers]
+    weights[0][0][:, ~np.asarray(inputs).any(axis=0)] = np.nan
     for n, units in enumerate(marked.values()):
+        if units.all():
+            for weight, bias in weights[: n + 1]:
+                weight[:] = bias[:] = np.nan
         weights[n][0][units] = weights[n][1][units] = np.nan
         weights[n + 1][0][:, units] = np.nan
     return np.isnan(np.concatenate([x.ravel() for pair in weights for x in pair]))
@@ -63,6 +69,13 @@ def parameters(model):
     return sum(p.size for p in jax.tree.leaves(eqx.filter(model, eqx.is_inexact_array)))
 
 
+def inputs_with_dead_ones():
+    """Every fourth case has a zero in the place of its first input."""
+    factors = st.sampled_from([1.0, 1.0, 1.0, 0.0])
+    dimmed = lambda x, factor: x * jnp.asarray([factor, 1.0])[None]
+    return st.builds(dimmed, strategies.inputs(), factors)
+
+
 @pytest.mark.parametrize(("shape", "count"), counts_of("deep", "two_layers"))
 def test_dead_units_bound_the_rank(shape, count):
     """Theorem 6.2. Rows of dead units are exactly zero."""
@@ -70,17 +83,18 @@ def test_dead_units_bound_the_rank(shape, count):
     sizes = (options["in_size"], *[options["width"]] * options["depth"], options["out_size"])
     tally = Tally()
 
-    @tried(count, strategies.relu_networks(**options), strategies.inputs(), targets)
+    @tried(count, strategies.relu_networks(**options), inputs_with_dead_ones(), targets)
     def holds(model, inputs, targets):
         matrix = np.asarray(hessian(model, inputs, targets, losses))
         silent = {name: dead(features) for name, features in taps_of(model, inputs).items()}
-        rows = rows_of(model, silent)
+        rows = rows_of(model, silent, inputs)
         assert not matrix[rows].any()
         assert not matrix[:, rows].any()
         bound, rank = theory.hessian_rank_bound(model, inputs), numerical_rank(matrix)
         assert rank <= bound == len(matrix) - rows.sum()
         counts = [int(units.sum()) for units in silent.values()]
-        assert theory.dense_rank_bound(sizes, counts) == bound
+        zeros = int(np.sum(~np.asarray(inputs).any(axis=0)))
+        assert theory.dense_rank_bound(sizes, counts, dead_inputs=zeros) == bound
         most = theory.most_dead_units(model, rank)
         assert all(k <= m for k, m in zip(counts, most.values(), strict=True))
         # The bound counts parameters, so it is tight if every other row is used.
@@ -146,10 +160,26 @@ def test_channels_of_a_convolution():
     # of it; the dense unit has 2 + 1 + 2, and one weight connects the two.
     params = parameters(model)
     assert theory.hessian_rank_bound(model, inputs) == params - (9 + 1 + 3 + 2 + 1 + 2 - 1)
+    # In blank images the kernel of the living channel has no effect either.
+    assert theory.hessian_rank_bound(model, 0 * inputs) == params - (9 + 1 + 3 + 2 + 1 + 2 - 1) - 9
     matrix = np.asarray(hessian(model, inputs, jnp.asarray([0, 1, 0]), cross_entropy))
     assert matrix.any(axis=1).sum() <= params - 17
-    assert theory.most_dead_units(model, params - 26) == {"conv_0": 2, "dense_0": 3}
+    # With three dead dense units only the biases of the outputs have nonzero rows.
+    assert theory.most_dead_units(model, params - 26) == {"conv_0": 2, "dense_0": 2}
+    assert theory.most_dead_units(model, 2) == {"conv_0": 2, "dense_0": 3}
     assert theory.most_dead_units(model, params - 12) == {"conv_0": 0, "dense_0": 2}
+
+
+def test_an_estimated_rank_bounds_dead_units():
+    """Its lower bound, rounded down: the rank 8 of a spectrum that is known exactly in float32 may
+    read 7.9999."""
+    model = network(MLP, 3, 2, width=4, depth=1)
+    numbers = dict.fromkeys(("value", "upper", "sem"), jnp.asarray(9.0))
+    estimate = RankEstimate(**numbers, lower=jnp.asarray(7.9999), resolved=jnp.asarray(True))
+    assert theory.most_dead_units(model, estimate) == theory.most_dead_units(model, 7)
+    assert theory.most_dead_units(model, 7) == {"hidden_0": 3}
+    assert theory.most_dead_units(model, np.float32(8.5)) == {"hidden_0": 3}
+    assert theory.most_dead_units(model, 9) == {"hidden_0": 2}
 
 
 def test_margins_and_pre_activations():
@@ -238,6 +268,58 @@ def test_radii_of_units_without_weights():
     assert radii.tolist() == [np.inf, np.inf, -np.inf]
 
 
+def in_float32(model):
+    # By NumPy, because JAX flushes subnormal numbers.
+    cast = lambda p: jnp.asarray(np.asarray(p, np.float32)) if eqx.is_inexact_array(p) else p
+    return jax.tree.map(cast, model)
+
+
+def test_radii_of_units_with_tiny_and_huge_weights():
+    """The squares of these weights underflow or overflow. The first unit wakes 0.71 away."""
+    rows = np.array([[1e-20, 1e-20], [1e-40, 0], [3e25, 4e25]])
+    first = (rows, np.array([-1e-20, 0.0, -1e26]))
+    model = network(MLP, **SHAPES["deep"])
+    model = with_weights(model, [first, *_pairs(model)[1:]])
+    at_zero = jnp.zeros((1, 2), np.float32)
+    radii = theory.persistence_radii(in_float32(model), at_zero)["hidden_0"]
+    np.testing.assert_allclose(radii, [0.5**0.5, 0, 2], rtol=1e-6)
+    assert theory.remains_dead(radii, 0.8).tolist() == [False, False, True]
+    # The products of the second unit underflow, so its margin is that of no input.
+    errors = theory.radius_errors(in_float32(model), at_zero)["hidden_0"]
+    assert errors[0] < 1e-6
+    assert errors[1] > 100
+    small = with_weights(model, [(1e-180 * rows, 1e-180 * first[1]), *_pairs(model)[1:]])
+    found = theory.persistence_radii(small, jnp.zeros((1, 2)))["hidden_0"]
+    np.testing.assert_allclose(found, [0.5**0.5, 0, 2], rtol=1e-12)
+
+
+def test_margins_within_rounding_are_uncertain():
+    """1 + 2^-25 - 1 is 0 in float32: the unit is dead as computed and alive in exact arithmetic."""
+    model = network(MLP, **SHAPES["deep"])
+    first = (np.array([[1, 1], [1, 1], [1, 1]]), np.array([-1.0, -1.5, 2.0]))
+    model = in_float32(with_weights(model, [first, *_pairs(model)[1:]]))
+    inputs = jnp.asarray([[1.0, 2**-25]], np.float32)
+    radii = theory.persistence_radii(model, inputs)["hidden_0"]
+    errors = theory.radius_errors(model, inputs)["hidden_0"]
+    assert theory.remains_dead(radii, 0.0).tolist() == [True, True, False]
+    assert theory.remains_dead(radii - errors, 0.0).tolist() == [False, True, False]
+
+
+def test_rounding_changes_radii_by_less_than_their_errors():
+    """The radii in float32 against those of the same weights and inputs in float64."""
+    rng, largest = np.random.default_rng(5), 0.0
+    for seed in range(20):
+        model = in_float32(network(MLP, **SHAPES["deep"], seed=seed))
+        inputs = jnp.asarray(rng.normal(size=(5, 2)), np.float32)
+        exact = jax.tree.map(lambda p: p.astype(float) if eqx.is_inexact_array(p) else p, model)
+        expected = theory.persistence_radii(exact, inputs.astype(float))["hidden_0"]
+        found = theory.persistence_radii(model, inputs)["hidden_0"]
+        errors = theory.radius_errors(model, inputs)["hidden_0"]
+        assert (np.abs(found - expected) <= errors).all()
+        largest = max(largest, float(np.max(np.abs(found - expected) / errors)))
+    assert largest > 0.01  # the bound is not empty
+
+
 def test_persistence_probabilities_include_equality():
     found = theory.persistence_probabilities(np.array([0.5, 1.0, 2.0]), np.array([1.0, 2.0]))
     assert found.tolist() == [0, 0.5, 1]
@@ -272,6 +354,32 @@ def test_dead_units_of_deeper_layers(count):
         tally.add(applied)
 
     tally.at_least(applies=0.2)
+
+
+def test_units_that_are_dead_on_drawn_tasks():
+    """Against the pre-activations by NumPy. The lemma certifies only some of them."""
+    model = network(MLP, **SHAPES["deep"])
+    rng = np.random.default_rng(6)
+    weight, bias = np.asarray(model.layers[0].weight), np.array([-3.0, -1.0, 1.0])
+    model = eqx.tree_at(lambda m: m.layers[0].bias, model, jnp.asarray(bias))
+    tasks = rng.normal(size=(40, 5, 2))
+    found = theory.dead_on_tasks(model, map(jnp.asarray, tasks))
+    first = tasks @ weight.T + bias
+    assert found["hidden_0"].tolist() == (first <= 0).all(axis=1).tolist()
+    second = np.maximum(first, 0) @ np.asarray(model.layers[1].weight).T
+    second = second + np.asarray(model.layers[1].bias)
+    assert found["hidden_1"].tolist() == (second <= 0).all(axis=1).tolist()
+    fractions = theory.proportion(found["hidden_0"].sum(axis=0), len(tasks))
+    assert 0 < fractions.lower[1] < fractions.value[1] < fractions.upper[1] < 1
+    radii = theory.persistence_radii(model, jnp.asarray(tasks[0]))["hidden_0"]
+    shifts = [theory.directed_hausdorff(new, tasks[0]) for new in tasks]
+    certified = np.array([theory.remains_dead(radii, shift) for shift in shifts])
+    assert (found["hidden_0"] >= certified).all()
+    assert found["hidden_0"].sum() > certified.sum()
+    with pytest.raises(ValueError, match="`tasks` is empty, but a fraction needs"):
+        theory.dead_on_tasks(model, [])
+    with pytest.raises(ValueError, match="hypothesis of at least one example"):
+        theory.dead_on_tasks(model, [jnp.zeros((0, 2))])
 
 
 def test_strategies_shrink_to_simple_networks():
@@ -349,18 +457,75 @@ def test_networks_outside_the_hypotheses_are_rejected():
         theory.layer_shifts(convolutions, inputs, inputs)
 
 
-def test_a_kink_on_the_data_is_rejected():
+def kinked(kind):
+    """A network of the deep shape and inputs with pre-activations of exactly 0."""
     model = network(MLP, **SHAPES["deep"])
-    inputs = jnp.asarray(np.random.default_rng(3).normal(size=(5, 2)))
+    inputs = np.random.default_rng(3).normal(size=(5, 2))
+    pairs = [(np.array(weight), np.array(bias)) for weight, bias in _pairs(model)]
+    if kind == "pruned units":
+        pairs[1][0][2] = pairs[1][1][2] = 0
+    if kind == "blank inputs":
+        inputs[1] = 0
+    if kind in ("zero biases", "blank inputs"):
+        for _, bias in pairs:
+            bias[:] = 0
+    return with_weights(model, pairs), jnp.asarray(inputs)
+
+
+def test_a_kink_on_the_data_is_rejected():
+    model, inputs = kinked("none")
     assert theory.hessian_rank_bound(model, inputs) <= 29
-    weight = np.array(model.layers[1].weight)
-    weight[2] = 0
-    bias = np.array(model.layers[1].bias)
-    bias[2] = 0
-    first, _, last = _pairs(model)
-    kinked = with_weights(model, [first, (weight, bias), last])
-    with pytest.raises(ValueError, match="unit 2 of `hidden_1` has the pre-activation 0"):
-        theory.hessian_rank_bound(kinked, inputs)
+    model, inputs = kinked("pruned units")
+    with pytest.raises(ValueError, match="unit 2 of `hidden_1` has the pre-activation 0.* `as_com"):
+        theory.hessian_rank_bound(model, inputs)
+
+
+def assert_as_computed(model, inputs, matrix):
+    """The bound counts rows of the computed matrix that are exactly zero."""
+    with pytest.raises(ValueError, match="has the pre-activation 0"):
+        theory.hessian_rank_bound(model, inputs)
+    bound = theory.hessian_rank_bound(model, inputs, as_computed=True)
+    assert np.asarray(matrix).any(axis=1).sum() <= bound
+    return bound
+
+
+@pytest.mark.parametrize("kind", ["pruned units", "blank inputs"])
+def test_the_computed_hessian_obeys_the_bound_at_kinks(kind):
+    model, inputs = kinked(kind)
+    matrix = hessian(model, inputs, jnp.asarray([0, 1, 0, 1, 1]), cross_entropy)
+    bound = assert_as_computed(model, inputs, matrix)
+    assert bound < 29 or kind == "blank inputs"
+
+
+@pytest.mark.slow
+def test_computed_hessians_of_sparse_and_fresh_networks_obey_the_bound():
+    """Units without connections, and a fresh actor-critic whose first observation is 0."""
+    inputs = jnp.asarray(np.random.default_rng(3).normal(size=(5, 2))).at[0].set(0)
+    labels = jnp.asarray([0, 1, 0, 1, 1])
+    sparse = MLP(2, 2, width=4, depth=2, density=0.2, key=jax.random.key(0))
+    bound = assert_as_computed(sparse, inputs, hessian(sparse, inputs, labels, cross_entropy))
+    assert bound < parameters(sparse)
+    fresh = models.ActorCritic(2, 2, width=3, depth=1, discrete=True, key=jax.random.key(0))
+    # A dead layer of the critic hides nothing of the actor.
+    fresh = eqx.tree_at(lambda m: m.critic.layers[0].bias, fresh, jnp.full(3, -100.0))
+
+    def losses(outputs, labels):
+        policy = cross_entropy(outputs.policy.logits, labels)
+        return policy + jnp.sum((outputs.value - labels) ** 2)
+
+    matrix = hessian(fresh, inputs, labels, losses)
+    bound = assert_as_computed(fresh, inputs, matrix)
+    assert parameters(fresh) - 3 * (2 + 1 + 1) >= bound >= np.asarray(matrix).any(axis=1).sum()
+
+
+def test_a_penalty_fills_the_rows_of_dead_units():
+    """Theorem 6.2 is false for a penalised loss, whose Hessian has w on the diagonal of each."""
+    model, inputs = kinked("none")
+    model = eqx.tree_at(lambda m: m.layers[0].bias, model, jnp.asarray([-50.0, 0.1, 0.2]))
+    matrix = hessian(model, inputs, jnp.asarray([0, 1, 0, 1, 1]), cross_entropy)
+    bound = theory.hessian_rank_bound(model, inputs)
+    assert numerical_rank(matrix) <= bound <= 29 - 6
+    assert numerical_rank(matrix + 1e-3 * np.eye(29)) == 29
 
 
 def test_bad_arguments():
@@ -370,11 +535,15 @@ def test_bad_arguments():
             statement(model, jnp.asarray(np.zeros((0, 3))))
         with pytest.raises(ValueError, match="`inputs` are not all finite: pass the inputs"):
             statement(model, jnp.asarray(np.full((2, 3), np.nan)))
-    with pytest.raises(ValueError, match="`rank` is -1, but must be an integer of at least 0"):
-        theory.most_dead_units(model, -1)
-    with pytest.raises(ValueError, match="`rank` is 27, .* 26 rows: pass a rank of at most 26"):
+    for rank in (-1, np.nan):
+        match = f"`rank` is {rank}, .* 26 rows: pass a rank of at least 0 and at most 26"
+        with pytest.raises(ValueError, match=match):
+            theory.most_dead_units(model, rank)
+    with pytest.raises(ValueError, match="`rank` is 27, .* and at most 26"):
         theory.most_dead_units(model, 27)
     assert theory.most_dead_units(model, 26) == {"hidden_0": 0}
+    with pytest.raises(ValueError, match="`dead_inputs` is 4, but there are 3 inputs"):
+        theory.dense_rank_bound((3, 4, 2), (1,), dead_inputs=4)
     with pytest.raises(ValueError, match=r"`dead_units` is \(5,\) for hidden layers of \[4\]"):
         theory.dense_rank_bound((3, 4, 2), (5,))
     with pytest.raises(ValueError, match="must hold a number from 0 to its size for each"):

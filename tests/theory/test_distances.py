@@ -34,3 +34,13 @@ def test_near_points_far_from_the_origin():
     for nearest in (theory.Pairwise(), theory.TreeIndex()):
         found = theory.directed_hausdorff(old + [[0.0, 0.25]], old, nearest=nearest)
         assert found == 0.25
+
+
+def test_distances_between_tiny_and_between_huge_coordinates():
+    """Their squares underflow or overflow."""
+    for size in (1e-200, 1e200):
+        for nearest in (theory.Pairwise(), theory.TreeIndex()):
+            new, old = size * np.array([[3.0, 4.0]]), size * np.array([[0.0, 0.0]])
+            found = theory.directed_hausdorff(new, old, nearest=nearest)
+            np.testing.assert_allclose(found, 5 * size, rtol=1e-14)
+    assert theory.directed_hausdorff(np.zeros((1, 2)), np.zeros((2, 2))) == 0

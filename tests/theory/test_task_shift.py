@@ -81,21 +81,30 @@ def test_overlap_of_balls_in_high_dimensions():
     assert theory.hausdorff_union_bound(np.float64(4.0), 100, 784) == 0
 
 
-def test_lemma_b1_as_printed_is_false():
-    """One dimension and one point in each set: with probability 1/2 at least, the printed bound
-    says, they are no further apart than log 4 = 1.39 radii; in fact in 91 % of the draws, but in
-    five dimensions, where it is log(4)^(1/5) = 1.07, only in 38 %."""
-    rng = np.random.default_rng(0)
-    bound = theory.as_printed.hausdorff_bound(1, 5, 0.5)
-    assert bound == pytest.approx(np.log(4) ** 0.2)
-    a, b = ball(rng, 20_000, 5), ball(rng, 20_000, 5)
-    covered = int(np.sum(np.linalg.norm(a - b, axis=1) <= bound))
-    truth = theory.proportion(covered, 20_000, confidence=1 - 1e-9)
-    assert truth.upper < 0.5
+def covered(rng, draws, points, dim, bound):
+    """In how many draws of two sets of points their Hausdorff distance is at most the bound."""
+    x, y = (ball(rng, draws * points, dim).reshape(draws, points, dim) for _ in range(2))
+    pairs = np.linalg.norm(x[:, :, None] - y[:, None], axis=3)
+    each = np.maximum(pairs.min(axis=1).max(axis=1), pairs.min(axis=2).max(axis=1))
+    return theory.proportion(int(np.sum(each <= bound)), draws, confidence=0.999)
+
+
+@pytest.mark.parametrize(
+    ("points", "dim", "delta", "probability"),
+    [(3, 2, 0.299, 0.623), (2, 3, 0.542, 0.370), (10, 1, 0.01, 1 - 0.0122)],
+)
+def test_lemma_b1_as_printed_is_false(points, dim, delta, probability):
+    """Where its bound is at most r, as its proof requires, and also in one dimension."""
+    bound = theory.as_printed.hausdorff_bound(points, dim, delta)
+    assert bound <= 1
+    truth = covered(np.random.default_rng(0), 60_000, points, dim, bound)
+    assert truth.upper < 1 - delta
+    assert abs(float(truth.value) - probability) < 0.005
     # The probability with which a unit with this radius stays dead, by (14) and corrected.
-    assert theory.as_printed.persistence_bound(np.array([bound]), 1, 5) == pytest.approx(0.5)
-    assert theory.persistence_bound(np.array([bound]), 1, 5) <= truth.lower
-    assert theory.hausdorff_bound(1, 5, 0.5) == 2.0
+    printed = theory.as_printed.persistence_bound(np.array([bound]), points, dim)
+    assert printed == pytest.approx(1 - delta)
+    assert theory.persistence_bound(np.array([bound]), points, dim) <= truth.lower
+    assert theory.hausdorff_union_quantile(points, dim, delta) > bound
 
 
 def distances(rng, draws, points, dim):
@@ -120,6 +129,9 @@ def test_coverage_of_lemma_b1(dim):
     assert violations_are_rare(np.sum(one > directed), draws, delta)
     assert directed < corrected or corrected == 2.0
     assert corrected <= 2 * printed
+    quantile = theory.hausdorff_union_quantile(points, dim, delta)
+    assert violations_are_rare(np.sum(both > quantile), draws, delta)
+    assert both.mean() < quantile < corrected
     if dim >= 5:
         assert np.sum(both > printed) > 0.9 * draws
     # The union bound lies between the truth and the corrected bound.
@@ -140,6 +152,23 @@ def test_union_bound_against_a_simulation():
     assert 0.25 < bound < 0.6
     assert theory.hausdorff_union_bound(0.0, 100, 2) == 1.0
     assert theory.hausdorff_union_bound(2.0, 100, 2) == 0.0
+
+
+def test_quantile_of_the_union_bound():
+    """In 784 dimensions it is close to the distances that occur, near 1.361; the corrected form is
+    close to the diameter, 2."""
+    high = theory.hausdorff_union_quantile(300, 784, 0.1)
+    assert high == pytest.approx(1.3638, abs=1e-4)
+    assert theory.hausdorff_bound(300, 784, 0.1) == pytest.approx(1.991, abs=1e-3)
+    found = theory.hausdorff_union_quantile(20, 3, 0.1, radius=5.0, directed=True)
+    at = lambda distance: theory.hausdorff_union_bound(distance, 20, 3, radius=5.0, directed=True)
+    assert at(found) <= 0.1 < at(found - 1e-7)
+    assert found < theory.hausdorff_union_quantile(20, 3, 0.1, radius=5.0)
+    # One interval, one point in each set: |x - y| > d has the probability (1 - d / 2)^2.
+    exact = 2 * (1 - 0.05**0.5)
+    assert theory.hausdorff_union_quantile(1, 1, 0.05, directed=True) == pytest.approx(exact)
+    with pytest.raises(ValueError, match="`delta` is 1"):
+        theory.hausdorff_union_quantile(20, 3, 1.0)
 
 
 def test_persistence_bounds_follow_from_the_distance():

@@ -68,7 +68,8 @@ def check_no_kink(
             raise ValueError(
                 f"{statement} has the hypothesis that the loss is twice differentiable at `model`, "
                 f"but unit {unit} of `{name}` has the pre-activation 0, the kink of the ReLU, on "
-                f"example {example}: remove that example, or perturb the weights slightly."
+                f"example {example}: remove that example, perturb the weights slightly, or pass "
+                "`as_computed=True` for the Hessian that JAX computes."
             )
 
 

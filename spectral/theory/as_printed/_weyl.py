@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import ArrayLike, Float, Real
 
 from ..curvature._number import Number
-from ..curvature._weyl import descending, eigenvalue_floor
+from ..curvature._weyl import descending, eigenvalue_floor, same_size
 
 
 def weyl(
@@ -12,18 +12,14 @@ def weyl(
 ) -> tuple[Float[np.ndarray, " dim"], Float[np.ndarray, " dim"]]:
     """Equation (35) as printed; false: lower and upper bounds on the eigenvalues of G + R.
 
-    |lambda_i(G + R) - lambda_i(R)| <= ||R||. It has lambda_i(R) in place of lambda_i(G). For R = 0
-    it says that G is 0. `spectral.theory.eigenvalue_floor` holds.
+    |lambda_i(G + R) - lambda_i(R)| <= ||R||. This is a misprint: it has lambda_i(R) in place of
+    lambda_i(G), and for R = 0 it says that G is 0. The next line of the paper, (36), has
+    lambda_i(G) and is right; it is `spectral.theory.eigenvalue_floor`. `spectral.theory.weyl` has
+    the bounds from both spectra.
 
-    **Raises:** `ValueError` if there are no eigenvalues, or the two numbers of eigenvalues differ.
+    **Raises:** `ValueError` as `spectral.theory.weyl`.
     """
-    g = descending("eigenvalues", eigenvalues)
-    r = descending("residual_eigenvalues", residual_eigenvalues)
-    if g.size != r.size:
-        raise ValueError(
-            f"There are {g.size} `eigenvalues` and {r.size} `residual_eigenvalues`, but the two "
-            "matrices must have the same size: pass all eigenvalues of both."
-        )
+    _, r = same_size(eigenvalues, residual_eigenvalues)
     norm = np.max(np.abs(r))
     return r - norm, r + norm
 
@@ -34,11 +30,16 @@ def smallest_positive_floor(
     *,
     weight_decay: Number = 0.0,
 ) -> float:
-    """Equations (38) to (40) as printed; false: a lower bound on the smallest positive eigenvalue.
+    """Equations (38) to (40) as printed: a lower bound on the smallest positive eigenvalue; false
+    if lambda+_min(H) is the smallest positive eigenvalue of H.
 
     lambda+_min(H + w I) >= lambda+_min(G) - ||R|| + w. The residual turns zero eigenvalues of G
-    into small positive ones. For G = diag(1, 0) and R = diag(0, 0.01) the smallest positive
-    eigenvalue of H is 0.01, but the bound is 0.99. `spectral.theory.eigenvalue_floor` holds.
+    into small positive ones. A network of one ReLU, z = v relu(w x) with w = v = x = 1, and the
+    target 1.01 under half the squared error: G has the eigenvalues 2 and 0 and ||R|| is 0.01, so
+    the bound is 1.99. The eigenvalues of H are 1.99 and 0.01.
+
+    The equations hold if lambda+_min means the eigenvalue with the index rank(G), for G and H
+    alike: this is the entry rank(G) of `spectral.theory.eigenvalue_floor`.
 
     **Raises:** `ValueError` as `eigenvalue_floor`, and if no eigenvalue is positive.
     """

@@ -25,14 +25,28 @@ def cumulant_error(
 ) -> Block:
     """Equation (6) with the right signs: chi(x, x, g, g) + E[x] chi(x, g, g) + E[x] chi(x, g, g).
 
-    This is the `factorisation_error` in joint cumulants. Its hypothesis is E[g | x] = 0, which
-    holds if targets are drawn from the predictions of the network. So it applies to the exact and
-    the sampled Fisher factors, but not to the empirical ones, whose gradients are those at the
-    labels. The columns s of an `Exact()` factor become samples with this property as +s and -s,
-    each multiplied by the square root of the number of columns.
+    This is the `factorisation_error` in joint cumulants. Its hypotheses are E[g] = 0 and
+    Cov(x, g) = 0. If E[g] = 0, the second is necessary too: the difference of both sides is the sum
+    of two products of covariances, and its entry [i, i, k, k] is 2 Cov(x_i, g_k)^2.
 
-    **Raises:** `ValueError` if the hypothesis fails: samples with equal inputs must have gradients
-    that sum to 0.
+    - Exact and sampled Fisher factors meet both, because E[g | x] = 0 if targets are drawn from the
+      predictions of the network. The columns s of an `Exact()` factor become samples with this
+      property as +s and -s, each multiplied by the square root of the number of columns.
+    - Empirical factors, with gradients at the labels, meet both at a stationary point: the
+      gradients of the mean loss in the weights and the bias of the layer are E[g x^T] and E[g].
+
+    ```python
+    import jax.numpy as jnp
+    from spectral.theory import cumulant_error, factorisation_error
+
+    # E[g | x] is not 0, but E[g] and Cov(x, g) are.
+    x = jnp.array([[0.0], [1.0], [2.0], [3.0]])
+    g = jnp.array([[1.0], [-1.0], [-1.0], [1.0]])
+    cumulant_error(x, g) - factorisation_error(x, g)  # 0
+    ```
+
+    **Raises:** `ValueError` naming the hypothesis that fails, if the means are above 100 times the
+    rounding of their terms.
     """
     fourth, first, second = error_terms(inputs, gradients)
     return fourth + first + second
@@ -46,7 +60,7 @@ def error_terms(
 
     **Raises:** `ValueError` as `cumulant_error`.
     """
-    _check_centred(inputs, gradients)
+    _check_uncorrelated(inputs, gradients)
     return _error_terms(inputs, gradients)
 
 
@@ -68,16 +82,20 @@ def _mean(pattern: str, *arrays: Array) -> Array:
     return jnp.einsum(pattern, *arrays, precision="highest") / arrays[0].shape[0]
 
 
-def _check_centred(
+def _check_uncorrelated(
     inputs: Float[Array, "samples inputs"], gradients: Float[Array, "samples outputs"]
 ) -> None:
-    _, group = np.unique(np.asarray(inputs), axis=0, return_inverse=True)
-    same = (group.reshape(-1)[:, None] == group.reshape(-1)[None]).astype(np.float64)
-    g = np.asarray(gradients, np.float64)
-    limit = 100 * jnp.finfo(gradients.dtype).eps
-    if np.any(np.abs(same @ g) > limit * (same @ np.abs(g))):
-        raise ValueError(
-            "Equation (6) has the hypothesis E[g | x] = 0, but the `gradients` of samples with "
-            "equal `inputs` do not sum to 0: take gradients at targets drawn from the network's "
-            "predictions (all of them, or each with +g and -g), and not at the labels."
-        )
+    x, g = np.asarray(inputs, np.float64), np.asarray(gradients, np.float64)
+    x = x - np.mean(x, axis=0)
+    limit = 100 * float(jnp.finfo(gradients.dtype).eps)
+    hypotheses = {"E[g] = 0": np.ones((len(x), 1)), "Cov(x, g) = 0": x}
+    for hypothesis, factor in hypotheses.items():
+        mean, terms = np.abs(factor.T @ g), np.abs(factor).T @ np.abs(g)
+        if np.any(mean > limit * terms):
+            raise ValueError(
+                f"Equation (6) has the hypothesis {hypothesis}, but an entry of it for the given "
+                f"`inputs` and `gradients` is {np.max(mean) / len(x):.3g}: take gradients at "
+                "targets drawn from the network's predictions (all of them, or each with +g and "
+                "-g), or those at the labels where the gradient of the mean loss in the layer is "
+                "0."
+            )

@@ -48,12 +48,15 @@ def kronecker_rank_bound(risk: Risk, params: PyTree) -> int:
     positions of a layer treated as more examples. Other output factors have other ranges, and a
     mean over positions has a smaller range, so with them the sum is not a bound.
 
-    Section 7 says that the network is tau-trainable if this sum is at least rho. The condition is
-    not sufficient; it is necessary for the Gauss-Newton matrix to have rank rho. Each block of that
-    matrix is a sum of Kronecker products whose factors lie in the ranges of A_l and B_l. So the
-    rank of the block is at most the product and the rank of the matrix at most the sum; both may be
-    much smaller. The rank of a block does not increase with the ranks of the two covariances
-    either, because it depends on how inputs and gradients are paired.
+    The sum is the rank of the KFAC matrix itself, the block-diagonal matrix of the products. So
+    section 7, which says that the network is tau-trainable if the sum is at least rho, holds with
+    the KFAC matrix in the place of the Hessian, as the paper introduces it. For the Gauss-Newton
+    matrix the condition is not sufficient; it is necessary for that matrix to have rank rho. It
+    would be sufficient if (5) were exact and the blocks between layers were zero. Each block of the
+    Gauss-Newton matrix is a sum of Kronecker products whose factors lie in the ranges of A_l and
+    B_l. So the rank of the block is at most the product and the rank of the matrix at most the sum;
+    both may be much smaller. The rank of a block does not increase with the ranks of the two
+    covariances either, because it depends on how inputs and gradients are paired.
 
     ```python
     import equinox as eqx

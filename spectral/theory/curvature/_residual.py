@@ -79,19 +79,6 @@ def output_curvature(
     return max(norms)
 
 
-def two_layer_curvature(radius: Number) -> float:
-    """Returns sqrt(1 + radius^2), an upper bound on Gamma of Theorem B.3 for a two-layer ReLU
-    network with biases, for any weights, on inputs of norm at most `radius`.
-
-    An output depends on the weights of one hidden unit only through their product. So its Hessian
-    has one block for each living unit, with the eigenvalues +-||(x, 1)||.
-
-    **Raises:** `ValueError` if `radius` is negative or not finite.
-    """
-    check_above("radius", radius, 0, strict=False)
-    return math.sqrt(1 + float(radius) ** 2)
-
-
 def residual_bound(
     num_outputs: int,
     curvature: Number,
@@ -109,7 +96,8 @@ def residual_bound(
 
     **Arguments:**
 
-    - `num_outputs`: O.
+    - `num_outputs`: O, or 1 if `curvature` bounds the second derivative of every sum of outputs
+        with coefficients of norm 1, as `two_layer_curvature` does.
     - `curvature`: Gamma on the new inputs, see `output_curvature` and `two_layer_curvature`.
     - `gradient`: the largest norm, over the examples of the old task, of the gradient of the loss
         of one example in its outputs.

@@ -44,6 +44,40 @@ def eigenvalue_floor(
     return ordered - float(residual_norm) + float(weight_decay)
 
 
+def weyl(
+    eigenvalues: Real[ArrayLike, " dim"], residual_eigenvalues: Real[ArrayLike, " residual"]
+) -> tuple[Float[np.ndarray, " dim"], Float[np.ndarray, " dim"]]:
+    """Returns lower and upper bounds on the eigenvalues of G + R from both spectra, in descending
+    order (Weyl's inequalities).
+
+    lambda_(i+j-1)(G + R) <= lambda_i(G) + lambda_j(R), and lambda_(i+j-dim)(G + R) >= lambda_i(G) +
+    lambda_j(R). The bounds are never wider than lambda_i(G) +- ||R||, and much narrower if few
+    eigenvalues of R are large. Each of them is attained by some pair of matrices with these
+    spectra. With the penalty (w/2) ||theta||^2 add w to both.
+
+    ```python
+    import jax.numpy as jnp
+    from spectral.theory import weyl
+
+    g, r = jnp.array([3.0, 2.0, 0.0]), jnp.array([1.0, 0.0, -1.0])
+    weyl(g, r)  # [2, 1, -1] and [4, 3, 1]
+    weyl(g, jnp.array([1.0, 0.0, 0.0]))  # [3, 2, 0] and [4, 3, 1]
+    ```
+
+    **Arguments:**
+
+    - `eigenvalues`, `residual_eigenvalues`: all eigenvalues of G and of R, in any order. Those of R
+        are known for two layers, see `two_layer_residual`.
+
+    **Raises:** `ValueError` if there are no eigenvalues, or the two numbers of eigenvalues differ.
+    """
+    g, r = same_size(eigenvalues, residual_eigenvalues)
+    places = range(g.size)
+    lower = [np.max(g[i:] + r[i:][::-1]) for i in places]
+    upper = [np.min(g[: i + 1] + r[: i + 1][::-1]) for i in places]
+    return np.array(lower), np.array(upper)
+
+
 def sufficient_weight_decay(
     eigenvalues: Real[ArrayLike, " dim"], residual_norm: Number, *, index: int
 ) -> float:
@@ -75,3 +109,20 @@ def descending(name: str, eigenvalues: Real[ArrayLike, " dim"]) -> Float[np.ndar
             "one finite number: pass all eigenvalues of one matrix."
         )
     return np.sort(array)[::-1]
+
+
+def same_size(
+    eigenvalues: Real[ArrayLike, " dim"], residual_eigenvalues: Real[ArrayLike, " residual"]
+) -> tuple[Float[np.ndarray, " dim"], Float[np.ndarray, " dim"]]:
+    """Returns the eigenvalues of both matrices as `descending` does.
+
+    **Raises:** `ValueError` as `descending`, and if the two numbers of eigenvalues differ.
+    """
+    g = descending("eigenvalues", eigenvalues)
+    r = descending("residual_eigenvalues", residual_eigenvalues)
+    if g.size != r.size:
+        raise ValueError(
+            f"There are {g.size} `eigenvalues` and {r.size} `residual_eigenvalues`, but the two "
+            "matrices must have the same size: pass all eigenvalues of both."
+        )
+    return g, r

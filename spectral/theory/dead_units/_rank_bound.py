@@ -3,17 +3,17 @@
 from collections.abc import Mapping, Sequence
 
 import equinox as eqx
-import jax
-import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
 from ..._arguments import check_count
-from ...models import apply_network, dead, DescribesUnits, entries_of, pre_activations
+from ...models import apply_network, dead, DescribesUnits, pre_activations
 from .._base._hypotheses import check_examples, check_no_kink, check_relu_network
+from ._zero_rows import num_marked, num_parameters, num_zero_rows
 
 
-def hessian_rank_bound(model: DescribesUnits, inputs: Float[Array, "examples ..."]) -> int:
+def hessian_rank_bound(
+    model: DescribesUnits, inputs: Float[Array, "examples ..."], *, as_computed: bool = False
+) -> int:
     """Returns an upper bound on the rank of the Hessian of a ReLU network from its dead units
     (Theorem 6.2, generalised to deep and convolutional networks).
 
@@ -23,7 +23,13 @@ def hessian_rank_bound(model: DescribesUnits, inputs: Float[Array, "examples ...
     dead units the bound is P - k(I + O + 1). A channel of a convolution is dead if it is 0 at every
     position.
 
-    The bound does not count units that are only dormant.
+    Two more kinds of rows are zero. If all units of a layer are dead, the outputs do not depend on
+    any parameter before it. If an input, or a channel of the images, is 0 in every example, its
+    weights have no effect (counted for `MLP`, `ConvNet` and `ActorCritic`).
+
+    The bound does not count units that are only dormant. It is about the loss without a penalty:
+    (w/2) ||theta||^2 puts w on the diagonal of every zero row, and the Hessian of the penalised
+    loss has the rank P unless -w is an eigenvalue of H.
 
     ```python
     import jax
@@ -35,16 +41,24 @@ def hessian_rank_bound(model: DescribesUnits, inputs: Float[Array, "examples ...
     hessian_rank_bound(model, inputs)  # at most 50
     ```
 
+    **Arguments:**
+
+    - `as_computed`: bound the rank of the Hessian that JAX computes, with relu'(0) = 0, instead of
+        the exact one. A pre-activation of exactly 0, where the exact Hessian does not exist, then
+        counts as inactive. Pruned units, units without connections in sparse layers, and zero
+        biases with blank inputs have such pre-activations.
+
     **Raises:** `ValueError` naming the hypothesis that fails: activations other than ReLU,
     normalisation, units without their own outgoing weights, no examples, or a pre-activation of
-    exactly 0.
+    exactly 0, unless `as_computed`.
     """
     statement = "Theorem 6.2"
     check_relu_network(statement, model)
     check_examples(statement, inputs)
     pre, silent = _activity(model, inputs)
-    check_no_kink(statement, pre)
-    return _parameters(model) - dead_parameters(model, silent)
+    if not as_computed:
+        check_no_kink(statement, pre)
+    return num_parameters(model) - num_zero_rows(model, silent, inputs=inputs)
 
 
 def dead_parameters(model: DescribesUnits, marked: Mapping[str, Bool[Array, " units"]]) -> int:
@@ -60,25 +74,33 @@ def dead_parameters(model: DescribesUnits, marked: Mapping[str, Bool[Array, " un
 
     **Raises:** `KeyError` if no layer has the given name.
     """
-    return int(_count(model, dict(marked)))
+    return num_marked(model, marked)
 
 
-def dense_rank_bound(sizes: Sequence[int], dead_units: Sequence[int]) -> int:
+def dense_rank_bound(
+    sizes: Sequence[int], dead_units: Sequence[int], *, dead_inputs: int = 0
+) -> int:
     """Returns the bound of `hessian_rank_bound` for dense layers from their sizes and the numbers
     of their dead units.
 
-    P - sum_l k_l (n_(l-1) + 1 + n_(l+1)) + sum_l k_l k_(l+1), with P the number of parameters.
+    P - sum_l k_l (n_(l-1) + 1 + n_(l+1)) - k_0 n_1 + sum_l k_l k_(l+1), with P the number of
+    parameters, n_0 inputs and k_0 dead ones. All inputs and units before a layer of dead units
+    count as dead.
 
     ```python
     dense_rank_bound((3, 8, 2), (2,))  # 50 - 2 (3 + 2 + 1) = 38
+    dense_rank_bound((3, 8, 2), (2,), dead_inputs=1)  # 38 - (8 - 2) = 32
+    dense_rank_bound((3, 8, 2), (8,))  # 2, the biases of the outputs
     ```
 
     **Arguments:**
 
     - `sizes`: the number of inputs, of units in each hidden layer, and of outputs.
     - `dead_units`: k_l for each hidden layer.
+    - `dead_inputs`: k_0, how many inputs are 0 in every example.
 
-    **Raises:** `ValueError` if a size is below 1 or `dead_units` does not fit `sizes`.
+    **Raises:** `ValueError` if a size is below 1, or if `dead_units` or `dead_inputs` does not fit
+    `sizes`.
     """
     for size in sizes:
         check_count("sizes", size)
@@ -89,52 +111,18 @@ def dense_rank_bound(sizes: Sequence[int], dead_units: Sequence[int]) -> int:
             f"`dead_units` is {tuple(dead_units)} for hidden layers of {hidden} units, but must "
             "hold a number from 0 to its size for each layer: count them with `models.dead`."
         )
-    bound = sum(n * (m + 1) for m, n in zip(sizes[:-1], sizes[1:], strict=True))
-    for k, before, after in zip(dead_units, sizes[:-2], sizes[2:], strict=True):
-        bound -= k * (before + 1 + after)
-    return bound + sum(a * b for a, b in zip(dead_units[:-1], dead_units[1:], strict=True))
-
-
-def most_dead_units(model: DescribesUnits, rank: int) -> dict[str, int]:
-    """Returns the largest number of dead units in each layer with which the Hessian can have this
-    rank.
-
-    For a measured rank these are upper bounds on the dead units of the network (the contrapositive
-    of Theorem 6.2). For the threshold rho of a task they are m, the largest number of dead units
-    with which the network can be tau-trainable: (P - rho) / (I + O + 1) in the two-layer network,
-    rounded down. In a deep network each layer is bounded as if the others had no dead units.
-
-    ```python
-    import jax
-    from spectral.models import MLP
-    from spectral.theory import most_dead_units
-
-    model = MLP(3, 2, width=8, depth=1, key=jax.random.key(0))
-    most_dead_units(model, 30)  # {"hidden_0": 3}: (50 - 30) / 6
-    ```
-
-    A computed rank depends on a threshold for what counts as zero. An eps-rank is at most the rank,
-    so it gives a larger and still valid bound.
-
-    **Raises:** `ValueError` as `hessian_rank_bound`, and if `rank` is outside [0, P].
-    """
-    check_relu_network("Theorem 6.2", model)
-    whole = _parameters(model)
-    check_count("rank", rank, minimum=0)
-    if rank > whole:
+    check_count("dead_inputs", dead_inputs, minimum=0)
+    if dead_inputs > sizes[0]:
         raise ValueError(
-            f"`rank` is {rank}, but the Hessian of `model` has {whole} rows: pass a rank of at "
-            f"most {whole}."
+            f"`dead_inputs` is {dead_inputs}, but there are {sizes[0]} inputs: count those that "
+            "are 0 in every example."
         )
-    result = {}
-    for group in model.units():
-        one = dead_parameters(model, {group.name: jnp.asarray(np.arange(group.size) == 0)})
-        result[group.name] = min((whole - int(rank)) // one, group.size)
-    return result
-
-
-def _parameters(model: DescribesUnits) -> int:
-    return sum(p.size for p in jax.tree.leaves(eqx.filter(model, eqx.is_inexact_array)))
+    whole = [n for n, layer in enumerate(hidden, start=1) if dead_units[n - 1] == layer]
+    last = whole[-1] if whole else 0
+    counts = [*sizes[:last], *[dead_inputs, *dead_units][last:], 0]
+    # A weight has an effect if neither of the units that it connects counts as dead.
+    living = [size - count for size, count in zip(sizes, counts, strict=True)]
+    return sum(n * (m + 1) for m, n in zip(living[:-1], living[1:], strict=True))
 
 
 @eqx.filter_jit
@@ -144,13 +132,3 @@ def _activity(
     """The pre-activations of each layer, and which units are dead."""
     taps = apply_network(model, None, inputs, inference=True)[1].taps
     return pre_activations(model, inputs), {name: dead(taps[name]) for name in taps}
-
-
-@eqx.filter_jit
-def _count(model: DescribesUnits, marked: dict[str, Bool[Array, " units"]]) -> Int[Array, ""]:
-    groups = {group.name: group for group in model.units()}
-    zero = lambda p: jnp.zeros(p.shape, bool)
-    marks = jax.tree.map(zero, eqx.filter(model, eqx.is_inexact_array))
-    for name, units in marked.items():
-        marks = jax.tree.map(jnp.logical_or, marks, entries_of(model, groups[name], units))
-    return jnp.asarray(sum(jnp.sum(m) for m in jax.tree.leaves(marks)))

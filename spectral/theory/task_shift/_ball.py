@@ -68,6 +68,13 @@ def mean_miss(reach: float, num_examples: int, dim: int, *, radius: float = 1.0)
     return sum(scipy.integrate.quad(miss, a, b, limit=200, epsabs=1e-13)[0] for a, b in pieces)
 
 
+def check_ball(num_examples: int, dim: int, radius: float) -> None:
+    """**Raises:** `ValueError` if a number is below 1, or the radius is not positive."""
+    check_count("num_examples", num_examples)
+    check_count("dim", dim)
+    check_above("radius", radius, 0)
+
+
 def _log_cap(height: Float[ArrayLike, "..."], dim: int) -> Float[np.ndarray, "..."]:
     """Logarithm of the fraction of the unit ball beyond a plane at this signed distance from its
     centre."""

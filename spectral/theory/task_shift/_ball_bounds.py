@@ -5,9 +5,8 @@ import math
 import numpy as np
 from jaxtyping import ArrayLike, Float, Real
 
-from ..._arguments import check_above, check_count
 from .._base._open_interval import check_strictly_between_0_and_1
-from ._ball import mean_miss
+from ._ball import check_ball
 
 
 def hausdorff_bound(
@@ -61,32 +60,3 @@ def persistence_bound(
     relative = np.maximum(np.asarray(radii, np.float64), 0) / (2 * radius)
     bound = 1 - num_examples * np.exp(-num_examples * np.minimum(relative, 1) ** dim)
     return np.where(relative >= 1, 1.0, np.maximum(bound, 0))
-
-
-def hausdorff_union_bound(
-    distance: float, num_examples: int, dim: int, *, radius: float = 1.0, directed: bool = False
-) -> float:
-    """Returns an upper bound on the probability that the Hausdorff distance of two sets of N
-    points, uniform in a ball, exceeds `distance`. It is sharper than the one in Lemma B.1.
-
-    The bound is 2N (N for the directed distance) times the probability that N points miss the
-    neighbourhood of another point. That probability uses the exact volume of the neighbourhood
-    (`ball_overlap`) and the exact distribution of its centre, so only the union over the points
-    loses anything.
-
-    ```python
-    hausdorff_union_bound(0.1, 1000, 2)  # 0.53
-    ```
-
-    **Raises:** `ValueError` as `hausdorff_bound`, and if `distance` is negative.
-    """
-    check_ball(num_examples, dim, radius)
-    check_above("distance", distance, 0, strict=False)
-    sides = 1 if directed else 2
-    return min(sides * num_examples * mean_miss(distance, num_examples, dim, radius=radius), 1.0)
-
-
-def check_ball(num_examples: int, dim: int, radius: float) -> None:
-    check_count("num_examples", num_examples)
-    check_count("dim", dim)
-    check_above("radius", radius, 0)

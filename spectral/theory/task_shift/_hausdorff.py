@@ -52,6 +52,7 @@ class TreeIndex(eqx.Module):
 
 Nearest = Callable[[np.ndarray, np.ndarray], np.ndarray]
 PAIRWISE = Pairwise()
+_SMALL = 1e-100
 
 
 def nearest_distances(
@@ -65,6 +66,8 @@ def nearest_distances(
     - `nearest`: how to compute it: `Pairwise(batch_size=...)`, `TreeIndex()`, or a function of the
         two arrays.
 
+    Distances below 1e-154 times the largest coordinate may be 0, because their squares underflow.
+
     **Raises:** `ValueError` for an empty set, coordinates that are not finite, or sets of different
     dimension.
     """
@@ -74,7 +77,13 @@ def nearest_distances(
             f"`points` has dimension {points.shape[1]} and `others` {others.shape[1]}, but a "
             "distance needs points of one space: pass two sets of the same dimension."
         )
-    return nearest(points, others)
+    largest = max(np.max(np.abs(points)), np.max(np.abs(others)))
+    if largest == 0 or _SMALL < largest < 1 / _SMALL:
+        return nearest(points, others)
+    # Squares of such coordinates underflow or overflow. A power of two changes no digit.
+    exponent = int(np.frexp(largest)[1])
+    scaled = nearest(np.ldexp(points, -exponent), np.ldexp(others, -exponent))
+    return np.ldexp(scaled, exponent)
 
 
 def directed_hausdorff(new: ArrayLike, old: ArrayLike, *, nearest: Nearest = PAIRWISE) -> float:
