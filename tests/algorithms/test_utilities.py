@@ -1,5 +1,6 @@
 """The utilities of units, and the facts that they are computed from."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +9,7 @@ from signals import learner_of, mlp
 from spectral import algorithms
 from spectral.algorithms import ContinualBackprop
 from spectral.algorithms._base._unit_groups import incoming_and_outgoing
+from spectral.algorithms.transforms.units._continual_backprop import UnitRecord
 from spectral.algorithms.transforms.units._utilities import UnitFacts
 
 
@@ -73,3 +75,31 @@ def test_facts_match_numpy():
     found = facts(jnp.asarray(h))
     for name, value in zip(names, expected, strict=True):
         np.testing.assert_allclose(found[name], value, rtol=1e-5, err_msg=name)
+
+
+def test_random_utilities_rank_by_the_present_draw():
+    """Each of ten units is the lowest in a tenth of all steps, also a young one, whose running mean
+    would vary more than those of the others."""
+    transform = ContinualBackprop(0.0, utility=algorithms.random_utility)
+    age = np.array([101] + [10_000] * 9)
+    record = UnitRecord(
+        age=jnp.asarray(age),
+        mean=jnp.zeros((10, 1)),
+        utility=jnp.asarray((1 - 0.99**age) / 2),
+        pending=jnp.asarray(0),
+        remainder=jnp.asarray(0.0),
+        replaced=jnp.asarray(0),
+    )
+    weights = jnp.ones(10)
+
+    @jax.jit
+    @jax.vmap
+    def lowest(key):
+        after = transform._observed(record, jnp.ones((1, 10, 1)), weights, weights, key=key)
+        facts = eqx.tree_at(lambda f: f.key, facts_of(*np.ones((4, 10))), key)
+        draw, chosen = algorithms.random_utility(facts), transform._lowest(after, jnp.asarray(1))
+        return chosen, after.utility / (1 - 0.99**after.age), draw
+
+    chosen, ranking, draw = lowest(jax.random.split(KEY, 20_000))
+    np.testing.assert_allclose(np.asarray(chosen).mean(0), 0.1, atol=0.01)
+    np.testing.assert_allclose(ranking, draw, rtol=1e-4)

@@ -17,7 +17,7 @@ from ..._base._arguments import as_fraction, Number
 from ..._base._replaced import REPLACED, replaced_quantity
 from ..._base._unit_groups import incoming_and_outgoing, renewed, replaceable_groups, tapped
 from ..._base._when import when
-from ._utilities import adaptable_contribution, UnitFacts
+from ._utilities import adaptable_contribution, random_utility, UnitFacts
 
 
 # The count of unit-steps is folded into the remainder at this size, before it can overflow.
@@ -82,7 +82,8 @@ class ContinualBackprop(AbstractTransform[_State]):
         - `decay`: of the running means.
         - `maturity`: the number of steps for which a new unit is protected.
         - `utility`: `adaptable_contribution`, `contribution`, `zero_contribution`, `adaptation`,
-          `outgoing_weight`, `feature_by_input`, `random_utility`, or your own function.
+          `outgoing_weight`, `feature_by_input`, `random_utility` (whose present draw takes the place
+          of u^), or your own function.
         - `compensate`: add the mean contribution of a replaced unit to the next layer's biases, as
           published. The authors' public code leaves it out.
 
@@ -164,7 +165,11 @@ class ContinualBackprop(AbstractTransform[_State]):
             outgoing=outgoing,
             key=key,
         )
-        utility = self.decay * record.utility + (1 - self.decay) * self.utility(facts)
+        utility = self.utility(facts)
+        if self.utility is random_utility:
+            utility = utility * self._correction(record)  # so that u^ is the present draw
+        else:
+            utility = self.decay * record.utility + (1 - self.decay) * utility
         return replace(record, utility=utility)
 
     def _accrued(self, record: UnitRecord) -> tuple[UnitRecord, Int[Array, ""]]:

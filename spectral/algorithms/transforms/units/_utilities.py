@@ -54,5 +54,9 @@ def feature_by_input(facts: UnitFacts) -> Float[Array, " units"]:
 
 
 def random_utility(facts: UnitFacts) -> Float[Array, " units"]:
-    """Uniform on [0, 1): a control."""
+    """Uniform on [0, 1): a control.
+
+    `ContinualBackprop` ranks the units by the present draw, as published. The running mean of the
+    draws would vary most in young units, which would be replaced more often.
+    """
     return jax.random.uniform(facts.key, facts.activity.shape, facts.activity.dtype)
