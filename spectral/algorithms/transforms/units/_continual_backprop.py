@@ -82,7 +82,7 @@ class ContinualBackprop(AbstractTransform[_State]):
         - `decay`: of the running means.
         - `maturity`: the number of steps for which a new unit is protected.
         - `utility`: `adaptable_contribution`, `contribution`, `zero_contribution`, `adaptation`,
-          `outgoing_weight`, `feature_by_input`, `random_utility` (whose present draw takes the place
+          `outgoing_weight`, `feature_by_input`, `random_utility` (its present draw takes the place
           of u^), or your own function.
         - `compensate`: add the mean contribution of a replaced unit to the next layer's biases, as
           published. The authors' public code leaves it out.
