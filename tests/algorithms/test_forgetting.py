@@ -78,6 +78,6 @@ def test_a_run_is_rejected_before_it_trains():
 def test_a_reset_of_the_whole_network_starts_any_optimiser_again():
     setting = permuted({"width": 6, "depth": 1}, num_tasks=1, steps_per_task=4)
     check_parts(setting.model, setting.stream, algorithms.reset(optax.adafactor(0.1)))
+    cbp = algorithms.cbp(Optimiser(factored, learning_rate=0.1))
     with pytest.raises(ValueError, match="cannot forget single entries"):
-        cbp = algorithms.cbp(Optimiser(factored, learning_rate=0.1))
         check_parts(setting.model, setting.stream, cbp)

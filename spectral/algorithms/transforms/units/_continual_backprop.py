@@ -1,5 +1,6 @@
 """Continual backpropagation: continually replaces the least useful mature units."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -15,8 +16,15 @@ from ....models import absorb_mean, UnitGroup
 from ..._base._algorithm import AbstractTransform
 from ..._base._arguments import as_fraction, Number
 from ..._base._replaced import REPLACED, replaced_quantity
-from ..._base._unit_groups import incoming_and_outgoing, renewed, replaceable_groups, tapped
+from ..._base._unit_groups import (
+    incoming_and_outgoing,
+    outgoing_by_position,
+    renewed,
+    replaceable_groups,
+    seen_by_next,
+)
 from ..._base._when import when
+from ._unit_facts import unit_facts
 from ._utilities import adaptable_contribution, random_utility, UnitFacts
 
 
@@ -43,8 +51,9 @@ _State = tuple[UnitRecord, ...]
 class ContinualBackprop(AbstractTransform[_State]):
     """Generate and test (Dohare et al., *Loss of plasticity in deep continual learning*, 2024).
 
-    After each step and in each hidden layer, let h be the activations before the step, eta the
-    `decay`, and a the age of a unit, which includes this step:
+    After each step and in each hidden layer, let h be the activations before the step as the next
+    layer sees them, that is after pooling. eta is the `decay`, and a the age of a unit, which
+    includes this step:
 
         f <- eta f + (1 - eta) mean h         f^ = f / (1 - eta^a)
         u <- eta u + (1 - eta) utility        u^ = u / (1 - eta^a)
@@ -57,6 +66,8 @@ class ContinualBackprop(AbstractTransform[_State]):
     The optimiser forgets these entries, exactly if it can (see `spectral.Optimiser.forget`).
 
     A unit is a neuron or a channel of a convolution; the means of a channel run over positions too.
+    Where a dense layer follows, the contribution of a channel is the mean over its positions of
+    |W_out| times |h| or |h - f^|, as in the authors' code.
     Units that have no outgoing weights of their own (the channels of a residual stream) are never
     replaced.
     """
@@ -108,8 +119,10 @@ class ContinualBackprop(AbstractTransform[_State]):
         weights = incoming_and_outgoing(groups, learner.model)
         records, due = [], []
         for i, (group, record) in enumerate(zip(groups, state, strict=True)):
-            own_key, activations = jax.random.fold_in(utility_key, i), tapped(group, signal.taps)
-            record = self._observed(record, activations, *weights[i], key=own_key)
+            own_key, seen = jax.random.fold_in(utility_key, i), seen_by_next(group, signal.taps)
+            positions = math.prod(seen.shape[3:])
+            by_position = outgoing_by_position(group, learner.model, positions)
+            record = self._observed(record, seen, *weights[i], by_position, key=own_key)
             record, own_due = self._accrued(record)
             records.append(record)
             due.append(own_due)
@@ -149,6 +162,7 @@ class ContinualBackprop(AbstractTransform[_State]):
         activations: Float[Array, "examples units copies *positions"],
         incoming: Float[Array, " units"],
         outgoing: Float[Array, " units"],
+        by_position: Float[Array, "units positions"] | None,
         *,
         key: PRNGKeyArray,
     ) -> UnitRecord:
@@ -156,15 +170,8 @@ class ContinualBackprop(AbstractTransform[_State]):
         others = (0, *range(3, activations.ndim))
         mean = self.decay * record.mean + (1 - self.decay) * jnp.mean(activations, axis=others)
         record = replace(record, age=record.age + 1, mean=mean)
-        centre = jnp.expand_dims(mean / self._correction(record)[:, None], others)
-        over = (0, *range(2, activations.ndim))
-        facts = UnitFacts(
-            activity=jnp.mean(jnp.abs(activations), axis=over),
-            deviation=jnp.mean(jnp.abs(activations - centre), axis=over),
-            incoming=incoming,
-            outgoing=outgoing,
-            key=key,
-        )
+        centre = mean / self._correction(record)[:, None]
+        facts = unit_facts(activations, centre, incoming, outgoing, by_position, key=key)
         utility = self.utility(facts)
         if self.utility is random_utility:
             utility = utility * self._correction(record)  # so that u^ is the present draw
