@@ -7,14 +7,14 @@ from dataclasses import replace
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from ...._arguments import check_count
 from ...._base._quantity import Quantity
 from ...._types import Learner, Signal
 from ....models import absorb_mean, UnitGroup
-from ..._base._algorithm import AbstractTransform
 from ..._base._arguments import as_fraction, Number
+from ..._base._protocols import AbstractTransform
 from ..._base._replaced import REPLACED, replaced_quantity
 from ..._base._unit_groups import (
     incoming_and_outgoing,
@@ -144,6 +144,14 @@ class ContinualBackprop(AbstractTransform[_State]):
             return learner, tuple(_started_again(record, units) for record, (_, units) in pairs)
 
         return when(jnp.stack(due).any(), replace_units, (learner, tuple(records)))
+
+    def after_reset(
+        self, learner: Learner, state: _State, reset: PyTree[bool], *, key: PRNGKeyArray
+    ) -> _State:
+        """Returns new records for a new network, which keep the number of replaced units."""
+        records = super().after_reset(learner, state, reset, key=key)
+        pairs = zip(records, state, strict=True)
+        return tuple(replace(record, replaced=old.replaced) for record, old in pairs)
 
     def measure(self, state: _State) -> dict[str, Array]:
         ages = jnp.concatenate([record.age for record in state])

@@ -1,16 +1,18 @@
 """Self-normalised resets: a unit is renewed if it is silent for unusually long."""
 
+from dataclasses import replace
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from ...._arguments import check_count
 from ...._base._quantity import Quantity
 from ...._types import Learner, Signal
 from ....models import UnitGroup
-from ..._base._algorithm import AbstractTransform
 from ..._base._arguments import as_fraction, as_positive, Number
+from ..._base._protocols import AbstractTransform
 from ..._base._replaced import REPLACED, replaced_quantity
 from ..._base._unit_groups import renewed, replaceable_groups, tapped
 from ..._base._when import when
@@ -83,6 +85,14 @@ class SelfNormalizedReset(AbstractTransform[_State]):
         some = jnp.stack([jnp.any(units) for _, units in chosen]).any()
         learner = when(some, lambda before: renewed(before, chosen, key=key), learner)
         return learner, tuple(records)
+
+    def after_reset(
+        self, learner: Learner, state: _State, reset: PyTree[bool], *, key: PRNGKeyArray
+    ) -> _State:
+        """Returns new records for a new network, which keep the number of replaced units."""
+        records = super().after_reset(learner, state, reset, key=key)
+        pairs = zip(records, state, strict=True)
+        return tuple(replace(record, replaced=old.replaced) for record, old in pairs)
 
     def measure(self, state: _State) -> dict[str, Array]:
         silences = jnp.concatenate([record.age for record in state])
