@@ -23,7 +23,7 @@ class Remembers(AbstractTransform[jax.Array]):
     """A transform of one's own that remembers the sum of the first weights."""
 
     def init(self, learner, *, key):
-        return sum(jnp.sum(p) for p in arrays(learner.model))
+        return sum((jnp.sum(p) for p in arrays(learner.model)), jnp.zeros(()))
 
 
 # Every part, with how it remembers: "all" is initialised again with the whole network, "entry" for
@@ -157,8 +157,10 @@ def check(kind, after, before, fresh, marks, zero, model):
 def test_every_part_forgets_what_was_reset(kind, names, copies):
     found, after, learner, marks = begun_after_reset(RESETS[kind], names, copies)
     assert {name for name, *_ in found} == set(names)
-    for name, *states in found:
-        check(PARTS[name][1], *states, marks, kind == "zero_head", models.connected(after.model))
+    for name, now, old, new in found:
+        check(
+            PARTS[name][1], now, old, new, marks, kind == "zero_head", models.connected(after.model)
+        )
     pairs = zip(arrays(after.model), arrays(learner.model), strict=True)
     assert [not np.array_equal(a, b) for a, b in pairs] == jax.tree.leaves(marks)
 

@@ -1,6 +1,7 @@
 """The numbers of optimisers, checked where they are written; what UPGD divides the utilities by."""
 
 import inspect
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -46,7 +47,7 @@ def test_the_numbers_of_a_transformation(name, numbers):
     jax.eval_shape(lambda x: [make(x), x][1], jnp.asarray(-1.0))
 
 
-MAKES = [
+MAKES: list[Any] = [
     (make, scope)
     for make in (perturbed_sgd, perturbed_adam)
     for scope in ("global", "global_uncorrected")
@@ -56,7 +57,7 @@ MAKES = [
 def plasticities(grads):
     """1 - s of every entry after each gradient, for each of `MAKES`: with `perturbed_sgd` it is the
     size of the step divided by the gradient."""
-    numbers = {"noise": 0.0, "weight_decay": 0.0, "utility_decay": 0.99}
+    numbers: Any = {"noise": 0.0, "weight_decay": 0.0, "utility_decay": 0.99}
     params = jax.tree.map(jnp.asarray, PARAMS)
 
     @jax.jit
