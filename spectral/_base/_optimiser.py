@@ -13,6 +13,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
+from ._per_entry import check_per_entry
 from ._readable import readable
 from ._schedule import AbstractLearningRateSchedule
 
@@ -160,6 +161,10 @@ class Optimiser(eqx.Module):
         weights. State that all entries share, such as the single step count of `optax.adam`, is
         kept. `spectral.algorithms.adam` counts the steps of every entry, so under it a marked entry
         continues exactly like one that has never been trained.
+
+        **Raises:** `ValueError` for an optimiser that keeps its state in other shapes than those of
+        the parameters, such as `optax.adafactor`, `optax.sm3` or `optax.novograd`. A run raises it
+        before anything is trained.
         """
         return self.rewrite(lambda now, first, m: jnp.where(m, first, now), model, fresh)
 
@@ -179,9 +184,12 @@ class Optimiser(eqx.Module):
         params = eqx.filter(model, eqx.is_inexact_array)
         optimiser.rewrite(lambda now, first: now / 2, params)  # halves all momenta
         ```
+
+        **Raises:** `ValueError` as `forget`.
         """
         transformation = self.transformation
         params = eqx.filter(model, eqx.is_inexact_array)
+        check_per_entry(self.make, transformation, self.state, params)
         initial = transformation.init(params)
         others = optax.tree_utils.tree_map_params(
             transformation,

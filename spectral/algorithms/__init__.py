@@ -1,13 +1,12 @@
 """Transforms of a learner, penalties, optimisers, and the recipes that combine them."""
 
 from .._base._schedule import AbstractLearningRateSchedule as AbstractLearningRateSchedule
-from ._base._algorithm import (
+from ._base._algorithm import Algorithm as Algorithm, AlgorithmState as AlgorithmState
+from ._base._periodic import Periodic as Periodic
+from ._base._protocols import (
     AbstractPenalty as AbstractPenalty,
     AbstractTransform as AbstractTransform,
-    Algorithm as Algorithm,
-    AlgorithmState as AlgorithmState,
 )
-from ._base._periodic import Periodic as Periodic
 from .optimisers._adam import adam as adam, entrywise_adam as entrywise_adam
 from .optimisers._muon import equinox_muon as equinox_muon, muon as muon
 from .optimisers._schedules import (

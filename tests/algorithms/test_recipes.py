@@ -275,6 +275,9 @@ def test_values_of_presets():
         (lambda: algorithms.adam(b2=1.0), "`b2` is 1.0"),
         (lambda: algorithms.upgd(lr=0.0), "`lr` is 0.0"),
         (lambda: algorithms.hare_tortoise(decay=-0.5), "`decay` is -0.5"),
+        (lambda: algorithms.snr(rejection_level=2.0), "`rejection_level` is 2.0"),
+        (lambda: algorithms.muon(beta=2.0), "`beta` is 2.0"),
+        (lambda: algorithms.sgd(momentum=2.0), "`momentum` is 2.0"),
     ],
 )
 def test_bad_arguments(make, message):

@@ -168,6 +168,37 @@ def test_regrama_renews_units_with_small_gradients(float64):
     assert_first_layer_renewed(dead.model, after.model)
 
 
+def test_a_unit_that_nearly_always_fires_is_kept():
+    """Its silences are short, and most are as long as the present one. Two firings in succession
+    end no silence; counted as silences of length zero, they would make each of these look rare. The
+    reference counts the ages after which the unit fires, except zero, as the authors' code does."""
+    fires = np.random.default_rng(0).random(20_000) < 0.99
+    transform = SelfNormalizedReset(rejection_level=0.02)
+    model = mlp(3, 1, width=1, depth=1)
+    signal = signal_at(model, normal(1, 1, 3), taps={})
+
+    @jax.jit
+    def renewals(activity):
+        def step(record, h):
+            now = eqx.tree_at(lambda s: s.taps, signal, {"hidden_0": h[None, None]})
+            record = transform._observed(record, model.units()[0], now)
+            return record, transform._too_silent(record)
+
+        (record,) = transform.init(learner_of(model), key=KEY)
+        return jax.lax.scan(step, record, activity)[1]
+
+    due = np.asarray(renewals(jnp.asarray(fires, float))).ravel()
+    age, past, expected = 0, [], []
+    for fired in fires:
+        if fired:
+            past += [age] * (age > 0)
+        age = 0 if fired else age + 1
+        as_long = sum(a >= age for a in past)
+        expected.append(age > 0 and 0.02 * len(past) >= 1 and as_long <= 0.02 * len(past))
+    np.testing.assert_array_equal(due, expected)
+    assert due.sum() <= 0.02 * len(past)
+
+
 @pytest.mark.parametrize("batch", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_silences_match_a_count_in_python(batch):
     """Two units fire at random, one stops, one never fires and one always does."""
@@ -203,7 +234,7 @@ def test_silences_match_a_count_in_python(batch):
     for t in range(steps):
         for i in range(5):
             if fires[t, i]:
-                past[i].append(age[i])
+                past[i] += [age[i]] * (age[i] > 0)  # two firings in succession end no silence
                 age[i] = 0
             else:
                 age[i] += batch
@@ -227,6 +258,10 @@ def test_silences_match_a_count_in_python(batch):
         (lambda: ReGraMa(threshold=-0.1), "`threshold` is -0.1"),
         (lambda: ReGraMa(threshold=0.1, window=0), "`window` is 0"),
         (lambda: SelfNormalizedReset(rejection_level=0.0), "`rejection_level` is 0.0"),
+        (
+            lambda: SelfNormalizedReset(rejection_level=2.0),
+            "`rejection_level` is 2.0, but must lie between 0 and 1",
+        ),
         (lambda: SelfNormalizedReset(rejection_level=0.1, max_age=0), "`max_age` is 0"),
     ],
 )

@@ -1,88 +1,23 @@
-"""The parts of an algorithm: an optimiser, penalties on the loss, transforms of the learner."""
+"""An optimiser, penalties on the loss and transforms of the learner, as one algorithm."""
 
-from abc import abstractmethod
 from dataclasses import replace
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
 from ..._base._optimiser import Optimiser
-from ..._base._quantity import Quantity
 from ..._base._readable import readable
+from ..._carry import branch
 from ..._types import Clock, Learner, Signal
 from ...models import connected
 from ._as_optimiser import as_optimiser
-from ._called import begun, measured, updated
+from ._called import after_reset, begun, measured, updated
 from ._continuation import same_layout, take_over
-
-
-State = TypeVar("State")
-
-
-class AbstractTransform(eqx.Module, Generic[State]):
-    """A change of the learner that the optimiser's step cannot make.
-
-    optax transformations cannot do this: in a chain, one can neither reset the state of another nor
-    rewrite a weight exactly. `Algorithm` calls `init` once, `begin_task` at the start of every task
-    before its first gradient, and `update` after every optimiser step. By default `begin_task` and
-    `update` change nothing.
-    """
-
-    @abstractmethod
-    def init(self, learner: Learner, *, key: PRNGKeyArray) -> State:
-        """Returns the state before the first task; `None` if there is nothing to remember."""
-
-    def begin_task(
-        self, learner: Learner, state: State, clock: Clock, *, key: PRNGKeyArray
-    ) -> tuple[Learner, State]:
-        """Returns the learner and the state with which the task begins."""
-        return learner, state
-
-    def update(
-        self, learner: Learner, state: State, signal: Signal, *, key: PRNGKeyArray
-    ) -> tuple[Learner, State]:
-        """Returns the learner and the state after this step."""
-        return learner, state
-
-    def measure(self, state: State) -> dict[str, Array]:
-        """Returns what is recorded at the end of each task, by name, such as how many units were
-        replaced. By default nothing. The column of the history is `label.name`."""
-        return {}
-
-    def quantities(self) -> dict[str, Quantity]:
-        """Returns what the measurements are, by their names. Those that are left out are recorded
-        but not shown. By default all are shown under their own names."""
-        return {}
-
-    @property
-    def label(self) -> str:
-        """The first part of the names of its columns in the history."""
-        return type(self).__name__
-
-
-class AbstractPenalty(eqx.Module, Generic[State]):
-    """A term that is added to the loss before the gradient is taken.
-
-    `Algorithm` applies `spectral.models.connected` to the model first: the weights of missing
-    connections are zero and get no gradient.
-    """
-
-    @abstractmethod
-    def init(self, model: PyTree, *, key: PRNGKeyArray) -> State:
-        """Returns what the penalty remembers, such as the initial weights; `None` for nothing."""
-
-    @abstractmethod
-    def value(self, model: PyTree, state: State) -> Float[Array, ""]:
-        """Returns the term. It must be differentiable in the parameters of `model`."""
-
-    def update(self, model: PyTree, state: State, *, key: PRNGKeyArray) -> State:
-        """Returns the state after the optimiser's step that led to `model`, for example after
-        another round of a power iteration. By default the state does not change."""
-        return state
+from ._protocols import AbstractPenalty, AbstractTransform
 
 
 class AlgorithmState(eqx.Module):
@@ -173,13 +108,49 @@ class Algorithm(eqx.Module):
     def begin_task(
         self, learner: Learner, state: AlgorithmState, clock: Clock, *, key: PRNGKeyArray
     ) -> tuple[Learner, AlgorithmState]:
-        """Calls `begin_task` of every transform, in order."""
-        after = []
-        keys = _keys(key, len(self.transforms))
-        for transform, own in zip(self.transforms, state.transforms, strict=True):
-            learner, own = begun(transform, learner, own, clock, key=next(keys))
-            after.append(own)
-        return learner, AlgorithmState(state.penalties, tuple(after))
+        """Calls `begin_task` of every transform, in order. After one that has reset parameters it
+        calls `after_reset` of all other parts, before the `begin_task` of the next."""
+        penalties, states = state.penalties, list(state.transforms)
+        count = len(self.transforms)
+        for i, (transform, own_key) in enumerate(
+            zip(self.transforms, _keys(key, count), strict=True)
+        ):
+            resets = transform.resets(learner, clock)
+            learner, states[i] = begun(transform, learner, states[i], clock, key=own_key)
+            if resets is not None:
+                memory = AlgorithmState(penalties, tuple(states))
+                reset_key = jax.random.fold_in(key, count + i)
+                memory = self._after_reset(learner, memory, i, *resets, key=reset_key)
+                penalties, states = memory.penalties, list(memory.transforms)
+        return learner, AlgorithmState(penalties, tuple(states))
+
+    def _after_reset(
+        self,
+        learner: Learner,
+        state: AlgorithmState,
+        index: int,
+        due: Bool[Array, ""],
+        reset: PyTree[bool],
+        *,
+        key: PRNGKeyArray,
+    ) -> AlgorithmState:
+        """The state after the transform with this index has reset parameters, if that is due."""
+        owners = [
+            *[connected(learner.model)] * len(self.penalties),
+            *[learner] * len(self.transforms),
+        ]
+        own, parts = len(self.penalties) + index, (*self.penalties, *self.transforms)
+
+        def forget(states: tuple[Any, ...]) -> tuple[Any, ...]:
+            return tuple(
+                state if i == own else after_reset(part, owner, state, reset, key=own_key)
+                for i, (part, owner, state, own_key) in enumerate(
+                    zip(parts, owners, states, _keys(key, len(parts)), strict=True)
+                )
+            )
+
+        states = branch(due, forget, (*state.penalties, *state.transforms))
+        return AlgorithmState(states[: len(self.penalties)], states[len(self.penalties) :])
 
     def measure(self, state: AlgorithmState) -> dict[str, Array]:
         """Returns the measurements of all transforms, by the columns of the history."""

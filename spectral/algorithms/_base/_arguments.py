@@ -48,6 +48,18 @@ def as_fraction(name: str, value: Number, *, below_one: bool = False) -> Float[A
     return jnp.asarray(value, dtype=float)
 
 
+def check_adam(learning_rate: Number, b1: Number, b2: Number, eps: Number) -> None:
+    """Check the numbers of Adam, under the names that optax gives them.
+
+    **Raises:** `ValueError` for a negative `learning_rate`, a beta outside [0, 1) or an `eps` that
+    is not positive.
+    """
+    check_above("learning_rate", learning_rate, 0, strict=False)
+    check_fraction("b1", b1, strict=True)
+    check_fraction("b2", b2, strict=True)
+    check_above("eps", eps, 0)
+
+
 def check_name(argument: str, name: str, allowed: Sequence[str]) -> None:
     """**Raises:** `ValueError` if `name` is not one of those allowed."""
     if name not in allowed:

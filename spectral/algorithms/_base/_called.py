@@ -1,13 +1,13 @@
-"""The methods of a transform, called with a check of what they return.
+"""The methods of a transform or penalty, called with a check of what they return.
 
-The transform may be one that a user has defined. All raise `TypeError` naming its class and method.
+The part may be one that a user has defined. All raise `TypeError` naming its class and method.
 """
 
 from typing import Any
 
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from ..._base._returned import check_kept, check_row, check_tuple
+from ..._base._returned import check_kept, check_row, check_static_kept, check_tuple
 from ..._types import Clock, Learner, Signal
 
 
@@ -30,6 +30,18 @@ def updated(
     # A state of `eqx.nn` that the transform has used cannot be looked at again.
     kept = lambda pair: ((pair[0].model, pair[0].optimiser), pair[1])
     check_kept(transform, "update", kept((learner, state)), kept(found))
+    return found
+
+
+def after_reset(
+    part: Any, owner: Any, state: Any, reset: PyTree[bool], *, key: PRNGKeyArray
+) -> Any:
+    """Returns `part.after_reset(owner, state, reset, key=key)`, a state whose arrays have the
+    shapes and types that they had. The owner is the learner of a transform, or the model of a
+    penalty."""
+    found = part.after_reset(owner, state, reset, key=key)
+    check_static_kept("after_reset", state, found)
+    check_kept(part, "after_reset", state, found)
     return found
 
 

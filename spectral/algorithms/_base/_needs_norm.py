@@ -4,7 +4,7 @@ from jaxtyping import PRNGKeyArray
 
 from ..._types import Learner
 from ...models import unit_groups
-from ._algorithm import AbstractTransform
+from ._protocols import AbstractTransform
 
 
 class NeedsNorm(AbstractTransform[None]):

@@ -3,14 +3,14 @@
 from typing import Any
 
 import equinox as eqx
-from jaxtyping import Array, Bool, PRNGKeyArray
+from jaxtyping import Array, Bool, PRNGKeyArray, PyTree
 
 from ..._arguments import check_count
 from ..._base._quantity import Quantity
 from ..._carry import branch
 from ..._types import Clock, Learner, Signal
-from ._algorithm import AbstractTransform
 from ._called import begun, measured, updated
+from ._protocols import AbstractTransform
 
 
 class Periodic(AbstractTransform[Any]):
@@ -52,6 +52,14 @@ class Periodic(AbstractTransform[Any]):
         due = is_due(signal, self.period)
         act = lambda pair: updated(self.transform, pair[0], pair[1], signal, key=key)
         return branch(due, act, (learner, state))
+
+    def resets(self, learner: Learner, clock: Clock) -> tuple[Bool[Array, ""], PyTree[bool]] | None:
+        return self.transform.resets(learner, clock)
+
+    def after_reset(
+        self, learner: Learner, state: Any, reset: PyTree[bool], *, key: PRNGKeyArray
+    ) -> Any:
+        return self.transform.after_reset(learner, state, reset, key=key)
 
     def measure(self, state: Any) -> dict[str, Array]:
         return measured(self.transform, state)

@@ -46,6 +46,20 @@ def tapped(
 
     **Raises:** `ValueError` if the taps lack the layer or have it in another size.
     """
+    return group.by_unit(_tap_of(group, taps))
+
+
+def seen_by_next(
+    group: UnitGroup, taps: dict[str, Array]
+) -> Float[Array, "examples units copies *positions"]:
+    """What the next layer sees of the activations of a group, as `tapped`.
+
+    **Raises:** `ValueError` as `tapped`.
+    """
+    return group.seen_by_unit(_tap_of(group, taps))
+
+
+def _tap_of(group: UnitGroup, taps: dict[str, Array]) -> Float[Array, "examples ..."]:
     tap, wanted = taps.get(group.name), group.size * group.copies
     if tap is None or tap.shape[1] != wanted:
         shapes = {name: tap.shape[1:] for name, tap in taps.items()}
@@ -53,7 +67,7 @@ def tapped(
             f"`units()` of the model describes a layer {group.name!r} of {wanted} activations, but "
             f"its taps are {shapes}: give the layer the same name and size in both."
         )
-    return group.by_unit(tap)
+    return tap
 
 
 def renewed(
@@ -98,6 +112,31 @@ def incoming_and_outgoing(
     params, outgoing = jax.lax.optimization_barrier((params, outgoing))
     incoming = [magnitude(group.incoming, params) for group in groups]
     return list(zip(incoming, outgoing, strict=True))
+
+
+def outgoing_by_position(
+    group: UnitGroup, model: PyTree, positions: int
+) -> Float[Array, "units positions"] | None:
+    """For each unit, the sum of |outgoing weight| at each position that the next layer sees of it,
+    divided by the number of all its outgoing weights.
+
+    `None` if no layer weights the positions of a unit differently, as a dense layer does after a
+    convolution is flattened.
+    """
+    model = eqx.filter(connected(model), eqx.is_inexact_array)
+    repeats = {entries.repeat for entries in group.outgoing} - {1}
+    if repeats != {positions}:
+        return None
+    total, count = jnp.zeros((group.size, positions)), 0
+    for entries in group.outgoing:
+        array = entries.where(model)
+        others = tuple(a for a in range(array.ndim) if a != entries.axis)
+        along = dataclasses.replace(entries, axis=0)
+        sums = along.by_unit(jnp.sum(jnp.abs(array), axis=others))
+        sums = sums.reshape(group.size, entries.tile, entries.repeat).sum(axis=1)
+        total += sums if entries.repeat == positions else sums / positions
+        count += array.size // group.size
+    return total / count
 
 
 def sparse_layers(model: Any) -> list[tuple[UnitGroup, Where, Where]]:

@@ -8,7 +8,14 @@ import optax
 from jaxtyping import PyTree
 
 from ..._base._optimiser import Optimiser
-from .._base._arguments import as_fraction, as_learning_rate, as_positive, LearningRate, Number
+from .._base._arguments import (
+    as_fraction,
+    as_learning_rate,
+    as_positive,
+    check_adam,
+    LearningRate,
+    Number,
+)
 
 
 class EntrywiseAdamState(NamedTuple):
@@ -31,7 +38,11 @@ def entrywise_adam(
     the moments of an entry are forgotten there, its next step is
     (1 - b1) / sqrt(1 - b2) = 3.2 times the learning rate. Here its count is forgotten with them.
     This needs memory for two more copies of the parameters.
+
+    **Raises:** `ValueError` for a negative `learning_rate`, a beta outside [0, 1) or an `eps` that
+    is not positive.
     """
+    check_adam(learning_rate, b1, b2, eps)
 
     def init(params: PyTree) -> EntrywiseAdamState:
         zeros, ones = jax.tree.map(jnp.zeros_like, params), jax.tree.map(jnp.ones_like, params)

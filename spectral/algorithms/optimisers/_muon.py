@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, PyTree
 
+from ..._arguments import check_above, check_fraction
 from ..._base._optimiser import Optimiser
 from .._base._arguments import as_fraction, as_learning_rate, as_positive, LearningRate, Number
 
@@ -18,12 +19,29 @@ def equinox_muon(
 ) -> optax.GradientTransformation:
     """`optax.contrib.muon` (Jordan et al., 2024) for weights that are stored as (out, in).
 
+    The formula is that of optax. At step t it orthogonalises
+    beta m / (1 - beta^(t+1)) + (1 - beta) g / (1 - beta^t), with m the running mean of the
+    gradients. The authors' code orthogonalises beta m + (1 - beta) g: there the gradient counts
+    less, by a factor of 1.95 in the first step and of nearly 1 after 1 / (1 - beta) steps.
+
     optax expects kernels as (in, out), and would scale the update of a layer from 27 to 256 units
     by 1 instead of sqrt(256 / 27). Matrices and the kernels of convolutions [out, in, ...] are
     orthogonalised, including the first and the last layer. Vectors are trained by Adam with
     `adam_learning_rate`, by default `learning_rate`. Both use Nesterov momentum, matrices with
     decay `beta`. There is no weight decay; add the `L2` penalty for a coupled one.
+
+    **Raises:** `ValueError` for a beta outside [0, 1), a negative learning rate or a
+    `consistent_rms` that is not positive.
     """
+    check_fraction("beta", beta, strict=True)
+    for name, rate in (
+        ("learning_rate", learning_rate),
+        ("adam_learning_rate", adam_learning_rate),
+    ):
+        if rate is not None and not callable(rate):  # optax takes a schedule here
+            check_above(name, rate, 0, strict=False)
+    if consistent_rms is not None:
+        check_above("consistent_rms", consistent_rms, 0)
     return optax.contrib.muon(
         learning_rate,
         beta=beta,

@@ -5,8 +5,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from .._base._algorithm import AbstractPenalty
 from .._base._arguments import as_non_negative, Number
+from .._base._protocols import AbstractPenalty
 
 
 class L2(AbstractPenalty[None]):

@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from .._base._algorithm import AbstractPenalty
+from .._base._after_reset import where_reset
 from .._base._arguments import as_non_negative, as_positive, Number
 from .._base._fresh import fresh_parameters
+from .._base._protocols import AbstractPenalty
 
 
 class L2Init(AbstractPenalty[PyTree]):
@@ -17,8 +18,8 @@ class L2Init(AbstractPenalty[PyTree]):
 
     Kumar et al., *Maintaining Plasticity in Continual Learning via Regenerative Regularization*
     (2023). Their formula lambda ||theta - theta_0||^2 has lambda = strength / 2; the gradient gains
-    strength (theta - theta_0). theta_0 are the weights at the start of the run. There are two
-    variants:
+    strength (theta - theta_0). theta_0 are the weights at the start of the run, or after
+    the last `Reset`. There are two variants:
 
     - `resample=True`: theta_0 is a newly initialised network at every step, which costs a random
       draw for every weight.
@@ -45,6 +46,11 @@ class L2Init(AbstractPenalty[PyTree]):
 
     def update(self, model: Any, state: PyTree, *, key: PRNGKeyArray) -> PyTree:
         return fresh_parameters(model, key=key) if self.resample else state
+
+    def after_reset(
+        self, model: Any, state: PyTree, reset: PyTree[bool], *, key: PRNGKeyArray
+    ) -> PyTree:
+        return where_reset(reset, self.init(model, key=key), state)
 
     def _loss(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
         if self.huber is None:

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ...models import unit_groups
-from .._base._algorithm import AbstractPenalty
 from .._base._arguments import as_non_negative, as_positive, Number
+from .._base._protocols import AbstractPenalty
 
 
 class Parseval(AbstractPenalty[None]):

@@ -6,8 +6,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from ..._arguments import check_count
-from .._base._algorithm import AbstractPenalty
+from .._base._after_reset import where_reset
 from .._base._arguments import as_non_negative, Number
+from .._base._protocols import AbstractPenalty
 
 
 _Arrays = tuple[Float[Array, "..."], ...]
@@ -71,6 +72,19 @@ class SpectralNorm(AbstractPenalty[SpectralNormState]):
         matrices, _ = _split(model)
         directions = map(_iterated, matrices, state.directions)
         return SpectralNormState(tuple(directions), state.vectors)
+
+    def after_reset(
+        self, model: PyTree, state: SpectralNormState, reset: PyTree[bool], *, key: PRNGKeyArray
+    ) -> SpectralNormState:
+        params = jax.tree.leaves(eqx.filter(model, eqx.is_inexact_array))
+        marked = list(zip(params, jax.tree.leaves(reset), strict=True))
+        matrices = [mark for p, mark in marked if p.ndim > 1]
+        vectors = [mark for p, mark in marked if p.ndim < 2]
+        new = self.init(model, key=key)
+        return SpectralNormState(
+            where_reset(matrices, new.directions, state.directions),
+            where_reset(vectors, new.vectors, state.vectors),
+        )
 
 
 def _split(model: PyTree) -> tuple[_Arrays, _Arrays]:

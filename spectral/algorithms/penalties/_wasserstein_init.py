@@ -5,17 +5,18 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from .._base._algorithm import AbstractPenalty
+from .._base._after_reset import where_reset
 from .._base._arguments import as_non_negative, Number
+from .._base._protocols import AbstractPenalty
 
 
 class WassersteinInit(AbstractPenalty[PyTree]):
     """strength times the sum over arrays of ||sort(theta) - sort(theta_0)||^2 / n.
 
     This is the squared 2-Wasserstein distance between the empirical distributions of the n entries
-    of an array now and at the start of the run (Lewandowski et al., *Directions of Curvature as an
-    Explanation for Loss of Plasticity*, 2023). Weights may move freely as long as their
-    distribution keeps its shape. All weights are sorted at every step.
+    of an array now and at the start of the run, or after the last `Reset` (Lewandowski et al.,
+    *Directions of Curvature as an Explanation for Loss of Plasticity*, 2023). Weights may move
+    freely as long as their distribution keeps its shape. All weights are sorted at every step.
     """
 
     strength: Float[Array, ""]
@@ -30,6 +31,11 @@ class WassersteinInit(AbstractPenalty[PyTree]):
     def value(self, model: PyTree, state: PyTree) -> Float[Array, ""]:
         distances = jax.tree.map(lambda a, b: jnp.mean((a - b) ** 2), _sorted(model), state)
         return self.strength * sum(jax.tree.leaves(distances))
+
+    def after_reset(
+        self, model: PyTree, state: PyTree, reset: PyTree[bool], *, key: PRNGKeyArray
+    ) -> PyTree:
+        return where_reset(reset, self.init(model, key=key), state)
 
 
 def _sorted(model: PyTree) -> PyTree:

@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from .._base._algorithm import AbstractTransform, Algorithm
+from .._base._algorithm import Algorithm
+from .._base._protocols import AbstractTransform
 
 
 def followed_by(algorithm: Algorithm, transforms: tuple[AbstractTransform, ...]) -> Algorithm:

@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from ..._arguments import unknown_name
 from ..._base._optimiser import Optimiser
-from .._base._algorithm import AbstractTransform, Algorithm
+from .._base._algorithm import Algorithm
+from .._base._protocols import AbstractTransform
 from ..optimisers._adam import adam
 from ..optimisers._sgd import sgd
 from ..transforms.units._utilities import contribution

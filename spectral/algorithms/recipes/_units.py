@@ -105,7 +105,8 @@ def snr(
     `rejection_level` of its own past silences lasted as long as the present one, or after `max_age`
     examples of silence. See `SelfNormalizedReset`.
 
-    **Raises:** `ValueError` for a `rejection_level` that is not positive or a `max_age` below one.
+    **Raises:** `ValueError` for a `rejection_level` that is not above 0 and at most 1, or a
+    `max_age` below one.
     """
     transform = SelfNormalizedReset(rejection_level=rejection_level, max_age=max_age)
     return Algorithm(optimiser_of(lr), transforms=(transform,))

@@ -1,16 +1,23 @@
 """Recipes that act on all weights: each is one expression."""
 
-from typing import Literal
+from typing import get_args, Literal
 
 import optax
 
 from ..._base._optimiser import Optimiser
 from .._base._algorithm import Algorithm
-from .._base._arguments import as_fraction, as_learning_rate, as_non_negative, LearningRate, Number
+from .._base._arguments import (
+    as_fraction,
+    as_learning_rate,
+    as_non_negative,
+    check_name,
+    LearningRate,
+    Number,
+)
 from .._base._needs_norm import NeedsNorm
 from .._base._periodic import Periodic
 from ..optimisers._optimiser_of import LearningRateOrOptimiser, optimiser_of
-from ..optimisers._upgd import perturbed_sgd
+from ..optimisers._upgd import perturbed_sgd, Scope
 from ..penalties._l2 import L2
 from ..penalties._l2_init import L2Init
 from ..penalties._parseval import Parseval
@@ -126,11 +133,12 @@ def upgd(
     utility_decay: Number = 0.999,
     noise: Number = 1e-3,
     weight_decay: Number = 1e-3,
-    scope: Literal["global", "local"] = "global",
+    scope: Scope = "global",
 ) -> Algorithm:
     """Utility-based perturbed gradient descent (Elsayed & Mahmood, 2024).
 
-    See `perturbed_sgd` for the formula, and `perturbed_adam` for the version with Adam.
+    See `perturbed_sgd` for the formula and for what `scope` means, and `perturbed_adam` for the
+    version with Adam.
     `weight_decay` is decoupled here: theta <- (1 - lr w) theta.
 
     **Raises:** `ValueError` for an `lr` that is not positive, a decay outside [0, 1), a negative
@@ -141,6 +149,7 @@ def upgd(
             "`lr` is an optimiser, but UPGD is one itself: pass a learning rate, or write "
             "`Algorithm(Optimiser(perturbed_adam, learning_rate=...))` for its Adam."
         )
+    check_name("scope", scope, get_args(Scope))
     optimiser = Optimiser(
         perturbed_sgd,
         learning_rate=as_learning_rate("lr", lr),

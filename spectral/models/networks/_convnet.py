@@ -143,6 +143,7 @@ class ConvNet(AbstractNetwork):
             initialiser=self.initialiser,
             # Flattening places the positions of a channel, after pooling, next to one another.
             repeat={convolutions[-1]: positions} if convolutions else {},
+            seen=dict.fromkeys(convolutions, _pooled),
         )
 
     def fresh(self, *, key: PRNGKeyArray) -> "ConvNet":
@@ -158,6 +159,12 @@ class ConvNet(AbstractNetwork):
             **options_of(self),
             key=key,
         )
+
+
+def _pooled(
+    activations: Float[Array, "examples channels height width"],
+) -> Float[Array, "examples channels rows columns"]:
+    return jax.vmap(max_pool)(activations)
 
 
 def _positions(

@@ -23,6 +23,7 @@ def unit_group(
     norm: Callable[[Any], Any] | None = None,
     repeat: int = 1,
     copies: int = 1,
+    seen: Callable[[Array], Array] | None = None,
 ) -> UnitGroup:
     """Returns the outputs of a dense layer or convolution as a group of units.
 
@@ -33,6 +34,7 @@ def unit_group(
     - `initialiser`: the initialiser of the weights of the layer.
     - `norm`: where the normalisation between the layer and its activation is, if there is one.
     - `repeat`, `copies`: inputs of `into` per activation, and activations per unit.
+    - `seen`: what `into` sees of the activations of a batch, see `UnitGroup`.
     """
     size = layer(model).weight.shape[0]
     incoming = Entries(lambda m: layer(m).weight, 0, mask=_mask(model, layer))
@@ -64,6 +66,7 @@ def unit_group(
         shift=() if norm is None else (Entries(lambda m: norm(m).bias, 0),),
         statistics=statistics,
         copies=copies,
+        seen=seen,
     )
 
 
@@ -74,6 +77,7 @@ def successive_groups(
     *,
     initialiser: AbstractInitialiser,
     repeat: Mapping[str, int] = MappingProxyType({}),
+    seen: Mapping[str, Callable[[Array], Array]] = MappingProxyType({}),
 ) -> tuple[UnitGroup, ...]:
     """Returns one group for each hidden layer of a model in which every layer reads the one before.
 
@@ -83,6 +87,7 @@ def successive_groups(
     - `layers`: the hidden layers of a model, followed by the layer of its outputs. The hidden
       layers have the norms `model.norms` and the activations `model.activations`.
     - `repeat`: inputs of the next layer per activation, for layers where this is not 1.
+    - `seen`: what the next layer sees of the activations, for layers where it is something else.
     """
     return tuple(
         unit_group(
@@ -94,6 +99,7 @@ def successive_groups(
             norm=None if norm is None else lambda m, i=i: m.norms[i],
             repeat=repeat.get(name, 1),
             copies=activation.copies,
+            seen=seen.get(name),
         )
         for i, (name, norm, activation) in enumerate(
             zip(names, model.norms, model.activations, strict=True)

@@ -107,10 +107,11 @@ def absorb_mean(
     """Add the mean contribution of the marked units to the biases of the next layer.
 
     Call this before the units are renewed, because it reads their outgoing weights. `means` are the
-    mean activations of the layer, in the order of the taps. If a marked unit is constant, absorbing
-    its mean and renewing it leaves the function of the network unchanged. This is exact before a
-    dense layer (also through max-pooling and flattening) and before a valid convolution. A padded
-    convolution adds zeros at the edges, which are treated like the constant.
+    mean activations of the layer as the next layer sees them, in the order of the taps. If a marked
+    unit is constant, absorbing its mean and renewing it leaves the function of the network
+    unchanged. This is exact before a dense layer (also through max-pooling and flattening) and
+    before a valid convolution. A padded convolution adds zeros at the edges, which are treated like
+    the constant.
 
     Dohare et al. (2024), Methods. Layers without a bias are not changed.
     """

@@ -28,6 +28,8 @@ class UnitGroup(eqx.Module):
     - `scale`, `shift`: the parameters of a normalisation before the activation.
     - `statistics`: where the `BatchNorm`s with a running mean and variance of each unit are.
     - `copies`: activations per unit. In the taps unit `i` has the indices `i`, `i + size`, ...
+    - `seen`: maps the activations in the taps of a batch to what the next layer sees of them, for
+      example their maxima after pooling. By default it sees them as they are.
     """
 
     name: str = eqx.field(static=True)
@@ -41,6 +43,9 @@ class UnitGroup(eqx.Module):
     shift: tuple[Entries, ...] = ()
     statistics: tuple[Callable[[Any], BatchNorm], ...] = eqx.field(static=True, default=())
     copies: int = eqx.field(static=True, default=1)
+    seen: Callable[[Float[Array, "..."]], Float[Array, "..."]] | None = eqx.field(
+        static=True, default=None
+    )
 
     @property
     def replaceable(self) -> bool:
@@ -65,6 +70,16 @@ class UnitGroup(eqx.Module):
                 f"{activations.shape}: give the layer the same size in both."
             )
         return jnp.moveaxis(split_units(activations, 1, 1, self.copies)[:, :, 0], 2, 0)
+
+    def seen_by_unit(
+        self, activations: Float[Array, "examples activations *positions"]
+    ) -> Float[Array, "examples units copies *seen"]:
+        """Split what the next layer sees of the activations in the taps of a batch into units and
+        copies, for example their maxima after pooling.
+
+        **Raises:** `ValueError` as `by_unit`.
+        """
+        return self.by_unit(activations if self.seen is None else self.seen(activations))
 
 
 def entries_of(

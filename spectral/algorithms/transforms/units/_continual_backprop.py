@@ -1,23 +1,31 @@
 """Continual backpropagation: continually replaces the least useful mature units."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from ...._arguments import check_count
 from ...._base._quantity import Quantity
 from ...._types import Learner, Signal
 from ....models import absorb_mean, UnitGroup
-from ..._base._algorithm import AbstractTransform
 from ..._base._arguments import as_fraction, Number
+from ..._base._protocols import AbstractTransform
 from ..._base._replaced import REPLACED, replaced_quantity
-from ..._base._unit_groups import incoming_and_outgoing, renewed, replaceable_groups, tapped
+from ..._base._unit_groups import (
+    incoming_and_outgoing,
+    outgoing_by_position,
+    renewed,
+    replaceable_groups,
+    seen_by_next,
+)
 from ..._base._when import when
-from ._utilities import adaptable_contribution, UnitFacts
+from ._unit_facts import unit_facts
+from ._utilities import adaptable_contribution, random_utility, UnitFacts
 
 
 # The count of unit-steps is folded into the remainder at this size, before it can overflow.
@@ -43,8 +51,9 @@ _State = tuple[UnitRecord, ...]
 class ContinualBackprop(AbstractTransform[_State]):
     """Generate and test (Dohare et al., *Loss of plasticity in deep continual learning*, 2024).
 
-    After each step and in each hidden layer, let h be the activations before the step, eta the
-    `decay`, and a the age of a unit, which includes this step:
+    After each step and in each hidden layer, let h be the activations before the step as the next
+    layer sees them, that is after pooling. eta is the `decay`, and a the age of a unit, which
+    includes this step:
 
         f <- eta f + (1 - eta) mean h         f^ = f / (1 - eta^a)
         u <- eta u + (1 - eta) utility        u^ = u / (1 - eta^a)
@@ -57,6 +66,8 @@ class ContinualBackprop(AbstractTransform[_State]):
     The optimiser forgets these entries, exactly if it can (see `spectral.Optimiser.forget`).
 
     A unit is a neuron or a channel of a convolution; the means of a channel run over positions too.
+    Where a dense layer follows, the contribution of a channel is the mean over its positions of
+    |W_out| times |h| or |h - f^|, as in the authors' code.
     Units that have no outgoing weights of their own (the channels of a residual stream) are never
     replaced.
     """
@@ -82,7 +93,8 @@ class ContinualBackprop(AbstractTransform[_State]):
         - `decay`: of the running means.
         - `maturity`: the number of steps for which a new unit is protected.
         - `utility`: `adaptable_contribution`, `contribution`, `zero_contribution`, `adaptation`,
-          `outgoing_weight`, `feature_by_input`, `random_utility`, or your own function.
+          `outgoing_weight`, `feature_by_input`, `random_utility` (its present draw takes the place
+          of u^), or your own function.
         - `compensate`: add the mean contribution of a replaced unit to the next layer's biases, as
           published. The authors' public code leaves it out.
 
@@ -107,8 +119,10 @@ class ContinualBackprop(AbstractTransform[_State]):
         weights = incoming_and_outgoing(groups, learner.model)
         records, due = [], []
         for i, (group, record) in enumerate(zip(groups, state, strict=True)):
-            own_key, activations = jax.random.fold_in(utility_key, i), tapped(group, signal.taps)
-            record = self._observed(record, activations, *weights[i], key=own_key)
+            own_key, seen = jax.random.fold_in(utility_key, i), seen_by_next(group, signal.taps)
+            positions = math.prod(seen.shape[3:])
+            by_position = outgoing_by_position(group, learner.model, positions)
+            record = self._observed(record, seen, *weights[i], by_position, key=own_key)
             record, own_due = self._accrued(record)
             records.append(record)
             due.append(own_due)
@@ -131,6 +145,14 @@ class ContinualBackprop(AbstractTransform[_State]):
 
         return when(jnp.stack(due).any(), replace_units, (learner, tuple(records)))
 
+    def after_reset(
+        self, learner: Learner, state: _State, reset: PyTree[bool], *, key: PRNGKeyArray
+    ) -> _State:
+        """Returns new records for a new network, which keep the number of replaced units."""
+        records = super().after_reset(learner, state, reset, key=key)
+        pairs = zip(records, state, strict=True)
+        return tuple(replace(record, replaced=old.replaced) for record, old in pairs)
+
     def measure(self, state: _State) -> dict[str, Array]:
         ages = jnp.concatenate([record.age for record in state])
         return {
@@ -148,6 +170,7 @@ class ContinualBackprop(AbstractTransform[_State]):
         activations: Float[Array, "examples units copies *positions"],
         incoming: Float[Array, " units"],
         outgoing: Float[Array, " units"],
+        by_position: Float[Array, "units positions"] | None,
         *,
         key: PRNGKeyArray,
     ) -> UnitRecord:
@@ -155,16 +178,13 @@ class ContinualBackprop(AbstractTransform[_State]):
         others = (0, *range(3, activations.ndim))
         mean = self.decay * record.mean + (1 - self.decay) * jnp.mean(activations, axis=others)
         record = replace(record, age=record.age + 1, mean=mean)
-        centre = jnp.expand_dims(mean / self._correction(record)[:, None], others)
-        over = (0, *range(2, activations.ndim))
-        facts = UnitFacts(
-            activity=jnp.mean(jnp.abs(activations), axis=over),
-            deviation=jnp.mean(jnp.abs(activations - centre), axis=over),
-            incoming=incoming,
-            outgoing=outgoing,
-            key=key,
-        )
-        utility = self.decay * record.utility + (1 - self.decay) * self.utility(facts)
+        centre = mean / self._correction(record)[:, None]
+        facts = unit_facts(activations, centre, incoming, outgoing, by_position, key=key)
+        utility = self.utility(facts)
+        if self.utility is random_utility:
+            utility = utility * self._correction(record)  # so that u^ is the present draw
+        else:
+            utility = self.decay * record.utility + (1 - self.decay) * utility
         return replace(record, utility=utility)
 
     def _accrued(self, record: UnitRecord) -> tuple[UnitRecord, Int[Array, ""]]:

@@ -8,15 +8,15 @@ from typing import Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from ...._arguments import check_count
 from ...._base._quantity import Quantity
 from ...._types import Learner, Signal
 from ....models import forget_units, UnitGroup
-from ..._base._algorithm import AbstractTransform
 from ..._base._arguments import as_non_negative, check_name, Number
 from ..._base._fresh import fresh_parameters
+from ..._base._protocols import AbstractTransform
 from ..._base._replaced import count_replaced, REPLACED, replaced_quantity
 from ..._base._unit_groups import renewed, replaceable_groups
 from ..._base._when import when
@@ -72,6 +72,16 @@ class AbstractRecycling(AbstractTransform[Int[Array, ""]]):
         some = jnp.stack([jnp.any(units) for _, units in chosen]).any()
         with_outgoing = lambda learner: _with_fresh_outgoing(learner, chosen, key=outgoing_key)
         return when(some, with_outgoing, learner), state
+
+    def after_reset(
+        self,
+        learner: Learner,
+        state: Int[Array, ""],
+        reset: PyTree[bool],
+        *,
+        key: PRNGKeyArray,
+    ) -> Int[Array, ""]:
+        return state  # a count over the run
 
     def measure(self, state: Int[Array, ""]) -> dict[str, Array]:
         return {REPLACED: state}

@@ -1,16 +1,18 @@
 """Self-normalised resets: a unit is renewed if it is silent for unusually long."""
 
+from dataclasses import replace
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from ...._arguments import check_count
 from ...._base._quantity import Quantity
 from ...._types import Learner, Signal
 from ....models import UnitGroup
-from ..._base._algorithm import AbstractTransform
-from ..._base._arguments import as_positive, Number
+from ..._base._arguments import as_fraction, as_positive, Number
+from ..._base._protocols import AbstractTransform
 from ..._base._replaced import REPLACED, replaced_quantity
 from ..._base._unit_groups import renewed, replaceable_groups, tapped
 from ..._base._when import when
@@ -20,8 +22,8 @@ class Silence(eqx.Module):
     """The record of the units of one layer."""
 
     age: Int[Array, " units"]  # examples since the unit last fired
-    firings: Int[Array, " units"]
-    # How many of the firings ended a silence at least as long as each edge (see `_edges`).
+    silences: Int[Array, " units"]  # that a firing ended
+    # How many of these silences were at least as long as each edge (see `_edges`).
     longer: Int[Array, "units edges"]
     replaced: Int[Array, ""]  # units, since the run began
 
@@ -33,10 +35,11 @@ class SelfNormalizedReset(AbstractTransform[_State]):
     """Renews units whose silence is unlikely to be chance (Farias & Jozefiak, 2024).
 
     A unit fires on a minibatch if its activation is above zero on any example, at any position. Its
-    age is the number of examples since then. Each unit keeps the distribution of its own ages at
-    firing. A unit is renewed if at most a fraction `rejection_level` of all its silences lasted as
-    long as the present one, or in any case after `max_age` examples. Only the second rule applies
-    until a unit has fired 1 / `rejection_level` times. A renewed unit starts a new record.
+    age is the number of examples since then. A silence is a positive age that a firing ends; as in
+    the authors' code, two firings in succession have no silence between them. A unit is renewed if
+    at most a fraction `rejection_level` of all its silences lasted as long as the present one, or
+    in any case after `max_age` examples. Only the second rule applies until a unit has ended
+    1 / `rejection_level` silences. A renewed unit starts a new record.
 
     Ages are resolved to a quarter of an octave: 1 to 8, 10, 12, 14, 16, 20, ... A unit whose firing
     does not change is still renewed once in 1 / `rejection_level` silences.
@@ -46,9 +49,10 @@ class SelfNormalizedReset(AbstractTransform[_State]):
     max_age: int = eqx.field(static=True)
 
     def __init__(self, *, rejection_level: Number = 1e-3, max_age: int = 20_000):
-        """**Raises:** `ValueError` for a `rejection_level` that is not positive or a `max_age`
-        below one."""
-        self.rejection_level = as_positive("rejection_level", rejection_level)
+        """**Raises:** `ValueError` for a `rejection_level` that is not above 0 and at most 1, or a
+        `max_age` below one."""
+        as_positive("rejection_level", rejection_level)
+        self.rejection_level = as_fraction("rejection_level", rejection_level)
         check_count("max_age", max_age)
         self.max_age = max_age
 
@@ -73,7 +77,7 @@ class SelfNormalizedReset(AbstractTransform[_State]):
             records.append(
                 Silence(
                     jnp.where(units, 0, record.age),
-                    jnp.where(units, 0, record.firings),
+                    jnp.where(units, 0, record.silences),
                     jnp.where(units[:, None], 0, record.longer),
                     record.replaced + jnp.sum(units),
                 )
@@ -81,6 +85,14 @@ class SelfNormalizedReset(AbstractTransform[_State]):
         some = jnp.stack([jnp.any(units) for _, units in chosen]).any()
         learner = when(some, lambda before: renewed(before, chosen, key=key), learner)
         return learner, tuple(records)
+
+    def after_reset(
+        self, learner: Learner, state: _State, reset: PyTree[bool], *, key: PRNGKeyArray
+    ) -> _State:
+        """Returns new records for a new network, which keep the number of replaced units."""
+        records = super().after_reset(learner, state, reset, key=key)
+        pairs = zip(records, state, strict=True)
+        return tuple(replace(record, replaced=old.replaced) for record, old in pairs)
 
     def measure(self, state: _State) -> dict[str, Array]:
         silences = jnp.concatenate([record.age for record in state])
@@ -99,16 +111,16 @@ class SelfNormalizedReset(AbstractTransform[_State]):
         fires = jnp.any(activations > 0, axis=(0, *range(2, activations.ndim)))
         return Silence(
             age=jnp.where(fires, 0, record.age + activations.shape[0]),
-            firings=record.firings + fires,
+            silences=record.silences + (fires & (record.age > 0)),
             longer=record.longer + (self._reached(record) & fires[:, None]),
             replaced=record.replaced,
         )
 
     def _too_silent(self, record: Silence) -> Bool[Array, " units"]:
         # The smallest count is that of the last edge reached, because counts fall with the edges.
-        reached = jnp.where(self._reached(record), record.longer, record.firings[:, None])
+        reached = jnp.where(self._reached(record), record.longer, record.silences[:, None])
         as_long = jnp.min(reached, axis=1)
-        enough = self.rejection_level * record.firings
+        enough = self.rejection_level * record.silences
         rare = (record.age > 0) & (enough >= 1) & (as_long <= enough)
         return rare | (record.age >= self.max_age)
 

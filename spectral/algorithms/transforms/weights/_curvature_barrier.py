@@ -10,8 +10,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from ...._arguments import check_count
 from ...._types import Learner, Signal
-from ..._base._algorithm import AbstractTransform
 from ..._base._arguments import as_positive, Number
+from ..._base._protocols import AbstractTransform
 
 
 # The whole Hessian is built, and the gradient costs about as much as this many columns of it.

@@ -9,8 +9,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from ...._arguments import check_count
 from ...._types import Learner, Signal
 from ....models import feature_effective_rank
-from ..._base._algorithm import AbstractTransform
 from ..._base._arguments import as_positive, Number
+from ..._base._protocols import AbstractTransform
 
 
 class EffectiveRank(AbstractTransform[None]):

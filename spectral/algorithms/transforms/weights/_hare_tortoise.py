@@ -9,9 +9,10 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from ...._arguments import check_count
 from ...._types import Learner, Signal
-from ..._base._algorithm import AbstractTransform
+from ..._base._after_reset import where_reset
 from ..._base._arguments import as_fraction, Number
 from ..._base._periodic import is_due
+from ..._base._protocols import AbstractTransform
 
 
 class HareTortoise(AbstractTransform[PyTree]):
@@ -21,7 +22,7 @@ class HareTortoise(AbstractTransform[PyTree]):
     fast network. The state is the tortoise, which starts from the same weights. The published
     method evaluates the tortoise: with a period that divides the steps of a task, hare and tortoise
     are equal when a task ends and is evaluated. The optimiser's momenta and the running statistics
-    stay those of the hare.
+    stay those of the hare. After a `Reset` both start from the new weights.
     """
 
     decay: Float[Array, ""]
@@ -47,3 +48,8 @@ class HareTortoise(AbstractTransform[PyTree]):
         due = is_due(signal, self.period)
         fast = jax.tree.map(lambda s, f: jnp.where(due, s, f), slow, fast)
         return replace(learner, model=eqx.combine(fast, static)), slow
+
+    def after_reset(
+        self, learner: Learner, state: PyTree, reset: PyTree[bool], *, key: PRNGKeyArray
+    ) -> PyTree:
+        return where_reset(reset, self.init(learner, key=key), state)

@@ -7,11 +7,11 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from ...._types import Learner, Signal
 from ....models import connected, Entries, unit_groups
-from ..._base._algorithm import AbstractTransform
+from ..._base._protocols import AbstractTransform
 
 
 _Norms = tuple[Float[Array, ""], ...]
@@ -45,6 +45,19 @@ class NormalizeProject(AbstractTransform[_Norms]):
                 leaves[i] = leaves[i] * factor
         model = eqx.combine(jax.tree.unflatten(structure, leaves), static)
         return replace(learner, model=model), state
+
+    def after_reset(
+        self, learner: Learner, state: _Norms, reset: PyTree[bool], *, key: PRNGKeyArray
+    ) -> _Norms:
+        """Returns the norms of the new layers. A new layer of zeros, whose norm would keep it at
+        zero, grows to its old norm."""
+        marks, norms = jax.tree.leaves(reset), []
+        for (kept, _), new, old in zip(
+            _layers(learner.model), _norms(learner.model), state, strict=True
+        ):
+            fresh = any(marks[i] for i in kept)
+            norms.append(jnp.where(new > 0, new, old) if fresh else old)
+        return tuple(norms)
 
 
 def _layers(model: Any) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:

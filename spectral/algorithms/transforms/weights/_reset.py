@@ -6,18 +6,23 @@ from typing import Any, Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, PRNGKeyArray, PyTree
 
 from ...._carry import branch
 from ...._types import Clock, Learner
 from ....models import activations_of, unit_groups
-from ..._base._algorithm import AbstractTransform
 from ..._base._arguments import check_name
 from ..._base._fresh import fresh_parameters
+from ..._base._protocols import AbstractTransform
 
 
 class Reset(AbstractTransform[list[Array]]):
     """Re-initialises weights and optimiser at the start of every task except the first.
+
+    What other parts of the algorithm remember of the old parameters is initialised again: running
+    means of weights, anchors and norms of the arrays that are new and, with the whole network, the
+    records of units. Counts over the run and the full learning rate are kept. With `part="head"`
+    the records of units are kept, as in the code of Dohare et al.; the hidden units are the same.
 
     - `part="network"`: all parameters, the running statistics and the whole state of the optimiser
       (the baseline RESET).
@@ -56,6 +61,12 @@ class Reset(AbstractTransform[list[Array]]):
         without `units()`."""
         act = self._whole if self.part == "network" else self._head
         return branch(clock.task > 0, lambda old: act(old, state, key=key), learner), state
+
+    def resets(self, learner: Learner, clock: Clock) -> tuple[Bool[Array, ""], PyTree[bool]]:
+        params = eqx.filter(learner.model, eqx.is_inexact_array)
+        whole = self.part == "network"
+        new = jax.tree.map(lambda _: True, params) if whole else _head_of(learner.model, params)
+        return clock.task > 0, new
 
     def _whole(self, learner: Learner, state: list[Array], *, key: PRNGKeyArray) -> Learner:
         _, static = eqx.partition(learner.model, eqx.is_inexact_array)

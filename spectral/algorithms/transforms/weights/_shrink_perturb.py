@@ -11,10 +11,11 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from ...._arguments import check_count
 from ...._carry import branch
 from ...._types import Clock, Learner, Signal
-from ..._base._algorithm import AbstractTransform
+from ..._base._after_reset import where_reset
 from ..._base._arguments import as_non_negative, check_name, Number
 from ..._base._fresh import fresh_parameters
 from ..._base._noise import gaussian_like
+from ..._base._protocols import AbstractTransform
 
 
 class ShrinkPerturb(AbstractTransform[PyTree]):
@@ -59,7 +60,7 @@ class ShrinkPerturb(AbstractTransform[PyTree]):
         - `shrink`: factor of the weights at one step.
         - `noise`: standard deviation of the Gaussian noise of one step; `None` draws none.
         - `target`: `"fresh"`, a newly initialised network each time, or `"initial"`, the weights at
-          the start of the run.
+          the start of the run or after the last `Reset`.
         - `amount`: factor of the target.
         - `at`: act at every `"step"`, or at the start of every `"task"` except the first.
         - `steps`: how many steps one action stands for.
@@ -100,6 +101,13 @@ class ShrinkPerturb(AbstractTransform[PyTree]):
         if self.at == "task":
             return learner, state
         return self._changed(learner, state, key=key), state
+
+    def after_reset(
+        self, learner: Learner, state: PyTree, reset: PyTree[bool], *, key: PRNGKeyArray
+    ) -> PyTree:
+        if self.target != "initial":
+            return state
+        return where_reset(reset, self.init(learner, key=key), state)
 
     def _changed(self, learner: Learner, initial: PyTree, *, key: PRNGKeyArray) -> Learner:
         params, static = eqx.partition(learner.model, eqx.is_inexact_array)

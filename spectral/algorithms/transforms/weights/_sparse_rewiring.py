@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from ...._types import Learner, Signal
-from ..._base._algorithm import AbstractTransform
 from ..._base._arguments import as_fraction, Number
+from ..._base._protocols import AbstractTransform
 from ..._base._unit_groups import sparse_layers
 
 

@@ -2,13 +2,13 @@
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from ...._arguments import check_count
 from ...._types import Clock, Learner, Signal
-from ..._base._algorithm import AbstractTransform
 from ..._base._arguments import as_positive, Number
 from ..._base._periodic import is_due
+from ..._base._protocols import AbstractTransform
 
 
 class StepDecay(AbstractTransform[Float[Array, ""]]):
@@ -70,6 +70,16 @@ class StepDecay(AbstractTransform[Float[Array, ""]]):
         chunk = signal.clock.chunk + is_due(signal, signal.minibatches)
         times = sum((chunk >= c for c in self.chunks), start=jnp.asarray(0))
         return _with_lr(learner, state * self.factor**times), state
+
+    def after_reset(
+        self,
+        learner: Learner,
+        state: Float[Array, ""],
+        reset: PyTree[bool],
+        *,
+        key: PRNGKeyArray,
+    ) -> Float[Array, ""]:
+        return state  # the learner may hold the learning rate of the end of the last task
 
 
 def _with_lr(learner: Learner, lr: Float[Array, ""]) -> Learner:
