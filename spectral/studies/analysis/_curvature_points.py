@@ -101,9 +101,12 @@ def _smoothed_masses(
     shapes = {nodes.shape[2:] for nodes, _ in spectra.values()}
     for shape in shapes:
         own = {a: pair for a, pair in spectra.items() if pair[0].shape[2:] == shape}
-        rows = lambda i, own=own: np.concatenate([p[i].reshape(-1, *shape) for p in own.values()])
         counts = [nodes.shape[0] * nodes.shape[1] for nodes, _ in own.values()]
-        flat = of_each(_mass, rows(0), rows(1), np.full(sum(counts), epsilon))
+        nodes, weights = (
+            np.concatenate([x.reshape(-1, *shape) for x in columns])
+            for columns in zip(*own.values(), strict=True)
+        )
+        flat = of_each(_mass, nodes, weights, np.full(sum(counts), epsilon))
         parts = np.split(flat, np.cumsum(counts)[:-1])
         for (algorithm, (nodes, _)), part in zip(own.items(), parts, strict=True):
             masses[algorithm] = part.reshape(nodes.shape[:2])

@@ -88,6 +88,6 @@ def guessing() -> Line2D:
     return Line2D([], [], color="0.5", lw=0.8, ls=":", label="guessing")
 
 
-def zeros(place: str) -> Line2D:
-    """The entry of a legend for values of 0 on a logarithmic axis."""
-    return Line2D([], [], color="0.3", marker="v", mfc="none", ms=4, ls="", label=f"0, at {place}")
+def zeros() -> Line2D:
+    """The entry of a legend for ranks of 0 on a logarithmic axis."""
+    return Line2D([], [], color="0.3", marker="v", mfc="none", ms=4, ls="", label="0 (at 1 / dim)")
