@@ -1,7 +1,5 @@
 """The algorithms of a run that are shown if there are too many for one picture."""
 
-import dataclasses
-
 import numpy as np
 import pandas as pd
 
@@ -29,14 +27,6 @@ def foremost(results: Results) -> list[str]:
     ranked = sorted(names, key=lambda a: (a not in selected, a not in levels, -levels.get(a, 0.0)))
     chosen = set(ranked[:MAX_SHOWN])
     return [name for name in names if name in chosen]
-
-
-def restricted(results: Results, algorithms: list[str]) -> Results:
-    """The results of some algorithms of a run."""
-    known = results.settings["algorithms"]
-    settings = results.settings | {"algorithms": {name: known[name] for name in algorithms}}
-    members = tuple(m for m in results.members if m.algorithm in settings["algorithms"])
-    return dataclasses.replace(results, settings=settings, members=members)
 
 
 def last_performance(member: Member) -> float:

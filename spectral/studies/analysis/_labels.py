@@ -1,8 +1,9 @@
 """The names of the algorithms of a run, as figures and the report show them."""
 
+import dataclasses
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from ..runs._results import Results
@@ -31,6 +32,18 @@ def labels(results: Results) -> dict[str, str]:
     return {
         name: label if counts[label] == 1 else f"{label} [{name}]" for name, label in named.items()
     }
+
+
+def relabelled(results: Results, algorithms: Collection[str]) -> Results:
+    """The results of some algorithms of a run, which have the names of `labels` there."""
+    known, names = results.settings["algorithms"], labels(results)
+    settings = results.settings | {"algorithms": {names[a]: known[a] for a in algorithms}}
+    members = tuple(
+        dataclasses.replace(member, algorithm=names[member.algorithm])
+        for member in results.members
+        if member.algorithm in algorithms
+    )
+    return dataclasses.replace(results, settings=settings, members=members)
 
 
 def _is_cell(algorithms: Mapping[str, Any], name: str) -> bool:

@@ -7,8 +7,8 @@ from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ..analysis._foremost import foremost, restricted
-from ..analysis._labels import labels
+from ..analysis._foremost import foremost
+from ..analysis._labels import relabelled
 from ..measures._interval import MIN_BAND_SEEDS
 from ..runs._results import Results
 from ._style import palette
@@ -26,21 +26,19 @@ def colours(results: Results) -> dict[str, str]:
 
 def label(results: Results, algorithm: str) -> str:
     """The name of an algorithm, and how many seeds finished if not all did."""
-    name, seeds = labels(results)[algorithm], results.settings["seeds"]
+    seeds = results.settings["seeds"]
     done = len(results.of(algorithm, status="finished"))
     diverged = len(results.of(algorithm, status="diverged"))
     why = f", {diverged} diverged" if diverged else ""
-    return name if done == seeds else f"{name} ({done} of {seeds} seeds{why})"
+    return algorithm if done == seeds else f"{algorithm} ({done} of {seeds} seeds{why})"
 
 
 def few(results: Results) -> tuple[Results, str]:
-    """The algorithms that are drawn, and a sentence if they are not all."""
-    shown = foremost(results)
-    count = len(results.settings["algorithms"])
-    if len(shown) == count:
-        return results, ""
+    """The results of the algorithms that are drawn, under the names that figures show, and a
+    sentence if they are not all."""
+    shown, count = foremost(results), len(results.settings["algorithms"])
     note = f"{len(shown)} of {count} algorithms: selected cells first, then by performance."
-    return restricted(results, shown), note
+    return relabelled(results, shown), "" if len(shown) == count else note
 
 
 def about_seeds(results: Results) -> str:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from ..analysis._labels import labels
 from ..experiment._settings import SettingsError
 from ..measures._measure import PERFORMANCE
 from ..runs._results import Results
@@ -81,17 +80,14 @@ def _columns(
     rows = [r for r in rows if any(n in k for n, k in zip(r, known, strict=True))]
     if not rows:
         return None
-    named = [labels(run) for run in runs]
-    drawn = [own[a] for run, own in zip(runs, named, strict=True) for a in run.finished]
-    names = list(dict.fromkeys(drawn))
+    names = list(dict.fromkeys(name for run in runs for name in run.finished))
     shades = dict(zip(names, palette(len(names)), strict=True))
     figure = Figure(figsize=(2.7 * len(runs), 2.4 * len(rows) + 0.7), layout="constrained")
     for row, panels in zip(rows, figure.subplots(len(rows), len(runs), squeeze=False), strict=True):
-        for run, name, axes, own, words in zip(runs, row, panels, known, named, strict=True):
+        for run, name, axes, own in zip(runs, row, panels, known, strict=True):
             if name in own:
-                colours = {a: shades[words[a]] for a in run.finished}
-                draw_measure(axes, run, name, colours, smooth)
-            incomplete = [label(run, a) for a in run.finished if label(run, a) != words[a]]
+                draw_measure(axes, run, name, shades, smooth)
+            incomplete = [label(run, a) for a in run.finished if label(run, a) != a]
             axes.set_title("\n".join([run.folder.name, *incomplete]))
     guessed = any(
         name in own and own[name].guess is not None

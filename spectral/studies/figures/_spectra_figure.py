@@ -6,7 +6,6 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..analysis._foremost import last_performance
-from ..analysis._labels import labels
 from ..analysis._spectra import column, densities, hessian_probes, spaced
 from ..measures._measure import MOMENTS
 from ..runs._results import Results
@@ -26,7 +25,7 @@ def draw_spectra(results: Results, note: str = "") -> Figure | None:
     figure = Figure(figsize=(7.0, 1.3 * len(rows) + 0.6), layout="constrained")
     when, known = column(rows[0][1], probe, "nodes")
     tasks = spaced(np.flatnonzero(np.isfinite(known).all(axis=(1, 2))), 4)
-    shades, names = colours(results), labels(results)
+    shades = colours(results)
     panels = figure.subplots(len(rows), len(tasks), squeeze=False, sharex="row", sharey=True)
     for line, (algorithm, member) in zip(panels, rows, strict=True):
         shade = shades[algorithm]
@@ -43,7 +42,7 @@ def draw_spectra(results: Results, note: str = "") -> Figure | None:
             for other in further:
                 axes.plot(grid, other, color="black", lw=0.6)
             axes.set(yscale="log", ylim=(1e-5, 1e1), yticks=(1e-4, 1e-2, 1e0), xmargin=0.0)
-        line[0].set_ylabel(f"{textwrap.fill(names[algorithm], 18)}, seed {member.seed}", fontsize=7)
+        line[0].set_ylabel(f"{textwrap.fill(algorithm, 18)}, seed {member.seed}", fontsize=7)
         line[-1].set_title(f"width {width:.2g}", loc="right", y=0.75, fontsize=8)
     for axes, task in zip(panels[0], tasks, strict=True):
         axes.set_title(f"{MOMENTS[when].capitalize()} {task}", loc="left")

@@ -124,7 +124,8 @@ function axisOf(measure, curves) {
   }
   const exponent = (v) => Math.log10(Math.max(v, measure.zero));
   const ends = span([...seeds, ...curves.map((curve) => curve.bracket).filter(Boolean)]).map(exponent);
-  const range = [Math.floor(ends[0]), Math.max(Math.floor(ends[0]) + 1, Math.ceil(ends[1]))];
+  const most = measure.limits[1] === null ? ends[1] : Math.min(ends[1], exponent(measure.limits[1]));
+  const range = [Math.floor(ends[0]), Math.max(Math.floor(ends[0]) + 1, Math.ceil(most))];
   return { range, place: (v) => Math.min(range[1], exponent(v)) };
 }
 
