@@ -307,7 +307,8 @@ const outside = (width) => {
   document.documentElement.style.width = `${width}px`;
   const found = all("body *").filter((e) => {
     const box = e.getBoundingClientRect();
-    return (box.right > width || box.left < 0) && box.width && !e.closest(".scroll table");
+    const scroll = e.closest(".scroll table") && getComputedStyle(e.closest(".scroll")).overflowX;
+    return (box.right > width || box.left < 0) && box.width && scroll !== "auto";
   });
   document.documentElement.style.width = "";
   return found.map((e) => `${e.tagName} ${e.textContent.slice(0, 40)}`);
