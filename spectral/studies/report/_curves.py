@@ -1,4 +1,4 @@
-"""The lines of the report: measures over tasks, with as many numbers as a panel has pixels."""
+"""The lines of the report: measures over tasks, in no more numbers than a panel has pixels."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
