@@ -17,6 +17,7 @@ from spectral.studies.analysis._labels import labels
 from spectral.studies.analysis._spectra import as_spectrum
 from spectral.studies.figures._style import COLOURS, palette
 from spectral.studies.report._curves import COLUMNS, curves, panels
+from spectral.studies.runs._results import Status
 
 
 PROBES = {"h": {"type": "HessianSpectrum", "epsilon": 0.1}}
@@ -93,7 +94,7 @@ def test_a_collapse_is_found_without_a_loop_over_tasks(monkeypatch):
         assert _collapse._running_median(values).tolist() == each
 
 
-def members(series, *, seeds, status="finished"):
+def members(series, *, seeds, status: Status = "finished"):
     return [
         Member("a", s, status, "", recorded({"test_accuracy": series + s / 10}))
         for s in range(seeds)
@@ -247,3 +248,4 @@ def test_a_rank_of_zero_is_drawn_at_one_over_the_dimension(name, drawn, tmp_path
     assert all(list(line.get_ydata()) == [0.5, 1e-6, 0.25] for line in lines)
     if name == "normalised_epsilon_rank":
         assert "0 (at 1 / dim)" in texts(drawn[name])
+        assert "confidence" not in texts(drawn[name])  # its bands are brackets

@@ -397,7 +397,8 @@ def test_page_in_a_browser(folder, tmp_path):
     slope, _ = np.polyfit(np.log10(ranks), line[1::2], 1)
     assert slope == pytest.approx(-(220 - 36 - 8) / 4, rel=0.01)  # pixels for a power of ten
     for fit in result["fits"]:
-        slope, start = np.polyfit(*np.array(fit["dots"]).T, 1)
+        across, down = np.array(fit["dots"]).T
+        slope, start = np.polyfit(across, down, 1)
         x, y = np.array(fit["ends"]).reshape(2, 2).T
         assert y == pytest.approx(start + slope * x, abs=0.2)
         assert 0 < x[1] - x[0] < 265  # the line leaves a panel of 270 pixels

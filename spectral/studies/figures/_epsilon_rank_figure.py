@@ -11,7 +11,7 @@ from ..analysis._spectra import column, hessian_probes
 from ..measures._measure import MOMENTS
 from ..measures._zero import place_of_zero
 from ..runs._results import Results
-from ._legend import about_seeds, colours, draw_legend, explain, label, zeros
+from ._legend import about_means, colours, draw_legend, explain, label, zeros
 
 
 _RANK = "normalised_epsilon_rank"
@@ -57,6 +57,8 @@ def draw_epsilon_rank(results: Results, note: str = "") -> Figure | None:
         lowest = min([lowest, *low, *ranks.min(axis=0)])
         axes.set_title(textwrap.fill(label(results, algorithm), _LETTERS))
         axes.set(yscale="log", xmargin=0.01)
+    for axes in panels[len(drawn) :]:
+        axes.set_axis_off()
     panels[0].set_ylim(lowest / 1.5, 1.0)
     handles = [
         Line2D([], [], color="0.3", lw=1.6, label="mean over seeds"),
@@ -64,7 +66,7 @@ def draw_epsilon_rank(results: Results, note: str = "") -> Figure | None:
         Patch(color="0.85", label="rigorous bracket (mean)"),
     ]
     draw_legend(figure, {}, handles=(*handles, *([zeros()] if at_zero else [])))
-    explain(figure, about_seeds(results), note, axis="Task")
+    explain(figure, about_means(results), note, axis="Task")
     first = next(iter(drawn.values()))[0]
     when, _ = column(first, probe, _RANK)
     figure.supylabel(rf"Fraction of $|\lambda| > {epsilon:g}$, {MOMENTS[when]}", fontsize=9)

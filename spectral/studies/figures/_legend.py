@@ -41,20 +41,31 @@ def few(results: Results) -> tuple[Results, str]:
     return relabelled(results, shown), "" if len(shown) == count else note
 
 
-def about_seeds(results: Results) -> str:
-    """What lines and bands are, and over how many seeds."""
-    counts = sorted({len(members) for members in results.finished.values()})
+def about_means(results: Results) -> str:
+    """Over how many seeds the lines of means are; empty if none finished."""
+    counts = _counts(results)
     if not counts:
         return ""
     if counts == [1]:
         return "Lines: one seed."
     span = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    words = [f"Thick lines: means over {span} seeds."]
+    return f"Thick lines: means over {span} seeds."
+
+
+def about_seeds(results: Results) -> str:
+    """What lines and bands are, and over how many seeds."""
+    counts = _counts(results)
+    words = [about_means(results)]
     if any(1 < count < MIN_BAND_SEEDS for count in counts):
         words.append("Thin lines: the seeds.")
-    if counts[-1] >= MIN_BAND_SEEDS:
+    if any(count >= MIN_BAND_SEEDS for count in counts):
         words.append("Bands: 95 % confidence intervals of the means (Student's t).")
     return " ".join(words)
+
+
+def _counts(results: Results) -> list[int]:
+    """The different numbers of seeds that finished."""
+    return sorted({len(members) for members in results.finished.values()})
 
 
 def draw_legend(

@@ -34,8 +34,8 @@ def draw_spectra(results: Results, note: str = "") -> Figure | None:
         grid = np.linspace(np.min(nodes) - 5 * width, np.max(nodes) + 5 * width, 2000)
         drawn = []
         for name in (probe, *others):
-            pair = (column(member, name, what)[1][tasks] for what in ("nodes", "weights"))
-            drawn.append(densities(*pair, grid, width=width))
+            known, weights = (column(member, name, what)[1][tasks] for what in ("nodes", "weights"))
+            drawn.append(densities(known, weights, grid, width=width))
         for axes, values, *further in zip(line, *drawn, strict=True):
             axes.plot(grid, values, color=shade, lw=0.8)
             axes.fill_between(grid, 1e-9, values, color=shade, alpha=0.25, lw=0)
