@@ -35,7 +35,7 @@ class HessianSpectrum(AbstractSamplingProbe):
     - `normalised_epsilon_rank`: the fraction of eigenvalues with |eigenvalue| > `epsilon`.
     - `normalised_epsilon_rank_lower`, `normalised_epsilon_rank_upper`: a rigorous bracket of that
         fraction as its random vectors see it.
-    - `normalised_epsilon_rank_smallest`: 1 / (number of eigenvalues), the smallest fraction above 0.
+    - `normalised_epsilon_rank_smallest`: 1 / (number of eigenvalues), the smallest above 0.
     - `normalised_epsilon_rank_sem`: the standard error over the random vectors of the estimator.
         It says how far the value is from the fraction for these examples, and not how much that
         fraction depends on the examples. It is 0 for an exact estimator.
