@@ -134,17 +134,47 @@ class History(Mapping[str, np.ndarray]):
             yield name, str(list(column.shape)), f"{first:.4g}", f"{last:.4g}"
 
 
-def extend(history: History, rows: Mapping[str, np.ndarray], first: int) -> History:
-    """`history` with `rows` set from task `first` onwards. Rows that were never set are NaN."""
-    if not rows:
-        return history
-    columns = dict(history)
-    end = max(history.num_tasks, *(first + len(column) for column in rows.values()))
-    for name, column in rows.items():
-        columns.setdefault(name, column[:0])
-    for name, known in columns.items():
-        columns[name] = np.full((end, *known.shape[1:]), np.nan, known.dtype)
-        columns[name][: len(known)] = known
-    for name, column in rows.items():
-        columns[name][first : first + len(column)] = column
-    return History(columns, members=history.members, quantities=history.quantities)
+class GrowingHistory:
+    """The history of a run that is being trained: rows are written in place.
+
+    The columns have room for all tasks from the start, so the time to write rows does not
+    depend on how many are there. The histories that it returns are views of the rows so far; what
+    is written to later tasks does not change them.
+
+    ```python
+    growing = GrowingHistory(History({}), num_tasks=3)
+    growing.write({"loss": np.array([0.5, 0.25])}, 0)
+    growing.history["loss"]  # [0.5, 0.25]
+    ```
+
+    **Arguments:**
+
+    - `history`: what was recorded before; it is copied.
+    - `num_tasks`: of the whole run.
+    """
+
+    def __init__(self, history: History, *, num_tasks: int):
+        self._room = max(num_tasks, history.num_tasks)
+        self._length = history.num_tasks
+        self._about = history
+        self._columns: dict[str, np.ndarray] = {}
+        for name, column in history.items():
+            self._column(name, column)[: len(column)] = column
+
+    def write(self, rows: Mapping[str, np.ndarray], first: int) -> None:
+        """Set `rows` from task `first` onwards. Rows that were never set are NaN."""
+        for name, column in rows.items():
+            self._column(name, column)[first : first + len(column)] = column
+            self._length = max(self._length, first + len(column))
+
+    @property
+    def history(self) -> History:
+        """The rows so far; all columns have the same length."""
+        columns = {name: column[: self._length] for name, column in self._columns.items()}
+        return History(columns, members=self._about.members, quantities=self._about.quantities)
+
+    def _column(self, name: str, like: np.ndarray) -> np.ndarray:
+        """The memory of a column; that of a new one has the shape of the rows `like`."""
+        if name not in self._columns:
+            self._columns[name] = np.full((self._room, *like.shape[1:]), np.nan, like.dtype)
+        return self._columns[name]

@@ -16,7 +16,7 @@ from ._check_parts import check_parts, max_segment_tasks
 from ._core import Run
 from ._divergence import Diverged, place
 from ._ensemble import count_members, Ensemble, labels_of, replicate, unlabelled
-from ._history import extend, History
+from ._history import GrowingHistory, History
 from ._measuring import measure, to_boundary
 from ._recorders import AbstractCheckpointer, AbstractMeter
 from .algorithms import Algorithm
@@ -125,11 +125,12 @@ def train_continual(
         if checkpointer is not None:
             done, run, history = checkpointer.restore(config, run) or (done, run, history)
         history = History(history, members=labels, quantities=quantities)
+        growing = GrowingHistory(history, num_tasks=stream.num_tasks)
         while done < stream.num_tasks:
             if meter is not None:
-                meter.update(done, stream.num_tasks, history)
+                meter.update(done, stream.num_tasks, growing.history)
             run = _programs.begin(run, stream, algo, jnp.asarray(done, int), key)
-            history = extend(history, measure("start", probes, done, run, stream, key), done)
+            growing.write(measure("start", probes, done, run, stream, key), done)
 
             count = to_boundary(done, stream.num_tasks, probes)
             if checkpointer is not None and checkpointer.every is not None:
@@ -142,13 +143,14 @@ def train_continual(
                 run, stream, algo, jnp.asarray(done, int), jnp.asarray(count, int), max_tasks, key
             )
             rows = {name: column[:count] for name, column in _columns(table).items()}
-            history = extend(history, rows | _marks(run, stream, done, count), done)
+            growing.write(rows | _marks(run, stream, done, count), done)
             seconds_per_task = (time.perf_counter() - began) / count if adaptive else 0.0
             done += count
-            _raise_divergence(run, stream, history)
-            history = extend(history, measure("end", probes, done - 1, run, stream, key), done - 1)
+            _raise_divergence(run, stream, growing.history)
+            growing.write(measure("end", probes, done - 1, run, stream, key), done - 1)
             if checkpointer is not None:
-                checkpointer.save(config, done, run, history)
+                checkpointer.save(config, done, run, growing.history)
+        history = growing.history
         if meter is not None:
             meter.update(done, stream.num_tasks, history)
     if isinstance(run, Ensemble):

@@ -15,7 +15,7 @@ Reduction = Literal["mean", "mean_known", "smallest", "largest"]
 Scale = Literal["linear", "log"]
 Better = Literal["higher", "lower"]
 Rows = Literal["train", "validation", "test"]
-BOUNDS = ("lower", "upper", "resolved")
+BOUNDS = ("lower", "upper", "resolved", "smallest")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +47,8 @@ class Quantity:
     - `rows`: the rows of the data it was measured on, `"train"`, `"validation"` or `"test"`, if it
       was measured on one of these. Sweeps choose by validation rows if there are any.
     - `bounds`: the columns, by `"lower"`, `"upper"` and `"resolved"`, that bound the value and say
-      whether the bounds are narrow.
+      whether the bounds are narrow; `"smallest"` is the smallest value above 0 that is possible,
+      where a logarithmic axis shows a 0.
     - `note`: a sentence below tables.
 
     **Raises:** `ValueError` if an argument is not one of these.

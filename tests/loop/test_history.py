@@ -1,24 +1,49 @@
+import tracemalloc
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from spectral import History
-from spectral._history import extend
+from spectral._history import GrowingHistory
 
 
 def test_rows_that_were_never_set_are_nan():
-    history = extend(History({}), {"a": np.array([1.0, 2.0])}, 0)
-    history = extend(history, {"b": np.array([[5.0, 6.0]])}, 3)
-    nan = np.nan
+    growing = GrowingHistory(History({}), num_tasks=5)
+    growing.write({"a": np.array([1.0, 2.0])}, 0)
+    growing.write({"b": np.array([[5.0, 6.0]])}, 3)
+    nan, history = np.nan, growing.history
     np.testing.assert_array_equal(history["a"], [1, 2, nan, nan])
     np.testing.assert_array_equal(history["b"], [[nan, nan]] * 3 + [[5, 6]])
-    later = extend(history, {"a": np.array([7.0])}, 2)
-    np.testing.assert_array_equal(later["a"], [1, 2, 7, nan])
+    growing.write({"a": np.array([7.0])}, 4)
+    later = growing.history
+    np.testing.assert_array_equal(later["a"], [1, 2, nan, nan, 7])
     np.testing.assert_array_equal(history["a"], [1, 2, nan, nan])
-    assert later.num_tasks == 4
+    assert later.num_tasks == 5
     assert sorted(later) == ["a", "b"]
-    assert "a: [4]" in repr(later)
-    assert extend(later, {}, 9) is later
+    assert "a: [5]" in repr(later)
+    growing.write({}, 9)
+    assert growing.history.num_tasks == 5
+
+
+def test_rows_are_written_in_place():
+    """The memory that a write takes does not depend on the length of the history."""
+    first = History({"a": np.arange(10.0), "b": np.zeros((9, 2))})
+    growing = GrowingHistory(first, num_tasks=100_000)
+    before = growing.history
+    np.testing.assert_array_equal(before["b"][9], [np.nan, np.nan])
+    tracemalloc.start()
+    for task in range(10, 30):
+        growing.write({"a": np.ones(1), "b": np.ones((1, 2))}, task)
+        assert growing.history.num_tasks == task + 1
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 50_000  # bytes; one copy of a column of 100,000 tasks takes 800,000
+    assert np.shares_memory(before["a"], growing.history["a"])
+    assert before.num_tasks == 10
+    growing.write({"a": np.full(1, 3.0)}, 0)
+    assert growing.history["a"][0] == 3
+    assert first["a"][0] == 0  # what was given is copied
 
 
 COLUMNS = {
@@ -55,8 +80,10 @@ def test_axes_of_an_ensemble():
     frame = history.to_dataframe()
     assert set(frame) == {"task", "member", "accuracy", "lr"}
     assert frame[(frame["lr"] == 0.2) & (frame["task"] == 1)]["accuracy"].tolist() == [3]
-    longer = extend(history, {"accuracy": np.array([[7.0, 8.0]])}, 3)
-    assert longer.members == members
+    longer = GrowingHistory(history, num_tasks=4)
+    longer.write({"accuracy": np.array([[7.0, 8.0]])}, 3)
+    assert longer.history.members == members
+    assert np.isnan(longer.history["loss"][3]).all()
 
 
 def test_data_frames():

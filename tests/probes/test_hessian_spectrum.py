@@ -76,6 +76,7 @@ def test_the_spectrum_of_the_hessian():
     assert abs(rank - fraction) < 4 * sem
     assert found["normalised_epsilon_rank_lower"] <= rank
     assert rank <= found["normalised_epsilon_rank_upper"]
+    np.testing.assert_allclose(found["normalised_epsilon_rank_smallest"], 1 / DIM)
     assert found["resolved"] == 1
     assert found["nodes"].shape == found["weights"].shape == (40, DIM)
     np.testing.assert_allclose(found["weights"].sum(axis=1), 1)

@@ -22,6 +22,7 @@ from spectral.studies.runs._results import save_member
 
 
 TASKS = 12
+RANK = "hessian.start.normalised_epsilon_rank"
 PROBES = {"dead": {"type": "DeadUnits"}, "hessian": {"type": "HessianSpectrum", "epsilon": 0.1}}
 
 
@@ -34,6 +35,7 @@ def history(level: float, seed: int, tasks: int = TASKS) -> History:
     measured = np.arange(tasks) % 3 == 0
     sparse = lambda x: np.where(measured.reshape(-1, *[1] * (x.ndim - 1)), x, np.nan)
     fraction = (weights * (np.abs(nodes) > 0.1)).sum(axis=(1, 2))
+    fraction[9:] = 0.0  # the last spectrum has no eigenvalue beyond epsilon
     columns = {
         "test_accuracy": level + 0.02 * rng.normal(size=tasks),
         "online_accuracy": level + 0.02 * rng.normal(size=(tasks, 2)),
@@ -41,10 +43,9 @@ def history(level: float, seed: int, tasks: int = TASKS) -> History:
         "hessian.start.nodes": sparse(nodes),
         "hessian.start.weights": sparse(weights),
     }
-    ends = {"": 0.0, "_lower": -0.01, "_upper": 0.01}
-    columns |= {
-        f"hessian.start.normalised_epsilon_rank{e}": sparse(fraction + d) for e, d in ends.items()
-    }
+    ends = {"": fraction, "_lower": fraction * 0.9, "_upper": fraction + 0.01}
+    ends["_smallest"] = np.full(tasks, 1e-4)
+    columns |= {f"{RANK}{e}": sparse(end) for e, end in ends.items()}
     return recorded(columns, PROBES)
 
 
@@ -196,11 +197,14 @@ def test_page_is_complete_and_self_contained(folder, tmp_path, capsys):
     members = studies.load_results(folder).of("good")
     curve = good["curves"]["accuracy"]
     own = np.stack([m.history["test_accuracy"] for m in members])
-    assert curve["mean"] == pytest.approx(own.mean(axis=0), rel=1e-4)
-    assert curve["seeds"]["1"] == pytest.approx(own[1], rel=1e-4)
+    assert curve["mean"]["low"] == pytest.approx(own.mean(axis=0), rel=1e-4)
+    assert curve["seeds"]["1"]["low"] == pytest.approx(own[1], rel=1e-4)
+    assert curve["band"] is None  # three seeds
+    by_name = {measure["name"]: measure for measure in data["measures"]}
+    assert by_name["normalised epsilon-rank"]["zero"] == 1e-4
     assert good["spectrum"]["tasks"] == [0, 3, 6, 9]
     x, y = good["points"]["quadrature"], good["points"]["performance"]
-    ranks = np.stack([m.history["hessian.start.normalised_epsilon_rank"][::3] for m in members])
+    ranks = np.stack([m.history[RANK][::3] for m in members])
     assert x == pytest.approx(ranks.mean(axis=0), rel=1e-4)
     assert y == pytest.approx(own[:, ::3].mean(axis=0), rel=1e-4)
 
@@ -297,6 +301,19 @@ const spectra = () => [...document.querySelectorAll("svg.spectrum path[stroke-wi
   .map((p) => p.getAttribute("d"));
 const shownRuns = () => [...document.querySelector("svg.curve").querySelectorAll("g")]
   .map((g) => [g.dataset.run, g.querySelectorAll("path").length]);
+const all = (selector) => [...document.querySelectorAll(selector)];
+// What is outside of a page of this width, except in a part that scrolls.
+const outside = (width) => {
+  document.documentElement.style.width = `${width}px`;
+  const found = all("body *").filter((e) => {
+    const box = e.getBoundingClientRect();
+    const scroll = e.closest(".scroll table") && getComputedStyle(e.closest(".scroll")).overflowX;
+    return (box.right > width || box.left < 0) && box.width && scroll !== "auto";
+  });
+  document.documentElement.style.width = "";
+  return found.map((e) => `${e.tagName} ${e.textContent.slice(0, 40)}`);
+};
+const numbers = (path) => path.getAttribute("d").match(/-?[\\d.]+/g).map(Number);
 const click = (selector) => document.querySelector(selector).click();
 const slider = document.getElementById("task");
 result.spectra = [];
@@ -316,6 +333,22 @@ result.without_seed = shownRuns();
 click("input[data-seed='1']");
 result.again = shownRuns();
 result.dots = document.querySelectorAll("svg.scatter circle").length;
+result.outside = [1300, 420].map(outside);
+const rank = "svg[data-measure='normalised epsilon-rank']";
+result.ranks = all(`${rank} g[data-run='good'] path[stroke-width='2']`).map(numbers);
+result.zeros = all(`${rank} g[data-run='good'] path.zero`)
+  .map((p) => p.getAttribute("d").split("z").length - 1);
+result.brackets = all(`${rank} path.bracket`).length;
+result.guesses = all(`svg[data-measure='accuracy'] line.guess`).length;
+// A steep cloud, whose line leaves the panel.
+data.runs[0].points.performance = [0, 0, 0, 1];
+data.runs[1].points.performance = [0, 0, 1, 1];
+for (const { points } of data.runs) points.published = points.quadrature = [0, 0.1, 0.2, 1];
+drawScatter();
+result.fits = all("svg.scatter").map((svg) => ({
+  dots: [...svg.querySelectorAll("circle")].map((c) => [c.cx.baseVal.value, c.cy.baseVal.value]),
+  ends: numbers(svg.querySelector("path.fit")),
+}));
 result.text = document.body.innerText;
 const place = document.createElement("script");
 place.type = "application/json"; place.id = "result";
@@ -346,13 +379,29 @@ def test_page_in_a_browser(folder, tmp_path):
     drawn = [tuple(s["paths"]) for s in result["spectra"]]
     assert all(len(paths) == 2 for paths in drawn)
     assert len(set(drawn)) == 4  # the slider moves the spectra
-    # A mean and a line for each seed; a band where several seeds finished and all are shown.
-    assert result["all"] == result["again"] == [["good", 5], ["bad", 4]]
-    assert result["without_bad"] == [["good", 5]]
+    # A mean and a line for each seed; no band, because fewer than five seeds finished.
+    assert result["all"] == result["again"] == [["good", 4], ["bad", 4]]
+    assert result["without_bad"] == [["good", 4]]
     assert result["panels_without_bad"] == 1
     assert result["without_seed"] == [["good", 3], ["bad", 3]]
     assert result["dots"] == 2 * 2 * 4
     assert "spectral run </script> x.yaml" in result["text"]
+    assert result["outside"] == [[], []]
+    assert result["guesses"] == 1
+    assert result["brackets"] == 2
+    assert result["zeros"] == [1]
+    # The axis is logarithmic: equal ratios are equal distances, and the last rank is at 1e-4.
+    (line,) = result["ranks"]
+    own = np.stack([m.history[RANK] for m in studies.load_results(folder).of("good")])
+    ranks = np.maximum(own.mean(axis=0)[::3], 1e-4)
+    slope, _ = np.polyfit(np.log10(ranks), line[1::2], 1)
+    assert slope == pytest.approx(-(220 - 36 - 8) / 4, rel=0.01)  # pixels for a power of ten
+    for fit in result["fits"]:
+        across, down = np.array(fit["dots"]).T
+        slope, start = np.polyfit(across, down, 1)
+        x, y = np.array(fit["ends"]).reshape(2, 2).T
+        assert y == pytest.approx(start + slope * x, abs=0.2)
+        assert 0 < x[1] - x[0] < 265  # the line leaves a panel of 270 pixels
 
 
 @pytest.mark.slow
@@ -366,3 +415,19 @@ def test_screenshot_shows_all_algorithms(folder, tmp_path):
         colour = [int(run["colour"][i : i + 2], 16) for i in (1, 3, 5)]
         assert (np.abs(shown - np.array(colour)).max(axis=1) < 12).sum() > 50
     assert (shown > 240).all(axis=1).mean() > 0.5  # on a light page
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+def test_page_of_many_tasks_is_small_and_not_empty(tmp_path):
+    settings = {"seeds": 1, "algorithms": {"bp": {}}, "probes": {}}
+    open_folder(tmp_path / "run", settings, {}, "new")
+    long = recorded({"test_accuracy": np.random.default_rng(0).random(150_000)})
+    save_quantities(tmp_path / "run", long.quantities)
+    save_member(tmp_path / "run", Member("bp", 0, "finished", "", long))
+    text = page(tmp_path / "run", tmp_path)
+    assert len(text) < 60_000
+    done = browse(tmp_path / "report.html", "--dump-dom")
+    assert "CONSOLE" not in done.stderr
+    (line,) = re.findall(r'<path d="([^"]+)"[^>]*stroke-width="2"', done.stdout)
+    assert line.count("L") == 2 * 270 - 1

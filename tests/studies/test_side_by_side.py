@@ -45,8 +45,11 @@ def saved(monkeypatch):
 
 
 def lines(axes):
+    """The lines of the means: those that have a label of their own."""
     return {
-        line.get_label(): (to_hex(line.get_color()), line.get_ydata()[0]) for line in axes.lines
+        name: (to_hex(line.get_color()), line.get_ydata()[0])
+        for line in axes.lines
+        if not (name := line.get_label()).startswith("_child")
     }
 
 
@@ -56,15 +59,15 @@ def test_one_panel_per_run(runs, saved, tmp_path):
     assert saved.keys() == {"performance", "units"}
     images, ant = saved["performance"].axes
     shades = [to_hex(c) for c in COLOURS]
-    assert lines(images) == {"bp": (shades[0], 0.2), "l2": (shades[1], 0.7)}
-    assert lines(ant) == {"l2": (shades[1], 90.0), "cbp": (shades[2], 90.5)}
+    assert lines(images) == {"BP": (shades[0], 0.2), "L2": (shades[1], 0.7)}
+    assert lines(ant) == {"L2": (shades[1], 90.0), "CBP": (shades[2], 90.5)}
     assert images.get_ylabel().startswith("Accuracy")
     assert ant.get_ylabel().startswith("Episode return")
     dead, none = saved["units"].axes
-    assert lines(dead)["l2"] == (shades[1], 0.75)
+    assert lines(dead)["L2"] == (shades[1], 0.75)
     assert not none.lines
     (legend,) = saved["performance"].legends
-    assert [text.get_text() for text in legend.get_texts()] == ["bp", "l2", "cbp"]
+    assert [text.get_text() for text in legend.get_texts()] == ["BP", "L2", "CBP", "guessing"]
 
 
 def test_titles_name_unfinished_seeds(runs, saved, tmp_path):
@@ -73,13 +76,13 @@ def test_titles_name_unfinished_seeds(runs, saved, tmp_path):
     images = dataclasses.replace(images, members=(lost, *images.members[1:]))
     draw_side_by_side((images, ant), tmp_path / "out", only=["performance"])
     left, right = saved["performance"].axes
-    assert left.get_title() == "images\nbp (1 of 2 seeds, 1 diverged)"
+    assert left.get_title() == "images\nBP (1 of 2 seeds, 1 diverged)"
     assert right.get_title() == "ant"
     # An algorithm without finished seeds has no line and no colour.
     without = tuple(m for m in images.members if m.algorithm != "bp")
     draw_side_by_side((dataclasses.replace(images, members=without), ant), tmp_path / "out")
     (legend,) = saved["performance"].legends
-    assert [text.get_text() for text in legend.get_texts()] == ["l2", "cbp"]
+    assert [text.get_text() for text in legend.get_texts()] == ["L2", "CBP", "guessing"]
 
 
 def test_rejects_figures_without_data(runs, tmp_path):

@@ -35,6 +35,7 @@ class HessianSpectrum(AbstractSamplingProbe):
     - `normalised_epsilon_rank`: the fraction of eigenvalues with |eigenvalue| > `epsilon`.
     - `normalised_epsilon_rank_lower`, `normalised_epsilon_rank_upper`: a rigorous bracket of that
         fraction as its random vectors see it.
+    - `normalised_epsilon_rank_smallest`: 1 / (number of eigenvalues), the smallest above 0.
     - `normalised_epsilon_rank_sem`: the standard error over the random vectors of the estimator.
         It says how far the value is from the fraction for these examples, and not how much that
         fraction depends on the examples. It is 0 for an exact estimator.
@@ -118,6 +119,7 @@ class HessianSpectrum(AbstractSamplingProbe):
             "normalised_epsilon_rank": rank.value,
             "normalised_epsilon_rank_lower": rank.lower,
             "normalised_epsilon_rank_upper": rank.upper,
+            "normalised_epsilon_rank_smallest": jnp.asarray(1 / spectrum.dim, rank.value.dtype),
             "normalised_epsilon_rank_sem": rank.sem,
             "resolved": rank.resolved,
         }
@@ -134,7 +136,12 @@ class HessianSpectrum(AbstractSamplingProbe):
                 scale="log",
                 compared=True,
                 figure="curvature",
-                bounds={"lower": f"{rank}_lower", "upper": f"{rank}_upper", "resolved": "resolved"},
+                bounds={
+                    "lower": f"{rank}_lower",
+                    "upper": f"{rank}_upper",
+                    "resolved": "resolved",
+                    "smallest": f"{rank}_smallest",
+                },
                 note=_NOTE,
             ),
             "extremes": Quantity("largest eigenvalue", reduce=1, figure="curvature"),

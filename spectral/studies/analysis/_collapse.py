@@ -42,9 +42,7 @@ def collapse_task(
     level = _early_level(tasks, values, len(series))
     if not level > 0:
         return np.nan
-    reach = WINDOW // 2
-    smooth = [np.median(values[max(0, i - reach) : i + reach + 1]) for i in range(len(values))]
-    above = np.flatnonzero(np.array(smooth) >= fraction * level)
+    above = np.flatnonzero(_running_median(values) >= fraction * level)
     start = above[-1] + 1 if len(above) else 0
     return float(tasks[start]) if start < len(tasks) else np.nan
 
@@ -59,6 +57,18 @@ def common_tasks(
         if measured.any():
             common &= measured
     return common
+
+
+def _running_median(values: Float[np.ndarray, " measured"]) -> Float[np.ndarray, " measured"]:
+    """Medians over `WINDOW` neighbours, fewer at the two ends."""
+    reach, count = WINDOW // 2, len(values)
+    smooth = np.empty(count)
+    if count >= WINDOW:
+        windows = np.lib.stride_tricks.sliding_window_view(values, WINDOW)
+        smooth[reach : count - reach] = np.sort(windows, axis=1)[:, reach]
+    for i in {*range(min(reach, count)), *range(max(0, count - reach), count)}:
+        smooth[i] = np.median(values[max(0, i - reach) : i + reach + 1])
+    return smooth
 
 
 def _early_level(

@@ -7,10 +7,10 @@ from ..analysis._curvature_points import curvature_points, fit_line
 from ..analysis._spectra import column, hessian_probes
 from ..measures._measure import MOMENTS
 from ..runs._results import Results
-from ._legend import colour, label
+from ._legend import colours, draw_legend, explain, label
 
 
-def draw_curvature(results: Results) -> Figure | None:
+def draw_curvature(results: Results, note: str = "") -> Figure | None:
     """Draw performance against the fraction of large eigenvalues, for both estimators side by side.
 
     `None` if no spectra or no performance were recorded.
@@ -22,13 +22,12 @@ def draw_curvature(results: Results) -> Figure | None:
     first = next(iter(results.finished.values()))[0]
     when, _ = column(first, probe, "normalised_epsilon_rank")
     figure = Figure(figsize=(7.0, 3.1), layout="constrained")
-    panels = figure.subplots(1, 2, sharey=True)
+    panels, shades = figure.subplots(1, 2, sharey=True), colours(results)
     names = {"published": "Published estimator", "quadrature": "Quadrature"}
     for axes, (estimator, name) in zip(panels, names.items(), strict=True):
         for algorithm, own in points.items():
-            x, shade = getattr(own, estimator), colour(results, algorithm)
-            text = label(results, algorithm)
-            axes.scatter(x, own.performance, s=10, color=shade, alpha=0.7, lw=0, label=text)
+            x = getattr(own, estimator)
+            axes.scatter(x, own.performance, s=10, color=shades[algorithm], alpha=0.7, lw=0)
         x = np.concatenate([getattr(own, estimator) for own in points.values()])
         line = fit_line(x, np.concatenate([own.performance for own in points.values()]))
         if line is not None:
@@ -39,6 +38,6 @@ def draw_curvature(results: Results) -> Figure | None:
         axes.set_xlabel(rf"Fraction of $|\lambda| > {epsilon:g}$, {MOMENTS[when]}")
     quantity = next(iter(points.values())).quantity
     panels[0].set(ylabel=f"{quantity.axis} of the task", ylim=quantity.limits)
-    handles = panels[0].get_legend_handles_labels()
-    figure.legend(*handles, loc="outside upper center", ncols=4)
+    draw_legend(figure, {label(results, a): shades[a] for a in points})
+    explain(figure, "Points: tasks, as means over the finished seeds. Dotted: linear fit.", note)
     return figure

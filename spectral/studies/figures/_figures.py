@@ -11,7 +11,7 @@ from ..measures._measure import PERFORMANCE
 from ..runs._results import Results
 from ._curvature_figure import draw_curvature
 from ._epsilon_rank_figure import draw_epsilon_rank
-from ._legend import colour
+from ._legend import about_seeds, colours, draw_legend, explain, few, guessing, label
 from ._lines import draw_measure, measured, of_figure
 from ._returns_figure import draw_returns
 from ._spectra_figure import draw_spectra
@@ -46,8 +46,13 @@ def draw_figures(
       by increasing performance; those of further probes are black lines (Figures 10, 12 and 13).
 
     Lines are means over the seeds that finished. Bands are their 95 % confidence intervals
-    (Student's t). With many tasks, each point is the mean over several tasks in a row. Figures
-    without recorded data are left out.
+    (Student's t); with fewer than five seeds the seeds are drawn as thin lines in their place. With
+    many tasks, each point is the mean over several tasks in a row. Each figure says so, and over
+    how many seeds. Of more than 20 algorithms, 20 are drawn: the selected cells of a sweep, then
+    those with the best performance. Figures without recorded data are left out.
+
+    Algorithms that have the name of a recipe are named as publications do (`l2_er` is L2-ER), and
+    the cells of a grid by their recipe and the settings in which they differ.
 
     **Arguments:**
 
@@ -61,22 +66,23 @@ def draw_figures(
     **Raises:** `SettingsError` if a figure does not exist, if the filter does not fit, or if there
     is nothing to draw.
     """
+    whole, (results, note) = results, few(results)
     drawings = {
-        "performance": lambda: _over_tasks(results, [PERFORMANCE], smooth),
-        "returns": lambda: draw_returns(results),
-        "units": lambda: _over_tasks(results, [_UNITS], smooth),
-        "overview": lambda: _overview(results, smooth),
-        "normalised_epsilon_rank": lambda: draw_epsilon_rank(results),
-        "curvature_accuracy": lambda: draw_curvature(results),
-        "hessian_spectra": lambda: draw_spectra(results),
+        "performance": lambda: _over_tasks(results, [PERFORMANCE], smooth, note),
+        "returns": lambda: draw_returns(results, note),
+        "units": lambda: _over_tasks(results, [_UNITS], smooth, note),
+        "overview": lambda: _overview(results, smooth, note),
+        "normalised_epsilon_rank": lambda: draw_epsilon_rank(results, note),
+        "curvature_accuracy": lambda: draw_curvature(results, note),
+        "hessian_spectra": lambda: draw_spectra(results, note),
     }
     for name in {quantity.figure: None for quantity in measured(results).values()}:
-        drawings.setdefault(name, functools.partial(_over_tasks, results, [name], smooth))
+        drawings.setdefault(name, functools.partial(_over_tasks, results, [name], smooth, note))
     chosen = choose(drawings, only)
     files = save_figures(chosen, folder or results.folder / "figures")
     if not files:
-        done = sum(map(len, results.finished.values()))
-        total = len(results.settings["algorithms"]) * results.settings["seeds"]
+        done = sum(map(len, whole.finished.values()))
+        total = len(whole.settings["algorithms"]) * whole.settings["seeds"]
         raise SettingsError(
             f"{str(results.folder)!r} has nothing to draw as {', '.join(chosen)}: {done} of "
             f"{total} training runs have finished, and figures show only those. Wait until more "
@@ -85,21 +91,26 @@ def draw_figures(
     return files
 
 
-def _overview(results: Results, smooth: int | None) -> Figure | None:
+def _overview(results: Results, smooth: int | None, note: str) -> Figure | None:
     if not of_figure(results, _UNITS):
         return None
-    return _over_tasks(results, [PERFORMANCE, _UNITS], smooth)
+    return _over_tasks(results, [PERFORMANCE, _UNITS], smooth, note)
 
 
-def _over_tasks(results: Results, figures: Sequence[str], smooth: int | None) -> Figure | None:
+def _over_tasks(
+    results: Results, figures: Sequence[str], smooth: int | None, note: str
+) -> Figure | None:
     """A row of panels, one for each measure of these figures, with a line for each algorithm."""
     names = [name for figure in figures for name in of_figure(results, figure)]
     if not names:
         return None
-    figure = Figure(figsize=(3.5 * len(names), 2.9), layout="constrained")
+    figure = Figure(figsize=(3.5 * len(names), 3.1), layout="constrained")
     panels = figure.subplots(1, len(names), squeeze=False)[0]
-    colours = {a: colour(results, a) for a in results.settings["algorithms"]}
+    shades, known = colours(results), measured(results)
     for axes, name in zip(panels, names, strict=True):
-        draw_measure(axes, results, name, colours, smooth)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+        draw_measure(axes, results, name, shades, smooth)
+    guessed = any(known[name].guess is not None for name in names)
+    labelled = {label(results, a): shades[a] for a in results.finished}
+    draw_legend(figure, labelled, handles=(guessing(),) if guessed else ())
+    explain(figure, about_seeds(results), note)
     return figure

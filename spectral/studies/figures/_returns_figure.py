@@ -5,14 +5,14 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from ..runs._results import Member, Results
-from ._legend import colour, label
+from ._legend import about_seeds, colours, draw_legend, explain, label
 from ._lines import draw_mean
 
 
 _MAX_POINTS = 150  # of a line: more rollouts are averaged in groups
 
 
-def draw_returns(results: Results) -> Figure | None:
+def draw_returns(results: Results, note: str = "") -> Figure | None:
     """Draw the mean return of the episodes that ended, for each algorithm, and below it the
     parameter of the environment in the run of the first seed.
 
@@ -24,11 +24,11 @@ def draw_returns(results: Results) -> Figure | None:
     rollout = results.settings["stream"]["steps_per_rollout"]
     figure = Figure(figsize=(7.0, 3.6), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    shades = colours(results)
     for algorithm, members in drawn:
         series = np.stack([_flat(m, "episode_return") for m in members])
         rollouts, means = _group_means(series)
-        shade, text = colour(results, algorithm), label(results, algorithm)
-        draw_mean(above, rollout * rollouts, means, shade, text)
+        draw_mean(above, rollout * rollouts, means, shades[algorithm], label(results, algorithm))
     parameter = _flat(drawn[0][1][0], "parameter")
     steps = rollout * (1 + np.arange(len(parameter)))
     below.step(steps, parameter, color="0.3", where="pre")
@@ -39,7 +39,8 @@ def draw_returns(results: Results) -> Figure | None:
         for step in steps[jumps]:
             above.axvline(step, color="0.6", lw=0.6, ls=":")
     above.set_ylabel("Return of an episode")
-    figure.legend(*above.get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    draw_legend(figure, {label(results, a): shades[a] for a, _ in drawn})
+    explain(figure, about_seeds(results), note)
     return figure
 
 

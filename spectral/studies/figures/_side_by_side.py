@@ -4,14 +4,13 @@ import pathlib
 from collections.abc import Sequence
 
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from ..experiment._settings import SettingsError
 from ..measures._measure import PERFORMANCE
 from ..runs._results import Results
-from ._legend import label
+from ._legend import about_seeds, draw_legend, explain, few, guessing, label
 from ._lines import draw_measure, measured, of_figure
-from ._style import choose, COLOURS, save_figures
+from ._style import choose, palette, save_figures
 
 
 def draw_side_by_side(
@@ -28,8 +27,9 @@ def draw_side_by_side(
     - `units`: a column for each run, with the quantities of that figure, such as dead units and the
       smallest effective rank of the layers (Figure 6).
 
-    Lines and bands are as in `draw_figures`. An algorithm is identified by its name, and has the
-    same colour in all panels. The title of a panel names the algorithms with unfinished seeds.
+    Lines and bands are as in `draw_figures`. An algorithm is identified by its name (the cell
+    of a grid by its settings), and has the same colour in all panels. The title of a panel names
+    the algorithms with unfinished seeds.
 
     **Arguments:**
 
@@ -42,9 +42,12 @@ def draw_side_by_side(
     **Raises:** `SettingsError` if a figure does not exist, if a run has recorded nothing
     about performance, or if there is nothing to draw.
     """
+    runs, notes = zip(*(few(run) for run in runs), strict=True)
     drawings = {
-        "performance": lambda: _columns(runs, [[_performance(run) for run in runs]], smooth),
-        "units": lambda: _columns(runs, [[name] * len(runs) for name in _units(runs)], smooth),
+        "performance": lambda: _columns(runs, [[_performance(run) for run in runs]], smooth, notes),
+        "units": lambda: _columns(
+            runs, [[name] * len(runs) for name in _units(runs)], smooth, notes
+        ),
     }
     chosen = choose(drawings, only)
     files = save_figures(chosen, folder)
@@ -69,21 +72,29 @@ def _units(runs: Sequence[Results]) -> list[str]:
     return list(dict.fromkeys(name for run in runs for name in of_figure(run, "units")))
 
 
-def _columns(runs: Sequence[Results], rows: list[list[str]], smooth: int | None) -> Figure | None:
+def _columns(
+    runs: Sequence[Results], rows: list[list[str]], smooth: int | None, notes: Sequence[str]
+) -> Figure | None:
     """A column of panels for each run. Rows that no run has recorded are left out."""
     known = [measured(run) for run in runs]
     rows = [r for r in rows if any(n in k for n, k in zip(r, known, strict=True))]
     if not rows:
         return None
     names = list(dict.fromkeys(name for run in runs for name in run.finished))
-    colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(names)}
-    figure = Figure(figsize=(2.7 * len(runs), 2.4 * len(rows) + 0.5), layout="constrained")
+    shades = dict(zip(names, palette(len(names)), strict=True))
+    figure = Figure(figsize=(2.7 * len(runs), 2.4 * len(rows) + 0.7), layout="constrained")
     for row, panels in zip(rows, figure.subplots(len(rows), len(runs), squeeze=False), strict=True):
         for run, name, axes, own in zip(runs, row, panels, known, strict=True):
             if name in own:
-                draw_measure(axes, run, name, colours, smooth)
+                draw_measure(axes, run, name, shades, smooth)
             incomplete = [label(run, a) for a in run.finished if label(run, a) != a]
             axes.set_title("\n".join([run.folder.name, *incomplete]))
-    lines = [Line2D([], [], color=colour, label=name) for name, colour in colours.items()]
-    figure.legend(handles=lines, loc="outside upper center", ncols=5)
+    guessed = any(
+        name in own and own[name].guess is not None
+        for row in rows
+        for name, own in zip(row, known, strict=True)
+    )
+    draw_legend(figure, shades, handles=(guessing(),) if guessed else ())
+    about = dict.fromkeys([*(about_seeds(run) for run in runs), *notes])
+    explain(figure, *about)
     return figure

@@ -1,10 +1,12 @@
 """The style of all figures, and how they are saved."""
 
+import colorsys
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import matplotlib
+import matplotlib.colors
 from matplotlib.figure import Figure
 
 from ..._arguments import unknown_name
@@ -23,6 +25,16 @@ _STYLE: dict[Any, Any] = {
     "lines.linewidth": 1.2,
     "pdf.fonttype": 42,  # keeps text as text
 }
+
+
+def palette(count: int) -> list[str]:
+    """`count` different colours. After the first seven, hues follow the golden section, at three
+    lightnesses."""
+    further = [
+        colorsys.hls_to_rgb((0.06 + i * 0.618034) % 1.0, (0.32, 0.42, 0.52)[i % 3], 0.65)
+        for i in range(max(0, count - len(COLOURS)))
+    ]
+    return [*COLOURS[:count], *(matplotlib.colors.to_hex(shade).upper() for shade in further)]
 
 
 def choose(

@@ -28,7 +28,7 @@ class Measure(NamedTuple):
     - `when`: whether they were measured at the `"start"` or `"end"` of the task, or over the
       `"whole"` task.
     - `bounds`: the recorded ones among `lower`, `upper` and `resolved`, which tell how accurate the
-      numbers are.
+      numbers are, and `smallest`, the smallest possible number above 0.
     - `quantity`: what the numbers are.
     """
 

@@ -9,23 +9,29 @@ from importlib import resources
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import yaml
 
 from ..analysis._curvature_points import curvature_points, CurvaturePoints
 from ..analysis._finite import finite
+from ..analysis._foremost import foremost, selected_cells
+from ..analysis._labels import labels
 from ..analysis._recorded import load_recorded, run_name
-from ..analysis._spectra import column, hessian_probes
+from ..analysis._spectra import column, densities, hessian_probes, spaced
 from ..analysis._summary import summarise
 from ..experiment._settings import SettingsError
-from ..figures._style import COLOURS
-from ..measures._interval import student_half_width, with_interval
-from ..measures._measure import Measure, measures, MOMENTS
+from ..figures._style import palette
+from ..measures._interval import with_interval
+from ..measures._measure import MOMENTS
 from ..runs._atomic_write import write_text
 from ..runs._results import Results
+from ._curves import COLUMNS, curves, DIGITS, panels
 
 
-_DIGITS = 5  # of the numbers in the page
+_MAX_POINTS = 4000  # tasks and seeds whose curvature is drawn, of all algorithms of a run together
+_MAX_SPECTRA = 1000  # densities, of all algorithms of a run together
+_MAX_TASKS = 50  # densities of one algorithm
+_GRID = 300  # intervals of a density
+_LOWEST = -5.0  # logarithms of densities that are shown
 
 
 def write_report(
@@ -37,7 +43,9 @@ def write_report(
     the Hessian, with a slider over tasks; performance against curvature, for the published
     estimator and for the quadrature; a table of the runs; and all settings, with the commands of
     the runs.
-    Unfinished runs are shown with what they have recorded so far.
+    Unfinished runs are shown with what they have recorded so far. Of many tasks, each line has the
+    smallest and the largest value in every column of pixels. The page first shows the selected
+    cells of a sweep, or at most 20 algorithms; the switches show the others.
 
     ```python
     studies.write_report(["runs/digits"], "report.html")
@@ -55,21 +63,22 @@ def write_report(
             f"{str(path / 'report.html')!r}."
         )
     results = load_recorded(folders)
-    runs = [run for result in results for run in _runs(result, alone=len(results) == 1)]
-    # The best cells of a sweep are shown first, so they get the first colours.
-    for index, run in enumerate(sorted(runs, key=lambda run: not run["shown"])):
-        run["colour"] = COLOURS[index % len(COLOURS)]
-    curves = {name: curve for run in runs for name, curve in run["curves"].items()}
+    num_tasks = max(member.history.num_tasks for result in results for member in result.members)
+    alone = len(results) == 1
+    runs = [run for result in results for run in _runs(result, num_tasks, alone=alone)]
+    # What is shown at first gets the first colours, which are the easiest to tell apart.
+    ordered = sorted(runs, key=lambda run: not run["shown"])
+    for run, colour in zip(ordered, palette(len(runs)), strict=True):
+        run["colour"] = colour
     spectra = [run["spectrum"] for run in runs if run["spectrum"]]
     epsilons = {probe.epsilon for result in results for probe in hessian_probes(result)[:1]}
     data = {
         "written": datetime.datetime.now().astimezone().isoformat(sep=" ", timespec="minutes"),
         "folders": [_folder(result) for result in results],
         "epsilon": " or ".join(f"{epsilon:g}" for epsilon in sorted(epsilons)),
-        "measures": [
-            {"name": name, "when": curve["when"], "limits": curve["limits"]}
-            for name, curve in curves.items()
-        ],
+        "columns": COLUMNS,
+        "num_tasks": num_tasks,
+        "measures": panels(member for result in results for member in result.members),
         "runs": runs,
         "spectrum_tasks": sorted({task for spectrum in spectra for task in spectrum["tasks"]}),
     }
@@ -85,14 +94,16 @@ def write_report(
     return path
 
 
-def _runs(results: Results, *, alone: bool) -> list[dict[str, Any]]:
-    points = curvature_points(results)
-    selected = _selected(results)
-    levels = summarise(results)["algorithms"]
+def _runs(results: Results, num_tasks: int, *, alone: bool) -> list[dict[str, Any]]:
+    points = curvature_points(results, max_spectra=_MAX_POINTS)
+    shown = selected_cells(results) or set(foremost(results))
+    levels, names = summarise(results)["algorithms"], labels(results)
+    probe = next((probe.name for probe in hessian_probes(results)), None)
     return [
         {
             "name": run_name(results, algorithm, alone=alone),
-            "shown": selected is None or algorithm in selected,
+            "label": names[algorithm] if alone else f"{results.folder}/{names[algorithm]}",
+            "shown": algorithm in shown,
             "settings": settings,
             "seeds": [m.seed for m in results.of(algorithm)],
             "finished": levels[algorithm]["finished"],
@@ -100,66 +111,41 @@ def _runs(results: Results, *, alone: bool) -> list[dict[str, Any]]:
             "diverged": [
                 f"seed {m.seed}: {m.message}" for m in results.of(algorithm, status="diverged")
             ],
-            "curves": _curves(results, algorithm),
+            "curves": curves(results.of(algorithm), num_tasks=num_tasks),
             "last": {
                 name: with_interval(level["mean"], level["half_width"])
                 for name, level in levels[algorithm]["measures"].items()
             },
-            "spectrum": _spectrum(results, algorithm),
+            "spectrum": _spectrum(results, algorithm, probe),
             "points": _points(points.get(algorithm)),
         }
         for algorithm, settings in results.settings["algorithms"].items()
     ]
 
 
-def _curves(results: Results, algorithm: str) -> dict[str, Any]:
-    """The curves of all seeds for each measure, and their mean over the finished seeds."""
-    members = results.of(algorithm)
-    recorded = {m.seed: measures(m.history) for m in members}
-    finished = [m.seed for m in members if m.status == "finished"]
-    curves = {}
-    for name in dict.fromkeys(name for known in recorded.values() for name in known):
-        own = {seed: known[name] for seed, known in recorded.items() if name in known}
-        length = max(len(measure.series) for measure in own.values())
-        padded = {seed: _padded(measure, length) for seed, measure in own.items()}
-        tasks = np.flatnonzero(np.isfinite(np.stack(list(padded.values()))).any(axis=0))
-        curves[name] = {
-            "when": MOMENTS[next(iter(own.values())).when],
-            "limits": next(iter(own.values())).quantity.limits,
-            "tasks": tasks.tolist(),
-            "seeds": {seed: finite(s[tasks], digits=_DIGITS) for seed, s in padded.items()},
-            "mean": [],
-            "half_width": None,
-        }
-        averaged = [padded[seed][tasks] for seed in finished if seed in padded]
-        if averaged:
-            by_seed = np.stack(averaged)
-            curves[name]["mean"] = finite(by_seed.mean(axis=0), digits=_DIGITS)
-            curves[name]["half_width"] = finite(student_half_width(by_seed), digits=_DIGITS)
-    return curves
-
-
-def _padded(measure: Measure, length: int) -> np.ndarray:
-    series = np.full(length, np.nan)
-    series[: len(measure.series)] = measure.series
-    return series
-
-
-def _spectrum(results: Results, algorithm: str) -> dict[str, Any] | None:
-    """The quadratures of the first seed that finished."""
+def _spectrum(results: Results, algorithm: str, probe: str | None) -> dict[str, Any] | None:
+    """The densities of the first seed that finished, as logarithms on a grid."""
     members = results.of(algorithm, status="finished")
-    if not members or not hessian_probes(results):
+    if not members or probe is None:
         return None
-    probe = hessian_probes(results)[0].name
     when, nodes = column(members[0], probe, "nodes")
-    weights = column(members[0], probe, "weights")[1]
-    tasks = np.flatnonzero(np.isfinite(nodes).all(axis=(1, 2)))
+    measured = np.flatnonzero(np.isfinite(nodes).all(axis=(1, 2)))
+    if not len(measured):
+        return None
+    count = min(_MAX_TASKS, max(2, _MAX_SPECTRA // len(results.settings["algorithms"])))
+    tasks = spaced(measured, count)
+    nodes, weights = nodes[tasks], column(members[0], probe, "weights")[1][tasks]
+    width = max(float(nodes.max() - nodes.min()) / 150, 1e-9)
+    ends = float(nodes.min()) - 4 * width, float(nodes.max()) + 4 * width
+    values = densities(nodes, weights, np.linspace(*ends, _GRID + 1), width=width)
+    logarithms = np.log10(np.maximum(values, 10.0**_LOWEST))
     return {
         "seed": members[0].seed,
         "when": MOMENTS[when],
         "tasks": tasks.tolist(),
-        "nodes": finite(nodes[tasks], digits=_DIGITS),
-        "weights": finite(weights[tasks], digits=_DIGITS),
+        "ends": finite(np.array(ends), digits=DIGITS),
+        "width": finite(width, digits=DIGITS),
+        "densities": finite(np.round(logarithms, 2)),
     }
 
 
@@ -169,7 +155,7 @@ def _points(points: CurvaturePoints | None) -> dict[str, Any] | None:
     columns = points._asdict()
     quantity = columns.pop("quantity")
     about = {"label": quantity.axis, "limits": quantity.limits}
-    return about | {n: finite(v, digits=_DIGITS) for n, v in columns.items()}
+    return about | {n: finite(v, digits=DIGITS) for n, v in columns.items()}
 
 
 def _folder(results: Results) -> dict[str, Any]:
@@ -180,18 +166,3 @@ def _folder(results: Results) -> dict[str, Any]:
         "config": yaml.safe_dump(results.settings, sort_keys=False),
         "sweep": selection.read_text() if selection.exists() else None,
     }
-
-
-def _selected(results: Results) -> set[str] | None:
-    """The best cells; `None` if the run is not a sweep or has not finished."""
-    path = results.folder / "sweep.csv"
-    if not path.exists():
-        return None
-    try:
-        table = pd.read_csv(path)
-        return set(table.loc[table["selected"].astype(bool), "cell"])
-    except (ValueError, KeyError) as error:
-        raise SettingsError(
-            f"{str(path)!r} is not the table of a sweep: {error}. Write it again with `spectral "
-            "sweep --resume`."
-        ) from error
