@@ -450,7 +450,8 @@ def test_samples_larger_than_all_tasks():
 
 
 def test_augmentation_and_standardising():
-    augmentation = tasks.Compose((tasks.Flip(), tasks.Crop(padding=1)))
+    turn = tasks.Rotate(degrees=(44.0, 46.0), fill="zero")
+    augmentation = tasks.Compose((tasks.Flip(), tasks.Crop(padding=1), turn))
     loader = Loader(minibatch_size=SIZE, augmentation=augmentation, standardise=True, shuffle=False)
     stream = tasks.PermutedLabels(images(), num_tasks=1, loader=loader)
     assert stream.in_shape == (2, 4, 3)
@@ -475,6 +476,10 @@ def test_augmentation_and_standardising():
     expected = ((pixels - pixels.mean((0, 1, 2))) / pixels.std((0, 1, 2))).transpose(0, 3, 1, 2)
     np.testing.assert_allclose(np.sort(plain, axis=0), np.sort(expected, axis=0), atol=1e-5)
     np.testing.assert_allclose(plain.mean((0, 2, 3)), 0, atol=1e-5)
+    # Two corners come from outside of the image. They are 0 after standardising.
+    assert not epochs[..., 0, 2].any()
+    assert not epochs[..., 3, 0].any()
+    assert (np.abs(epochs[..., 0, 0]) > 1e-3).all()
     # Most augmented inputs differ between epochs, and from the images.
     first, second, shown = (
         {row.tobytes() for row in np.round(x, 4).reshape(-1, 24)}

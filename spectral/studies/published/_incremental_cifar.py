@@ -87,7 +87,7 @@ def _dohare(size: Size) -> Settings:
     changes = [
         {"type": "Flip"},
         {"type": "Crop", "padding": 4},
-        {"type": "Rotate", "degrees": 15.0},
+        {"type": "Rotate", "degrees": [0.0, 15.0], "fill": "zero"},
     ]
     settings = _experiment(
         size,
@@ -102,7 +102,7 @@ def _dohare(size: Size) -> Settings:
         model={
             "dense_sizes": [],
             "initialiser": {"type": "KaimingNormal"},
-            "dense_initialiser": {"type": "KaimingNormal"},
+            "dense_initialiser": {"type": "KaimingNormal", "scale": 1.0},  # of the outputs
         },
         algorithms=published("dohare", "incremental_cifar"),
     )

@@ -60,7 +60,7 @@ def published(
     `er_period` replaces the published one, for shorter tasks.
     """
     rows = [row for row in PRESETS if (row.source, row.benchmark) == (source, name)]
-    return {row.recipe.__name__: _algorithm(row, er_period) for row in rows}
+    return {row.name: _algorithm(row, er_period) for row in rows}
 
 
 def _algorithm(row: Preset, er_period: int | None) -> Settings:

@@ -1,5 +1,7 @@
 """The data of a stream, and how they are visited and presented."""
 
+from dataclasses import replace
+
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Int
@@ -67,8 +69,11 @@ class LabelledSource(eqx.Module):
         whole = (rows if largest_task is None else largest_task) // size
         limit = loader.max_minibatches
         self.data = data
-        self.loader = loader
         self.inputs = InputTransform(data, loader)
+        augmentation = loader.augmentation
+        if augmentation is not None:
+            loader = replace(loader, augmentation=augmentation.with_zero(self.inputs.shift))
+        self.loader = loader
         self.minibatches = whole if limit is None else min(whole, limit)
         self.even = smallest // size >= self.minibatches
 
