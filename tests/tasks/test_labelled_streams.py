@@ -378,8 +378,8 @@ def test_all_classes_join(smallest, largest, ends):
     assert ends is None or (drawn == ends).all()
 
 
-def test_tasks_without_test_rows():
-    """A class without test rows is rejected if it may be a task."""
+def test_tasks_without_rows():
+    """A class without training or test rows is rejected if it may be a task."""
     whole = images()
     kept = np.asarray(whole.test_labels) != 3
     few = [jnp.asarray(np.asarray(x)[kept]) for x in (whole.test_images, whole.test_labels)]
@@ -391,6 +391,12 @@ def test_tasks_without_test_rows():
             make(lacking, classes_per_task=1, loader=LOADER)
         make(lacking, classes_per_task=2, loader=LOADER)
         make(lacking, classes_per_task=1, order=(0, 1), loader=LOADER)
+    swapped = tasks.ImageSet("swapped", *lacking.part("held_out"), *lacking.part("train"), 6, 255)
+    with pytest.raises(
+        ValueError, match="'swapped' has too few training rows, .* pass an `order` without the"
+    ):
+        tasks.SplitClasses(swapped, classes_per_task=1, loader=LOADER)
+    tasks.SplitClasses(swapped, classes_per_task=1, order=(0, 1), loader=LOADER)
     none = eqx.tree_at(
         lambda i: (i.test_images, i.test_labels),
         lacking,
