@@ -102,7 +102,9 @@ def test_head_of_an_mlp_has_its_own_initialiser():
 
     @jax.jit
     def largest(key):
-        ours = models.MLP(60, 60, width=60, depth=1, head_initialiser=models.LecunUniform(), key=key)
+        ours = models.MLP(
+            60, 60, width=60, depth=1, head_initialiser=models.LecunUniform(), key=key
+        )
         found = [ours, ours.fresh(key=key), MLP(60, 60, width=60, depth=1, key=key)]
         return [[jnp.abs(layer.weight).max() for layer in model.layers] for model in found]
 

@@ -36,9 +36,7 @@ def dense_stack(
     initialisers = [*(initialiser for _ in hidden_sizes), head]
     return tuple(
         dense(m, n, initialiser=i, density=d, key=k)
-        for m, n, i, d, k in zip(
-            in_sizes, out_sizes, initialisers, densities, keys, strict=True
-        )
+        for m, n, i, d, k in zip(in_sizes, out_sizes, initialisers, densities, keys, strict=True)
     )
 
 
