@@ -135,8 +135,8 @@ def test_interval_of_lead_times_is_that_for_students_t():
     tail = scipy.stats.norm.cdf(-np.sqrt(8 / 7) * scipy.stats.t.ppf(0.975, 7))
     expected = np.quantile(means, [tail, 1 - tail])
     np.testing.assert_allclose([found.low, found.high], expected, atol=0.12)
-    narrow = np.quantile(means, [scipy.stats.norm.cdf(-scipy.stats.t.ppf(0.975, 7)), 0.975])
-    assert found.low < narrow[0] - 0.15
+    narrow = np.quantile(means, float(scipy.stats.norm.cdf(-scipy.stats.t.ppf(0.975, 7))))
+    assert found.low < narrow - 0.15
 
 
 def test_lead_times_of_few_seeds():

@@ -90,7 +90,8 @@ def collapse_test(
     tasks, values = without_task_zero(series)
     n = len(values)
     if n < 2 * SHORTEST:
-        return CollapseTest(*[np.nan] * 6, rejection_level)
+        nan = np.nan
+        return CollapseTest(nan, nan, nan, nan, nan, nan, rejection_level)
     ranks = _centred_ranks(values)
     observed = _drops(ranks[None])[0]
     largest, split = observed.max(), SHORTEST + int(observed.argmax())
