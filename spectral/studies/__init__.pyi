@@ -1,4 +1,6 @@
 from .analysis._collapse import collapse_task as collapse_task
+from .analysis._collapse_test import collapse_test as collapse_test, CollapseTest as CollapseTest
+from .analysis._lead_time import lead_time as lead_time, LeadTime as LeadTime
 from .analysis._load import load as load, tidy as tidy
 from .analysis._summary import summarise as summarise
 from .analysis._table import table as table

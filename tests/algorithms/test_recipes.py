@@ -215,15 +215,15 @@ def test_upgd_is_an_optimiser_itself():
 
 def test_presets():
     """The values that the papers print. Every row makes an algorithm, and no row occurs twice."""
-    rows = [(r.source, r.benchmark, r.recipe.__name__) for r in PRESETS]
+    rows = [(r.source, r.benchmark, r.name) for r in PRESETS]
     assert len(set(rows)) == len(rows)
-    paper = [b for s, b, _ in rows if s == "paper"]
+    paper = [b for s, b, name in rows if s == "paper" and name != "reset"]
     assert {b: paper.count(b) for b in paper} == dict.fromkeys(paper, 5)
     algo: Any
     for row in PRESETS:
         benchmark = row.benchmark
         source: Any = row.source
-        algo = algorithms.preset(benchmark, row.recipe.__name__, source=source)
+        algo = algorithms.preset(benchmark, row.name, source=source)
         momentum = "momentum" in algo.optimiser.hyper
         assert momentum == (benchmark in ("continual_imagenet", "incremental_cifar"))
     algo = algorithms.preset("continual_imagenet", "l2_er")
@@ -235,7 +235,18 @@ def test_presets():
     assert (head.part, head.to) == ("head", "zero")
     falling: Any = algorithms.preset("incremental_cifar", "l2", source="dohare").transforms[-1]
     assert (float(falling.factor), falling.chunks) == (pytest.approx(0.2), (60, 120, 160))
+    for name, part in (("retrained_network", "network"), ("head_resetting", "head")):
+        algo = algorithms.preset("incremental_cifar", name, source="dohare")
+        assert (algo.transforms[0].part, algo.transforms[0].to) == (part, "fresh")
+        assert eqx.tree_equal(algo.transforms[1], falling)
+        assert float(algo.penalties[0].weight_decay) == pytest.approx(5e-4)
+    algo = algorithms.preset("incremental_cifar", "reset")
+    assert algo.transforms[0].part == "network"
+    assert algo.penalties == ()
+    published: Any = algorithms.preset("slippery_ant", "cbp_l2")
+    assert float(published.penalties[0].weight_decay) == pytest.approx(1e-3)
     ant: Any = algorithms.preset("slippery_ant", "cbp_l2", source="dohare")
+    assert float(ant.penalties[0].weight_decay) == pytest.approx(1e-4)
     assert float(ant.transforms[0].replacement_rate) == pytest.approx(1e-4)
     assert ant.transforms[0].maturity == 10_000
     with pytest.raises(ValueError, match="Preset 'paper permuted_mnist snr' does not exist"):

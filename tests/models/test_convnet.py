@@ -97,7 +97,7 @@ def test_fresh_has_the_same_shape_and_other_weights():
         ({"kernels": (3,)}, r"`kernels` is \(3,\), but there are 2 channels"),
         ({"dense_sizes": (0,)}, "`dense_sizes` is 0"),
         ({"channels": (3, 0)}, "`out_channels` is 0"),
-        ({"kernels": (9, 3), "padding": "valid"}, "nothing is left of such an image"),
+        ({"kernels": (9, 3), "padding": "valid"}, "Nothing is left of such an image"),
     ],
 )
 def test_sizes_are_checked(options, message):
@@ -108,6 +108,9 @@ def test_sizes_are_checked(options, message):
 def test_shapes_of_images_are_checked():
     with pytest.raises(ValueError, match="an image has three axes"):
         ConvNet((32, 32), 2, key=KEY)
+    last = r"32 channels of 32 x 3 pixels, because channels come first.* or \(3, 32, 32\) if yours"
+    with pytest.raises(ValueError, match=last):
+        ConvNet((32, 32, 3), 10, key=KEY)
     model = convnet(KEY).model
     with pytest.raises(ValueError, match=r"takes images of shape \(2, 12, 10\)"):
         model(jnp.zeros((12, 10, 2)))

@@ -15,6 +15,7 @@ KEY = jax.random.key(5)
 CASES = [
     (models.KaimingUniform(), 2 / 50, np.sqrt(6 / 50)),
     (models.KaimingNormal(), 2 / 50, np.inf),
+    (models.KaimingNormal(scale=1.0), 1 / 50, np.inf),
     (models.LecunNormal(), 1 / 50, 2 / 0.8796 / np.sqrt(50)),
     (models.LecunUniform(), 1 / 50, np.sqrt(3 / 50)),
     (models.FanOutNormal(), 2 / 2500, 2 / 0.8796 * np.sqrt(2 / 2500)),
@@ -43,7 +44,7 @@ def test_initial_weights_have_the_stated_variance():
 @pytest.mark.parametrize(
     ("initialiser", "variance", "bound"),
     [
-        pytest.param(*case, marks=() if i in (0, 4) else pytest.mark.slow, id=str(i))
+        pytest.param(*case, marks=() if i in (0, 5) else pytest.mark.slow, id=str(i))
         for i, case in enumerate(CASES)
     ],
 )
@@ -94,3 +95,19 @@ def test_rows_of_a_custom_initialiser():
     make = lambda key: MLP(3, 2, width=5, depth=1, initialiser=ByOutputs(), key=key)
     model = eqx.filter_eval_shape(make, KEY)
     assert np.all(np.asarray(model.units()[0].draw(KEY, (2, 3))) == 5)
+
+
+def test_head_of_an_mlp_has_its_own_initialiser():
+    """Also in a fresh twin. Otherwise the head is drawn as the other layers."""
+
+    @jax.jit
+    def largest(key):
+        ours = models.MLP(
+            60, 60, width=60, depth=1, head_initialiser=models.LecunUniform(), key=key
+        )
+        found = [ours, ours.fresh(key=key), MLP(60, 60, width=60, depth=1, key=key)]
+        return [[jnp.abs(layer.weight).max() for layer in model.layers] for model in found]
+
+    hidden, head = np.sqrt(6 / 60), np.sqrt(3 / 60)
+    expected = [[hidden, head], [hidden, head], [hidden, hidden]]
+    np.testing.assert_allclose(largest(KEY), expected, rtol=0.01)

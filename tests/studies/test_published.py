@@ -3,6 +3,7 @@
 import pathlib
 import re
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import yaml
 
 from spectral import studies, tasks, train_continual
 from spectral.algorithms import Algorithm
+from spectral.models import AbstractInitialiser
 from spectral.studies import (
     continual_imagenet,
     incremental_cifar,
@@ -123,8 +125,28 @@ def test_published_numbers():
     (falling,) = cifar["algorithms"]["cbp_l2"]["transforms"]
     assert falling == {"type": "StepDecay", "factor": 0.2, "chunks": [60, 120, 160]}
     assert cifar["algorithms"]["cbp_l2"]["algorithm"]["utility"] == "contribution"
-    assert incremental_cifar("paper").settings["model"]["width"] == 64
+    assert list(cifar["algorithms"])[-2:] == ["retrained_network", "head_resetting"]
+    for name, part in (("retrained_network", "network"), ("head_resetting", "head")):
+        reset, lr = cifar["algorithms"][name]["transforms"]
+        assert (reset, lr) == ({"type": "Reset", "part": part}, falling)
+        assert cifar["algorithms"][name]["algorithm"] == cifar["algorithms"]["l2"]["algorithm"]
+    paper = incremental_cifar("paper").settings
+    assert paper["model"]["width"] == 64
+    assert paper["algorithms"]["reset"] == paper["algorithms"]["bp"] | {"type": "reset"}
+    assert slippery_ant("paper").settings["algorithms"]["cbp_l2"]["weight_decay"] == 1e-3
     assert permuted_mnist("dohare").settings["model"]["width"] == 2000
+
+
+def test_the_heads_of_dohare_have_a_gain_of_one():
+    """The standard deviation of the weights of the last layer, times the root of their fan-in."""
+    cifar = incremental_cifar("dohare").settings["model"]
+    mnist = permuted_mnist("dohare").settings["model"]
+    assert cifar["dense_sizes"] == []  # the only dense layer is that of the outputs
+    for section, bound in ((cifar["dense_initialiser"], 6.0), (mnist["head_initialiser"], 3**0.5)):
+        draw = parse(section, AbstractInitialiser, "model", {}).make()
+        weights = np.asarray(draw(jax.random.key(0), (100, 512))[0]) * 512**0.5
+        assert weights.std() == pytest.approx(1.0, rel=0.02)
+        assert bound / 2 < np.abs(weights).max() <= bound  # neither distribution is truncated
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)

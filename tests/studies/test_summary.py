@@ -1,3 +1,4 @@
+import json
 import pathlib
 
 import numpy as np
@@ -258,6 +259,27 @@ def test_collapses_are_compared_on_one_grid():
     assert (
         "grid: the 13 tasks that were measured for all compared series, one every 8 tasks" in text
     )
+
+
+def test_drops_and_lead_times():
+    """The rank falls at task 30 and the accuracy at task 50, in two seeds."""
+    noise = np.random.default_rng(0).uniform(0.9, 1.1, (2, 100))
+    columns = {
+        "test_accuracy": step(0.9, 0.1, 50) * noise[0],
+        "h.start.normalised_epsilon_rank": step(1.0, 0.1, 30) * noise[1],
+    }
+    summary = one_run(columns, seeds=2)
+    one = summary["algorithms"]["one"]
+    rank = one["drops"]["normalised epsilon-rank"]
+    assert (rank["found"], rank["task"]) == ([True, True], [30.0, 30.0])
+    assert rank["p_value"] == [1 / 2000, 1 / 2000]
+    lead = one["lead_times"]["normalised epsilon-rank"]
+    assert (lead["before"], lead["both"], lead["neither"]) == ("accuracy", 2, 0)
+    assert (lead["mean"], lead["low"], lead["high"]) == (20.0, 20.0, 20.0)
+    text = table(summary)
+    assert "Drop by a rank test with 5 % false alarms" in text
+    assert "with one, normalised epsilon-rank drops 20 [20, 20] tasks before accuracy" in text
+    json.dumps(summary)
 
 
 def test_grid_is_common_to_all_seeds_and_algorithms():

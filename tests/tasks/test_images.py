@@ -59,6 +59,11 @@ def test_digits_are_stratified():
         ({"test_labels": jnp.zeros(3, int)}, "`test_images` has 2 rows and `test_labels` has 3"),
         ({"train_labels": jnp.array([0, 3])}, "`train_labels` lie between 0 and 3, .* 0 and 2"),
         ({"test_labels": jnp.array([-1, 0])}, "`test_labels` lie between -1 and 0"),
+        (
+            {"train_labels": jnp.eye(3, dtype=int)[jnp.array([0, 2])]},
+            r"`train_labels` is int32 of shape \(2, 3\), .* shape \(2,\), .*argmax\(axis=1\)",
+        ),
+        ({"test_labels": jnp.array([0.0, 2.0])}, "`test_labels` is float32 of shape .*astype"),
         ({"num_classes": 0}, "`num_classes` is 0"),
         ({"max_value": 0}, "`max_value` is 0"),
         ({"test_images": jnp.zeros((2, 2, 3, 1), jnp.uint8)}, r"of shape \(2, 3, 1\)"),

@@ -1,6 +1,7 @@
 """Labelled sets from arrays of one's own: kinds of labels, parts, scales, and messages."""
 
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pandas as pd
 import pytest
@@ -194,7 +195,7 @@ def test_messages(inputs, labels, options, message):
         labelled_set(inputs, labels, **options)
 
 
-def test_sets_check_what_they_hold():
+def test_sets_check_what_they_hold(monkeypatch):
     x, y = jnp.asarray(X), jnp.asarray(Y)
     with pytest.raises(ValueError, match="`num_classes` is None and `train_labels` is int32"):
         LabelledSet("no number", x, y, x, y)
@@ -202,6 +203,13 @@ def test_sets_check_what_they_hold():
         LabelledSet("half", x, y, x, y, num_classes=3, validation_inputs=x)
     with pytest.raises(ValueError, match="`test_inputs` is uint8 and `train_inputs` is float32"):
         LabelledSet("bytes", x, y, x.astype("uint8"), y, num_classes=3)
+    # The type checker of the tests would reject these axes first.
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    one_hot, numbers = jnp.eye(3, dtype=int)[y], y.astype(float)
+    with pytest.raises(ValueError, match=r"`train_labels` is int32 of shape \(12, 3\), .*argmax"):
+        LabelledSet("one-hot", x, one_hot, x, one_hot, num_classes=3)
+    with pytest.raises(ValueError, match=r"of shape \(12,\), .* shape \(rows, outputs\): reshape"):
+        LabelledSet("flat", x, numbers, x, numbers)
 
 
 def test_images_have_four_axes():

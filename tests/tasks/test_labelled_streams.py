@@ -378,8 +378,8 @@ def test_all_classes_join(smallest, largest, ends):
     assert ends is None or (drawn == ends).all()
 
 
-def test_tasks_without_test_rows():
-    """A class without test rows is rejected if it may be a task."""
+def test_tasks_without_rows():
+    """A class without training or test rows is rejected if it may be a task."""
     whole = images()
     kept = np.asarray(whole.test_labels) != 3
     few = [jnp.asarray(np.asarray(x)[kept]) for x in (whole.test_images, whole.test_labels)]
@@ -391,6 +391,12 @@ def test_tasks_without_test_rows():
             make(lacking, classes_per_task=1, loader=LOADER)
         make(lacking, classes_per_task=2, loader=LOADER)
         make(lacking, classes_per_task=1, order=(0, 1), loader=LOADER)
+    swapped = tasks.ImageSet("swapped", *lacking.part("held_out"), *lacking.part("train"), 6, 255)
+    with pytest.raises(
+        ValueError, match="'swapped' has too few training rows, .* pass an `order` without the"
+    ):
+        tasks.SplitClasses(swapped, classes_per_task=1, loader=LOADER)
+    tasks.SplitClasses(swapped, classes_per_task=1, order=(0, 1), loader=LOADER)
     none = eqx.tree_at(
         lambda i: (i.test_images, i.test_labels),
         lacking,
@@ -450,7 +456,8 @@ def test_samples_larger_than_all_tasks():
 
 
 def test_augmentation_and_standardising():
-    augmentation = tasks.Compose((tasks.Flip(), tasks.Crop(padding=1)))
+    turn = tasks.Rotate(degrees=(44.0, 46.0), fill="zero")
+    augmentation = tasks.Compose((tasks.Flip(), tasks.Crop(padding=1), turn))
     loader = Loader(minibatch_size=SIZE, augmentation=augmentation, standardise=True, shuffle=False)
     stream = tasks.PermutedLabels(images(), num_tasks=1, loader=loader)
     assert stream.in_shape == (2, 4, 3)
@@ -475,6 +482,10 @@ def test_augmentation_and_standardising():
     expected = ((pixels - pixels.mean((0, 1, 2))) / pixels.std((0, 1, 2))).transpose(0, 3, 1, 2)
     np.testing.assert_allclose(np.sort(plain, axis=0), np.sort(expected, axis=0), atol=1e-5)
     np.testing.assert_allclose(plain.mean((0, 2, 3)), 0, atol=1e-5)
+    # Two corners come from outside of the image. They are 0 after standardising.
+    assert not epochs[..., 0, 2].any()
+    assert not epochs[..., 3, 0].any()
+    assert (np.abs(epochs[..., 0, 0]) > 1e-3).all()
     # Most augmented inputs differ between epochs, and from the images.
     first, second, shown = (
         {row.tobytes() for row in np.round(x, 4).reshape(-1, 24)}

@@ -67,6 +67,43 @@ def test_regression_follows_its_formula():
         np.testing.assert_allclose(metrics["test_loss"][task], expected.mean(), atol=noise + 1e-4)
 
 
+def test_all_slow_bits_may_be_drawn_again():
+    """As in the main experiment of Dohare et al.'s code."""
+    stream = tasks.SlowlyChangingRegression(num_slow_bits=400, redraw=True)
+    state, zero = stream.init(key=KEY), jnp.asarray(0)
+    first, second = (
+        stream.begin_task(state, Clock(zero, zero, zero, jnp.asarray(task)), key=jax.random.key(7))
+        for task in (0, 1)
+    )
+    np.testing.assert_array_equal(first.slow, state.slow)
+    changed = np.asarray(second.slow != state.slow)
+    assert 150 < changed.sum() < 250
+    assert set(np.asarray(second.slow)) == {0.0, 1.0}
+
+
+def test_thresholds_against_the_code_of_dohare():
+    """The number of bits that must agree with the sign of their weight so that a unit is on.
+
+    It depends on the weight of the constant. Their code counts it as half a negative weight with
+    the wrong sign, which changes nothing for +1, but 15 to 17 for -1.
+    """
+    stream = tasks.SlowlyChangingRegression()
+    state = stream.init(key=KEY)
+    weights = np.asarray(state.weights)
+    bits, constant = weights[:, :-1], weights[:, -1]
+    negative = (bits < 0).sum(axis=1)
+    agreeing = np.arange(21)
+    # The weighted sum of the bits is the number that agree minus the number of negative weights.
+    needed = lambda limits: (agreeing + (constant - negative)[:, None] > limits[:, None]).argmax(
+        axis=1
+    )
+    ours = needed(np.asarray(state.thresholds))
+    np.testing.assert_array_equal(ours, np.where(constant > 0, 14, 15))
+    counted = (20 - bits.sum(axis=1) + constant) / 2
+    np.testing.assert_array_equal(needed(0.7 * 21 - counted), np.where(constant > 0, 14, 17))
+    assert 0 < (constant > 0).sum() < 100
+
+
 def test_bad_arguments():
     model = eqx.filter_eval_shape(models.MLP, 6, 2, width=3, depth=1, key=KEY)
     with pytest.raises(ValueError, match="out_size=1"):

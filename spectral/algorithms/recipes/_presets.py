@@ -19,7 +19,7 @@ from ..transforms.weights._step_decay import StepDecay
 from ._followed_by import followed_by
 from ._paper import bp, er, l2, l2_er
 from ._units import cbp, cbp_l2
-from ._weights import snp_l2
+from ._weights import reset, snp_l2
 
 
 Then = tuple[Callable[..., AbstractTransform], dict[str, Any]]
@@ -28,7 +28,9 @@ Then = tuple[Callable[..., AbstractTransform], dict[str, Any]]
 @dataclass(frozen=True)
 class Preset:
     """One row: a recipe with the arguments that a publication gives for a benchmark, and the
-    further transforms, with their arguments, that it uses there."""
+    further transforms, with their arguments, that it uses there.
+
+    `name` is the name of the recipe, unless a publication has another name for the algorithm."""
 
     source: str
     benchmark: str
@@ -37,6 +39,7 @@ class Preset:
     optimiser_arguments: dict[str, float]
     arguments: dict[str, Any]  # the other arguments of the recipe
     _: KW_ONLY
+    name: str
     then: tuple[Then, ...] = ()
 
     def algorithm(self) -> Algorithm:
@@ -52,11 +55,21 @@ def _rows(
     shared: dict[str, float],
     *rows: tuple[Callable[..., Algorithm], float, dict[str, Any]],
     then: tuple[Then, ...] = (),
+    name: str | None = None,
 ) -> list[Preset]:
     """Makes presets of rows (recipe, learning rate, other arguments). `shared` are arguments of the
-    optimiser in each row."""
+    optimiser in each row. `name` replaces the name of the recipe."""
     return [
-        Preset(source, benchmark, recipe, optimiser, {"lr": lr} | shared, arguments, then=then)
+        Preset(
+            source,
+            benchmark,
+            recipe,
+            optimiser,
+            {"lr": lr} | shared,
+            arguments,
+            name=recipe.__name__ if name is None else name,
+            then=then,
+        )
         for recipe, lr, arguments in rows
     ]
 
@@ -65,6 +78,8 @@ _MOMENTUM = {"momentum": 0.9}
 _BETAS = {"b1": 0.99, "b2": 0.99}
 _ANT_CBP = {"maturity": 10_000, "utility": contribution}
 _ZERO_HEAD: Then = (Reset, {"part": "head", "to": "zero"})
+_NEW_HEAD: Then = (Reset, {"part": "head"})
+_NEW_NETWORK: Then = (Reset, {"part": "network"})
 _STEP_DECAY: Then = (StepDecay, {"factor": 0.2, "chunks": (60, 120, 160)})
 
 PRESETS: tuple[Preset, ...] = (
@@ -96,7 +111,7 @@ PRESETS: tuple[Preset, ...] = (
         (cbp, 1e-4, {"replacement_rate": 1e-5}),
         (l2, 1e-4, {"weight_decay": 1e-3}),
     ),
-    # Table 6.
+    # Table 6. Section 8 judges plasticity by RESET; it runs as BP, with a new network in each task.
     *_rows(
         "paper",
         "incremental_cifar",
@@ -107,12 +122,13 @@ PRESETS: tuple[Preset, ...] = (
         (l2_er, 1e-2, {"er_lr": 1e-3, "er_period": 5, "weight_decay": 1e-3}),
         (cbp, 1e-2, {"replacement_rate": 1e-6}),
         (l2, 1e-2, {"weight_decay": 1e-4}),
+        (reset, 1e-2, {}),
     ),
     # Table 7. It prints effective-rank learning rates of 1e-7 (outside its sweep) and 1e-6, for the
     # sum of two objectives: the mean over the layers of the actor and the mean over the layers of
     # the critic. Our objective is the mean over all layers, which is half of that sum, so the
-    # learning rates here are twice as large. The table does not print the weight decay of CBP; it
-    # is taken from Dohare et al.
+    # learning rates here are twice as large. The table does not print the weight decay of CBP; the
+    # published run has 1e-3.
     *_rows(
         "paper",
         "slippery_ant",
@@ -121,7 +137,7 @@ PRESETS: tuple[Preset, ...] = (
         (bp, 1e-4, {}),
         (er, 1e-4, {"er_lr": 2e-7, "er_period": 128}),
         (l2_er, 1e-4, {"er_lr": 2e-6, "er_period": 128, "weight_decay": 1e-3}),
-        (cbp_l2, 1e-4, {"replacement_rate": 1e-7, "weight_decay": 1e-4} | _ANT_CBP),
+        (cbp_l2, 1e-4, {"replacement_rate": 1e-7, "weight_decay": 1e-3} | _ANT_CBP),
         (l2, 1e-4, {"weight_decay": 1e-3}),
     ),
     # Dohare et al. (2024). On Permuted MNIST, and for `bp` on Continual ImageNet, they sweep a
@@ -162,6 +178,22 @@ PRESETS: tuple[Preset, ...] = (
         ),
         then=(_STEP_DECAY,),
     ),
+    *(
+        row
+        for name, renewed in (
+            ("retrained_network", _NEW_NETWORK),
+            ("head_resetting", _NEW_HEAD),
+        )
+        for row in _rows(
+            "dohare",
+            "incremental_cifar",
+            sgd,
+            _MOMENTUM,
+            (l2, 0.1, {"weight_decay": 5e-4}),
+            then=(renewed, _STEP_DECAY),
+            name=name,
+        )
+    ),
     *_rows("dohare", "slippery_ant", adam, {}, (bp, 1e-4, {})),
     *_rows(
         "dohare",
@@ -188,7 +220,9 @@ def preset(
 
     - `benchmark`: `"permuted_mnist"` (at the fixed learning rate), `"permuted_mnist_best_lr"`,
       `"continual_imagenet"`, `"incremental_cifar"` or `"slippery_ant"`.
-    - `recipe`: the name of a recipe, such as `"l2_er"`.
+    - `recipe`: the name of a recipe, such as `"l2_er"`, or of a row with its own name:
+      `"retrained_network"` and `"head_resetting"` of Dohare et al.'s Incremental CIFAR, which are
+      `l2` with a new network or a new output layer in each task.
     - `source`: He et al. (Tables 2, 4, 6 and 7), or Dohare et al. (2024).
 
     **Raises:** `ValueError` for a row that does not exist.
@@ -197,7 +231,7 @@ def preset(
     algo = preset("continual_imagenet", "l2_er")
     ```
     """
-    rows = {f"{r.source} {r.benchmark} {r.recipe.__name__}": r for r in PRESETS}
+    rows = {f"{r.source} {r.benchmark} {r.name}": r for r in PRESETS}
     wanted = f"{source} {benchmark} {recipe}"
     if wanted not in rows:
         raise ValueError(unknown_name("Preset", wanted, rows))

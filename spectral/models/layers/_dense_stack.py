@@ -19,20 +19,24 @@ def dense_stack(
     *,
     copies: int,
     initialiser: AbstractInitialiser,
+    head_initialiser: AbstractInitialiser | None = None,
     density: float,
     keys: Sequence[PRNGKeyArray],
 ) -> tuple[eqx.nn.Linear | Sparse, ...]:
     """Returns the hidden layers and the layer of the outputs, one for each of `keys`.
 
     Every hidden unit has `copies` activations. Hidden layers have the fraction `density` of their
-    connections, the layer of the outputs has all.
+    connections, the layer of the outputs has all. `head_initialiser` draws the layer of the
+    outputs, by default `initialiser`.
     """
     in_sizes = [in_size, *(copies * size for size in hidden_sizes)]
     out_sizes = [*hidden_sizes, out_size]
     densities = [*(density for _ in hidden_sizes), 1.0]
+    head = initialiser if head_initialiser is None else head_initialiser
+    initialisers = [*(initialiser for _ in hidden_sizes), head]
     return tuple(
-        dense(m, n, initialiser=initialiser, density=d, key=k)
-        for m, n, d, k in zip(in_sizes, out_sizes, densities, keys, strict=True)
+        dense(m, n, initialiser=i, density=d, key=k)
+        for m, n, i, d, k in zip(in_sizes, out_sizes, initialisers, densities, keys, strict=True)
     )
 
 

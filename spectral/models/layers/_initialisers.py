@@ -62,12 +62,24 @@ class KaimingUniform(AbstractRowInitialiser):
 
 
 class KaimingNormal(AbstractRowInitialiser):
-    """Normal weights of variance 2 / fan_in, zero biases (He et al., 2015, for ReLU)."""
+    """Normal weights of variance `scale` / fan_in, zero biases (He et al., 2015).
+
+    A scale of 2 preserves the size of activations through ReLUs, a scale of 1 through linear
+    layers. The distribution is not truncated, in contrast to that of `LecunNormal`.
+    """
+
+    _: KW_ONLY
+    scale: float = eqx.field(static=True, default=2.0)
+
+    def __check_init__(self):
+        check_above("scale", self.scale, 0)
 
     def __call__(
         self, key: PRNGKeyArray, shape: tuple[int, ...]
     ) -> tuple[Float[Array, "out in *kernel"], Float[Array, " out"]]:
-        draw = jax.nn.initializers.variance_scaling(2.0, "fan_in", "normal", in_axis=1, out_axis=0)
+        draw = jax.nn.initializers.variance_scaling(
+            self.scale, "fan_in", "normal", in_axis=1, out_axis=0
+        )
         return draw(key, shape), jnp.zeros(shape[0])
 
 

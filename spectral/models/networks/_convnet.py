@@ -176,9 +176,12 @@ def _positions(
         lost = side - 1 if padding == "valid" else 0
         height, width = (height - lost) // 2, (width - lost) // 2
     if min(height, width) < 1:
+        channels, rows, columns = in_shape
+        last = f", or {(columns, channels, rows)} if yours come last" if columns < channels else ""
         raise ValueError(
-            f"`in_shape` is {in_shape}, but nothing is left of such an image after {len(kernels)} "
-            f'convolutions with `padding="{padding}"` and pooling: use larger images or fewer '
-            "`channels` and `kernels`."
+            f"`in_shape` is {in_shape}, which means {channels} channels of {rows} x {columns} "
+            f"pixels, because channels come first. Nothing is left of such an image after "
+            f'{len(kernels)} convolutions with `padding="{padding}"` and pooling: pass larger '
+            f"images{last}, or fewer `channels` and `kernels`."
         )
     return height * width

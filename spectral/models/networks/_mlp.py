@@ -35,6 +35,7 @@ class MLP(AbstractNetwork):
     norms: tuple[eqx.nn.LayerNorm | None, ...]
     activations: tuple[AbstractActivation, ...]
     initialiser: AbstractInitialiser
+    head_initialiser: AbstractInitialiser | None
     density: float = eqx.field(static=True)
 
     def __init__(
@@ -48,6 +49,7 @@ class MLP(AbstractNetwork):
         layer_norm: bool = False,
         density: float = 1.0,
         initialiser: AbstractInitialiser = _KAIMING_UNIFORM,
+        head_initialiser: AbstractInitialiser | None = None,
         key: PRNGKeyArray,
     ):
         """**Arguments:**
@@ -63,6 +65,8 @@ class MLP(AbstractNetwork):
         - `density`: the fraction of connections into each hidden layer, see `Sparse`. The layer of
           the outputs has all connections.
         - `initialiser`: draws weights and biases.
+        - `head_initialiser`: draws those of the layer of the outputs, by default `initialiser`.
+          Dohare et al. (2024) use `LecunUniform()` there, a gain of 1.
 
         **Raises:** `ValueError` if a size is below 1, `depth` is negative, `density` is not above 0
         and at most 1, or the name of the activation is unknown.
@@ -78,12 +82,14 @@ class MLP(AbstractNetwork):
             out_size,
             copies=activation.copies,
             initialiser=initialiser,
+            head_initialiser=head_initialiser,
             density=density,
             keys=[*jax.random.split(key, depth + 1)],
         )
         self.norms = tuple(eqx.nn.LayerNorm(width) if layer_norm else None for _ in range(depth))
         self.activations = tuple(activation.fresh() for _ in range(depth))
         self.initialiser = initialiser
+        self.head_initialiser = head_initialiser
         self.density = density
 
     def __call__(
@@ -114,5 +120,6 @@ class MLP(AbstractNetwork):
             width=first.shape[0],
             depth=len(self.activations),
             **options_of(self),
+            head_initialiser=self.head_initialiser,
             key=key,
         )

@@ -37,7 +37,8 @@ class ResNet18(AbstractNetwork):
     blocks with 64, 128, 256 and 512 channels, biases in all convolutions, and two dense layers of
     512 ReLUs before the outputs. Weights are drawn from truncated normal distributions of variance
     2 / fan_out (convolutions) and 1 / fan_out (dense layers); biases are zero. Dohare et al. (2024)
-    use `dense_sizes=()` and `initialiser=KaimingNormal()`.
+    use `dense_sizes=()`, `initialiser=KaimingNormal()` and, for the layer of the outputs,
+    `dense_initialiser=KaimingNormal(scale=1.0)`.
 
     The network has running statistics, so it is made and called with a state. It is vmapped with
     the axis name `"batch"`, as by `apply_network`.

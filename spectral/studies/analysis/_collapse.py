@@ -26,6 +26,10 @@ def collapse_task(
     it spans more tasks. Two series can be compared only on the tasks that both have measured, and
     with a resolution of their spacing, as in `summarise`. A step stays at its task when smoothed.
 
+    This describes a series; it is not a test. Noise without any change falls below half its early
+    level now and then, above all at the end, where the median has fewer values. `collapse_test` has
+    a rate of false alarms and an interval for the task.
+
     **Arguments:**
 
     - `series`: one number per task, NaN for tasks without a measurement.
@@ -45,6 +49,15 @@ def collapse_task(
     above = np.flatnonzero(_running_median(values) >= fraction * level)
     start = above[-1] + 1 if len(above) else 0
     return float(tasks[start]) if start < len(tasks) else np.nan
+
+
+def without_task_zero(
+    series: Float[np.ndarray, " tasks"],
+) -> tuple[Int[np.ndarray, " measured"], Float[np.ndarray, " measured"]]:
+    """The measured tasks without task 0, at whose start the network is random, and their values."""
+    tasks = np.flatnonzero(np.isfinite(series))
+    tasks = tasks[tasks > 0]
+    return tasks, series[tasks]
 
 
 def common_tasks(

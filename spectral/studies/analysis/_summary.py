@@ -11,6 +11,7 @@ from ..measures._interval import student_half_width
 from ..measures._measure import last_fifth, mean_measured, Measure, measures, Series
 from ..runs._results import Member, Results
 from ._collapse import collapse_task, common_tasks
+from ._drops import by_seed, drops_of, is_performance, leads
 from ._finite import finite
 
 
@@ -36,6 +37,11 @@ def summarise(results: Results) -> dict[str, Any]:
           value, so `1 - dead units` is the fraction of active units.
         - `first`: for each seed, the names of the measures that collapsed first. Several names
           share the first task of the grid. Empty if none collapsed.
+        - `drops`, by name, for the same quantities: by seed `found`, `p_value`, `task`, `low` and
+          `high` of `collapse_test` on the grid, at its default rejection level.
+        - `lead_times`, by name, for the quantities that are not a performance: the result of
+          `lead_time` for the tasks of the drops that were found, against those of the first
+          performance that is compared, which is named in `before`. Empty without a performance.
     """
     algorithms = list(results.settings["algorithms"])
     num_tasks = max((m.history.num_tasks for m in results.members), default=0)
@@ -61,13 +67,17 @@ def _algorithm(
 ) -> dict[str, Any]:
     statuses = ("finished", "diverged", "unfinished")
     collapses = [_collapses(seed, grid) for seed in finished]
+    drops = [drops_of(_on_grid(seed, grid)) for seed in finished]
     names = finished[0] if finished else ()
     compared = collapses[0] if collapses else ()
+    performances = [n for n in compared if n in names and is_performance(finished[0][n])]
     return {
         **{status: [m.seed for m in members if m.status == status] for status in statuses},
         "measures": {name: _level([seed[name] for seed in finished]) for name in names},
         "collapse": {name: _median([seed[name] for seed in collapses]) for name in compared},
         "first": [_earliest(seed) for seed in collapses],
+        "drops": {name: by_seed([seed[name] for seed in drops]) for name in compared},
+        "lead_times": leads(drops, performances),
     }
 
 
@@ -86,9 +96,16 @@ def _compared(recorded: dict[str, Measure]) -> dict[str, tuple[Series, float]]:
 
 def _collapses(recorded: dict[str, Measure], grid: Bool[np.ndarray, " tasks"]) -> dict[str, float]:
     return {
-        name: collapse_task(np.where(grid, series, np.nan), floor=floor)
-        for name, (series, floor) in _compared(recorded).items()
+        name: collapse_task(series, floor=floor)
+        for name, (series, floor) in _on_grid(recorded, grid).items()
     }
+
+
+def _on_grid(
+    recorded: dict[str, Measure], grid: Bool[np.ndarray, " tasks"]
+) -> dict[str, tuple[Series, float]]:
+    found = _compared(recorded).items()
+    return {name: (np.where(grid, series, np.nan), floor) for name, (series, floor) in found}
 
 
 def _earliest(collapses: dict[str, float]) -> list[str]:

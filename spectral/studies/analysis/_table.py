@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from ..measures._align import align
 from ..measures._interval import with_interval
 from ..measures._measure import MOMENTS
@@ -31,6 +33,22 @@ def table(summary: Mapping[str, Any]) -> str:
             tasks = [_collapse(algorithm["collapse"].get(n)) for n in names]
             rows.append([name, *tasks, _came_first(algorithm["first"])])
         parts.append(align(rows))
+        parts.append(
+            "Drop by a rank test with 5 % false alarms: median task over the seeds with a drop "
+            "(how many have one)"
+        )
+        rows = [["", *names]]
+        rows += [
+            [name, *(_drop(algorithm["drops"].get(n)) for n in names)]
+            for name, algorithm in algorithms.items()
+        ]
+        parts.append(align(rows))
+        notes += [
+            _lead(name, quantity, lead)
+            for name, algorithm in algorithms.items()
+            for quantity, lead in algorithm["lead_times"].items()
+            if lead["both"]
+        ]
         notes.append(
             f"collapse: from that task on, the running median over {WINDOW} tasks of the grid "
             "stays below half the median of the first tenth of the tasks (without task 0). What "
@@ -95,6 +113,23 @@ def _collapse(collapse: Mapping[str, Any] | None) -> str:
         return "no collapse"
     known = [t for t in collapse["by_seed"] if t is not None]
     return f"{collapse['median']:g} ({len(known)} of {len(collapse['by_seed'])})"
+
+
+def _drop(drop: Mapping[str, Any] | None) -> str:
+    if drop is None:
+        return "-"
+    tasks = [t for t, found in zip(drop["task"], drop["found"], strict=True) if found]
+    return f"{np.median(tasks):g} ({len(tasks)} of {len(drop['found'])})" if tasks else "no drop"
+
+
+def _lead(algorithm: str, quantity: str, lead: Mapping[str, Any]) -> str:
+    """A mean lead time with its interval over seeds, if there is one."""
+    interval = "" if lead["low"] is None else f" [{lead['low']:.3g}, {lead['high']:.3g}]"
+    seeds = "1 seed" if lead["both"] == 1 else f"{lead['both']} seeds"
+    return (
+        f"lead time: with {algorithm}, {quantity} drops {lead['mean']:.3g}{interval} tasks before "
+        f"{lead['before']} (mean and 95 % bootstrap interval over {seeds} in which both drop)."
+    )
 
 
 def _came_first(by_seed: Sequence[Sequence[str]]) -> str:

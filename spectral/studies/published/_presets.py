@@ -11,6 +11,12 @@ from ..experiment._benchmark import Benchmark, PresetName, Settings
 from ..experiment._settings import differences, SettingsError
 
 
+RUN_UTILITY = (  # a difference between the text and the code of the paper
+    "The utility of continual backpropagation is one of Dohare et al., corrected for age; "
+    "published: |mean activation| times mean |outgoing weight|, without a correction."
+)
+
+
 @dataclasses.dataclass(frozen=True)
 class Size:
     """Scales sizes by one factor."""
@@ -60,7 +66,7 @@ def published(
     `er_period` replaces the published one, for shorter tasks.
     """
     rows = [row for row in PRESETS if (row.source, row.benchmark) == (source, name)]
-    return {row.recipe.__name__: _algorithm(row, er_period) for row in rows}
+    return {row.name: _algorithm(row, er_period) for row in rows}
 
 
 def _algorithm(row: Preset, er_period: int | None) -> Settings:

@@ -1,5 +1,7 @@
 """The data of a stream, and how they are visited and presented."""
 
+from dataclasses import replace
+
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Int
@@ -23,8 +25,8 @@ class LabelledSource(eqx.Module):
       with the fewest, by default those of the set.
 
     **Raises:** `ValueError` if the smallest task does not fill a minibatch, if a task may have no
-    test rows, or no validation rows although there are some, or if the loader changes images and
-    the data are not images.
+    training or test rows, or no validation rows although there are some, or if the loader changes
+    images and the data are not images.
     """
 
     data: AbstractLabelledData
@@ -47,17 +49,22 @@ class LabelledSource(eqx.Module):
         size = loader.minibatch_size
         rows = data.num_rows("train")
         smallest = rows if smallest_task is None else smallest_task
+        tests = data.num_rows("held_out") if smallest_test is None else smallest_test
+        fewest = (
+            ("training", smallest, "trained"),
+            ("test", tests, "evaluated"),
+            ("validation", smallest_validation, "evaluated"),
+        )
+        for what, number, used in fewest:
+            if number == 0:
+                raise ValueError(
+                    f"{data.name!r} has too few {what} rows, so that a task may have none to be "
+                    f"{used} on: add {what} rows to every class, take more classes in a task, "
+                    f"or pass an `order` without the classes that have no {what} rows."
+                )
         check_at_most(
             "minibatch_size", size, smallest, f"the smallest task has {smallest} training rows"
         )
-        tests = data.num_rows("held_out") if smallest_test is None else smallest_test
-        for what, fewest in (("test", tests), ("validation", smallest_validation)):
-            if fewest == 0:
-                raise ValueError(
-                    f"{data.name!r} has too few {what} rows, so that a task may have none to be "
-                    "evaluated on: hold out some rows of every class, take more classes in a task, "
-                    f"or pass an `order` without the classes that have no {what} rows."
-                )
         if loader.augmentation is not None and not data.channels_last:
             raise ValueError(
                 f"`augmentation` is {loader.augmentation!r}, which changes images, but "
@@ -67,8 +74,11 @@ class LabelledSource(eqx.Module):
         whole = (rows if largest_task is None else largest_task) // size
         limit = loader.max_minibatches
         self.data = data
-        self.loader = loader
         self.inputs = InputTransform(data, loader)
+        augmentation = loader.augmentation
+        if augmentation is not None:
+            loader = replace(loader, augmentation=augmentation.with_zero(self.inputs.shift))
+        self.loader = loader
         self.minibatches = whole if limit is None else min(whole, limit)
         self.even = smallest // size >= self.minibatches
 

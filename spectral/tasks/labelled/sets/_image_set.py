@@ -34,7 +34,8 @@ class ImageSet(AbstractLabelledData):
 
     **Raises:** `ValueError` if a part has no rows, if the numbers of images and labels of a part
     differ, if two parts have images of different sizes, if images are not bytes
-    `[rows, height, width, channels]`, or if a label lies outside `range(num_classes)`.
+    `[rows, height, width, channels]`, if labels are not integers `[rows]`, as one-hot labels, or
+    if a label lies outside `range(num_classes)`.
     """
 
     name: str = eqx.field(static=True)

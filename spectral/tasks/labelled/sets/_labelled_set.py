@@ -39,8 +39,8 @@ class LabelledSet(AbstractLabelledData):
 
     **Raises:** `ValueError` if a part has no rows, if inputs and labels differ in number, if two
     parts have inputs or labels of different shapes or types, if a number is NaN or infinite, if
-    inputs have fewer than two axes, if a class lies outside `range(num_classes)` or has no training
-    rows, or if `num_classes` does not fit the labels.
+    inputs have fewer than two axes, if labels do not have the axes above, if a class lies outside
+    `range(num_classes)` or has no training rows, or if `num_classes` does not fit the labels.
     """
 
     name: str = eqx.field(static=True)
@@ -134,4 +134,9 @@ def _check_labels(name: str, labels: Array | None, train: Array, num_classes: in
         )
     if num_classes is not None:
         check_count("num_classes", num_classes)
+    elif labels.ndim != 2:
+        raise ValueError(
+            f"`{name}` is {labels.dtype} of shape {labels.shape}, but labels that are not classes "
+            "must be of shape (rows, outputs): reshape it, for example with `labels[:, None]`."
+        )
     check_finite(name, np.asarray(labels))

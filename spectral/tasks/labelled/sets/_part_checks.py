@@ -1,5 +1,6 @@
 """Checks that the parts of a labelled set fit together."""
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
@@ -11,8 +12,8 @@ def check_parts_agree(
     left out.
 
     **Raises:** `ValueError` if a part has no rows, if the numbers of inputs and labels of a part
-    differ, if the inputs of two parts differ in shape, or if a label lies outside
-    `range(num_classes)`.
+    differ, if the inputs of two parts differ in shape, or, with `num_classes`, if labels are not
+    one integer for each row or a label lies outside `range(num_classes)`.
     """
     first = None
     for part, (inputs, labels) in parts.items():
@@ -28,6 +29,7 @@ def check_parts_agree(
                 "one length."
             )
         if num_classes is not None:
+            _check_classes(part, labels)
             _check_range(part, labels, num_classes)
         first = (part, inputs.shape[1:]) if first is None else first
         if inputs.shape[1:] != first[1]:
@@ -35,6 +37,17 @@ def check_parts_agree(
                 f"`{first[0]}_{noun}` are of shape {first[1]} and `{part}_{noun}` of shape "
                 f"{inputs.shape[1:]}, but must agree: resize one of them."
             )
+
+
+def _check_classes(part: str, labels: Array) -> None:
+    if labels.ndim == 1 and jnp.issubdtype(labels.dtype, jnp.integer):
+        return
+    raise ValueError(
+        f"`{part}_labels` is {labels.dtype} of shape {labels.shape}, but must be integers of shape "
+        f"({len(labels)},), one class for each row: pass `labels.argmax(axis=1)` for one-hot "
+        "labels, `labels.astype(int)` for classes of another type, or use `labelled_set` for "
+        "labels that are not classes."
+    )
 
 
 def _check_range(part: str, labels: Array, num_classes: int) -> None:
