@@ -8,6 +8,7 @@ import pytest
 import scipy.stats
 
 from spectral.studies import collapse_task, collapse_test, lead_time
+from spectral.studies.analysis._drops import blocks
 
 
 def noisy(seed, size=0.5, level=1.0):
@@ -155,3 +156,22 @@ def test_bad_arguments():
         collapse_test(np.ones(9), rejection_level=0.01, num_permutations=100)
     with pytest.raises(ValueError, match="`first` has 2 seeds and `second` has 3, but must agree"):
         inspect.unwrap(lead_time)(np.ones(2), np.ones(3))
+
+
+def test_long_series_are_tested_in_blocks():
+    """A summary of 20,000 tasks takes as long as one of 100."""
+    series = np.full(1003, np.nan)
+    series[::2] = np.arange(502.0)  # task 0 and 501 others: 83 blocks of 6, and 3 at the start
+    found = blocks(series)
+    tasks = np.flatnonzero(np.isfinite(found))
+    assert len(tasks) == 83
+    assert list(tasks[:2]) == [8, 20]
+    assert list(found[tasks[:2]]) == [6.5, 12.5]
+    assert found[tasks[-1]] == 498.5
+    short = np.arange(101.0)
+    assert blocks(short) is short
+    long = np.random.default_rng(0).normal(size=20_000) + np.repeat([4.0, 2.0], 10_000)
+    test = collapse_test(blocks(long))
+    assert test.found
+    assert test.low <= 10_000 <= test.high
+    assert test.high - test.low <= 600

@@ -38,7 +38,8 @@ def summarise(results: Results) -> dict[str, Any]:
         - `first`: for each seed, the names of the measures that collapsed first. Several names
           share the first task of the grid. Empty if none collapsed.
         - `drops`, by name, for the same quantities: by seed `found`, `p_value`, `task`, `low` and
-          `high` of `collapse_test` on the grid, at its default rejection level.
+          `high` of `collapse_test` on the grid, at its default rejection level. Of a grid of more
+          than 100 tasks, medians of blocks are tested.
         - `lead_times`, by name, for the quantities that are not a performance: the result of
           `lead_time` for the tasks of the drops that were found, against those of the first
           performance that is compared, which is named in `before`. Empty without a performance.
