@@ -174,7 +174,7 @@ def test_confident_predictions_in_closed_form(getkey):
             (SigmoidCrossEntropy(), jnp.ones((2, 3))),
         ]:
             found.append(loss.hessian_root(outputs, targets))
-            found.append(loss.sampled_gradient(outputs, key=key))
+            found.append(loss.sampled_gradient(outputs, targets, key=key))
             found.append(loss.hessian_product(outputs, targets, jnp.ones((2, 3))))
         return found
 

@@ -4,13 +4,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from ..._precision import in_single
 from ..operators._output_factor import AbstractOutputFactor, EXACT
 from ..operators._single_threaded import jit_single_threaded
 from ..risk._parameters import structure_of
 from ..risk._risk import ExampleBatch, Risk
 from ._blocks import RotatedBlock
 from ._capture import find_layers, Recorded
-from ._factorise import factorise, in_single, pulled_back
+from ._factorise import factorise, pulled_back
 from ._kronecker import AbstractKronecker
 from ._sharing import AbstractSharing, EXPAND
 
@@ -84,7 +85,7 @@ def _correct(
                 if layer.calls:
                     result.append(_moments(recorded, u, v, batch.weights))
                 else:  # the block is exact; each batch contributes its weight
-                    result.append(values[None] * jnp.sum(batch.weights).astype(values.dtype))
+                    result.append(values[None] * jnp.sum(batch.fractions).astype(values.dtype))
             return result
 
         corrected = risk.accumulate(moments)

@@ -125,7 +125,7 @@ class Gram(AbstractOperator):
                 rows = jax.vmap(pushed)(own)
             else:
                 rows = jax.lax.map(pushed, own, batch_size=at_once)
-            return rows / self.risk.num_examples**0.5
+            return rows / self.risk.num_labels**0.5
 
         with jax.default_matmul_precision("highest"):
             blocks = jax.lax.map(
