@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, PyTree
 
+from ._precision import narrowed
+
 
 Value = TypeVar("Value")
 
@@ -45,9 +47,11 @@ def branch(condition: Bool[Array, ""], change: Callable[[Value], Value], value: 
     """Returns `change(value)` if the condition holds, otherwise `value`. Only that one is computed.
 
     If the condition differs between the members of a `jax.vmap`, both are computed and one is
-    selected.
+    selected. Floating-point arrays that `change` has made wider become as narrow as they were.
     """
-    arrays = jax.lax.cond(condition, on_arrays(change, value), lambda a: a, arrays_of(value))
+    changed = on_arrays(change, value)
+    same_types = lambda arrays: narrowed(changed(arrays), arrays)
+    arrays = jax.lax.cond(condition, same_types, lambda a: a, arrays_of(value))
     return with_arrays(value, arrays)
 
 

@@ -12,6 +12,7 @@ from jaxtyping import PRNGKeyArray, PyTree
 from . import _programs
 from ._arguments import check_count, check_kind, check_one_key
 from ._base._quantity import described, Quantity
+from ._batch_dependence import check_independent
 from ._ensemble import Ensemble
 from ._measuring import run_probe
 from .algorithms import Algorithm
@@ -28,10 +29,12 @@ def check_parts(
     probes: Mapping[str, AbstractProbe] | None = None,
     model_state: eqx.nn.State | Ensemble | None = None,
     segment_tasks: int | None = None,
+    batch_dependent: bool = False,
 ) -> dict[str, Quantity]:
     """Check that the arguments of `train_continual` fit together.
 
-    All programs are traced, as a run traces them; none is compiled or run.
+    All programs are traced, as a run traces them; none is compiled or run. A network with a model
+    state is evaluated on a few random examples, see `check_independent`.
 
     **Returns:** what the columns of the history are that are meant to be shown: those of the
     stream, of the algorithm and of the probes.
@@ -71,6 +74,8 @@ def check_parts(
     table = eqx.filter_eval_shape(_programs.segment, run, stream, algo, zero, zero, max_tasks, key)[
         1
     ]
+    if not batch_dependent:
+        check_independent(model, model_state, stream, run, key)
     quantities = _trained_quantities(stream, one, _names(table))
     for name, probe in probes.items():
         hashed, place = zero.astype("uint32"), jnp.zeros(2, int)

@@ -15,6 +15,7 @@ from ._base import _returned
 from ._carry import arrays_of, branch, on_arrays, strong, with_arrays
 from ._divergence import Divergence, void
 from ._keys import derive, Role
+from ._precision import in_single, narrowed
 from ._types import Aux, Chunk, Clock, Learner, Signal
 from .algorithms import Algorithm, AlgorithmState
 from .tasks import AbstractTaskStream
@@ -59,6 +60,11 @@ def begin_task(
     )
     _returned.check_static_kept("begin_task", (run.learner, run.algorithm), (learner, algorithm))
     _returned.check_static_kept("begin_task", run.stream, state)
+    model, optimiser, algorithm = narrowed(
+        (learner.model, learner.optimiser, algorithm),
+        (run.learner.model, run.learner.optimiser, run.algorithm),
+    )
+    learner = Learner(model, learner.model_state, optimiser)
     return strong(Run(learner, algorithm, state, run.divergence))
 
 
@@ -262,7 +268,10 @@ def _step(
     )
     _returned.check_no_twins(metrics, {"loss": loss})
     _returned.check_static_kept("update", (run.learner, run.algorithm), (learner, algorithm))
-    return Run(learner, algorithm, run.stream, run.divergence), {"loss": loss} | metrics
+    algorithm = narrowed(algorithm, run.algorithm)
+    # Sums over the steps of a chunk need more digits than those of low-precision outputs.
+    row = in_single({"loss": loss} | metrics)
+    return Run(learner, algorithm, run.stream, run.divergence), row
 
 
 def _start_learner(

@@ -27,6 +27,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"_ensemble"},
         {"_programs"},
         {"_measuring"},
+        {"_batch_dependence"},
         {"_check_parts"},
         {"_recorders"},
         {"_loop"},

@@ -7,12 +7,14 @@ from jaxtyping import Array, Float, PyTree
 from ..._precision import in_single
 from ..operators._output_factor import AbstractOutputFactor, EXACT
 from ..operators._single_threaded import jit_single_threaded
+from ..risk._check_risk import check_risk
 from ..risk._parameters import structure_of
 from ..risk._risk import ExampleBatch, Risk
 from ._blocks import RotatedBlock
 from ._capture import find_layers, Recorded
 from ._factorise import factorise, pulled_back
 from ._kronecker import AbstractKronecker
+from ._layout import Layout
 from ._sharing import AbstractSharing, EXPAND
 
 
@@ -50,7 +52,7 @@ class EKFAC(AbstractKronecker):
     """
 
     blocks: tuple[RotatedBlock, ...]
-    like: PyTree[jax.ShapeDtypeStruct]
+    layout: Layout
 
     def __init__(
         self,
@@ -60,7 +62,8 @@ class EKFAC(AbstractKronecker):
         factor: AbstractOutputFactor = EXACT,
         sharing: AbstractSharing = EXPAND,
     ):
-        self.like = structure_of(params)
+        check_risk(risk, params)
+        self.layout = Layout(structure_of(params))
         self.blocks = _correct(risk, params, factor, sharing)
 
     @property

@@ -36,8 +36,8 @@ class Risk(eqx.Module):
     `risk(model)` is that mean. The Hessian, Gauss-Newton, Fisher, Gram and Kronecker-factored
     matrices of a risk all belong to this one function and have its normalisation. It is the mean
     over the examples, or over the labels for a loss with several labels for each example or with
-    labels that do not count (see `SoftmaxCrossEntropy`). It is neither their sum, which is `risk.num_examples * operator`, nor a mean
-    over the entries of an output.
+    labels that do not count (see `SoftmaxCrossEntropy`). It is neither their sum, which is
+    `risk.num_labels * operator`, nor a mean over the entries of an output.
 
     ```python
     import equinox as eqx
@@ -257,11 +257,11 @@ def hold(risk: Risk, params: PyTree, kept: PyTree[bool]) -> tuple[Risk, PyTree]:
     """The same risk as a function of the marked parameters only; the others are held constant."""
     parameters, constants = split_parameters(params)
     own, others = eqx.partition(parameters, kept)
-    forward = _Held(risk.forward, eqx.combine(others, constants))
+    forward = Held(risk.forward, eqx.combine(others, constants))
     return eqx.tree_at(lambda r: r.forward, risk, forward), own
 
 
-class _Held(eqx.Module):
+class Held(eqx.Module):
     forward: Callable[[PyTree, PyTree], PyTree]
     others: PyTree
 
