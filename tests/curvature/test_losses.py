@@ -200,7 +200,7 @@ def test_bad_scales(scale):
         (SoftmaxCrossEntropy(), (7, 3), jnp.ones(7), "`targets` is float32"),
         (SoftmaxCrossEntropy(), (7, 3), jnp.ones((7, 3), int), r"`targets` is int32 \(7, 3\)"),
         # Or softmax taken over positions.
-        (SoftmaxCrossEntropy(), (7, 2, 3), jnp.ones((7, 2), int), r"outputs .* \(7, 2, 3\)"),
+        (SoftmaxCrossEntropy(), (7, 3, 2), jnp.ones((7, 2), int), r"outputs .* \(7, 3, 2\)"),
     ],
 )
 def test_bad_data(loss, outputs, targets, message):
