@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, PRNGKeyArray, PyTree
+from jaxtyping import PRNGKeyArray, PyTree
 
 from ._core import Run
 from ._ensemble import Ensemble
@@ -70,15 +70,11 @@ def _without_members(leaf: Any) -> Any:
 
 
 def _random(leaf: Any) -> Any:
-    """An array of this shape: normal numbers, or zeros of other types."""
+    """An array of this shape: normal numbers, zeros for integers, or true everywhere."""
     if not isinstance(leaf, jax.ShapeDtypeStruct):
         return leaf
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         return jnp.broadcast_to(jax.random.key(0), leaf.shape)
-    return jnp.asarray(_values(leaf), leaf.dtype)
-
-
-def _values(shape: jax.ShapeDtypeStruct) -> np.ndarray | Array:
-    if not jnp.issubdtype(shape.dtype, jnp.floating):
-        return np.zeros(shape.shape)
-    return np.random.default_rng(0).normal(size=shape.shape)
+    if jnp.issubdtype(leaf.dtype, jnp.floating):
+        return jnp.asarray(np.random.default_rng(0).normal(size=leaf.shape), leaf.dtype)
+    return jnp.asarray(np.full(leaf.shape, leaf.dtype == bool), leaf.dtype)

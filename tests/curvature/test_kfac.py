@@ -1,6 +1,7 @@
 """KFAC against matrices that are written out, where it is exact, and its algebra and counts."""
 
 import functools
+import io
 import math
 
 import equinox as eqx
@@ -448,6 +449,22 @@ def test_half_precision_is_summed_in_single():
         assert block.inputs.dtype == block.outputs.dtype == jnp.float32
         np.testing.assert_allclose(block.outputs, other.outputs, atol=0.03)
     assert {leaf.dtype for leaf in jax.tree.leaves(kfac.structure)} == {jnp.dtype(jnp.float32)}
+
+
+def test_it_is_a_pytree_of_arrays():
+    kfac = KFAC(*mlp())
+    inverse = kfac.inverse(0.1)
+    for operator in (kfac, inverse):
+        assert all(map(eqx.is_array, jax.tree.leaves(operator)))
+        file = io.BytesIO()
+        eqx.tree_serialise_leaves(file, operator)
+        doubled = jax.tree.map(lambda x: 2 * x, operator)
+        file.seek(0)
+        read = eqx.tree_deserialise_leaves(file, doubled)
+        jax.tree.map(np.testing.assert_array_equal, read, operator)
+        assert read.dim == operator.dim
+    trace = jax.jit(lambda kfac: kfac.trace())
+    np.testing.assert_allclose(trace(jax.tree.map(lambda x: 2 * x, kfac)), 4 * trace(kfac))
 
 
 def test_bad_arguments(getkey):
