@@ -36,7 +36,12 @@ def data(num_examples=5):
     return model, normal(rng, num_examples, 2), normal(rng, num_examples, 3)
 
 
-@pytest.mark.parametrize("name", OPERATORS)
+SLOW = ("GaussNewton", "EKFAC")  # as Fisher and KFAC
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in OPERATORS]
+)
 def test_operators_reject_them(name):
     model, inputs, targets = data()
     risk = Risk(centred, SquaredError(), inputs, targets, batch_size=2)
@@ -53,6 +58,7 @@ def test_those_who_mean_it():
             make(risk, model)
 
 
+@pytest.mark.slow
 def test_batch_norm_in_training_mode():
     case = residual_network()
     check_batch_independent(case.forward, case.model, case.inputs)

@@ -34,7 +34,10 @@ def parts(kind):
     return (model, setting.stream, algo), {"model_state": model_state}
 
 
-@pytest.mark.parametrize("kind", ["network", "learner", "ensemble"])
+SLOW = pytest.param("ensemble", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("kind", ["network", "learner", SLOW])
 def test_they_are_rejected_before_compilation(kind):
     arguments, options = parts(kind)
     with pytest.raises(ValueError, match=r"depend on the other .*`batch_dependent=True`"):

@@ -66,8 +66,8 @@ def check_batch_independent(
         raise ValueError(
             f"`forward` gives outputs that depend on the other examples of a batch: they change by "
             f"{change:.1%} of the largest value between batches of {count} and of {count // 2} "
-            f"examples, but may change by at most {tolerance:.1%}. Put BatchNorm into inference mode with "
-            "`eqx.nn.inference_mode(model)`, so that it uses its running statistics, or pass "
+            f"examples, but may change by at most {tolerance:.1%}. Put BatchNorm into inference "
+            "mode with `eqx.nn.inference_mode(model)`, so that it uses its running statistics, or pass "
             "`batch_dependent=True` if you mean a loss that belongs to this division into batches."
         )
 
