@@ -12,10 +12,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, PRNGKeyArray, PyTree
 
 from ._base import _returned
-from ._carry import arrays_of, branch, on_arrays, strong, with_arrays
+from ._base._precision import in_single
+from ._carry import arrays_of, branch, narrowed, on_arrays, strong, with_arrays
 from ._divergence import Divergence, void
 from ._keys import derive, Role
-from ._precision import in_single, narrowed
 from ._types import Aux, Chunk, Clock, Learner, Signal
 from .algorithms import Algorithm, AlgorithmState
 from .tasks import AbstractTaskStream
@@ -60,11 +60,10 @@ def begin_task(
     )
     _returned.check_static_kept("begin_task", (run.learner, run.algorithm), (learner, algorithm))
     _returned.check_static_kept("begin_task", run.stream, state)
-    model, optimiser, algorithm = narrowed(
-        (learner.model, learner.optimiser, algorithm),
-        (run.learner.model, run.learner.optimiser, run.algorithm),
-    )
+    kept = lambda learner: (learner.model, learner.optimiser)
+    model, optimiser = narrowed(kept(learner), kept(run.learner))
     learner = Learner(model, learner.model_state, optimiser)
+    algorithm = narrowed(algorithm, run.algorithm)
     return strong(Run(learner, algorithm, state, run.divergence))
 
 
@@ -269,7 +268,7 @@ def _step(
     _returned.check_no_twins(metrics, {"loss": loss})
     _returned.check_static_kept("update", (run.learner, run.algorithm), (learner, algorithm))
     algorithm = narrowed(algorithm, run.algorithm)
-    # Sums over the steps of a chunk need more digits than those of low-precision outputs.
+    # A chunk is a sum of many steps.
     row = in_single({"loss": loss} | metrics)
     return Run(learner, algorithm, run.stream, run.divergence), row
 

@@ -13,7 +13,8 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
-from .._precision import in_single, narrowed
+from .._carry import narrowed
+from ._precision import in_single
 from ._readable import readable
 from ._schedule import AbstractLearningRateSchedule
 

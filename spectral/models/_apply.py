@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from .._precision import in_single
+from .._base._precision import in_single
 from .._types import Aux
 from .layers._call_key import call_with_key, takes_key
 

@@ -12,7 +12,7 @@ PACKAGE = pathlib.Path(__file__).parents[2] / "spectral"
 # By folder, its files and folders in layers: each may import from the layers before its own.
 LAYERS: dict[str, list[set[str]]] = {
     "": [
-        {"_arguments", "_blas", "_carry", "_eigh", "_keys", "_precision"},
+        {"_arguments", "_blas", "_carry", "_eigh", "_keys"},
         {"_base"},
         {"_types"},
         {"models"},
@@ -27,14 +27,13 @@ LAYERS: dict[str, list[set[str]]] = {
         {"_ensemble"},
         {"_programs"},
         {"_measuring"},
-        {"_batch_dependence"},
         {"_check_parts"},
         {"_recorders"},
         {"_loop"},
         {"recording"},
         {"studies"},
     ],
-    "_base": [{"_axes", "_labels", "_readable", "_schedule"}, {"_optimiser"}],
+    "_base": [{"_axes", "_labels", "_precision", "_readable", "_schedule"}, {"_optimiser"}],
     "models": [{"layers"}, {"_apply"}, {"units"}, {"_network"}, {"networks"}],
     "curvature": [
         {"risk"},

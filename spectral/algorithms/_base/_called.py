@@ -8,7 +8,7 @@ from typing import Any
 from jaxtyping import Array, PRNGKeyArray
 
 from ..._base._returned import check_kept, check_row, check_tuple
-from ..._precision import narrowed
+from ..._carry import narrowed
 from ..._types import Clock, Learner, Signal
 
 

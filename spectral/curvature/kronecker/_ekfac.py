@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from ..._precision import in_single
+from ..._base._precision import in_single
 from ..operators._output_factor import AbstractOutputFactor, EXACT
 from ..operators._single_threaded import jit_single_threaded
 from ..risk._check_risk import check_risk

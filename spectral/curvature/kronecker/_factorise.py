@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from ..._precision import in_single
+from ..._base._precision import in_single
 from ..operators._output_factor import AbstractOutputFactor
 from ..risk._risk import ExampleBatch, Risk
 from ._blocks import FactoredBlock

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from ..._arguments import check_count
-from ..._precision import in_single
+from ..._base._precision import in_single
 from ..operators._output_factor import AbstractOutputFactor, EXACT
 from ..risk._parameters import structure_of
 from ..risk._risk import ExampleBatch, Risk

@@ -35,7 +35,7 @@ def check_symmetric(
     - `operator`: any operator. It is evaluated, so this does not work inside `jax.jit`.
     - `num_pairs`: pairs of random vectors, which cost two products each.
     - `tolerance`: the largest quotient that counts as rounding. By default the square root of the
-        machine epsilon of the least precise array of `operator.structure`: 3e-4 for float32, 0.09
+        machine epsilon of the coarsest type in `operator.structure`: 3e-4 for float32, 0.09
         for bfloat16.
 
     **Raises:** `ValueError` if a product is not finite, if the matrix is not symmetric, if

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from ..._arguments import check_above
-from ..._precision import in_single
+from ..._base._precision import in_single
 
 
 _EXAMPLES = 4  # of the larger of the two batches
@@ -67,8 +67,9 @@ def check_batch_independent(
             f"`forward` gives outputs that depend on the other examples of a batch: they change by "
             f"{change:.1%} of the largest value between batches of {count} and of {count // 2} "
             f"examples, but may change by at most {tolerance:.1%}. Put BatchNorm into inference "
-            "mode with `eqx.nn.inference_mode(model)`, so that it uses its running statistics, or pass "
-            "`batch_dependent=True` if you mean a loss that belongs to this division into batches."
+            "mode with `eqx.nn.inference_mode(model)`, so that it uses its running statistics, or "
+            "pass `batch_dependent=True` if you mean a loss that belongs to this division into "
+            "batches."
         )
 
 

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from ..._base._precision import in_single
 from ..._eigh import eigh
-from ..._precision import in_single
 from ._loss import AbstractLoss, total_loss
 
 

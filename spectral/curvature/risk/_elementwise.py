@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..._precision import in_single
+from ..._base._precision import in_single
 from ._loss import AbstractLoss
 
 

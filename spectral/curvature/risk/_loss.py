@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from ..._precision import in_single
+from ..._base._precision import in_single
 
 
 class AbstractLoss(eqx.Module):

@@ -8,7 +8,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from ..._arguments import check_above
-from ..._precision import in_single
+from ..._base._precision import in_single
 from ._elementwise import AbstractElementwiseLoss, check_same_shape, Columns, Outputs
 from ._loss import AbstractLoss
 from ._sigmoid import drawn_labels, sigmoid_gradient, sigmoid_loss, sigmoid_second_derivative

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from ..._precision import in_single
+from ..._base._precision import in_single
 
 
 def split_parameters(params: PyTree) -> tuple[PyTree, PyTree]:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
 from ..._arguments import check_count
-from ..._precision import in_single
+from ..._base._precision import in_single
 from ._convex import Convex
 from ._loss import AbstractLoss, total_loss
 from ._parameters import split_parameters

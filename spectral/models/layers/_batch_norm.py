@@ -6,7 +6,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from ..._arguments import check_count
-from ..._precision import in_single, narrowed
+from ..._base._precision import in_single
+from ..._carry import narrowed
 
 
 Statistics = tuple[Float[Array, " channels"], Float[Array, " channels"]]  # noqa: F821

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..._precision import in_single
+from ..._base._precision import in_single
 
 
 def singular_values(features: Float[Array, "examples units"]) -> Float[Array, " smaller"]:
