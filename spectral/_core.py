@@ -63,8 +63,7 @@ def begin_task(
     kept = lambda learner: (learner.model, learner.optimiser)
     model, optimiser = narrowed(kept(learner), kept(run.learner))
     learner = Learner(model, learner.model_state, optimiser)
-    algorithm = narrowed(algorithm, run.algorithm)
-    return strong(Run(learner, algorithm, state, run.divergence))
+    return strong(Run(learner, narrowed(algorithm, run.algorithm), state, run.divergence))
 
 
 def _begin_again(
@@ -268,9 +267,7 @@ def _step(
     _returned.check_no_twins(metrics, {"loss": loss})
     _returned.check_static_kept("update", (run.learner, run.algorithm), (learner, algorithm))
     algorithm = narrowed(algorithm, run.algorithm)
-    # A chunk is a sum of many steps.
-    row = in_single({"loss": loss} | metrics)
-    return Run(learner, algorithm, run.stream, run.divergence), row
+    return Run(learner, algorithm, run.stream, run.divergence), in_single({"loss": loss} | metrics)
 
 
 def _start_learner(
