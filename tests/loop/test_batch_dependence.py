@@ -1,5 +1,7 @@
 """Networks that see the batch in inference mode, in `train_continual`."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -14,14 +16,14 @@ from spectral._check_parts import check_parts
 class Centred(eqx.Module):
     """Always normalised over the batch, by hand."""
 
-    inner: eqx.Module
+    inner: Any
 
     def __call__(self, x, state):
         (outputs, taps), state = self.inner(x, state)
         return (outputs - jax.lax.pmean(outputs, "batch"), taps), state
 
 
-def parts(kind):
+def parts(kind) -> tuple[Any, dict[str, Any]]:
     setting, algo = growing(), algorithms.bp(0.1)
     model, model_state = Centred(setting.model), setting.model_state
     if kind == "ensemble":
@@ -48,7 +50,7 @@ def test_those_who_mean_it():
     arguments, options = parts("network")
     assert check_parts(*arguments, **options, batch_dependent=True)
     setting = growing()  # uses its running statistics
-    assert check_parts(*arguments[1:0], setting.model, *arguments[1:], **options)
+    assert check_parts(setting.model, *arguments[1:], **options)
 
 
 @pytest.mark.slow
