@@ -152,7 +152,8 @@ def _check_independent(
         one = jax.tree.map(_without_members, run.stacked)
     sample = lambda run, key: stream.sample(run.stream, run.learner, _EXAMPLES, "train", key=key)
     examples = jax.tree.map(_random, eqx.filter_eval_shape(sample, one, key))
-    check_batch_independent(_Inference(stream, model_state, key), model, examples)
+    forward = _Inference(stream, model_state, key)  # pyright: ignore[reportArgumentType]
+    check_batch_independent(forward, model, examples)
 
 
 class _Inference(eqx.Module):

@@ -76,6 +76,7 @@ class _Training(eqx.Module):
         return call(inputs, self.state)[0]
 
 
+@pytest.mark.slow
 def test_what_passes():
     model, inputs, _ = data()
     check_batch_independent(centred, model, inputs[:1])  # nothing to divide

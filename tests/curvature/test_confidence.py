@@ -163,6 +163,7 @@ def test_first_derivatives_of_the_sigmoid():
         np.testing.assert_allclose(rows["sampled"][index, 0], drawn, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_rare_labels_are_drawn_as_often_as_they_are_likely():
     """Uniform numbers of float16 are multiples of 2^-10, to which rarer labels would be rounded
     up. Those of float32 are multiples of 2^-23."""

@@ -44,7 +44,7 @@ def over_examples(model, inputs):
 
 
 @functools.cache
-def found():
+def found(size):
     """Matrices of sequences and their loss by hand, from one program in float64."""
 
     def program(inputs, weights, labels, key):
@@ -56,10 +56,9 @@ def found():
         flat = lambda f: lambda w: f(w.reshape(weights.shape))
         loss, result = SoftmaxCrossEntropy(ignore_label=IGNORE), {}
         result["expected"] = mean(weights), jax.hessian(flat(mean))(weights.ravel())
-        for size in (5, 2):
-            risk = Risk(positions, loss, inputs, labels, batch_size=size)
-            matrices = Hessian(risk, weights), GaussNewton(risk, weights), Gram(risk, weights)
-            result[str(size)] = risk(weights), [m.dense() for m in matrices], risk.num_labels
+        risk = Risk(positions, loss, inputs, labels, batch_size=size)
+        matrices = Hessian(risk, weights), GaussNewton(risk, weights), Gram(risk, weights)
+        result["found"] = risk(weights), [m.dense() for m in matrices], risk.num_labels
         arguments = loss, positions(weights, inputs), labels, jnp.arange(5)
         result["sampled"] = Sampled(key, num_samples=2000).columns(*arguments)
         result["root"] = loss.hessian_root(*arguments[1:3])
@@ -102,10 +101,12 @@ FACTORED = {
 }
 
 
-@pytest.mark.parametrize("size", [5, 2])  # in one pass, and in padded batches
+@pytest.mark.parametrize(
+    "size", [pytest.param(5, marks=pytest.mark.slow), 2]
+)  # in one pass, and in padded batches
 def test_the_mean_is_over_the_labels_that_count_in_the_whole_set(size):
-    mean, hessian = found()["expected"]
-    value, (own, gauss_newton, gram), num_labels = found()[str(size)]
+    mean, hessian = found(size)["expected"]
+    value, (own, gauss_newton, gram), num_labels = found(size)["found"]
     assert num_labels == np.sum(LABELS != IGNORE) == 9
     np.testing.assert_allclose(value, mean, rtol=1e-12)
     for matrix in (own, gauss_newton):  # the network is linear in its parameters
@@ -116,7 +117,7 @@ def test_the_mean_is_over_the_labels_that_count_in_the_whole_set(size):
 
 
 def test_sampled_labels_of_sequences():
-    draws, root = found()["sampled"] * 2000**0.5, found()["root"]
+    draws, root = found(2)["sampled"] * 2000**0.5, found(2)["root"]
     assert draws.shape == (2000, *LABELS.shape, 3)
     assert not draws[:, LABELS == IGNORE].any()
     assert (draws[:, LABELS != IGNORE] != 0).all()

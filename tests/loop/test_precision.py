@@ -17,7 +17,7 @@ from spectral.models import feature_effective_rank, srank99
 LOW = ["bfloat16", pytest.param("float16", marks=pytest.mark.slow)]
 # The type of the weights, and whether double is the default.
 TYPES = [("bfloat16", False), ("float16", False), ("float32", True)]
-STEPS = [pytest.param(*row, marks=[pytest.mark.slow] * (row[0] == "float16")) for row in TYPES]
+STEPS = [pytest.param(*row, marks=[pytest.mark.slow] * (row[0] != "bfloat16")) for row in TYPES]
 
 
 def cast(tree, dtype):
@@ -131,6 +131,7 @@ def test_statistics_of_batches(dtype):
     np.testing.assert_allclose(variance, 0.9 + 0.1 * values.var(), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_tolerance_of_symmetry_is_that_of_the_vectors():
     """A product that rounds to bfloat16 is symmetric to its three digits."""
     half = np.random.default_rng(0).normal(size=(20, 20))

@@ -1,5 +1,7 @@
 """The structure of vectors, as a part of the program."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 from jaxtyping import PyTree
@@ -13,7 +15,7 @@ class Layout(eqx.Module):
     """
 
     leaves: tuple[jax.ShapeDtypeStruct, ...] = eqx.field(static=True)
-    treedef: jax.tree_util.PyTreeDef = eqx.field(static=True)
+    treedef: Any = eqx.field(static=True)
 
     def __init__(self, structure: PyTree[jax.ShapeDtypeStruct]):
         leaves, self.treedef = jax.tree.flatten(structure)

@@ -1,5 +1,7 @@
 """A check that an operator is symmetric and finite."""
 
+import math
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -44,7 +46,7 @@ def check_symmetric(
     check_count("num_pairs", num_pairs)
     if tolerance is None:
         leaves = jax.tree.leaves(operator.structure)
-        tolerance = max(float(jnp.finfo(leaf.dtype).eps) for leaf in leaves) ** 0.5
+        tolerance = math.sqrt(max(float(jnp.finfo(leaf.dtype).eps) for leaf in leaves))
     check_above("tolerance", tolerance, 0.0)
     differences, scales = _compare(operator, num_pairs, key)
     if not bool(jnp.all(jnp.isfinite(differences))):
