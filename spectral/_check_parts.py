@@ -151,7 +151,10 @@ def _check_independent(
     if isinstance(run, Ensemble):
         one = jax.tree.map(_without_members, run.stacked)
     sample = lambda run, key: stream.sample(run.stream, run.learner, _EXAMPLES, "train", key=key)
-    examples = jax.tree.map(_random, eqx.filter_eval_shape(sample, one, key))
+    shapes = eqx.filter_eval_shape(sample, one, key)
+    if {leaf.shape[:1] for leaf in jax.tree.leaves(shapes)} != {(_EXAMPLES,)}:
+        return  # not examples, which the first probe that draws them reports
+    examples = jax.tree.map(_random, shapes)
     forward = _Inference(stream, model_state, key)  # pyright: ignore[reportArgumentType]
     check_batch_independent(forward, model, examples)
 

@@ -116,6 +116,7 @@ def test_ranks_of_features(dtype):
     assert gradient.dtype == dtype
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", LOW)
 def test_statistics_of_batches(dtype):
     """Sums in half precision would lose these digits."""
