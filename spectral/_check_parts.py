@@ -152,7 +152,7 @@ def _check_independent(
         one = jax.tree.map(_without_members, run.stacked)
     sample = lambda run, key: stream.sample(run.stream, run.learner, _EXAMPLES, "train", key=key)
     shapes = eqx.filter_eval_shape(sample, one, key)
-    if {leaf.shape[:1] for leaf in jax.tree.leaves(shapes)} != {(_EXAMPLES,)}:
+    if {getattr(leaf, "shape", ())[:1] for leaf in jax.tree.leaves(shapes)} != {(_EXAMPLES,)}:
         return  # not examples, which the first probe that draws them reports
     examples = jax.tree.map(_random, shapes)
     forward = _Inference(stream, model_state, key)  # pyright: ignore[reportArgumentType]
