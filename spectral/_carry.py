@@ -45,9 +45,11 @@ def branch(condition: Bool[Array, ""], change: Callable[[Value], Value], value: 
     """Returns `change(value)` if the condition holds, otherwise `value`. Only that one is computed.
 
     If the condition differs between the members of a `jax.vmap`, both are computed and one is
-    selected.
+    selected. Floating-point arrays that `change` has made wider become as narrow as they were.
     """
-    arrays = jax.lax.cond(condition, on_arrays(change, value), lambda a: a, arrays_of(value))
+    changed = on_arrays(change, value)
+    same_types = lambda arrays: narrowed(changed(arrays), arrays)
+    arrays = jax.lax.cond(condition, same_types, lambda a: a, arrays_of(value))
     return with_arrays(value, arrays)
 
 
@@ -64,3 +66,23 @@ def strong(value: Value) -> Value:
         return jax.lax.convert_element_type(x, x.dtype)
 
     return jax.tree.map(typed, value)
+
+
+def narrowed(tree: Value, like: PyTree) -> Value:
+    """A pytree whose arrays have the types of those of `like` where these are narrower.
+
+    A float32 array that stands for a bfloat16 one becomes bfloat16, because a product of the two
+    types is computed in the wider one. All other leaves are unchanged, as is a pytree of another
+    structure.
+    """
+    if jax.tree.structure(tree) != jax.tree.structure(like):
+        return tree
+    return jax.tree.map(_narrowed, tree, like)
+
+
+def _narrowed(x: Any, like: Any) -> Any:
+    pair = x, like
+    if not all(eqx.is_array(a) and jnp.issubdtype(a.dtype, jnp.floating) for a in pair):
+        return x
+    wider = x.dtype != like.dtype and jnp.promote_types(x.dtype, like.dtype) == x.dtype
+    return x.astype(like.dtype) if wider else x

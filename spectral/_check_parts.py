@@ -7,16 +7,23 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import PRNGKeyArray, PyTree
 
 from . import _programs
 from ._arguments import check_count, check_kind, check_one_key
 from ._base._quantity import described, Quantity
+from ._core import Run
 from ._ensemble import Ensemble
 from ._measuring import run_probe
+from ._types import Learner
 from .algorithms import Algorithm
+from .curvature import check_batch_independent
 from .probes import AbstractProbe
 from .tasks import AbstractTaskStream
+
+
+_EXAMPLES = 4  # on which a network is evaluated
 
 
 def check_parts(
@@ -28,10 +35,12 @@ def check_parts(
     probes: Mapping[str, AbstractProbe] | None = None,
     model_state: eqx.nn.State | Ensemble | None = None,
     segment_tasks: int | None = None,
+    batch_dependent: bool = False,
 ) -> dict[str, Quantity]:
     """Check that the arguments of `train_continual` fit together.
 
-    All programs are traced, as a run traces them; none is compiled or run.
+    All programs are traced, as a run traces them; none is compiled or run. A network with a model
+    state is evaluated on a few random examples.
 
     **Returns:** what the columns of the history are that are meant to be shown: those of the
     stream, of the algorithm and of the probes.
@@ -71,6 +80,8 @@ def check_parts(
     table = eqx.filter_eval_shape(_programs.segment, run, stream, algo, zero, zero, max_tasks, key)[
         1
     ]
+    if not batch_dependent:
+        _check_independent(model, model_state, stream, run, key)
     quantities = _trained_quantities(stream, one, _names(table))
     for name, probe in probes.items():
         hashed, place = zero.astype("uint32"), jnp.zeros(2, int)
@@ -112,3 +123,68 @@ def _names(row: dict[str, Any] | Ensemble) -> list[str]:
 
 def max_segment_tasks(stream: AbstractTaskStream, segment_tasks: int | None) -> int:
     return min(64, stream.num_tasks) if segment_tasks is None else segment_tasks
+
+
+def _check_independent(
+    model: PyTree,
+    model_state: eqx.nn.State | Ensemble | None,
+    stream: AbstractTaskStream,
+    run: Run | Ensemble,
+    key: PRNGKeyArray | Ensemble,
+) -> None:
+    """Checks that in inference mode the outputs of a network for an example depend on it alone.
+
+    Only a network with a model state can see the other examples of a batch: a stream applies others
+    to one example at a time. `run` holds shapes; the examples are random numbers of the shapes that
+    `stream.sample` returns. Without values, under `jax.jit`, nothing is checked.
+
+    **Raises:** `ValueError` as `check_batch_independent`.
+    """
+    model, model_state, key = map(_first_member, (model, model_state, key))
+    learner = model.learner if isinstance(model, Run) else model
+    if isinstance(learner, Learner):
+        model, model_state = learner.model, learner.model_state
+    arrays = jax.tree.leaves(eqx.filter((model, model_state, stream, key), eqx.is_array_like))
+    if model_state is None or any(isinstance(leaf, Tracer) for leaf in arrays):
+        return
+    one = run
+    if isinstance(run, Ensemble):
+        one = jax.tree.map(_without_members, run.stacked)
+    sample = lambda run, key: stream.sample(run.stream, run.learner, _EXAMPLES, "train", key=key)
+    shapes = eqx.filter_eval_shape(sample, one, key)
+    if {getattr(leaf, "shape", ())[:1] for leaf in jax.tree.leaves(shapes)} != {(_EXAMPLES,)}:
+        return  # not examples, which the first probe that draws them reports
+    examples = jax.tree.map(_random, shapes)
+    forward = _Inference(stream, model_state, key)  # pyright: ignore[reportArgumentType]
+    check_batch_independent(forward, model, examples)
+
+
+class _Inference(eqx.Module):
+    """The forward pass of a stream in inference mode."""
+
+    stream: AbstractTaskStream
+    model_state: eqx.nn.State
+    key: PRNGKeyArray
+
+    def __call__(self, model: PyTree, batch: PyTree) -> PyTree:
+        return self.stream.forward(model, self.model_state, batch, key=self.key, inference=True)[0]
+
+
+def _first_member(argument: Any) -> Any:
+    return argument[0] if isinstance(argument, Ensemble) else argument
+
+
+def _without_members(leaf: Any) -> Any:
+    is_shape = isinstance(leaf, jax.ShapeDtypeStruct)
+    return jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype) if is_shape else leaf
+
+
+def _random(leaf: Any) -> Any:
+    """An array of this shape: normal numbers, zeros for integers, or true everywhere."""
+    if not isinstance(leaf, jax.ShapeDtypeStruct):
+        return leaf
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jnp.broadcast_to(jax.random.key(0), leaf.shape)
+    if jnp.issubdtype(leaf.dtype, jnp.floating):
+        return jnp.asarray(np.random.default_rng(0).normal(size=leaf.shape), leaf.dtype)
+    return jnp.asarray(np.full(leaf.shape, leaf.dtype == bool), leaf.dtype)

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, PRNGKeyArray, PyTree
 
 from ._base import _returned
-from ._carry import arrays_of, branch, on_arrays, strong, with_arrays
+from ._base._precision import in_single
+from ._carry import arrays_of, branch, narrowed, on_arrays, strong, with_arrays
 from ._divergence import Divergence, void
 from ._keys import derive, Role
 from ._types import Aux, Chunk, Clock, Learner, Signal
@@ -59,7 +60,10 @@ def begin_task(
     )
     _returned.check_static_kept("begin_task", (run.learner, run.algorithm), (learner, algorithm))
     _returned.check_static_kept("begin_task", run.stream, state)
-    return strong(Run(learner, algorithm, state, run.divergence))
+    kept = lambda learner: (learner.model, learner.optimiser)
+    model, optimiser = narrowed(kept(learner), kept(run.learner))
+    learner = Learner(model, learner.model_state, optimiser)
+    return strong(Run(learner, narrowed(algorithm, run.algorithm), state, run.divergence))
 
 
 def _begin_again(
@@ -262,7 +266,8 @@ def _step(
     )
     _returned.check_no_twins(metrics, {"loss": loss})
     _returned.check_static_kept("update", (run.learner, run.algorithm), (learner, algorithm))
-    return Run(learner, algorithm, run.stream, run.divergence), {"loss": loss} | metrics
+    algorithm = narrowed(algorithm, run.algorithm)
+    return Run(learner, algorithm, run.stream, run.divergence), in_single({"loss": loss} | metrics)
 
 
 def _start_learner(

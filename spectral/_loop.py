@@ -38,6 +38,7 @@ def train_continual(
     segment_tasks: int | None = None,
     meter: AbstractMeter | None = None,
     checkpointer: AbstractCheckpointer | None = None,
+    batch_dependent: bool = False,
 ) -> tuple[Any, History]:
     """Train `model` on all tasks of `stream`, one after the other, with `algo`.
 
@@ -67,6 +68,9 @@ def train_continual(
       change any result.
     - `meter`, `checkpointer`: see `spectral.recording`. If the checkpointer holds a state of the
       same configuration, the run continues from it.
+    - `batch_dependent`: accept a network whose outputs for an example depend on the other examples
+      of its batch in inference mode too, where BatchNorm should use its running statistics. What
+      evaluations and probes record then depends on the sizes of their batches.
 
     **Trained networks.** A `Learner`, as this function returns it, is trained further: the run
     starts from its weights, model state and state of the optimiser. The numbers of the optimiser,
@@ -92,7 +96,9 @@ def train_continual(
 
     **Raises:** `Diverged` if a loss or weight is not finite; it holds what was recorded until then.
     `ValueError` or `TypeError` if the arguments do not fit together, before anything is compiled:
-    for example if the state of a learner's optimiser does not have the structure that `algo` needs.
+    for example if the state of a learner's optimiser does not have the structure that `algo` needs,
+    or if the outputs of a network with a model state depend on the other examples of a batch in
+    inference mode.
     It names the method of a part that returns something else than it must, and the probe in which
     something fails.
     """
@@ -110,6 +116,7 @@ def train_continual(
         probes=probes,
         model_state=model_state,
         segment_tasks=segment_tasks,
+        batch_dependent=batch_dependent,
     )
     probes = dict(probes)
     max_tasks = max_segment_tasks(stream, segment_tasks)

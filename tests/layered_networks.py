@@ -13,6 +13,7 @@ from growing_classes import BatchNormNetwork
 from spectral import models
 from spectral.curvature import AbstractKronecker, Risk, SoftmaxCrossEntropy
 from spectral.curvature.kronecker._blocks import FactoredBlock
+from spectral.curvature.kronecker._layout import Layout
 
 
 class Chain(eqx.Module):
@@ -198,7 +199,7 @@ class Written(AbstractKronecker):
     """Kronecker factors without data."""
 
     blocks: tuple[FactoredBlock, ...]
-    like: Any
+    layout: Layout
 
     @property
     def rest(self):
@@ -219,4 +220,4 @@ def written(shapes: dict[str, tuple[int, int]], unused: int = 0) -> Written:
         like["z"] = (unused,)
     is_shape = lambda x: isinstance(x, tuple)
     struct = lambda shape: jax.ShapeDtypeStruct(shape, jnp.asarray(0.0, float).dtype)
-    return Written(tuple(blocks), jax.tree.map(struct, like, is_leaf=is_shape))
+    return Written(tuple(blocks), Layout(jax.tree.map(struct, like, is_leaf=is_shape)))

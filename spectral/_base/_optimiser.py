@@ -13,7 +13,9 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
+from .._carry import narrowed
 from ._per_entry import check_per_entry
+from ._precision import in_single
 from ._readable import readable
 from ._schedule import AbstractLearningRateSchedule
 
@@ -50,6 +52,8 @@ class Optimiser(eqx.Module):
     constants of the program. Two equal calls of `optax.adam(1e-3)` are two different functions to
     JAX: each compiles again, and they cannot be members of one `Ensemble`. A checkpoint compares
     the numbers, so a run can resume with an equal call in another process.
+
+    For weights in bfloat16 or float16 the state (momenta, second moments) is in float32.
 
     **Raises:** `TypeError` if `make` is neither a function nor a transformation; `ValueError` for
     arguments beside a transformation.
@@ -122,7 +126,7 @@ class Optimiser(eqx.Module):
 
     def init(self, model: PyTree) -> "Optimiser":
         """This optimiser with freshly initialised state for the parameters of `model`."""
-        state = self.transformation.init(eqx.filter(model, eqx.is_inexact_array))
+        state = self.transformation.init(in_single(eqx.filter(model, eqx.is_inexact_array)))
         return eqx.tree_at(lambda o: o.state, self, state, is_leaf=lambda x: x is None)
 
     def apply(
@@ -143,11 +147,19 @@ class Optimiser(eqx.Module):
           `spectral.algorithms.perturbed_sgd`.
 
         Both are passed on as the extra arguments of optax that have these names.
+
+        The step is computed in float32 at least, and weights and state keep their types.
         """
         params = eqx.filter(model, eqx.is_inexact_array)
+        wide = in_single(params)
         transformation = optax.with_extra_args_support(self.transformation)
-        updates, state = transformation.update(grads, self.state, params, value=value, key=key)
-        return eqx.apply_updates(model, updates), eqx.tree_at(lambda o: o.state, self, state)
+        updates, state = transformation.update(
+            in_single(grads), self.state, wide, value=value, key=key
+        )
+        # The numbers in `hyper` may be wider than the weights, and so are the products with them.
+        moved = narrowed(eqx.apply_updates(wide, updates), params)
+        state = narrowed(state, self.state)
+        return eqx.combine(moved, model), eqx.tree_at(lambda o: o.state, self, state)
 
     def forget(self, fresh: PyTree[Bool[Array, "..."]], model: PyTree) -> "Optimiser":
         """Reset the state of the entries marked in `fresh` to its initial value.
@@ -188,7 +200,7 @@ class Optimiser(eqx.Module):
         **Raises:** `ValueError` as `forget`.
         """
         transformation = self.transformation
-        params = eqx.filter(model, eqx.is_inexact_array)
+        params = in_single(eqx.filter(model, eqx.is_inexact_array))
         check_per_entry(self.make, transformation, self.state, params)
         initial = transformation.init(params)
         others = optax.tree_utils.tree_map_params(

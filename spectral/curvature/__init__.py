@@ -59,6 +59,7 @@ from .operators._output_factor import (
     Sampled as Sampled,
 )
 from .operators._symmetry import check_symmetric as check_symmetric
+from .risk._batch_dependence import check_batch_independent as check_batch_independent
 from .risk._closed_risk import closed_risk as closed_risk
 from .risk._convex import Convex as Convex
 from .risk._loss import AbstractLoss as AbstractLoss

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from .._base._precision import in_single
 from .._types import Aux
 from .layers._call_key import call_with_key, takes_key
 
@@ -20,6 +21,8 @@ def apply_network(
     key: PRNGKeyArray | None = None,
 ) -> tuple[PyTree[Float[Array, "examples ..."]], Aux]:
     """Returns the outputs and activations of a network for a batch of inputs.
+
+    The outputs are in float32 at least, so that losses are, and the activations as they are.
 
     **Arguments:**
 
@@ -74,7 +77,7 @@ def apply_network(
             "`outputs, {}` if there are no activations to show."
         )
     outputs, taps = result
-    return outputs, Aux(taps, model_state)
+    return in_single(outputs), Aux(taps, model_state)
 
 
 def _is_index(node: Any) -> bool:

@@ -1,6 +1,7 @@
 """KFAC against matrices that are written out, where it is exact, and its algebra and counts."""
 
 import functools
+import io
 import math
 
 import equinox as eqx
@@ -42,6 +43,7 @@ from spectral.curvature import (
     trace,
 )
 from spectral.curvature.kronecker._blocks import FactoredBlock
+from spectral.curvature.kronecker._layout import Layout
 from spectral.models import Convolution
 
 
@@ -370,7 +372,7 @@ def test_rounding_does_not_count_as_an_eigenvalue(seed):
     root = root - np.mean(root, axis=0, keepdims=True)
     a, b = jnp.asarray(np.eye(3, dtype=np.float32)), jnp.asarray(root @ root.T)
     block = FactoredBlock(inputs=a, outputs=b, name="all", leaves=(0,))
-    kfac = Written((block,), jax.ShapeDtypeStruct((4, 3), jnp.float32))
+    kfac = Written((block,), Layout(jax.ShapeDtypeStruct((4, 3), jnp.float32)))
     assert kfac.log_det(0) == -np.inf
     assert (np.asarray(kfac.eigenvalues()["all"]) == 0).sum() == 3
 
@@ -446,8 +448,23 @@ def test_half_precision_is_summed_in_single():
     for block, other in zip(kfac.blocks, exact.blocks, strict=True):
         assert block.inputs.dtype == block.outputs.dtype == jnp.float32
         np.testing.assert_allclose(block.outputs, other.outputs, atol=0.03)
-    vector = eqx.filter(half, eqx.is_inexact_array)
-    assert jax.eval_shape(lambda v: kfac.mv(v), vector).layers[0].weight.dtype == jnp.bfloat16
+    assert {leaf.dtype for leaf in jax.tree.leaves(kfac.structure)} == {jnp.dtype(jnp.float32)}
+
+
+def test_it_is_a_pytree_of_arrays():
+    kfac = KFAC(*mlp())
+    inverse = kfac.inverse(0.1)
+    for operator in (kfac, inverse):
+        assert all(map(eqx.is_array, jax.tree.leaves(operator)))
+        file = io.BytesIO()
+        eqx.tree_serialise_leaves(file, operator)
+        doubled = jax.tree.map(lambda x: 2 * x, operator)
+        file.seek(0)
+        read = eqx.tree_deserialise_leaves(file, doubled)
+        jax.tree.map(np.testing.assert_array_equal, read, operator)
+        assert read.dim == operator.dim
+    trace = jax.jit(lambda kfac: kfac.trace())
+    np.testing.assert_allclose(trace(jax.tree.map(lambda x: 2 * x, kfac)), 4 * trace(kfac))
 
 
 def test_bad_arguments(getkey):

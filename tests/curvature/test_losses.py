@@ -174,7 +174,7 @@ def test_confident_predictions_in_closed_form(getkey):
             (SigmoidCrossEntropy(), jnp.ones((2, 3))),
         ]:
             found.append(loss.hessian_root(outputs, targets))
-            found.append(loss.sampled_gradient(outputs, key=key))
+            found.append(loss.sampled_gradient(outputs, targets, key=key))
             found.append(loss.hessian_product(outputs, targets, jnp.ones((2, 3))))
         return found
 
@@ -200,7 +200,7 @@ def test_bad_scales(scale):
         (SoftmaxCrossEntropy(), (7, 3), jnp.ones(7), "`targets` is float32"),
         (SoftmaxCrossEntropy(), (7, 3), jnp.ones((7, 3), int), r"`targets` is int32 \(7, 3\)"),
         # Or softmax taken over positions.
-        (SoftmaxCrossEntropy(), (7, 2, 3), jnp.ones((7, 2), int), r"outputs .* \(7, 2, 3\)"),
+        (SoftmaxCrossEntropy(), (7, 3, 2), jnp.ones((7, 2), int), r"outputs .* \(7, 3, 2\)"),
     ],
 )
 def test_bad_data(loss, outputs, targets, message):

@@ -33,7 +33,10 @@ LAYERS: dict[str, list[set[str]]] = {
         {"recording"},
         {"studies"},
     ],
-    "_base": [{"_axes", "_labels", "_per_entry", "_readable", "_schedule"}, {"_optimiser"}],
+    "_base": [
+        {"_axes", "_labels", "_per_entry", "_precision", "_readable", "_schedule"},
+        {"_optimiser"},
+    ],
     "models": [{"layers"}, {"_apply"}, {"units"}, {"_network"}, {"networks"}],
     "curvature": [
         {"risk"},

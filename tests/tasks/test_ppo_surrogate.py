@@ -146,7 +146,7 @@ def test_sampled_gradients_have_the_covariance_of_the_curvature():
         flat, unravel = jax.flatten_util.ravel_pytree(outputs)
         ravel = lambda tree: jax.flatten_util.ravel_pytree(tree)[0]
         product = lambda t: ravel(loss.hessian_product(outputs, batch, unravel(t)))
-        drawn = lambda k: ravel(loss.sampled_gradient(outputs, key=k))
+        drawn = lambda k: ravel(loss.sampled_gradient(outputs, batch, key=k))
         return jax.vmap(product)(jnp.eye(flat.size)), jax.vmap(drawn)(jax.random.split(key, 20_000))
 
     matrix, drawn = look(np.array([[0.3, -1.0, 1.0]]), np.array([0.2]), KEY)

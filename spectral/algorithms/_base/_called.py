@@ -8,6 +8,7 @@ from typing import Any
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from ..._base._returned import check_kept, check_row, check_static_kept, check_tuple
+from ..._carry import narrowed
 from ..._types import Clock, Learner, Signal
 
 
@@ -27,6 +28,12 @@ def updated(
     arrays have the shapes and types that they had."""
     found = transform.update(learner, state, signal, key=key)
     check_tuple(transform, "update", found, Learner, object)
+    new, own = found
+    # A product of low-precision weights with a float32 number is computed in float32.
+    model, optimiser, own = narrowed(
+        (new.model, new.optimiser, own), (learner.model, learner.optimiser, state)
+    )
+    found = Learner(model, new.model_state, optimiser), own
     # A state of `eqx.nn` that the transform has used cannot be looked at again.
     kept = lambda pair: ((pair[0].model, pair[0].optimiser), pair[1])
     check_kept(transform, "update", kept((learner, state)), kept(found))

@@ -158,6 +158,7 @@ def _outputs(risk: Risk, model: PyTree, inputs: PyTree, index: Int[Array, ""]) -
         targets=None,
         indices=index[None],
         weights=jnp.ones(1),
+        fractions=jnp.ones(1),
         padded=False,
     )
     return jax.tree.map(lambda x: x[0], risk.outputs(model, batch))

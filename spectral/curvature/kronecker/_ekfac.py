@@ -4,14 +4,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from ..._base._precision import in_single
 from ..operators._output_factor import AbstractOutputFactor, EXACT
 from ..operators._single_threaded import jit_single_threaded
+from ..risk._check_risk import check_risk
 from ..risk._parameters import structure_of
 from ..risk._risk import ExampleBatch, Risk
 from ._blocks import RotatedBlock
 from ._capture import find_layers, Recorded
-from ._factorise import factorise, in_single, pulled_back
+from ._factorise import factorise, pulled_back
 from ._kronecker import AbstractKronecker
+from ._layout import Layout
 from ._sharing import AbstractSharing, EXPAND
 
 
@@ -49,7 +52,7 @@ class EKFAC(AbstractKronecker):
     """
 
     blocks: tuple[RotatedBlock, ...]
-    like: PyTree[jax.ShapeDtypeStruct]
+    layout: Layout
 
     def __init__(
         self,
@@ -59,7 +62,8 @@ class EKFAC(AbstractKronecker):
         factor: AbstractOutputFactor = EXACT,
         sharing: AbstractSharing = EXPAND,
     ):
-        self.like = structure_of(params)
+        check_risk(risk, params)
+        self.layout = Layout(structure_of(params))
         self.blocks = _correct(risk, params, factor, sharing)
 
     @property
@@ -84,7 +88,7 @@ def _correct(
                 if layer.calls:
                     result.append(_moments(recorded, u, v, batch.weights))
                 else:  # the block is exact; each batch contributes its weight
-                    result.append(values[None] * jnp.sum(batch.weights).astype(values.dtype))
+                    result.append(values[None] * jnp.sum(batch.fractions).astype(values.dtype))
             return result
 
         corrected = risk.accumulate(moments)

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from ..._base._precision import in_single
 from ..operators._output_factor import AbstractOutputFactor
 from ..risk._risk import ExampleBatch, Risk
 from ._blocks import FactoredBlock
@@ -46,11 +47,11 @@ def pulled_back(
 
 def _sums(layer: Layer, recorded: Recorded, batch: ExampleBatch) -> tuple[Array, Array]:
     """The contribution of the examples of one batch to A and B."""
-    of_inputs = batch.weights[:, None, None]
+    of_inputs = batch.fractions[:, None, None]
     of_gradients = batch.weights[None, :, None, None]
     if not layer.calls:  # a single row of weights: the block is exact
         block = second_moment(recorded.gradients, of_gradients)
-        return block, jnp.sum(batch.weights, keepdims=True)[:, None].astype(block.dtype)
+        return block, jnp.sum(batch.fractions, keepdims=True)[:, None].astype(block.dtype)
     num_positions = recorded.inputs.shape[1]
     a = second_moment(recorded.inputs, of_inputs)
     return a, second_moment(recorded.gradients, of_gradients / num_positions)
@@ -63,8 +64,3 @@ def second_moment(
     wide = in_single(rows)
     flat = (wide * jnp.sqrt(weights).astype(wide.dtype)).reshape(-1, rows.shape[-1])
     return flat.T @ flat
-
-
-def in_single(x: Array) -> Array:
-    """`x` in float32 or wider, because half precision is not enough for sums over many examples."""
-    return x.astype(jnp.result_type(x, jnp.float32))

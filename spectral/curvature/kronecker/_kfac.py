@@ -1,15 +1,16 @@
 """Kronecker-factored approximate curvature."""
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from ..operators._output_factor import AbstractOutputFactor, EXACT
+from ..risk._check_risk import check_risk
 from ..risk._parameters import structure_of
 from ..risk._risk import Risk
 from ._blocks import FactoredBlock
 from ._factorise import factorise
 from ._kronecker import AbstractKronecker
+from ._layout import Layout
 from ._sharing import AbstractSharing, EXPAND
 
 
@@ -65,14 +66,15 @@ class KFAC(AbstractKronecker):
 
     **Raises:** `ValueError` naming the layer if a layer is called in a loop or an inner `vmap`, if
     other parameters influence the outputs (including weights that are used without calling their
-    layer), or if only a part of a layer is given.
+    layer), or if only a part of a layer is given. For concrete arrays also if the outputs depend on
+    the division into batches, or if the targets do not fit the loss, see `Risk`.
 
     See Martens and Grosse (2015), Grosse and Martens (2016), Eschenhagen et al. (2023), Dangel et
     al. (2025).
     """
 
     blocks: tuple[FactoredBlock, ...]
-    like: PyTree[jax.ShapeDtypeStruct]
+    layout: Layout
 
     def __init__(
         self,
@@ -82,7 +84,8 @@ class KFAC(AbstractKronecker):
         factor: AbstractOutputFactor = EXACT,
         sharing: AbstractSharing = EXPAND,
     ):
-        self.like = structure_of(params)
+        check_risk(risk, params)
+        self.layout = Layout(structure_of(params))
         self.blocks = factorise(risk, params, factor, sharing)
 
     @property

@@ -9,12 +9,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from ..._arguments import check_count
+from ..._base._precision import in_single
 from ..operators._output_factor import AbstractOutputFactor, EXACT
 from ..risk._parameters import structure_of
 from ..risk._risk import ExampleBatch, Risk
 from ._blocks import AbstractBlock
 from ._capture import find_layers
-from ._factorise import in_single, pulled_back, second_moment
+from ._factorise import pulled_back, second_moment
 from ._kfac import KFAC
 from ._kronecker import AbstractKronecker
 

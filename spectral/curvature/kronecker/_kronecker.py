@@ -14,17 +14,21 @@ from ..._arguments import check_above
 from ..operators._operator import AbstractOperator
 from ..operators._single_threaded import jit_single_threaded
 from ._blocks import AbstractBlock, RotatedBlock
+from ._layout import Layout
 
 
 class AbstractKronecker(AbstractOperator):
     """A matrix with one block for each layer: `KFAC`, `EKFAC` and their inverses.
+
+    It is a pytree whose leaves are arrays, so `jax.jit` and `jax.tree.map` take it and
+    `eqx.tree_serialise_leaves` saves it.
 
     Parameters that belong to no block do not influence the outputs; their diagonal entries are
     `rest`.
     """
 
     blocks: eqx.AbstractVar[tuple[AbstractBlock, ...]]
-    like: eqx.AbstractVar[PyTree[jax.ShapeDtypeStruct]]  # the vectors
+    layout: eqx.AbstractVar[Layout]  # of the vectors
 
     @property
     @abstractmethod
@@ -33,7 +37,7 @@ class AbstractKronecker(AbstractOperator):
 
     @property
     def structure(self) -> PyTree[jax.ShapeDtypeStruct]:
-        return self.like
+        return self.layout.structure
 
     @property
     def unused(self) -> int:
@@ -62,7 +66,7 @@ class AbstractKronecker(AbstractOperator):
         **Raises:** `ValueError` if it keeps only a part of a layer whose block is known by its
         eigenvectors.
         """
-        marks, shapes = jax.tree.leaves(kept), jax.tree.leaves(self.like)
+        marks, shapes = jax.tree.leaves(kept), self.layout.leaves
         index = np.cumsum(marks) - 1
         blocks = []
         for block in self.blocks:
@@ -71,8 +75,9 @@ class AbstractKronecker(AbstractOperator):
                 widths = [math.prod(shapes[n].shape) // block.shape[0] for n in block.leaves]
                 columns = np.repeat([marks[n] for n in block.leaves], widths)
                 blocks.append(block.within(columns, own))
-        like = eqx.filter(self.like, kept)
-        return eqx.tree_at(lambda k: (k.blocks, k.like), self, (tuple(blocks), like))
+        new = tuple(blocks), Layout(eqx.filter(self.structure, kept))
+        parts = lambda kronecker: (kronecker.blocks, kronecker.layout)
+        return eqx.tree_at(parts, self, new, is_leaf=lambda node: isinstance(node, Layout))
 
     def trace(self) -> Float[Array, ""]:
         """The sum of all eigenvalues, from the factors alone."""
@@ -118,7 +123,7 @@ class DampedInverse(AbstractKronecker):
     """
 
     blocks: tuple[RotatedBlock, ...]
-    like: PyTree[jax.ShapeDtypeStruct]
+    layout: Layout
     damping: Float[Array, ""]
 
     @property
@@ -149,4 +154,4 @@ def _inverse(operator: AbstractKronecker, damping: Float[Array, ""]) -> DampedIn
     with jax.default_matmul_precision("highest"):
         blocks = tuple(block.inverse(damping) for block in operator.blocks)
     # `rest` is the eigenvalue of the parameters without a block.
-    return DampedInverse(blocks=blocks, like=operator.like, damping=operator.rest + damping)
+    return DampedInverse(blocks=blocks, layout=operator.layout, damping=operator.rest + damping)

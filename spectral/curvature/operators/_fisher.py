@@ -5,6 +5,7 @@ from dataclasses import KW_ONLY
 
 from jaxtyping import PyTree
 
+from ..risk._check_risk import check_risk
 from ..risk._risk import hold, Risk
 from ._factored_product import factored_product
 from ._gram import Gram
@@ -47,7 +48,9 @@ class Fisher(AbstractParameterOperator):
 
     **Raises:** `ValueError` if there are no parameters, if a number in `params` is not in a
     floating-point array, or (when a product is first requested) if the outputs or losses do not
-    have the form that `Risk` requires, or if the loss cannot be sampled from.
+    have the form that `Risk` requires, or if the loss cannot be sampled from. For concrete arrays
+    also if the outputs depend on the division into batches, or if the targets do not fit the loss,
+    see `Risk`.
 
     See Martens (2020), sections 5 and 11, and Kunstner, Balles and Hennig (2019).
     """
@@ -56,6 +59,9 @@ class Fisher(AbstractParameterOperator):
     params: PyTree
     _: KW_ONLY
     factor: AbstractOutputFactor = EXACT
+
+    def __check_init__(self):
+        check_risk(self.risk, self.params)
 
     def product(self) -> Callable[[PyTree], PyTree]:
         return factored_product(self.risk, self.params, self.factor)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from jaxtyping import PyTree
 
+from ..risk._check_risk import check_risk
 from ..risk._risk import hold, Risk
 from ._factored_product import factored_product
 from ._gram import Gram
@@ -63,13 +64,17 @@ class GaussNewton(AbstractParameterOperator):
 
     **Raises:** `ValueError` if there are no parameters, if a number in `params` is not in a
     floating-point array, or (when a product is first requested) if the outputs or losses do not
-    have the form that `Risk` requires.
+    have the form that `Risk` requires. For concrete arrays also if the outputs depend on the
+    division into batches, or if the targets do not fit the loss, see `Risk`.
 
     See Schraudolph (2002) and Martens (2020), section 8.
     """
 
     risk: Risk
     params: PyTree
+
+    def __check_init__(self):
+        check_risk(self.risk, self.params)
 
     def product(self) -> Callable[[PyTree], PyTree]:
         return factored_product(self.risk, self.params, EXACT)

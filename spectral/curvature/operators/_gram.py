@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
+from ..risk._check_risk import check_risk
 from ..risk._parameters import split_parameters, structure_of
 from ..risk._risk import ExampleBatch, Risk
 from ._linearised import linearise, Linearised
@@ -58,7 +59,8 @@ class Gram(AbstractOperator):
 
     **Raises:** `ValueError` if there are no parameters, if a number in `params` is not in a
     floating-point array, if the outputs do not have the form that `Risk` requires, or if `factor`
-    samples from a loss that cannot be sampled from.
+    samples from a loss that cannot be sampled from. For concrete arrays also if the outputs depend
+    on the division into batches, or if the targets do not fit the loss, see `Risk`.
     """
 
     risk: Risk
@@ -71,6 +73,7 @@ class Gram(AbstractOperator):
         self.params = params
         self.factor = factor
         dynamic, constants = split_parameters(params)
+        check_risk(risk, params)
 
         def one(p: PyTree) -> PyTree:
             batch = risk.batch(jnp.arange(1))
@@ -125,7 +128,7 @@ class Gram(AbstractOperator):
                 rows = jax.vmap(pushed)(own)
             else:
                 rows = jax.lax.map(pushed, own, batch_size=at_once)
-            return rows / self.risk.num_examples**0.5
+            return rows / self.risk.num_labels**0.5
 
         with jax.default_matmul_precision("highest"):
             blocks = jax.lax.map(

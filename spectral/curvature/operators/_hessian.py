@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from ..risk._check_risk import check_risk
 from ..risk._parameters import split_parameters
 from ..risk._risk import ExampleBatch, Risk
 from ._parameter_operator import AbstractParameterOperator
@@ -40,7 +41,8 @@ class Hessian(AbstractParameterOperator):
         later changes of the variables it closes over, like any jitted function. Networks with
         BatchNorm or dropout must be in inference mode.
     - `params`: any pytree of floating-point arrays, such as the parameters of Flax or a dict, or a
-        whole Equinox network, whose leaves that are not numbers are constants.
+        whole Equinox network, whose leaves that are not numbers are constants. The loss receives
+        them, and the matrix acts on vectors, in float32 at least.
 
     The gradient is linearised once, and its linear part is applied to each vector (Pearlmutter
     1994, forward over reverse). This keeps the memory of one backward pass between products. A risk
@@ -50,11 +52,15 @@ class Hessian(AbstractParameterOperator):
 
     **Raises:** `ValueError` if there are no parameters, if a number in `params` is not in a
     floating-point array, or (when a product is first requested) if the loss is not a floating-point
-    scalar.
+    scalar. For a `Risk`, also if its outputs depend on the division into batches or if its targets
+    do not fit its loss, see `Risk`.
     """
 
     loss: Callable[[PyTree], Any] | Risk
     params: PyTree
+
+    def __check_init__(self):
+        check_risk(self.loss, self.params)
 
     def product(self) -> Callable[[PyTree], PyTree]:
         loss = self.loss

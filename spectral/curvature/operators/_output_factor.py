@@ -85,13 +85,17 @@ class Sampled(AbstractOutputFactor):
     def columns(
         self, loss: AbstractLoss, outputs: PyTree, targets: PyTree, indices: Int[Array, " examples"]
     ) -> PyTree:
-        def draw(sample: Int[Array, ""], index: Int[Array, ""], output: PyTree) -> PyTree:
+        def draw(
+            sample: Int[Array, ""], index: Int[Array, ""], output: PyTree, target: PyTree
+        ) -> PyTree:
             key = jax.random.fold_in(jax.random.fold_in(self.key, index), sample)
-            gradient = loss.sampled_gradient(jax.tree.map(lambda x: x[None], output), key=key)
+            one = jax.tree.map(lambda x: x[None], (output, target))
+            gradient = loss.sampled_gradient(*one, key=key)
             return jax.tree.map(lambda g: g[0] / self.num_samples**0.5, gradient)
 
-        of_all = jax.vmap(jax.vmap(draw, in_axes=(None, 0, 0)), in_axes=(0, None, None))
-        return of_all(jnp.arange(self.num_samples), indices, outputs)
+        of_examples = jax.vmap(draw, in_axes=(None, 0, 0, 0))
+        of_all = jax.vmap(of_examples, in_axes=(0, None, None, None))
+        return of_all(jnp.arange(self.num_samples), indices, outputs, targets)
 
     def product(
         self, loss: AbstractLoss, outputs: PyTree, targets: PyTree, indices: Int[Array, " examples"]

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from ..._base._precision import in_single
 from ..._eigh import eigh
 from ._loss import AbstractLoss, total_loss
 
@@ -30,13 +31,14 @@ class Convex(AbstractLoss):
     function: Callable[[PyTree, PyTree], Any]
 
     def losses(self, outputs: PyTree, targets: PyTree) -> Any:
-        return self.function(outputs, targets)
+        return self.function(in_single(outputs), targets)
 
     def hessian_product(self, outputs: PyTree, targets: PyTree, tangent: PyTree) -> PyTree:
         gradient = jax.grad(lambda z: total_loss(self, z, targets))
-        return jax.jvp(gradient, (outputs,), (tangent,))[1]
+        return jax.jvp(gradient, (in_single(outputs),), (in_single(tangent),))[1]
 
     def hessian_root(self, outputs: PyTree, targets: PyTree) -> PyTree:
+        outputs = in_single(outputs)
         leaves, structure = jax.tree.flatten(outputs)
         num_examples = leaves[0].shape[0]
         sizes = [leaf.size // num_examples for leaf in leaves]
@@ -66,7 +68,7 @@ class Convex(AbstractLoss):
         columns = (vectors * jnp.sqrt(values)[:, None, :]).transpose(2, 0, 1)
         return jax.vmap(split)(columns)
 
-    def sampled_gradient(self, outputs: PyTree, *, key: PRNGKeyArray) -> PyTree:
+    def sampled_gradient(self, outputs: PyTree, targets: PyTree, *, key: PRNGKeyArray) -> PyTree:
         raise ValueError(
             "`loss` is an arbitrary function, but targets can be sampled only from the "
             "distribution of a likelihood: use `SquaredError`, `SoftmaxCrossEntropy` or "

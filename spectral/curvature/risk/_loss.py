@@ -5,7 +5,9 @@ from abc import abstractmethod
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+
+from ..._base._precision import in_single
 
 
 class AbstractLoss(eqx.Module):
@@ -13,7 +15,8 @@ class AbstractLoss(eqx.Module):
 
     Outputs and targets are pytrees of arrays `[examples, ...]`. The loss of an example depends on
     the outputs of this example only. H denotes the Hessian of the loss of one example in its
-    outputs, a positive semi-definite matrix.
+    outputs, a positive semi-definite matrix. All results are in float32 or wider, for outputs of
+    any precision.
     """
 
     @abstractmethod
@@ -31,18 +34,31 @@ class AbstractLoss(eqx.Module):
         `[columns, examples, ...]`."""
 
     @abstractmethod
-    def sampled_gradient(self, outputs: PyTree, *, key: PRNGKeyArray) -> PyTree:
+    def sampled_gradient(self, outputs: PyTree, targets: PyTree, *, key: PRNGKeyArray) -> PyTree:
         """The gradient in the outputs, for targets drawn from the distribution whose negative
         log-likelihood the loss is. Its mean is 0 and its covariance is the Fisher matrix H.
+        `targets` only say which outputs count.
 
         **Raises:** `ValueError` if the loss is not the negative log-likelihood of a distribution
         that can be sampled.
         """
 
+    def counts(self, targets: PyTree) -> Int[Array, " examples"] | None:
+        """How many labels of each example count in the mean of a `Risk`, which is the sum of all
+        losses over the number of these labels. By default `None`: one for each example."""
+        return None
+
+    def check_targets(self, outputs: PyTree, targets: PyTree) -> None:
+        """Checks targets whose values are known. Of the outputs, `[examples, ...]`, it needs the
+        shapes alone. By default it accepts all.
+
+        **Raises:** `ValueError` if the targets do not fit.
+        """
+
 
 def loss_gradient(loss: AbstractLoss, outputs: PyTree, targets: PyTree) -> PyTree:
     """The gradient of each example's loss in its outputs, like the outputs."""
-    return jax.grad(lambda z: total_loss(loss, z, targets))(outputs)
+    return jax.grad(lambda z: total_loss(loss, z, targets))(in_single(outputs))
 
 
 def total_loss(

@@ -8,9 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from ..._base._precision import in_single
+
 
 def split_parameters(params: PyTree) -> tuple[PyTree, PyTree]:
-    """The floating-point arrays of a pytree and the rest, in the form of `eqx.partition`.
+    """The floating-point arrays of a pytree, in float32 or wider, and the rest, in the form of
+    `eqx.partition`.
 
     A leaf that is not a number, such as an activation function, is a constant. So is a plain number
     that is an attribute of a Module, such as the rate of a `Dropout`.
@@ -35,7 +38,8 @@ def split_parameters(params: PyTree) -> tuple[PyTree, PyTree]:
                 "loss."
             )
     dynamic, constants = eqx.partition(params, _is_parameter)
-    dynamic = jax.tree.map(jnp.asarray, dynamic)
+    # A curvature matrix in half precision would have products of two to three digits.
+    dynamic = in_single(jax.tree.map(jnp.asarray, dynamic))
     if sum(leaf.size for leaf in jax.tree.leaves(dynamic)) == 0:
         raise ValueError(
             f"`params` is {params!r} and holds no numbers, but must hold at least one: pass the "
@@ -49,6 +53,7 @@ def _is_parameter(leaf: Any) -> bool:
 
 
 def structure_of(params: PyTree) -> PyTree[jax.ShapeDtypeStruct]:
-    """The shapes and dtypes of the parameters, and so of the vectors of an operator."""
+    """The shapes of the parameters and their dtypes, float32 at least, and so those of the vectors
+    of an operator."""
     dynamic, _ = split_parameters(params)
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), dynamic)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
 from ..._arguments import check_count
+from ..._base._precision import in_single
 from ._convex import Convex
 from ._loss import AbstractLoss, total_loss
 from ._parameters import split_parameters
@@ -24,7 +25,8 @@ class ExampleBatch(eqx.Module):
     inputs: PyTree[Array]  # [examples, ...]
     targets: PyTree[Array]  # [examples, ...]
     indices: Int[Array, " examples"]  # in the whole data set; beyond its end for padding
-    weights: Float[Array, " examples"]  # they sum to 1 over all batches; 0 for padding
+    weights: Float[Array, " examples"]  # of the losses in the mean; 0 for padding
+    fractions: Float[Array, " examples"]  # of all labels that count; they sum to 1 over all batches
     padded: bool = eqx.field(static=True)  # some examples may be padding
 
 
@@ -33,8 +35,9 @@ class Risk(eqx.Module):
 
     `risk(model)` is that mean. The Hessian, Gauss-Newton, Fisher, Gram and Kronecker-factored
     matrices of a risk all belong to this one function and have its normalisation. It is the mean
-    over the examples. It is neither their sum, which is `risk.num_examples * operator`, nor a mean
-    over the entries of an output.
+    over the examples, or over the labels for a loss with several labels for each example or with
+    labels that do not count (see `SoftmaxCrossEntropy`). It is neither their sum, which is
+    `risk.num_labels * operator`, nor a mean over the entries of an output.
 
     ```python
     import equinox as eqx
@@ -56,7 +59,9 @@ class Risk(eqx.Module):
     - `forward`: `(model, inputs) -> outputs`, with leaves `[examples, ...]`. The outputs of an
         example must depend on its own inputs only, so BatchNorm must be in inference mode. Pass a
         function defined at module level, or a Module (whose fields may hold the state of
-        BatchNorm), so that nothing is compiled twice.
+        BatchNorm), so that nothing is compiled twice. Floating-point arrays in the model, the
+        inputs and the fields of `forward` are passed in float32 at least, and the outputs are
+        used so, whatever their precision.
     - `loss`: `SquaredError()`, `SoftmaxCrossEntropy()`, `SigmoidCrossEntropy()`, or any function
         `(outputs, targets) -> losses` that is convex in the outputs. The function is
         differentiated. It returns one number for each example or their mean. It must not return
@@ -64,6 +69,10 @@ class Risk(eqx.Module):
     - `inputs`, `targets`: pytrees of arrays with a leading axis over the examples.
     - `batch_size`: examples in one pass, by default all. If the last batch is not full, it is
         padded with examples of weight 0. So the batch size changes the result only by rounding.
+    - `batch_dependent`: accept a `forward` whose outputs depend on the other examples of a batch,
+        such as that of a network with BatchNorm in training mode. All numbers then belong to the
+        division into batches of `batch_size`, and to no single function of the network. Without
+        it, the constructors of operators call `check_batch_independent`.
 
     **Raises:** `ValueError` if there are no examples, if inputs and targets differ in their
     number, or if `batch_size` is below one.
@@ -74,6 +83,7 @@ class Risk(eqx.Module):
     inputs: PyTree[Array]
     targets: PyTree[Array]
     batch_size: int = eqx.field(static=True)
+    batch_dependent: bool = eqx.field(static=True)
 
     def __init__(
         self,
@@ -83,6 +93,7 @@ class Risk(eqx.Module):
         targets: PyTree,
         *,
         batch_size: int | None = None,
+        batch_dependent: bool = False,
     ):
         self.forward = forward
         self.loss = loss if isinstance(loss, AbstractLoss) else Convex(loss)
@@ -100,11 +111,18 @@ class Risk(eqx.Module):
         if batch_size is not None:
             check_count("batch_size", batch_size)
         self.batch_size = num_examples if batch_size is None else min(batch_size, num_examples)
+        self.batch_dependent = batch_dependent
 
     @property
     def num_examples(self) -> int:
         """N, the number of examples."""
         return jax.tree.leaves(self.inputs)[0].shape[0]
+
+    @property
+    def num_labels(self) -> int | Int[Array, ""]:
+        """The number of losses that the mean is over: N for most losses."""
+        counts = self.loss.counts(self.targets)
+        return self.num_examples if counts is None else jnp.sum(counts)
 
     @property
     def num_batches(self) -> int:
@@ -120,7 +138,8 @@ class Risk(eqx.Module):
 
         **Raises:** `ValueError` unless they are floating-point arrays `[examples, ...]`.
         """
-        outputs = self.forward(model, batch.inputs)
+        forward, model, inputs = in_single((self.forward, model, batch.inputs))
+        outputs = in_single(forward(model, inputs))
         num_examples, leaves = batch.indices.shape[0], jax.tree.leaves(outputs)
         ok = lambda x: (
             isinstance(x, jax.Array)
@@ -147,22 +166,27 @@ class Risk(eqx.Module):
     def batch(self, indices: Int[Array, " examples"]) -> ExampleBatch:
         """The examples with these indices; indices beyond the last example are padding."""
         take = lambda x: jnp.take(x, indices, axis=0, mode="clip")
+        targets = jax.tree.map(take, self.targets)
+        weights = jnp.where(indices < self.num_examples, 1 / self.num_labels, 0.0)
         return ExampleBatch(
             inputs=jax.tree.map(take, self.inputs),
-            targets=jax.tree.map(take, self.targets),
+            targets=targets,
             indices=indices,
-            weights=jnp.where(indices < self.num_examples, 1 / self.num_examples, 0.0),
+            weights=weights,
+            fractions=self._fractions(weights, targets),
             padded=self.num_batches * self.batch_size != self.num_examples,
         )
 
     def whole(self) -> ExampleBatch:
         """All examples as one batch."""
         # Without a gather, so the data are not copied.
+        weights = jnp.full(self.num_examples, 1 / self.num_labels)
         return ExampleBatch(
             inputs=self.inputs,
             targets=self.targets,
             indices=jnp.arange(self.num_examples),
-            weights=jnp.full(self.num_examples, 1 / self.num_examples),
+            weights=weights,
+            fractions=self._fractions(weights, self.targets),
             padded=False,
         )
 
@@ -218,6 +242,12 @@ class Risk(eqx.Module):
 
         return apply
 
+    def _fractions(
+        self, weights: Float[Array, " examples"], targets: PyTree
+    ) -> Float[Array, " examples"]:
+        counts = self.loss.counts(targets)
+        return weights if counts is None else weights * counts
+
     def _indices(self) -> Int[Array, "batches batch"]:
         shape = self.num_batches, self.batch_size
         return jnp.arange(self.num_batches * self.batch_size).reshape(shape)
@@ -227,11 +257,11 @@ def hold(risk: Risk, params: PyTree, kept: PyTree[bool]) -> tuple[Risk, PyTree]:
     """The same risk as a function of the marked parameters only; the others are held constant."""
     parameters, constants = split_parameters(params)
     own, others = eqx.partition(parameters, kept)
-    forward = _Held(risk.forward, eqx.combine(others, constants))
+    forward = Held(risk.forward, eqx.combine(others, constants))
     return eqx.tree_at(lambda r: r.forward, risk, forward), own
 
 
-class _Held(eqx.Module):
+class Held(eqx.Module):
     forward: Callable[[PyTree, PyTree], PyTree]
     others: PyTree
 

@@ -6,6 +6,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from ..._arguments import check_count
+from ..._base._precision import in_single
+from ..._carry import narrowed
 
 
 Statistics = tuple[Float[Array, " channels"], Float[Array, " channels"]]  # noqa: F821
@@ -19,7 +21,8 @@ class BatchNorm(eqx.Module):
     new = `momentum` old + (1 - `momentum`) batch, starting from mean 0 and variance 1. Inference
     uses the running values without correction. This matches Flax; PyTorch also applies Bessel's
     correction to the stored variance. (`eqx.nn.BatchNorm` divides the stored values by
-    1 - momentum^steps, which makes variances ten times too large after one step.)
+    1 - momentum^steps, which makes variances ten times too large after one step.) Statistics are
+    computed in float32 at least; the output has the type of the input.
 
     Make it together with its state, and call it under `jax.vmap` with the axis name `"batch"`:
 
@@ -50,7 +53,8 @@ class BatchNorm(eqx.Module):
         self, x: Float[Array, "channels ..."], state: eqx.nn.State
     ) -> tuple[Float[Array, "channels ..."], eqx.nn.State]:
         # One transposition for all statements below, see `channels_last`.
-        x = jnp.moveaxis(x, 0, -1)
+        dtype = jnp.promote_types(x.dtype, self.weight.dtype)
+        x = in_single(jnp.moveaxis(x, 0, -1))
         if self.inference:
             mean, variance = state.get(self.statistics)
         else:
@@ -58,12 +62,12 @@ class BatchNorm(eqx.Module):
             mean = jax.lax.pmean(jnp.mean(x, positions), "batch")
             apart = x - _along(mean, x)
             variance = jax.lax.pmean(jnp.mean(apart**2, positions), "batch")
-            keep = lambda old, new: self.momentum * old + (1 - self.momentum) * new
+            keep = lambda old, new: narrowed(self.momentum * old + (1 - self.momentum) * new, old)
             old_mean, old_variance = state.get(self.statistics)
             state = state.set(self.statistics, (keep(old_mean, mean), keep(old_variance, variance)))
         scale = self.weight * jax.lax.rsqrt(variance + self.eps)
         scaled = (x - _along(mean, x)) * _along(scale, x) + _along(self.bias, x)
-        return jnp.moveaxis(scaled, -1, 0), state
+        return jnp.moveaxis(scaled.astype(dtype), -1, 0), state
 
     def renew(self, state: eqx.nn.State, channels: Bool[Array, " channels"]) -> eqx.nn.State:
         """Returns the state with the running values of the marked channels re-initialised."""

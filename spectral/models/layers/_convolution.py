@@ -3,6 +3,7 @@
 from typing import Literal
 
 import equinox as eqx
+import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..._arguments import check_count, unknown_name
@@ -77,7 +78,9 @@ class Convolution(eqx.Module):
         """**Raises:** `ValueError` if `x` does not have `in_channels` channels, or if
         `padding="valid"` and the image is smaller than the kernel."""
         self._check(x)
-        kernel = self.weight.transpose(2, 3, 1, 0)
+        # As in a matrix product, the wider type of the two.
+        dtype = jnp.promote_types(x.dtype, self.weight.dtype)
+        x, kernel = x.astype(dtype), self.weight.astype(dtype).transpose(2, 3, 1, 0)
 
         def convolved(image: Float[Array, "height width in"]) -> Float[Array, "rows columns out"]:
             out = convolve(image[None], kernel, stride=self.stride, margins=self._margins)[0]

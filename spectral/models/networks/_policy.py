@@ -111,7 +111,11 @@ class CategoricalPolicy(AbstractPolicy):
         return -jnp.sum(jnp.exp(log_p) * jnp.where(log_p == -jnp.inf, 0, log_p), axis=-1)
 
     def fisher_product(self, tangent: "CategoricalPolicy") -> "CategoricalPolicy":
-        p, t = jax.nn.softmax(self.logits), tangent.logits
+        p = jax.nn.softmax(self.logits)
+        # Relative to the tangent of the most likely action, no digits are lost where its
+        # probability rounds to 1.
+        likeliest = jnp.argmax(self.logits, axis=-1, keepdims=True)
+        t = tangent.logits - jnp.take_along_axis(tangent.logits, likeliest, axis=-1)
         return CategoricalPolicy(p * (t - jnp.sum(p * t, axis=-1, keepdims=True)))
 
     def fisher_root(self) -> "CategoricalPolicy":
@@ -123,8 +127,11 @@ class CategoricalPolicy(AbstractPolicy):
 
     def sampled_score(self, *, key: PRNGKeyArray) -> "CategoricalPolicy":
         action = self.sample(key=key)
-        one_hot = jax.nn.one_hot(action, self.logits.shape[-1], dtype=self.logits.dtype)
-        return CategoricalPolicy(jax.nn.softmax(self.logits) - one_hot)
+        drawn = jax.nn.one_hot(action, self.logits.shape[-1], dtype=bool)
+        p = jax.nn.softmax(self.logits)
+        # p - 1 of the drawn action, as the sum of the others.
+        others = jnp.sum(jnp.where(drawn, 0, p), axis=-1, keepdims=True)
+        return CategoricalPolicy(jnp.where(drawn, -others, p))
 
 
 class PolicyAndValue(eqx.Module):

@@ -4,13 +4,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ..._base._precision import in_single
+
 
 def singular_values(features: Float[Array, "examples units"]) -> Float[Array, " smaller"]:
     """The singular values of the feature matrix, largest first."""
-    return jnp.linalg.svd(features, compute_uv=False)
+    return jnp.linalg.svd(in_single(features), compute_uv=False)
 
 
-@jax.custom_jvp
 def feature_effective_rank(features: Float[Array, "examples units"]) -> Float[Array, ""]:
     """exp(entropy of p), with p the singular values divided by their sum (Roy & Vetterli, 2007).
 
@@ -22,15 +23,22 @@ def feature_effective_rank(features: Float[Array, "examples units"]) -> Float[Ar
     derivative is unbounded, because -p log p has infinite slope at 0; there it is set to zero. The
     gradient is therefore finite with dead units, repeated units and all-zero features.
 
+    The singular values are computed in float32 at least, whatever the precision of the features.
+
     ```python
     feature_effective_rank(jnp.eye(3))            # 3.0
     jax.grad(feature_effective_rank)(jnp.eye(3))  # zero: a maximum
     ```
     """
+    return _effective_rank(in_single(features))
+
+
+@jax.custom_jvp
+def _effective_rank(features: Float[Array, "examples units"]) -> Float[Array, ""]:
     return _entropy_rank(*_resolved(singular_values(features), features.shape))[0]
 
 
-@feature_effective_rank.defjvp
+@_effective_rank.defjvp
 def _effective_rank_jvp(primals, tangents):
     # With A = U diag(s) V^T and c = d ER / d s, d ER = <U diag(c) V^T, dA>. The SVD of the
     # triangular factor of a QR decomposition costs a fraction of the SVD of A and is as precise

@@ -180,7 +180,9 @@ def _forecast(
 
 def _mean_loss(risk: Risk, outputs: Outputs) -> Float[Array, ""]:
     # `losses` returns one number for each example or their mean; the mean of either is the mean.
-    return jnp.mean(risk.loss.losses(outputs, risk.targets))
+    # The mean of a risk is over its labels.
+    scale = risk.num_examples / risk.num_labels
+    return scale * jnp.mean(risk.loss.losses(outputs, risk.targets))
 
 
 def _kernel(risk: Risk, params: PyTree, outputs: Outputs) -> Float[Array, "rows rows"]:
@@ -208,7 +210,7 @@ def _weighted(
     half = jnp.einsum("knc,ncmd->nkmd", root, blocks)
     whole = jnp.einsum("nkmd,lmd->nkml", half, root)
     size = examples * root.shape[0]
-    return whole.reshape(size, size)
+    return (risk.num_examples / risk.num_labels * whole).reshape(size, size)
 
 
 def _flow(

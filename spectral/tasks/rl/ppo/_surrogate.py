@@ -93,7 +93,9 @@ class ClippedSurrogate(AbstractLoss):
         zeros = jnp.zeros((columns - 1, *outputs.value.shape), value.dtype)
         return PolicyAndValue(policy, jnp.concatenate([zeros, value]))
 
-    def sampled_gradient(self, outputs: PolicyAndValue, *, key: PRNGKeyArray) -> Any:
+    def sampled_gradient(
+        self, outputs: PolicyAndValue, targets: PPOBatch, *, key: PRNGKeyArray
+    ) -> Any:
         policy_key, value_key = jax.random.split(key)
         noise = jax.random.normal(value_key, outputs.value.shape, outputs.value.dtype)
         return PolicyAndValue(
