@@ -13,6 +13,7 @@ from ...._base._quantity import Quantity
 from ...._types import Aux, Chunk, Clock, Learner
 from ..._base._begun_again import begun_again
 from ..._base._classification import batch_logits, LabelledBatch
+from ..._base._label_curvature import LabelLoss
 from ..._base._label_loss import label_loss, label_quantities
 from ..._base._splits import by_split, Split
 from ..._base._stream import AbstractTaskStream, Metrics
@@ -173,6 +174,10 @@ class AbstractLabelledStream(AbstractTaskStream[LabelledTask[Change]], Generic[C
         """Returns the softmax cross-entropy of classes, the mean sigmoid cross-entropy of several
         answers, or the mean squared error of numbers; and the accuracy, if there is one."""
         return label_loss(outputs, batch.labels)
+
+    def output_loss(self) -> LabelLoss:
+        """Returns the loss with derivatives that are exact for confident networks too."""
+        return LabelLoss()
 
     def sample(
         self,
