@@ -12,7 +12,7 @@ PACKAGE = pathlib.Path(__file__).parents[2] / "spectral"
 # By folder, its files and folders in layers: each may import from the layers before its own.
 LAYERS: dict[str, list[set[str]]] = {
     "": [
-        {"_arguments", "_blas", "_carry", "_eigh", "_keys"},
+        {"_arguments", "_blas", "_carry", "_eigh", "_keys", "_paths"},
         {"_base"},
         {"_types"},
         {"models"},
