@@ -1,4 +1,4 @@
-"""Paths that a user has given. It imports nothing heavy, so that the command line's help is fast."""
+"""Paths that a user has given. It imports nothing heavy, so that help is printed at once."""
 
 import os
 import pathlib

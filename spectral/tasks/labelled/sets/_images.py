@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...._arguments import check_count, unknown_name
+from ...._paths import expanded
 from ._image_cache import cache_path, cached, default_cache_dir
 from ._image_set import ImageSet, with_validation
 from .prepared._decode import decode, DECODED
@@ -133,7 +134,7 @@ def _prepared_set(
     cache_dir: str | os.PathLike[str] | None,
 ) -> ImageSet:
     source = _find(name, _data_dir(data_dir))
-    folder = default_cache_dir() if cache_dir is None else pathlib.Path(cache_dir).expanduser()
+    folder = default_cache_dir() if cache_dir is None else expanded("cache_dir", cache_dir)
     path = cache_path(folder, name.partition(":")[0], source)
     arrays = cached(path, DECODED, lambda: decode(name, source))
     *parts, num_classes = (arrays[key] for key in DECODED)
@@ -143,7 +144,7 @@ def _prepared_set(
 
 def _data_dir(data_dir: str | os.PathLike[str] | None) -> pathlib.Path:
     default = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    return pathlib.Path(default if data_dir is None else data_dir).expanduser()
+    return expanded("data_dir", default if data_dir is None else data_dir)
 
 
 def _find(name: str, data_dir: pathlib.Path) -> pathlib.Path:
