@@ -17,12 +17,13 @@ from ..analysis._finite import finite
 from ..analysis._recorded import load_recorded, run_name
 from ..analysis._spectra import column, hessian_probes
 from ..analysis._summary import summarise
-from ..experiment._settings import SettingsError
+from ..experiment._settings import given_path, SettingsError
 from ..figures._style import COLOURS
 from ..measures._interval import student_half_width, with_interval
 from ..measures._measure import Measure, measures, MOMENTS
 from ..runs._atomic_write import write_text
 from ..runs._results import Results
+from ._replaceable import check_replaceable
 
 
 _DIGITS = 5  # of the numbers in the page
@@ -46,9 +47,10 @@ def write_report(
     **Returns:** `path`.
 
     **Raises:** `SettingsError` if a folder does not hold a run, if nothing has been recorded yet,
-    or if the page cannot be written.
+    if there is a file at `path` that is not a report, or if the page cannot be written.
     """
-    path = pathlib.Path(path)
+    path = given_path("--out", path)
+    check_replaceable(path)
     if path.is_dir():
         raise SettingsError(
             f"`--out` is {str(path)!r}, which is a folder: name a file, such as "
