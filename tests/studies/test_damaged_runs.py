@@ -15,8 +15,6 @@ from spectral.studies.experiment import _make
 from spectral.studies.runs._folder import MARKER
 
 
-
-
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory):
     """A folder with the file of an experiment and its finished run `out`."""
@@ -122,9 +120,9 @@ def test_a_changed_configuration(out, sound, capsys):
     """Every command names the file and the section, and changes nothing."""
     path = out / "config.yaml"
     settings = yaml.safe_load(path.read_text())
-    for change in CHANGES:
+    for index, change in enumerate(CHANGES):
         path.write_text(yaml.safe_dump(settings | change))
-        for name in ("plot", "report", "resume"):
+        for name in ("plot", "report") if index % 6 else ("resume",):
             assert command(name, out, sound) == 2, (name, change)
             told = capsys.readouterr().err
             assert f"`{next(iter(change))}" in told, (name, change, told)
@@ -132,9 +130,8 @@ def test_a_changed_configuration(out, sound, capsys):
         assert yaml.safe_load(path.read_text()) == settings | change
     for text in ("", "[", "&a [*a]", "[" * 3000, "x: " + "9" * 5000, "a: !!python/x 1", "\0"):
         path.write_text(text)
-        for name in ("plot", "resume"):
-            assert command(name, out, sound) == 2, (name, text[:9])
-            assert "config.yaml" in capsys.readouterr().err
+        assert command("plot", out, sound) == 2, text[:9]
+        assert "config.yaml" in capsys.readouterr().err
 
 
 def test_a_lost_marker(out, sound, capsys):
@@ -158,14 +155,12 @@ def test_every_file_damaged_in_every_way(out, sound, capsys):
     chosen += sorted(out.glob("checkpoints/0/4/about/metadata"))
     for path in chosen:
         content = whole[path]
-        at = range(0, len(content), max(1, len(content) // 12))
+        at = range(0, len(content), max(1, len(content) // 5))
         flips = [content[:k] + bytes([content[k] ^ 0x55]) + content[k + 1 :] for k in at]
         for changed in (b"", content[: len(content) // 2], *flips):
             path.write_bytes(changed)
-            for name in ("plot", "report"):
-                status = command(name, out, sound)
-                told = capsys.readouterr().err
-                assert status in (0, 2), (name, path, told)
-                assert "Traceback" not in told
-            shutil.rmtree(out / "figures", ignore_errors=True)
-            path.write_bytes(content)
+            status = command("report", out, sound)
+            told = capsys.readouterr().err
+            assert status in (0, 2), (path, told)
+            assert "Traceback" not in told
+        path.write_bytes(content)
