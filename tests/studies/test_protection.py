@@ -14,13 +14,15 @@ import pytest
 import yaml
 
 from spectral import _loop, AbstractMeter, studies
+from spectral.studies import load_experiment
 from spectral.studies.command_line import _main
 from spectral.studies.command_line._main import main
 from spectral.studies.figures._figures import draw_figures
 from spectral.studies.runs import _keeper, _run
 from spectral.studies.runs._folder import check_folder, CONFIG, MARKER, open_folder
+from spectral.studies.runs.protection import _memory
 from spectral.studies.runs.protection._clear import clear
-from spectral.studies.runs.protection._memory import within_memory
+from spectral.studies.runs.protection._memory import check_memory, within_memory
 from spectral.studies.runs.protection._numerics import check_numerics, NUMERICS, numerics
 from spectral.studies.runs.protection._stop import Terminated, watch_signals
 
@@ -158,6 +160,21 @@ def send(number: int) -> None:
     """Send a signal to this process, and wait until its handler has run."""
     os.kill(os.getpid(), number)
     time.sleep(0)
+
+
+def test_networks_that_do_not_fit(plain, untraced, tmp_path, monkeypatch, capsys):
+    """Before anything is drawn or written: Linux would kill the process without a message."""
+    monkeypatch.setattr(_memory, "_free_bytes", lambda: 4 * (64 * 100 + 100 + 100 * 10 + 10) * 4)
+    run = lambda width: main(
+        ["run", str(plain), "--out", str(tmp_path / "out"), "--set", f"model.width={width}"]
+    )
+    assert run(10_000_000) == 2
+    told = capsys.readouterr().err
+    assert "The networks of bp, 2 seeds need at least 12 GB, but" in told
+    assert not (tmp_path / "out").exists()
+    check_memory(load_experiment(plain, assignments=["model.width=100"]))
+    with pytest.raises(studies.SettingsError, match="lower the sizes of the network"):
+        check_memory(load_experiment(plain, assignments=["model.width=101"]))
 
 
 def test_signals():

@@ -23,7 +23,7 @@ from ._record import circumstances
 from ._results import known_member, load_results, Member, Results, save_member
 from .protection._damage import DamagedError
 from .protection._lock import sole_writer
-from .protection._memory import within_memory
+from .protection._memory import check_memory, within_memory
 from .protection._stop import watch_signals
 
 
@@ -78,6 +78,7 @@ def run_experiment(
         _check_keep_every(keep_every)
     _check_loggers(loggers)
     check_folder(folder, experiment.settings, recorded, mode)
+    check_memory(experiment)
     if mode == "extend":
         recorded |= check_extension(experiment, folder)
     try:

@@ -1,10 +1,16 @@
-"""A message in place of the errors of a machine whose memory is full."""
+"""Messages for runs that need more memory than there is."""
 
+import math
+import pathlib
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import equinox as eqx
 import jax
 
+from ...experiment._experiment import Experiment
+from ...experiment._groups import assemble, groups
 from ...experiment._settings import SettingsError
 
 
@@ -23,3 +29,40 @@ def within_memory(what: str) -> Iterator[None]:
             f"{what} needs more memory than this machine has ({reason[:200]}): lower the sizes of "
             "the network, the minibatches or the probes, or the number of seeds."
         ) from error
+
+
+def check_memory(experiment: Experiment) -> None:
+    """Check that the networks of a run fit into the memory that is free now. Linux gives memory
+    that it does not have, and later kills the process without a message.
+
+    The check is a lower bound: training holds each network at least twice, as it was drawn and as
+    it is now.
+
+    **Raises:** `SettingsError` with both numbers of bytes.
+    """
+    free = _free_bytes()
+    for group in groups(experiment):
+        given = eqx.filter_eval_shape(lambda names: assemble(experiment, names), group.names)
+        leaves = jax.tree.leaves(given["model"])
+        needed = 2 * sum(
+            math.prod(x.shape) * x.dtype.itemsize for x in leaves if hasattr(x, "shape")
+        )
+        if free is not None and needed > free:
+            raise SettingsError(
+                f"`model`: The networks of {group.label} need at least {needed / 1e9:.3g} GB, but "
+                f"{free / 1e9:.3g} GB of memory are free: lower the sizes of the network, or the "
+                "number of seeds."
+            )
+
+
+def _free_bytes() -> int | None:
+    """The free memory of the device, or of the machine if that is a CPU; `None` if unknown."""
+    stats = jax.devices()[0].memory_stats() or {}
+    if "bytes_limit" in stats:
+        return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
+    try:
+        text = pathlib.Path("/proc/meminfo").read_text()
+    except OSError:
+        return None
+    found = re.search(r"MemAvailable: *(\d+) kB", text)
+    return None if found is None else 1024 * int(found[1])
