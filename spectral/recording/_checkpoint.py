@@ -183,7 +183,9 @@ class OrbaxCheckpointer(AbstractCheckpointer):
             about = manager.restore(done, args=ocp.args.Composite(about=ocp.args.JsonRestore()))
             about = about["about"]
             # Before it is compared with anything, because every part of it may be damaged.
-            if about.pop("checksum", None) != _text_checksum(about):
+            if "checksum" not in about:
+                raise _UnusableError("was saved by an earlier version, without all checksums")
+            if about.pop("checksum") != _text_checksum(about):
                 raise _UnusableError("is damaged: its description does not have a right checksum")
             if about["done"] != done:
                 raise _UnusableError(f"was saved after {about['done']} tasks, under another name")

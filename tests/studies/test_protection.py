@@ -164,13 +164,13 @@ def send(number: int) -> None:
 
 def test_networks_that_do_not_fit(plain, untraced, tmp_path, monkeypatch, capsys):
     """Before anything is drawn or written: Linux would kill the process without a message."""
-    monkeypatch.setattr(_memory, "_free_bytes", lambda: 4 * (64 * 100 + 100 + 100 * 10 + 10) * 4)
+    monkeypatch.setattr(_memory, "_free_bytes", lambda: 6 * (64 * 100 + 100 + 100 * 10 + 10) * 4)
     run = lambda width: main(
         ["run", str(plain), "--out", str(tmp_path / "out"), "--set", f"model.width={width}"]
     )
     assert run(10_000_000) == 2
     told = capsys.readouterr().err
-    assert "The networks of bp, 2 seeds need at least 12 GB, but" in told
+    assert "The networks of bp, 2 seeds need at least 18 GB, but" in told
     assert not (tmp_path / "out").exists()
     check_memory(load_experiment(plain, assignments=["model.width=100"]))
     with pytest.raises(studies.SettingsError, match="lower the sizes of the network"):

@@ -94,6 +94,7 @@ def checked(experiment: Experiment) -> Experiment:
     return dataclasses.replace(experiment, quantities=_check_parts(experiment))
 
 
+_MOST_SEEDS = 10_000
 _TOP = ("seeds", "stream", "model", "algorithms", "probes")
 
 
@@ -132,6 +133,11 @@ def check_seeds(seeds: Any) -> None:
     """**Raises:** `SettingsError` if the number of seeds is not one."""
     if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:
         raise SettingsError(f"`seeds` is {seeds!r}, but must be an integer of at least 1.")
+    if seeds > _MOST_SEEDS:
+        raise SettingsError(
+            f"`seeds` is {seeds}, but must be at most {_MOST_SEEDS}, because one program trains "
+            "all of them: lower it, or divide the seeds among several experiments."
+        )
 
 
 def _parse_all(

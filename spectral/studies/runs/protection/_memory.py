@@ -31,22 +31,22 @@ def within_memory(what: str) -> Iterator[None]:
         ) from error
 
 
+_COPIES = 3
+
+
 def check_memory(experiment: Experiment) -> None:
     """Check that the networks of a run fit into the memory that is free now. Linux gives memory
     that it does not have, and later kills the process without a message.
 
-    The check is a lower bound: training holds each network at least twice, as it was drawn and as
-    it is now.
+    The check is a lower bound: it counts the networks, as drawn and at both ends of a segment.
 
     **Raises:** `SettingsError` with both numbers of bytes.
     """
     free = _free_bytes()
     for group in groups(experiment):
         given = eqx.filter_eval_shape(lambda names: assemble(experiment, names), group.names)
-        leaves = jax.tree.leaves(given["model"])
-        needed = 2 * sum(
-            math.prod(x.shape) * x.dtype.itemsize for x in leaves if hasattr(x, "shape")
-        )
+        arrays = [leaf for leaf in jax.tree.leaves(given["model"]) if hasattr(leaf, "shape")]
+        needed = _COPIES * sum(math.prod(x.shape) * x.dtype.itemsize for x in arrays)
         if free is not None and needed > free:
             raise SettingsError(
                 f"`model`: The networks of {group.label} need at least {needed / 1e9:.3g} GB, but "
