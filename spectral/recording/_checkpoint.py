@@ -13,10 +13,10 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jaxtyping import Array, PyTree
 
+from .._base._paths import expanded
 from .._core import Run
 from .._ensemble import Ensemble
 from .._history import History
-from .._paths import expanded
 from .._recorders import AbstractCheckpointer
 from ._fingerprint import difference, fingerprint
 from ._quiet import quiet_storage, settle

@@ -11,8 +11,8 @@ from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttribut
 from tensorboardX.record_writer import masked_crc32c
 from tensorboardX.summary import scalar
 
+from .._base._paths import expanded
 from .._history import History
-from .._paths import expanded
 from .._recorders import AbstractMeter
 from ._scalars import NewScalars
 

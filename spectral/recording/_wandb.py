@@ -6,8 +6,8 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
+from .._base._paths import expanded
 from .._history import History
-from .._paths import expanded
 from .._recorders import AbstractMeter
 from ._scalars import NewScalars
 

@@ -85,7 +85,7 @@ def test_damaged_histories_are_rebuilt(out, sound, capsys):
             damage(out / name)
             assert command("plot", out, sound) == 2, (name, damage)
             told = capsys.readouterr().err
-            assert f"{name}' is damaged" in told
+            assert f"{str((out / name).parent)!r} holds a damaged {(out / name).name}" in told
             assert "--resume" in told
             assert told.count("\n") == 1
             if damage is kinds[-1]:

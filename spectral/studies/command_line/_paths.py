@@ -3,7 +3,7 @@
 import argparse
 import pathlib
 
-from ..._paths import expanded
+from ..._base._paths import expanded
 
 
 def path(text: str) -> pathlib.Path:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..._arguments import unknown_name
-from ..._paths import expanded
+from ..._base._paths import expanded
 from ._yaml import load_yaml
 
 

@@ -2,7 +2,7 @@
 
 import pathlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any, get_args, Literal
 
 import yaml
@@ -96,7 +96,7 @@ def open_folder(
     recorded: Mapping[str, Any],
     mode: Mode,
     *,
-    figures: set[str],
+    figures: Set[str] = frozenset(),
 ) -> None:
     """Create the folder, or delete the run in it if the mode says so, and write `config.yaml`.
 
@@ -147,5 +147,5 @@ def read_config(folder: pathlib.Path) -> dict[str, Any]:
 
 
 def _check_part(where: str, part: Any) -> None:
-    if not isinstance(part, Mapping) or not isinstance(part.get("type"), str):
-        raise SettingsError(f"`{where}` is {part!r}, but must be a mapping with a `type`.")
+    if not isinstance(part, Mapping) or not isinstance(part.get("type", ""), str):
+        raise SettingsError(f"`{where}` is {part!r}, but must be a mapping with a `type` of text.")

@@ -4,7 +4,7 @@ import os
 import pathlib
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 
 from ...experiment._settings import SettingsError
 
@@ -37,7 +37,7 @@ _WRITTEN = (
 _PART = r"(\.[0-9a-f]{32}\.part)?"  # of a file whose writing was interrupted
 
 
-def clear(folder: pathlib.Path, figures: set[str]) -> None:
+def clear(folder: pathlib.Path, figures: Set[str]) -> None:
     """Delete the files that runs and sweeps write, and the folders that are then empty. All other
     files stay.
 

@@ -37,13 +37,13 @@ def watch_signals() -> Iterator[Stop]:
     """
     stop = Stop()
 
-    def terminate(number: int, frame: object) -> None:
+    def terminate(signum: int, frame: object) -> None:
         if stop.signal is not None:
             raise Terminated
-        stop.signal = number
+        stop.signal = signum
 
-    def interrupt(number: int, frame: object) -> None:
-        stop.signal = number
+    def interrupt(signum: int, frame: object) -> None:
+        stop.signal = signum
         raise KeyboardInterrupt
 
     ours = (

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ...._arguments import unknown_name
-from ...._paths import expanded
+from ...._base._paths import expanded
 from ._labelled_set import LabelledSet
 from ._own_data import labelled_set, Part
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...._arguments import check_count, unknown_name
-from ...._paths import expanded
+from ...._base._paths import expanded
 from ._image_cache import cache_path, cached, default_cache_dir
 from ._image_set import ImageSet, with_validation
 from .prepared._decode import decode, DECODED
