@@ -117,12 +117,12 @@ CHANGES = [
 
 
 def test_a_changed_configuration(out, sound, capsys):
-    """Every command names the file and the section, and changes nothing."""
+    """The message names the file and the section, and nothing changes."""
     path = out / "config.yaml"
     settings = yaml.safe_load(path.read_text())
     for index, change in enumerate(CHANGES):
         path.write_text(yaml.safe_dump(settings | change))
-        for name in ("plot", "report") if index % 6 else ("resume",):
+        for name in ("plot",) if index % 6 else ("resume",):
             assert command(name, out, sound) == 2, (name, change)
             told = capsys.readouterr().err
             assert f"`{next(iter(change))}" in told, (name, change, told)

@@ -136,7 +136,7 @@ def read_config(folder: pathlib.Path) -> dict[str, Any]:
             check_names(place, settings.get(place))
             for name, part in settings[place].items():
                 _check_part(f"{place}.{name}", part)
-        _check_part("stream", settings.get("stream"))
+        _check_part("stream", settings.get("stream", {}))
         check_seeds(settings.get("seeds"))
         check_recorded(settings.get(RECORDED))
     except SettingsError as error:

@@ -11,6 +11,6 @@ class DamagedError(SettingsError):
     def __init__(self, path: pathlib.Path, error: Exception):
         reason = (str(error).splitlines() or [""])[0][:200] or type(error).__name__
         super().__init__(
-            f"{str(path.parent)!r} holds a damaged {path.name} ({reason}): run the experiment again with --resume, which "
-            "writes the file again from the last checkpoint."
+            f"{str(path.parent)!r} holds a damaged {path.name} ({reason}): run the "
+            "experiment again with --resume, which writes the file again from the last checkpoint."
         )
