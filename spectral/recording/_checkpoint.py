@@ -1,5 +1,6 @@
 """Checkpoints of a run, written and read with Orbax."""
 
+import json
 import pathlib
 import warnings
 import zlib
@@ -12,11 +13,13 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jaxtyping import Array, PyTree
 
+from .._base._paths import expanded
 from .._core import Run
 from .._ensemble import Ensemble
 from .._history import History
 from .._recorders import AbstractCheckpointer
 from ._fingerprint import difference, fingerprint
+from ._quiet import quiet_storage, settle
 
 
 class OrbaxCheckpointer(AbstractCheckpointer):
@@ -25,10 +28,10 @@ class OrbaxCheckpointer(AbstractCheckpointer):
     A checkpoint appears under its name only when it is complete. A process that is killed while it
     writes one therefore leaves the earlier ones intact. A resumed run continues bit for bit.
 
-    Each checkpoint has a checksum of its arrays and a fingerprint of the model, stream, algorithm,
-    probes and key. A checkpoint that is damaged or belongs to another configuration is rejected
-    with a warning, and the one before it is used. The rejected folder is kept, with `rejected` in
-    its name.
+    Each checkpoint has checksums of its arrays and of its description, which holds the number of
+    tasks and a fingerprint of the model, stream, algorithm, probes and key. A checkpoint that is
+    damaged, renamed or of another configuration is rejected with a warning, and the one before it
+    is used. The rejected folder is kept, with `rejected` in its name.
 
     ```python
     checkpointer = recording.OrbaxCheckpointer("runs/checkpoints")
@@ -44,7 +47,7 @@ class OrbaxCheckpointer(AbstractCheckpointer):
     """
 
     def __init__(self, folder: str | pathlib.Path, *, keep: int | None = 2, extend: bool = False):
-        self._folder = pathlib.Path(folder).expanduser().absolute()
+        self._folder = expanded("folder", folder).absolute()
         self._keep = keep
         self._free = {"stream.num_tasks"} if extend else set()
         # The last configuration and its fingerprint, which takes as long as reading all the data.
@@ -91,7 +94,7 @@ class OrbaxCheckpointer(AbstractCheckpointer):
         """After how many tasks the states in the folder were saved, in ascending order."""
         if not self._folder.exists():
             return ()
-        with self._reader() as manager:
+        with quiet_storage(), self._reader() as manager:
             return tuple(sorted(manager.all_steps()))
 
     def save(self, config: PyTree, done: int, run: Run | Ensemble, history: History) -> None:
@@ -100,10 +103,12 @@ class OrbaxCheckpointer(AbstractCheckpointer):
         arrays = {f"{i}": _to_numpy(leaf) for i, leaf in enumerate(leaves) if leaf.size}
         arrays |= {f"column {i}": column for i, column in enumerate(history.values())}
         about = {
+            "done": done,
             "fingerprint": self._fingerprint(config),
             "columns": list(history),
             "checksums": {name: _checksum(array) for name, array in arrays.items()},
         }
+        about["checksum"] = _text_checksum(about)
         options = ocp.CheckpointManagerOptions(
             max_to_keep=self._keep, enable_async_checkpointing=False, cleanup_tmp_directories=True
         )
@@ -149,30 +154,41 @@ class OrbaxCheckpointer(AbstractCheckpointer):
         arrays, static = eqx.partition(run, eqx.is_array)
         leaves, structure = jax.tree.flatten(arrays)
         kept = [f"{i}" for i, leaf in enumerate(leaves) if leaf.size]
-        try:
-            about, saved = self._read_files(done, config, kept)
-            names = about["columns"]
-            damaged = any(_checksum(saved[n]) != c for n, c in about["checksums"].items())
-        except _UnusableError:
-            raise
-        except Exception as error:  # Orbax and its storage raise many types for damaged files.
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise _UnusableError(f"is damaged: {reason[:200]}") from error
-        if damaged:
-            raise _UnusableError("is damaged: its arrays do not have the saved checksums")
+        about, saved = self._read_files(done, config, kept)
         leaves = [
             _from_numpy(saved[f"{i}"], leaf) if leaf.size else leaf for i, leaf in enumerate(leaves)
         ]
-        history = History({name: saved[f"column {i}"] for i, name in enumerate(names)})
+        history = History({name: saved[f"column {i}"] for i, name in enumerate(about["columns"])})
         return done, eqx.combine(jax.tree.unflatten(structure, leaves), static), history
 
     def _read_files(
         self, done: int, config: PyTree, kept: list[str]
     ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """The description of a checkpoint and its arrays by name."""
+        """The description of a checkpoint and its arrays by name. **Raises:** as `_load`."""
+        with quiet_storage():
+            try:
+                return self._verified(done, config, kept)
+            except _UnusableError:
+                raise
+            except Exception as error:  # Orbax and its storage raise many types for damaged files.
+                wrong = (str(error).splitlines() or [type(error).__name__])[0][:200]
+            settle()
+        raise _UnusableError(f"is damaged: {wrong}")
+
+    def _verified(
+        self, done: int, config: PyTree, kept: list[str]
+    ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """As `_read_files`, with the errors of the storage."""
         with self._reader() as manager:
             about = manager.restore(done, args=ocp.args.Composite(about=ocp.args.JsonRestore()))
             about = about["about"]
+            # Before it is compared with anything, because every part of it may be damaged.
+            if "checksum" not in about:
+                raise _UnusableError("was saved by an earlier version, without all checksums")
+            if about.pop("checksum") != _text_checksum(about):
+                raise _UnusableError("is damaged: its description does not have a right checksum")
+            if about["done"] != done:
+                raise _UnusableError(f"was saved after {about['done']} tasks, under another name")
             both = (about["fingerprint"], self._fingerprint(config))
             known = ({k: v for k, v in f.items() if k not in self._free} for f in both)
             changed = difference(*known)
@@ -182,7 +198,10 @@ class OrbaxCheckpointer(AbstractCheckpointer):
             like = {name: np.zeros(0) for name in (*kept, *columns)}
             as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), like)
             arrays = ocp.args.PyTreeRestore(like, restore_args=as_numpy)
-            return about, manager.restore(done, args=ocp.args.Composite(arrays=arrays))["arrays"]
+            saved = manager.restore(done, args=ocp.args.Composite(arrays=arrays))["arrays"]
+        if any(_checksum(saved[name]) != sum_ for name, sum_ in about["checksums"].items()):
+            raise _UnusableError("is damaged: its arrays do not have the saved checksums")
+        return about, saved
 
     def _fingerprint(self, config: PyTree) -> dict[str, str]:
         if self._known[0] is not config:
@@ -210,6 +229,10 @@ def _unused(path: pathlib.Path) -> pathlib.Path:
 def _checksum(array: np.ndarray) -> str:
     values = np.ascontiguousarray(array)
     return f"{values.dtype}{list(values.shape)} {zlib.crc32(values.tobytes()):08x}"
+
+
+def _text_checksum(about: dict[str, Any]) -> str:
+    return f"{zlib.crc32(json.dumps(about, sort_keys=True).encode()):08x}"
 
 
 def _is_key(leaf: Array) -> bool:

@@ -9,20 +9,19 @@ from .._history import History
 
 
 class NewScalars:
-    """The scalars of the tasks that were finished since the last call.
+    """The scalars of the tasks that were finished since the last call. The first call has those of
+    all tasks, also of those before the run was resumed.
 
     - `num_members`: of an ensemble; `None` for a single run.
     """
 
     def __init__(self, num_members: int | None):
         self._members = (None,) if num_members is None else range(num_members)
-        self._done: int | None = None
+        self._done = 0
 
     def __call__(self, done: int, history: History) -> list[Iterator[tuple[int, dict[str, float]]]]:
         """Returns for each member the new tasks with their scalars by name."""
-        # Tasks before the first call were logged before the run was resumed.
-        first = done if self._done is None else self._done
-        self._done = done
+        first, self._done = self._done, done
         return [_scalars(history, member, first, done) for member in self._members]
 
 

@@ -34,7 +34,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"studies"},
     ],
     "_base": [
-        {"_axes", "_labels", "_per_entry", "_precision", "_readable", "_schedule"},
+        {"_axes", "_labels", "_paths", "_per_entry", "_precision", "_readable", "_schedule"},
         {"_optimiser"},
     ],
     "models": [{"layers"}, {"_apply"}, {"units"}, {"_network"}, {"networks"}],

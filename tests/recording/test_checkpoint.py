@@ -1,5 +1,6 @@
 """Checkpoints on disk: what they restore, and what happens if they are damaged or foreign."""
 
+import gc
 import os
 import pathlib
 import shutil
@@ -122,6 +123,26 @@ def test_checksums_detect_changed_values(tmp_path):
     shutil.copytree(tmp_path / "1" / "arrays", tmp_path / "2" / "arrays")
     with pytest.warns(UserWarning, match="task 2 in .* arrays do not have the saved checksums"):
         assert_restored(OrbaxCheckpointer(tmp_path).restore(CONFIG, state(0)), 1)
+
+
+def test_renamed_checkpoint_is_rejected(tmp_path, capfd):
+    """The number of tasks is that of the description, not that of the folder. Nothing else is
+    printed than the warning."""
+    save(tmp_path, 1, 2)
+    (tmp_path / "2").rename(tmp_path / "3")
+    with pytest.warns(UserWarning, match="task 3 in .* was saved after 2 tasks, under another nam"):
+        assert_restored(OrbaxCheckpointer(tmp_path).restore(CONFIG, state(0)), 1)
+    (tmp_path / "rejected-3").rename(tmp_path / "2")
+    about = tmp_path / "2" / "about" / "metadata"
+    about.write_text(about.read_text().replace('"accuracy"', '"accurbcy"'))
+    with pytest.warns(UserWarning, match="its description does not have a right checksum"):
+        assert_restored(OrbaxCheckpointer(tmp_path).restore(CONFIG, state(0)), 1)
+    save(tmp_path, 4)
+    truncate(tmp_path / "4")
+    with pytest.warns(UserWarning, match="task 4 in .* is damaged"):
+        OrbaxCheckpointer(tmp_path).restore(CONFIG, state(0))
+    gc.collect()
+    assert capfd.readouterr() == ("", "")
 
 
 def test_checkpoint_of_another_run_is_rejected(tmp_path):

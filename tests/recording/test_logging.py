@@ -75,22 +75,38 @@ def test_event_files(tmp_path):
     assert {step for tag, step in second if tag == "test_accuracy"} == {0}
 
 
-def test_resumed_run_logs_only_new_tasks(tmp_path):
-    meter = TensorBoard(tmp_path)
+def test_resumed_run_writes_all_tasks_again(tmp_path):
+    """Without a gap, with nothing twice, and all of it before `update` returns."""
     alone = lambda n: History({k: c[:, 0] for k, c in history(n).items()})
+    killed = TensorBoard(tmp_path)
+    killed.update(0, 3, alone(0))
+    killed.update(1, 3, alone(1))
+    assert events(tmp_path / "events") == {k: v for k, v in EXPECTED.items() if k[1] == 0}
+    mine = tmp_path / "events" / "notes.txt"
+    mine.write_text("mine")
+    meter = TensorBoard(tmp_path)
     meter.update(2, 3, alone(2))
     meter.update(3, 3, alone(3))
-    assert events(tmp_path / "events") == {k: v for k, v in EXPECTED.items() if k[1] == 2}
+    assert events(tmp_path / "events") == EXPECTED
+    assert mine.exists()
+
+
+def test_every_step_is_written_when_update_returns(tmp_path):
+    meter = TensorBoard(tmp_path)
+    meter.update(300, 301, History({"loss": np.arange(300.0)}))
+    assert len(events(tmp_path / "events")) == 300
 
 
 def test_weights_and_biases_calls(tmp_path, monkeypatch):
     """A fake package records the calls."""
-    logged, begun, finished = [], [], []
+    logged, begun, finished, taken = [], [], [], {}
 
     class Run:
         def __init__(self, about):
             begun.append(about)
             self.name = about["name"]
+            self.id = about.get("id", f"id of {self.name}")
+            self.starting_step = taken.get(self.id, 0) if about.get("resume") == "allow" else 0
 
         def log(self, values, step):
             logged.append((self.name, step, values))
@@ -108,6 +124,19 @@ def test_weights_and_biases_calls(tmp_path, monkeypatch):
     assert finished == ["bp-0", "bp-1"]
     own = {(k.replace(".", "/"), t): v for n, t, d in logged if n == "bp-0" for k, v in d.items()}
     assert own == EXPECTED
+
+    # Resumed after the steps 0 and 1, of which the checkpoint has the first.
+    taken |= {"id of bp-0": 2, "id of bp-1": 1}
+    logged.clear()
+    begun.clear()
+    meter = WeightsAndBiases(tmp_path / "mine", names=NAMES)
+    meter.update(1, 3, history(1))
+    meter.update(3, 3, history(3))
+    assert [a["id"] for a in begun] == ["id of bp-0", "id of bp-1"]
+    assert [(name, step) for name, step, _ in logged] == [("bp-0", 2), ("bp-1", 1), ("bp-1", 2)]
+    begun.clear()
+    WeightsAndBiases(tmp_path / "mine", names=NAMES).update(0, 3, history(0))
+    assert "id" not in begun[0]  # a new run, not the continuation of one
 
 
 def test_weights_and_biases_offline(tmp_path, monkeypatch):

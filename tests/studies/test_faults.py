@@ -22,7 +22,7 @@ from spectral import (
 from spectral.studies.command_line._main import main
 from spectral.studies.runs import _keeper, _run
 from spectral.studies.runs._folder import MARKER
-from spectral.studies.runs._lock import sole_writer
+from spectral.studies.runs.protection._lock import sole_writer
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ MISTAKES = {
     "unknown setting": ("seeds: 2", "seds: 2", ["`seds`", "did you mean 'seeds'"]),
     "seeds": ("seeds: 2", "seeds: two", ["`seeds` is 'two'", "integer of at least 1"]),
     "no seeds": ("seeds: 2", "seeds: 0", ["`seeds` is 0", "at least 1"]),
+    "many seeds": ("seeds: 2", "seeds: 99999999999", ["`seeds` is 99999999999", "at most 10000"]),
     "true seeds": ("seeds: 2", "seeds: yes", ["`seeds` is True"]),
     "no model": ("model:", "probes2:", ["`probes2`"]),
     "constructor": ("type: bp", "type: pb", ["`algorithms.bp.type`", "'pb'", "did you mean 'bp'"]),

@@ -139,11 +139,12 @@ def test_runs_are_protected(run, tmp_path, capsys):
     (out / "bp" / "seed_of_doubt").mkdir()
     old = out / "bp" / "seed_0" / "history.npz"
     (out / "figures").mkdir()
-    (out / "figures" / "old.png").write_text("stale")
+    (out / "figures" / "performance.png").write_text("stale")
+    (out / "figures" / "own.png").write_text("mine")
     assert run("--overwrite", "--set", "algorithms={other: {type: bp, lr: 0.5}}") == 0
     assert not old.exists()
     assert (out / "bp" / "seed_of_doubt").is_dir()
-    assert not (out / "figures").exists()
+    assert [p.name for p in (out / "figures").iterdir()] == ["own.png"]
     assert (out / "other" / "seed_0" / "history.npz").exists()
     assert (out / "notes.txt").read_text() == (out / "bp" / "notes.txt").read_text() == "mine"
     assert yaml.safe_load((out / "config.yaml").read_text())["algorithms"].keys() == {"other"}

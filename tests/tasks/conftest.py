@@ -18,7 +18,7 @@ def no_decoding(monkeypatch):
     """A function after whose call neither decoding nor TensorFlow Datasets is available."""
 
     def forbid():
-        monkeypatch.delattr(_images, "_decode")
+        monkeypatch.delattr(_images, "decode")
         monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
 
     return forbid

@@ -40,12 +40,12 @@ def assert_rebuilt(corrupt, places, monkeypatch, **options):
     whole = copy.read_bytes()
     with monkeypatch.context() as patch:
         arrays = _image_cache._read(copy)
-        patch.setattr(_images, "_decode", lambda *_: arrays)  # for speed
+        patch.setattr(_images, "decode", lambda *_: arrays)  # for speed
         for content in corrupt(whole):
             copy.write_bytes(content)
             assert_holds(load_images("shapes", data_dir=data, cache_dir=cache), contents)
     assert copy.read_bytes()[:4] == whole[:4]
-    monkeypatch.delattr(_images, "_decode")
+    monkeypatch.delattr(_images, "decode")
     assert_holds(load_images("shapes", data_dir=data, cache_dir=cache), contents)
 
 
@@ -133,7 +133,7 @@ def test_partial_files_are_not_read(places, monkeypatch):
     monkeypatch.setattr(np, "savez", interrupted)
     assert_holds(load_images("shapes", data_dir=data, cache_dir=cache), contents)
     assert [file.suffix for file in cache.iterdir()] == [".npz"]
-    monkeypatch.delattr(_images, "_decode")
+    monkeypatch.delattr(_images, "decode")
     assert_holds(load_images("shapes", data_dir=data, cache_dir=cache), contents)
 
 

@@ -4,7 +4,7 @@ import os
 import pathlib
 
 from ..._arguments import unknown_name
-from ..experiment._settings import SettingsError
+from ..experiment._settings import given_path, SettingsError
 from ..measures._align import align
 from ..runs._atomic_write import write_text
 from ._first_sentence import first_sentence
@@ -37,7 +37,7 @@ def write_example(name: str, path: str | os.PathLike[str]) -> pathlib.Path:
     **Raises:** `SettingsError` if the example does not exist, if there is a file at `path`
     already, or if it cannot be written.
     """
-    known, path = _examples(), pathlib.Path(path)
+    known, path = _examples(), given_path("path", path)
     if name not in known:
         raise SettingsError(unknown_name("Example", name, known))
     if path.exists():

@@ -6,12 +6,15 @@ import json
 import os
 import pathlib
 import sys
+import tempfile
+import traceback
 from collections.abc import Sequence
 from typing import Any
 
 # The contents of these two are imported when first used, so that help is printed at once.
 from ... import recording, studies
 from ..runs._devices import choose_devices
+from ..runs.protection._stop import Terminated
 from ._parser import parser
 
 
@@ -19,7 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status.
 
     0: success; 1: a training run diverged; 2: the user has to change something, which a message on
-    standard error names; 130: interrupted; 141: nobody reads the output any longer.
+    standard error names; 70: a fault of the package or of a part of one's own, whose traceback is
+    in a file that the message names; 130: interrupted; 141: nobody reads the output any longer;
+    143: ended by SIGTERM.
     """
     known = parser()
     if "_ARGCOMPLETE" in os.environ:  # set by the shell when it completes a line
@@ -38,6 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         message = "Interrupted. Continue `spectral run` or `spectral sweep` with --resume."
         print(message, file=sys.stderr)
         return 130
+    except Terminated as end:
+        message = "Terminated. What was trained is saved: continue the same command with --resume."
+        print(message, file=sys.stderr)
+        return int(str(end.code))
     except BrokenPipeError:
         # As of `spectral list | head`. Python would report the rest of the output when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -45,6 +54,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (studies.SettingsError, OSError) as error:
         print(f"spectral {given.name}: {error}", file=sys.stderr)
         return 2
+    except MemoryError as error:
+        print(
+            f"spectral {given.name}: The memory is full ({error}): lower the sizes or numbers "
+            "that the command works with.",
+            file=sys.stderr,
+        )
+        return 2
+    except Exception as error:
+        print(f"spectral {given.name}: {_unforeseen(error)}", file=sys.stderr)
+        return 70
+
+
+def _unforeseen(error: Exception) -> str:
+    """The message for an error that no part of the package has foreseen."""
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="spectral-", suffix=".txt", delete=False, encoding="utf-8"
+    ) as file:
+        traceback.print_exception(error, file=file)
+    first = (str(error).splitlines() or [""])[0][:200]
+    return (
+        f"{type(error).__name__}: {first}. This is a fault of the package, or of a part of your "
+        f"own: the traceback in {file.name} says where. Please report it."
+    )
 
 
 def _run(given: argparse.Namespace) -> int:

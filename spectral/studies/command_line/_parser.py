@@ -13,7 +13,10 @@ from ._paths import path
 from ._run_options import add_run_options
 
 
-EXIT = "Exit status: 0 success, 1 a training run diverged, 2 something has to be changed first."
+EXIT = (
+    "Exit status: 0 success, 1 a training run diverged, 2 something has to be changed first, 70 a "
+    "fault of the package, 130 interrupted, 143 ended by SIGTERM."
+)
 
 
 def parser() -> argparse.ArgumentParser:

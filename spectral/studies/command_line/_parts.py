@@ -46,7 +46,11 @@ def known_parts(*, kind: Kind | None = None) -> str:
 
     - `kind`: `"streams"`, `"models"`, `"algorithms"`, `"probes"`, `"operators"`, `"estimators"` or
       `"benchmarks"`. By default all, with a heading for each.
+
+    **Raises:** `SettingsError` if there is no such kind.
     """
+    if kind is not None and kind not in KINDS:
+        raise SettingsError(unknown_name("`kind`: Kind", str(kind), KINDS))
     if kind is not None:
         return _table(kind)
     return "\n\n".join(f"{kind}:\n{textwrap.indent(_table(kind), '  ')}" for kind in KINDS)

@@ -3,6 +3,8 @@
 import argparse
 import pathlib
 
+from ..._base._paths import expanded
+
 
 def path(text: str) -> pathlib.Path:
     """A path, with `~` expanded. A shell leaves it in arguments such as `--out=~/x`.
@@ -10,9 +12,6 @@ def path(text: str) -> pathlib.Path:
     **Raises:** `argparse.ArgumentTypeError` if there is no such user.
     """
     try:
-        return pathlib.Path(text).expanduser()
-    except RuntimeError as error:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} starts with the home folder of a user who does not exist: write the whole "
-            "path."
-        ) from error
+        return expanded("path", text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error

@@ -11,7 +11,6 @@ from beartype.door import is_bearable
 
 from ..._types import Optimiser
 from ._constructors import makers, parameters
-from ._own_parts import is_own
 from ._roles import is_optimiser, role_name
 from ._settings import SettingsError
 
@@ -39,12 +38,11 @@ class Call:
         path in the settings, or if it makes something of another role.
         """
         arguments = {k: _made(v) for k, v in self.arguments.items()} | others
-        expected = (Exception,) if is_own(self.name) else (ValueError, OSError, ImportError)
         try:
             made = self._build(_made(self.positional), arguments)
         except SettingsError:
             raise
-        except expected as error:
+        except Exception as error:  # of settings that nothing else has rejected
             # Add the path: "`lr` is 0, but ..." becomes "`algorithms.bp.lr` is 0, but ...".
             text = str(error)
             named = re.match(r"`(\w+)`", text)

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import os
-import pathlib
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -21,9 +20,9 @@ from ._benchmark import Benchmark, BENCHMARK_KEYS
 from ._call import Call
 from ._experiment import Experiment, MADE_IN_PYTHON, RECORDED
 from ._groups import assemble, groups
-from ._own_parts import place_in_own_code, recorded_folders
+from ._own_parts import check_recorded, place_in_own_code, recorded_folders
 from ._parse import parse
-from ._settings import SettingsError
+from ._settings import given_path, SettingsError
 
 
 def make_experiment(
@@ -54,7 +53,7 @@ def make_experiment(
     **Raises:** `SettingsError` for the first mistake, before anything is compiled or written.
     """
     _check_top(settings)
-    given = () if folder is None else (pathlib.Path(folder).resolve(),)
+    given = () if folder is None else (given_path("folder", folder).resolve(),)
     folders = tuple(dict.fromkeys((*given, *recorded_folders(settings.get(RECORDED)))))
     supplied = {} if data_dir is None else {"data_dir": data_dir}
     settings = settings if data_dir is None else _moved(settings, data_dir)
@@ -95,6 +94,7 @@ def checked(experiment: Experiment) -> Experiment:
     return dataclasses.replace(experiment, quantities=_check_parts(experiment))
 
 
+_MOST_SEEDS = 10_000
 _TOP = ("seeds", "stream", "model", "algorithms", "probes")
 
 
@@ -109,6 +109,7 @@ def _moved(settings: Any, data_dir: str) -> Any:
 
 
 def _check_top(settings: Mapping[str, Any]) -> None:
+    check_recorded(settings.get(RECORDED))
     if (settings.get(RECORDED) or {}).get(MADE_IN_PYTHON):
         raise SettingsError(
             "The settings record a run whose parts were made in Python, so it cannot be made again "
@@ -132,6 +133,11 @@ def check_seeds(seeds: Any) -> None:
     """**Raises:** `SettingsError` if the number of seeds is not one."""
     if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:
         raise SettingsError(f"`seeds` is {seeds!r}, but must be an integer of at least 1.")
+    if seeds > _MOST_SEEDS:
+        raise SettingsError(
+            f"`seeds` is {seeds}, but must be at most {_MOST_SEEDS}, because one program trains "
+            "all of them: lower it, or divide the seeds among several experiments."
+        )
 
 
 def _parse_all(

@@ -92,6 +92,24 @@ def recorded_folders(recorded: Any) -> tuple[pathlib.Path, ...]:
     return tuple(map(pathlib.Path, own["folders"])) if own else ()
 
 
+def check_recorded(recorded: Any) -> None:
+    """Check the record of a run in its settings, as far as it is read.
+
+    **Raises:** `SettingsError` if it is not as a run writes it.
+    """
+    own = recorded.get(OWN_PARTS) if isinstance(recorded, Mapping) else None
+    sound = recorded is None or isinstance(recorded, Mapping)
+    if own is not None:
+        folders = own.get("folders") if isinstance(own, Mapping) else None
+        sound = isinstance(folders, list) and all(isinstance(f, str) for f in folders)
+        sound = sound and isinstance(own.get("modules", {}), Mapping)
+    if not sound:
+        raise SettingsError(
+            f"`recorded` is {recorded!r}, but must be as `spectral run` has written it: restore "
+            "it, or leave the section out."
+        )
+
+
 def changed_modules(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """The modules that differ between two records of a run."""
     before, now = ((given.get(OWN_PARTS) or {}).get("modules", {}) for given in (old, new))

@@ -18,6 +18,7 @@ from ._constructors import (
     parameters,
     positional,
 )
+from ._numbers import check_number, same_number
 from ._own_parts import is_own, own_object
 from ._roles import check_constructor, may_be_called, own_role
 from ._settings import SettingsError
@@ -87,7 +88,13 @@ class _Parser(NamedTuple):
                     f"`{where}.{argument}` is missing, but {name} needs it: give "
                     f"{describe(parameter.annotation)}."
                 )
-        arguments = {n: self.value(v, annotations[n], f"{where}.{n}") for n, v in given.items()}
+        defaults = {n: p.default for n, p in allowed.items()}
+        arguments = {
+            n: v
+            if same_number(v, defaults.get(n))  # a run records defaults, which may be infinite
+            else self.value(v, annotations[n], f"{where}.{n}")
+            for n, v in given.items()
+        }
         role = own_role(wanted) if is_own(name) else Any
         return Call(where, name, constructor, arguments, positional=placed, role=role)
 
@@ -117,6 +124,7 @@ class _Parser(NamedTuple):
         )
 
     def value(self, value: Any, annotation: Any, where: str) -> Any:
+        check_number(value, where)
         if isinstance(value, Mapping) and "type" in value:
             return self.call(value, annotation, where)
         if isinstance(value, Mapping) and is_bearable(value, annotation):

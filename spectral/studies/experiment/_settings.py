@@ -1,13 +1,13 @@
 """Settings: nested mappings that are read from YAML, changed by dotted paths, and compared."""
 
+import os
 import pathlib
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import yaml
-
 from ..._arguments import unknown_name
+from ..._base._paths import expanded
+from ._yaml import load_yaml
 
 
 class SettingsError(ValueError):
@@ -15,6 +15,17 @@ class SettingsError(ValueError):
 
     The command line prints the message and exits with status 2.
     """
+
+
+def given_path(name: str, path: str | os.PathLike[str]) -> pathlib.Path:
+    """The path that was given as the argument `name`, with `~` as the home folder.
+
+    **Raises:** `SettingsError` if there is no such user.
+    """
+    try:
+        return expanded(name, path)
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
 
 
 def read_settings(path: pathlib.Path) -> dict[str, Any]:
@@ -62,7 +73,7 @@ def override(settings: Mapping[str, Any], assignment: str) -> dict[str, Any]:
 def differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
     """Yields a phrase for every place at which two settings differ."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
-        for name in sorted(old.keys() | new.keys()):
+        for name in sorted(old.keys() | new.keys(), key=str):
             path = f"{where}.{name}" if where else name
             yield from differences(old.get(name, _ABSENT), new.get(name, _ABSENT), path)
     elif old != new:
@@ -82,36 +93,13 @@ def _replace(tree: Any, path: list[str], value: Any, done: tuple[str, ...]) -> d
         )
     may_be_new = not rest and (not done or "type" in tree)
     if name not in tree and not may_be_new:
-        raise SettingsError(unknown_name(f"`{'.'.join((*done, name))}`: Name", name, tree))
+        what = f"`{'.'.join((*done, name))}`: Name"
+        raise SettingsError(unknown_name(what, name, map(str, tree)))
     return {**tree, name: _replace(tree[name], rest, value, (*done, name)) if rest else value}
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1 with the floats of YAML 1.2 and without repeated keys."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        known = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in known:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key.value!r} is given twice", key.start_mark
-                )
-            known.add(key.value if isinstance(key, yaml.ScalarNode) else None)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)$"),
-    list("-+.0123456789"),
-)
 
 
 def _parse(text: str, source: str) -> Any:
     try:
-        return yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or str(error)
-        raise SettingsError(f"{source}{place}: this is not valid YAML: {problem}.") from error
+        return load_yaml(text)
+    except ValueError as error:
+        raise SettingsError(f"{source}{error}") from error

@@ -10,7 +10,7 @@ import matplotlib.colors
 from matplotlib.figure import Figure
 
 from ..._arguments import unknown_name
-from ..experiment._settings import SettingsError
+from ..experiment._settings import given_path, SettingsError
 
 
 # The palette of Okabe and Ito, which colour-blind readers can distinguish, without its yellow,
@@ -60,7 +60,7 @@ def save_figures(
 
     **Raises:** `SettingsError` if a file cannot be written.
     """
-    files = []
+    files, folder = [], given_path("folder", folder)
     with matplotlib.rc_context(_STYLE):
         for name, draw in drawings.items():
             figure = draw()

@@ -1,7 +1,6 @@
 """Experiments from YAML files, which may name a published experiment."""
 
 import os
-import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -9,7 +8,7 @@ from ..._arguments import unknown_name
 from ..experiment._benchmark import Benchmark, BENCHMARK_KEYS
 from ..experiment._experiment import Experiment
 from ..experiment._make import make_experiment
-from ..experiment._settings import override, read_settings, SettingsError
+from ..experiment._settings import given_path, override, read_settings, SettingsError
 from ._continual_imagenet import continual_imagenet
 from ._incremental_cifar import incremental_cifar
 from ._permuted_mnist import permuted_mnist
@@ -52,7 +51,7 @@ def load_experiment(
     written.
     """
     settings, benchmark = read_experiment(path, assignments, seeds=seeds)
-    folder = pathlib.Path(path).parent
+    folder = given_path("path", path).parent
     return make_experiment(settings, data_dir=data_dir, benchmark=benchmark, folder=folder)
 
 
@@ -63,7 +62,7 @@ def read_experiment(
     seeds: int | None = None,
 ) -> tuple[dict[str, Any], Benchmark | None]:
     """The settings and the benchmark in a file, after the changes of `load_experiment`."""
-    settings = read_settings(pathlib.Path(path))
+    settings = read_settings(given_path("path", path))
     assignments = list(assignments)
     chosen = [a for a in assignments if a.partition("=")[0] in BENCHMARK_KEYS]
     for assignment in chosen:

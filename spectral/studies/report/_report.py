@@ -18,13 +18,14 @@ from ..analysis._labels import labels
 from ..analysis._recorded import load_recorded, run_name
 from ..analysis._spectra import column, densities, hessian_probes, spaced
 from ..analysis._summary import summarise
-from ..experiment._settings import SettingsError
+from ..experiment._settings import given_path, SettingsError
 from ..figures._style import palette
 from ..measures._interval import with_interval
 from ..measures._measure import MOMENTS
 from ..runs._atomic_write import write_text
 from ..runs._results import Results
 from ._curves import COLUMNS, curves, DIGITS, panels
+from ._replaceable import check_replaceable
 
 
 _MAX_POINTS = 4000  # tasks and seeds whose curvature is drawn, of all algorithms of a run together
@@ -54,9 +55,10 @@ def write_report(
     **Returns:** `path`.
 
     **Raises:** `SettingsError` if a folder does not hold a run, if nothing has been recorded yet,
-    or if the page cannot be written.
+    if there is a file at `path` that is not a report, or if the page cannot be written.
     """
-    path = pathlib.Path(path)
+    path = given_path("--out", path)
+    check_replaceable(path)
     if path.is_dir():
         raise SettingsError(
             f"`--out` is {str(path)!r}, which is a folder: name a file, such as "

@@ -5,6 +5,7 @@ import sys
 
 
 VARIABLE = "JAX_NUM_CPU_DEVICES"
+_MOST = 1024  # each starts threads
 
 
 def choose_devices(count: int | None) -> str | None:
@@ -17,8 +18,9 @@ def choose_devices(count: int | None) -> str | None:
     """
     if count is None:
         return None
-    if count < 1:
-        return f"`--devices` is {count}, but must be an integer of at least 1."
+    if not 1 <= count <= _MOST:
+        allowed = "an integer of at least 1" if count < 1 else f"at most {_MOST}"
+        return f"`--devices` is {count}, but must be {allowed}."
     if "jax" in sys.modules:
         return (
             f"`--devices` is {count}, but JAX has started already: set {VARIABLE}={count} in the "

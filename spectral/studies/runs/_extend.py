@@ -15,8 +15,8 @@ from ..._measuring import run_probe
 from ...tasks import AbstractTaskStream
 from ..experiment._experiment import Experiment, RECORDED
 from ..experiment._groups import assemble, groups
-from ..experiment._settings import read_settings, SettingsError
-from ._folder import CONFIG
+from ..experiment._settings import SettingsError
+from ._folder import read_config
 from ._keeper import checkpoints
 
 
@@ -28,9 +28,9 @@ def check_extension(experiment: Experiment, folder: pathlib.Path) -> dict[str, A
     **Raises:** `SettingsError` if the experiment does not have more tasks than the run, if the
     tasks of its stream depend on `num_tasks`, or if the checkpoints are of another configuration.
     """
-    old = read_settings(folder / CONFIG)
+    old = read_config(folder)
     before, now = old["stream"].get("num_tasks"), experiment.stream.num_tasks
-    if not isinstance(before, int) or before >= now:
+    if not isinstance(before, int) or not 0 < before < now:
         raise SettingsError(
             f"`stream.num_tasks` is {now}, but must be above the {before} of the run in "
             f"{str(folder)!r} to extend it: pass --set stream.num_tasks=N, or --resume to continue "
@@ -50,7 +50,7 @@ def check_extension(experiment: Experiment, folder: pathlib.Path) -> dict[str, A
         except ValueError as error:
             # A stream that computes other fields from `num_tasks` has another fingerprint.
             raise SettingsError(f"The run cannot be extended: {error}") from error
-    return {"extended_from": {"num_tasks": before, **old.get(RECORDED, {})}}
+    return {"extended_from": {"num_tasks": before, **(old.get(RECORDED) or {})}}
 
 
 def _of_length(stream: AbstractTaskStream, num_tasks: int) -> AbstractTaskStream:

@@ -1,18 +1,20 @@
 """The folder of a run: when it may be written to, and how it is created or emptied."""
 
 import pathlib
-import re
-import shutil
 import warnings
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Mapping, Set
+from typing import Any, get_args, Literal
 
 import yaml
 
+from ..._arguments import unknown_name
 from ..experiment._experiment import MADE_IN_PYTHON, RECORDED
-from ..experiment._own_parts import changed_modules
+from ..experiment._make import check_names, check_seeds
+from ..experiment._own_parts import changed_modules, check_recorded
 from ..experiment._settings import differences, read_settings, SettingsError
 from ._atomic_write import write_text
+from .protection._clear import check_no_links, clear
+from .protection._numerics import check_numerics
 
 
 Mode = Literal["new", "resume", "overwrite", "extend"]
@@ -21,7 +23,6 @@ MARKER = ".spectral-run"
 CONFIG = "config.yaml"
 QUANTITIES = "quantities.json"
 _DONE = {"resume": "resumed", "extend": "extended"}
-SWEEP_FILES = ("sweep.yaml", "sweep.csv", "selected.yaml")
 
 
 def check_folder(
@@ -29,12 +30,17 @@ def check_folder(
 ) -> None:
     """Check that a run with these settings may write to `folder`.
 
+    `recorded` is what the run will record about itself.
+
     Warns if the mode is `"resume"` or `"extend"` and the source of a part of one's own has changed.
 
-    **Raises:** `SettingsError` if `folder` is a file or holds other files, if it holds a run and
-    the mode is `"new"`, if it holds a run of other settings and the mode is `"resume"` or
-    `"extend"`, or if it holds no run and the mode is `"extend"`.
+    **Raises:** `SettingsError` if there is no such mode, if `folder` is a file or holds other
+    files, if it holds a run and the mode is `"new"`, if it holds a run of other settings or of
+    another precision and the mode is `"resume"` or `"extend"`, if it holds no run and the mode is
+    `"extend"`, or if folders of the run are links and the mode is `"overwrite"`.
     """
+    if mode not in get_args(Mode):
+        raise SettingsError(unknown_name("`mode`: Mode", str(mode), get_args(Mode)))
     if mode == "extend" and not (folder / CONFIG).exists():
         raise SettingsError(
             f"`--out` is {str(folder)!r}, which holds no run to extend: name the folder of a run, "
@@ -45,6 +51,12 @@ def check_folder(
     if not folder.is_dir():
         raise SettingsError(f"`--out` is {str(folder)!r}, which is a file: name a folder.")
     if not (folder / MARKER).exists():
+        if was_written_by_a_run(folder):
+            raise SettingsError(
+                f"{str(folder)!r} holds a run, but its file {MARKER} is missing, as after a copy "
+                "without hidden files. Without it nothing in the folder is changed: create it "
+                f"again with `touch {folder / MARKER}`."
+            )
         if any(folder.iterdir()):
             raise SettingsError(
                 f"`--out` is {str(folder)!r}, which holds files that were not written by a run: "
@@ -55,9 +67,11 @@ def check_folder(
             f"`--out` is {str(folder)!r}, which holds a run already: pass --resume to continue it, "
             "--extend to add tasks, --overwrite to replace it, or name another folder."
         )
-    elif mode != "overwrite" and (folder / CONFIG).exists():
-        old = read_settings(folder / CONFIG)
-        before = old.pop(RECORDED, {})
+    elif mode == "overwrite":
+        check_no_links(folder)
+    elif (folder / CONFIG).exists():
+        old = read_config(folder)
+        before = old.pop(RECORDED, None) or {}
         found = list(differences(old, settings))
         if mode == "extend":
             found = [phrase for phrase in found if not phrase.startswith("`stream.num_tasks` ")]
@@ -67,6 +81,7 @@ def check_folder(
                 f"{_DONE[mode]}: "
                 f"{'; '.join(found)}. Restore the settings, or name another folder."
             )
+        check_numerics(before, str(folder))
         if changed := changed_modules(before, recorded):
             warnings.warn(
                 f"The source of {', '.join(changed)} has changed since the run in {str(folder)!r} "
@@ -76,12 +91,20 @@ def check_folder(
 
 
 def open_folder(
-    folder: pathlib.Path, settings: Mapping[str, Any], recorded: Mapping[str, Any], mode: Mode
+    folder: pathlib.Path,
+    settings: Mapping[str, Any],
+    recorded: Mapping[str, Any],
+    mode: Mode,
+    *,
+    figures: Set[str] = frozenset(),
 ) -> None:
-    """Create the folder, or delete the run in it if the mode says so, and write `config.yaml`."""
+    """Create the folder, or delete the run in it if the mode says so, and write `config.yaml`.
+
+    `figures` are the names of figures that the quantities of the earlier run have.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     if mode == "overwrite" and (folder / MARKER).exists():
-        _clear(folder)
+        clear(folder, figures)
     if not (folder / MARKER).exists():
         (folder / MARKER).touch()
     if mode != "resume" or not (folder / CONFIG).exists():
@@ -92,17 +115,37 @@ def open_folder(
         write_text(folder / CONFIG, about + text)
 
 
-def _clear(folder: pathlib.Path) -> None:
-    """Delete the files that runs and sweeps write, and keep all others."""
-    runs = [p for p in folder.glob("*/seed_*") if re.fullmatch(r"seed_\d+", p.name)]
-    written = (folder / name for name in ("figures", "checkpoints", "events"))
-    for path in (*written, *runs):
-        if path.is_symlink():
-            path.unlink()
-        elif path.is_dir():
-            shutil.rmtree(path)
-    for parent in {path.parent for path in runs}:
-        if not any(parent.iterdir()):
-            parent.rmdir()
-    for name in (CONFIG, QUANTITIES, "summary.json", *SWEEP_FILES):
-        (folder / name).unlink(missing_ok=True)
+def was_written_by_a_run(folder: pathlib.Path) -> bool:
+    """Whether the `config.yaml` of a folder has the record that a run adds."""
+    try:
+        return isinstance(read_settings(folder / CONFIG).get(RECORDED), Mapping)
+    except SettingsError:
+        return False
+
+
+def read_config(folder: pathlib.Path) -> dict[str, Any]:
+    """The settings in the `config.yaml` of a run.
+
+    **Raises:** `SettingsError` if the file is damaged, or if a section that is needed for reading
+    the run was changed to something that no run writes.
+    """
+    path = folder / CONFIG
+    settings = read_settings(path)
+    try:
+        for place in ("algorithms", "probes"):
+            check_names(place, settings.get(place))
+            for name, part in settings[place].items():
+                _check_part(f"{place}.{name}", part)
+        _check_part("stream", settings.get("stream", {}))
+        check_seeds(settings.get("seeds"))
+        check_recorded(settings.get(RECORDED))
+    except SettingsError as error:
+        raise SettingsError(
+            f"{str(path)!r} was changed after the run had written it: {error} Restore the file."
+        ) from error
+    return settings
+
+
+def _check_part(where: str, part: Any) -> None:
+    if not isinstance(part, Mapping) or not isinstance(part.get("type", ""), str):
+        raise SettingsError(f"`{where}` is {part!r}, but must be a mapping with a `type` of text.")

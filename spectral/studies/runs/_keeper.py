@@ -16,7 +16,8 @@ from ...tasks import AbstractTaskStream
 from ..experiment._groups import Group
 from ..experiment._settings import SettingsError
 from ._folder import MARKER
-from ._results import load_member, Member, save_member
+from ._results import known_member, Member, save_member
+from .protection._stop import Stop
 
 
 # The fraction of the time of a run that saving may take.
@@ -29,7 +30,8 @@ class Keeper(AbstractCheckpointer):
     With a probe at every task the loop stops after every task, and saving can take longer than a
     short task. `save` therefore does nothing until the last save has taken at most `TIME_FRACTION`
     of the time since then. The final state is always saved. The states after every `keep_every`
-    tasks are saved too, and never deleted.
+    tasks are saved too, and never deleted. If a signal to `stop` has arrived, the state is saved
+    and the run ends.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class Keeper(AbstractCheckpointer):
         group: Group,
         stream: AbstractTaskStream,
         *,
+        stop: Stop,
         keep_every: int | None = None,
     ):
         self._folder = folder
@@ -46,6 +49,7 @@ class Keeper(AbstractCheckpointer):
         self._checkpoints = checkpoints(folder, group)
         self._kept = kept_checkpoints(folder, group)
         self._keep_every = keep_every
+        self._stop = stop
         self._began = self._saved = time.monotonic()
         self._save_seconds = 0.0  # of the last save
         self._earlier_seconds = 0.0  # of the run before it was resumed
@@ -57,8 +61,8 @@ class Keeper(AbstractCheckpointer):
     def restore(
         self, config: PyTree, run: Run | Ensemble
     ) -> tuple[int, Run | Ensemble, History] | None:
-        known = load_member(self._folder, *self._names[0])
-        self._earlier_seconds = 0.0 if known is None else known.seconds
+        known = [known_member(self._folder, *name) for name in self._names]
+        self._earlier_seconds = next((m.seconds for m in known if m is not None), 0.0)
         try:
             return self._checkpoints.restore(config, run)
         except ValueError as error:
@@ -69,7 +73,7 @@ class Keeper(AbstractCheckpointer):
         ended = done == config["stream"].num_tasks
         kept = self._keep_every is not None and done % self._keep_every == 0
         soon = self._save_seconds > TIME_FRACTION * (began - self._saved)
-        if soon and not ended and not kept:
+        if soon and not ended and not kept and self._stop.signal is None:
             return
         if not (self._folder / MARKER).exists():
             raise SettingsError(
@@ -86,6 +90,7 @@ class Keeper(AbstractCheckpointer):
             save_member(self._folder, member)
         self._saved = time.monotonic()
         self._save_seconds = self._saved - began
+        self._stop.check()
 
     def members(self, history: History, *, ended: bool) -> list[Member]:
         """The members with their own columns, and their status now."""

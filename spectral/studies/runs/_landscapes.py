@@ -23,6 +23,7 @@ from ..experiment._settings import SettingsError
 from ._remade import remade
 from ._results import load_results, Results
 from ._saved import check_member, read_run
+from .protection._memory import within_memory
 
 
 _POINTS = 25  # in each direction
@@ -56,6 +57,19 @@ def run_landscapes(
         check_count("--num-examples", num_examples)
     except ValueError as error:
         raise SettingsError(str(error)) from error
+    with within_memory("The landscape"):
+        return _landscapes(folder, algorithms, seed, num_examples, reach, data_dir, experiment)
+
+
+def _landscapes(
+    folder: str | os.PathLike[str],
+    algorithms: Sequence[str] | None,
+    seed: int,
+    num_examples: int,
+    reach: float,
+    data_dir: str | None,
+    experiment: Experiment | None,
+) -> Landscapes:
     results = load_results(folder)
     names = _chosen(results, algorithms, seed)
     experiment = remade(results, experiment, data_dir=data_dir)
@@ -73,7 +87,7 @@ def run_landscapes(
         )
         if not finite:
             raise SettingsError(f"{message}: choose another `--seed` or `--algorithm`.")
-        warnings.warn(f"{message}: left out.", stacklevel=2)
+        warnings.warn(f"{message}: left out.", stacklevel=3)
     return Landscapes(line, finite)
 
 

@@ -13,18 +13,21 @@ import jax
 
 from spectral_plasticity import installed_version
 
+from .protection._numerics import NUMERICS, numerics
+
 
 _PACKAGES = ("jax", "equinox", "optax", "numpy")
 
 
 def circumstances() -> dict[str, Any]:
-    """The versions, devices, commit, command and time of a run that starts now."""
+    """The versions, options of JAX, devices, commit, command and time of a run that starts now."""
     devices = jax.devices()
     program = pathlib.Path(sys.argv[0]).name
     return {
         "spectral": installed_version(),
         **{package: metadata.version(package) for package in _PACKAGES},
         "python": platform.python_version(),
+        NUMERICS: numerics(),
         "device": f"{devices[0].platform}: {devices[0].device_kind}",
         "devices": len(devices),
         "commit": _commit(),

@@ -11,14 +11,16 @@ from dataclasses import KW_ONLY
 from typing import Any, Literal
 
 import numpy as np
+from beartype.door import is_bearable
 
 from ..._base._quantity import Quantity
 from ..._history import History
 from ..experiment._experiment import RECORDED
-from ..experiment._settings import read_settings, SettingsError
+from ..experiment._settings import given_path, SettingsError
 from ._atomic_write import write_atomically, write_text
-from ._folder import CONFIG, MARKER
+from ._folder import CONFIG, MARKER, read_config, was_written_by_a_run
 from ._quantities import load_quantities
+from .protection._damage import DamagedError
 
 
 Status = Literal["finished", "diverged", "unfinished"]
@@ -60,7 +62,7 @@ class Results:
     @property
     def recorded(self) -> dict[str, Any]:
         """The record of the run: its versions, devices, commit and command."""
-        return self.settings.get(RECORDED, {})
+        return self.settings.get(RECORDED) or {}
 
 
 def member_folder(folder: pathlib.Path, algorithm: str, seed: int) -> pathlib.Path:
@@ -95,29 +97,49 @@ def load_member(
 
     `quantities` are those of the run, for the history.
 
-    **Raises:** `SettingsError` if a file is damaged.
+    **Raises:** `DamagedError` if a file is damaged.
     """
     own = member_folder(folder, algorithm, seed)
     if not (own / "status.json").exists():
         return None
+    path = own / "history.npz"
     try:
-        with np.load(own / "history.npz", allow_pickle=False) as columns:
-            history = History(dict(columns), quantities=quantities)
-        about = json.loads((own / "status.json").read_text())
-        return Member(
-            algorithm,
-            seed,
-            about["status"],
-            about["message"],
-            history,
-            seconds=about["seconds"],
-            together=about["together"],
-        )
-    except _DAMAGED as error:
-        raise SettingsError(
-            f"{str(own)!r} holds a damaged history.npz or status.json: delete this folder, and "
-            "train its seed again with `spectral run --resume`."
-        ) from error
+        history = History(_read_columns(path), quantities=quantities)
+        path = own / "status.json"
+        about = json.loads(path.read_text(encoding="utf-8"))
+        facts = {name: about[name] for name in _FACTS}
+        for name, value in facts.items():
+            if not is_bearable(value, _FACTS[name]):
+                raise TypeError(f"`{name}` is {value!r}")
+        return Member(algorithm, seed, history=history, **facts)
+    except Exception as error:  # a file that is cut off or was changed may raise anything
+        raise DamagedError(path, error) from error
+
+
+# What is read from `status.json`.
+_FACTS: dict[str, Any] = {"status": Status, "message": str, "seconds": float | int, "together": int}
+
+
+def _read_columns(path: pathlib.Path) -> dict[str, np.ndarray]:
+    # NumPy alone misses some errors: it stops reading where the header of an array says.
+    with zipfile.ZipFile(path) as archive:
+        if (wrong := archive.testzip()) is not None:
+            raise ValueError(f"the checksum of {wrong!r} is wrong")
+    with np.load(path, allow_pickle=False) as arrays:
+        columns = dict(arrays)
+    for name, column in columns.items():
+        if column.ndim < 1 or column.dtype.kind not in "biuf":
+            raise ValueError(f"{name!r} is not a column of numbers")
+    return columns
+
+
+def known_member(folder: pathlib.Path, algorithm: str, seed: int) -> Member | None:
+    """As `load_member`, but a training run whose files are damaged counts as one that has recorded
+    nothing: its checkpoint has the history."""
+    try:
+        return load_member(folder, algorithm, seed)
+    except DamagedError:
+        return None
 
 
 def load_results(folder: str | os.PathLike[str]) -> Results:
@@ -130,18 +152,14 @@ def load_results(folder: str | os.PathLike[str]) -> Results:
 
     **Raises:** `SettingsError` if the folder does not hold a run, or if a file of it is damaged.
     """
-    folder = pathlib.Path(folder)
-    if not (folder / MARKER).exists() or not (folder / CONFIG).exists():
+    folder = given_path("folder", folder)
+    # A copy without hidden files can be read.
+    marked = (folder / MARKER).exists() or was_written_by_a_run(folder)
+    if not marked or not (folder / CONFIG).exists():
         raise SettingsError(
             f"{str(folder)!r} does not hold a run: pass a folder that `spectral run` has written."
         )
-    settings = read_settings(folder / CONFIG)
-    for name, kind in _SECTIONS.items():
-        if not isinstance(settings.get(name), kind):
-            raise SettingsError(
-                f"`{name}` is {settings.get(name)!r} in {str(folder / CONFIG)!r}, but must be of "
-                f"type {kind.__name__}, as `spectral run` has written it: restore the file."
-            )
+    settings = read_config(folder)
     quantities = load_quantities(folder)
     members = (
         load_member(folder, algorithm, seed, quantities=quantities)
@@ -149,12 +167,6 @@ def load_results(folder: str | os.PathLike[str]) -> Results:
         for seed in range(settings["seeds"])
     )
     return Results(folder, settings, tuple(m for m in members if m is not None))
-
-
-# What NumPy and JSON raise for a file that is cut off or was changed.
-_DAMAGED = (OSError, ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile)
-# What reading a run needs of its settings.
-_SECTIONS = {"algorithms": dict, "probes": dict, "seeds": int}
 
 
 def save_summary(folder: pathlib.Path, summary: Mapping[str, Any]) -> None:

@@ -7,20 +7,24 @@ from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from ..._arguments import check_count
+from ..._base._quantity import Quantity
 from ..._loop import train_continual
 from ..._recorders import AbstractMeter
 from ...recording import Meters, ProgressBar, WeightsAndBiases
 from ..experiment._experiment import Experiment, MADE_IN_PYTHON
 from ..experiment._groups import assemble, Group, groups, Names
 from ..experiment._own_parts import OWN_PARTS, own_parts
-from ..experiment._settings import read_settings, SettingsError
+from ..experiment._settings import given_path, SettingsError
 from ._extend import check_extension
-from ._folder import check_folder, CONFIG, MARKER, Mode, open_folder
+from ._folder import check_folder, MARKER, Mode, open_folder, QUANTITIES, read_config
 from ._keeper import Keeper
-from ._lock import sole_writer
 from ._quantities import load_quantities, save_quantities
 from ._record import circumstances
-from ._results import load_member, load_results, Member, Results, save_member
+from ._results import known_member, load_results, Member, Results, save_member
+from .protection._damage import DamagedError
+from .protection._lock import sole_writer
+from .protection._memory import check_memory, within_memory
+from .protection._stop import watch_signals
 
 
 @runtime_checkable
@@ -55,7 +59,8 @@ def run_experiment(
     - `folder`: where the configuration, histories and checkpoints are written. `load` can read the
       histories during the run.
     - `mode`: `"new"` needs a folder without a run, `"overwrite"` replaces the run in the folder,
-      and `"resume"` continues its unfinished parts from their checkpoints. `"extend"` trains the
+      and `"resume"` continues its unfinished parts from their checkpoints, and writes damaged
+      histories again from there. Files that no run has written stay. `"extend"` trains the
       further tasks of an experiment whose stream has more tasks than the run. The result is bit for
       bit as if all tasks had been trained at once.
     - `loggers`: such as `TensorBoard`. Each makes a meter, which is updated with the progress bar.
@@ -64,37 +69,52 @@ def run_experiment(
 
     **Raises:** `SettingsError`, before anything is written, if the folder must not be written to,
     if the package of a logger is not installed, or if the run cannot be extended; and later, if
-    writing fails. What was saved before is then intact.
+    writing fails or the memory is full. What was saved before is then intact. `SystemExit` with the
+    status 143 if the process gets SIGTERM: the state after the present tasks is saved first.
     """
-    folder = pathlib.Path(folder)
+    folder = given_path("folder", folder)
     recorded = _recorded(experiment)
     if keep_every is not None:
         _check_keep_every(keep_every)
     _check_loggers(loggers)
     check_folder(folder, experiment.settings, recorded, mode)
+    check_memory(experiment)
     if mode == "extend":
         recorded |= check_extension(experiment, folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with sole_writer(folder / MARKER):
-            open_folder(folder, experiment.settings, recorded, mode)
-            if load_quantities(folder) != experiment.quantities:
+            known = _known_quantities(folder)
+            figures = {quantity.figure for quantity in known.values()}
+            open_folder(folder, experiment.settings, recorded, mode, figures=figures)
+            if not (folder / QUANTITIES).exists() or known != experiment.quantities:
                 save_quantities(folder, experiment.quantities)
             # The checkpoints of a resumed run are numbered by the order of its algorithms.
-            order = read_settings(folder / CONFIG)["algorithms"]
+            order = read_config(folder)["algorithms"]
             algorithms = {name: experiment.algorithms[name] for name in order}
             experiment = dataclasses.replace(experiment, algorithms=algorithms)
-            for group in groups(experiment):
-                known = [load_member(folder, *name) for name in group.names]
-                if not all(_has_ended(member, experiment) for member in known):
-                    keeper = Keeper(folder, group, experiment.stream, keep_every=keep_every)
-                    _train(experiment, folder, group, keeper, loggers)
+            with watch_signals() as stop, within_memory("The run"):
+                for group in groups(experiment):
+                    known = [known_member(folder, *name) for name in group.names]
+                    if not all(_has_ended(member, experiment) for member in known):
+                        keeper = Keeper(
+                            folder, group, experiment.stream, stop=stop, keep_every=keep_every
+                        )
+                        _train(experiment, folder, group, keeper, loggers)
+                    stop.check()
     except OSError as error:
         raise SettingsError(
             f"{str(folder)!r} cannot be written to: {error}. What was saved before is intact: free "
             "some space and continue with --resume, or name another folder with --out."
         ) from error
     return load_results(folder)
+
+
+def _known_quantities(folder: pathlib.Path) -> dict[str, Quantity]:
+    try:
+        return load_quantities(folder)
+    except DamagedError:  # they are written again
+        return {}
 
 
 def _check_loggers(loggers: Sequence[Logger]) -> None:

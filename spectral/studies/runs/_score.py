@@ -25,6 +25,8 @@ class Score:
     - `rows`: the rows on which it was measured, if it was measured on rows of one split.
     - `reported`: a measure on test rows that the table shows beside the score, if validation rows
       choose.
+
+    **Raises:** `SettingsError` if `over` is neither `"all"` nor `"last"`.
     """
 
     measure: str
@@ -32,6 +34,10 @@ class Score:
     _: KW_ONLY
     rows: Rows | None = None
     reported: str | None = None
+
+    def __post_init__(self):
+        if self.over not in OVER:
+            raise SettingsError(unknown_name("`over`: Choice", str(self.over), OVER))
 
     def __str__(self) -> str:
         tasks = "all tasks" if self.over == "all" else "the last fifth of the tasks"
@@ -81,6 +87,15 @@ def score_of(settings: Mapping[str, Any], quantities: Mapping[str, Quantity]) ->
     tested = [name for name in learned if known[name].rows == "test"]
     reported = tested[0] if rows == "validation" and tested else None
     return Score(measure, given.get("over", "all"), rows=rows, reported=reported)
+
+
+def check_recorded_score(score: Score, quantities: Mapping[str, Quantity]) -> None:
+    """**Raises:** `SettingsError` if a sweep that records these quantities has not the measures of
+    a score."""
+    known = measured_columns(quantities)
+    for measure in (score.measure, score.reported):
+        if measure is not None:
+            check_measure(measure, known)
 
 
 def check_measure(measure: str, known: Mapping[str, Any]) -> None:

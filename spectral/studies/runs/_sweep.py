@@ -3,7 +3,6 @@
 import dataclasses
 import io
 import os
-import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -13,12 +12,12 @@ import yaml
 from ..experiment._experiment import Experiment
 from ..experiment._grid import Cell, expand
 from ..experiment._make import make_experiment
-from ..experiment._settings import SettingsError
+from ..experiment._settings import given_path, SettingsError
 from ..published._load import read_experiment
 from ._atomic_write import write_text
 from ._folder import Mode
 from ._run import Logger, run_experiment
-from ._score import check_score, Score, score_of
+from ._score import check_recorded_score, check_score, Score, score_of
 from ._selection import select, without_selection
 
 
@@ -61,7 +60,7 @@ def load_sweep(
     plain = {name: value for name, value in settings.items() if name != "score"}
     if cells:
         plain["algorithms"] = {name: cell.settings for name, cell in cells.items()}
-    folder = pathlib.Path(path).parent
+    folder = given_path("path", path).parent
     experiment = make_experiment(plain, data_dir=data_dir, benchmark=benchmark, folder=folder)
     score = score_of(settings, experiment.quantities)
     return Sweep(experiment, cells, score, settings)
@@ -134,9 +133,11 @@ def run_sweep(
 
     **Returns:** the table of `select`.
 
-    **Raises:** `SettingsError` as `run_experiment` does.
+    **Raises:** `SettingsError` as `run_experiment` does, and, before anything is trained, if the
+    experiment does not record the measure of the score.
     """
-    folder = pathlib.Path(folder)
+    folder = given_path("folder", folder)
+    check_recorded_score(sweep.score, sweep.experiment.quantities)
     results = run_experiment(
         sweep.experiment, folder, mode=mode, loggers=loggers, keep_every=keep_every
     )

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ...._arguments import unknown_name
+from ...._base._paths import expanded
 from ._labelled_set import LabelledSet
 from ._own_data import labelled_set, Part
 
@@ -133,7 +134,7 @@ def load_table(
 
 
 def _existing(path: str | os.PathLike[str]) -> pathlib.Path:
-    found = pathlib.Path(path).expanduser()
+    found = expanded("path", path)
     if not found.is_file():
         raise FileNotFoundError(
             f"`path` is {str(path)!r}, but must be a file that exists: give its whole path, or one "

@@ -1,25 +1,21 @@
 """Reading and preparing sets of labelled images by name."""
 
 import importlib.util
-import io
 import os
 import pathlib
 import re
-import warnings
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-import PIL.Image
 
 from ...._arguments import check_count, unknown_name
+from ...._base._paths import expanded
 from ._image_cache import cache_path, cached, default_cache_dir
 from ._image_set import ImageSet, with_validation
+from .prepared._decode import decode, DECODED
 
 
 _INSTALL = "pip install 'spectral-plasticity[data]'"
-_MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's names, by the number of channels
-_CACHED = ("train_images", "train_labels", "test_images", "test_labels", "num_classes")
 
 
 def load_images(
@@ -56,8 +52,9 @@ def load_images(
 
     - `FileNotFoundError` if `data_dir` does not contain the data set or its version;
     - `ValueError` if the data set does not consist of 8-bit images of one size with a class label
-      each, if a split is missing, if it was prepared in another format, or for more validation
-      images than can be held out.
+      each, if a split is missing, if it was prepared in another format, if its features are classes
+      of another package than TensorFlow Datasets, or for more validation images than can be held
+      out; and, naming the split and the file or row, if its files are damaged or incomplete.
 
     **Warns:** `UserWarning` if `cache_dir` cannot be written to.
     """
@@ -137,17 +134,17 @@ def _prepared_set(
     cache_dir: str | os.PathLike[str] | None,
 ) -> ImageSet:
     source = _find(name, _data_dir(data_dir))
-    folder = default_cache_dir() if cache_dir is None else pathlib.Path(cache_dir).expanduser()
+    folder = default_cache_dir() if cache_dir is None else expanded("cache_dir", cache_dir)
     path = cache_path(folder, name.partition(":")[0], source)
-    arrays = cached(path, _CACHED, lambda: _decode(name, source))
-    *parts, num_classes = (arrays[key] for key in _CACHED)
+    arrays = cached(path, DECODED, lambda: decode(name, source))
+    *parts, num_classes = (arrays[key] for key in DECODED)
     parts = map(jnp.asarray, parts)
     return ImageSet(name, *parts, num_classes=int(num_classes), max_value=255)
 
 
 def _data_dir(data_dir: str | os.PathLike[str] | None) -> pathlib.Path:
     default = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    return pathlib.Path(default if data_dir is None else data_dir).expanduser()
+    return expanded("data_dir", default if data_dir is None else data_dir)
 
 
 def _find(name: str, data_dir: pathlib.Path) -> pathlib.Path:
@@ -185,87 +182,3 @@ def _prepared(data_dir: pathlib.Path) -> dict[str, dict[str, pathlib.Path]]:
                 name = folder.parent.relative_to(data_dir).as_posix()
                 found.setdefault(name, {})[folder.name] = folder
     return found
-
-
-def _decode(name: str, source: pathlib.Path) -> dict[str, np.ndarray]:
-    """Decodes the arrays named in `_CACHED` from the files in folder `source`."""
-    # The caller cannot act on warnings about the code of TensorFlow Datasets.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import tensorflow_datasets as tfds
-
-        builder = tfds.builder_from_directory(source)
-        features = _features(name, builder.info, tfds)
-        held_out = _held_out(name, builder.info)
-        train = _rows(name, builder, features, "train", tfds)
-        test = _rows(name, builder, features, held_out, tfds)
-    _, label = features.values()
-    return dict(zip(_CACHED, (*train, *test, np.asarray(label.num_classes)), strict=True))
-
-
-def _features(name: str, info: Any, tfds: Any) -> dict[str, Any]:
-    """The image and label features of a data set, in this order, by their names."""
-    keys = [str(key) for key in info.supervised_keys or ("image", "label")]
-    chosen = {key: info.features[key] for key in keys if key in info.features}
-    match list(chosen.values()):
-        case [tfds.features.Image() as image, tfds.features.ClassLabel() as label]:
-            fixed = None not in image.shape and image.shape[-1] in _MODES
-            if fixed and image.np_dtype == np.uint8 and label.num_classes:
-                return chosen
-    raise ValueError(
-        f"Data set {name!r} has the features {info.features}, but must have an 8-bit image of a "
-        "fixed size, with 1, 3 or 4 channels, and one class label for it: choose another data set."
-    )
-
-
-def _held_out(name: str, info: Any) -> str:
-    """The name of the held-out split. Checks the file format and that both splits exist."""
-    formats = sorted(f.value for f in info.available_file_formats())
-    if "array_record" not in formats:
-        raise ValueError(
-            f"Data set {name!r} was prepared in the format {', '.join(formats)}, but must be in "
-            f"array_record: prepare it again with `spectral data prepare {name}`."
-        )
-    held_out = "test" if "test" in info.splits else "validation"
-    if not {"train", held_out} <= set(info.splits):
-        raise ValueError(
-            f"Data set {name!r} has the splits {sorted(info.splits)}, but must have 'train', and "
-            "'test' or 'validation': choose another data set."
-        )
-    return held_out
-
-
-def _rows(
-    name: str, builder: Any, features: dict[str, Any], split: str, tfds: Any
-) -> tuple[np.ndarray, np.ndarray]:
-    """Reads the images and labels of a split."""
-    records = builder.as_data_source(
-        split,
-        deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES,
-        file_format="array_record",
-    )
-    image, label = features
-    shape = features[image].shape
-    parse = tfds.features.FeaturesDict(features).deserialize_example_np
-    skip = {image: tfds.decode.SkipDecoding()}
-    images = np.empty((len(records), *shape), np.uint8)
-    labels = np.empty(len(records), np.int32)
-    for start in range(0, len(records), 1000):
-        batch = range(start, min(start + 1000, len(records)))
-        for row, record in zip(batch, records.__getitems__(list(batch)), strict=True):
-            example = parse(record, decoders=skip)
-            pixels = _pixels(example[image], shape[-1])
-            if pixels.shape != shape:
-                raise ValueError(
-                    f"Data set {name!r} declares images of shape {shape}, but row {row} of "
-                    f"{split!r} is of shape {pixels.shape}: choose another data set."
-                )
-            images[row], labels[row] = pixels, example[label]
-    return images, labels
-
-
-def _pixels(encoded: bytes, channels: int) -> np.ndarray:
-    # Decoding with Pillow takes a quarter of the time that TensorFlow Datasets takes.
-    with PIL.Image.open(io.BytesIO(encoded)) as image:
-        pixels = np.asarray(image.convert(_MODES[channels]))
-    return pixels.reshape(*pixels.shape[:2], channels)

@@ -18,15 +18,16 @@ from ._time_limit import TimeLimit
 
 Maker = TypeVar("Maker", bound=Callable[..., ChangingEnvironment])
 
-_FRICTION, _FRICTIONS = Friction(), LogUniform(low=0.02, high=2.0)
-_FACTORS, _STRENGTHS = LogUniform(low=0.5, high=2.0), LogUniform(low=0.3, high=1.0)
+_FRICTION = Friction()
+# Low and high. A schedule holds arrays, and making one when this file is imported would start JAX.
+_FRICTIONS, _FACTORS, _STRENGTHS = (0.02, 2.0), (0.5, 2.0), (0.3, 1.0)
 
 
 def changing_body(
     *,
     name: str = "ant",
     physical_parameter: AbstractPhysicalParameter = _FRICTION,
-    schedule: AbstractSchedule = _FRICTIONS,
+    schedule: AbstractSchedule | None = None,
     backend: Backend = "spring",
     steps_per_task: int = 2_000_000,
     change: Change = "episode",
@@ -45,7 +46,8 @@ def changing_body(
     **Arguments:**
 
     - `name`, `backend`, `physical_parameter`: see `Brax`.
-    - `schedule`: the values of the physical parameter, task by task.
+    - `schedule`: the values of the physical parameter, task by task. By default they are drawn
+        log-uniformly on [0.02, 2].
     - `steps_per_task`, `change`: when the value changes; see `ChangingEnvironment`. The defaults
         are those of Dohare et al. (2024) for Slippery Ant.
     - `episode_length`, `limit_is_terminal`: see `TimeLimit`.
@@ -54,7 +56,13 @@ def changing_body(
     """
     body = Brax(name, backend=backend, physical_parameter=physical_parameter)
     limited = TimeLimit(body, episode_length, terminal=limit_is_terminal)
+    schedule = _between(_FRICTIONS) if schedule is None else schedule
     return ChangingEnvironment(limited, schedule, steps_per_task, change=change)
+
+
+def _between(limits: tuple[float, float]) -> AbstractSchedule:
+    low, high = limits
+    return LogUniform(low=low, high=high)
 
 
 def _named_as(described: Callable[[], None], make: Maker) -> Maker:
@@ -70,7 +78,7 @@ def _on_changing_ground(body: str):
 
     def make(
         *,
-        schedule: AbstractSchedule = _FRICTIONS,
+        schedule: AbstractSchedule | None = None,
         backend: Backend = "spring",
         steps_per_task: int = 2_000_000,
         change: Change = "episode",
@@ -91,13 +99,14 @@ def _on_changing_ground(body: str):
     return lambda described: _named_as(described, make)
 
 
-def _with_changing(physical_parameter: AbstractPhysicalParameter, values: AbstractSchedule):
-    """As `_on_changing_ground`, for one physical parameter of any body."""
+def _with_changing(physical_parameter: AbstractPhysicalParameter, limits: tuple[float, float]):
+    """As `_on_changing_ground`, for one physical parameter of any body, whose values lie between
+    these limits by default."""
 
     def make(
         *,
         name: str = "ant",
-        schedule: AbstractSchedule = values,
+        schedule: AbstractSchedule | None = None,
         backend: Backend = "spring",
         steps_per_task: int = 2_000_000,
         change: Change = "episode",
@@ -107,7 +116,7 @@ def _with_changing(physical_parameter: AbstractPhysicalParameter, values: Abstra
         return changing_body(
             name=name,
             physical_parameter=physical_parameter,
-            schedule=schedule,
+            schedule=_between(limits) if schedule is None else schedule,
             backend=backend,
             steps_per_task=steps_per_task,
             change=change,

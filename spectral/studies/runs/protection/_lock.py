@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..experiment._settings import SettingsError
+from ...experiment._settings import SettingsError
 
 
 @contextmanager

@@ -1,0 +1,1 @@
+"""What protects a run folder: locks, signals, what may be deleted, and equal numerics."""
