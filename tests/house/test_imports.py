@@ -12,7 +12,8 @@ PACKAGE = pathlib.Path(__file__).parents[2] / "spectral"
 # By folder, its files and folders in layers: each may import from the layers before its own.
 LAYERS: dict[str, list[set[str]]] = {
     "": [
-        {"_arguments", "_blas", "_carry", "_eigh", "_keys"},
+        {"_arguments", "_blas", "_carry", "_keys", "_scaling"},
+        {"_eigh"},
         {"_base"},
         {"_types"},
         {"models"},
@@ -43,7 +44,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"estimators"},
         {"landscape"},
     ],
-    "curvature/estimators": [{"_vectors"}, {"spectrum", "trace"}],
+    "curvature/estimators": [{"_units", "_vectors"}, {"spectrum", "trace"}],
     "tasks": [{"_base"}, {"labelled", "sequences", "rl", "landscapes"}],
     "tasks/labelled": [{"sets"}, {"rows"}, {"streams"}],
     "tasks/rl": [{"environments"}, {"ppo"}],

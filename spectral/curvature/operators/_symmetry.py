@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..._arguments import check_above, check_count
+from ..._scaling import exponent_of, times_power
 from ._operator import AbstractOperator
 
 
@@ -67,7 +68,9 @@ def _compare(
 
     def one(key: PRNGKeyArray) -> tuple[Float[Array, ""], Float[Array, ""]]:
         u, v = jax.random.normal(key, (2, dim), dtype)
-        image_of_u, image_of_v = product(u), product(v)
+        images = jnp.stack([product(u), product(v)])
+        # Squares of very small or large entries would underflow or overflow.
+        image_of_u, image_of_v = times_power(images, -exponent_of(images))
         scale = jnp.linalg.norm(image_of_u) + jnp.linalg.norm(image_of_v)
         return jnp.abs(jnp.sum(u * image_of_v) - jnp.sum(v * image_of_u)), scale
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
 from ...._arguments import check_count
+from ...._eigh import eigvalsh
 from ...operators._operator import AbstractOperator
 from ...operators._single_threaded import jit_single_threaded
 from ...spectra._spectrum import known_spectrum, Spectrum
@@ -57,5 +58,5 @@ class Dense(eqx.Module):
 
 @jit_single_threaded
 def _solve(operator: AbstractOperator) -> Spectrum:
-    eigenvalues = jnp.linalg.eigvalsh(operator.dense())
+    eigenvalues = eigvalsh(operator.dense())
     return known_spectrum(eigenvalues, jnp.full_like(eigenvalues, 1 / operator.dim), operator.dim)

@@ -6,8 +6,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from ...._arguments import check_count
+from ...._scaling import times_power
 from ...operators._operator import AbstractOperator
 from ...operators._single_threaded import jit_single_threaded
+from .._units import scaled_product
 from .._vectors import sphere_vector
 from ._order import check_order, order_within
 from ._tridiagonal import ritz, tridiagonalise
@@ -81,7 +83,7 @@ def _find(
     operator: AbstractOperator, count: int, order: int, key: PRNGKeyArray
 ) -> ExtremeEigenpairs:
     with jax.default_matmul_precision("highest"):
-        product = operator.flat_product()
+        product = scaled_product(operator)
         start = sphere_vector(key, 0, operator.dim, operator.dtype)
         matrix, basis = tridiagonalise(product, start, order, key=key, index=0)
         pairs = ritz(matrix)
@@ -89,9 +91,17 @@ def _find(
         def at(columns: slice) -> Eigenpairs:
             values, vectors = pairs.values[columns], pairs.vectors[:, columns].T @ basis
             vectors = vectors / jnp.linalg.norm(vectors, axis=1, keepdims=True)
-            residual = lambda pair: jnp.linalg.norm(product(pair[1]) - pair[0] * pair[1])
+
+            def residual(pair: tuple[Array, Array]) -> Array:
+                value, vector = pair
+                return jnp.linalg.norm(product(vector, matrix.exponent) - value * vector)
+
             residuals = jax.lax.map(residual, (values, vectors))
-            return Eigenpairs(values, jax.vmap(operator.unravel)(vectors), residuals)
+            return Eigenpairs(
+                times_power(values, matrix.exponent),
+                jax.vmap(operator.unravel)(vectors),
+                times_power(residuals, matrix.exponent),
+            )
 
         return ExtremeEigenpairs(
             smallest=at(slice(None, count)), largest=at(slice(None, -count - 1, -1))

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from matfree import stochtrace
 
+from ...._scaling import norm as norm_of
 from ...operators._operator import AbstractOperator
 from ...spectra._estimate import Estimate, standard_error
 
@@ -64,7 +65,7 @@ def _unit_product(
     with a scale of 0.
     """
     product = operator.flat_product()
-    norm = jnp.linalg.norm(product(_sphere_samples(operator, 1, key)[0]))
+    norm = norm_of(product(_sphere_samples(operator, 1, key)[0]))
     divisor = jnp.where(norm == 0, 1, norm)
     return lambda v: jnp.where(norm == 0, v, product(v) / divisor), norm
 
