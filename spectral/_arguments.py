@@ -2,11 +2,15 @@
 
 import difflib
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast, TypeVar
 
 import jax
 import numpy as np
 from jax.core import Tracer
+
+
+Count = int | np.integer  # a size, an order or a number of things
+Integer = TypeVar("Integer")
 
 
 def check_above(name: str, value: Any, bound: float, *, strict: bool = True) -> None:
@@ -38,7 +42,7 @@ def check_no_nan(name: str, value: Any) -> None:
         )
 
 
-def check_count(name: str, value: int, *, minimum: int = 1) -> None:
+def check_count(name: str, value: Count, *, minimum: int = 1) -> None:
     """Check that a size, order or period is an integer of at least `minimum`.
 
     **Raises:** `ValueError` naming the argument, the value, what is allowed and the next step.
@@ -48,6 +52,14 @@ def check_count(name: str, value: int, *, minimum: int = 1) -> None:
             f"`{name}` is {value!r}, but must be an integer of at least {minimum}: pass one of "
             "these."
         )
+
+
+def as_int(value: Integer) -> Integer:
+    """A NumPy integer as one of Python, which a compiled program takes as a constant.
+
+    Anything else is returned as it is, for `check_count` to judge.
+    """
+    return cast(Any, int(value)) if isinstance(value, np.integer) else value
 
 
 def check_fraction(name: str, value: Any, *, strict: bool = False) -> None:

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float, Int
 
 from ..._scaling import times_power
 from ..operators._operator import AbstractOperator
+from ._derivative import no_derivative
 
 
 # Maps a vector v and an exponent k to 2^-k A v.
@@ -21,6 +22,8 @@ def scaled_product(operator: AbstractOperator) -> ScaledProduct:
     within the operator nor the entries of the vectors leave the range of their dtype for any
     |k| up to 126 in float32. A power of two changes no digit. Without it, squares of entries
     beyond 1e19, and those below 1e-19, are infinite or zero in float32.
+
+    **Raises:** `TypeError` if an image is differentiated.
     """
     product = operator.flat_product()
     # Of float16 there is no range to spare, so the whole power is applied to the image.
@@ -29,6 +32,7 @@ def scaled_product(operator: AbstractOperator) -> ScaledProduct:
 
     def scaled(vector: Float[Array, " dim"], exponent: int | Int[Array, ""]) -> Array:
         before = jnp.clip(-(jnp.asarray(exponent) // 2), -room, room)
-        return times_power(product(times_power(vector, before)), -exponent - before)
+        image = no_derivative(product(times_power(vector, before)))
+        return times_power(image, -exponent - before)
 
     return scaled

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ..._arguments import check_above, check_count
+from ..._arguments import as_int, check_above, check_count, Count
 from ..._scaling import exponent_of, times_power
 from ._operator import AbstractOperator
 
@@ -14,7 +14,7 @@ def check_symmetric(
     operator: AbstractOperator,
     *,
     key: PRNGKeyArray,
-    num_pairs: int = 3,
+    num_pairs: Count = 3,
     tolerance: float | None = None,
 ) -> None:
     """Checks that a matrix is symmetric and that its products are finite.
@@ -45,7 +45,7 @@ def check_symmetric(
     if tolerance is None:
         tolerance = float(jnp.finfo(operator.dtype).eps ** 0.5)
     check_above("tolerance", tolerance, 0.0)
-    differences, scales = _compare(operator, num_pairs, key)
+    differences, scales = _compare(operator, as_int(num_pairs), key)
     if not bool(jnp.all(jnp.isfinite(differences))):
         raise ValueError(
             "`operator` has products that are not finite, but estimators need finite products: "

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Real
 
-from ...._arguments import check_above, check_count
+from ...._arguments import as_int, check_above, check_count, Count
 from ...._scaling import times_power
 from ...operators._operator import AbstractOperator
 from ...operators._single_threaded import jit_single_threaded
@@ -60,18 +60,18 @@ class Deflated(eqx.Module):
     def __init__(
         self,
         *,
-        order: int | None = None,
-        num_vectors: int = 3,
-        deflation_order: int | None = None,
+        order: Count | None = None,
+        num_vectors: Count = 3,
+        deflation_order: Count | None = None,
         accuracy: Real[Array, ""] | float = 1e-5,
     ):
         check_above("accuracy", accuracy, 0.0)
         check_order("order", order)
         check_order("deflation_order", deflation_order)
         check_count("num_vectors", num_vectors)
-        self.order = order
-        self.num_vectors = num_vectors
-        self.deflation_order = deflation_order
+        self.order = as_int(order)
+        self.num_vectors = as_int(num_vectors)
+        self.deflation_order = as_int(deflation_order)
         self.accuracy = jnp.asarray(accuracy, dtype=float)
 
     def __call__(self, operator: AbstractOperator, *, key: PRNGKeyArray) -> DeflatedSpectrum:

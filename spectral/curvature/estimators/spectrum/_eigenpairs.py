@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from ...._arguments import check_count
+from ...._arguments import as_int, check_count, Count
 from ...._scaling import times_power
 from ...operators._operator import AbstractOperator
 from ...operators._single_threaded import jit_single_threaded
@@ -34,7 +34,11 @@ class ExtremeEigenpairs(eqx.Module):
 
 
 def extreme_eigenpairs(
-    operator: AbstractOperator, *, count: int = 1, key: PRNGKeyArray, order: int | None = None
+    operator: AbstractOperator,
+    *,
+    count: Count = 1,
+    key: PRNGKeyArray,
+    order: Count | None = None,
 ) -> ExtremeEigenpairs:
     """Finds the eigenvalues at both ends of the spectrum, with eigenvectors, by Lanczos.
 
@@ -69,13 +73,13 @@ def extreme_eigenpairs(
     """
     check_count("count", count)
     check_order("order", order)
-    order = order_within("order", order, operator.dim, default=max(40, 4 * count))
+    order = order_within("order", order, operator.dim, default=max(40, 4 * int(count)))
     if count > order:
         raise ValueError(
             f"`count` is {count}, but must be at most {order}, the order of the iteration: raise "
             "`order`, or ask for fewer."
         )
-    return _find(operator, count, order, key)
+    return _find(operator, as_int(count), order, key)
 
 
 @jit_single_threaded

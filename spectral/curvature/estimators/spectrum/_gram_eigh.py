@@ -7,7 +7,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
-from ...._arguments import check_count
+from ...._arguments import as_int, check_count
 from ...._eigh import eigvalsh
 from ...operators._block import reduce_block
 from ...operators._operator import AbstractOperator
@@ -46,7 +46,7 @@ class GramEigh(eqx.Module):
     """
 
     _: KW_ONLY
-    limit: int = eqx.field(static=True, default=10_000)
+    limit: int = eqx.field(static=True, default=10_000, converter=as_int)
 
     def __check_init__(self):
         check_count("limit", self.limit)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 from matfree import stochtrace
 
+from ...._arguments import as_int
 from ...._scaling import exponent_of, times_power
 from ...operators._operator import AbstractOperator
 from ...spectra._estimate import Estimate
@@ -37,7 +38,7 @@ class HutchinsonDiagonal(AbstractRandomProducts):
     """
 
     _: KW_ONLY
-    num_samples: int = eqx.field(static=True, default=100)
+    num_samples: int = eqx.field(static=True, default=100, converter=as_int)
 
     def estimate(self, operator: AbstractOperator, key: PRNGKeyArray) -> Estimate:
         zeros = jnp.zeros(operator.dim, operator.dtype)
@@ -78,7 +79,7 @@ class XDiagonal(AbstractRandomProducts):
     """
 
     _: KW_ONLY
-    num_samples: int = eqx.field(static=True, default=20)
+    num_samples: int = eqx.field(static=True, default=20, converter=as_int)
 
     def estimate(self, operator: AbstractOperator, key: PRNGKeyArray) -> Estimate:
         integrand = stochtrace.leave_one_out_xdiag()
@@ -95,7 +96,7 @@ class XNysDiagonal(AbstractRandomProducts):
     """
 
     _: KW_ONLY
-    num_samples: int = eqx.field(static=True, default=20)
+    num_samples: int = eqx.field(static=True, default=20, converter=as_int)
 
     def estimate(self, operator: AbstractOperator, key: PRNGKeyArray) -> Estimate:
         integrand = stochtrace.leave_one_out_xnysdiag()

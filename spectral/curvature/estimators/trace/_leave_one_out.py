@@ -11,6 +11,7 @@ from matfree import stochtrace
 from ...._scaling import norm as norm_of
 from ...operators._operator import AbstractOperator
 from ...spectra._estimate import Estimate, standard_error
+from .._derivative import no_derivative
 
 
 Product = Callable[[Float[Array, " dim"]], Float[Array, " dim"]]
@@ -78,6 +79,6 @@ def _one_at_a_time(product: Product, like: Float[Array, " dim"]) -> Product:
 
     @jax.custom_batching.sequential_vmap
     def one(arrays: PyTree, vector: Float[Array, " dim"]) -> Float[Array, " dim"]:
-        return eqx.combine(arrays, rest)(vector)
+        return no_derivative(eqx.combine(arrays, rest)(vector))
 
     return lambda vector: one(arrays, vector)
