@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from curvature_cases import matrix, ranks, rotated, rotation, summary
+from curvature_cases import check_scaled, matrix, ranks, rotated, rotation, summary
 from jax.tree_util import Partial
 from tables import ESTIMATORS
 
@@ -237,6 +237,18 @@ def test_vectors_and_keys(row, precision, getkey):
 
 
 @rows(gram=False)
+def test_a_power_of_two_changes_no_digit(row, precision, getkey):
+    """Nothing depends on the units of the loss. With squares of entries as they are, float32 would
+    end at 2^-63 and 2^63, and float64 at 2^-511 and 2^511."""
+    rng, key = np.random.default_rng(3), getkey()
+    powers = (-100, 100, *rng.integers(-100, 101, 3))
+    for power in powers if precision == "float32" else (-700, *powers, 700):
+        array = rotated(rng.normal(size=DIM) * 10 ** rng.uniform(-4, 0, DIM)).astype(precision)
+        find = lambda p, a=array: row.estimator(Matrix(jnp.asarray(np.ldexp(a, p))), key=key)
+        check_scaled(find(int(power)), find(0), int(power))
+
+
+@rows(gram=False)
 def test_permuted_parameters(row, precision, getkey):
     # The random vectors differ then, so the answers agree within their error.
     order = np.random.default_rng(0).permutation(DIM)
@@ -438,6 +450,10 @@ def test_extreme_eigenpairs(getkey):
     rough = find(uniform).largest
     assert rough.residuals[1] > 1e-3
     assert np.abs(uniform - float(rough.values[1])).min() <= rough.residuals[1]
+    # In units of 2^-530, whose squares float64 has no number for.
+    small = find(2.0**-530 * OUTLIERS)
+    np.testing.assert_allclose(np.ldexp(small.largest.values, 530), [31, 30], rtol=1e-9)
+    assert 0 < np.ldexp(np.max(small.largest.residuals), 530) < 1e-5
     # A restart finds the second copy of a multiple eigenvalue.
     twice = find(np.r_[5.0, 5.0, np.zeros(DIM - 2)])
     np.testing.assert_allclose(twice.largest.values, [5, 5], atol=1e-9)

@@ -18,9 +18,9 @@ def no_derivative(image: Float[Array, " dim"]) -> Float[Array, " dim"]:
 @no_derivative.defjvp
 def _raise(primals: Any, tangents: Any) -> Any:
     raise TypeError(
-        "A result of this estimator was differentiated, but it has no derivative: rounding decides "
-        "where its iteration ends, and reverse mode would keep all of its vectors. Differentiate "
+        "A result of this estimator was differentiated, but it has no derivative: it forgets "
+        "vectors that reverse mode would need, and rounding decides where Lanczos restarts. Use "
         "`Hutchinson` for a trace, or `Dense`, `GramEigh` or `KroneckerEigh` for another mean over "
-        "the eigenvalues. The derivative of one eigenvalue is that of y . A y with its eigenvector "
+        "all eigenvalues. The derivative of one eigenvalue is that of y . A y with its eigenvector "
         "y, from `extreme_eigenpairs`, held constant."
     )

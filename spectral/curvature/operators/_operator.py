@@ -92,8 +92,8 @@ class AbstractOperator(eqx.Module):
         if size > _LARGEST:
             raise ValueError(
                 f"The matrix has {self.dim:,} rows, so it would take {size / 1e9:,.0f} GB, but "
-                f"`dense` writes at most {_LARGEST / 1e9:,.0f} GB: use its products, `mv`, estimate "
-                "its spectrum with `Lanczos()`, or write out the `Block` of a layer."
+                f"`dense` writes at most {_LARGEST / 1e9:,.0f} GB: use its products, `mv`, "
+                "estimate its spectrum with `Lanczos()`, or write out the `Block` of a layer."
             )
         return _written_out(self)
 
@@ -119,9 +119,9 @@ class AbstractOperator(eqx.Module):
     def __matmul__(self, vector: PyTree) -> PyTree:
         if isinstance(vector, AbstractOperator):
             raise TypeError(
-                f"The right side of `@` is a {type(vector).__name__}, but must be a vector, because "
-                "a product of symmetric matrices is not symmetric in general: apply one after the "
-                "other, `a @ (b @ v)`."
+                f"The right side of `@` is a {type(vector).__name__}, but must be a vector, "
+                "because a product of symmetric matrices is not symmetric in general: apply one "
+                "after the other, `a @ (b @ v)`."
             )
         return self.mv(vector)
 

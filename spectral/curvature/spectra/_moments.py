@@ -28,9 +28,7 @@ def trace(spectrum: AbstractSpectrum) -> Estimate:
     # In units of a power of two, because weight times eigenvalue may underflow.
     exponent = exponent_of(largest_magnitude(spectrum))
     mean = spectrum.mean(lambda x: times_power(x, -exponent))
-    return over_vectors(
-        spectrum, lambda mean: spectrum.dim * times_power(mean, exponent), mean
-    )
+    return over_vectors(spectrum, lambda mean: spectrum.dim * times_power(mean, exponent), mean)
 
 
 def frobenius_norm(spectrum: AbstractSpectrum) -> Estimate:

@@ -89,7 +89,8 @@ def _estimate(
         start = sphere_vector(key, BEFORE_VECTORS, dim, dtype)
         matrix, _ = tridiagonalise(product, start, range_order, key=key, index=BEFORE_VECTORS)
         pairs = ritz(matrix)
-        # All of this is in units of 2^exponent. Rounding must not put the spectrum of a multiple of the identity outside its interval.
+        # All of this is in units of 2^exponent. Rounding must not put the spectrum of a multiple of
+        # the identity outside its interval.
         margin = 10 * matrix.tolerance + jnp.finfo(dtype).tiny ** 0.5
         low = pairs.values[0] - pairs.residuals[0] - margin
         high = pairs.values[-1] + pairs.residuals[-1] + margin

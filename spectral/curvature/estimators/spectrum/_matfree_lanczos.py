@@ -24,10 +24,11 @@ class MatfreeLanczos(AbstractLanczosQuadrature):
     ```
 
     The same key gives the same random vectors as in `Lanczos`, and the iteration is an independent
-    program. So if the two agree, neither is likely to be wrong. The iteration does not detect the
-    end of the Krylov space. One more product for each vector finds the scale of the matrix. **If most rows of a matrix are zero, as in a collapsed network, it
-    returns rounding errors as nodes, far outside the spectrum but with almost no weight; for a zero
-    matrix it returns NaN.** It never marks a spectrum as exhausted.
+    program. So if the two agree, neither is likely to be wrong. One more product for each vector
+    finds the scale of the matrix. The iteration does not detect the end of the Krylov space. **If
+    most rows of a matrix are zero, as in a collapsed network, it returns rounding errors as nodes,
+    far outside the spectrum but with almost no weight; for a zero matrix it returns NaN.** It never
+    marks a spectrum as exhausted.
 
     **Arguments:** those of `Lanczos`.
 

@@ -63,7 +63,9 @@ class HutchinsonDiagonal(AbstractRandomProducts):
         first = zeros, zeros, jnp.asarray(0, jnp.int32)
         (mean, squares, exponent), _ = jax.lax.scan(add, first, each)
         sem = jnp.sqrt(squares / ((self.num_samples - 1) * self.num_samples))
-        return Estimate(value=operator.unravel(mean), sem=operator.unravel(times_power(sem, exponent)))
+        return Estimate(
+            value=operator.unravel(mean), sem=operator.unravel(times_power(sem, exponent))
+        )
 
 
 class XDiagonal(AbstractRandomProducts):
