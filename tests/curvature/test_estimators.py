@@ -1,6 +1,7 @@
 """Every estimator against dense matrices in randomly rotated bases, and where matrices are hard."""
 
 import contextlib
+import dataclasses
 
 import equinox as eqx
 import jax
@@ -21,13 +22,20 @@ from spectral.curvature import (
     Function,
     GramEigh,
     Hessian,
+    Hutchinson,
+    HutchinsonDiagonal,
     Lanczos,
     MatfreeLanczos,
     Matrix,
     sphere_vector,
     vector_key,
+    XDiagonal,
+    XNysDiagonal,
+    XNysTrace,
+    XTrace,
 )
 from spectral.curvature.estimators._vectors import BEFORE_VECTORS
+from spectral.curvature.estimators.spectrum._order import order_within
 
 
 DIM = 32
@@ -463,6 +471,24 @@ def test_defaults():
     assert (Lanczos().num_vectors, Chebyshev().num_vectors, Deflated().num_vectors) == (3, 3, 3)
     assert (Chebyshev().order, Dense().limit, GramEigh().limit) == (100, 5000, 10_000)
     assert float(Deflated().accuracy) == 1e-5
+
+
+def test_numpy_integers_are_integers(getkey):
+    two, five = np.int64(2), np.uint8(5)
+    quick = [Lanczos(order=five, num_vectors=two), MatfreeLanczos(order=five, num_vectors=two)]
+    quick += [Chebyshev(order=five, num_vectors=two, range_order=two), Dense(limit=five)]
+    quick += [Deflated(order=five, num_vectors=two, deflation_order=two), GramEigh(limit=five)]
+    quick += [Hutchinson(num_samples=two), HutchinsonDiagonal(num_samples=two)]
+    quick += [kind(num_samples=two) for kind in (XTrace, XNysTrace, XDiagonal, XNysDiagonal)]
+    for estimator in quick:
+        sizes = [getattr(estimator, f.name) for f in dataclasses.fields(estimator)]
+        assert not any(isinstance(size, np.generic) for size in sizes), estimator
+    assert type(order_within("order", five, 9, default=3)) is int
+    operator = matrix(OUTLIERS)
+    pairs = extreme_eigenpairs(operator, count=two, order=np.int64(20), key=getkey())
+    assert pairs.largest.values.shape == (2,)
+    ends = extremes(Dense()(operator, key=getkey()), count=two)
+    np.testing.assert_allclose(ends.largest, [31, 30])
 
 
 @pytest.mark.parametrize(

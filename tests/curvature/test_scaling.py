@@ -13,7 +13,7 @@ NORMS = np.sqrt(np.sum(ROWS**2, axis=1))
 
 
 def test_powers_of_two_change_no_digit():
-    for power in (-125, -100, 0, 63, 120):
+    for power in (-120, -100, 0, 63, 120):
         np.testing.assert_array_equal(times_power(jnp.asarray(ROWS), power), np.ldexp(ROWS, power))
     # One factor would be out of range, the result is not.
     near = jnp.asarray([1.5 * 2.0**-100, 0.0, jnp.inf], jnp.float32)
