@@ -1,5 +1,7 @@
 """Exact multiplication by powers of two, so that no square overflows or underflows."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
@@ -38,6 +40,16 @@ def norm(
     exponent = exponent_of(x, axis, keepdims=True)
     squares = jnp.sum(times_power(x, -exponent) ** 2, axis, keepdims=keepdims)
     return times_power(jnp.sqrt(squares), exponent.reshape(squares.shape))
+
+
+def joint_norm(arrays: Sequence[Float[Array, "..."]]) -> Float[Array, ""]:
+    """The Euclidean norm of all entries of several arrays together, for entries of any size."""
+    dtype = jnp.result_type(jnp.float32, *arrays)
+    exponent = exponent_of(
+        jnp.stack([jnp.max(jnp.abs(x), initial=0).astype(dtype) for x in arrays])
+    )
+    squares = sum(jnp.sum(times_power(x, -exponent) ** 2) for x in arrays)
+    return times_power(jnp.sqrt(jnp.asarray(squares)), exponent)
 
 
 def _power(exponent: Exponent, dtype: DTypeLike) -> Float[Array, "..."]:

@@ -1,11 +1,12 @@
 """Exact scaling by powers of two, norms of entries of any size, and eigenvalues in any units."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from spectral._eigh import eigh, eigvalsh
-from spectral._scaling import exponent_of, norm, times_power
+from spectral._scaling import exponent_of, joint_norm, norm, times_power
 
 
 ROWS = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
@@ -31,6 +32,17 @@ def test_the_norm_of_entries_of_any_size(power):
     assert norm(rows, (0, 1), keepdims=True).shape == (1, 1)
     assert np.isnan(norm(rows.at[0].set(jnp.nan)))
     assert norm(0 * rows) == 0
+
+
+def test_the_joint_norm_of_several_arrays():
+    for dtype, power in ((np.float32, -100), (np.float32, 100), (np.float32, 0)):
+        arrays = [jnp.asarray(np.ldexp(ROWS, power).astype(dtype)), jnp.zeros((0,)), jnp.zeros(2)]
+        expected = np.ldexp(np.sqrt(np.sum(ROWS**2)), power)
+        np.testing.assert_allclose(joint_norm([*arrays, arrays[0][0]]) > expected, True)
+        np.testing.assert_allclose(joint_norm(arrays), expected, rtol=1e-6)
+    with jax.enable_x64(True):
+        wide = jnp.asarray(1e-200 * np.ones(4))
+        np.testing.assert_allclose(joint_norm([wide, jnp.zeros(1, jnp.float32)]), 2e-200)
 
 
 @pytest.mark.parametrize("power", [-100, 100])

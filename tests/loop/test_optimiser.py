@@ -225,6 +225,18 @@ def test_muon_scales_matrices_by_their_shape():
     np.testing.assert_allclose(moved["b"], expected["b"], rtol=1e-5)
 
 
+def test_the_plasticity_of_small_utilities():
+    """Squares of these utilities are zero in float32, and their norm sets the scale."""
+    rng = np.random.default_rng(0)
+    params, grads = (jnp.asarray(rng.normal(size=(2, 3)), jnp.float32) for _ in range(2))
+    tx = perturbed_sgd(1.0, noise=0.0, weight_decay=0.0, scope="local")
+    moved = [
+        tx.update(scale * grads, tx.init(params), params, key=jax.random.key(0))[0] / scale
+        for scale in (1.0, 1e-25)
+    ]
+    np.testing.assert_allclose(*moved, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("make", "scope"),
     [

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
+from ..._scaling import norm
 from .._base._arguments import check_name, Number
 from .._base._noise import gaussian_like
 
@@ -142,7 +143,7 @@ def _plasticity(
 
 def _by_row(utility: Float[Array, "..."]) -> Float[Array, "..."]:
     axes = tuple(range(1, utility.ndim)) if utility.ndim > 1 else None
-    size = jnp.sqrt(jnp.sum(utility**2, axis=axes, keepdims=True))
+    size = norm(utility, axes, keepdims=True)
     return utility / jnp.where(size > 0, size, 1)
 
 
