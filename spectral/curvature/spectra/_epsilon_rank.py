@@ -66,11 +66,17 @@ def epsilon_rank(
     **Returns:** a `RankEstimate`:
 
     - `value`: dim times the weight of the nodes beyond `epsilon`, averaged over vectors.
+    - `low`, `high`: a 95 % interval for the count, `lower` minus and `upper` plus their standard
+        errors times the quantile of Student's t with `num_vectors - 1` degrees of freedom, within 0
+        and `spectrum.dim`. The mean of `lower` over all vectors is at most the count, and that of
+        `upper` at least, so the interval covers the count at least as often as the two means. It is
+        NaN for a single vector, and the bracket if the spectrum is known exactly.
     - `lower`, `upper`: dim times rigorous bounds for the weight that the measure of each vector has
         beyond `epsilon`, averaged over vectors (see `Spectrum`).
-    - `sem`: the standard error of `value` over vectors. It does not include the bias that the
-        bounds show, and is 0 for a spectrum that is known exactly. A 95 % interval is `value` plus
-        or minus `sem` times the quantile of Student's t with `num_vectors - 1` degrees of freedom.
+    - `sem`, `lower_sem`, `upper_sem`: the standard errors of `value`, `lower` and `upper` over
+        vectors, 0 for a spectrum that is known exactly. `sem` does not include the bias that the
+        bounds show: if the bracket is wide, `value` plus or minus a multiple of it misses the count
+        (docs/curvature.md has a table).
     - `resolved`: whether `upper - lower` is at most a tenth of `spectrum.dim`. Then the fraction of
         eigenvalues beyond `epsilon` is known to a tenth, up to the standard error. Otherwise
         `epsilon` is below the resolution of the order: raise one of the two; more vectors do not
