@@ -73,7 +73,7 @@ def check_scaled(got, expected, power):
             np.testing.assert_array_equal(own, other, err_msg=name)
             continue
         other, tiny = np.ldexp(other, power), np.finfo(own.dtype).tiny
-        # What is no normal number may be rounded to zero.
+        # What lies below the normal numbers may be rounded to zero.
         same = (own == other) | (np.maximum(np.abs(own), np.abs(other)) < tiny)
         assert same.all(), (name, power, own[~same], other[~same])
 

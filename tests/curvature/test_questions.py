@@ -370,7 +370,7 @@ def test_ranks_of_known_spectra():
 
 
 def test_a_power_of_two_changes_no_digit_of_a_question():
-    # Weight times eigenvalue is no normal number for the first node at 2^-100.
+    # Weight times eigenvalue is below the normal numbers for the first node at 2^-100.
     weights = np.random.default_rng(0).dirichlet([1, 1, 1, 1], size=3)
     weights = np.c_[np.full(3, 1e-10), weights]
     nodes = np.asarray([-3e-4, 0.002, 0.7, 1.3, 2.1], np.float32)

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from spectral._base._scaling import exponent_of, joint_norm, norm, times_power
 from spectral._eigh import eigh, eigvalsh
-from spectral._scaling import exponent_of, joint_norm, norm, times_power
 
 
 ROWS = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)

@@ -12,9 +12,9 @@ PACKAGE = pathlib.Path(__file__).parents[2] / "spectral"
 # By folder, its files and folders in layers: each may import from the layers before its own.
 LAYERS: dict[str, list[set[str]]] = {
     "": [
-        {"_arguments", "_blas", "_carry", "_keys", "_scaling"},
-        {"_eigh"},
+        {"_arguments", "_blas", "_carry", "_keys"},
         {"_base"},
+        {"_eigh"},
         {"_types"},
         {"models"},
         {"curvature"},
@@ -34,7 +34,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"recording"},
         {"studies"},
     ],
-    "_base": [{"_axes", "_labels", "_readable", "_schedule"}, {"_optimiser"}],
+    "_base": [{"_axes", "_labels", "_readable", "_scaling", "_schedule"}, {"_optimiser"}],
     "models": [{"layers"}, {"_apply"}, {"units"}, {"_network"}, {"networks"}],
     "curvature": [
         {"risk"},

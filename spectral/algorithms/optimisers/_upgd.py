@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from ..._scaling import norm
+from ..._base._scaling import norm
 from .._base._arguments import check_name, Number
 from .._base._noise import gaussian_like
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from ..._arguments import check_count
-from ..._scaling import exponent_of, norm, times_power
+from ..._base._scaling import exponent_of, norm, times_power
 from .._base._algorithm import AbstractPenalty
 from .._base._arguments import as_non_negative, Number
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from ..._scaling import times_power
+from ..._base._scaling import times_power
 from ..operators._operator import AbstractOperator
 from ._derivative import no_derivative
 

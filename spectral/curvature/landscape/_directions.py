@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from ..._scaling import norm
+from ..._base._scaling import norm
 from ..risk._parameters import split_parameters
 
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..._arguments import as_int, check_above, check_count, Count
-from ..._scaling import exponent_of, times_power
+from ..._base._scaling import exponent_of, times_power
 from ._operator import AbstractOperator
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from ..._base._readable import readable
-from ..._scaling import exponent_of, times_power
+from ..._base._scaling import exponent_of, times_power
 from ._spectrum import AbstractSpectrum
 
 

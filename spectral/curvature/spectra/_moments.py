@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
 from ..._arguments import check_above
-from ..._scaling import exponent_of, times_power
+from ..._base._scaling import exponent_of, times_power
 from ._estimate import Estimate, over_vectors
 from ._extremes import largest_magnitude
 from ._spectrum import AbstractSpectrum

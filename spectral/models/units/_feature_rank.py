@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..._scaling import exponent_of, times_power
+from ..._base._scaling import exponent_of, times_power
 
 
 def singular_values(features: Float[Array, "examples units"]) -> Float[Array, " smaller"]:

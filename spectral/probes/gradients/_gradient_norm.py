@@ -5,7 +5,7 @@ import jax
 from jaxtyping import Array, PRNGKeyArray
 
 from ..._base._quantity import Quantity
-from ..._scaling import joint_norm
+from ..._base._scaling import joint_norm
 from .._base._sampler import Sampler
 from .._base._sampling_probe import AbstractSamplingProbe
 

@@ -10,7 +10,7 @@ import optax
 from jaxtyping import Array, PRNGKeyArray
 
 from ..._base._quantity import Quantity
-from ..._scaling import joint_norm
+from ..._base._scaling import joint_norm
 from ..._types import Learner
 from ...models import connected
 from ...tasks import AbstractTaskStream

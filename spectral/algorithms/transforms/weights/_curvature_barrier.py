@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ...._arguments import check_count
-from ...._scaling import exponent_of, times_power
+from ...._base._scaling import exponent_of, times_power
 from ...._types import Learner, Signal
 from ..._base._algorithm import AbstractTransform
 from ..._base._arguments import as_positive, Number

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ...._scaling import joint_norm
+from ...._base._scaling import joint_norm
 from ...._types import Learner, Signal
 from ....models import connected, Entries, unit_groups
 from ..._base._algorithm import AbstractTransform

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Real
 
 from ...._arguments import as_int, check_above, check_count, Count
-from ...._scaling import times_power
+from ...._base._scaling import times_power
 from ...operators._operator import AbstractOperator
 from ...operators._single_threaded import jit_single_threaded
 from ...spectra._deflated_spectrum import DeflatedSpectrum

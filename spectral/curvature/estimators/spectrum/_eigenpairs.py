@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from ...._arguments import as_int, check_count, Count
-from ...._scaling import times_power
+from ...._base._scaling import times_power
 from ...operators._operator import AbstractOperator
 from ...operators._single_threaded import jit_single_threaded
 from .._units import scaled_product

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 from matfree import decomp
 
-from ...._scaling import exponent_of
+from ...._base._scaling import exponent_of
 from .._units import ScaledProduct
 from ._quadrature import AbstractLanczosQuadrature
 from ._tridiagonal import Tridiagonal

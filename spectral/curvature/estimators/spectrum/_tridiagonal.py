@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from ...._base._scaling import exponent_of, times_power
 from ...._eigh import eigh
-from ...._scaling import exponent_of, times_power
 from .._units import ScaledProduct
 from .._vectors import Sphere, vector_key
 

@@ -10,7 +10,7 @@ from jaxtyping import PRNGKeyArray
 from matfree import stochtrace
 
 from ...._arguments import as_int
-from ...._scaling import exponent_of, times_power
+from ...._base._scaling import exponent_of, times_power
 from ...operators._operator import AbstractOperator
 from ...spectra._estimate import Estimate
 from ._leave_one_out import leave_one_out

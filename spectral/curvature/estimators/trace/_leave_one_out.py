@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from matfree import stochtrace
 
-from ...._scaling import norm as norm_of
+from ...._base._scaling import norm as norm_of
 from ...operators._operator import AbstractOperator
 from ...spectra._estimate import Estimate, standard_error
 from .._derivative import no_derivative
