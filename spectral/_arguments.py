@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
-from typing import Any, cast, TypeVar
+from typing import Any
 
 import jax
 import numpy as np
@@ -10,7 +10,6 @@ from jax.core import Tracer
 
 
 Count = int | np.integer  # a size, an order or a number of things
-Integer = TypeVar("Integer")
 
 
 def check_above(name: str, value: Any, bound: float, *, strict: bool = True) -> None:
@@ -54,12 +53,12 @@ def check_count(name: str, value: Count, *, minimum: int = 1) -> None:
         )
 
 
-def as_int(value: Integer) -> Integer:
+def as_int(value: Any) -> Any:
     """A NumPy integer as one of Python, which a compiled program takes as a constant.
 
     Anything else is returned as it is, for `check_count` to judge.
     """
-    return cast(Any, int(value)) if isinstance(value, np.integer) else value
+    return int(value) if isinstance(value, np.integer) else value
 
 
 def check_fraction(name: str, value: Any, *, strict: bool = False) -> None:

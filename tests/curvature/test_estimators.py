@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -474,8 +475,13 @@ def test_defaults():
 
 
 def test_numpy_integers_are_integers(getkey):
-    two, five = np.int64(2), np.uint8(5)
-    quick = [Lanczos(order=five, num_vectors=two), MatfreeLanczos(order=five, num_vectors=two)]
+    # As `Any`, because a type checker wants integers of Python.
+    two: Any = np.int64(2)
+    five: Any = np.uint8(5)
+    quick: list[Any] = [
+        Lanczos(order=five, num_vectors=two),
+        MatfreeLanczos(order=five, num_vectors=two),
+    ]
     quick += [Chebyshev(order=five, num_vectors=two, range_order=two), Dense(limit=five)]
     quick += [Deflated(order=five, num_vectors=two, deflation_order=two), GramEigh(limit=five)]
     quick += [Hutchinson(num_samples=two), HutchinsonDiagonal(num_samples=two)]
