@@ -51,8 +51,8 @@ def extremes(spectrum: AbstractSpectrum, *, count: Count = 1) -> Extremes:
             f"`count` is {count}, but must be at most {spectrum.resolved}, the eigenvalues that "
             "are known: ask for fewer, or use a higher order or another estimator."
         )
-    count = as_int(count)
-    return Extremes(*spectrum.outermost(count, "largest"), *spectrum.outermost(count, "smallest"))
+    size: int = as_int(count)
+    return Extremes(*spectrum.outermost(size, "largest"), *spectrum.outermost(size, "smallest"))
 
 
 def largest_magnitude(spectrum: AbstractSpectrum) -> Float[Array, ""]:
