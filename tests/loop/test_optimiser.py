@@ -225,6 +225,7 @@ def test_muon_scales_matrices_by_their_shape():
     np.testing.assert_allclose(moved["b"], expected["b"], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_plasticity_of_small_utilities():
     """Squares of these utilities are zero in float32, and their norm sets the scale."""
     rng = np.random.default_rng(0)
