@@ -9,6 +9,9 @@ import numpy as np
 from jax.core import Tracer
 
 
+Count = int | np.integer  # a size, an order or a number of things
+
+
 def check_above(name: str, value: Any, bound: float, *, strict: bool = True) -> None:
     """Check that a concrete `value` is finite and above `bound` (or at least `bound`, if not
     `strict`).
@@ -38,7 +41,7 @@ def check_no_nan(name: str, value: Any) -> None:
         )
 
 
-def check_count(name: str, value: int, *, minimum: int = 1) -> None:
+def check_count(name: str, value: Count, *, minimum: int = 1) -> None:
     """Check that a size, order or period is an integer of at least `minimum`.
 
     **Raises:** `ValueError` naming the argument, the value, what is allowed and the next step.
@@ -48,6 +51,14 @@ def check_count(name: str, value: int, *, minimum: int = 1) -> None:
             f"`{name}` is {value!r}, but must be an integer of at least {minimum}: pass one of "
             "these."
         )
+
+
+def as_int(value: Any) -> Any:
+    """A NumPy integer as one of Python, which a compiled program takes as a constant.
+
+    Anything else is returned as it is, for `check_count` to judge.
+    """
+    return int(value) if isinstance(value, np.integer) else value
 
 
 def check_fraction(name: str, value: Any, *, strict: bool = False) -> None:

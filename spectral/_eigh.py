@@ -6,10 +6,29 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ._base._scaling import exponent_of, times_power
 
-@jax.custom_batching.custom_vmap
+
 def eigh(matrix: Float[Array, "n n"]) -> tuple[Float[Array, " n"], Float[Array, "n n"]]:
     """Eigenvalues in ascending order, and eigenvectors as columns. May be vmapped.
+
+    The entries are first scaled to the order of 1 by a power of two, so the eigenvalues of 2^k A
+    are 2^k times those of A to the bit, and the eigenvectors are the same.
+    """
+    exponent = exponent_of(matrix)
+    values, vectors = _decomposed(times_power(matrix, -exponent))
+    return times_power(values, exponent), vectors
+
+
+def eigvalsh(matrix: Float[Array, "n n"]) -> Float[Array, " n"]:
+    """Eigenvalues in ascending order, scaled as those of `eigh`."""
+    exponent = exponent_of(matrix)
+    return times_power(jnp.linalg.eigvalsh(times_power(matrix, -exponent)), exponent)
+
+
+@jax.custom_batching.custom_vmap
+def _decomposed(matrix: Float[Array, "n n"]) -> tuple[Float[Array, " n"], Float[Array, "n n"]]:
+    """Eigenvalues and eigenvectors by LAPACK or its counterpart.
 
     On CPU, JAX's LAPACK splits a batch among the threads of a pool and waits for them in one of
     those threads. Two programs that do this at the same time, one on each of two host devices,
@@ -19,10 +38,10 @@ def eigh(matrix: Float[Array, "n n"]) -> tuple[Float[Array, " n"], Float[Array, 
     return values, vectors
 
 
-@eigh.def_vmap
+@_decomposed.def_vmap
 def _of_many(axis_size: int, in_batched: list[bool], matrices: Any) -> Any:
     del axis_size, in_batched  # this rule is called only if the single argument is batched
-    one_by_one = lambda m: jax.lax.map(eigh, m)
+    one_by_one = lambda m: jax.lax.map(_decomposed, m)
     together = lambda m: tuple(jnp.linalg.eigh(m, symmetrize_input=False))
     pairs = jax.lax.platform_dependent(matrices, cpu=one_by_one, default=together)
     return pairs, (True, True)

@@ -64,6 +64,20 @@ def ranks(spectrum, *epsilons):
     return summary(spectrum, *epsilons).ranks
 
 
+def check_scaled(got, expected, power):
+    """All fields of a spectrum are those of another one times 2^power, to the bit."""
+    fields = jax.tree_util.tree_leaves_with_path(got)
+    for (path, own), other in zip(fields, jax.tree.leaves(expected), strict=True):
+        own, other, name = np.asarray(own), np.asarray(other), jax.tree_util.keystr(path)
+        if name.endswith(("weights", "known", "exhausted")):
+            np.testing.assert_array_equal(own, other, err_msg=name)
+            continue
+        other, tiny = np.ldexp(other, power), np.finfo(own.dtype).tiny
+        # What lies below the normal numbers may be rounded to zero.
+        same = (own == other) | (np.maximum(np.abs(own), np.abs(other)) < tiny)
+        assert same.all(), (name, power, own[~same], other[~same])
+
+
 def over_examples(model, inputs):
     return jax.vmap(model)(inputs)
 

@@ -17,6 +17,8 @@ from spectral.algorithms import (
     SpectralNorm,
     WassersteinInit,
 )
+from spectral.algorithms.penalties._spectral_norm import SpectralNormState
+from spectral.algorithms.transforms.weights._curvature_barrier import barrier_weights
 
 
 KEY = jax.random.key(0)
@@ -124,6 +126,35 @@ def test_value_and_gradient(name, float64):
 
     for measurements in at_zero:
         assert all(np.isfinite(g).all() for g in arrays(measurements[name][1]))
+
+
+def test_the_spectral_norm_of_weights_whose_squares_leave_float32():
+    rng = np.random.default_rng(0)
+    layer = eqx.nn.Linear(3, 2, use_bias=False, key=KEY)
+    ones = jnp.asarray(rng.normal(size=(2, 3)), jnp.float32)
+    penalty = SpectralNorm(1.0, power=1)
+    v = np.linalg.svd(ones)[2][0]
+    at = lambda weight: eqx.tree_at(lambda m: m.weight, layer, weight)
+    state = SpectralNormState((jnp.asarray(v),), ())
+    u = np.asarray(ones) @ v
+    u = u / np.linalg.norm(u)
+    # (sigma - 1)^2 has the gradient 2 (sigma - 1) u v^T, and sigma is nearly 0.
+    slope = jax.grad(lambda w: penalty.value(at(w), state))(1e-25 * ones)
+    np.testing.assert_allclose(slope, -2 * np.outer(u, v), rtol=1e-4, atol=1e-6)
+    # The iteration turns to the singular vector.
+    for _ in range(3):
+        state = penalty.update(at(1e-25 * ones), state, key=KEY)
+    np.testing.assert_allclose(np.abs(state.directions[0] @ v), 1, rtol=1e-5)
+    state = SpectralNormState((jnp.asarray([1.0, 0.0, 0.0]),), ())
+    moved = penalty.update(at(1e-25 * ones), state, key=KEY).directions[0]
+    expected = np.asarray(ones).T @ np.asarray(ones)[:, 0]
+    np.testing.assert_allclose(moved, expected / np.linalg.norm(expected), rtol=1e-5)
+
+
+def test_eigenvalues_of_the_barrier_whose_squares_leave_float32(float64):
+    """-log(lambda^2 + epsilon) of a parabola with lambda = 1e200 falls by the slope of the size."""
+    weights = barrier_weights(jnp.asarray([1e200, -1e200, 0.0, 3.0]), jnp.asarray(0.1))
+    np.testing.assert_allclose(weights, [-2e-200, 2e-200, 0, -6 / 9.1], rtol=1e-12)
 
 
 def test_power_iteration_follows_a_matrix_that_moves(model):

@@ -169,6 +169,12 @@ def test_projection_restores_the_norms(model):
         np.testing.assert_allclose(new.weight, factor * np.asarray(big.weight), rtol=1e-5)
         bias = (factor if i == 0 else 1) * np.asarray(big.bias)
         np.testing.assert_allclose(new.bias, bias, rtol=1e-5)
+    # Squares of such weights are zero or infinite in float32.
+    for scale in (1e-25, 1e25):
+        far = learner_of(numpy_map(lambda x, s=scale: (s * x).astype(np.float32), grown))
+        back, _ = after_step(transform, far, INPUTS, state=norms, key=KEY)
+        for new, expected in zip(back.model.layers, after.model.layers, strict=True):
+            np.testing.assert_allclose(new.weight, expected.weight, rtol=1e-5)
     zero = learner_of(numpy_map(lambda x: 0 * x, model))
     same, _ = after_step(transform, zero, INPUTS, state=norms, key=KEY)
     assert not any(np.any(p) for p in arrays(same.model))

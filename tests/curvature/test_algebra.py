@@ -89,6 +89,14 @@ def test_products_of_matrices_and_functions_run_in_full_precision():
         (lambda: Matrix(jnp.eye(3)) * jnp.ones(3), r"shape \(3,\), but must be one number"),
         (lambda: Matrix(jnp.eye(3)) + 0.1, r"A float cannot be added .*`c \* Function"),
         (lambda: Matrix(jnp.eye(3)) - jnp.eye(3), "cannot be added to an operator"),
+        (lambda: sum([Matrix(jnp.eye(3))], 1), "A int cannot be added to an operator"),
+        (lambda: Matrix(jnp.eye(3)) @ jnp.ones(4), r"`vector` is .*4.*but the matrix acts on"),
+        (lambda: Matrix(jnp.eye(3)) @ Matrix(jnp.eye(3)), r"of `@` is a Matrix, .*`a @ \(b @ v\)`"),
+        (lambda: Matrix(jnp.eye(3)) / jnp.ones(3), r"shape \(3,\), but must be one number"),
+        (
+            lambda: Function(_itself, jax.ShapeDtypeStruct((2_000_000,), jnp.float32)).dense(),
+            "2,000,000 rows, so it would take 16,000 GB, .*at most 137 GB: use its products",
+        ),
     ],
 )
 def test_bad_arguments(build, message):
@@ -96,15 +104,38 @@ def test_bad_arguments(build, message):
         build()
 
 
+def _itself(vector):
+    return vector
+
+
 @pytest.mark.usefixtures("float64")
 def test_sums_and_multiples():
     a, b = random_symmetric(4), random_symmetric(4, seed=1)
     operator = 2.0 * (Matrix(a) - Matrix(b)) + -Matrix(a) * 0.5
     mixed = Matrix(a) + Function(lambda v: b @ v, jnp.asarray(np.ones(4)))
-    total, mixed = dense([operator, mixed])
+    summed = sum([np.float64(3) * Matrix(a), Matrix(b) / 2, Matrix(b) / np.int64(4)])
+    total, mixed, summed = dense([operator, mixed, summed])
+    vector = jnp.asarray(np.arange(4.0))
+    np.testing.assert_array_equal(Matrix(a) @ vector, Matrix(a).mv(vector))
     a, b = np.asarray(a), np.asarray(b)
+    np.testing.assert_allclose(summed, 3 * a + 0.75 * b, rtol=1e-12)
     np.testing.assert_allclose(total, 1.5 * a - 2 * b, rtol=1e-12, atol=1e-14)
     np.testing.assert_allclose(mixed, a + b, rtol=1e-12)
+
+
+def test_writing_out_a_matrix_compiles_once():
+    traces = 0
+
+    def product(vector):
+        nonlocal traces
+        traces += 1
+        return 2 * vector
+
+    operator = Function(product, jax.ShapeDtypeStruct((3,), jnp.float32))
+    operator.dense()
+    first = traces
+    np.testing.assert_array_equal(operator.dense(), 2 * np.eye(3))
+    assert traces == first
 
 
 class OfTree(eqx.Module):
@@ -185,7 +216,7 @@ def test_bad_parts(where, message):
 @pytest.mark.usefixtures("float64")
 def test_symmetric_matrices_pass_the_check(getkey):
     array = np.asarray(random_symmetric(30))
-    for matrix in (array, 1e-12 * array, np.zeros((30, 30))):
+    for matrix in (array, 1e-160 * array, 1e160 * array, np.zeros((30, 30))):
         check_symmetric(Matrix(jnp.asarray(matrix)), key=getkey())
 
 
@@ -209,8 +240,10 @@ def test_matrices_that_are_not_symmetric_fail_the_check(getkey):
     check_symmetric(nearly, key=getkey(), tolerance=1e-3)
     array = array.copy()
     array[3, 5] += 10
-    with pytest.raises(ValueError, match="not symmetric"):
-        check_symmetric(Matrix(jnp.asarray(array)), key=getkey())
+    for scale in (1e-160, 1.0, 1e160):
+        with pytest.raises(ValueError, match="not symmetric"):
+            check_symmetric(Matrix(jnp.asarray(scale * array)), key=getkey())
+    check_symmetric(nearly, key=getkey(), tolerance=1e-3, num_pairs=np.int64(3))
     with pytest.raises(ValueError, match="`num_pairs` is 0"):
         check_symmetric(nearly, key=getkey(), num_pairs=0)
     with pytest.raises(ValueError, match="`tolerance` is -1"):

@@ -84,6 +84,12 @@ def test_bounds_hold_for_every_vector_and_intervals_cover(distribution, getkey):
         check_bounds(below, weights, eigenvalues[:, None] < -EPSILONS)
         check_monotone(rank)
         assert np.mean(rank.upper - rank.lower) > 1  # there is something to bound
+        # The interval covers the count at every threshold, and is of use.
+        truth = np.sum(np.abs(eigenvalues[:, None]) > EPSILONS, axis=0)
+        low, high = np.asarray(rank.low), np.asarray(rank.high)
+        covered = (low <= truth + 1e-6) & (truth - 1e-6 <= high)
+        assert (covered.mean(axis=0) >= 0.93).all()
+        assert np.median(high - low) < 0.9 * DIM
     rank = jax.tree.map(lambda x: x[:, 4], over_seeds(estimator, matrix(GAP), keys)[3])
     # The count of r of dim eigenvalues has a known variance.
     sphere = 2 * 18 * (1 - 18 / DIM) * DIM / (DIM + 2)

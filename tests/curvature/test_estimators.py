@@ -1,13 +1,15 @@
 """Every estimator against dense matrices in randomly rotated bases, and where matrices are hard."""
 
 import contextlib
+import dataclasses
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from curvature_cases import matrix, ranks, rotated, rotation, summary
+from curvature_cases import check_scaled, matrix, ranks, rotated, rotation, summary
 from jax.tree_util import Partial
 from tables import ESTIMATORS
 
@@ -21,13 +23,20 @@ from spectral.curvature import (
     Function,
     GramEigh,
     Hessian,
+    Hutchinson,
+    HutchinsonDiagonal,
     Lanczos,
     MatfreeLanczos,
     Matrix,
     sphere_vector,
     vector_key,
+    XDiagonal,
+    XNysDiagonal,
+    XNysTrace,
+    XTrace,
 )
 from spectral.curvature.estimators._vectors import BEFORE_VECTORS
+from spectral.curvature.estimators.spectrum._order import order_within
 
 
 DIM = 32
@@ -237,6 +246,18 @@ def test_vectors_and_keys(row, precision, getkey):
 
 
 @rows(gram=False)
+def test_a_power_of_two_changes_no_digit(row, precision, getkey):
+    """Nothing depends on the units of the loss. With squares of entries as they are, float32 would
+    end at 2^-63 and 2^63, and float64 at 2^-511 and 2^511."""
+    rng, key = np.random.default_rng(3), getkey()
+    powers = (-100, 100, *rng.integers(-100, 101, 3))
+    for power in powers if precision == "float32" else (-700, *powers, 700):
+        array = rotated(rng.normal(size=DIM) * 10 ** rng.uniform(-4, 0, DIM)).astype(precision)
+        find = lambda p, a=array: row.estimator(Matrix(jnp.asarray(np.ldexp(a, p))), key=key)
+        check_scaled(find(int(power)), find(0), int(power))
+
+
+@rows(gram=False)
 def test_permuted_parameters(row, precision, getkey):
     # The random vectors differ then, so the answers agree within their error.
     order = np.random.default_rng(0).permutation(DIM)
@@ -438,6 +459,10 @@ def test_extreme_eigenpairs(getkey):
     rough = find(uniform).largest
     assert rough.residuals[1] > 1e-3
     assert np.abs(uniform - float(rough.values[1])).min() <= rough.residuals[1]
+    # In units of 2^-530, whose squares float64 has no number for.
+    small = find(2.0**-530 * OUTLIERS)
+    np.testing.assert_allclose(np.ldexp(small.largest.values, 530), [31, 30], rtol=1e-9)
+    assert 0 < np.ldexp(np.max(small.largest.residuals), 530) < 1e-5
     # A restart finds the second copy of a multiple eigenvalue.
     twice = find(np.r_[5.0, 5.0, np.zeros(DIM - 2)])
     np.testing.assert_allclose(twice.largest.values, [5, 5], atol=1e-9)
@@ -447,6 +472,29 @@ def test_defaults():
     assert (Lanczos().num_vectors, Chebyshev().num_vectors, Deflated().num_vectors) == (3, 3, 3)
     assert (Chebyshev().order, Dense().limit, GramEigh().limit) == (100, 5000, 10_000)
     assert float(Deflated().accuracy) == 1e-5
+
+
+def test_numpy_integers_are_integers(getkey):
+    # As `Any`, because a type checker wants integers of Python.
+    two: Any = np.int64(2)
+    five: Any = np.uint8(5)
+    quick: list[Any] = [
+        Lanczos(order=five, num_vectors=two),
+        MatfreeLanczos(order=five, num_vectors=two),
+    ]
+    quick += [Chebyshev(order=five, num_vectors=two, range_order=two), Dense(limit=five)]
+    quick += [Deflated(order=five, num_vectors=two, deflation_order=two), GramEigh(limit=five)]
+    quick += [Hutchinson(num_samples=two), HutchinsonDiagonal(num_samples=two)]
+    quick += [kind(num_samples=two) for kind in (XTrace, XNysTrace, XDiagonal, XNysDiagonal)]
+    for estimator in quick:
+        sizes = [getattr(estimator, f.name) for f in dataclasses.fields(estimator)]
+        assert not any(isinstance(size, np.generic) for size in sizes), estimator
+    assert type(order_within("order", five, 9, default=3)) is int
+    operator = matrix(OUTLIERS)
+    find = lambda key: extreme_eigenpairs(operator, count=two, order=np.int64(4), key=key)
+    assert jax.eval_shape(find, getkey()).largest.values.shape == (2,)
+    ends = extremes(Dense()(operator, key=getkey()), count=two)
+    np.testing.assert_allclose(ends.largest, [31, 30])
 
 
 @pytest.mark.parametrize(

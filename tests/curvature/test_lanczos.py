@@ -6,11 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.linalg
-from curvature_cases import matrix, ranks, rotated, rotation
+from curvature_cases import check_scaled, matrix, ranks, rotated, rotation
 
 from spectral.curvature import (
     epsilon_rank,
     Lanczos,
+    Matrix,
     Normal,
     Rademacher,
     Sphere,
@@ -152,6 +153,24 @@ def test_exhausted_krylov_spaces_are_exact(eigenvalues, precision, getkey):
     # The restarts find further copies of an eigenvalue, as far as the order reaches.
     counts = (np.abs(spectrum.nodes) > 0.1).sum(axis=1)
     assert (counts == min(beyond.sum(), order)).all()
+
+
+def test_a_power_of_two_changes_no_digit_of_float32(getkey):
+    rng, key = np.random.default_rng(4), getkey()
+    for power in (-100, -64, 64, 100, *rng.integers(-100, 101, 8)):
+        array = rotated(rng.normal(size=DIM) * 10 ** rng.uniform(-3, 0, DIM)).astype(np.float32)
+        find = lambda p, a=array: LONG(Matrix(jnp.asarray(np.ldexp(a, p))), key=key)
+        check_scaled(find(int(power)), find(0), int(power))
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-18, 3e19, 1e30])
+def test_entries_whose_squares_leave_float32(scale, getkey):
+    spectrum = LONG(matrix(scale * np.linspace(-1, 1, DIM), jnp.float32), key=getkey())
+    np.testing.assert_allclose(np.stack(spectrum.range()) / scale, [-1, 1], rtol=1e-3)
+    assert not spectrum.exhausted.any()
+    (rank,) = ranks(spectrum, 0.5 * scale)
+    assert rank.low <= DIM // 2 <= rank.high
+    assert rank.high < DIM
 
 
 @pytest.mark.slow

@@ -120,6 +120,9 @@ def test_directions_have_the_norms_of_the_filters(getkey):
     assert direction["scale"] == 0
     assert not np.allclose(direction["matrix"], direction["twin"])
     by_column = direction_of({"matrix": matrix}, key=getkey(), output_axis=-1)
+    tiny = direction_of({"matrix": 1e-25 * matrix}, key=getkey(), output_axis=-1)
+    norms = np.linalg.norm(1e25 * tiny["matrix"], axis=0)
+    np.testing.assert_allclose(norms, [10**0.5, 4.0], rtol=1e-5)
     norms = np.linalg.norm(by_column["matrix"], axis=0)
     np.testing.assert_allclose(norms, [10**0.5, 4.0], rtol=1e-6)
 

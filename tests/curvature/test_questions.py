@@ -98,7 +98,7 @@ def test_bounds_by_hand(epsilon, options, lower, value, upper):
     np.testing.assert_allclose(
         [rank.lower, rank.value, rank.upper], [lower, value, upper], rtol=1e-6, atol=1e-5
     )
-    assert np.isnan(rank.sem)
+    assert np.isnan([rank.sem, rank.lower_sem, rank.upper_sem, rank.low, rank.high]).all()
     assert rank.resolved == (upper - lower <= 10)
 
 
@@ -139,6 +139,32 @@ def test_vectors_are_averaged():
     np.testing.assert_allclose(fraction.sem, scipy.stats.sem([0.8, 0.7, 0.3]), rtol=1e-6)
 
 
+def test_the_interval_joins_the_bracket_and_its_noise():
+    weights = [[0.1, 0.2, 0.3, 0.3, 0.1], [0.1, 0.2, 0.3, 0.2, 0.2], [0.1, 0.1, 0.2, 0.3, 0.3]]
+    spectrum = by_hand(NODES, weights)
+    rank, _, fraction = ranks_of(spectrum, 0.3)
+    # Above 0.3 of each vector lie the weights of the nodes 2.0, at least, and of 0.25 to 2.0, at
+    # most; below -0.3 that of -3 and of all up to 0.25.
+    lower = [20, 30, 40]
+    upper = [100, 100, 100]
+    half = scipy.stats.t.ppf(0.975, 2) * scipy.stats.sem(lower)
+    np.testing.assert_allclose([rank.lower, rank.upper], [30, 100], rtol=1e-5)
+    np.testing.assert_allclose(rank.lower_sem, scipy.stats.sem(lower), rtol=1e-5)
+    np.testing.assert_allclose(rank.upper_sem, scipy.stats.sem(upper), atol=1e-4)
+    np.testing.assert_allclose([rank.low, rank.high], [30 - half, 100], rtol=1e-5)
+    # Both ends have noise, and a count is not negative.
+    rank = rank_of(spectrum, 1.5)
+    ends = [scipy.stats.sem(x) for x in ([0, 0, 0], [70, 70, 80])]
+    np.testing.assert_allclose([rank.lower_sem, rank.upper_sem], ends, rtol=1e-4, atol=1e-5)
+    high = (70 + 70 + 80) / 3 + scipy.stats.t.ppf(0.975, 2) * ends[1]
+    np.testing.assert_allclose([rank.low, rank.high], [0, high], rtol=1e-5)
+    for name in ("low", "high", "lower_sem", "upper_sem"):
+        own = getattr(ranks_of(spectrum, 0.1)[2], name)
+        np.testing.assert_allclose(own, getattr(ranks_of(spectrum, 0.1)[1], name) / 100, rtol=1e-6)
+    exact = ranks_of(whole(np.asarray([-3.0, 0.0, 1.0, 2.0, 5.0], np.float32)), 1.5)[0]
+    assert [float(x) for x in (exact.low, exact.high, exact.lower_sem)] == [3, 3, 0]
+
+
 @pytest.mark.slow
 def test_a_small_rank_of_a_large_matrix_keeps_its_digits():
     spectrum = by_hand([-5.0, 0.0, 5.0], [[1e-8, 1 - 4e-8, 3e-8]], exhausted=True, dim=10**8)
@@ -170,17 +196,22 @@ def test_bad_thresholds_and_widths(bad):
         density(spectrum, jnp.zeros(2), width=bad)
 
 
+curve_of = eqx.filter_jit(lambda spectrum, grid, width: density(spectrum, grid, width=width))
+
+
 def test_density_is_a_mixture_of_gaussians():
     grid = np.linspace(-5, 5, 2001, dtype=np.float32)
-    curve_of = eqx.filter_jit(
-        lambda spectrum, width: density(spectrum, jnp.asarray(grid), width=width)
-    )
-    narrow = by_hand([1.0], [[1.0], [1.0]])
+    narrow = by_hand([1.0], [[1.0], [1.0], [1.0]])
     expected = scipy.stats.norm.pdf(grid, 1, 0.5)
-    np.testing.assert_allclose(curve_of(narrow, jnp.asarray(0.5)), expected, rtol=1e-4, atol=1e-6)
+    curve = curve_of(narrow, jnp.asarray(grid), jnp.asarray(0.5))
+    np.testing.assert_allclose(curve, expected, rtol=1e-4, atol=1e-6)
 
-    weights = [[0.10, 0.20, 0.30, 0.25, 0.15], [0.0, 0.0, 0.9, 0.1, 0.0]]
-    curve = curve_of(by_hand(NODES, weights), jnp.asarray(0.3))
+    weights = [
+        [0.10, 0.20, 0.30, 0.25, 0.15],
+        [0.0, 0.0, 0.9, 0.1, 0.0],
+        [0.05, 0.10, 0.60, 0.175, 0.075],
+    ]
+    curve = curve_of(by_hand(NODES, weights), jnp.asarray(grid), jnp.asarray(0.3))
     assert curve.shape == grid.shape
     np.testing.assert_allclose(np.trapezoid(curve, grid), 1, rtol=1e-3)
     mean = np.mean(np.asarray(weights), axis=0) @ np.asarray(NODES)
@@ -223,6 +254,7 @@ def test_the_published_estimator_by_hand():
     assert np.isnan(smoothed([0.0, np.nan], [[0.5, 0.5]], 3.0))
 
 
+POWERS = 0, -100, -64, 37, 100
 MOMENTS = trace, frobenius_norm, spectral_stable_rank, spectral_effective_rank, log_det
 
 
@@ -335,6 +367,40 @@ def test_ranks_of_known_spectra():
     np.testing.assert_allclose(damped.value, np.log(1) + 3 * np.log(3), rtol=1e-4, atol=1e-4)
     *_, numbers = answers(by_hand(nodes, weights, exhausted=True), 0.5)
     np.testing.assert_allclose(numbers, [np.inf, 5])
+
+
+def test_a_power_of_two_changes_no_digit_of_a_question():
+    # Weight times eigenvalue is below the normal numbers for the first node at 2^-100.
+    weights = np.random.default_rng(0).dirichlet([1, 1, 1, 1], size=3)
+    weights = np.c_[np.full(3, 1e-10), weights]
+    nodes = np.asarray([-3e-4, 0.002, 0.7, 1.3, 2.1], np.float32)
+    spectra = [by_hand(np.ldexp(nodes, p), weights, tolerance=2.0 ** (p - 20)) for p in POWERS]
+    got = [answers(s, 2.0**p) for s, p in zip(spectra, POWERS, strict=True)]
+    relative = [ranks_of(s, 0.3)[1:] for s in spectra]
+    absolute = [ranks_of(s, np.float32(2.0**p))[0] for s, p in zip(spectra, POWERS, strict=True)]
+    grid = np.linspace(-5, 5, 2001, dtype=np.float32)
+    curves = [
+        curve_of(s, jnp.asarray(np.ldexp(grid, p)), jnp.asarray(2.0**p, jnp.float32))
+        for s, p in zip(spectra, POWERS, strict=True)
+    ]
+    for i, power in enumerate(POWERS):
+        (first, norm, *ranks, log), damped, numbers = got[i]
+        (other, other_norm, *other_ranks, other_log), other_damped, other_numbers = got[0]
+        for own, expected in ((first, other), (norm, other_norm)):
+            assert_same(own, jax.tree.map(lambda x, p=power: np.ldexp(x, p), expected))
+        assert_same((ranks, numbers), (other_ranks, other_numbers))
+        assert_same((relative[i], absolute[i]), (relative[0], absolute[0]))
+        np.testing.assert_array_equal(curves[i], np.ldexp(np.asarray(curves[0]), -power))
+        # 100 eigenvalues: the logarithms shift, and are rounded.
+        shift = 100 * power * np.log(2)
+        for own, expected in ((log, other_log), (damped, other_damped)):
+            np.testing.assert_allclose(own.value, expected.value + shift, rtol=1e-5, atol=1e-3)
+            np.testing.assert_allclose(own.sem, expected.sem, rtol=1e-2)
+
+
+def assert_same(got, expected):
+    for own, other in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_array_equal(own, other)
 
 
 def test_rounding_does_not_count_as_an_eigenvalue():

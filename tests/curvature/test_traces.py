@@ -27,7 +27,8 @@ DIM, SAMPLES, SEEDS = 20, 8, 200
 INDEFINITE = np.r_[-8.0, -1.0, np.linspace(-0.3, 0.3, DIM - 4), 6.0, 20.0]
 DEFINITE = np.r_[np.geomspace(1e-3, 1.0, DIM - 2), 6.0, 20.0]
 LOW_RANK = np.r_[np.zeros(DIM - 3), 1.0, 5.0, 9.0]
-SCALES = 0.0, 1e-20, 1.0, 1e8
+SCALES = 0.0, 1e-160, 1e-20, 1.0, 1e8, 1e160
+POWERS = -530, -100, 100, 510
 
 ANY = [Hutchinson, XTrace, HutchinsonDiagonal, XDiagonal]
 SEMI_DEFINITE = [XNysTrace, XNysDiagonal]
@@ -50,13 +51,15 @@ def estimates(estimator, arrays, which, keys):
 
 @functools.cache
 def found(kind):
-    """Estimates of a hard matrix from many seeds; of one of low rank at several scales; and of NaN.
-    One program computes them all."""
+    """Estimates of a hard matrix from many seeds, and from the first seed in other units; of one of
+    low rank at several scales; and of NaN. One program computes them all."""
     arrays = [hard(kind), *(scale * rotated(LOW_RANK) for scale in SCALES)]
     arrays.append(np.full((DIM, DIM), np.nan))
+    arrays += [np.ldexp(hard(kind), power) for power in POWERS]
     which = np.r_[np.zeros(SEEDS, int), np.arange(1, len(arrays))]
     with jax.enable_x64(True):
         keys = jax.random.split(jax.random.key(0), len(which))
+        keys = keys.at[-len(POWERS) :].set(keys[0])
         estimator = kind(num_samples=SAMPLES)
         result = estimates(estimator, jnp.asarray(np.stack(arrays)), jnp.asarray(which), keys)
     return jax.tree.map(np.asarray, result)
@@ -104,7 +107,14 @@ def test_low_rank_is_exact_at_every_scale(kind, index):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_nan(kind):
-    assert np.isnan(found(kind).value[-1]).all()
+    assert np.isnan(found(kind).value[-1 - len(POWERS)]).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_power_of_two_changes_no_digit(kind):
+    for index, power in enumerate(POWERS, start=-len(POWERS)):
+        for own in (found(kind).value, found(kind).sem):
+            np.testing.assert_array_equal(own[index], np.ldexp(own[0], power))
 
 
 @pytest.mark.slow

@@ -12,8 +12,9 @@ PACKAGE = pathlib.Path(__file__).parents[2] / "spectral"
 # By folder, its files and folders in layers: each may import from the layers before its own.
 LAYERS: dict[str, list[set[str]]] = {
     "": [
-        {"_arguments", "_blas", "_carry", "_eigh", "_keys"},
+        {"_arguments", "_blas", "_carry", "_keys"},
         {"_base"},
+        {"_eigh"},
         {"_types"},
         {"models"},
         {"curvature"},
@@ -34,7 +35,16 @@ LAYERS: dict[str, list[set[str]]] = {
         {"studies"},
     ],
     "_base": [
-        {"_axes", "_labels", "_paths", "_per_entry", "_precision", "_readable", "_schedule"},
+        {
+            "_axes",
+            "_labels",
+            "_paths",
+            "_per_entry",
+            "_precision",
+            "_readable",
+            "_scaling",
+            "_schedule",
+        },
         {"_optimiser"},
     ],
     "models": [{"layers"}, {"_apply"}, {"units"}, {"_network"}, {"networks"}],
@@ -46,7 +56,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"estimators"},
         {"landscape"},
     ],
-    "curvature/estimators": [{"_vectors"}, {"spectrum", "trace"}],
+    "curvature/estimators": [{"_derivative", "_vectors"}, {"_units"}, {"spectrum", "trace"}],
     "tasks": [{"_base"}, {"labelled", "sequences", "rl", "landscapes"}],
     "tasks/labelled": [{"sets"}, {"rows"}, {"streams"}],
     "tasks/rl": [{"environments"}, {"ppo"}],

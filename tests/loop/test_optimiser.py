@@ -225,6 +225,17 @@ def test_muon_scales_matrices_by_their_shape():
     np.testing.assert_allclose(moved["b"], expected["b"], rtol=1e-5)
 
 
+@pytest.mark.slow
+def test_the_plasticity_of_small_utilities():
+    """Squares of these utilities are zero in float32, and their norm sets the scale."""
+    rng = np.random.default_rng(0)
+    params, grads = (jnp.asarray(rng.normal(size=(2, 3)), jnp.float32) for _ in range(2))
+    tx = perturbed_sgd(1.0, noise=0.0, weight_decay=0.0, scope="local")
+    step = lambda g: tx.update(g, tx.init(params), params, key=jax.random.key(0))[0]
+    moved, small = np.asarray(step(grads)), np.asarray(step(1e-25 * grads))
+    np.testing.assert_allclose(1e25 * small, moved, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("make", "scope"),
     [

@@ -125,6 +125,11 @@ def test_ranks_do_not_depend_on_the_scale():
     rank, gradient, *_ = measured(a)
     np.testing.assert_allclose(measured(8 * a)[0], rank, rtol=1e-6)
     np.testing.assert_allclose((np.asarray(gradient) * a).sum(), 0, atol=1e-5)
+    # Features of float32 whose squares are zero or infinite.
+    for power in (-100, 100):
+        scaled, derivative, *others = measured(np.ldexp(a.astype(np.float32), power))
+        np.testing.assert_allclose([scaled, *others], [rank, *measured(a)[2:]], rtol=1e-5)
+        np.testing.assert_allclose(np.ldexp(derivative, power), gradient, rtol=1e-3, atol=1e-5)
 
 
 def test_float32_gradient_keeps_its_digits():

@@ -1,5 +1,6 @@
 """Probes against NumPy on a network with dead and faint units, and in the loop."""
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -130,9 +131,36 @@ def test_norms():
     flat = np.concatenate([np.ravel(leaf) for leaf in leaves])
     np.testing.assert_allclose(found["weights"]["norm"], np.linalg.norm(flat), rtol=1e-5)
     np.testing.assert_allclose(found["weights"]["mean_magnitude"], np.abs(flat).mean(), rtol=1e-5)
+    # Squares of such weights are zero in float32.
+    stream, learner = half_dead()
+    scale = lambda x: 1e-25 * x if eqx.is_inexact_array(x) else x
+    tiny = learner_of(jax.tree.map(scale, learner.model))
+    size = probes.WeightNorm()(tiny, stream, None, key=KEY)["norm"]
+    np.testing.assert_allclose(size, 1e-25 * np.linalg.norm(flat), rtol=1e-5)
     for name, loss in losses.items():
         np.testing.assert_allclose(found[name]["loss"], loss, rtol=1e-5)
     np.testing.assert_allclose(found["gradient"]["norm"], np.linalg.norm(gradient), rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_the_norm_of_a_small_gradient():
+    """A confident network has gradients whose squares are zero in float32."""
+    stream, learner = half_dead()
+    batch = stream.sample(stream.init(key=KEY), learner, NUM, "train", key=KEY)
+    loss = lambda model: 1e-25 * loss_of(model, batch)
+    probe = probes.GradientNorm(num_examples=NUM)
+    expected = np.linalg.norm(ravel_pytree(eqx.filter_grad(loss)(learner.model))[0] / 1e-25) * 1e-25
+
+    class Scaled(type(stream)):
+        def criterion(self, outputs, batch):
+            value, metrics = super().criterion(outputs, batch)
+            return 1e-25 * value, metrics
+
+    small = object.__new__(Scaled)
+    for field in dataclasses.fields(stream):
+        object.__setattr__(small, field.name, getattr(stream, field.name))
+    found = probe(learner, small, stream.init(key=KEY), key=KEY)
+    np.testing.assert_allclose(found["norm"], expected, rtol=1e-4)
 
 
 WHEN = ("start", "end")

@@ -8,6 +8,7 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from ..._arguments import check_above, check_fraction
+from ..._base._scaling import norm
 from .._base._arguments import check_adam, check_name, Number
 from .._base._noise import gaussian_like
 
@@ -166,7 +167,7 @@ def _plasticity(
 
 def _by_row(utility: Float[Array, "..."]) -> Float[Array, "..."]:
     axes = tuple(range(1, utility.ndim)) if utility.ndim > 1 else None
-    size = jnp.sqrt(jnp.sum(utility**2, axis=axes, keepdims=True))
+    size = norm(utility, axes, keepdims=True)
     return utility / jnp.where(size > 0, size, 1)
 
 

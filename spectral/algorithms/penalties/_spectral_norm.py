@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from ..._arguments import check_count
+from ..._base._scaling import exponent_of, norm, times_power
 from .._base._after_reset import where_reset
 from .._base._arguments import as_non_negative, Number
 from .._base._protocols import AbstractPenalty
@@ -58,10 +59,13 @@ class SpectralNorm(AbstractPenalty[SpectralNormState]):
         matrices, vectors = _split(model)
         total = jnp.zeros(())
         for matrix, v in zip(matrices, state.directions, strict=True):
-            square = jnp.sum((matrix @ v) ** 2)
+            image = matrix @ v
+            exponent = exponent_of(image)
+            square = jnp.sum(times_power(image, -exponent) ** 2)
             # An odd power has no derivative at sigma = 0; take zero there.
             sigma = jnp.where(square > 0, square, 1) ** (self.power / 2)
-            total += (jnp.where(square > 0, sigma, 0) - 1) ** 2
+            sigma = times_power(jnp.where(square > 0, sigma, 0), self.power * exponent)
+            total += (sigma - 1) ** 2
         for vector, first in zip(vectors, state.vectors, strict=True):
             total += jnp.sum((vector - first) ** 2)
         return self.strength * total
@@ -101,5 +105,5 @@ def _iterated(matrix: Float[Array, "m n"], v: Float[Array, " n"]) -> Float[Array
 
 
 def _unit(v: Float[Array, " n"]) -> Float[Array, " n"]:
-    size = jnp.linalg.norm(v)
+    size = norm(v)
     return v / jnp.where(size > 0, size, 1)

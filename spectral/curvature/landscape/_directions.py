@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from ..._base._scaling import norm
 from ..risk._parameters import split_parameters
 
 
@@ -59,6 +60,5 @@ def _filters(weight: Weight, key: PRNGKeyArray, output_axis: int) -> Weight:
     if weight.ndim < 2:
         return jnp.zeros_like(weight)
     axes = tuple(a for a in range(weight.ndim) if a != output_axis % weight.ndim)
-    norm = lambda x: jnp.sqrt(jnp.sum(x**2, axis=axes, keepdims=True))
     noise = jax.random.normal(key, weight.shape, weight.dtype)
-    return noise * (norm(weight) / norm(noise))
+    return noise * (norm(weight, axes, keepdims=True) / norm(noise, axes, keepdims=True))

@@ -13,6 +13,7 @@ from jaxtyping import Array, ArrayLike, Float, PyTree, Real
 
 
 _COLUMNS = 64  # products that `dense` computes at once
+_LARGEST = 2**37  # bytes of the largest matrix that `dense` writes: 137 GB
 
 
 class AbstractOperator(eqx.Module):
@@ -21,7 +22,12 @@ class AbstractOperator(eqx.Module):
     The vectors are pytrees of floating-point arrays, such as the parameters of a network. A new
     operator implements `structure` and `product`; the other methods follow from these two. An
     operator that can form its matrix faster than by products also overrides `dense`.
+
+    `a + b`, `a - b`, `sum([a, b])`, `2.0 * a`, `a / 2` and `-a` are operators, and `a @ v` is
+    `a.mv(v)`.
     """
+
+    __array_ufunc__ = None  # NumPy numbers leave `number * operator` to the operator
 
     @property
     @abc.abstractmethod
@@ -76,16 +82,27 @@ class AbstractOperator(eqx.Module):
         return ravel_pytree(zeros)[1](vector)
 
     def dense(self) -> Float[Array, "dim dim"]:
-        """The matrix itself, in the order of `flat_product`: `dim` products and dim^2 numbers."""
-        columns = jax.lax.map(
-            self.flat_product(),
-            jnp.eye(self.dim, dtype=self.dtype),
-            batch_size=min(self.dim, _COLUMNS),
-        )
-        return columns.T
+        """The matrix itself, in the order of `flat_product`: `dim` products and dim^2 numbers.
+
+        It is compiled, and compiled again only for an operator of other shapes or other functions.
+
+        **Raises:** `ValueError` if the matrix would take more than 137 GB of memory.
+        """
+        size = self.dim**2 * self.dtype.itemsize
+        if size > _LARGEST:
+            raise ValueError(
+                f"The matrix has {self.dim:,} rows, so it would take {size / 1e9:,.0f} GB, but "
+                f"`dense` writes at most {_LARGEST / 1e9:,.0f} GB: use its products, `mv`, "
+                "estimate its spectrum with `Lanczos()`, or write out the `Block` of a layer."
+            )
+        return _written_out(self)
 
     def __add__(self, other: Any) -> "AbstractOperator":
         return Sum((self, _summand(other)))
+
+    def __radd__(self, other: Any) -> "AbstractOperator":
+        # `sum` starts from 0.
+        return self if isinstance(other, int) and other == 0 else self + other
 
     def __sub__(self, other: Any) -> "AbstractOperator":
         return Sum((self, -_summand(other)))
@@ -96,8 +113,30 @@ class AbstractOperator(eqx.Module):
     def __rmul__(self, factor: Real[ArrayLike, "..."]) -> "AbstractOperator":
         return Scaled(self, factor)
 
+    def __truediv__(self, divisor: Real[ArrayLike, "..."]) -> "AbstractOperator":
+        return Scaled(self, 1 / jnp.asarray(divisor, dtype=float))
+
+    def __matmul__(self, vector: PyTree) -> PyTree:
+        if isinstance(vector, AbstractOperator):
+            raise TypeError(
+                f"The right side of `@` is a {type(vector).__name__}, but must be a vector, "
+                "because a product of symmetric matrices is not symmetric in general: apply one "
+                "after the other, `a @ (b @ v)`."
+            )
+        return self.mv(vector)
+
     def __neg__(self) -> "AbstractOperator":
         return Scaled(self, -1.0)
+
+
+@eqx.filter_jit
+def _written_out(operator: AbstractOperator) -> Float[Array, "dim dim"]:
+    columns = jax.lax.map(
+        operator.flat_product(),
+        jnp.eye(operator.dim, dtype=operator.dtype),
+        batch_size=min(operator.dim, _COLUMNS),
+    )
+    return columns.T
 
 
 def same_structure(vector: PyTree, structure: PyTree[jax.ShapeDtypeStruct]) -> bool:

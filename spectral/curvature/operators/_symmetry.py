@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ..._arguments import check_above, check_count
+from ..._arguments import as_int, check_above, check_count, Count
+from ..._base._scaling import exponent_of, times_power
 from ._operator import AbstractOperator
 
 
@@ -15,7 +16,7 @@ def check_symmetric(
     operator: AbstractOperator,
     *,
     key: PRNGKeyArray,
-    num_pairs: int = 3,
+    num_pairs: Count = 3,
     tolerance: float | None = None,
 ) -> None:
     """Checks that a matrix is symmetric and that its products are finite.
@@ -48,7 +49,7 @@ def check_symmetric(
         leaves = jax.tree.leaves(operator.structure)
         tolerance = math.sqrt(max(float(jnp.finfo(leaf.dtype).eps) for leaf in leaves))
     check_above("tolerance", tolerance, 0.0)
-    differences, scales = _compare(operator, num_pairs, key)
+    differences, scales = _compare(operator, as_int(num_pairs), key)
     if not bool(jnp.all(jnp.isfinite(differences))):
         raise ValueError(
             "`operator` has products that are not finite, but estimators need finite products: "
@@ -71,7 +72,9 @@ def _compare(
 
     def one(key: PRNGKeyArray) -> tuple[Float[Array, ""], Float[Array, ""]]:
         u, v = jax.random.normal(key, (2, dim), dtype)
-        image_of_u, image_of_v = product(u), product(v)
+        images = jnp.stack([product(u), product(v)])
+        # Squares of very small or large entries would underflow or overflow.
+        image_of_u, image_of_v = times_power(images, -exponent_of(images))
         scale = jnp.linalg.norm(image_of_u) + jnp.linalg.norm(image_of_v)
         return jnp.abs(jnp.sum(u * image_of_v) - jnp.sum(v * image_of_u)), scale
 

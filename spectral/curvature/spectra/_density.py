@@ -43,7 +43,8 @@ def density(
     check_above("width", width, 0.0)
 
     def at(point: Float[Array, ""]) -> Float[Array, ""]:
-        kernel = lambda nodes: jax.scipy.stats.norm.pdf(point, nodes, width)
-        return jnp.mean(spectrum.mean(kernel))
+        # The square of the width itself may leave the range of the dtype.
+        kernel = lambda nodes: jax.scipy.stats.norm.pdf((point - nodes) / width)
+        return jnp.mean(spectrum.mean(kernel)) / width
 
     return jax.lax.map(at, grid, batch_size=min(grid.size, _POINTS))

@@ -2,11 +2,12 @@
 
 import equinox as eqx
 import jax.numpy as jnp
+import scipy.stats
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
 from ..._arguments import check_above
 from ..._base._readable import readable
-from ._estimate import error_over_vectors
+from ._estimate import error_over_vectors, Estimate
 from ._extremes import largest_magnitude
 from ._spectrum import AbstractSpectrum
 
@@ -19,12 +20,18 @@ class RankEstimate(eqx.Module):
     """
 
     value: Float[Array, ""]
+    # A 95 % interval for the count, from the bracket and the noise of both of its ends.
+    low: Float[Array, ""]
+    high: Float[Array, ""]
+    resolved: Bool[Array, ""]  # upper - lower is at most a tenth of dim
     # What the nodes leave open about the measures of these vectors. This is a bias, which more
     # vectors do not reduce.
     lower: Float[Array, ""]
     upper: Float[Array, ""]
-    sem: Float[Array, ""]  # standard error over vectors; NaN for a single one, 0 if exact
-    resolved: Bool[Array, ""]  # upper - lower is at most a tenth of dim
+    # Standard errors over vectors: NaN for a single one, 0 if exact.
+    sem: Float[Array, ""]
+    lower_sem: Float[Array, ""]
+    upper_sem: Float[Array, ""]
 
     __repr__ = readable
 
@@ -59,11 +66,17 @@ def epsilon_rank(
     **Returns:** a `RankEstimate`:
 
     - `value`: dim times the weight of the nodes beyond `epsilon`, averaged over vectors.
+    - `low`, `high`: a 95 % interval for the count, `lower` minus and `upper` plus their standard
+        errors times the quantile of Student's t with `num_vectors - 1` degrees of freedom, within 0
+        and `spectrum.dim`. The mean of `lower` over all vectors is at most the count, and that of
+        `upper` at least, so the interval covers the count at least as often as the two means. It is
+        NaN for a single vector, and the bracket if the spectrum is known exactly.
     - `lower`, `upper`: dim times rigorous bounds for the weight that the measure of each vector has
         beyond `epsilon`, averaged over vectors (see `Spectrum`).
-    - `sem`: the standard error of `value` over vectors. It does not include the bias that the
-        bounds show, and is 0 for a spectrum that is known exactly. A 95 % interval is `value` plus
-        or minus `sem` times the quantile of Student's t with `num_vectors - 1` degrees of freedom.
+    - `sem`, `lower_sem`, `upper_sem`: the standard errors of `value`, `lower` and `upper` over
+        vectors, 0 for a spectrum that is known exactly. `sem` does not include the bias that the
+        bounds show: if the bracket is wide, `value` plus or minus a multiple of it misses the count
+        (docs/curvature.md has a table).
     - `resolved`: whether `upper - lower` is at most a tenth of `spectrum.dim`. Then the fraction of
         eigenvalues beyond `epsilon` is known to a tenth, up to the standard error. Otherwise
         `epsilon` is below the resolution of the order: raise one of the two; more vectors do not
@@ -76,16 +89,27 @@ def epsilon_rank(
     threshold = jnp.asarray(epsilon) * (largest_magnitude(spectrum) if relative else 1)
     above, below = spectrum.mass_above(threshold), spectrum.mass_below(-threshold)
     value = above.value + below.value
-    lower = jnp.mean(above.lower + below.lower)
+    # The standard error of a single vector is NaN, or 0 if the spectrum is known exactly.
+    count = value.shape[0]
+    quantile = float(scipy.stats.t.ppf(0.975, count - 1)) if count > 1 else 1.0
+    lower = above.lower + below.lower
     # At most everything, or the value if rounding puts it higher.
     everything = jnp.maximum(value, spectrum.mean(jnp.ones_like))
-    upper = jnp.mean(jnp.minimum(above.upper + below.upper, everything))
+    upper = jnp.minimum(above.upper + below.upper, everything)
+    value, lower, upper = (
+        Estimate(value=jnp.mean(x), sem=error_over_vectors(spectrum, x))
+        for x in (value, lower, upper)
+    )
     return RankEstimate(
-        value=spectrum.dim * jnp.mean(value),
-        lower=spectrum.dim * lower,
-        upper=spectrum.dim * upper,
-        sem=spectrum.dim * error_over_vectors(spectrum, value),
-        resolved=upper - lower <= 0.1,
+        value=spectrum.dim * value.value,
+        low=spectrum.dim * jnp.maximum(lower.value - quantile * lower.sem, 0),
+        high=spectrum.dim * jnp.minimum(upper.value + quantile * upper.sem, 1),
+        resolved=upper.value - lower.value <= 0.1,
+        lower=spectrum.dim * lower.value,
+        upper=spectrum.dim * upper.value,
+        sem=spectrum.dim * value.sem,
+        lower_sem=spectrum.dim * lower.sem,
+        upper_sem=spectrum.dim * upper.sem,
     )
 
 
@@ -110,8 +134,12 @@ def normalised_epsilon_rank(
     rank = epsilon_rank(spectrum, epsilon, relative=relative)
     return RankEstimate(
         value=rank.value / spectrum.dim,
+        low=rank.low / spectrum.dim,
+        high=rank.high / spectrum.dim,
+        resolved=rank.resolved,
         lower=rank.lower / spectrum.dim,
         upper=rank.upper / spectrum.dim,
         sem=rank.sem / spectrum.dim,
-        resolved=rank.resolved,
+        lower_sem=rank.lower_sem / spectrum.dim,
+        upper_sem=rank.upper_sem / spectrum.dim,
     )

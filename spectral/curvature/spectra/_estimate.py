@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from ..._base._readable import readable
+from ..._base._scaling import exponent_of, times_power
 from ._spectrum import AbstractSpectrum
 
 
@@ -34,7 +35,9 @@ def standard_error(samples: Samples) -> Float[Array, "*shape"]:
     count = samples.shape[0]
     if count == 1:
         return jnp.full_like(samples[0], jnp.nan)
-    return jnp.std(samples, axis=0, ddof=1) / count**0.5
+    exponent = exponent_of(samples, axis=0)
+    scaled = times_power(samples, -jnp.expand_dims(exponent, 0))
+    return times_power(jnp.std(scaled, axis=0, ddof=1) / count**0.5, exponent)
 
 
 def error_over_vectors(

@@ -4,7 +4,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..._arguments import check_count
+from ..._arguments import as_int, check_count, Count
 from ..._base._readable import readable
 from ._spectrum import AbstractSpectrum
 
@@ -20,7 +20,7 @@ class Extremes(eqx.Module):
     __repr__ = readable
 
 
-def extremes(spectrum: AbstractSpectrum, *, count: int = 1) -> Extremes:
+def extremes(spectrum: AbstractSpectrum, *, count: Count = 1) -> Extremes:
     """The `count` largest and the `count` smallest eigenvalues, with their residuals.
 
     ```python
@@ -51,7 +51,8 @@ def extremes(spectrum: AbstractSpectrum, *, count: int = 1) -> Extremes:
             f"`count` is {count}, but must be at most {spectrum.resolved}, the eigenvalues that "
             "are known: ask for fewer, or use a higher order or another estimator."
         )
-    return Extremes(*spectrum.outermost(count, "largest"), *spectrum.outermost(count, "smallest"))
+    size: int = as_int(count)
+    return Extremes(*spectrum.outermost(size, "largest"), *spectrum.outermost(size, "smallest"))
 
 
 def largest_magnitude(spectrum: AbstractSpectrum) -> Float[Array, ""]:

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
 from ..._arguments import check_above
+from ..._base._scaling import exponent_of, times_power
 from ._estimate import Estimate, over_vectors
 from ._extremes import largest_magnitude
 from ._spectrum import AbstractSpectrum
@@ -24,7 +25,10 @@ def trace(spectrum: AbstractSpectrum) -> Estimate:
     trace(spectrum)  # value about 285, with its standard error
     ```
     """
-    return over_vectors(spectrum, lambda mean: spectrum.dim * mean, spectrum.mean(lambda x: x))
+    # In units of a power of two, because weight times eigenvalue may underflow.
+    exponent = exponent_of(largest_magnitude(spectrum))
+    mean = spectrum.mean(lambda x: times_power(x, -exponent))
+    return over_vectors(spectrum, lambda mean: spectrum.dim * times_power(mean, exponent), mean)
 
 
 def frobenius_norm(spectrum: AbstractSpectrum) -> Estimate:

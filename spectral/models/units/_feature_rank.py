@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..._base._precision import in_single
+from ..._base._scaling import exponent_of, times_power
 
 
 def singular_values(features: Float[Array, "examples units"]) -> Float[Array, " smaller"]:
@@ -73,6 +74,7 @@ def feature_stable_rank(features: Float[Array, "examples units"]) -> Float[Array
     """||A||_F^2 / ||A||_2^2, the stable rank of numerical analysis. 0 for a matrix of zeros, NaN
     for a matrix with non-finite entries."""
     s = singular_values(features)
+    s = times_power(s, -exponent_of(s))
     return jnp.sum(s**2) / jnp.where(s[0] > 0, s[0] ** 2, 1)
 
 

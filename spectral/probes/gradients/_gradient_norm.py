@@ -1,10 +1,11 @@
 """Size of the gradient."""
 
 import equinox as eqx
-import optax
+import jax
 from jaxtyping import Array, PRNGKeyArray
 
 from ..._base._quantity import Quantity
+from ..._base._scaling import joint_norm
 from .._base._sampler import Sampler
 from .._base._sampling_probe import AbstractSamplingProbe
 
@@ -15,7 +16,7 @@ class GradientNorm(AbstractSamplingProbe):
 
     def measure(self, sampler: Sampler, *, key: PRNGKeyArray) -> dict[str, Array]:
         value, grads = eqx.filter_value_and_grad(sampler.risk(key=key))(sampler.learner.model)
-        return {"norm": optax.tree_utils.tree_norm(grads), "loss": value}
+        return {"norm": joint_norm(jax.tree.leaves(grads)), "loss": value}
 
     def quantities(self) -> dict[str, Quantity]:
         return {"norm": Quantity("norm of the gradient", limits=(0.0, None), scale="log")}

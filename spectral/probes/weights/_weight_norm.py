@@ -10,6 +10,7 @@ import optax
 from jaxtyping import Array, PRNGKeyArray
 
 from ..._base._quantity import Quantity
+from ..._base._scaling import joint_norm
 from ..._types import Learner
 from ...models import connected
 from ...tasks import AbstractTaskStream
@@ -30,7 +31,7 @@ class WeightNorm(AbstractProbe):
         params = eqx.filter(connected(learner.model), eqx.is_inexact_array)
         size = sum(p.size for p in jax.tree.leaves(params))
         return {
-            "norm": optax.tree_utils.tree_norm(params),
+            "norm": joint_norm(jax.tree.leaves(params)),
             "mean_magnitude": jnp.asarray(optax.tree_utils.tree_norm(params, ord=1) / size),
         }
 

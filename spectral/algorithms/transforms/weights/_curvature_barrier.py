@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ...._arguments import check_count
+from ...._base._scaling import exponent_of, times_power
 from ...._types import Learner, Signal
 from ..._base._arguments import as_positive, Number
 from ..._base._protocols import AbstractTransform
@@ -63,7 +64,18 @@ class CurvatureBarrier(AbstractTransform[None]):
         at = lambda theta: replace(learner, model=eqx.combine(restore(theta), static))
         hessian = jax.hessian(lambda theta: signal.loss_of(at(theta), batch, key=key))
         eigenvalues, vectors = jnp.linalg.eigh(hessian(theta))
-        weights = -2 * eigenvalues / (eigenvalues**2 + self.epsilon)
+        weights = barrier_weights(eigenvalues, self.epsilon)
         fixed = (vectors * weights[None, :]) @ vectors.T
         slope = jax.grad(lambda theta: jnp.sum(fixed * hessian(theta)))(theta)
         return at(theta - self.lr * slope), state
+
+
+def barrier_weights(
+    eigenvalues: Float[Array, " n"], epsilon: Float[Array, ""]
+) -> Float[Array, " n"]:
+    """-2 lambda / (lambda^2 + epsilon), the slope of the barrier at each eigenvalue."""
+    # In units of a power of two for each large eigenvalue, whose square may overflow.
+    exponent = jnp.maximum(exponent_of(eigenvalues, ()), 0)
+    units = times_power(eigenvalues, -exponent)
+    slopes = -2 * units / (units**2 + times_power(epsilon, -2 * exponent))
+    return times_power(slopes, -exponent)

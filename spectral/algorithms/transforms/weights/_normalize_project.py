@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from ...._base._scaling import joint_norm
 from ...._types import Learner, Signal
 from ....models import connected, Entries, unit_groups
 from ..._base._protocols import AbstractTransform
@@ -89,4 +90,4 @@ def _layers(model: Any) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
 def _norms(model: Any) -> list[Float[Array, ""]]:
     """For each layer, the joint norm of the parameters that keep it."""
     leaves = jax.tree.leaves(eqx.filter(connected(model), eqx.is_inexact_array))
-    return [jnp.sqrt(sum(jnp.sum(leaves[i] ** 2) for i in kept)) for kept, _ in _layers(model)]
+    return [joint_norm([leaves[i] for i in kept]) for kept, _ in _layers(model)]

@@ -7,10 +7,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from ...._arguments import check_count
+from ...._arguments import as_int, check_count
+from ...._base._scaling import times_power
 from ...operators._operator import AbstractOperator
 from ...operators._single_threaded import jit_single_threaded
 from ...spectra._spectrum import Spectrum
+from .._units import scaled_product
 from .._vectors import (
     AbstractVectorDistribution,
     BEFORE_VECTORS,
@@ -61,9 +63,9 @@ class Chebyshev(eqx.Module):
     """
 
     _: KW_ONLY
-    order: int = eqx.field(static=True, default=100)
-    num_vectors: int = eqx.field(static=True, default=3)
-    range_order: int | None = eqx.field(static=True, default=None)
+    order: int = eqx.field(static=True, default=100, converter=as_int)
+    num_vectors: int = eqx.field(static=True, default=3, converter=as_int)
+    range_order: int | None = eqx.field(static=True, default=None, converter=as_int)
     distribution: AbstractVectorDistribution = Sphere()
 
     def __check_init__(self):
@@ -83,18 +85,19 @@ def _estimate(
 ) -> Spectrum:
     dim, dtype = operator.dim, operator.dtype
     with jax.default_matmul_precision("highest"):
-        product = operator.flat_product()
+        product = scaled_product(operator)
         start = sphere_vector(key, BEFORE_VECTORS, dim, dtype)
         matrix, _ = tridiagonalise(product, start, range_order, key=key, index=BEFORE_VECTORS)
         pairs = ritz(matrix)
-        # Rounding must not put the spectrum of a multiple of the identity outside its interval.
+        # All of this is in units of 2^exponent. Rounding must not put the spectrum of a multiple of
+        # the identity outside its interval.
         margin = 10 * matrix.tolerance + jnp.finfo(dtype).tiny ** 0.5
         low = pairs.values[0] - pairs.residuals[0] - margin
         high = pairs.values[-1] + pairs.residuals[-1] + margin
         centre, half = (high + low) / 2, (high - low) / 2
 
         def scaled(vector: Float[Array, " dim"]) -> Float[Array, " dim"]:
-            return (product(vector) - centre * vector) / half
+            return (product(vector, matrix.exponent) - centre * vector) / half
 
         def moments(index: Int[Array, ""]) -> Float[Array, " moments"]:
             def step(carry, first: Bool[Array, ""]):
@@ -115,6 +118,7 @@ def _estimate(
     # No moment of a distribution in the interval is larger than its mass.
     inside = jnp.all(jnp.abs(moment) <= 1.01 * moment[:, :1], axis=1)
     nodes = jnp.where(inside[:, None], centre + half * points, jnp.nan)
+    nodes = times_power(nodes, matrix.exponent)
     return Spectrum(
         nodes=nodes,
         weights=weights,
@@ -122,7 +126,7 @@ def _estimate(
         diagonal=nodes,
         off_diagonal=jnp.zeros_like(nodes[:, 1:]),
         exhausted=jnp.zeros_like(inside),
-        tolerance=jnp.full_like(nodes[:, 0], matrix.tolerance),
+        tolerance=jnp.full_like(nodes[:, 0], times_power(matrix.tolerance, matrix.exponent)),
         dim=dim,
         gauss=False,
     )

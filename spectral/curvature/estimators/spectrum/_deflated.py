@@ -5,10 +5,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Real
 
-from ...._arguments import check_above, check_count
+from ...._arguments import as_int, check_above, check_count, Count
+from ...._base._scaling import times_power
 from ...operators._operator import AbstractOperator
 from ...operators._single_threaded import jit_single_threaded
 from ...spectra._deflated_spectrum import DeflatedSpectrum
+from .._units import scaled_product
 from .._vectors import BEFORE_VECTORS, sphere_vector
 from ._order import check_order, order_within
 from ._quadrature import quadrature
@@ -58,18 +60,18 @@ class Deflated(eqx.Module):
     def __init__(
         self,
         *,
-        order: int | None = None,
-        num_vectors: int = 3,
-        deflation_order: int | None = None,
+        order: Count | None = None,
+        num_vectors: Count = 3,
+        deflation_order: Count | None = None,
         accuracy: Real[Array, ""] | float = 1e-5,
     ):
         check_above("accuracy", accuracy, 0.0)
         check_order("order", order)
         check_order("deflation_order", deflation_order)
         check_count("num_vectors", num_vectors)
-        self.order = order
-        self.num_vectors = num_vectors
-        self.deflation_order = deflation_order
+        self.order = as_int(order)
+        self.num_vectors = as_int(num_vectors)
+        self.deflation_order = as_int(deflation_order)
         self.accuracy = jnp.asarray(accuracy, dtype=float)
 
     def __call__(self, operator: AbstractOperator, *, key: PRNGKeyArray) -> DeflatedSpectrum:
@@ -89,7 +91,7 @@ def _estimate(
 ) -> DeflatedSpectrum:
     dim, dtype = operator.dim, operator.dtype
     with jax.default_matmul_precision("highest"):
-        product = operator.flat_product()
+        product = scaled_product(operator)
         start = sphere_vector(key, BEFORE_VECTORS, dim, dtype)
         matrix, basis = tridiagonalise(
             product, start, deflation_order, key=key, index=BEFORE_VECTORS
@@ -110,7 +112,14 @@ def _estimate(
             vector = project(project(sphere_vector(key, index, dim, dtype)))
             vector = jnp.where(left > 0, vector / jnp.linalg.norm(vector), 0)
             return tridiagonalise(
-                product, vector, order, key=key, index=index, project=project, dimensions=left
+                product,
+                vector,
+                order,
+                key=key,
+                index=index,
+                project=project,
+                dimensions=left,
+                exponent=matrix.exponent,
             )[0]
 
         rest = quadrature(
@@ -118,15 +127,18 @@ def _estimate(
             jnp.ones(deflated.num_vectors, dtype),
             dim,
         )
+    values, residuals, margin = (
+        times_power(x, matrix.exponent) for x in (pairs.values, pairs.residuals, margin)
+    )
     # If nothing is left, the rest has no eigenvalues: put its fillers among the known values.
-    nodes = jnp.where(left > 0, rest.nodes, pairs.values[0])
+    nodes = jnp.where(left > 0, rest.nodes, values[0])
     rest = eqx.tree_at(
         lambda r: (r.nodes, r.tolerance), rest, (nodes, jnp.maximum(rest.tolerance, margin))
     )
     return DeflatedSpectrum(
-        values=pairs.values,
+        values=values,
         known=known,
-        residuals=pairs.residuals,
+        residuals=residuals,
         margin=margin,
         rest=rest,
         dim=dim,

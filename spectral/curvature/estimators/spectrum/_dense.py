@@ -6,7 +6,8 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
-from ...._arguments import check_count
+from ...._arguments import as_int, check_count
+from ...._eigh import eigvalsh
 from ...operators._operator import AbstractOperator
 from ...operators._single_threaded import jit_single_threaded
 from ...spectra._spectrum import known_spectrum, Spectrum
@@ -38,7 +39,7 @@ class Dense(eqx.Module):
     """
 
     _: KW_ONLY
-    limit: int = eqx.field(static=True, default=5000)
+    limit: int = eqx.field(static=True, default=5000, converter=as_int)
 
     def __check_init__(self):
         check_count("limit", self.limit)
@@ -57,5 +58,5 @@ class Dense(eqx.Module):
 
 @jit_single_threaded
 def _solve(operator: AbstractOperator) -> Spectrum:
-    eigenvalues = jnp.linalg.eigvalsh(operator.dense())
+    eigenvalues = eigvalsh(operator.dense())
     return known_spectrum(eigenvalues, jnp.full_like(eigenvalues, 1 / operator.dim), operator.dim)

@@ -5,9 +5,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from ...._arguments import check_count
+from ...._arguments import as_int, check_count, Count
+from ...._base._scaling import times_power
 from ...operators._operator import AbstractOperator
 from ...operators._single_threaded import jit_single_threaded
+from .._units import scaled_product
 from .._vectors import sphere_vector
 from ._order import check_order, order_within
 from ._tridiagonal import ritz, tridiagonalise
@@ -32,7 +34,11 @@ class ExtremeEigenpairs(eqx.Module):
 
 
 def extreme_eigenpairs(
-    operator: AbstractOperator, *, count: int = 1, key: PRNGKeyArray, order: int | None = None
+    operator: AbstractOperator,
+    *,
+    count: Count = 1,
+    key: PRNGKeyArray,
+    order: Count | None = None,
 ) -> ExtremeEigenpairs:
     """Finds the eigenvalues at both ends of the spectrum, with eigenvectors, by Lanczos.
 
@@ -67,13 +73,13 @@ def extreme_eigenpairs(
     """
     check_count("count", count)
     check_order("order", order)
-    order = order_within("order", order, operator.dim, default=max(40, 4 * count))
+    order = order_within("order", order, operator.dim, default=max(40, 4 * int(count)))
     if count > order:
         raise ValueError(
             f"`count` is {count}, but must be at most {order}, the order of the iteration: raise "
             "`order`, or ask for fewer."
         )
-    return _find(operator, count, order, key)
+    return _find(operator, as_int(count), order, key)
 
 
 @jit_single_threaded
@@ -81,7 +87,7 @@ def _find(
     operator: AbstractOperator, count: int, order: int, key: PRNGKeyArray
 ) -> ExtremeEigenpairs:
     with jax.default_matmul_precision("highest"):
-        product = operator.flat_product()
+        product = scaled_product(operator)
         start = sphere_vector(key, 0, operator.dim, operator.dtype)
         matrix, basis = tridiagonalise(product, start, order, key=key, index=0)
         pairs = ritz(matrix)
@@ -89,9 +95,17 @@ def _find(
         def at(columns: slice) -> Eigenpairs:
             values, vectors = pairs.values[columns], pairs.vectors[:, columns].T @ basis
             vectors = vectors / jnp.linalg.norm(vectors, axis=1, keepdims=True)
-            residual = lambda pair: jnp.linalg.norm(product(pair[1]) - pair[0] * pair[1])
+
+            def residual(pair: tuple[Array, Array]) -> Array:
+                value, vector = pair
+                return jnp.linalg.norm(product(vector, matrix.exponent) - value * vector)
+
             residuals = jax.lax.map(residual, (values, vectors))
-            return Eigenpairs(values, jax.vmap(operator.unravel)(vectors), residuals)
+            return Eigenpairs(
+                times_power(values, matrix.exponent),
+                jax.vmap(operator.unravel)(vectors),
+                times_power(residuals, matrix.exponent),
+            )
 
         return ExtremeEigenpairs(
             smallest=at(slice(None, count)), largest=at(slice(None, -count - 1, -1))

@@ -7,7 +7,8 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
-from ...._arguments import check_count
+from ...._arguments import as_int, check_count
+from ...._eigh import eigvalsh
 from ...operators._block import reduce_block
 from ...operators._operator import AbstractOperator
 from ...operators._single_threaded import jit_single_threaded
@@ -45,7 +46,7 @@ class GramEigh(eqx.Module):
     """
 
     _: KW_ONLY
-    limit: int = eqx.field(static=True, default=10_000)
+    limit: int = eqx.field(static=True, default=10_000, converter=as_int)
 
     def __check_init__(self):
         check_count("limit", self.limit)
@@ -74,7 +75,7 @@ class GramEigh(eqx.Module):
 @jit_single_threaded
 def _solve(gram: AbstractOperator, dim: int) -> Spectrum:
     # F^T F is positive semi-definite, so negative eigenvalues are rounding.
-    eigenvalues = jnp.maximum(jnp.linalg.eigvalsh(gram.dense()), 0)
+    eigenvalues = jnp.maximum(eigvalsh(gram.dense()), 0)
     # Each column of F beyond the number of rows adds a zero to the eigenvalues.
     eigenvalues = eigenvalues[max(gram.dim - dim, 0) :]
     fractions = jnp.full_like(eigenvalues, 1 / dim)

@@ -1,9 +1,8 @@
 """Stochastic Lanczos quadrature."""
 
-from collections.abc import Callable
-
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from .._units import ScaledProduct
 from ._quadrature import AbstractLanczosQuadrature
 from ._tridiagonal import Tridiagonal, tridiagonalise
 
@@ -54,7 +53,7 @@ class Lanczos(AbstractLanczosQuadrature):
 
     def tridiagonal(
         self,
-        product: Callable[[Float[Array, " dim"]], Float[Array, " dim"]],
+        product: ScaledProduct,
         vector: Float[Array, " dim"],
         length: Float[Array, ""],
         order: int,

@@ -1,11 +1,11 @@
 """Lanczos quadrature with the iteration of matfree."""
 
-from collections.abc import Callable
-
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 from matfree import decomp
 
+from ...._base._scaling import exponent_of
+from .._units import ScaledProduct
 from ._quadrature import AbstractLanczosQuadrature
 from ._tridiagonal import Tridiagonal
 
@@ -24,10 +24,11 @@ class MatfreeLanczos(AbstractLanczosQuadrature):
     ```
 
     The same key gives the same random vectors as in `Lanczos`, and the iteration is an independent
-    program. So if the two agree, neither is likely to be wrong. The iteration does not detect the
-    end of the Krylov space. **If most rows of a matrix are zero, as in a collapsed network, it
-    returns rounding errors as nodes, far outside the spectrum but with almost no weight; for a zero
-    matrix it returns NaN.** It never marks a spectrum as exhausted.
+    program. So if the two agree, neither is likely to be wrong. One more product for each vector
+    finds the scale of the matrix. The iteration does not detect the end of the Krylov space. **If
+    most rows of a matrix are zero, as in a collapsed network, it returns rounding errors as nodes,
+    far outside the spectrum but with almost no weight; for a zero matrix it returns NaN.** It never
+    marks a spectrum as exhausted.
 
     **Arguments:** those of `Lanczos`.
 
@@ -36,7 +37,7 @@ class MatfreeLanczos(AbstractLanczosQuadrature):
 
     def tridiagonal(
         self,
-        product: Callable[[Float[Array, " dim"]], Float[Array, " dim"]],
+        product: ScaledProduct,
         vector: Float[Array, " dim"],
         length: Float[Array, ""],
         order: int,
@@ -44,9 +45,10 @@ class MatfreeLanczos(AbstractLanczosQuadrature):
         key: PRNGKeyArray,
         index: Int[Array, ""],
     ) -> Tridiagonal:
-        del length, key, index  # matfree normalises the vector, and never restarts
+        del key, index  # matfree never restarts
+        exponent = exponent_of(product(vector / length, 0))
         decompose = decomp.tridiag_sym(order, materialize=False, custom_vjp=False)
-        _, (diagonal, off_diagonal), residual, _ = decompose(product, vector)
+        _, (diagonal, off_diagonal), residual, _ = decompose(lambda v: product(v, exponent), vector)
         scale = jnp.max(jnp.abs(diagonal))
         return Tridiagonal(
             diagonal=diagonal,
@@ -55,4 +57,5 @@ class MatfreeLanczos(AbstractLanczosQuadrature):
             exhausted=jnp.array(False),
             tolerance=10 * jnp.finfo(scale.dtype).eps * scale,
             dimensions=jnp.asarray(order),
+            exponent=exponent,
         )

@@ -1,7 +1,6 @@
 """Stochastic Lanczos quadrature with any Lanczos iteration."""
 
 from abc import abstractmethod
-from collections.abc import Callable
 from dataclasses import KW_ONLY
 
 import equinox as eqx
@@ -9,10 +8,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from ...._arguments import check_count
+from ...._arguments import as_int, check_count
+from ...._base._scaling import times_power
 from ...operators._operator import AbstractOperator
 from ...operators._single_threaded import jit_single_threaded
 from ...spectra._spectrum import Spectrum
+from .._units import scaled_product, ScaledProduct
 from .._vectors import AbstractVectorDistribution, Sphere, vector_key
 from ._order import check_order, order_within
 from ._tridiagonal import ritz, Tridiagonal
@@ -22,8 +23,8 @@ class AbstractLanczosQuadrature(eqx.Module):
     """Estimates a spectrum from the tridiagonal matrix of each of several random vectors."""
 
     _: KW_ONLY
-    order: int | None = eqx.field(static=True, default=None)
-    num_vectors: int = eqx.field(static=True, default=3)
+    order: int | None = eqx.field(static=True, default=None, converter=as_int)
+    num_vectors: int = eqx.field(static=True, default=3, converter=as_int)
     distribution: AbstractVectorDistribution = Sphere()
 
     def __check_init__(self):
@@ -38,7 +39,7 @@ class AbstractLanczosQuadrature(eqx.Module):
     @abstractmethod
     def tridiagonal(
         self,
-        product: Callable[[Float[Array, " dim"]], Float[Array, " dim"]],
+        product: ScaledProduct,
         vector: Float[Array, " dim"],
         length: Float[Array, ""],
         order: int,
@@ -54,7 +55,7 @@ def _estimate(
     lanczos: AbstractLanczosQuadrature, order: int, operator: AbstractOperator, key: PRNGKeyArray
 ) -> Spectrum:
     with jax.default_matmul_precision("highest"):
-        product = operator.flat_product()
+        product = scaled_product(operator)
 
         def run(index: Int[Array, ""]) -> tuple[Tridiagonal, Float[Array, ""]]:
             vector = lanczos.distribution(operator.dim, operator.dtype, key=vector_key(key, index))
@@ -70,13 +71,14 @@ def quadrature(matrices: Tridiagonal, lengths: Float[Array, " vectors"], dim: in
     """Nodes and weights from the tridiagonal matrices and the lengths of all vectors."""
     pairs = jax.vmap(ritz)(matrices)
     weights = pairs.vectors[:, 0] ** 2
+    exponents = matrices.exponent[:, None]
     return Spectrum(
-        nodes=pairs.values,
+        nodes=times_power(pairs.values, exponents),
         weights=lengths[:, None] ** 2 * weights / jnp.sum(weights, axis=1, keepdims=True),
-        residuals=pairs.residuals,
-        diagonal=matrices.diagonal,
-        off_diagonal=matrices.off_diagonal,
+        residuals=times_power(pairs.residuals, exponents),
+        diagonal=times_power(matrices.diagonal, exponents),
+        off_diagonal=times_power(matrices.off_diagonal, exponents),
         exhausted=matrices.exhausted,
-        tolerance=matrices.tolerance,
+        tolerance=times_power(matrices.tolerance, matrices.exponent),
         dim=dim,
     )

@@ -7,7 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from ...._base._scaling import exponent_of, times_power
 from ...._eigh import eigh
+from .._units import ScaledProduct
 from .._vectors import Sphere, vector_key
 
 
@@ -16,7 +18,11 @@ _Blocks = tuple[Float[Array, "_ dim"], ...]
 
 
 class Tridiagonal(eqx.Module):
-    """V A V^T for orthonormal rows V, and the size of what A maps out of their span."""
+    """V A V^T for orthonormal rows V, and the size of what A maps out of their span.
+
+    All fields in the units of an eigenvalue are divided by 2^exponent, so that they are of the
+    order of 1 for any matrix.
+    """
 
     diagonal: Float[Array, " order"]
     off_diagonal: Float[Array, " order-1"]
@@ -24,10 +30,11 @@ class Tridiagonal(eqx.Module):
     exhausted: Bool[Array, ""]  # the vectors A^k v span at most these dimensions
     tolerance: Float[Array, ""]  # the size of rounding
     dimensions: Int[Array, ""]  # rows beyond them are fillers
+    exponent: Int[Array, ""]
 
 
 class Ritz(eqx.Module):
-    """Eigenpairs of a tridiagonal matrix, ascending."""
+    """Eigenpairs of a tridiagonal matrix, ascending, in its units."""
 
     values: Float[Array, " order"]
     vectors: Float[Array, "order order"]  # columns
@@ -35,7 +42,7 @@ class Ritz(eqx.Module):
 
 
 def tridiagonalise(
-    product: Callable[[Float[Array, " dim"]], Float[Array, " dim"]],
+    product: ScaledProduct,
     start: Float[Array, " dim"],
     order: int,
     *,
@@ -43,6 +50,7 @@ def tridiagonalise(
     index: int | Int[Array, ""],
     project: Callable[[Float[Array, " dim"]], Float[Array, " dim"]] = lambda vector: vector,
     dimensions: int | Int[Array, ""] | None = None,
+    exponent: int | Int[Array, ""] = 0,
 ) -> tuple[Tridiagonal, Float[Array, "order dim"]]:
     """Runs the Lanczos iteration from a unit vector, and restarts it when its Krylov space ends.
 
@@ -52,6 +60,9 @@ def tridiagonalise(
     number of `dimensions` that contains `start`. By default it is the whole space. Rows beyond the
     dimensions are zero, and their diagonal entries repeat the first one, a value within the range
     of the eigenvalues.
+
+    The unit of the result is the power of two next to the largest entry of the first product.
+    `exponent` is a first guess of its exponent.
     """
     dim, dtype = start.size, start.dtype
     dimensions = dim if dimensions is None else dimensions
@@ -68,9 +79,11 @@ def tridiagonalise(
         return _unit(remove(basis, _unit(remove(basis, w, step)), step))
 
     def body(carry, step: Int[Array, ""]):
-        basis, q, scale = carry
+        basis, q, scale, exponent = carry
         basis = _with_row(basis, q, step)
-        w = project(product(q))
+        w = project(product(q, exponent))
+        excess = jnp.where(step == 0, exponent_of(w), 0)
+        w, exponent = times_power(w, -excess), exponent + excess
         alpha, scale = q @ w, jnp.maximum(scale, jnp.linalg.norm(w))
         w = remove(basis, remove(basis, w, step), step)
         beta = jnp.linalg.norm(w)
@@ -81,12 +94,12 @@ def tridiagonalise(
             lambda: restart(basis, step),
             lambda: jnp.where(ended, 0, w / jnp.where(ended, 1, beta)),
         )
-        return (basis, q, scale), (alpha, jnp.where(ended, 0, beta), ended)
+        return (basis, q, scale, exponent), (alpha, jnp.where(ended, 0, beta), ended)
 
     starts = range(0, order, _ROWS)
     empty = tuple(jnp.zeros((min(_ROWS, order - i), dim), dtype) for i in starts)
-    init = empty, start, jnp.zeros((), dtype)
-    (basis, _, scale), (alpha, beta, ended) = jax.lax.scan(body, init, jnp.arange(order))
+    init = empty, start, jnp.zeros((), dtype), jnp.asarray(exponent, jnp.int32)
+    (basis, _, scale, exponent), (alpha, beta, ended) = jax.lax.scan(body, init, jnp.arange(order))
     tridiagonal = Tridiagonal(
         diagonal=jnp.where(jnp.arange(order) < dimensions, alpha, alpha[0]),
         off_diagonal=beta[:-1],
@@ -94,6 +107,7 @@ def tridiagonalise(
         exhausted=jnp.any(ended),
         tolerance=rounding * scale,
         dimensions=jnp.asarray(dimensions),
+        exponent=exponent,
     )
     return tridiagonal, jnp.concatenate(basis)
 

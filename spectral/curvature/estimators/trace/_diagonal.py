@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 from matfree import stochtrace
 
+from ...._arguments import as_int
+from ...._base._scaling import exponent_of, times_power
 from ...operators._operator import AbstractOperator
 from ...spectra._estimate import Estimate
 from ._leave_one_out import leave_one_out
@@ -36,27 +38,34 @@ class HutchinsonDiagonal(AbstractRandomProducts):
     """
 
     _: KW_ONLY
-    num_samples: int = eqx.field(static=True, default=100)
+    num_samples: int = eqx.field(static=True, default=100, converter=as_int)
 
     def estimate(self, operator: AbstractOperator, key: PRNGKeyArray) -> Estimate:
         zeros = jnp.zeros(operator.dim, operator.dtype)
         product = operator.flat_product()
 
         def add(carry, count_and_key):
-            mean, squares = carry
+            mean, squares, exponent = carry
             count, key = count_and_key
             signs = jax.random.rademacher(key, zeros.shape, zeros.dtype)
             # Welford's update: in a sum of squares, digits would cancel.
             sample = signs * product(signs)
             change = sample - mean
             mean = mean + change / count
-            return (mean, squares + change * (sample - mean)), None
+            # In units of 4^exponent, because squares may leave the range of the dtype. The first
+            # sample sets the unit.
+            exponent = jnp.where(count == 1, exponent_of(sample), exponent)
+            change, left = times_power(change, -exponent), times_power(sample - mean, -exponent)
+            return (mean, squares + change * left, exponent), None
 
         counts = jnp.arange(1, self.num_samples + 1, dtype=zeros.dtype)
         each = counts, jax.random.split(key, self.num_samples)
-        (mean, squares), _ = jax.lax.scan(add, (zeros, zeros), each)
+        first = zeros, zeros, jnp.asarray(0, jnp.int32)
+        (mean, squares, exponent), _ = jax.lax.scan(add, first, each)
         sem = jnp.sqrt(squares / ((self.num_samples - 1) * self.num_samples))
-        return Estimate(value=operator.unravel(mean), sem=operator.unravel(sem))
+        return Estimate(
+            value=operator.unravel(mean), sem=operator.unravel(times_power(sem, exponent))
+        )
 
 
 class XDiagonal(AbstractRandomProducts):
@@ -72,7 +81,7 @@ class XDiagonal(AbstractRandomProducts):
     """
 
     _: KW_ONLY
-    num_samples: int = eqx.field(static=True, default=20)
+    num_samples: int = eqx.field(static=True, default=20, converter=as_int)
 
     def estimate(self, operator: AbstractOperator, key: PRNGKeyArray) -> Estimate:
         integrand = stochtrace.leave_one_out_xdiag()
@@ -89,7 +98,7 @@ class XNysDiagonal(AbstractRandomProducts):
     """
 
     _: KW_ONLY
-    num_samples: int = eqx.field(static=True, default=20)
+    num_samples: int = eqx.field(static=True, default=20, converter=as_int)
 
     def estimate(self, operator: AbstractOperator, key: PRNGKeyArray) -> Estimate:
         integrand = stochtrace.leave_one_out_xnysdiag()

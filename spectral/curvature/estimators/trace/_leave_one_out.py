@@ -8,8 +8,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from matfree import stochtrace
 
+from ...._base._scaling import norm as norm_of
 from ...operators._operator import AbstractOperator
 from ...spectra._estimate import Estimate, standard_error
+from .._derivative import no_derivative
 
 
 Product = Callable[[Float[Array, " dim"]], Float[Array, " dim"]]
@@ -64,7 +66,7 @@ def _unit_product(
     with a scale of 0.
     """
     product = operator.flat_product()
-    norm = jnp.linalg.norm(product(_sphere_samples(operator, 1, key)[0]))
+    norm = norm_of(product(_sphere_samples(operator, 1, key)[0]))
     divisor = jnp.where(norm == 0, 1, norm)
     return lambda v: jnp.where(norm == 0, v, product(v) / divisor), norm
 
@@ -77,6 +79,6 @@ def _one_at_a_time(product: Product, like: Float[Array, " dim"]) -> Product:
 
     @jax.custom_batching.sequential_vmap
     def one(arrays: PyTree, vector: Float[Array, " dim"]) -> Float[Array, " dim"]:
-        return eqx.combine(arrays, rest)(vector)
+        return no_derivative(eqx.combine(arrays, rest)(vector))
 
     return lambda vector: one(arrays, vector)

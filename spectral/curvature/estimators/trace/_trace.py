@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 from matfree import stochtrace
 
+from ...._arguments import as_int
 from ...operators._operator import AbstractOperator
 from ...spectra._estimate import Estimate, standard_error
 from ._leave_one_out import leave_one_out
@@ -35,7 +36,7 @@ class Hutchinson(AbstractRandomProducts):
     """
 
     _: KW_ONLY
-    num_samples: int = eqx.field(static=True, default=100)
+    num_samples: int = eqx.field(static=True, default=100, converter=as_int)
 
     def estimate(self, operator: AbstractOperator, key: PRNGKeyArray) -> Estimate:
         product = operator.flat_product()
@@ -75,7 +76,7 @@ class XTrace(AbstractRandomProducts):
     """
 
     _: KW_ONLY
-    num_samples: int = eqx.field(static=True, default=20)
+    num_samples: int = eqx.field(static=True, default=20, converter=as_int)
 
     def estimate(self, operator: AbstractOperator, key: PRNGKeyArray) -> Estimate:
         integrand = stochtrace.leave_one_out_xtrace()
@@ -96,7 +97,7 @@ class XNysTrace(AbstractRandomProducts):
     """
 
     _: KW_ONLY
-    num_samples: int = eqx.field(static=True, default=20)
+    num_samples: int = eqx.field(static=True, default=20, converter=as_int)
 
     def estimate(self, operator: AbstractOperator, key: PRNGKeyArray) -> Estimate:
         integrand = stochtrace.leave_one_out_xnystrace()
