@@ -57,6 +57,7 @@ from spectral.studies.runs._folder import open_folder  # noqa: E402
 from spectral.studies.runs._keeper import Keeper  # noqa: E402
 from spectral.studies.runs._quantities import save_quantities  # noqa: E402
 from spectral.studies.runs._results import save_member  # noqa: E402
+from spectral.studies.runs.protection._stop import Stop  # noqa: E402
 
 
 def parts(num_tasks: int, seeds: int):
@@ -91,7 +92,8 @@ def measure_saving(num_tasks: int, rounds: int) -> None:
         for name, own in seconds.items():
             with tempfile.TemporaryDirectory() as folder:
                 (pathlib.Path(folder) / ".spectral-run").touch()
-                keeper = Keeper(pathlib.Path(folder), Group(0, (("bp", 0),)), stream)
+                group = Group(0, (("bp", 0),))
+                keeper = Keeper(pathlib.Path(folder), group, stream, stop=Stop())
                 began = time.perf_counter()
                 train_continual(
                     Ensemble.of(nets),

@@ -16,11 +16,11 @@ FIELDS = ("value", "lower", "upper", "sem")
 
 
 def rank(x):
-    return RankEstimate(*(x,) * 4, resolved=x > 0)
+    return RankEstimate(*(x,) * 3, x > 0, *(x,) * 5)
 
 
 def test_numbers_are_written_as_numbers():
-    text = "value=0.1, lower=0.1, upper=0.1, sem=0.1, resolved=True"
+    text = "value=0.1, low=0.1, high=0.1, resolved=True, lower=0.1, upper=0.1, sem=0.1"
     assert text in repr(rank(NUMBERS[0]))
     assert repr(Estimate(NUMBERS[1], jnp.asarray(np.nan))) == "Estimate(value=2.5, sem=nan)"
     one = NUMBERS[:1]

@@ -46,7 +46,7 @@ def test_returns_over_steps():
     above, below = figure.axes
     line, *others = above.lines
     seeds, marks = others[:2], others[2:]
-    assert [seed.get_ydata()[0] for seed in seeds] == [1, 3]
+    assert [np.asarray(seed.get_ydata())[0] for seed in seeds] == [1, 3]
     # The mean over the seeds, without the rollouts in which no episode ended.
     np.testing.assert_array_equal(line.get_xdata(), [100, 300, 700, 800, 900])
     np.testing.assert_array_equal(line.get_ydata(), [2, 4, 6, 7, 8])
