@@ -38,7 +38,7 @@ def check_no_nan(name: str, value: Any) -> None:
         )
 
 
-def check_count(name: str, value: int, *, minimum: int = 1) -> None:
+def check_count(name: str, value: Any, *, minimum: int = 1) -> None:
     """Check that a size, order or period is an integer of at least `minimum`.
 
     **Raises:** `ValueError` naming the argument, the value, what is allowed and the next step.
@@ -91,10 +91,17 @@ def check_one_key(key: Any) -> None:
         )
 
 
-def unknown_name(what: str, got: str, allowed: Iterable[str]) -> str:
-    """The error message for a name that does not exist, with the closest name that does."""
+def unknown_name(what: str, got: str, allowed: Iterable[str], *, most: int | None = None) -> str:
+    """The error message for a name that does not exist, with the closest name that does.
+
+    If more than `most` names are allowed, it lists the nearest of them, followed by `...`.
+    """
     names = sorted(allowed)
     folded = {name.casefold(): name for name in names}
     near = [folded[n] for n in difflib.get_close_matches(got.casefold(), folded, 1, cutoff=0.4)]
     hint = f"; did you mean {near[0]!r}?" if near else "."
+    if most is not None and len(names) > most:
+        close = difflib.get_close_matches(got, names, most)
+        names = [*(sorted(close) or names[:most]), "..."]
+        hint = hint.removesuffix(".")
     return f"{what} {got!r} does not exist. Allowed: {', '.join(names)}{hint}"

@@ -54,28 +54,12 @@ def begin_task(
     """Begin a task: change the stream, then let the algorithm prepare."""
     clock = _clock(stream, task, 0, 0)
     state = stream.begin_task(run.stream, clock, key=derive(key, Role.BEGIN_STREAM, task))
+    _returned.check_kept(stream, "begin_task", run.stream, state)
     learner, algorithm = algo.begin_task(
         run.learner, run.algorithm, clock, key=derive(key, Role.BEGIN_ALGORITHM, task)
     )
     _returned.check_static_kept("begin_task", (run.learner, run.algorithm), (learner, algorithm))
-    _returned.check_static_kept("begin_task", run.stream, state)
     return strong(Run(learner, algorithm, state, run.divergence))
-
-
-def _begin_again(
-    run: Run,
-    stream: AbstractTaskStream,
-    algo: Algorithm,
-    task: Int[Array, ""],
-    key: PRNGKeyArray,
-) -> Run:
-    """`begin_task` of a later task, after which no array may have another shape or type."""
-    begun = begin_task(run, stream, algo, task, key)
-    _returned.check_kept(stream, "begin_task", run.stream, begun.stream)
-    states = zip(run.algorithm.transforms, begun.algorithm.transforms, strict=True)
-    for transform, pair in zip(algo.transforms, states, strict=True):
-        _returned.check_kept(transform, "begin_task", *pair)
-    return begun
 
 
 def run_tasks(
@@ -95,7 +79,7 @@ def run_tasks(
     def one_task(carried, i):
         run, table = carried
         task = first + i
-        run = branch(i > 0, lambda run: _begin_again(run, stream, algo, task, key), run)
+        run = branch(i > 0, lambda run: begin_task(run, stream, algo, task, key), run)
         run, row = _train_task(run, stream, algo, task, key=key)
         return run, jax.tree.map(lambda t, r: t.at[i].set(r), table, row)
 
@@ -179,7 +163,6 @@ def _train_chunk(
     _returned.check_tuple(stream, "collect", found, object, Chunk, dict)
     state, chunk, collected = found
     _returned.check_minibatches(stream, chunk.items, stream.minibatches)
-    _returned.check_static_kept("collect", run.stream, state)
     _returned.check_kept(stream, "collect", run.stream, state)
     run = Run(run.learner, run.algorithm, state, before)
 

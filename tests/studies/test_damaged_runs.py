@@ -15,8 +15,6 @@ from spectral.studies.experiment import _make
 from spectral.studies.runs._folder import MARKER
 
 
-
-
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory):
     """A folder with the file of an experiment and its finished run `out`."""

@@ -16,7 +16,7 @@ from ..._base._readable import readable
 from ..._types import Clock, Learner, Signal
 from ...models import connected
 from ._as_optimiser import as_optimiser
-from ._called import begun, measured, updated
+from ._called import begun, followed, measured, penalised, updated
 from ._continuation import same_layout, take_over
 
 
@@ -201,7 +201,9 @@ class Algorithm(eqx.Module):
     def penalty(self, model: PyTree, state: AlgorithmState) -> Float[Array, ""]:
         """Returns the sum of all penalties."""
         model = connected(model)
-        values = [p.value(model, s) for p, s in zip(self.penalties, state.penalties, strict=True)]
+        values = [
+            penalised(p, model, s) for p, s in zip(self.penalties, state.penalties, strict=True)
+        ]
         return sum(values, start=jnp.zeros(()))
 
     def update(
@@ -222,7 +224,7 @@ class Algorithm(eqx.Module):
             transforms.append(own)
         model = connected(learner.model)
         for penalty, own in zip(self.penalties, state.penalties, strict=True):
-            penalties.append(penalty.update(model, own, key=next(keys)))
+            penalties.append(followed(penalty, model, own, key=next(keys)))
         return learner, AlgorithmState(tuple(penalties), tuple(transforms))
 
 

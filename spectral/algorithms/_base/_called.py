@@ -1,13 +1,13 @@
-"""The methods of a transform, called with a check of what they return.
+"""The methods of transforms and penalties, called with a check of what they return.
 
-The transform may be one that a user has defined. All raise `TypeError` naming its class and method.
+They may be those of a user. All raise `TypeError` naming its class and method.
 """
 
 from typing import Any
 
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from ..._base._returned import check_kept, check_row, check_tuple
+from ..._base._returned import check_kept, check_loss, check_row, check_tuple
 from ..._types import Clock, Learner, Signal
 
 
@@ -17,6 +17,7 @@ def begun(
     """Returns `transform.begin_task(learner, state, clock, key=key)`, a learner and a state."""
     found = transform.begin_task(learner, state, clock, key=key)
     check_tuple(transform, "begin_task", found, Learner, object)
+    check_kept(transform, "begin_task", _kept((learner, state)), _kept(found))
     return found
 
 
@@ -27,9 +28,7 @@ def updated(
     arrays have the shapes and types that they had."""
     found = transform.update(learner, state, signal, key=key)
     check_tuple(transform, "update", found, Learner, object)
-    # A state of `eqx.nn` that the transform has used cannot be looked at again.
-    kept = lambda pair: ((pair[0].model, pair[0].optimiser), pair[1])
-    check_kept(transform, "update", kept((learner, state)), kept(found))
+    check_kept(transform, "update", _kept((learner, state)), _kept(found))
     return found
 
 
@@ -38,3 +37,24 @@ def measured(transform: Any, state: Any) -> dict[str, Array]:
     found = transform.measure(state)
     check_row(transform, "measure", found)
     return found
+
+
+def penalised(penalty: Any, model: PyTree, state: Any) -> Float[Array, ""]:
+    """Returns `penalty.value(model, state)`, a scalar."""
+    found = penalty.value(model, state)
+    check_loss(penalty, "value", found)
+    return found
+
+
+def followed(penalty: Any, model: PyTree, state: Any, *, key: PRNGKeyArray) -> Any:
+    """Returns `penalty.update(model, state, key=key)`, a state like the one before."""
+    found = penalty.update(model, state, key=key)
+    check_kept(penalty, "update", state, found)
+    return found
+
+
+def _kept(pair: tuple[Learner, Any]) -> PyTree:
+    """What must keep its form. A state of `eqx.nn` that a transform has used cannot be looked at
+    again."""
+    learner, state = pair
+    return (learner.model, learner.optimiser), state

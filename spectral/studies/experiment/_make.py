@@ -10,6 +10,7 @@ from typing import Any
 import equinox as eqx
 
 from ..._arguments import unknown_name
+from ..._base._origin import part_of
 from ..._base._quantity import Quantity
 from ..._check_parts import check_parts
 from ...algorithms import Algorithm
@@ -181,7 +182,12 @@ def _check_parts(experiment: Experiment) -> dict[str, Quantity]:
     quantities: dict[str, Quantity] = {}
     for group in groups(experiment):
         # Only shapes are needed. Training reuses the programs that are traced here.
-        parts = eqx.filter_eval_shape(lambda names: assemble(experiment, names), group.names)
+        try:
+            parts = eqx.filter_eval_shape(lambda names: assemble(experiment, names), group.names)
+        except SettingsError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise _error_in("model", error) from error
         # Stream and probes of the experiment have their numbers, for their quantities.
         parts["stream"] = experiment.stream
         del parts["probes"]
@@ -191,9 +197,14 @@ def _check_parts(experiment: Experiment) -> dict[str, Quantity]:
         for place, probes in trials.items():
             try:
                 quantities |= check_parts(**parts, probes=probes)
-            except Exception as error:
-                told = isinstance(error, ValueError | TypeError)
-                kind = "" if told else f"{type(error).__name__}: "
-                where = place_in_own_code(error)
-                raise SettingsError(f"In `{place}`: {kind}{error}{where}") from error
+            except (Exception, SystemExit) as error:
+                kinds = {"stream": AbstractTaskStream, "model": type(parts["model"].stacked)}
+                own = None if probes else part_of(error, kinds)
+                raise _error_in(own or place, error) from error
     return quantities
+
+
+def _error_in(place: str, error: BaseException) -> SettingsError:
+    told = isinstance(error, ValueError | TypeError)
+    kind = "" if told else f"{type(error).__name__}: "
+    return SettingsError(f"In `{place}`: {kind}{error}{place_in_own_code(error)}")

@@ -1,0 +1,25 @@
+"""Where an error came from."""
+
+import traceback
+
+
+def part_of(error: BaseException, kinds: dict[str, type]) -> str | None:
+    """The name of the part in whose method an error was raised, or whose method returned what
+    caused it; `None` if no part of these kinds was called.
+
+    Parts are recognised by their class, since JAX calls copies of them. The innermost call counts.
+    Of a network only the call itself counts, because algorithms use its other methods.
+
+    **Arguments:**
+
+    - `kinds`: the classes of the parts, by name; that of the network is `"model"`.
+    """
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    for frame in reversed(frames):
+        # Checks of what a part returned call it `part`.
+        own = [frame.f_locals.get(name) for name in ("self", "part")]
+        for name, kind in kinds.items():
+            called = name != "model" or frame.f_code.co_name == "__call__"
+            if called and any(isinstance(part, kind) for part in own):
+                return name
+    return None
