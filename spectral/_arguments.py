@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
@@ -19,11 +20,17 @@ def check_above(name: str, value: Any, bound: float, *, strict: bool = True) -> 
     """
     if isinstance(value, Tracer):
         return
+    _check_not_boolean(name, value)
     numbers = np.asarray(value)
     low = numbers <= bound if strict else numbers < bound
     if np.any(low | ~np.isfinite(numbers)):
         allowed = f"finite and {'above' if strict else 'at least'} {bound:g}"
         raise ValueError(f"`{name}` is {value}, but must be {allowed}: pass one of these.")
+
+
+def _check_not_boolean(name: str, value: Any) -> None:
+    if isinstance(value, bool | np.bool_):
+        raise ValueError(f"`{name}` is {value}, but must be a number: pass for example 0.5.")
 
 
 def check_no_nan(name: str, value: Any) -> None:
@@ -59,6 +66,7 @@ def check_fraction(name: str, value: Any, *, strict: bool = False) -> None:
     """
     if isinstance(value, Tracer):
         return
+    _check_not_boolean(name, value)
     numbers = np.asarray(value)
     high = numbers < 1 if strict else numbers <= 1
     if not np.all((numbers >= 0) & high):
@@ -81,8 +89,16 @@ def check_kind(name: str, value: Any, kind: type, example: str) -> None:
 def check_one_key(key: Any) -> None:
     """Check that `key` is a single key and not an array of keys.
 
-    **Raises:** `ValueError` naming the shape and the next step.
+    **Raises:** `TypeError` if it is no key, and `ValueError` if it is an array of keys, naming the
+    next step.
     """
+    dtype = getattr(key, "dtype", np.dtype(object))
+    if not jnp.issubdtype(dtype, jax.dtypes.prng_key) and dtype != np.uint32:
+        example = key if isinstance(key, int) else 0
+        raise TypeError(
+            f"`key` is {key!r}, of type {type(key).__name__}, but must be a key of JAX: pass "
+            f"`jax.random.key({example})`."
+        )
     shape = jax.random.key_data(key).shape[:-1]
     if shape:
         raise ValueError(

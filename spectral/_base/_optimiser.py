@@ -50,8 +50,9 @@ class Optimiser(eqx.Module):
     JAX: each compiles again, and they cannot be members of one `Ensemble`. A checkpoint compares
     the numbers, so a run can resume with an equal call in another process.
 
-    **Raises:** `TypeError` if `make` is neither a function nor a transformation; `ValueError` for
-    arguments beside a transformation.
+    **Raises:** `TypeError` if `make` is neither a function nor a transformation, if its arguments
+    do not fit its signature, or if a number is a Boolean; `ValueError` for arguments beside a
+    transformation.
     """
 
     make: Callable[..., optax.GradientTransformation] | optax.GradientTransformation = eqx.field(
@@ -81,6 +82,7 @@ class Optimiser(eqx.Module):
                 f"`make` is {make!r}, but must be a function that returns an optax transformation, "
                 "or a transformation: pass for example `Optimiser(optax.adam, learning_rate=1e-3)`."
             )
+        _check_arguments(make, arguments)
         schedules = {
             k: v for k, v in arguments.items() if isinstance(v, AbstractLearningRateSchedule)
         }
@@ -198,6 +200,26 @@ class Optimiser(eqx.Module):
             others,
         )
         return eqx.tree_at(lambda o: o.state, self, state)
+
+
+def _check_arguments(make: Any, arguments: dict[str, Any]) -> None:
+    if isinstance(make, optax.GradientTransformation):
+        return
+    for name, value in arguments.items():
+        if isinstance(value, bool | np.bool_) and _takes_float(make, name):
+            raise TypeError(f"`{name}` is {value}, but must be a number: pass for example 0.1.")
+    try:
+        signature = inspect.signature(make)
+    except (TypeError, ValueError):  # some functions written in C have no signature
+        return
+    try:
+        signature.bind(**arguments)
+    except TypeError as error:
+        name = getattr(make, "__name__", type(make).__name__)
+        raise TypeError(
+            f"`make` is the function `{name}` with the arguments {sorted(arguments)}, but {error}: "
+            f"pass those of its signature, {', '.join(signature.parameters)}."
+        ) from error
 
 
 def _is_number(make: Any, name: str, value: Any) -> bool:

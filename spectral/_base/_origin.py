@@ -16,10 +16,10 @@ def part_of(error: BaseException, kinds: dict[str, type]) -> str | None:
     """
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     for frame in reversed(frames):
-        # Checks of what a part returned call it `part`.
-        own = [frame.f_locals.get(name) for name in ("self", "part")]
         for name, kind in kinds.items():
             called = name != "model" or frame.f_code.co_name == "__call__"
-            if called and any(isinstance(part, kind) for part in own):
+            # Checks of what a part is or returned call it `part`.
+            checked = isinstance(frame.f_locals.get("part"), kind)
+            if checked or (called and isinstance(frame.f_locals.get("self"), kind)):
                 return name
     return None

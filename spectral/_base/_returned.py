@@ -21,6 +21,10 @@ _FORMS = {
     "collect": f"`(state, chunk, metrics)`, with a `Chunk` and {_ROW}",
     "forward": "`(outputs, aux)`, with an `Aux` second",
     "criterion": f"`(loss, metrics)`, with a scalar loss and {_ROW}",
+    "reset": "`(state, observation)`",
+    "step": "`(state, step)`, with a `Step` second",
+    "reset_env": "`(observation, state)`",
+    "step_env": "`(observation, state, reward, done, info)`",
     "value": "a scalar, which is added to the loss",
 }
 

@@ -1,6 +1,6 @@
 """Apply a network to a batch."""
 
-from typing import Any
+from typing import Any, NoReturn
 
 import equinox as eqx
 import jax
@@ -38,16 +38,7 @@ def apply_network(
     `TypeError` if the network cannot be called, does not return a pair of outputs and taps (and the
     state, if it has one), or needs a `key` that it does not take.
     """
-    if model_state is None and any(map(_is_index, jax.tree.leaves(model, is_leaf=_is_index))):
-        raise ValueError(
-            f"This {type(model).__name__} keeps running statistics, but `model_state` is None: "
-            "pass the state that `eqx.nn.make_with_state` made with it."
-        )
-    if not callable(model):
-        raise TypeError(
-            f"`model` is of type {type(model).__name__}, but must be a network that can be called "
-            "with one example: pass a Module such as `models.MLP(...)`."
-        )
+    _check_applicable(model, model_state)
     model = eqx.nn.inference_mode(model, inference)
     num_examples = jax.tree.leaves(inputs)[0].shape[0]
     keyed = takes_key(model)
@@ -74,24 +65,41 @@ def apply_network(
     except RuntimeError as error:
         if keyed or "requires a key" not in str(error):
             raise
-        raise TypeError(
-            f"`{type(model).__name__}.__call__` has no parameter `key`, but a part of it needs one "
-            f"({error}): write `def __call__(self, x, *, key=None)`, and hand the key to the part."
-        ) from error
+        _reject_without_key(model, error)
     return outputs, Aux(taps, model_state)
 
 
-def _check_returned(model: Any, found: Any, *, with_state: bool) -> None:
+def _check_applicable(part: Any, model_state: eqx.nn.State | None) -> None:
+    if model_state is None and any(map(_is_index, jax.tree.leaves(part, is_leaf=_is_index))):
+        raise ValueError(
+            f"This {type(part).__name__} keeps running statistics, but `model_state` is None: "
+            "pass the state that `eqx.nn.make_with_state` made with it."
+        )
+    if not callable(part):
+        raise TypeError(
+            f"`model` is of type {type(part).__name__}, but must be a network that can be called "
+            "with one example: pass a Module such as `models.MLP(...)`."
+        )
+
+
+def _reject_without_key(part: Any, error: RuntimeError) -> NoReturn:
+    raise TypeError(
+        f"`{type(part).__name__}.__call__` has no parameter `key`, but a part of it needs one "
+        f"({error}): write `def __call__(self, x, *, key=None)`, and hand the key to the part."
+    ) from error
+
+
+def _check_returned(part: Any, found: Any, *, with_state: bool) -> None:
     """**Raises:** `TypeError` if the network returned anything else than it must for one
     example."""
-    name = type(model).__name__
+    name = type(part).__name__
     if with_state:
         pair = isinstance(found, tuple) and len(found) == 2
         if not pair or not isinstance(found[1], eqx.nn.State):
             raise TypeError(
-                f"`{name}.__call__` must return `((outputs, taps), state)` for one example, because "
-                f"it keeps running statistics, but returned {_shown(found)}: put outputs and taps "
-                "in a tuple, and the state second."
+                f"`{name}.__call__` must return `((outputs, taps), state)` for one example, as it "
+                f"keeps running statistics, but returned {_shown(found)}: put outputs and taps in "
+                "a tuple, and the state second."
             )
         found = found[0]
     if not (isinstance(found, tuple) and len(found) == 2 and isinstance(found[1], dict)):

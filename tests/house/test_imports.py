@@ -33,7 +33,10 @@ LAYERS: dict[str, list[set[str]]] = {
         {"recording"},
         {"studies"},
     ],
-    "_base": [{"_axes", "_labels", "_readable", "_schedule"}, {"_optimiser"}],
+    "_base": [
+        {"_axes", "_labels", "_quantity_facts", "_readable", "_schedule"},
+        {"_optimiser", "_quantity"},
+    ],
     "models": [{"layers"}, {"_apply"}, {"units"}, {"_network"}, {"networks"}],
     "curvature": [
         {"risk"},

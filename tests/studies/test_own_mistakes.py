@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 import yaml
+from tiny_own import Affine, Line
 
 from spectral import algorithms, Ensemble, Optimiser, Quantity, studies
 from spectral._base._quantity_facts import check_facts
@@ -18,7 +19,6 @@ from spectral.studies.experiment._grid import Cell, expand
 from spectral.studies.experiment._own_parts import own_parts
 from spectral.studies.runs._quantities import load_quantities
 from spectral.studies.runs._score import Score, score_of
-from tiny_own import Affine, Line
 
 
 CHAIN = {

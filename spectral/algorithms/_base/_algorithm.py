@@ -233,6 +233,10 @@ _PARTS = {AbstractPenalty: "penalties", AbstractTransform: "transforms"}
 
 def _all_of(argument: str, parts: Any, kind: type) -> tuple[Any, ...]:
     """`parts`, if it is a tuple of parts of this kind."""
+    if isinstance(parts, list):
+        for part in parts:
+            if not isinstance(part, kind):
+                _reject_part(part)
     if not isinstance(parts, tuple):
         shown = readable(parts)
         example = f"({shown},)" if isinstance(parts, kind) else f"tuple({argument})"

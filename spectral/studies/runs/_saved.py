@@ -64,9 +64,9 @@ def check_member(results: Results, algorithm: str, seed: int, *, option: str = "
     known, seeds = results.settings["algorithms"], results.settings["seeds"]
     if algorithm not in known:
         raise SettingsError(unknown_name(f"`{option}algorithm`: Algorithm", algorithm, known))
-    if not 0 <= seed < seeds:
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < seeds:
         raise SettingsError(
-            f"`{option}seed` is {seed}, but the run has the seeds 0 to {seeds - 1}."
+            f"`{option}seed` is {seed!r}, but the run has the seeds 0 to {seeds - 1}."
         )
 
 
