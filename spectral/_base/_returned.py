@@ -151,8 +151,8 @@ def _reject_change(part: Any, method: str, old: Any, new: Any, place: str) -> No
         needed += ", with the same structure"
     if not (_is_array(old) and _is_array(new)):
         needed += (
-            ", because only the values of arrays can change in a compiled loop: return arrays such "
-            "as `jnp.asarray(0)`, from `init` too"
+            ", because only the values of arrays can change in a compiled loop (return arrays such "
+            "as `jnp.asarray(0)`, from `init` too)"
         )
     _reject(part, method, f"{_shown(new)}{where}", needed)
 

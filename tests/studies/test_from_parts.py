@@ -146,12 +146,13 @@ def test_what_does_not_fit(changed, message):
         ({"l2": ["weak"]}, Score("accuracy", "all"), "`cells` has the cells weak, but must have"),
         ({"l2": ["weak", "strong", "weak"]}, Score("accuracy", "all"), "each algorithm .* once"),
         ({"l2": ["weak", "strong"]}, Score("acuracy", "all"), "did you mean 'accuracy'"),
-        ({"l2": ["weak", "strong"]}, Score("accuracy", "some"), "`score.over`"),
     ],
 )
 def test_cells_and_scores_that_do_not_fit(cells, score, message):
     with pytest.raises(SettingsError, match=message):
         sweep_of(experiment_of(**parts()), cells=cells, score=score)
+    with pytest.raises(SettingsError, match="`over`: Choice 'some' does not exist"):
+        Score("accuracy", "some")
 
 
 def test_parts_are_traced():

@@ -183,6 +183,13 @@ def test_messages_name_the_part(written, sections, message):
         load_experiment(written(**given))
 
 
+def test_a_function_that_makes_no_network():
+    with pytest.raises(SettingsError, match="In `model`: ZeroDivisionError"):
+        studies.experiment_of(
+            stream=Line(), model=lambda *, key: 1 / 0, algorithms={"own": algorithms.bp()}
+        )
+
+
 @pytest.mark.usefixtures("untraced")
 @pytest.mark.parametrize(
     ("algorithm", "message"),
