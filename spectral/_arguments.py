@@ -89,7 +89,7 @@ def check_kind(name: str, value: Any, kind: type, example: str) -> None:
 def check_one_key(key: Any) -> None:
     """Check that `key` is a single key and not an array of keys.
 
-    **Raises:** `TypeError` if it is no key, and `ValueError` if it is an array of keys, naming the
+    **Raises:** `TypeError` if it is not a key, and `ValueError` if it is an array of keys, naming the
     next step.
     """
     dtype = getattr(key, "dtype", np.dtype(object))

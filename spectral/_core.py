@@ -142,7 +142,7 @@ def _train_task(
     run = with_arrays(run, arrays)
     evaluation = stream.evaluate(run.stream, run.learner, key=derive(key, Role.EVALUATE, task))
     _returned.check_row(stream, "evaluate", evaluation)
-    _returned.check_no_twins(row, evaluation)
+    _returned.check_no_twins(stream, row, evaluation)
     measured = algo.measure(run.algorithm)
     return run, row | void(evaluation | measured, run.divergence.found)
 
@@ -187,7 +187,7 @@ def _train_chunk(
 
     run = with_arrays(run, arrays)
     after = before.watch(run.learner.model, metrics["loss"], used, start.step, chunk.items)
-    _returned.check_no_twins(metrics, collected)
+    _returned.check_no_twins(stream, metrics, collected)
     metrics = jax.tree.map(lambda m: _mean(m, used), metrics)
     # The data of the chunk that diverged were collected before, and their metrics may show why.
     row = void(metrics, after.found) | void(collected, before.found)
@@ -243,7 +243,7 @@ def _step(
         signal,
         key=derive(key, Role.UPDATE, *where),
     )
-    _returned.check_no_twins(metrics, {"loss": loss})
+    _returned.check_no_twins(stream, metrics, {"loss": loss})
     _returned.check_static_kept("update", (run.learner, run.algorithm), (learner, algorithm))
     return Run(learner, algorithm, run.stream, run.divergence), {"loss": loss} | metrics
 

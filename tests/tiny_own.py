@@ -38,7 +38,8 @@ class Line(tasks.AbstractTaskStream):
         return outputs, Aux(taps, model_state)
 
     def criterion(self, outputs, batch):
-        return jnp.mean((outputs[:, 0] - batch.sum(axis=1)) ** 2), {}
+        loss = jnp.mean((outputs[:, 0] - batch.sum(axis=1)) ** 2)
+        return loss, {"loss": loss} if self.wrong == "criterion" else {}
 
     def sample(self, state, learner, num_examples, split, *, key):
         return jnp.ones((num_examples, 3))
@@ -51,6 +52,13 @@ class Line(tasks.AbstractTaskStream):
 
     def quantities(self):
         return {"distance": Quantity("distance", better="lower"), "height": Quantity("height")}
+
+
+class Short(Line):
+    """Its `forward` takes too few arguments."""
+
+    def forward(self, model, batch):  # pyright: ignore[reportIncompatibleMethodOverride]
+        return jax.vmap(model)(batch)
 
 
 class Affine(eqx.Module):

@@ -3,7 +3,7 @@
 import traceback
 
 
-def part_of(error: BaseException, kinds: dict[str, type]) -> str | None:
+def part_of(error: BaseException, kinds: dict[str, type | tuple[type, ...]]) -> str | None:
     """The name of the part in whose method an error was raised, or whose method returned what
     caused it; `None` if no part of these kinds was called.
 
@@ -23,3 +23,8 @@ def part_of(error: BaseException, kinds: dict[str, type]) -> str | None:
             if checked or (called and isinstance(frame.f_locals.get("self"), kind)):
                 return name
     return None
+
+
+def passes(error: BaseException, file: str) -> bool:
+    """Whether an error was raised in a call from the source file `file`."""
+    return any(f.f_code.co_filename == file for f, _ in traceback.walk_tb(error.__traceback__))

@@ -62,8 +62,16 @@ def check_loss(part: Any, method: str, loss: Any) -> None:
 
     **Raises:** `TypeError`, as `check_tuple`.
     """
-    if not eqx.is_array_like(loss) or jnp.shape(loss) != ():
-        _reject(part, method, f"{_shown(loss)} as the loss", _FORMS[method])
+    check_scalar(part, method, loss, what=" as the loss")
+
+
+def check_scalar(part: Any, method: str, value: Any, *, what: str = "") -> None:
+    """Check that a method returned a scalar. `what` follows the value in the message.
+
+    **Raises:** `TypeError`, as `check_tuple`.
+    """
+    if not eqx.is_array_like(value) or jnp.shape(value) != ():
+        _reject(part, method, f"{_shown(value)}{what}", _FORMS[method])
 
 
 def check_arrays(part: Any, method: str, tree: PyTree) -> None:
@@ -108,15 +116,15 @@ def check_kept(part: Any, method: str, before: PyTree, after: PyTree) -> None:
         _reject(part, method, found, f"{_shown(before)} with the fields that it received")
 
 
-def check_no_twins(a: dict[str, Any], b: dict[str, Any]) -> None:
-    """Check that no name is in two rows.
+def check_no_twins(part: Any, a: dict[str, Any], b: dict[str, Any]) -> None:
+    """Check that no name is in two rows of the stream `part`.
 
     **Raises:** `ValueError` naming the metric and the next step.
     """
     if twins := a.keys() & b.keys():
         raise ValueError(
-            f"The metric {min(twins)!r} is recorded twice, by two methods of the stream or by the "
-            "loop: choose different names."
+            f"The metric {min(twins)!r} is recorded twice, by two methods of {type(part).__name__} "
+            "or by the loop: choose different names."
         )
 
 

@@ -61,8 +61,8 @@ class Odd(algorithms.AbstractPenalty):
 @pytest.mark.parametrize(
     ("case", "message"),
     [
-        ("a vector", r"`Odd.value` returned .*shape \(3,\) as the loss, but must return a scalar"),
-        ("nothing", "`Odd.value` returned None as the loss, but must return a scalar"),
+        ("a vector", r"`Odd.value` returned .*shape \(3,\), but must return a scalar, which"),
+        ("nothing", "`Odd.value` returned None, but must return a scalar"),
         (
             "a state",
             r"`Odd.update` returned .*shape \(\), but must return an array .*\(2,\), as it",

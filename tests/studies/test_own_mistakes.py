@@ -171,6 +171,8 @@ def test_a_foreign_run_folder_names_no_path(tmp_path):
         ({"minibatches": "2"}, "In `stream`: `stream.minibatches` is '2', but must be an integer"),
         ({"wrong": "begin_task"}, r"In `stream`: `Line.begin_task` returned None, but must return"),
         ({"wrong": "init", "other": 3}, "In `stream`: `Line.begin_task` returned .*`init`"),
+        ({"wrong": "criterion"}, "In `stream`: The metric 'loss' is recorded twice, .* of Line or"),
+        ({"type": "tiny_own:Short"}, r"In `stream`: .*forward\(\) (takes|got)"),
         ({"wrong": "collect"}, "In `stream`: `Line.collect` returned a tuple of 3"),
         ({"wrong": "evaluate"}, r"In `stream`: KeyError: 'no such row' \(.*tiny_own.py, line"),
     ],
@@ -204,7 +206,10 @@ def test_a_function_that_makes_no_network():
             r"must make a number or an .* or an optax transformation\. A schedule is the `learning",
         ),
         ({"type": "optax:adm"}, r"Allowed: .*adam.*, \.\.\.; did you mean 'adam'"),
-        ({"type": "tiny_own:tagge"}, r"Allowed: Affine, Line, Weights, tagged; did you mean"),
+        (
+            {"type": "tiny_own:tagge"},
+            r"Allowed: Affine, Line, Short, Weights, tagged; did you mean",
+        ),
     ],
 )
 def test_messages_about_arguments(written, algorithm, message):

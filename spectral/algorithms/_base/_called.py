@@ -7,7 +7,7 @@ from typing import Any
 
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from ..._base._returned import check_kept, check_loss, check_row, check_tuple
+from ..._base._returned import check_kept, check_row, check_scalar, check_tuple
 from ..._types import Clock, Learner, Signal
 
 
@@ -42,7 +42,7 @@ def measured(transform: Any, state: Any) -> dict[str, Array]:
 def penalised(penalty: Any, model: PyTree, state: Any) -> Float[Array, ""]:
     """Returns `penalty.value(model, state)`, a scalar."""
     found = penalty.value(model, state)
-    check_loss(penalty, "value", found)
+    check_scalar(penalty, "value", found)
     return found
 
 

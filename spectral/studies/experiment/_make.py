@@ -9,11 +9,12 @@ from typing import Any
 
 import equinox as eqx
 
+from ... import _core
 from ..._arguments import unknown_name
-from ..._base._origin import part_of
+from ..._base._origin import part_of, passes
 from ..._base._quantity import Quantity
 from ..._check_parts import check_parts
-from ...algorithms import Algorithm
+from ...algorithms import AbstractPenalty, AbstractTransform, Algorithm
 from ...models import AbstractNetwork
 from ...probes import AbstractProbe
 from ...tasks import AbstractTaskStream
@@ -198,10 +199,19 @@ def _check_parts(experiment: Experiment) -> dict[str, Quantity]:
             try:
                 quantities |= check_parts(**parts, probes=probes)
             except (Exception, SystemExit) as error:
-                kinds = {"stream": AbstractTaskStream, "model": type(parts["model"].stacked)}
-                own = None if probes else part_of(error, kinds)
-                raise _error_in(own or place, error) from error
+                network = type(parts["model"].stacked)
+                raise _error_in(
+                    place if probes else _origin(error, network, place), error
+                ) from error
     return quantities
+
+
+def _origin(error: BaseException, network: type, algorithm: str) -> str:
+    """The place of the part in which tracing the training failed."""
+    ours = (Algorithm, AbstractPenalty, AbstractTransform)
+    kinds = {"stream": AbstractTaskStream, "model": network, algorithm: ours}
+    # What the loop itself calls, with other arguments than a method takes, is of the stream.
+    return part_of(error, kinds) or ("stream" if passes(error, _core.__file__) else algorithm)
 
 
 def _error_in(place: str, error: BaseException) -> SettingsError:
