@@ -89,8 +89,8 @@ def check_kind(name: str, value: Any, kind: type, example: str) -> None:
 def check_one_key(key: Any) -> None:
     """Check that `key` is a single key and not an array of keys.
 
-    **Raises:** `TypeError` if it is not a key, and `ValueError` if it is an array of keys, naming the
-    next step.
+    **Raises:** `TypeError` if it is not a key; `ValueError` if it is an array of keys. Both name
+    the next step.
     """
     dtype = getattr(key, "dtype", np.dtype(object))
     if not jnp.issubdtype(dtype, jax.dtypes.prng_key) and dtype != np.uint32:

@@ -206,7 +206,7 @@ def _check_arguments(make: Any, arguments: dict[str, Any]) -> None:
     if isinstance(make, optax.GradientTransformation):
         return
     for name, value in arguments.items():
-        if isinstance(value, bool | np.bool_) and _takes_float(make, name):
+        if isinstance(value, bool | np.bool_) and _is_number_by_annotation(make, name):
             raise TypeError(f"`{name}` is {value}, but must be a number: pass for example 0.1.")
     try:
         signature = inspect.signature(make)
@@ -234,13 +234,27 @@ def _is_number(make: Any, name: str, value: Any) -> bool:
 
 
 def _takes_float(make: Any, name: str) -> bool:
-    try:
-        parameter = inspect.signature(make, eval_str=True).parameters.get(name)
-    except (NameError, TypeError, ValueError):  # annotations that cannot be read
-        return False
+    parameter = _parameter(make, name)
     if parameter is None or isinstance(parameter.default, int):
         # The annotation of optax's sizes often allows all numbers, but their default is an integer.
         return False
+    return float in _allowed(parameter) or isinstance(parameter.default, float)
+
+
+def _is_number_by_annotation(make: Any, name: str) -> bool:
+    parameter = _parameter(make, name)
+    allowed = () if parameter is None else _allowed(parameter)
+    return float in allowed and bool not in allowed
+
+
+def _parameter(make: Any, name: str) -> inspect.Parameter | None:
+    try:
+        return inspect.signature(make, eval_str=True).parameters.get(name)
+    except (NameError, TypeError, ValueError):  # annotations that cannot be read
+        return None
+
+
+def _allowed(parameter: inspect.Parameter) -> tuple[Any, ...]:
+    """The types in the annotation of a parameter."""
     union = typing.get_origin(parameter.annotation) in (typing.Union, types.UnionType)
-    allowed = typing.get_args(parameter.annotation) if union else (parameter.annotation,)
-    return float in allowed or isinstance(parameter.default, float)
+    return typing.get_args(parameter.annotation) if union else (parameter.annotation,)
