@@ -80,7 +80,7 @@ class Weights(probes.AbstractProbe):
     every: int = eqx.field(static=True, default=1)
     case: str = eqx.field(static=True, default="")
 
-    def __call__(self, learner, stream, stream_state, *, key):
+    def __call__(self, learner, stream, stream_state, *, key) -> Any:
         odd = {"a key": key, "complex": jnp.asarray(1j)}
         return {"weights": odd.get(self.case, learner.model.weight)}
 

@@ -1,6 +1,7 @@
 """What is said about a network that cannot be used."""
 
 import inspect
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -19,7 +20,7 @@ class Own(eqx.Module):
     """Keeps a statistic, and returns what `form` makes of it."""
 
     index: eqx.nn.StateIndex
-    form: object = eqx.field(static=True)
+    form: Any = eqx.field(static=True)
 
     def __init__(self, form):
         self.index = eqx.nn.StateIndex(jnp.zeros(()))
@@ -48,7 +49,7 @@ class Dropped(eqx.Module):
     """Has no `key`, although its dropout needs one."""
 
     dropout: eqx.nn.Dropout
-    extra: object = eqx.field(static=True, default=None)
+    extra: Any = eqx.field(static=True, default=None)
 
     def __call__(self, x):
         taps = {} if self.extra is None else {"extra": self.extra}

@@ -4,6 +4,7 @@ import importlib
 import json
 import sys
 import types
+from typing import Any
 
 import numpy as np
 import optax
@@ -75,7 +76,8 @@ def test_schedules_and_finished_transformations_train(tmp_path):
     results = studies.run_experiment(experiment, tmp_path / "run")
     losses = [results.of(name)[1].history["loss"] for name in algos]
     np.testing.assert_allclose(losses[0], losses[1], rtol=0.05)
-    files = studies.draw_run_landscapes(tmp_path / "run", num_examples=3, experiment=experiment)
+    options = {"algorithms": ["finished"], "num_examples": 3, "experiment": experiment}
+    files = studies.draw_run_landscapes(tmp_path / "run", **options)
     assert all(path.exists() for path in files)
 
 
@@ -145,7 +147,8 @@ def test_integers_of_a_quantity_are_numbers():
     """A run folder gives them back as floats."""
     quantity = Quantity("v", limits=(0, None), guess=1)
     assert (repr(quantity.limits), repr(quantity.guess)) == ("(0.0, None)", "1.0")
-    assert Quantity(**quantity.facts | {"limits": tuple(quantity.facts["limits"])}) == quantity
+    facts: dict[str, Any] = quantity.facts
+    assert Quantity(**facts | {"limits": tuple(facts["limits"])}) == quantity
 
 
 def test_a_foreign_run_folder_names_no_path(tmp_path):

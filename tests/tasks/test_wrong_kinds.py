@@ -4,6 +4,7 @@ import inspect
 import subprocess
 import sys
 import textwrap
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -132,10 +133,10 @@ class Still(tasks.AbstractEnvironment):
     action_size: int = 2
     discrete: bool = True
 
-    def reset(self, parameter, *, key):
+    def reset(self, parameter, *, key) -> Any:
         return jnp.zeros(1)
 
-    def step(self, state, action, parameter, *, key):
+    def step(self, state, action, parameter, *, key) -> Any:
         return state, state, 0.0
 
 
