@@ -4,7 +4,6 @@ import importlib
 import json
 import sys
 import types
-from typing import Any
 
 import numpy as np
 import optax
@@ -147,8 +146,9 @@ def test_integers_of_a_quantity_are_numbers():
     """A run folder gives them back as floats."""
     quantity = Quantity("v", limits=(0, None), guess=1)
     assert (repr(quantity.limits), repr(quantity.guess)) == ("(0.0, None)", "1.0")
-    facts: dict[str, Any] = quantity.facts
-    assert Quantity(**facts | {"limits": tuple(facts["limits"])}) == quantity
+    facts = quantity.facts
+    facts["limits"] = tuple(facts["limits"])
+    assert Quantity(**facts) == quantity
 
 
 def test_a_foreign_run_folder_names_no_path(tmp_path):
