@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
@@ -22,11 +23,17 @@ def check_above(name: str, value: Any, bound: float, *, strict: bool = True) -> 
     """
     if isinstance(value, Tracer):
         return
+    _check_not_boolean(name, value)
     numbers = np.asarray(value)
     low = numbers <= bound if strict else numbers < bound
     if np.any(low | ~np.isfinite(numbers)):
         allowed = f"finite and {'above' if strict else 'at least'} {bound:g}"
         raise ValueError(f"`{name}` is {value}, but must be {allowed}: pass one of these.")
+
+
+def _check_not_boolean(name: str, value: Any) -> None:
+    if isinstance(value, bool | np.bool_):
+        raise ValueError(f"`{name}` is {value}, but must be a number: pass for example 0.5.")
 
 
 def check_no_nan(name: str, value: Any) -> None:
@@ -41,7 +48,7 @@ def check_no_nan(name: str, value: Any) -> None:
         )
 
 
-def check_count(name: str, value: Count, *, minimum: int = 1) -> None:
+def check_count(name: str, value: Any, *, minimum: int = 1) -> None:
     """Check that a size, order or period is an integer of at least `minimum`.
 
     **Raises:** `ValueError` naming the argument, the value, what is allowed and the next step.
@@ -70,6 +77,7 @@ def check_fraction(name: str, value: Any, *, strict: bool = False) -> None:
     """
     if isinstance(value, Tracer):
         return
+    _check_not_boolean(name, value)
     numbers = np.asarray(value)
     high = numbers < 1 if strict else numbers <= 1
     if not np.all((numbers >= 0) & high):
@@ -92,8 +100,16 @@ def check_kind(name: str, value: Any, kind: type, example: str) -> None:
 def check_one_key(key: Any) -> None:
     """Check that `key` is a single key and not an array of keys.
 
-    **Raises:** `ValueError` naming the shape and the next step.
+    **Raises:** `TypeError` if it is not a key; `ValueError` if it is an array of keys. Both name
+    the next step.
     """
+    dtype = getattr(key, "dtype", np.dtype(object))
+    if not jnp.issubdtype(dtype, jax.dtypes.prng_key) and dtype != np.uint32:
+        example = key if isinstance(key, int) else 0
+        raise TypeError(
+            f"`key` is {key!r}, of type {type(key).__name__}, but must be a key of JAX: pass "
+            f"`jax.random.key({example})`."
+        )
     shape = jax.random.key_data(key).shape[:-1]
     if shape:
         raise ValueError(
@@ -102,10 +118,17 @@ def check_one_key(key: Any) -> None:
         )
 
 
-def unknown_name(what: str, got: str, allowed: Iterable[str]) -> str:
-    """The error message for a name that does not exist, with the closest name that does."""
+def unknown_name(what: str, got: str, allowed: Iterable[str], *, most: int | None = None) -> str:
+    """The error message for a name that does not exist, with the closest name that does.
+
+    If more than `most` names are allowed, it lists the nearest of them, followed by `...`.
+    """
     names = sorted(allowed)
     folded = {name.casefold(): name for name in names}
     near = [folded[n] for n in difflib.get_close_matches(got.casefold(), folded, 1, cutoff=0.4)]
     hint = f"; did you mean {near[0]!r}?" if near else "."
+    if most is not None and len(names) > most:
+        close = difflib.get_close_matches(got, names, most)
+        names = [*(sorted(close) or names[:most]), "..."]
+        hint = hint.removesuffix(".")
     return f"{what} {got!r} does not exist. Allowed: {', '.join(names)}{hint}"

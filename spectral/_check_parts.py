@@ -1,5 +1,6 @@
 """Checks that the arguments of `train_continual` fit together, before anything is compiled."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -64,6 +65,7 @@ def check_parts(
                 f"`probes[{name!r}].when` is {probe.when!r}, but must be a tuple of 'start' and "
                 "'end': pass for example ('start',)."
             )
+    _check_sizes(stream)
     steps = stream.num_tasks * stream.chunks_per_task * stream.minibatches
     if steps > np.iinfo(np.int32).max and not jax.config.read("jax_enable_x64"):
         raise ValueError(
@@ -82,7 +84,7 @@ def check_parts(
     ]
     if not batch_dependent:
         _check_independent(model, model_state, stream, run, key)
-    quantities = _trained_quantities(stream, one, _names(table))
+    quantities = _trained_quantities(stream, one, _sizes(table, rows=1))
     for name, probe in probes.items():
         hashed, place = zero.astype("uint32"), jnp.zeros(2, int)
         try:
@@ -96,29 +98,38 @@ def check_parts(
             raise
         for when in sorted(probe.when, reverse=True):  # the start of tasks first
             owner, prefix = f"probes[{name!r}]", f"{name}.{when}."
-            quantities |= described(_names(row), probe.quantities(), owner, prefix)
+            quantities |= described(_sizes(row), probe, owner, prefix)
     return quantities
 
 
 def _trained_quantities(
-    stream: AbstractTaskStream, algo: Algorithm, columns: list[str]
+    stream: AbstractTaskStream, algo: Algorithm, columns: Mapping[str, int]
 ) -> dict[str, Quantity]:
     """What the columns are that training records."""
-    of_stream = [name for name in columns if "." not in name]
-    found = described(of_stream, stream.quantities(), "stream")
+    of_stream = {name: size for name, size in columns.items() if "." not in name}
+    found = described(of_stream, stream, "stream")
     for label, transform in zip(algo.labels, algo.transforms, strict=True):
         prefix = f"{label}."
-        own = [name.removeprefix(prefix) for name in columns if name.startswith(prefix)]
-        found |= described(own, transform.quantities(), label, prefix)
+        own = {n.removeprefix(prefix): s for n, s in columns.items() if n.startswith(prefix)}
+        found |= described(own, transform, label, prefix)
     return found
+
+
+def _check_sizes(part: AbstractTaskStream) -> None:
+    for name in ("num_tasks", "chunks_per_task", "minibatches"):
+        check_count(f"stream.{name}", getattr(part, name))
 
 
 def _named(name: str, probe: AbstractProbe) -> str:
     return f"`probes[{name!r}]`, of type {type(probe).__name__}"
 
 
-def _names(row: dict[str, Any] | Ensemble) -> list[str]:
-    return sorted(row.stacked if isinstance(row, Ensemble) else row)
+def _sizes(row: dict[str, Any] | Ensemble, *, rows: int = 0) -> dict[str, int]:
+    """How many numbers each column has for one task and one member, by its name. `rows` is the
+    number of axes over tasks."""
+    members = isinstance(row, Ensemble)
+    columns = row.stacked if members else row
+    return {name: math.prod(columns[name].shape[members + rows :]) for name in sorted(columns)}
 
 
 def max_segment_tasks(stream: AbstractTaskStream, segment_tasks: int | None) -> int:

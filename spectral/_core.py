@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Int, PRNGKeyArray, PyTree
 
 from ._base import _returned
 from ._base._precision import in_single
-from ._carry import arrays_of, branch, narrowed, on_arrays, strong, with_arrays
+from ._carry import arrays_of, branch, on_arrays, strong, with_arrays
 from ._divergence import Divergence, void
 from ._keys import derive, Role
 from ._types import Aux, Chunk, Clock, Learner, Signal
@@ -55,31 +55,12 @@ def begin_task(
     """Begin a task: change the stream, then let the algorithm prepare."""
     clock = _clock(stream, task, 0, 0)
     state = stream.begin_task(run.stream, clock, key=derive(key, Role.BEGIN_STREAM, task))
+    _returned.check_kept(stream, "begin_task", run.stream, state)
     learner, algorithm = algo.begin_task(
         run.learner, run.algorithm, clock, key=derive(key, Role.BEGIN_ALGORITHM, task)
     )
     _returned.check_static_kept("begin_task", (run.learner, run.algorithm), (learner, algorithm))
-    _returned.check_static_kept("begin_task", run.stream, state)
-    kept = lambda learner: (learner.model, learner.optimiser)
-    model, optimiser = narrowed(kept(learner), kept(run.learner))
-    learner = Learner(model, learner.model_state, optimiser)
-    return strong(Run(learner, narrowed(algorithm, run.algorithm), state, run.divergence))
-
-
-def _begin_again(
-    run: Run,
-    stream: AbstractTaskStream,
-    algo: Algorithm,
-    task: Int[Array, ""],
-    key: PRNGKeyArray,
-) -> Run:
-    """`begin_task` of a later task, after which no array may have another shape or type."""
-    begun = begin_task(run, stream, algo, task, key)
-    _returned.check_kept(stream, "begin_task", run.stream, begun.stream)
-    states = zip(run.algorithm.transforms, begun.algorithm.transforms, strict=True)
-    for transform, pair in zip(algo.transforms, states, strict=True):
-        _returned.check_kept(transform, "begin_task", *pair)
-    return begun
+    return strong(Run(learner, algorithm, state, run.divergence))
 
 
 def run_tasks(
@@ -99,7 +80,7 @@ def run_tasks(
     def one_task(carried, i):
         run, table = carried
         task = first + i
-        run = branch(i > 0, lambda run: _begin_again(run, stream, algo, task, key), run)
+        run = branch(i > 0, lambda run: begin_task(run, stream, algo, task, key), run)
         run, row = _train_task(run, stream, algo, task, key=key)
         return run, jax.tree.map(lambda t, r: t.at[i].set(r), table, row)
 
@@ -162,7 +143,7 @@ def _train_task(
     run = with_arrays(run, arrays)
     evaluation = stream.evaluate(run.stream, run.learner, key=derive(key, Role.EVALUATE, task))
     _returned.check_row(stream, "evaluate", evaluation)
-    _returned.check_no_twins(row, evaluation)
+    _returned.check_no_twins(stream, row, evaluation)
     measured = algo.measure(run.algorithm)
     return run, row | void(evaluation | measured, run.divergence.found)
 
@@ -183,7 +164,6 @@ def _train_chunk(
     _returned.check_tuple(stream, "collect", found, object, Chunk, dict)
     state, chunk, collected = found
     _returned.check_minibatches(stream, chunk.items, stream.minibatches)
-    _returned.check_static_kept("collect", run.stream, state)
     _returned.check_kept(stream, "collect", run.stream, state)
     run = Run(run.learner, run.algorithm, state, before)
 
@@ -208,7 +188,7 @@ def _train_chunk(
 
     run = with_arrays(run, arrays)
     after = before.watch(run.learner.model, metrics["loss"], used, start.step, chunk.items)
-    _returned.check_no_twins(metrics, collected)
+    _returned.check_no_twins(stream, metrics, collected)
     metrics = jax.tree.map(lambda m: _mean(m, used), metrics)
     # The data of the chunk that diverged were collected before, and their metrics may show why.
     row = void(metrics, after.found) | void(collected, before.found)
@@ -264,9 +244,8 @@ def _step(
         signal,
         key=derive(key, Role.UPDATE, *where),
     )
-    _returned.check_no_twins(metrics, {"loss": loss})
+    _returned.check_no_twins(stream, metrics, {"loss": loss})
     _returned.check_static_kept("update", (run.learner, run.algorithm), (learner, algorithm))
-    algorithm = narrowed(algorithm, run.algorithm)
     return Run(learner, algorithm, run.stream, run.divergence), in_single({"loss": loss} | metrics)
 
 

@@ -61,10 +61,15 @@ class Ensemble(eqx.Module):
 
     def __check_init__(self):
         shapes = [x.shape for x in jax.tree.leaves(eqx.filter(self.stacked, eqx.is_array))]
-        if not shapes or () in shapes or len({shape[0] for shape in shapes}) != 1:
+        if not shapes:
             raise ValueError(
-                f"`stacked` has arrays of shapes {shapes}, but must have at least one, "
-                "and all with the same leading axis over members: stack members with `Ensemble.of`."
+                f"`stacked` is {readable(self.stacked)}, which has no arrays, so its members would "
+                "be equal: pass one of them itself, which all members of other ensembles share."
+            )
+        if () in shapes or len({shape[0] for shape in shapes}) != 1:
+            raise ValueError(
+                f"`stacked` has arrays of shapes {shapes}, but all must have the same "
+                "leading axis over members: stack members with `Ensemble.of`."
             )
 
     @classmethod

@@ -21,8 +21,9 @@ def recorded(
         evaluated=True
     )
     for name, section in (sections or {}).items():
-        declared = getattr(probes, str(section["type"]))().quantities()
+        probe = getattr(probes, str(section["type"]))()
+        declared = probe.quantities()
         names = [*declared, *(c for q in declared.values() for c in q.bounds.values())]
         for when in ("start", "end"):
-            known |= described(names, declared, name, f"{name}.{when}.")
+            known |= described(dict.fromkeys(names, 2), probe, name, f"{name}.{when}.")
     return History(columns, quantities={c: q for c, q in known.items() if c in columns})

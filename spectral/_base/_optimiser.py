@@ -55,8 +55,9 @@ class Optimiser(eqx.Module):
 
     For weights in bfloat16 or float16 the state (momenta, second moments) is in float32.
 
-    **Raises:** `TypeError` if `make` is neither a function nor a transformation; `ValueError` for
-    arguments beside a transformation.
+    **Raises:** `TypeError` if `make` is neither a function nor a transformation, if its arguments
+    do not fit its signature, or if a number is a Boolean; `ValueError` for arguments beside a
+    transformation.
     """
 
     make: Callable[..., optax.GradientTransformation] | optax.GradientTransformation = eqx.field(
@@ -86,6 +87,7 @@ class Optimiser(eqx.Module):
                 f"`make` is {make!r}, but must be a function that returns an optax transformation, "
                 "or a transformation: pass for example `Optimiser(optax.adam, learning_rate=1e-3)`."
             )
+        _check_arguments(make, arguments)
         schedules = {
             k: v for k, v in arguments.items() if isinstance(v, AbstractLearningRateSchedule)
         }
@@ -220,6 +222,26 @@ class Optimiser(eqx.Module):
         return eqx.tree_at(lambda o: o.state, self, state)
 
 
+def _check_arguments(make: Any, arguments: dict[str, Any]) -> None:
+    if isinstance(make, optax.GradientTransformation):
+        return
+    for name, value in arguments.items():
+        if isinstance(value, bool | np.bool_) and _is_number_by_annotation(make, name):
+            raise TypeError(f"`{name}` is {value}, but must be a number: pass for example 0.1.")
+    try:
+        signature = inspect.signature(make)
+    except (TypeError, ValueError):  # some functions written in C have no signature
+        return
+    try:
+        signature.bind(**arguments)
+    except TypeError as error:
+        name = getattr(make, "__name__", type(make).__name__)
+        raise TypeError(
+            f"`make` is the function `{name}` with the arguments {sorted(arguments)}, but {error}: "
+            f"pass those of its signature, {', '.join(signature.parameters)}."
+        ) from error
+
+
 def _is_number(make: Any, name: str, value: Any) -> bool:
     """Whether the argument is data: a floating-point number, or an integer in the place of one."""
     if isinstance(value, bool | np.bool_):
@@ -232,13 +254,27 @@ def _is_number(make: Any, name: str, value: Any) -> bool:
 
 
 def _takes_float(make: Any, name: str) -> bool:
-    try:
-        parameter = inspect.signature(make, eval_str=True).parameters.get(name)
-    except (NameError, TypeError, ValueError):  # annotations that cannot be read
-        return False
+    parameter = _parameter(make, name)
     if parameter is None or isinstance(parameter.default, int):
         # The annotation of optax's sizes often allows all numbers, but their default is an integer.
         return False
+    return float in _allowed(parameter) or isinstance(parameter.default, float)
+
+
+def _is_number_by_annotation(make: Any, name: str) -> bool:
+    parameter = _parameter(make, name)
+    allowed = () if parameter is None else _allowed(parameter)
+    return float in allowed and bool not in allowed
+
+
+def _parameter(make: Any, name: str) -> inspect.Parameter | None:
+    try:
+        return inspect.signature(make, eval_str=True).parameters.get(name)
+    except (NameError, TypeError, ValueError):  # annotations that cannot be read
+        return None
+
+
+def _allowed(parameter: inspect.Parameter) -> tuple[Any, ...]:
+    """The types in the annotation of a parameter."""
     union = typing.get_origin(parameter.annotation) in (typing.Union, types.UnionType)
-    allowed = typing.get_args(parameter.annotation) if union else (parameter.annotation,)
-    return float in allowed or isinstance(parameter.default, float)
+    return typing.get_args(parameter.annotation) if union else (parameter.annotation,)

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from .._arguments import unknown_name
+from ._quantity_facts import check_entry, check_facts
 
 
 Reduction = Literal["mean", "mean_known", "smallest", "largest"]
@@ -41,7 +42,8 @@ class Quantity:
     - `better`: whether `"higher"` or `"lower"` values are better; `None` for neither.
     - `guess`: the value that guessing gives; a collapse is measured from there.
     - `compared`: whether the summary of a run looks for the task at which it collapses.
-    - `figure`: the figure in which it is a panel.
+    - `figure`: the figure in which it is a panel, and the name of its file: letters, digits, `_`
+      and `-`.
     - `reduce`: how an array becomes one number per task: `"mean"`, `"mean_known"` (of the finite
       entries), `"smallest"` (as over layers), `"largest"`, or the index of an entry.
     - `rows`: the rows of the data it was measured on, `"train"`, `"validation"` or `"test"`, if it
@@ -57,10 +59,10 @@ class Quantity:
     label: str
     _: KW_ONLY
     unit: str = ""
-    limits: tuple[float | None, float | None] = (None, None)
+    limits: tuple[float | int | None, float | int | None] = (None, None)
     scale: Scale = "linear"
     better: Better | None = None
-    guess: float | None = None
+    guess: float | int | None = None
     compared: bool = False
     figure: str = "others"
     reduce: Reduction | int = "mean"
@@ -74,6 +76,13 @@ class Quantity:
             value = getattr(self, name)
             if isinstance(value, str) and value not in get_args(allowed):
                 raise ValueError(unknown_name(f"`{name}`: Choice", value, get_args(allowed)))
+        check_facts(self)
+        # Integers of the user become what a file gives back.
+        number = lambda value: value if value is None else float(value)
+        object.__setattr__(self, "limits", tuple(map(number, self.limits)))
+        object.__setattr__(self, "guess", number(self.guess))
+        if not isinstance(self.reduce, str):
+            object.__setattr__(self, "reduce", int(self.reduce))
         for name in self.bounds:
             if name not in BOUNDS:
                 raise ValueError(unknown_name("`bounds`: Bound", name, BOUNDS))
@@ -110,20 +119,41 @@ def mean_known(column: np.ndarray) -> Float[np.ndarray, " tasks"]:
 
 
 def described(
-    columns: list[str], declared: Mapping[str, Quantity], owner: str, prefix: str = ""
+    columns: Mapping[str, int], part: Any, owner: str, prefix: str = ""
 ) -> dict[str, Quantity]:
     """The quantities of a part by the columns of the history.
 
     A part that declares nothing has a plain quantity for each of its columns.
 
-    **Raises:** `ValueError` if a declared quantity, or a bound of one, is not among the `columns`.
+    **Arguments:**
+
+    - `columns`: how many numbers each column that the part records has for one task.
+    - `part`: a stream, a probe or a transform, with a method `quantities`.
+    - `owner`: its name in messages.
+
+    **Raises:** `TypeError` if `quantities` does not return a mapping of quantities; `ValueError` if
+    a declared quantity, or a bound of one, is not among the `columns`, or chooses an entry that its
+    column does not have.
     """
+    try:
+        declared = part.quantities()
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"`{owner}.quantities()`: {error}") from error
+    known = isinstance(declared, Mapping)
+    if not known or not all(isinstance(quantity, Quantity) for quantity in declared.values()):
+        raise TypeError(
+            f"`{owner}.quantities()` is {declared!r}, but must be a dictionary from the names of "
+            "recorded columns to `Quantity`: return for example "
+            '`{"loss": Quantity("my loss", better="lower")}`, or `{}`.'
+        )
     for name, quantity in declared.items():
         for column in (name, *quantity.bounds.values()):
             if column not in columns:
                 raise ValueError(
-                    unknown_name(f"`{owner}.quantities()`: Recorded column", column, columns)
+                    unknown_name(f"`{owner}.quantities()`: Recorded column", str(column), columns)
                 )
+        check_entry(name, quantity.reduce, columns[name], owner)
     if not declared:
         return {f"{prefix}{name}": Quantity(f"{prefix}{name}") for name in columns}
     placed = {

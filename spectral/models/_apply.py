@@ -1,6 +1,6 @@
 """Apply a network to a batch."""
 
-from typing import Any
+from typing import Any, NoReturn
 
 import equinox as eqx
 import jax
@@ -38,18 +38,10 @@ def apply_network(
     A network takes a `key` if its `__call__` has a parameter of this name. `**kwargs` is not one.
 
     **Raises:** `ValueError` if the network has running statistics and `model_state` is `None`,
-    `TypeError` if the network cannot be called or does not return a pair of outputs and taps.
+    `TypeError` if the network cannot be called, does not return a pair of outputs and taps (and the
+    state, if it has one), or needs a `key` that it does not take.
     """
-    if model_state is None and any(map(_is_index, jax.tree.leaves(model, is_leaf=_is_index))):
-        raise ValueError(
-            f"This {type(model).__name__} keeps running statistics, but `model_state` is None: "
-            "pass the state that `eqx.nn.make_with_state` made with it."
-        )
-    if not callable(model):
-        raise TypeError(
-            f"`model` is of type {type(model).__name__}, but must be a network that can be called "
-            "with one example: pass a Module such as `models.MLP(...)`."
-        )
+    _check_applicable(model, model_state)
     model = eqx.nn.inference_mode(model, inference)
     num_examples = jax.tree.leaves(inputs)[0].shape[0]
     keyed = takes_key(model)
@@ -57,27 +49,80 @@ def apply_network(
     fixed = jax.random.key(0) if keyed and inference else None
 
     def call(x: PyTree, key: PRNGKeyArray | None, *state: eqx.nn.State) -> Any:
-        return call_with_key(model, x, *state, key=fixed if key is None else key)
+        found = call_with_key(model, x, *state, key=fixed if key is None else key)
+        _check_returned(model, found, with_state=bool(state))
+        return found
 
-    if model_state is not None:
-        result, model_state = jax.vmap(
-            call, axis_name="batch", in_axes=(0, 0, None), out_axes=(0, None)
-        )(inputs, keys, model_state)
-    elif num_examples == 1:
-        # A single example without a batch axis: on CPU the product W @ x is three to five times
-        # faster than the same product written for a batch of one.
-        result = call(*jax.tree.map(lambda x: x[0], (inputs, keys)))
-        result = jax.tree.map(lambda x: jnp.asarray(x)[None], result)
-    else:
-        result = jax.vmap(call)(inputs, keys)
-    if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict)):
+    try:
+        if model_state is not None:
+            (outputs, taps), model_state = jax.vmap(
+                call, axis_name="batch", in_axes=(0, 0, None), out_axes=(0, None)
+            )(inputs, keys, model_state)
+        elif num_examples == 1:
+            # A single example without a batch axis: on CPU the product W @ x is three to five times
+            # faster than the same product written for a batch of one.
+            result = call(*jax.tree.map(lambda x: x[0], (inputs, keys)))
+            outputs, taps = jax.tree.map(lambda x: jnp.asarray(x)[None], result)
+        else:
+            outputs, taps = jax.vmap(call)(inputs, keys)
+    except RuntimeError as error:
+        if keyed or "requires a key" not in str(error):
+            raise
+        _reject_without_key(model, error)
+    return in_single(outputs), Aux(taps, model_state)
+
+
+def _check_applicable(part: Any, model_state: eqx.nn.State | None) -> None:
+    if model_state is None and any(map(_is_index, jax.tree.leaves(part, is_leaf=_is_index))):
+        raise ValueError(
+            f"This {type(part).__name__} keeps running statistics, but `model_state` is None: "
+            "pass the state that `eqx.nn.make_with_state` made with it."
+        )
+    if not callable(part):
+        raise TypeError(
+            f"`model` is of type {type(part).__name__}, but must be a network that can be called "
+            "with one example: pass a Module such as `models.MLP(...)`."
+        )
+
+
+def _reject_without_key(part: Any, error: RuntimeError) -> NoReturn:
+    raise TypeError(
+        f"`{type(part).__name__}.__call__` has no parameter `key`, but a part of it needs one "
+        f"({error}): write `def __call__(self, x, *, key=None)`, and hand the key to the part."
+    ) from error
+
+
+def _check_returned(part: Any, found: Any, *, with_state: bool) -> None:
+    """**Raises:** `TypeError` if the network returned anything else than it must for one
+    example."""
+    name = type(part).__name__
+    if with_state:
+        pair = isinstance(found, tuple) and len(found) == 2
+        if not pair or not isinstance(found[1], eqx.nn.State):
+            raise TypeError(
+                f"`{name}.__call__` must return `((outputs, taps), state)` for one example, as it "
+                f"keeps running statistics, but returned {_shown(found)}: put outputs and taps in "
+                "a tuple, and the state second."
+            )
+        found = found[0]
+    if not (isinstance(found, tuple) and len(found) == 2 and isinstance(found[1], dict)):
         raise TypeError(
             f"`model` must return `(outputs, taps)` for one example, with `taps` a dictionary from "
-            f"layer names to activations, but returned {jax.tree.structure(result)}: return "
+            f"layer names to activations, but `{name}.__call__` returned {_shown(found)}: return "
             "`outputs, {}` if there are no activations to show."
         )
-    outputs, taps = result
-    return in_single(outputs), Aux(taps, model_state)
+    if wrong := [leaf for leaf in jax.tree.leaves(found) if not eqx.is_array_like(leaf)]:
+        raise TypeError(
+            f"`{name}.__call__` returned {wrong[0]!r}, of type {type(wrong[0]).__name__}, among "
+            "outputs and taps, but these must be arrays: leave it out."
+        )
+
+
+def _shown(found: Any) -> str:
+    kinds = lambda values: ", ".join(type(value).__name__ for value in values)
+    if isinstance(found, tuple):
+        return f"a tuple of {len(found)} ({kinds(found)})"
+    return f"a value of type {type(found).__name__}"
 
 
 def _is_index(node: Any) -> bool:

@@ -41,11 +41,12 @@ LAYERS: dict[str, list[set[str]]] = {
             "_paths",
             "_per_entry",
             "_precision",
+            "_quantity_facts",
             "_readable",
             "_scaling",
             "_schedule",
         },
-        {"_optimiser"},
+        {"_optimiser", "_quantity"},
     ],
     "models": [{"layers"}, {"_apply"}, {"units"}, {"_network"}, {"networks"}],
     "curvature": [

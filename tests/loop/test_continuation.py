@@ -117,7 +117,7 @@ def test_what_does_not_fit_is_rejected(setting, monkeypatch):
     learner = run.learner
     monkeypatch.setattr(_loop, "count_members", NotRun())  # the first call after the checks
     for model, algo, options, message in [
-        (learner, algorithms.bp(0.1), {}, "does not fit the optimiser of `algo`"),
+        (learner, algorithms.bp(0.1), {}, "does not fit the optimiser `sgd` .* of `algo`"),
         (run, adam(0.1, Memory()), {}, "a Run of an algorithm with other penalties or transforms"),
         (
             learner,

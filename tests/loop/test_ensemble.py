@@ -219,7 +219,7 @@ def test_members_that_do_not_fit_are_rejected():
         Ensemble.of([])
     with pytest.raises(ValueError, match="the same leading axis over members"):
         Ensemble({"a": jnp.zeros((2, 3)), "b": jnp.zeros((3, 3))})
-    with pytest.raises(ValueError, match="the same leading axis over members"):
+    with pytest.raises(ValueError, match="`stacked` is None, which has no arrays"):
         Ensemble(None)
     pair = Ensemble.of([mlp(3), mlp(3, KEYS[1])])
     assert_same(pair[1], mlp(3, KEYS[1]))

@@ -271,7 +271,7 @@ def test_no_key_is_used_twice():
 @pytest.mark.parametrize("where", ["begin_task", "update"])
 def test_a_change_that_would_be_lost_is_rejected(where):
     algo = algorithms.Algorithm(algorithms.bp(0.05).optimiser, transforms=(PythonCounter(where),))
-    with pytest.raises(TypeError, match=f"`{where}` changed a part .* that is not an array"):
+    with pytest.raises(TypeError, match=f"`PythonCounter.{where}` returned the value 1 at"):
         train(permuted(), algo)
 
 
@@ -411,10 +411,10 @@ def test_errors_come_before_compilation(monkeypatch):
         train(setting, algorithms.bp(0.05), probes={"dead": probes.DeadUnits(num_examples=43)})
     with pytest.raises(TypeError, match="must return `\\(outputs, taps\\)`"):
         train(setting._replace(model=eqx.nn.Linear(6, 3, key=KEY)), algorithms.bp(0.05))
-    bad = Optimiser(_missing_argument, learning_rate=0.1)
-    with pytest.raises(TypeError):
+    bad = Optimiser(_failing, learning_rate=0.1)
+    with pytest.raises(TypeError, match="no learning rate"):
         train(setting, algorithms.Algorithm(bad))
 
 
-def _missing_argument(lr):
-    return lr
+def _failing(learning_rate):
+    raise TypeError("no learning rate")

@@ -1,5 +1,8 @@
 """Texts of results: numbers as numbers, larger parts as sizes."""
 
+from dataclasses import replace
+
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -71,8 +74,12 @@ def test_algorithms_and_spectra():
         tolerance=rows[:, 0],
         dim=9,
     )
-    assert "nodes=f32[2,3]" in repr(spectrum)
-    assert "dim=9" in repr(spectrum)
+    spectrum = replace(spectrum, nodes=rows.at[1].set(jnp.array([-0.5, 0.0, 12.5])))
+    text = "Spectrum(dim=9, vectors=2, nodes=3, smallest=-0.5, largest=12.5)"
+    assert repr(spectrum) == text
+    assert "<th>largest</th><td>12.5</td>" in spectrum._repr_html_()
+    shapes = eqx.filter_eval_shape(lambda: spectrum)
+    assert "nodes=ShapeDtypeStruct(shape=(2, 3)" in repr(shapes)
 
 
 def test_a_text_changes_nothing():

@@ -80,3 +80,8 @@ def test_what_cannot_be_measured_is_named():
         check(setting, probes.Retention(metric="accuracy"))
     with pytest.raises(TypeError, match="DriftingInputs, which cannot rebuild an earlier task"):
         check(own_data(tasks.DriftingInputs), probes.Retention())
+    message = r"'test_accuracy' does not exist.* Pass one .*`Retention\(metric=\"test_loss\"\)`"
+    with pytest.raises(ValueError, match=message):
+        check(own_data(tasks.PermutedInputs, kind="numbers"), probes.Retention())
+    told = probes.Retention(metric="test_loss").quantities()["mean"]
+    assert (told.label, told.better, told.limits) == ("loss on earlier tasks", None, (None, None))

@@ -1,6 +1,7 @@
 """Experiments from parts that were made in Python."""
 
 import functools
+import inspect
 import json
 
 import equinox as eqx
@@ -14,6 +15,7 @@ from spectral import algorithms, models, probes, studies
 from spectral.studies import experiment_of, run_experiment, Score, SettingsError, sweep_of
 from spectral.studies.command_line._main import main
 from spectral.studies.experiment._record_part import record_part
+from spectral.studies.runs._saved import check_member
 
 
 class Halved(eqx.Module):
@@ -81,7 +83,7 @@ def test_a_run_from_parts(run, tmp_path):
     assert "dead.start.fraction" in experiment_of(**parts()).quantities
     json.dumps(studies.summarise(results), allow_nan=False)
     assert studies.load(folder).sizes["run"] == 2
-    assert studies.draw_figures(results, folder=tmp_path / "figures")
+    assert studies.draw_figures(folder, folder=tmp_path / "figures")
     assert studies.write_report([folder], tmp_path / "report.html").exists()
 
 
@@ -109,6 +111,8 @@ def test_networks_need_the_parts(run, capsys):
     assert main(["run", str(folder / "config.yaml")]) == 2
     assert "made in Python, so it cannot be made again" in capsys.readouterr().err
     other = experiment_of(**parts(seeds=2))
+    with pytest.raises(SettingsError, match="`seed` is '0', but the run has the seeds 0 to 0"):
+        inspect.unwrap(check_member)(studies.load_results(folder), "strong", "0")
     with pytest.raises(SettingsError, match="`experiment` is not that of the run.*`seeds` was 1"):
         studies.load_learner(folder, algorithm="strong", experiment=other)
 
@@ -142,12 +146,13 @@ def test_what_does_not_fit(changed, message):
         ({"l2": ["weak"]}, Score("accuracy", "all"), "`cells` has the cells weak, but must have"),
         ({"l2": ["weak", "strong", "weak"]}, Score("accuracy", "all"), "each algorithm .* once"),
         ({"l2": ["weak", "strong"]}, Score("acuracy", "all"), "did you mean 'accuracy'"),
-        ({"l2": ["weak", "strong"]}, Score("accuracy", "some"), "`score.over`"),
     ],
 )
 def test_cells_and_scores_that_do_not_fit(cells, score, message):
     with pytest.raises(SettingsError, match=message):
         sweep_of(experiment_of(**parts()), cells=cells, score=score)
+    with pytest.raises(SettingsError, match="`over`: Choice 'some' does not exist"):
+        Score("accuracy", "some")
 
 
 def test_parts_are_traced():

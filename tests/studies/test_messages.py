@@ -71,7 +71,7 @@ MISTAKES = {
     "outputs": (
         "model: {type: MLP, width: 4, depth: 1}",
         "model: {type: ActorCritic}",
-        ["In `algorithms.bp`", "outputs of PolicyAndValue", "10 classes"],
+        ["In `model`", "outputs of PolicyAndValue", "10 classes"],
     ),
     "more outputs": ("width: 4", "width: 4, out_size: 11", ["make one with `out_size=10`"]),
     "period": (

@@ -73,7 +73,7 @@ def test_validation_rows_of_images():
         (Y.tolist(), Y, 3),
         (Y == 0, (Y == 0).astype(int), 2),
         (np.eye(3, dtype=int)[Y], Y, 3),
-        (np.eye(3, dtype=bool)[Y], np.eye(3, dtype=bool)[Y], None),
+        (np.tri(3, dtype=bool)[Y], np.tri(3, dtype=bool)[Y], None),
         (X, X.astype(np.float32), None),
         (Y / 2, (Y / 2)[:, None], None),
         (pd.array(Y, dtype="Int64"), Y, 3),

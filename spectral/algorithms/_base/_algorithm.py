@@ -15,7 +15,7 @@ from ..._carry import branch
 from ..._types import Clock, Learner, Signal
 from ...models import connected
 from ._as_optimiser import as_optimiser
-from ._called import after_reset, begun, measured, updated
+from ._called import after_reset, begun, followed, measured, penalised, updated
 from ._continuation import same_layout, take_over
 from ._protocols import AbstractPenalty, AbstractTransform
 
@@ -172,7 +172,9 @@ class Algorithm(eqx.Module):
     def penalty(self, model: PyTree, state: AlgorithmState) -> Float[Array, ""]:
         """Returns the sum of all penalties."""
         model = connected(model)
-        values = [p.value(model, s) for p, s in zip(self.penalties, state.penalties, strict=True)]
+        values = [
+            penalised(p, model, s) for p, s in zip(self.penalties, state.penalties, strict=True)
+        ]
         return sum(values, start=jnp.zeros(()))
 
     def update(
@@ -193,7 +195,7 @@ class Algorithm(eqx.Module):
             transforms.append(own)
         model = connected(learner.model)
         for penalty, own in zip(self.penalties, state.penalties, strict=True):
-            penalties.append(penalty.update(model, own, key=next(keys)))
+            penalties.append(followed(penalty, model, own, key=next(keys)))
         return learner, AlgorithmState(tuple(penalties), tuple(transforms))
 
 
@@ -202,6 +204,10 @@ _PARTS = {AbstractPenalty: "penalties", AbstractTransform: "transforms"}
 
 def _all_of(argument: str, parts: Any, kind: type) -> tuple[Any, ...]:
     """`parts`, if it is a tuple of parts of this kind."""
+    if isinstance(parts, list):
+        for part in parts:
+            if not isinstance(part, kind):
+                _reject_part(part)
     if not isinstance(parts, tuple):
         shown = readable(parts)
         example = f"({shown},)" if isinstance(parts, kind) else f"tuple({argument})"

@@ -7,7 +7,6 @@ import jax
 from jaxtyping import PyTree
 
 from ..._base._optimiser import Optimiser
-from ..._base._readable import readable
 
 
 def take_over(fresh: Optimiser, earlier: Optimiser) -> Optimiser:
@@ -17,11 +16,17 @@ def take_over(fresh: Optimiser, earlier: Optimiser) -> Optimiser:
     """
     if not same_layout(fresh.state, earlier.state):
         raise ValueError(
-            f"`model` was trained with the optimiser {readable(earlier)}, but its state does not "
-            f"fit the optimiser of `algo`, {readable(fresh)}: pass an algorithm with the same "
-            "optimiser, or the `model` and `model_state` of the learner to start a new one."
+            f"`model` was trained with {_described(earlier)}, which does not fit "
+            f"{_described(fresh)} of `algo`: pass an algorithm with the same optimiser, or "
+            "`learner.model` with `model_state=learner.model_state` to start a new one."
         )
     return eqx.tree_at(lambda o: o.state, fresh, earlier.state)
+
+
+def _described(optimiser: Optimiser) -> str:
+    name = getattr(optimiser.make, "__name__", "optax transformation")
+    count = len(jax.tree.leaves(optimiser.state))
+    return f"the optimiser `{name}` ({count} array{'' if count == 1 else 's'} of state)"
 
 
 def same_layout(a: PyTree, b: PyTree) -> bool:

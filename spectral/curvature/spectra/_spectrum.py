@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
 from ..._base._readable import readable
+from ._facts import spectrum_facts
 
 
 class TailMass(eqx.Module):
@@ -31,7 +32,16 @@ class AbstractSpectrum(eqx.Module):
 
     dim: eqx.AbstractVar[int]  # rows of the matrix
 
-    __repr__ = readable
+    def __repr__(self) -> str:
+        facts = spectrum_facts(self)
+        if facts is None:
+            return readable(self)
+        return f"{type(self).__name__}({', '.join(f'{n}={v}' for n, v in facts.items())})"
+
+    def _repr_html_(self) -> str:
+        facts = spectrum_facts(self) or {"dim": self.dim}
+        rows = "".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in facts.items())
+        return f"<table><caption>{type(self).__name__}</caption>{rows}</table>"
 
     @property
     @abstractmethod

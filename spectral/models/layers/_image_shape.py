@@ -19,7 +19,10 @@ def check_shape(in_shape: tuple[int, ...]) -> None:
 def check_image(x: Array, in_shape: tuple[int, ...]) -> None:
     """**Raises:** `ValueError` if the image `x` does not have the shape `in_shape`."""
     if x.shape != in_shape:
+        step = f"make the network with `in_shape={x.shape}`, or reshape the images"
+        if x.ndim != 3:
+            step = "store images in an `ImageSet`, and leave `flat=True` out of the `Loader`"
         raise ValueError(
             f"`x` has shape {x.shape}, but this network takes images of shape {in_shape}, channels "
-            f"first: make the network with `in_shape={x.shape}`, or reshape the images."
+            f"first: {step}."
         )

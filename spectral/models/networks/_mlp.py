@@ -96,10 +96,14 @@ class MLP(AbstractNetwork):
         self, x: Float[Array, " in_size"], /, *, key: PRNGKeyArray | None = None
     ) -> tuple[Float[Array, " out_size"], dict[str, Float[Array, " activations"]]]:
         if x.shape != self.layers[0].weight.shape[1:]:
+            size = self.layers[0].weight.shape[1]
+            steps = [
+                *(["flatten `x`, in streams by `loader=Loader(flat=True)`"] if x.ndim != 1 else []),
+                *([f"make the network with `in_size={x.size}`"] if x.size != size else []),
+            ]
             raise ValueError(
-                f"`x` has shape {x.shape}, but this network takes vectors of "
-                f"{self.layers[0].weight.shape[1]} numbers: make it with `in_size={x.size}`, or "
-                "flatten `x`."
+                f"`x` has shape {x.shape}, but this network takes vectors of {size} numbers: "
+                f"{', and '.join(steps)}."
             )
         *hidden, last = self.layers
         keys = one_key_each(self.activations, key)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..._arguments import check_kind
 from ._torch_places import Places, torch_places
 
 
@@ -55,8 +56,9 @@ def from_state_dict(
 
     **Raises:** `ValueError` that names all arrays that are missing, unknown or of another shape, or
     if the network has running statistics and `model_state` is `None`; `TypeError` for another
-    network.
+    network, or if `arrays` is not a mapping.
     """
+    check_kind("arrays", arrays, Mapping, "module.state_dict()")
     places = torch_places(network)
     _check_state(network, places, model_state)
     given = {n: a for n, a in arrays.items() if not n.endswith("num_batches_tracked")}

@@ -37,7 +37,8 @@ class Retention(AbstractProbe):
     **Arguments:**
 
     - `num_past`: how many earlier tasks to evaluate. Each takes the time of one evaluation.
-    - `metric`: the accuracy among the metrics of `stream.evaluate`.
+    - `metric`: the accuracy among the metrics of `stream.evaluate`, or another metric, such as
+        `"test_loss"` if the labels are numbers. The columns keep their names.
 
     **Raises:** `ValueError` if `num_past` is not a positive integer; before a run, `TypeError` if
     the stream cannot rebuild its tasks, and `ValueError` if it has no such metric.
@@ -73,7 +74,10 @@ class Retention(AbstractProbe):
             state = stream.rebuild(stream_state, task, key=run_key)
             metrics = stream.evaluate(state, learner, key=jax.random.fold_in(key, task))
             if self.metric not in metrics:
-                raise ValueError(unknown_name("`metric`: Metric", self.metric, metrics))
+                raise ValueError(
+                    f"{unknown_name('`metric`: Metric', self.metric, metrics)} Pass one that the "
+                    f'stream records: `Retention(metric="{min(metrics)}")`.'
+                )
             return jnp.asarray(metrics[self.metric], float)
 
         def entry(task: Int[Array, ""]) -> Float[Array, ""]:
@@ -84,6 +88,9 @@ class Retention(AbstractProbe):
         return {"accuracy": accuracy, "mean": jnp.nanmean(accuracy)}
 
     def quantities(self) -> dict[str, Quantity]:
+        if not self.metric.endswith("accuracy"):
+            what = self.metric.removeprefix("test_").replace("_", " ")
+            return {"mean": Quantity(f"{what} on earlier tasks", figure="performance")}
         mean = Quantity(
             "accuracy on earlier tasks", limits=(0.0, 1.0), better="higher", figure="performance"
         )

@@ -10,7 +10,7 @@ from typing import Any
 from beartype.door import is_bearable
 
 from ..._types import Optimiser
-from ._constructors import makers, parameters
+from ._constructors import alternatives, further_named, makers, parameters
 from ._roles import is_optimiser, role_name
 from ._settings import SettingsError
 
@@ -32,17 +32,19 @@ class Call:
     role: Any = Any  # the annotation that the object must fit
 
     def make(self, **others: Any) -> Any:
-        """Call the constructor, with the arguments `others` in addition.
+        """Call the constructor, with those of the arguments `others` in addition that it has.
 
         **Raises:** `SettingsError` if the constructor rejects an argument, with its message and the
         path in the settings, or if it makes something of another role.
         """
+        if further_named(self.constructor) is None:
+            others = {n: v for n, v in others.items() if n in parameters(self.constructor)}
         arguments = {k: _made(v) for k, v in self.arguments.items()} | others
         try:
             made = self._build(_made(self.positional), arguments)
         except SettingsError:
             raise
-        except Exception as error:  # of settings that nothing else has rejected
+        except (Exception, SystemExit) as error:  # of settings that nothing else has rejected
             # Add the path: "`lr` is 0, but ..." becomes "`algorithms.bp.lr` is 0, but ...".
             text = str(error)
             named = re.match(r"`(\w+)`", text)
@@ -82,9 +84,15 @@ class Call:
     def _check_role(self, made: Any) -> None:
         of_state = isinstance(made, tuple) and len(made) == 2  # `eqx.nn.make_with_state`
         if not (is_bearable(made, self.role) or (of_state and is_bearable(made[0], self.role))):
+            schedule = callable(made) and Optimiser in alternatives(self.role)
+            hint = (
+                " A schedule is the `learning_rate` of an optimiser: for example "
+                f"{{type: optax:sgd, learning_rate: {{type: {self.name}, ...}}}}."
+            )
             raise SettingsError(
                 f"`{self.where}.type` is {self.name!r}, which makes an object of the type "
                 f"{type(made).__name__}, but must make {role_name(self.role)}."
+                f"{hint if schedule else ''}"
             )
 
 

@@ -8,6 +8,9 @@ import typing
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import jax
+import numpy as np
+import optax
 from jaxtyping import AbstractArray
 
 from ... import algorithms, curvature, models, probes, tasks, theory
@@ -118,10 +121,20 @@ def _words(annotation: Any) -> Iterator[str]:
         yield from map(repr, arguments)
     elif typing.get_origin(annotation) is tuple:
         yield f"a list (of {describe(arguments[0])})"
+    elif annotation == optax.Schedule:
+        yield "a schedule such as `{type: optax:cosine_decay_schedule, ...}`"
+    elif is_array(annotation):
+        return
     elif names := sorted(makers(annotation)):
         yield f"the name {' or '.join(names)}"
     elif names := sorted(constructors(annotation)):
         yield f"a mapping with the `type` {' or '.join(names)} or `package.module:Name`"
+
+
+def is_array(annotation: Any) -> bool:
+    """Whether an annotation stands for arrays, or for scalars of NumPy."""
+    kinds = (jax.Array, np.ndarray, np.generic, AbstractArray)
+    return inspect.isclass(annotation) and issubclass(annotation, kinds)
 
 
 def _public() -> Iterator[tuple[str, Any, type]]:

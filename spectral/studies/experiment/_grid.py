@@ -23,7 +23,8 @@ class Cell:
 def expand(algorithms: Mapping[str, Any]) -> dict[str, Cell]:
     """The cells of all algorithms by name: `l2-1`, `l2-2`, ..., or `bp` if there is only one.
 
-    A mapping `{grid: [a, b, c]}` in the place of a value gives a cell for each element. Several
+    A mapping `{grid: [a, b, c]}` in the place of a value gives a cell for each element. The place
+    may be in a list, such as an element of `args`; its index is then in the path. Several
     grids give all combinations, in which the last grid changes first. A grid may also stand in the
     place of a whole algorithm. Its elements are then whole algorithms, under the path `settings`.
 
@@ -44,15 +45,18 @@ def expand(algorithms: Mapping[str, Any]) -> dict[str, Cell]:
             filled = settings
             for path, value in values.items():
                 filled = _fill(filled, path, value)
-            named = {".".join(path) or "settings": value for path, value in values.items()}
+            named = {".".join(map(str, p)) or "settings": value for p, value in values.items()}
             found[cell] = Cell(name, named, filled)
     return found
 
 
 def _axes(
-    settings: Any, path: tuple[str, ...], where: str
-) -> Iterator[tuple[tuple[str, ...], list[Any]]]:
-    """The path of every grid and its values."""
+    settings: Any, path: tuple[Any, ...], where: str
+) -> Iterator[tuple[tuple[Any, ...], list[Any]]]:
+    """The path of every grid, of names and indices, and its values."""
+    if isinstance(settings, list):
+        for i, value in enumerate(settings):
+            yield from _axes(value, (*path, i), f"{where}.{i}")
     if not isinstance(settings, Mapping):
         return
     if GRID in settings:
@@ -65,12 +69,14 @@ def _axes(
         yield path, values
         return
     for name, value in settings.items():
-        yield from _axes(value, (*path, str(name)), f"{where}.{name}")
+        yield from _axes(value, (*path, name), f"{where}.{name}")
 
 
-def _fill(settings: Any, path: tuple[str, ...], value: Any) -> Any:
+def _fill(settings: Any, path: tuple[Any, ...], value: Any) -> Any:
     """`settings` with `value` at `path`."""
     if not path:
         return value
     name, *rest = path
+    if isinstance(settings, list):
+        return [*settings[:name], _fill(settings[name], tuple(rest), value), *settings[name + 1 :]]
     return {**settings, name: _fill(settings[name], tuple(rest), value)}

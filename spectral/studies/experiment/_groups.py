@@ -3,6 +3,9 @@
 import dataclasses
 from typing import Any
 
+import equinox as eqx
+import jax
+
 from ..._ensemble import Ensemble, same_program
 from ._experiment import Experiment
 
@@ -44,13 +47,19 @@ def groups(experiment: Experiment) -> list[Group]:
 
 
 def assemble(experiment: Experiment, names: Names) -> dict[str, Any]:
-    """The arguments of `train_continual` for these members."""
+    """The arguments of `train_continual` for these members.
+
+    Algorithms without arrays, such as `bp(optax.adam(1e-3))`, are equal in a group. All members
+    share one of them.
+    """
     own = {seed: experiment.member(seed) for seed in range(experiment.seeds)}
     models, states, keys = zip(*(own[seed] for _, seed in names), strict=True)
+    algorithms = [experiment.algorithms[name] for name, _ in names]
+    shared = not any(map(eqx.is_array, jax.tree.leaves(algorithms[0])))
     return {
         "model": Ensemble.of(models),
         "stream": experiment.stream,
-        "algo": Ensemble.of([experiment.algorithms[name] for name, _ in names]),
+        "algo": algorithms[0] if shared else Ensemble.of(algorithms),
         "key": Ensemble.of(keys),
         "probes": experiment.probes,
         "model_state": None if states[0] is None else Ensemble.of(states),

@@ -9,10 +9,12 @@ from typing import Any
 
 import equinox as eqx
 
+from ... import _core
 from ..._arguments import unknown_name
+from ..._base._origin import part_of, passes
 from ..._base._quantity import Quantity
 from ..._check_parts import check_parts
-from ...algorithms import Algorithm
+from ...algorithms import AbstractPenalty, AbstractTransform, Algorithm
 from ...models import AbstractNetwork
 from ...probes import AbstractProbe
 from ...tasks import AbstractTaskStream
@@ -187,7 +189,12 @@ def _check_parts(experiment: Experiment) -> dict[str, Quantity]:
     quantities: dict[str, Quantity] = {}
     for group in groups(experiment):
         # Only shapes are needed. Training reuses the programs that are traced here.
-        parts = eqx.filter_eval_shape(lambda names: assemble(experiment, names), group.names)
+        try:
+            parts = eqx.filter_eval_shape(lambda names: assemble(experiment, names), group.names)
+        except SettingsError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise _error_in("model", error) from error
         # Stream and probes of the experiment have their numbers, for their quantities.
         parts["stream"] = experiment.stream
         del parts["probes"]
@@ -197,9 +204,23 @@ def _check_parts(experiment: Experiment) -> dict[str, Quantity]:
         for place, probes in trials.items():
             try:
                 quantities |= check_parts(**parts, probes=probes)
-            except Exception as error:
-                told = isinstance(error, ValueError | TypeError)
-                kind = "" if told else f"{type(error).__name__}: "
-                where = place_in_own_code(error)
-                raise SettingsError(f"In `{place}`: {kind}{error}{where}") from error
+            except (Exception, SystemExit) as error:
+                network = type(parts["model"].stacked)
+                raise _error_in(
+                    place if probes else _origin(error, network, place), error
+                ) from error
     return quantities
+
+
+def _origin(error: BaseException, network: type, algorithm: str) -> str:
+    """The place of the part in which tracing the training failed."""
+    ours = (Algorithm, AbstractPenalty, AbstractTransform)
+    kinds = {"stream": AbstractTaskStream, "model": network, algorithm: ours}
+    # What the loop itself calls, with other arguments than a method takes, is of the stream.
+    return part_of(error, kinds) or ("stream" if passes(error, _core.__file__) else algorithm)
+
+
+def _error_in(place: str, error: BaseException) -> SettingsError:
+    told = isinstance(error, ValueError | TypeError)
+    kind = "" if told else f"{type(error).__name__}: "
+    return SettingsError(f"In `{place}`: {kind}{error}{place_in_own_code(error)}")

@@ -1,12 +1,13 @@
 """Parts of one's own in settings: `package.module:Name` in place of a public name."""
 
-import difflib
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import pathlib
 import re
 import sys
+import sysconfig
 import traceback
 from collections.abc import Iterator, Mapping
 from importlib import metadata
@@ -59,7 +60,7 @@ def own_object(name: str, where: str, folders: tuple[pathlib.Path, ...]) -> Any:
             f"`{where}` is {name!r}, but the module {missing!r} is not on the import path{places}: "
             "install its package, or put the module beside the YAML file."
         ) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise SettingsError(
             f"`{where}` is {name!r}, but the import of {module_name!r} raised "
             f"{type(error).__name__}: {error}. Correct the module."
@@ -67,22 +68,34 @@ def own_object(name: str, where: str, folders: tuple[pathlib.Path, ...]) -> Any:
     _check_place(module_name, where, folders)
     for part in path.split("."):
         if not hasattr(value, part):
-            known = [n for n in vars(value) if not n.startswith("_")]
-            if len(known) > _MOST_NAMES:  # a large module: the nearest names are enough
-                known = difflib.get_close_matches(part, known, _MOST_NAMES) or known[:_MOST_NAMES]
-            raise SettingsError(unknown_name(f"`{where}`: Name in {module_name!r}", part, known))
+            what = f"`{where}`: Name in {module_name!r}"
+            raise SettingsError(unknown_name(what, part, _defined_in(value), most=_MOST_NAMES))
         value = getattr(value, part)
     return value
+
+
+def exists(name: str, folders: tuple[pathlib.Path, ...]) -> bool:
+    """Whether there is the top-level module of `package.module:Name`. It is not imported."""
+    import_from(folders)
+    top = name.partition(":")[0].partition(".")[0]
+    try:
+        return top in sys.modules or importlib.util.find_spec(top) is not None
+    except (ImportError, ValueError):  # a module without a specification
+        return False
 
 
 def own_parts(settings: Any, folders: tuple[pathlib.Path, ...]) -> dict[str, Any] | None:
     """What a run records of the modules that its settings name; `None` if they name none.
 
     For each module: its `distribution` with the version (`None` outside any), and the SHA-256 hash
-    of the `source` of its top-level package or module.
+    of the `source` of its top-level package or module. The modules are those that settings name,
+    and all others below `folders` that have been imported.
     """
-    names = sorted({value.partition(":")[0] for value in _own_names(settings)})
-    modules = {name: _about(name) for name in names if name in sys.modules}
+    named = {value.partition(":")[0] for value in _own_names(settings)} & sys.modules.keys()
+    known = {name.partition(".")[0] for name in named}
+    found = named | (_imported_from(folders) - known) if named else set()
+    installed = metadata.packages_distributions() if found else {}
+    modules = {name: _about(name, installed) for name in sorted(found)}
     return {"folders": list(map(str, folders)), "modules": modules} if modules else None
 
 
@@ -138,10 +151,41 @@ def _own_names(settings: Any) -> Iterator[str]:
         yield settings
 
 
-def _about(name: str) -> dict[str, Any]:
+def _defined_in(value: Any) -> list[str]:
+    """The public names of a module or class; of a module those that its package defines, and all
+    only if it defines none."""
+    known = [n for n in vars(value) if not n.startswith("_")]
+    if not inspect.ismodule(value):
+        return known
+    top = value.__name__.partition(".")[0]
+    home = lambda x: getattr(x, "__module__", None) or ""
+    own = [n for n in known if home(getattr(value, n)).partition(".")[0] == top]
+    return own or known
+
+
+def _imported_from(folders: tuple[pathlib.Path, ...]) -> set[str]:
+    """The top-level modules whose source lies below one of the folders, without this package and
+    without what is installed there, as in a virtual environment."""
+    paths = sysconfig.get_paths()
+    installed = [pathlib.Path(paths[name]).resolve() for name in ("stdlib", "platstdlib")]
+    ours = {__name__.partition(".")[0], "spectral_plasticity", "__main__"}
+    found = set()
+    for name, module in list(sys.modules.items()):
+        place = next(iter(getattr(module, "__path__", ())), None) or _file(module)
+        if "." in name or name in ours or place is None:
+            continue
+        path = pathlib.Path(place).resolve()
+        packaged = {"site-packages", "dist-packages"} & set(path.parts)
+        if any(map(path.is_relative_to, folders)) and not packaged:
+            if not any(map(path.is_relative_to, installed)):
+                found.add(name)
+    return found
+
+
+def _about(name: str, installed: Mapping[str, list[str]]) -> dict[str, Any]:
     top = name.partition(".")[0]
-    distributions = metadata.packages_distributions().get(top, [])
-    versions = [f"{own} {metadata.version(own)}" for own in dict.fromkeys(distributions)]
+    distributions = dict.fromkeys(installed.get(top, []))
+    versions = [f"{own} {metadata.version(own)}" for own in distributions]
     digest = hashlib.sha256()
     for path in _sources(top):
         digest.update(path.read_bytes())
@@ -154,8 +198,12 @@ def _sources(top: str) -> list[pathlib.Path]:
     folders = list(getattr(module, "__path__", ()))
     if folders:
         return sorted(path for folder in folders for path in pathlib.Path(folder).rglob("*.py"))
-    file = getattr(module, "__file__", None)
+    file = _file(module)
     return [pathlib.Path(file)] if file else []
+
+
+def _file(module: Any) -> str | None:
+    return getattr(module, "__file__", None)
 
 
 def _check_place(module_name: str, where: str, folders: tuple[pathlib.Path, ...]) -> None:

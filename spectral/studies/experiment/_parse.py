@@ -19,7 +19,7 @@ from ._constructors import (
     positional,
 )
 from ._numbers import check_number, same_number
-from ._own_parts import is_own, own_object
+from ._own_parts import exists, is_own, own_object
 from ._roles import check_constructor, may_be_called, own_role
 from ._settings import SettingsError
 
@@ -139,7 +139,14 @@ class _Parser(NamedTuple):
         elif isinstance(value, str) and value in (known := makers(annotation)):
             return Reference(value, known[value])
         elif is_own(value) and may_be_called(annotation):
-            return Reference(value, own_object(value, where, self.folders))
+            text = is_bearable(value, annotation)
+            if text and not exists(value, self.folders):
+                return value
+            try:
+                return Reference(value, own_object(value, where, self.folders))
+            except SettingsError as error:
+                hint = " If it is meant as text, annotate the parameter as `str`." if text else ""
+                raise SettingsError(f"{error}{hint}") from error
         elif is_bearable(value, annotation):
             return value
         elif isinstance(value, int) and is_bearable(float(value), annotation):

@@ -10,7 +10,7 @@ import optax
 
 from ..._types import Optimiser
 from ...models import AbstractNetwork
-from ._constructors import alternatives, fits, product_of
+from ._constructors import alternatives, fits, is_array, product_of
 from ._settings import SettingsError
 
 
@@ -81,6 +81,10 @@ def role_name(wanted: Any) -> str:
 
 
 def _word(part: Any) -> str:
+    if part is float or is_array(part):
+        return "a number"
+    if part is optax.GradientTransformation:
+        return "an optax transformation"
     if part is eqx.Module:
         return "a network, which is a callable `equinox.Module`"
     if typing.get_origin(part) is Callable:

@@ -1,6 +1,7 @@
 """The figures of a run."""
 
 import functools
+import os
 import pathlib
 from collections.abc import Sequence
 
@@ -8,7 +9,7 @@ from matplotlib.figure import Figure
 
 from ..experiment._settings import SettingsError
 from ..measures._measure import PERFORMANCE
-from ..runs._results import Results
+from ..runs._results import load_results, Results
 from ._curvature_figure import draw_curvature
 from ._epsilon_rank_figure import draw_epsilon_rank
 from ._legend import about_seeds, colours, draw_legend, explain, few, guessing, label
@@ -22,7 +23,7 @@ _UNITS = "units"
 
 
 def draw_figures(
-    results: Results,
+    results: Results | str | os.PathLike[str],
     *,
     folder: pathlib.Path | None = None,
     only: Sequence[str] | None = None,
@@ -56,6 +57,7 @@ def draw_figures(
 
     **Arguments:**
 
+    - `results`: the folder of a run, or what `load_results` has read there.
     - `folder`: where the files are written. By default the folder `figures` of the run.
     - `only`: the names of the figures to draw. By default all.
     - `smooth`: smooth the accuracies of each seed with a quadratic Savitzky-Golay filter over this
@@ -66,6 +68,7 @@ def draw_figures(
     **Raises:** `SettingsError` if a figure does not exist, if the filter does not fit, or if there
     is nothing to draw.
     """
+    results = results if isinstance(results, Results) else load_results(results)
     whole, (results, note) = results, few(results)
     drawings = {
         "performance": lambda: _over_tasks(results, [PERFORMANCE], smooth, note),

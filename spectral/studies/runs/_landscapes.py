@@ -109,14 +109,14 @@ def _planes(
 ) -> dict[str, np.ndarray]:
     """The planes of the wanted members of a group, by algorithm."""
     given = assemble(experiment, group.names)
-    stream, algo, key = (given[n] for n in ("stream", "algo", "key"))
+    stream, key = given["stream"], given["key"]
     done, run = read_run(folder, group, given)
     with single_threaded_blas():
         found = {}
         for name in wanted:
             index = group.names.index(name)
-            task = jnp.asarray(done, int)
-            ready = eqx.filter_jit(begin_task)(run[index], stream, algo[index], task, key[index])
+            task, algo = jnp.asarray(done, int), experiment.algorithms[name[0]]
+            ready = eqx.filter_jit(begin_task)(run[index], stream, algo, task, key[index])
             found[name[0]] = _plane(experiment, ready, num_examples, line, key[index])
     return found
 

@@ -3,6 +3,7 @@
 import os
 import pathlib
 from collections.abc import Mapping
+from numbers import Integral
 from typing import Any
 
 from ..._arguments import unknown_name
@@ -38,6 +39,11 @@ def load_learner(
     The run is only read, so this also works while it is training. The network of a run that
     diverged is as it was when it stopped.
 
+    **Code of others.** The parts of the run are made again from its `config.yaml`. If it names
+    modules of one's own (`package.module:Name`), they are imported and run, also from the folders
+    that the file names, like a script: load only runs that you trust. With `experiment`, nothing
+    that the folder names is imported.
+
     **Arguments:**
 
     - `algorithm`, `seed`: which network of the run.
@@ -64,9 +70,9 @@ def check_member(results: Results, algorithm: str, seed: int, *, option: str = "
     known, seeds = results.settings["algorithms"], results.settings["seeds"]
     if algorithm not in known:
         raise SettingsError(unknown_name(f"`{option}algorithm`: Algorithm", algorithm, known))
-    if not 0 <= seed < seeds:
+    if not isinstance(seed, Integral) or isinstance(seed, bool) or not 0 <= seed < seeds:
         raise SettingsError(
-            f"`{option}seed` is {seed}, but the run has the seeds 0 to {seeds - 1}."
+            f"`{option}seed` is {seed!r}, but the run has the seeds 0 to {seeds - 1}."
         )
 
 

@@ -70,7 +70,8 @@ def score_of(settings: Mapping[str, Any], quantities: Mapping[str, Quantity]) ->
     Without a `measure` it is the first performance on validation rows, or else the first
     performance.
 
-    **Raises:** `SettingsError` if the measure is not recorded, or if there is none.
+    **Raises:** `SettingsError` if the measure is not recorded, if it does not say which values are
+    better, or if there is none.
     """
     given = settings.get("score", {})
     known = {name: quantities[column] for name, column in measured_columns(quantities).items()}
@@ -90,15 +91,25 @@ def score_of(settings: Mapping[str, Any], quantities: Mapping[str, Quantity]) ->
 
 
 def check_recorded_score(score: Score, quantities: Mapping[str, Quantity]) -> None:
-    """**Raises:** `SettingsError` if a sweep that records these quantities has not the measures of
-    a score."""
-    known = measured_columns(quantities)
-    for measure in (score.measure, score.reported):
-        if measure is not None:
-            check_measure(measure, known)
+    """**Raises:** `SettingsError` if a sweep that records these quantities cannot select by the
+    measures of a score."""
+    known = {name: quantities[column] for name, column in measured_columns(quantities).items()}
+    check_measure(score.measure, known)
+    if score.reported is not None:
+        _check_recorded(score.reported, known)
 
 
-def check_measure(measure: str, known: Mapping[str, Any]) -> None:
-    """**Raises:** `SettingsError` if the measure of a score is not among the `known` names."""
+def check_measure(measure: str, known: Mapping[str, Quantity]) -> None:
+    """**Raises:** `SettingsError` if the measure of a score is not among the `known` names, or if
+    its quantity does not say which values are better."""
+    _check_recorded(measure, known)
+    if known[measure].better is None:
+        raise SettingsError(
+            f"`score.measure` is {measure!r}, which says neither that higher nor that lower is "
+            "better: declare `better=` in its `Quantity`, or choose another measure."
+        )
+
+
+def _check_recorded(measure: str, known: Mapping[str, Quantity]) -> None:
     if measure not in known:
         raise SettingsError(unknown_name("`score.measure`: Measure", measure, known))

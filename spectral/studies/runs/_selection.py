@@ -31,11 +31,12 @@ def select(results: Results, cells: Mapping[str, Cell], score: Score) -> pd.Data
     - `selected`: whether the cell has the best score among the cells of its algorithm of which
       every seed finished. Of equal scores the first is selected. If there is no such cell, none is.
 
-    **Raises:** `SettingsError` if the run has not recorded the measure.
+    **Raises:** `SettingsError` if the run has not recorded the measure, or if it does not say which
+    values are better.
     """
     seeds = results.settings["seeds"]
     if results.members:
-        known = {n: None for m in results.members for n in measures(m.history)}
+        known = {n: x.quantity for m in results.members for n, x in measures(m.history).items()}
         check_measure(score.measure, known)
     lower = _less_is_better(results, score)
     rows, reported = [], [] if score.reported is None else [score.reported]

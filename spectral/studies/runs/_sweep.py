@@ -9,9 +9,10 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from ..experiment._experiment import Experiment
+from ..experiment._experiment import Experiment, RECORDED
 from ..experiment._grid import Cell, expand
 from ..experiment._make import make_experiment
+from ..experiment._own_parts import OWN_PARTS, own_parts
 from ..experiment._settings import given_path, SettingsError
 from ..published._load import read_experiment
 from ._atomic_write import write_text
@@ -89,8 +90,8 @@ def sweep_of(
     - `score`: what the cells are selected by. By default validation rows choose if the stream has
       any, see `load_sweep`.
 
-    **Raises:** `SettingsError` if the cells are not the algorithms of the experiment, or if it does
-    not record the measure of the score.
+    **Raises:** `SettingsError` if the cells are not the algorithms of the experiment, if it does
+    not record the measure of the score, or if it does not say which values are better.
     """
     named = sorted(cell for own in cells.values() for cell in own)
     if named != sorted(experiment.algorithms):
@@ -134,14 +135,15 @@ def run_sweep(
     **Returns:** the table of `select`.
 
     **Raises:** `SettingsError` as `run_experiment` does, and, before anything is trained, if the
-    experiment does not record the measure of the score.
+    experiment does not record the measure of the score, or does not say which of its values are
+    better.
     """
     folder = given_path("folder", folder)
     check_recorded_score(sweep.score, sweep.experiment.quantities)
     results = run_experiment(
         sweep.experiment, folder, mode=mode, loggers=loggers, keep_every=keep_every
     )
-    write_text(folder / "sweep.yaml", yaml.safe_dump(sweep.settings, sort_keys=False))
+    write_text(folder / "sweep.yaml", _text(sweep, sweep.settings))
     table = select(results, sweep.cells, sweep.score)
     write_text(folder / "sweep.csv", _csv(table))
     if any(table["selected"]) and not sweep.experiment.made_in_python:
@@ -165,4 +167,11 @@ def _selected(sweep: Sweep, table: pd.DataFrame) -> str:
     }
     about = f"# The best cells of a sweep, by the {sweep.score}.\n"
     about += f"# {unselected}\n" if (unselected := without_selection(table)) else ""
-    return about + yaml.safe_dump(given | {"algorithms": algorithms}, sort_keys=False)
+    return about + _text(sweep, given | {"algorithms": algorithms})
+
+
+def _text(sweep: Sweep, settings: Mapping[str, Any]) -> str:
+    """Settings as YAML, with the folders in which modules of one's own are found."""
+    own = own_parts(settings, sweep.experiment.folders)
+    known = {} if own is None else {RECORDED: {OWN_PARTS: {"folders": own["folders"]}}}
+    return yaml.safe_dump({**settings, **known}, sort_keys=False)

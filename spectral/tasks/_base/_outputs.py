@@ -25,7 +25,12 @@ def network_outputs(
     message ends with `needed`: the outputs that are needed, and how to get them.
     """
     outputs, aux = apply_network(model, model_state, inputs, inference=inference, key=key)
+    _check_outputs(model, outputs, shape, needed)
+    return outputs, aux
+
+
+def _check_outputs(part: Any, outputs: Any, shape: tuple[int, ...], needed: str) -> None:
+    """The network `part` is not read: it tells where an error belongs."""
     if not eqx.is_array(outputs) or outputs.shape[1:] != shape:
         what = f"shape {outputs.shape[1:]}" if eqx.is_array(outputs) else type(outputs).__name__
         raise ValueError(f"`model` gives outputs of {what} for one example, but {needed}")
-    return outputs, aux

@@ -1,13 +1,15 @@
 """A check that labels are classes."""
 
-from ..sets._labelled_data import AbstractLabelledData
+from ..sets._labelled_data import AbstractLabelledData, check_labelled
 
 
 def check_classes(data: AbstractLabelledData) -> int:
     """Returns the number of classes.
 
-    **Raises:** `ValueError` if the labels are not classes.
+    **Raises:** `TypeError` if `data` is not labelled data; `ValueError` if the labels are not
+    classes.
     """
+    check_labelled("data", data)
     if not data.has_classes:
         raise ValueError(
             f"`data` is {data.name!r}, whose labels are numbers or several answers for each row, "

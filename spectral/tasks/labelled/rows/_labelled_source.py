@@ -6,8 +6,9 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
+from ...._arguments import check_kind
 from ..._base._splits import Split
-from ..sets._labelled_data import AbstractLabelledData
+from ..sets._labelled_data import AbstractLabelledData, check_labelled
 from ._limits import check_at_most
 from ._loader import InputTransform, Loader
 
@@ -24,9 +25,9 @@ class LabelledSource(eqx.Module):
     - `smallest_test`, `smallest_validation`: the numbers of test and validation rows of the task
       with the fewest, by default those of the set.
 
-    **Raises:** `ValueError` if the smallest task does not fill a minibatch, if a task may have no
-    training or test rows, or no validation rows although there are some, or if the loader changes
-    images and the data are not images.
+    **Raises:** `TypeError` if `data` or `loader` is of another kind. `ValueError` if the smallest
+    task does not fill a minibatch, if a task may have no training or test rows, or no validation
+    rows although there are some, or if the loader changes images and the data are not images.
     """
 
     data: AbstractLabelledData
@@ -45,7 +46,9 @@ class LabelledSource(eqx.Module):
         smallest_test: int | None = None,
         smallest_validation: int | None = None,
     ):
+        check_labelled("data", data)
         loader = Loader() if loader is None else loader
+        check_kind("loader", loader, Loader, "tasks.Loader(minibatch_size=50)")
         size = loader.minibatch_size
         rows = data.num_rows("train")
         smallest = rows if smallest_task is None else smallest_task

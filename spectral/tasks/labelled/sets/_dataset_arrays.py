@@ -34,9 +34,16 @@ def dataset_arrays(
     - `keys`: of the input and the label in a row. They are needed if a row has more than two
       entries; by default the first entry is the input and the second the label.
 
-    **Raises:** `ValueError` if there are no rows, and, naming the row, if it cannot be read, has no
+    **Raises:** `TypeError` for an object without length or index, such as an iterator. `ValueError`
+    if there are no rows, and, naming the row, if it cannot be read, has no
     such keys, or has another shape than the first row.
     """
+    lacking = [name for name in ("__len__", "__getitem__") if not hasattr(dataset, name)]
+    if lacking:
+        raise TypeError(
+            f"`dataset` is of type {type(dataset).__name__}, without {' and '.join(lacking)}, but "
+            "must have a length and return a row for an index: pass `list(dataset)`."
+        )
     total = len(dataset)
     if not total:
         raise ValueError("`dataset` has 0 rows, but must have at least one: pass another.")

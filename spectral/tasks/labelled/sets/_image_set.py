@@ -1,7 +1,7 @@
 """A set of labelled images."""
 
 from dataclasses import KW_ONLY
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int, UInt8
 from ...._arguments import check_count
 from ..._base._splits import by_split, Split
 from ._held_out_rows import held_out_rows
-from ._labelled_data import AbstractLabelledData
+from ._labelled_data import AbstractLabelledData, shown
 from ._part_checks import check_parts_agree
 from ._pixel_scale import pixel_scale
 
@@ -165,3 +165,18 @@ def _check_images(name: str, images: Array | None) -> None:
             "(rows, height, width, channels): reshape the images, or use `labelled_set` for inputs "
             "of another shape or type."
         )
+
+
+def check_images(name: str, images: Any, *, instead: str) -> None:
+    """`instead` is the stream that takes other labelled data.
+
+    **Raises:** `TypeError` naming what to do, if `images` is not an `ImageSet`.
+    """
+    if isinstance(images, ImageSet):
+        return
+    labelled = isinstance(images, AbstractLabelledData)
+    step = f"choose `tasks.{instead}`, which takes any labelled set, or" if labelled else "pass"
+    raise TypeError(
+        f"`{name}` is {shown(images)}, but must be an ImageSet: {step} images from "
+        "`tasks.load_images`, or an `ImageSet` of your own."
+    )

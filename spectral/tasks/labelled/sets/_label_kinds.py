@@ -61,6 +61,23 @@ def label_kind(
     return classes, found if num_classes is None else num_classes
 
 
+def check_not_one_hot(name: str, labels: np.ndarray) -> None:
+    """Check that Booleans for several answers are not classes by mistake.
+
+    `pandas.get_dummies` returns Booleans for classes. If every row has exactly one True, they are
+    almost certainly meant as classes, and the loss of several answers would be another one.
+
+    **Raises:** `ValueError` that names how to pass either.
+    """
+    several = labels.dtype.kind == "b" and labels.ndim == 2 and labels.shape[1] > 1
+    if several and len(labels) and _one_hot(labels).all():
+        raise ValueError(
+            f"`{name}` is bool of shape {labels.shape} with exactly one True in every row, which "
+            "may be one-hot classes or several answers for each row: pass `labels.astype(int)` for "
+            "classes, or make a `LabelledSet`, which takes Booleans as several answers."
+        )
+
+
 def _from_one_hot(name: str, labels: np.ndarray) -> Int[np.ndarray, " rows"]:
     wrong = ~_one_hot(labels)
     if wrong.any():

@@ -1,6 +1,7 @@
 """The interface between labelled data and the streams made from them."""
 
 from abc import abstractmethod
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -56,3 +57,23 @@ class AbstractLabelledData(eqx.Module):
     def num_rows(self, split: Split) -> int:
         """Returns the number of rows of a split."""
         return len(self.part(split)[1])
+
+
+def check_labelled(name: str, data: Any) -> None:
+    """**Raises:** `TypeError` naming what to make of it, if `data` is not labelled data."""
+    if not isinstance(data, AbstractLabelledData):
+        pair = isinstance(data, tuple) and len(data) == 2
+        inputs = "*data" if pair else "inputs, labels"
+        raise TypeError(
+            f"`{name}` is {shown(data)}, but must be a set of labelled rows: pass "
+            f"`tasks.labelled_set({inputs})`, or images from `tasks.load_images`."
+        )
+
+
+def shown(data: Any) -> str:
+    """What was passed, for messages: arrays by their shape."""
+    if isinstance(data, tuple):
+        return f"a tuple of {len(data)}"
+    shape = getattr(data, "shape", None)
+    of_shape = f" of shape {tuple(shape)}" if isinstance(shape, tuple) else ""
+    return f"of type {type(data).__name__}{of_shape}"

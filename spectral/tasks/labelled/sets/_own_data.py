@@ -9,7 +9,7 @@ from jaxtyping import Array
 from ...._arguments import check_count
 from ._finite import check_finite
 from ._held_out_rows import held_out_rows
-from ._label_kinds import label_kind
+from ._label_kinds import check_not_one_hot, label_kind
 from ._labelled_set import LabelledSet
 from ._numbers import numbers
 
@@ -44,7 +44,8 @@ def labelled_set(
     - `inputs`: features of shape `[rows, ...]`. `uint8` stays bytes; all other numbers become
       floats.
     - `labels`: integers `[rows]`, or one-hot integers `[rows, classes]`, are classes. Booleans
-      `[rows, outputs]` are several answers for each row. Floats `[rows]` or `[rows, outputs]` are
+      `[rows, outputs]` are several answers for each row; they are rejected if every row has exactly
+      one True, as `pandas.get_dummies` returns classes. Floats `[rows]` or `[rows, outputs]` are
       numbers to predict.
     - `name`: for messages.
     - `test`, `validation`: inputs and labels of these parts, if you have them.
@@ -56,10 +57,11 @@ def labelled_set(
     - `seed`: of the rows that are held out. Classes are held out in proportion to their rows.
 
     **Raises:** `ValueError` for missing or infinite values, for text, for shapes that disagree, for
-    labels of no kind, for classes without training rows, for a part that is given and counted, or
-    for more rows to hold out than there are.
+    labels of no kind, for one-hot Booleans, for classes without training rows, for a part that is
+    given and counted, or for more rows to hold out than there are.
     """
     check_count("num_validation", num_validation, minimum=0)
+    check_not_one_hot("labels", numbers("labels", labels))
     rows, answers, classes = _checked("", (inputs, labels), num_classes)
     parts = {"train": (rows, answers)}
     for part, given, count in (

@@ -14,7 +14,7 @@ from ..rows._labelled_rows import LabelledRows
 from ..rows._labelled_source import LabelledSource
 from ..rows._limits import check_at_most
 from ..rows._loader import Loader
-from ..sets._labelled_data import AbstractLabelledData
+from ..sets._labelled_data import AbstractLabelledData, check_labelled
 from ._labelled_stream import AbstractLabelledStream
 
 
@@ -57,6 +57,7 @@ class GrowingData(AbstractLabelledStream[SeenRows]):
         **Raises:** `ValueError` for no tasks or more tasks than training rows, or for a minibatch
         larger than the rows of the first task.
         """
+        check_labelled("data", data)
         rows = data.num_rows("train")
         check_at_most("num_tasks", num_tasks, rows, f"{data.name!r} has {rows} training rows")
         self.source = LabelledSource(data, loader, smallest_task=rows // num_tasks)

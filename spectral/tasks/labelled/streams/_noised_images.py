@@ -13,7 +13,7 @@ from ..._base._classification import LabelledBatch
 from ..rows._labelled_rows import LabelledRows
 from ..rows._labelled_source import LabelledSource
 from ..rows._loader import Loader
-from ..sets._image_set import ImageSet
+from ..sets._image_set import check_images, ImageSet
 from ._labelled_stream import AbstractLabelledStream
 
 
@@ -67,6 +67,7 @@ class NoisedImages(AbstractLabelledStream[Noise]):
         **Raises:** `ValueError` for no tasks, for noise that is not positive, or for a minibatch
         larger than the training set.
         """
+        check_images("images", images, instead="NoisedInputs")
         check_above("max_noise", max_noise, 0)
         check_count("num_tasks", num_tasks)
         self.max_noise = jnp.asarray(max_noise, dtype=float)

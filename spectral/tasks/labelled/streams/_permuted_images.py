@@ -18,7 +18,7 @@ from ..._base._label_loss import label_quantities
 from ..._base._splits import Split
 from ..._base._stream import AbstractTaskStream, Metrics
 from ..rows._limits import check_at_most
-from ..sets._image_set import ImageSet
+from ..sets._image_set import check_images, ImageSet
 from ..sets._pixel_scale import pixel_scale
 
 
@@ -91,6 +91,7 @@ class PermutedImages(AbstractTaskStream[Permutation]):
         **Raises:** `ValueError` for a number below one, for a minibatch larger than the training
         set, or for chunks that do not divide the steps.
         """
+        check_images("images", images, instead="PermutedInputs")
         rows, test_rows = len(images.train_labels), len(images.test_labels)
         check_count("num_tasks", num_tasks)
         check_count("chunks_per_task", chunks_per_task)

@@ -14,7 +14,7 @@ from ..rows._augmentation import rotated
 from ..rows._labelled_rows import LabelledRows
 from ..rows._labelled_source import LabelledSource
 from ..rows._loader import Loader
-from ..sets._image_set import ImageSet
+from ..sets._image_set import check_images, ImageSet
 from ._labelled_stream import AbstractLabelledStream
 
 
@@ -56,6 +56,7 @@ class RotatedImages(AbstractLabelledStream[Float[Array, ""]]):
 
         **Raises:** `ValueError` for no tasks, or for a minibatch larger than the training set.
         """
+        check_images("images", images, instead="RotatedInputs")
         check_count("num_tasks", num_tasks)
         self.step = None if step is None else jnp.asarray(step, dtype=float)
         self.source = LabelledSource(images, loader)

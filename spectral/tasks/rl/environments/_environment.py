@@ -7,6 +7,8 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from ...._base._returned import check_tuple
+
 
 State = TypeVar("State")
 
@@ -70,3 +72,28 @@ class AbstractEnvironment(eqx.Module, Generic[State]):
         self, state: State, action: Array, parameter: Float[Array, ""], *, key: PRNGKeyArray
     ) -> tuple[State, Step]:
         """Take an action. Returns the next state, and the observation and reward."""
+
+
+def reset_of(
+    environment: AbstractEnvironment[State], parameter: Float[Array, ""], *, key: PRNGKeyArray
+) -> tuple[State, Float[Array, " observation"]]:
+    """Returns `environment.reset(parameter, key=key)`. **Raises:** `TypeError` if it is not a
+    pair."""
+    found = environment.reset(parameter, key=key)
+    check_tuple(environment, "reset", found, object, object)
+    return found
+
+
+def step_of(
+    environment: AbstractEnvironment[State],
+    state: State,
+    action: Array,
+    parameter: Float[Array, ""],
+    *,
+    key: PRNGKeyArray,
+) -> tuple[State, Step]:
+    """Returns `environment.step(state, action, parameter, key=key)`. **Raises:** `TypeError` if it
+    is not a state and a `Step`."""
+    found = environment.step(state, action, parameter, key=key)
+    check_tuple(environment, "step", found, object, Step)
+    return found

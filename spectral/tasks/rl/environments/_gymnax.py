@@ -1,6 +1,7 @@
 """Environments of gymnax."""
 
 import functools
+import inspect
 from typing import Any
 
 import equinox as eqx
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ...._arguments import unknown_name
+from ...._base._returned import check_tuple
 from ._environment import AbstractEnvironment, Step
 from ._state_arrays import as_arrays, with_types_of
 
@@ -58,11 +60,19 @@ class Gymnax(AbstractEnvironment[Any]):
         self.params = params
         environment, params = self._parts()
         fields = getattr(params, "__dict__", {})
+        if physical_parameter is not None and not (fields and hasattr(params, "replace")):
+            raise ValueError(
+                f"`physical_parameter` is {physical_parameter!r}, but the parameters are of type "
+                f"{type(params).__name__}, which has no fields with a method `replace`: pass "
+                "`params` of a class made by `flax.struct.dataclass`, or leave it out."
+            )
         if physical_parameter is not None and physical_parameter not in fields:
             what = f"`physical_parameter`: Field of {self.name}"
             raise ValueError(unknown_name(what, physical_parameter, fields))
         self.physical_parameter = physical_parameter
-        observation, _ = jax.eval_shape(environment.reset_env, jax.random.key(0), params)
+        observation, _ = jax.eval_shape(
+            functools.partial(_reset, environment), jax.random.key(0), params
+        )
         self.observation_size = sum(x.size for x in jax.tree.leaves(observation))
         space = environment.action_space(params)
         self.discrete = hasattr(space, "n")
@@ -77,14 +87,16 @@ class Gymnax(AbstractEnvironment[Any]):
         self, parameter: Float[Array, ""], *, key: PRNGKeyArray
     ) -> tuple[Any, Float[Array, " observation"]]:
         environment, params = self._with(parameter)
-        observation, state = environment.reset_env(key, params)
+        observation, state = _reset(environment, key, params)
         return as_arrays(state), _flat(observation)
 
     def step(
         self, state: Any, action: Array, parameter: Float[Array, ""], *, key: PRNGKeyArray
     ) -> tuple[Any, Step]:
         environment, params = self._with(parameter)
-        observation, after, reward, ended, _ = environment.step_env(key, state, action, params)
+        found = environment.step_env(key, state, action, params)
+        check_tuple(environment, "step_env", found, *(5 * [object]))
+        observation, after, reward, ended, _ = found
         terminated = jnp.asarray(ended, bool)
         limited = environment.is_truncated(after, params) if _has_limit(environment) else False
         truncated = jnp.asarray(limited, bool) & ~terminated
@@ -107,8 +119,19 @@ class Gymnax(AbstractEnvironment[Any]):
         return environment, defaults if self.params is None else self.params
 
 
+def _reset(environment: Any, key: PRNGKeyArray, params: Any) -> tuple[Any, Any]:
+    found = environment.reset_env(key, params)
+    check_tuple(environment, "reset_env", found, object, object)
+    return found
+
+
 def _checked(environment: Any) -> Any:
     """**Raises:** `TypeError` if the environment does not have the interface of gymnax."""
+    if inspect.isclass(environment):
+        raise TypeError(
+            f"`name` is the class {environment.__name__}, but must be an object: pass "
+            f"`{environment.__name__}()`."
+        )
     methods = ("reset_env", "step_env", "action_space")
     if missing := [name for name in methods if not callable(getattr(environment, name, None))]:
         raise TypeError(

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ...._arguments import check_count, check_kind
-from ._environment import AbstractEnvironment, Step
+from ._environment import AbstractEnvironment, reset_of, Step, step_of
 
 
 class TimedState(eqx.Module):
@@ -55,13 +55,13 @@ class TimeLimit(AbstractEnvironment[TimedState]):
     def reset(
         self, parameter: Float[Array, ""], *, key: PRNGKeyArray
     ) -> tuple[TimedState, Float[Array, " observation"]]:
-        inner, observation = self.environment.reset(parameter, key=key)
+        inner, observation = reset_of(self.environment, parameter, key=key)
         return TimedState(inner, jnp.asarray(0)), observation
 
     def step(
         self, state: TimedState, action: Array, parameter: Float[Array, ""], *, key: PRNGKeyArray
     ) -> tuple[TimedState, Step]:
-        inner, step = self.environment.step(state.inner, action, parameter, key=key)
+        inner, step = step_of(self.environment, state.inner, action, parameter, key=key)
         steps = state.steps + 1
         over = (steps >= self.steps) & ~step.terminated
         if self.terminal:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from ..environments._changing_environment import ChangingEnvironment, Phase
-from ..environments._environment import Step
+from ..environments._environment import reset_of, Step, step_of
 from ..environments._state_arrays import as_arrays, with_types_of
 
 
@@ -84,7 +84,7 @@ def play(
         applied = jnp.clip(action, -1, 1) if clip else action
         # Pass a copy, because an environment may write into a dictionary of its state.
         before = jax.tree.map(lambda x: x, environment.state)
-        state, step = world.environment.step(before, applied, parameter, key=step_key)
+        state, step = step_of(world.environment, before, applied, parameter, key=step_key)
         _check_observation(step.observation, world.environment.observation_size)
         state = with_types_of(state, environment.state)
         ended = step.terminated | step.truncated
@@ -132,7 +132,8 @@ def _each(function: Callable, *arguments: Any) -> Any:
 def _reset(
     world: ChangingEnvironment, values: Float[Array, " values"], phase: Phase, *, key: PRNGKeyArray
 ) -> tuple[Any, Float[Array, " observation"]]:
-    state, observation = world.environment.reset(world.parameter(values, phase), key=key)
+    parameter = world.parameter(values, phase)
+    state, observation = reset_of(world.environment, parameter, key=key)
     observation = jnp.asarray(observation, float)
     _check_observation(observation, world.environment.observation_size)
     return as_arrays(state), observation
