@@ -83,7 +83,7 @@ def check_parts(
         1
     ]
     if not batch_dependent:
-        _check_independent(model, model_state, stream, run, key)
+        check_independent(model, model_state, stream, run, key)
     quantities = _trained_quantities(stream, one, _sizes(table, rows=1))
     for name, probe in probes.items():
         hashed, place = zero.astype("uint32"), jnp.zeros(2, int)
@@ -136,7 +136,7 @@ def max_segment_tasks(stream: AbstractTaskStream, segment_tasks: int | None) -> 
     return min(64, stream.num_tasks) if segment_tasks is None else segment_tasks
 
 
-def _check_independent(
+def check_independent(
     model: PyTree,
     model_state: eqx.nn.State | Ensemble | None,
     stream: AbstractTaskStream,
@@ -147,7 +147,7 @@ def _check_independent(
 
     Only a network with a model state can see the other examples of a batch: a stream applies others
     to one example at a time. `run` holds shapes; the examples are random numbers of the shapes that
-    `stream.sample` returns. Without values, under `jax.jit`, nothing is checked.
+    `stream.sample` returns. Without values, under `jax.jit` and for shapes, nothing is checked.
 
     **Raises:** `ValueError` as `check_batch_independent`.
     """
@@ -155,8 +155,8 @@ def _check_independent(
     learner = model.learner if isinstance(model, Run) else model
     if isinstance(learner, Learner):
         model, model_state = learner.model, learner.model_state
-    arrays = jax.tree.leaves(eqx.filter((model, model_state, stream, key), eqx.is_array_like))
-    if model_state is None or any(isinstance(leaf, Tracer) for leaf in arrays):
+    arrays = jax.tree.leaves((model, model_state, stream, key))
+    if model_state is None or any(isinstance(x, Tracer | jax.ShapeDtypeStruct) for x in arrays):
         return
     one = run
     if isinstance(run, Ensemble):
@@ -182,7 +182,9 @@ class _Inference(eqx.Module):
 
 
 def _first_member(argument: Any) -> Any:
-    return argument[0] if isinstance(argument, Ensemble) else argument
+    if not isinstance(argument, Ensemble):
+        return argument
+    return jax.tree.map(lambda x: x[0] if eqx.is_array(x) else x, argument.stacked)
 
 
 def _without_members(leaf: Any) -> Any:

@@ -23,8 +23,9 @@ def rank(x):
 
 
 def test_numbers_are_written_as_numbers():
-    text = "value=0.1, low=0.1, high=0.1, resolved=True, lower=0.1, upper=0.1, sem=0.1"
-    assert text in repr(rank(NUMBERS[0]))
+    text = repr(rank(NUMBERS[0]))
+    assert all(f"{field}=0.1," in text for field in (*FIELDS, "low", "high"))
+    assert "resolved=True" in text
     assert repr(Estimate(NUMBERS[1], jnp.asarray(np.nan))) == "Estimate(value=2.5, sem=nan)"
     one = NUMBERS[:1]
     assert "largest=[0.1]" in repr(Extremes(one, one, one, one))

@@ -165,6 +165,7 @@ def test_resolved_settings_contain_defaults(tiny, tmp_path):
     assert settings["stream"]["images"]["data_dir"] == "somewhere"
     sizes = {"in_size": 64, "out_size": 10, "width": 4, "depth": 1}
     options = {"activation": "relu", "layer_norm": False, "density": 1.0}
+    options |= {"head_initialiser": None}
     assert settings["model"] == {"type": "MLP"} | options | sizes
     assert settings["algorithms"]["bp"] == {"type": "bp", "lr": 1.0}
     assert isinstance(settings["algorithms"]["bp"]["lr"], float)

@@ -174,7 +174,8 @@ def test_an_estimated_rank_bounds_dead_units():
     """Its lower bound, rounded down: the rank 8 of a spectrum that is known exactly in float32 may
     read 7.9999."""
     model = network(MLP, 3, 2, width=4, depth=1)
-    numbers = dict.fromkeys(("value", "upper", "sem"), jnp.asarray(9.0))
+    others = ("value", "low", "high", "upper", "sem", "lower_sem", "upper_sem")
+    numbers = dict.fromkeys(others, jnp.asarray(9.0))
     estimate = RankEstimate(**numbers, lower=jnp.asarray(7.9999), resolved=jnp.asarray(True))
     assert theory.most_dead_units(model, estimate) == theory.most_dead_units(model, 7)
     assert theory.most_dead_units(model, 7) == {"hidden_0": 3}

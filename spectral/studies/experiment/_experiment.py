@@ -40,6 +40,7 @@ class Experiment:
     benchmark: Benchmark | None = None  # the origin of the settings, if they are of a benchmark
     made_in_python: bool = False  # the settings are a record, from which it cannot be made again
     folders: tuple[pathlib.Path, ...] = ()  # where modules of one's own are looked for
+    batch_dependent: bool = False  # as in `train_continual`
     # What the recorded columns are that are meant to be shown.
     quantities: dict[str, Quantity] = dataclasses.field(default_factory=dict)
 

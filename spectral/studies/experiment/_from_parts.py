@@ -23,6 +23,7 @@ def experiment_of(
     algorithms: Mapping[str, Algorithm],
     probes: Mapping[str, AbstractProbe] | None = None,
     seeds: int = 1,
+    batch_dependent: bool = False,
 ) -> Experiment:
     """Make an experiment from parts, as an alternative to `load_experiment`.
 
@@ -52,6 +53,7 @@ def experiment_of(
     - `algorithms`: what is compared, by names for folders and figures.
     - `probes`: measurements at task boundaries, by name.
     - `seeds`: the number of networks that each algorithm trains.
+    - `batch_dependent`: as in `train_continual`.
 
     **Raises:** `SettingsError` if a name cannot be used, or if the parts do not fit together;
     `TypeError` if a part is of another kind. Nothing is compiled before.
@@ -75,7 +77,14 @@ def experiment_of(
     }
     return checked(
         Experiment(
-            settings, seeds, stream, model, dict(algorithms), dict(probes), made_in_python=True
+            settings,
+            seeds,
+            stream,
+            model,
+            dict(algorithms),
+            dict(probes),
+            made_in_python=True,
+            batch_dependent=batch_dependent,
         )
     )
 

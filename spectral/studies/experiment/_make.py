@@ -9,11 +9,11 @@ from typing import Any
 
 import equinox as eqx
 
-from ... import _core
+from ... import _core, _programs
 from ..._arguments import unknown_name
 from ..._base._origin import part_of, passes
 from ..._base._quantity import Quantity
-from ..._check_parts import check_parts
+from ..._check_parts import check_independent, check_parts
 from ...algorithms import AbstractPenalty, AbstractTransform, Algorithm
 from ...models import AbstractNetwork
 from ...probes import AbstractProbe
@@ -46,7 +46,8 @@ def make_experiment(
 
     **Arguments:**
 
-    - `settings`: with the sections stream, model, algorithms, probes and seeds.
+    - `settings`: with the sections stream, model, algorithms, probes and seeds, and
+      `batch_dependent`, as in `train_continual`.
     - `data_dir`: as for `load_experiment`.
     - `benchmark`: the origin of the settings, for the record of a run.
     - `folder`: where modules of the form `package.module:Name` are looked for, after the import
@@ -76,7 +77,7 @@ def make_experiment(
         "model": model.settings,
         "algorithms": {name: call.settings for name, call in algorithms.items()},
         "probes": {name: call.settings for name, call in probes.items()},
-    }
+    } | {name: settings[name] for name in (_BATCH_DEPENDENT,) if name in settings}
     experiment = Experiment(
         resolved,
         resolved["seeds"],
@@ -86,6 +87,7 @@ def make_experiment(
         made_probes,
         benchmark=benchmark,
         folders=folders,
+        batch_dependent=settings.get(_BATCH_DEPENDENT, False),
     )
     return checked(experiment)
 
@@ -97,7 +99,8 @@ def checked(experiment: Experiment) -> Experiment:
 
 
 _MOST_SEEDS = 10_000
-_TOP = ("seeds", "stream", "model", "algorithms", "probes")
+_BATCH_DEPENDENT = "batch_dependent"
+_TOP = ("seeds", "stream", "model", "algorithms", "probes", _BATCH_DEPENDENT)
 
 
 def _moved(settings: Any, data_dir: str) -> Any:
@@ -129,6 +132,11 @@ def _check_top(settings: Mapping[str, Any]) -> None:
                 f"algorithms: add `{name}:` to the file."
             )
     check_seeds(settings.get("seeds", 1))
+    if not isinstance(settings.get(_BATCH_DEPENDENT, False), bool):
+        raise SettingsError(
+            f"`{_BATCH_DEPENDENT}` is {settings[_BATCH_DEPENDENT]!r}, but must be true or false: "
+            "leave it out unless the network is meant to see the other examples of a batch."
+        )
 
 
 def check_seeds(seeds: Any) -> None:
@@ -198,6 +206,8 @@ def _check_parts(experiment: Experiment) -> dict[str, Quantity]:
         # Stream and probes of the experiment have their numbers, for their quantities.
         parts["stream"] = experiment.stream
         del parts["probes"]
+        if group.index == 0 and parts["model_state"] is not None:
+            _check_independent(experiment, parts)
         trials = {f"algorithms.{group.names[0][0]}": {}}
         if group.index == 0:
             trials |= {f"probes.{name}": {name: p} for name, p in experiment.probes.items()}
@@ -210,6 +220,19 @@ def _check_parts(experiment: Experiment) -> dict[str, Quantity]:
                     place if probes else _origin(error, network, place), error
                 ) from error
     return quantities
+
+
+def _check_independent(experiment: Experiment, parts: Mapping[str, Any]) -> None:
+    """Check the network of the first seed, once for all algorithms."""
+    if experiment.batch_dependent:
+        return
+    needed = ("model", "model_state", "stream", "algo", "key")
+    try:
+        run = eqx.filter_eval_shape(_programs.start, *(parts[name] for name in needed))
+        model, model_state, key = experiment.member(0)
+        check_independent(model, model_state, experiment.stream, run, key)
+    except (Exception, SystemExit) as error:
+        raise _error_in("model", error) from error
 
 
 def _origin(error: BaseException, network: type, algorithm: str) -> str:

@@ -152,7 +152,10 @@ def _train(
     try:
         meter = Meters((bar, *(logger(folder, names=group.names) for logger in loggers)))
         _, history = train_continual(
-            **assemble(experiment, group.names), meter=meter, checkpointer=keeper
+            **assemble(experiment, group.names),
+            meter=meter,
+            checkpointer=keeper,
+            batch_dependent=True,  # the experiment has been checked
         )
     finally:
         bar.close()

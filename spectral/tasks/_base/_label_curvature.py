@@ -27,24 +27,24 @@ class LabelLoss(AbstractLoss):
     """
 
     def losses(self, outputs: Outputs, targets: LabelledBatch) -> Float[Array, " examples"]:
-        loss, share = _loss(outputs, targets.labels)
-        return share * loss.losses(outputs, targets.labels)
+        loss, fraction = _loss(outputs, targets.labels)
+        return fraction * loss.losses(outputs, targets.labels)
 
     def hessian_product(self, outputs: Outputs, targets: LabelledBatch, tangent: Outputs) -> Any:
-        loss, share = _loss(outputs, targets.labels)
-        return share * loss.hessian_product(outputs, targets.labels, tangent)
+        loss, fraction = _loss(outputs, targets.labels)
+        return fraction * loss.hessian_product(outputs, targets.labels, tangent)
 
     def hessian_root(
         self, outputs: Outputs, targets: LabelledBatch
     ) -> Float[Array, "columns examples outputs"]:
-        loss, share = _loss(outputs, targets.labels)
-        return share**0.5 * loss.hessian_root(outputs, targets.labels)
+        loss, fraction = _loss(outputs, targets.labels)
+        return fraction**0.5 * loss.hessian_root(outputs, targets.labels)
 
     def sampled_gradient(
         self, outputs: Outputs, targets: LabelledBatch, *, key: PRNGKeyArray
     ) -> Outputs:
-        loss, share = _loss(outputs, targets.labels)
-        return share**0.5 * loss.sampled_gradient(outputs, targets.labels, key=key)
+        loss, fraction = _loss(outputs, targets.labels)
+        return fraction**0.5 * loss.sampled_gradient(outputs, targets.labels, key=key)
 
     def check_targets(self, outputs: Any, targets: LabelledBatch) -> None:
         loss, _ = _loss(outputs, targets.labels)
@@ -52,7 +52,7 @@ class LabelLoss(AbstractLoss):
 
 
 def _loss(outputs: Outputs | jax.ShapeDtypeStruct, labels: Labels) -> tuple[AbstractLoss, float]:
-    """The loss of these labels, and the share of an example's loss that counts."""
+    """The loss of these labels, and the fraction of an example's loss that counts."""
     if jnp.issubdtype(labels.dtype, jnp.floating):
         return SquaredError(scale=1 / outputs.shape[1]), 1.0
     if labels.dtype == bool:
