@@ -58,8 +58,8 @@ from .dead_units._trainability_bounds import (
     comonotone_variance as comonotone_variance,
     trainability_bound as trainability_bound,
 )
+from .forecast._budget import budget_epsilon as budget_epsilon
 from .forecast._forecast import (
-    budget_epsilon as budget_epsilon,
     Forecast as Forecast,
     trainability_forecast as trainability_forecast,
 )
