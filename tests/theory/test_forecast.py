@@ -148,13 +148,13 @@ def weight_decay_is_exact(forecast, params, data, unstable):
 def unlearned_directions_rule_out_a_target(forecast):
     """The necessary condition: if it fails the loss stays above the target."""
     ruled_out = met = 0
-    for target in np.geomspace(1e-3, 1, 12):
-        for shrinkage in (0.3, 0.6, 0.9):
+    for target in np.geomspace(1e-3, 1, 6):
+        for shrinkage in (0.3, 0.9):
             found = forecast(target=target, shrinkage=shrinkage)
             assert found.possible or not found.trainable
             ruled_out += not found.possible
             met += bool(found.possible and not found.trainable)
-    assert ruled_out > 5
+    assert ruled_out > 2
     assert met > 0  # the condition is not sufficient
 
 

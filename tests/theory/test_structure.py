@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from theory_jacobians import outputs_and_jacobian, pairs_of
 from theory_networks import network, numerical_rank, with_weights
 from theory_profile import broken, COUNTS, tried
 
@@ -213,31 +214,6 @@ def test_the_rank_of_a_wide_linear_network_does_not_grow_with_it():
 
 
 # --- Clones ------------------------------------------------------------------------------------
-
-
-def pairs_of(model):
-    return [(np.asarray(layer.weight), np.asarray(layer.bias)) for layer in model.layers]
-
-
-def outputs_and_jacobian(pairs, inputs):
-    """Of a network of ReLUs, in NumPy: [examples, outputs] and [examples * outputs, parameters]."""
-    activations, slopes = [inputs], []
-    for index, (weight, bias) in enumerate(pairs):
-        pre = activations[-1] @ weight.T + bias
-        last = index == len(pairs) - 1
-        activations.append(pre if last else np.maximum(pre, 0))
-        slopes.append(np.ones_like(pre) if last else (pre > 0).astype(float))
-    outputs = activations[-1]
-    signal = np.broadcast_to(np.eye(outputs.shape[1]), (len(inputs), *2 * outputs.shape[1:]))
-    columns = []
-    for (weight, _), before, slope in zip(
-        pairs[::-1], activations[-2::-1], slopes[::-1], strict=True
-    ):
-        signal = signal * slope[:, None]
-        by_weight = np.einsum("noj,ni->noji", signal, before).reshape(outputs.size, -1)
-        columns = [by_weight, signal.reshape(outputs.size, -1), *columns]
-        signal = signal @ weight
-    return outputs, np.concatenate(columns, axis=1)
 
 
 def moved(pairs, step):
