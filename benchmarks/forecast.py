@@ -6,8 +6,8 @@
 The stream is permuted digits with one image per step, as in `examples/digits.yaml`. The algorithms
 are backpropagation, which loses its plasticity, and L2-ER, which keeps it. At the start of every
 task `TrainabilityForecast` predicts the loss that gradient descent on the linearised network
-reaches in the steps of the task, with the weight decay of the algorithm. At the end of the task the loss on training images is measured. The
-trivial forecast is the measured loss of the previous task.
+reaches in the steps of the task, with the weight decay of the algorithm. At the end of the task the
+loss on training images is measured. The trivial forecast is the measured loss of the previous task.
 
 For each algorithm the script prints the rank correlation of both forecasts with the outcome: over
 all tasks, over the tasks before the network guesses permanently, and of the changes between tasks.

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from theory_jacobians import outputs_and_jacobian, pairs_of
+from theory_jacobians import outputs_and_jacobian, pairs_of, two_layer_hessian
 from theory_networks import network, numerical_rank, with_weights
 from theory_profile import broken, COUNTS, tried
 
@@ -275,13 +275,21 @@ def test_units_with_unequal_outgoing_weights_are_no_clones():
     weight = moved(pairs_of(model), jacobian.T @ outputs.reshape(-1) / 9)[0][0]
     np.testing.assert_allclose(weight[0], weight[1])
     assert np.abs(weight[0] - weight[2]).max() > 0.1
-    # The bound is not one on the Hessian: one input x = (1, 0) and a residual of 1 connect the
-    # weight and the outgoing weight of each unit.
-    residual = np.kron(np.eye(3), [[0, 1], [1, 0]])
-    assert numerical_rank(residual) > numerical_rank(np.ones((3, 2)))
     normalised = network(models.MLP, 2, 1, width=3, depth=1, layer_norm=True)
     with pytest.raises(ValueError, match="a normalisation, but clones have the hypothesis"):
         theory.clones(normalised)
+
+
+def test_clones_do_not_bound_the_rank_of_the_hessian():
+    """Two clones and inputs at which both are active: the residual connects the two kinds of
+    weights of each clone, also where they separate."""
+    pairs = [(np.ones((2, 1)), np.ones(2)), (np.ones((1, 2)), np.zeros(1))]
+    model = with_weights(network(models.MLP, 1, 1, width=2, depth=1), pairs)
+    inputs = np.array([[1.0], [2.0], [3.0]])
+    outputs, jacobian = outputs_and_jacobian(pairs, inputs)
+    assert numerical_rank(jacobian) <= theory.clone_rank_bound(model) == 4
+    assert numerical_rank(two_layer_hessian(pairs, inputs, outputs - 1)) > 4
+    assert numerical_rank(two_layer_hessian(pairs, inputs, outputs)) <= 4
 
 
 # --- Strategies --------------------------------------------------------------------------------
