@@ -63,7 +63,7 @@ def batched_squared(data):
 
 
 def batched_softmax(data):
-    return Risk(linear_outputs, SoftmaxCrossEntropy(), *data, batch_size=2)
+    return Risk(affine_outputs, SoftmaxCrossEntropy(), *data, batch_size=2)
 
 
 def batched_network(data):
