@@ -69,9 +69,9 @@ def _dense_layers(model: MLP) -> list[tuple[np.ndarray, np.ndarray]]:
     single = all(a[0] == b[1] for a, b in zip(shapes[:-1], shapes[1:], strict=True))
     if not plain or normalised or not single:
         raise ValueError(
-            f"`model` has layers of the shapes {shapes} and {'a' if normalised else 'no'} "
-            "normalisation, but clones have the hypothesis of dense layers without "
-            "normalisation, with one activation for each unit: create it with `density=1`, "
-            "without `layer_norm`, and with an elementwise activation."
+            f"`model` has layers of the shapes {shapes}, "
+            f"{'with' if normalised else 'without'} normalisation, but clones have the hypothesis "
+            "of dense layers without normalisation, with one activation for each unit: create it "
+            "with `density=1`, without `layer_norm`, and with an elementwise activation."
         )
     return [(np.asarray(layer.weight), np.asarray(layer.bias)) for layer in model.layers]

@@ -38,8 +38,8 @@ def generic_linear_rank(sizes: Sequence[int], *, input_rank: int) -> int:
     check_count("input_rank", input_rank)
     if len(sizes) < 2 or input_rank > sizes[0]:
         raise ValueError(
-            f"`sizes` is {tuple(sizes)} and `input_rank` is {input_rank}, but a network has at "
-            "least inputs and outputs, and the rank of its inputs is at most their size: pass "
+            f"`sizes` is {tuple(sizes)} and `input_rank` is {input_rank}, but a network "
+            "has inputs and outputs, and the rank of its inputs is at most their size: pass "
             "`sizes` from the inputs to the outputs."
         )
     bottleneck = min(input_rank, *sizes[1:])
