@@ -15,8 +15,8 @@ def clones(model: MLP) -> tuple[Int[np.ndarray, " units"], ...]:
     clones under gradient descent on any minibatches, with weight decay, and with momentum or Adam
     if the states of the optimiser are equal too (Joudaki et al., 2025, arXiv 2510.00304, who also
     treat blocks of weights with equal sums of rows and columns). Dropout and noise separate them.
-    Units with equal incoming but unequal outgoing weights have different gradients, and are no
-    clones after one step.
+    Units with equal incoming but unequal outgoing weights have different gradients, and
+    separate in one step.
 
     ```python
     import equinox as eqx
