@@ -47,8 +47,9 @@ def clone_rank_bound(model: MLP) -> int:
     for any loss, data and elementwise activation.
 
     The derivative of the outputs in a weight depends only on the classes of the two units that it
-    connects. So the Jacobian has at most as many different columns as the network with its clones
-    merged has parameters. In a two-layer network a class of c clones costs (c - 1)(I + O + 1).
+    connects. So the number of different columns of the Jacobian is at most the number of
+    parameters of the network with its clones merged. In a two-layer network a class of c clones
+    costs (c - 1)(I + O + 1).
 
     The bound is not one on the Hessian. Its residual connects the incoming and the outgoing weights
     of each clone, also in directions in which clones separate. It holds for the Hessian where the

@@ -73,7 +73,8 @@ def gradient_bounds(
     ||grad L||^2 = sum_i lambda_i e_i, so its upper bound is eps E_below + lambda_max E_above,
     and its lower bound lambda_min E_below + max(eps, lambda_min) E_above. For half the squared
     error E_below is at most 2 L, which gives ||grad L||^2 <= 2 eps L + lambda_max E_above. With
-    epsilon 0 they imply the Polyak-Lojasiewicz pair 2 lambda_min L <= ||grad L||^2 <= 2 lambda_max L.
+    epsilon 0 they imply the Polyak-Lojasiewicz pair
+    2 lambda_min L <= ||grad L||^2 <= 2 lambda_max L.
 
     So an eps-rank bounds progress only together with the energy above eps. If this energy is small
     the gradient is small for any eps-rank, and if all energy is above eps an eps-rank of 1
