@@ -5,9 +5,9 @@
 
 The stream is permuted digits with one image per step, as in `examples/digits.yaml`. The algorithms
 are backpropagation, which loses its plasticity, and L2-ER, which keeps it. At the start of every
-task `TrainabilityForecast` predicts the loss that gradient flow on the linearised network reaches
-in the steps of the task. At the end of the task the loss on training images is measured. The
-trivial forecast is the measured loss of the previous task.
+task `TrainabilityForecast` predicts the loss that gradient descent on the linearised network
+reaches in the steps of the task, with the weight decay of the algorithm. At the end of the task the
+loss on training images is measured. The trivial forecast is the measured loss of the previous task.
 
 For each algorithm the script prints the rank correlation of both forecasts with the outcome: over
 all tasks, over the tasks before the network guesses permanently, and of the changes between tasks.
@@ -75,6 +75,7 @@ def report(name: str, history: History) -> None:
     errors = np.abs(np.log(forecast[1:] / now)), np.abs(np.log(last / now))
     print(f"  median |log ratio| to the outcome: {np.median(errors[0]):.3f}", end="")
     print(f", last outcome {np.median(errors[1]):.3f}")
+    print(f"  median outcome / forecast: {np.median(now / forecast[1:]):.2f}")
     right = [np.mean((f > TARGET) == (now > TARGET)) for f in (forecast[1:], last)]
     print(f"  verdict against the target right: {right[0]:.3f}, last outcome {right[1]:.3f}")
     half = accuracy < accuracy[:10].mean() / 2
@@ -115,16 +116,16 @@ def main() -> None:
         tasks.load_images("digits"), num_tasks=count, steps_per_task=steps
     )
     model = models.MLP(64, 10, width=width, depth=3, key=jax.random.key(0))
-    watch = {
-        "forecast": theory.TrainabilityForecast(lr=0.03, target=TARGET, num_examples=examples),
-        "outcome": probes.GradientNorm(when=("end",)),
-    }
     contenders = {
-        "BP": algorithms.bp(0.03),
-        "L2-ER": algorithms.l2_er(0.03, er_lr=1e-3, er_period=50, weight_decay=2e-3),
+        "BP": (algorithms.bp(0.03), 0.0),
+        "L2-ER": (algorithms.l2_er(0.03, er_lr=1e-3, er_period=50, weight_decay=2e-3), 2e-3),
     }
     histories = {}
-    for name, algo in ((n, contenders[n]) for n in arguments.only):
+    for name, (algo, weight_decay) in ((n, contenders[n]) for n in arguments.only):
+        forecast = theory.TrainabilityForecast(
+            lr=0.03, target=TARGET, num_examples=examples, weight_decay=weight_decay
+        )
+        watch = {"forecast": forecast, "outcome": probes.GradientNorm(when=("end",))}
         key = jax.random.key(1)
         _, histories[name] = train_continual(model, stream, algo, key=key, probes=watch)
         report(name, histories[name])

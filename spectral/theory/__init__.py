@@ -58,8 +58,8 @@ from .dead_units._trainability_bounds import (
     comonotone_variance as comonotone_variance,
     trainability_bound as trainability_bound,
 )
+from .forecast._budget import budget_epsilon as budget_epsilon
 from .forecast._forecast import (
-    budget_epsilon as budget_epsilon,
     Forecast as Forecast,
     trainability_forecast as trainability_forecast,
 )
@@ -69,6 +69,17 @@ from .forecast._trainability import (
     successful_training as successful_training,
     tau_trainable as tau_trainable,
     trainability as trainability,
+)
+from .structure._class_split import class_split as class_split, ClassSplit as ClassSplit
+from .structure._clones import clone_rank_bound as clone_rank_bound, clones as clones
+from .structure._deep_linear import (
+    generic_linear_rank as generic_linear_rank,
+    linear_rank as linear_rank,
+)
+from .structure._gradient_bounds import (
+    gradient_bounds as gradient_bounds,
+    residual_spectrum as residual_spectrum,
+    ResidualSpectrum as ResidualSpectrum,
 )
 from .task_shift._ball import ball_overlap as ball_overlap
 from .task_shift._ball_bounds import (

@@ -73,6 +73,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"dead_units"},
         {"curvature"},
         {"forecast"},
+        {"structure"},
         {"as_printed"},
         {"strategies"},
     ],

@@ -10,7 +10,8 @@ from ..._base._quantity import Quantity
 from ..._types import Clock
 from ...probes import AbstractSamplingProbe, Sampler, When
 from ...tasks import Split
-from ._forecast import check_budget, trainability_forecast
+from ._budget import check_budget
+from ._forecast import trainability_forecast
 
 
 class TrainabilityForecast(AbstractSamplingProbe):
@@ -19,8 +20,8 @@ class TrainabilityForecast(AbstractSamplingProbe):
     The columns are `loss`, the forecast of the training loss at the end of the task, and
     `initial_loss`, `epsilon`, `directions`, `largest` and `trainable` (1 or 0). The history holds
     the outcome to compare with: `loss` of the last chunk, or the loss at the end of the task that
-    `probes.GradientNorm(when=("end",))` measures. The forecast knows gradient descent alone, not
-    penalties or other parts of an algorithm.
+    `probes.GradientNorm(when=("end",))` measures. The forecast knows gradient descent and weight
+    decay, not other parts of an algorithm.
 
     ```python
     from spectral import theory
@@ -36,6 +37,7 @@ class TrainabilityForecast(AbstractSamplingProbe):
     - `steps`: the number of gradient steps in a task; by default that of the stream, if all of its
         tasks have the same number of steps.
     - `shrinkage`: see `trainability_forecast`.
+    - `weight_decay`: that of the algorithm, as in `L2`; by default 0.
     - `num_examples`, `split`: how many examples to draw, and from which split of the data. Time
         grows with the square of examples times outputs.
 
@@ -46,6 +48,7 @@ class TrainabilityForecast(AbstractSamplingProbe):
     lr: Float[Array, ""]
     target: Float[Array, ""]
     shrinkage: Float[Array, ""]
+    weight_decay: Float[Array, ""]
     steps: int | None = eqx.field(static=True)
 
     def __init__(
@@ -55,17 +58,19 @@ class TrainabilityForecast(AbstractSamplingProbe):
         target: float | Float[Array, ""],
         steps: int | None = None,
         shrinkage: float | Float[Array, ""] = 0.5,
+        weight_decay: float | Float[Array, ""] = 0.0,
         num_examples: int = 100,
         split: Split = "train",
         when: tuple[When, ...] = ("start",),
         every: int = 1,
     ):
         check_above("target", target, 0, strict=False)
-        check_budget(lr, 1 if steps is None else steps, shrinkage)
+        check_budget(lr, 1 if steps is None else steps, shrinkage, weight_decay)
         super().__init__(num_examples=num_examples, split=split, when=when, every=every)
         self.lr = jnp.asarray(lr, dtype=float)
         self.target = jnp.asarray(target, dtype=float)
         self.shrinkage = jnp.asarray(shrinkage, dtype=float)
+        self.weight_decay = jnp.asarray(weight_decay, dtype=float)
         self.steps = steps
 
     def measure(self, sampler: Sampler, *, key: PRNGKeyArray) -> dict[str, Array]:
@@ -76,6 +81,7 @@ class TrainabilityForecast(AbstractSamplingProbe):
             steps=_steps_of_a_task(sampler) if self.steps is None else self.steps,
             target=self.target,
             shrinkage=self.shrinkage,
+            weight_decay=self.weight_decay,
         )
         columns = ("loss", "initial_loss", "epsilon", "directions", "largest", "trainable")
         return {column: getattr(forecast, column) for column in columns}
