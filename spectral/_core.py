@@ -15,7 +15,7 @@ from ._base import _returned
 from ._carry import arrays_of, branch, on_arrays, strong, with_arrays
 from ._divergence import Divergence, void
 from ._keys import derive, Role
-from ._types import Aux, Chunk, Clock, Learner, Signal
+from ._types import Aux, Chunk, Clock, Learner, Signal, TaskStart
 from .algorithms import Algorithm, AlgorithmState
 from .tasks import AbstractTaskStream
 
@@ -54,8 +54,10 @@ def begin_task(
     """Begin a task: change the stream, then let the algorithm prepare."""
     clock = _clock(stream, task, 0, 0)
     state = stream.begin_task(run.stream, clock, key=derive(key, Role.BEGIN_STREAM, task))
+    draw = jax.tree_util.Partial(stream.sample, state)
+    start = TaskStart(clock, draw, stream.forward, stream.criterion)
     learner, algorithm = algo.begin_task(
-        run.learner, run.algorithm, clock, key=derive(key, Role.BEGIN_ALGORITHM, task)
+        run.learner, run.algorithm, start, key=derive(key, Role.BEGIN_ALGORITHM, task)
     )
     _returned.check_static_kept("begin_task", (run.learner, run.algorithm), (learner, algorithm))
     _returned.check_static_kept("begin_task", run.stream, state)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from signals import after_step, arrays, learner_of, mlp, signal_at
+from signals import after_step, arrays, learner_of, mlp, signal_at, start_of
 from tables import permuted
 
 from spectral import algorithms, Optimiser, train_tasks
@@ -120,7 +120,7 @@ def test_a_transform_without_methods_changes_nothing():
 
     learner = learner_of(mlp(3, 2, width=4, depth=1))
     now = signal_at(learner.model, jnp.ones((8, 1, 3)), taps={})
-    assert Idle().begin_task(learner, None, now.clock, key=KEY) == (learner, None)
+    assert Idle().begin_task(learner, None, start_of(1), key=KEY) == (learner, None)
     assert Idle().update(learner, None, now, key=KEY) == (learner, None)
 
 

@@ -8,14 +8,14 @@ from typing import Any
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from ..._base._returned import check_kept, check_row, check_static_kept, check_tuple
-from ..._types import Clock, Learner, Signal
+from ..._types import Learner, Signal, TaskStart
 
 
 def begun(
-    transform: Any, learner: Learner, state: Any, clock: Clock, *, key: PRNGKeyArray
+    transform: Any, learner: Learner, state: Any, start: TaskStart, *, key: PRNGKeyArray
 ) -> tuple[Learner, Any]:
-    """Returns `transform.begin_task(learner, state, clock, key=key)`, a learner and a state."""
-    found = transform.begin_task(learner, state, clock, key=key)
+    """Returns `transform.begin_task(learner, state, start, key=key)`, a learner and a state."""
+    found = transform.begin_task(learner, state, start, key=key)
     check_tuple(transform, "begin_task", found, Learner, object)
     return found
 
