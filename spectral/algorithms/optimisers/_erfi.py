@@ -26,9 +26,9 @@ def erfi(x: Float[Array, " entries"]) -> Float[Array, " entries"]:
     ```
     """
     size = jnp.minimum(jnp.abs(x), _LARGEST)[:, None]
-    points = jnp.asarray(_POINTS, x.dtype)
+    points = jnp.asarray(_POINTS, x.dtype)[None]
     twice = 2 * points * size
     # e^(-p^2) sinh(2 p x), in a form that neither overflows nor cancels.
     sinh = jnp.exp(twice - points**2) * -jnp.expm1(-2 * twice) / 2
-    terms = sinh / jnp.asarray(_POINTS / _WIDTH, x.dtype)
-    return jnp.sign(x) * 4 / jnp.pi * jnp.sum(terms, axis=1)
+    total = jnp.sum(sinh / (points / _WIDTH), axis=1)
+    return jnp.sign(x) * (4 / jnp.pi) * total

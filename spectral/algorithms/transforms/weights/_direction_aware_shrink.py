@@ -5,7 +5,7 @@ from dataclasses import replace
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from ...._arguments import check_count
 from ...._carry import branch
@@ -91,7 +91,7 @@ class DirectionAwareShrink(AbstractTransform[None]):
             moved = replace(learner, model=eqx.combine(params, static))
             return start.loss_of(moved, batch, key=key)
 
-        def add(i: int, mean: PyTree) -> PyTree:
+        def add(i: Int[Array, ""], mean: PyTree) -> PyTree:
             draw_key, forward_key = jax.random.split(jax.random.fold_in(key, i))
             batch = start.sample(learner, self.batch_size, key=draw_key)
             grads = jax.grad(loss)(params, batch, forward_key)
