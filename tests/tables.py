@@ -163,7 +163,7 @@ ALGORITHMS = {
     "weight_clipping": lambda lr: algorithms.weight_clipping(lr, factor=2.0),
     "soft_weight_rescaling": lambda lr: algorithms.soft_weight_rescaling(lr, amount=0.1),
     # At first the scale is 1e-7, below the rounding of the weights in small steps.
-    "trac": lambda lr: algorithms.trac(algorithms.sgd(100 * lr)),
+    "trac": lambda lr: algorithms.trac(algorithms.sgd(100 * lr), keep_distance=True),
     "dash": lambda lr: algorithms.dash(lr, num_batches=2, batch_size=3),
     "adam_local_time": lambda lr: algorithms.adam_local_time(lr, at="chunk"),
 }

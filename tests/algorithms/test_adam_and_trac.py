@@ -21,7 +21,7 @@ def test_erfi(float64):
     x = np.array([-9.0, -2.5, -1e-5, 0.0, 1e-8, 0.5**0.5, 1.0, 4.0, 9.0])
     find = jax.jit(erfi)
     np.testing.assert_allclose(find(jnp.asarray(x)), scipy.special.erfi(x), rtol=1e-13)
-    np.testing.assert_allclose(erfi(jnp.asarray([0.5**0.5]))[0], 0.9534382693, rtol=1e-10)
+    np.testing.assert_allclose(find(jnp.asarray(x))[5], 0.9534382693, rtol=1e-10)
     single = find(jnp.asarray([*x, -1e30], jnp.float32))
     np.testing.assert_allclose(single[:-1], scipy.special.erfi(x), rtol=2e-5)
     assert single[-1] == single[0]
@@ -81,15 +81,37 @@ def test_trac_returns_to_its_start_and_keeps_foreign_changes(float64):
     assert np.asarray(forgotten.distance["a"]).tolist() == [0, pytest.approx(-0.1)]
 
 
+def test_trac_leaves_its_start_again_only_if_the_distance_is_kept():
+    """The second gradient points along D, the third against it."""
+    make = lambda keep: Optimiser(
+        trac_around, base=optax.sgd, keep_distance=keep, learning_rate=0.1
+    )
+
+    @eqx.filter_jit
+    def scales():
+        found, theta = [], jnp.zeros(2)
+        for own in (make(True).init(theta), make(False).init(theta)):
+            for gradient in (1.0, -0.5, 1.0):
+                theta, own = own.apply(jnp.full(2, gradient), theta)
+                found.append(own.state.scale)
+        return found
+
+    kept, lost = np.reshape(scales(), (2, 3))
+    assert kept[0] == lost[0] > 0
+    assert kept[1] == lost[1] == lost[2] == 0
+    assert kept[2] > 0
+
+
 def test_numbers_and_bases_of_trac():
     with pytest.raises(ValueError, match="`decays` is 1.0"):
         trac_around(optax.sgd, decays=(1.0,), learning_rate=0.1)
     with pytest.raises(ValueError, match="`decays` is empty"):
         trac_around(optax.sgd, decays=(), learning_rate=0.1)
-    schedule = algorithms.WarmupCosine(0.1, warmup_steps=2, decay_steps=8)
+    schedule = algorithms.Constant(0.1, warmup_steps=2)
     assert "learning_rate" in algorithms.trac(schedule).optimiser.schedules
     given = algorithms.trac(algorithms.sgd(0.25, momentum=0.5)).optimiser
     assert {k: float(v) for k, v in given.hyper.items()} == {"learning_rate": 0.25, "momentum": 0.5}
+    assert dict(algorithms.trac(0.1, keep_distance=True).optimiser.options)["keep_distance"]
     default = dict(algorithms.trac(0.125).optimiser.options)
     assert default["base"] is algorithms.entrywise_adam
     finished = optax.adam(1e-3)

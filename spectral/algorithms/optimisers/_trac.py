@@ -33,6 +33,7 @@ def trac_around(
     base: Callable[..., optax.GradientTransformation] | optax.GradientTransformation,
     *,
     decays: tuple[float, ...] = _DECAYS,
+    keep_distance: bool = False,
     **arguments: Any,
 ) -> optax.GradientTransformationExtraArgs:
     """TRAC (Muppidi et al., *Fast TRAC: A Parameter-Free Optimizer for Lifelong Reinforcement
@@ -47,7 +48,10 @@ def trac_around(
         S <- max(sum of s, 0)                     theta <- theta_0 + S (D + u)
 
     sigma starts at 1e-8, V and S at 0, as in the authors' PyTorch code. If the sum is not positive,
-    the parameters return to their start and D is lost, as there. The argument of erfi is cut at 9,
+    the parameters return to their start and D is lost, as there. Then h is 0 and sigma stays
+    negative: they remain at their start for ever. The second step decides this, by the sign of h, so
+    small minibatches often end there. `keep_distance=True`, a variant of this library, takes the
+    sum of all u for D, so that S can rise again. The argument of erfi is cut at 9,
     which keeps float32 finite. erfi is exact here; that of the PyTorch code is about 1 % too low.
 
     At first S D is about 1e-8 and would be lost beside theta_0, so D + u and S are kept, and the
@@ -60,6 +64,7 @@ def trac_around(
     - `base`: a function that makes a transformation of optax, with its `arguments`, or a finished
       transformation.
     - `decays`: the b.
+    - `keep_distance`: whether D is the sum of all u, not recovered from the parameters.
 
     **Raises:** `ValueError` for a decay outside [0, 1), or none.
 
@@ -84,7 +89,8 @@ def trac_around(
         updates: PyTree, state: Any, params: PyTree = None, **extra: Any
     ) -> tuple[PyTree, TRACState]:
         step, base_state = inner.update(updates, state.base, params, **extra)
-        kept = state.scale / (state.scale + _SMALL)
+        lost = 0 if keep_distance else _SMALL / (state.scale + _SMALL)
+        kept = 1 - lost
         products = jax.tree.map(lambda g, d: jnp.sum(g * (kept * d)), updates, state.distance)
         h = sum(jax.tree.leaves(products), jnp.zeros(()))
         own = jnp.asarray(np.array(decays), state.variance.dtype)
@@ -92,14 +98,17 @@ def trac_around(
         correlation = own * state.correlation - h
         learnt = erfi(correlation / (jnp.sqrt(2 * variance) + _SMALL)) / _ERFI_AT_ONE
         scale = jnp.maximum(_SMALL * jnp.sum(learnt), 0)
-        distance = jax.tree.map(lambda d, u: kept * d + u, state.distance, step)
-        moved = jax.tree.map(lambda n, d: scale * n - state.scale * d, distance, state.distance)
+        add = lambda d, u: (kept * d + u).astype(d.dtype)
+        distance = jax.tree.map(add, state.distance, step)
+        difference = lambda n, d: (scale * n - state.scale * d).astype(d.dtype)
+        moved = jax.tree.map(difference, distance, state.distance)
         return moved, TRACState(distance, scale, variance, correlation, base_state)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def with_trac(optimiser: Optimiser) -> Optimiser:
+def with_trac(optimiser: Optimiser, *, keep_distance: bool) -> Optimiser:
     """TRAC around an optimiser. Its numbers, also those that follow a schedule, stay data."""
     numbers = optimiser.hyper | optimiser.schedules
-    return Optimiser(trac_around, base=optimiser.make, **numbers, **dict(optimiser.options))
+    options = dict(optimiser.options) | {"base": optimiser.make, "keep_distance": keep_distance}
+    return Optimiser(trac_around, **numbers, **options)

@@ -36,13 +36,14 @@ def soft_weight_rescaling(
     return Algorithm(optimiser_of(lr), transforms=(SoftWeightRescaling(amount),))
 
 
-def trac(lr: LearningRateOrOptimiser = 1e-2) -> Algorithm:
+def trac(lr: LearningRateOrOptimiser = 1e-2, *, keep_distance: bool = False) -> Algorithm:
     """TRAC (Muppidi et al., 2024): the distance of the weights from their start, which the base
     optimiser makes, times a scale that is learnt at every step. See `trac_around`.
 
     Here `lr` is the learning rate of `adam`, the published base, or another base. The authors take
-    1e-3 and 1e-2.
+    1e-3 and 1e-2. With small minibatches pass `keep_distance=True`: as published, the weights stay
+    at their start for ever once the scale is 0.
 
     **Raises:** `ValueError` for an `lr` that is not positive.
     """
-    return Algorithm(with_trac(optimiser_of(lr, adam)))
+    return Algorithm(with_trac(optimiser_of(lr, adam), keep_distance=keep_distance))

@@ -79,7 +79,8 @@ class DirectionAwareShrink(AbstractTransform[None]):
             for i in () if layer.is_norm else (layer.weight, layer.bias):
                 if i is not None:
                     cosine = -_cosine(ascent[i], weights[i])
-                    leaves[i] = leaves[i] * jnp.clip(cosine, self.min_factor, 1)
+                    factor = jnp.clip(cosine, self.min_factor, 1)
+                    leaves[i] = leaves[i] * factor.astype(leaves[i].dtype)
         model = eqx.combine(jax.tree.unflatten(structure, leaves), static)
         return replace(learner, model=model)
 
@@ -95,7 +96,9 @@ class DirectionAwareShrink(AbstractTransform[None]):
             draw_key, forward_key = jax.random.split(jax.random.fold_in(key, i))
             batch = start.sample(learner, self.batch_size, key=draw_key)
             grads = jax.grad(loss)(params, batch, forward_key)
-            return jax.tree.map(lambda m, g: self.decay * m + (1 - self.decay) * g, mean, grads)
+            return jax.tree.map(
+                lambda m, g: (g + self.decay * (m - g)).astype(m.dtype), mean, grads
+            )
 
         return jax.lax.fori_loop(0, self.num_batches, add, jax.tree.map(jnp.zeros_like, params))
 

@@ -63,9 +63,9 @@ class SoftWeightRescaling(AbstractTransform[_Norms]):
             for i, layer in enumerate(chain):
                 factor = next(factors)
                 product = factor * product if i >= last_norm else factor
-                leaves[layer.weight] = leaves[layer.weight] * factor
-                if layer.bias is not None:
-                    leaves[layer.bias] = leaves[layer.bias] * product
+                for place, by in ((layer.weight, factor), (layer.bias, product)):
+                    if place is not None:
+                        leaves[place] = leaves[place] * by.astype(leaves[place].dtype)
         model = eqx.combine(jax.tree.unflatten(structure, leaves), static)
         return replace(learner, model=model), state
 
