@@ -51,7 +51,13 @@ class Chunk(eqx.Module):
 
 
 class TaskStart(eqx.Module):
-    """What a transform may know when a task begins, before its first gradient. Read-only."""
+    """What a transform may know when a task begins, before its first gradient. Read-only.
+
+    `AbstractTransform.begin_task` receives it as `start`: for example, the loss of the network on
+    100 examples of the new task is
+
+        start.loss_of(learner, start.sample(learner, 100, key=key), key=other_key)
+    """
 
     clock: Clock
     draw: Callable  # the stream's `sample` in this task: (learner, num_examples, split) -> batch

@@ -1,6 +1,7 @@
 """Calibrated partial resets of units, and selective reinitialisation of single weights."""
 
 import inspect
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -135,7 +136,7 @@ def test_means_and_missing_connections():
 
     @eqx.filter_jit
     def changed():
-        options = {"utility": "magnitude", "pruning": "proportional"}
+        options: Any = {"utility": "magnitude", "pruning": "proportional"}
         transforms = SelectiveReinit(1.0, target="mean", **options), SelectiveReinit(0.5, **options)
         learner = learner_of(model)
         return [t.update(learner, None, signal, key=KEY)[0].model for t in transforms]

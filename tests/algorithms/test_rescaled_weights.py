@@ -228,6 +228,7 @@ def test_soft_rescaling_of_norms_and_of_two_networks(name):
                 new[layer.weight], products[-1] * big[layer.weight], rtol=1e-5
             )
         for i, layer in enumerate(chain):
+            assert layer.bias is not None
             first = i if name == "mlp_norms" and i < 3 else (2 if name == "mlp_norms" else 0)
             scale = np.prod(products[first : i + 1])
             np.testing.assert_allclose(new[layer.bias], scale * big[layer.bias], rtol=1e-5)

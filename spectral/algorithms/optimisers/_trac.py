@@ -49,10 +49,10 @@ def trac_around(
 
     sigma starts at 1e-8, V and S at 0, as in the authors' PyTorch code. If the sum is not positive,
     the parameters return to their start and D is lost, as there. Then h is 0 and sigma stays
-    negative: they remain at their start for ever. The second step decides this, by the sign of h, so
-    small minibatches often end there. `keep_distance=True`, a variant of this library, takes the
-    sum of all u for D, so that S can rise again. The argument of erfi is cut at 9,
-    which keeps float32 finite. erfi is exact here; that of the PyTorch code is about 1 % too low.
+    negative: they remain at their start for ever. The second step decides this, by the sign of h,
+    so small minibatches often end there. `keep_distance=True`, a variant of this library, takes the
+    sum of all u for D, so that S can rise again. The argument of erfi is cut at 9, which keeps
+    float32 finite. erfi is exact here; that of the PyTorch code is about 1 % too low.
 
     At first S D is about 1e-8 and would be lost beside theta_0, so D + u and S are kept, and the
     parameters are moved by differences of S (D + u). So what a transform adds to the parameters

@@ -45,5 +45,9 @@ def trac(lr: LearningRateOrOptimiser = 1e-2, *, keep_distance: bool = False) -> 
     at their start for ever once the scale is 0.
 
     **Raises:** `ValueError` for an `lr` that is not positive.
+
+    ```python
+    algorithms.trac(algorithms.sgd(0.03, momentum=0.9), keep_distance=True)
+    ```
     """
     return Algorithm(with_trac(optimiser_of(lr, adam), keep_distance=keep_distance))

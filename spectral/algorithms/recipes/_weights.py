@@ -193,7 +193,7 @@ def selective_reinit(
     window: int | None = None,
 ) -> Algorithm:
     """Selective weight reinitialisation (Hernandez-Garcia et al., 2025): every `period` steps, the
-    single weights of least utility |g w| get new values. See `SelectiveReinit`.
+    single weights of the smallest utility |g w| get new values. See `SelectiveReinit`.
 
     The fraction is the paper's for Permuted MNIST with layers of 100 units; its period is 2048
     steps, which fits few chunks.

@@ -54,6 +54,10 @@ class CalibratedPartialReset(AbstractTransform[_Utilities]):
     Kaiming uniform. Defaults are those of CPR. CCBP has `curve="exponential"`, `amount=0.012`,
     `threshold=0.95`. Their scripts for Permuted MNIST and CIFAR take an amount of 0.01 and a period
     of 100, that for the slippery humanoid an amount of 0.05.
+
+    ```python
+    Algorithm(sgd(0.03), transforms=(CalibratedPartialReset(0.01, period=100),))
+    ```
     """
 
     amount: Float[Array, ""]

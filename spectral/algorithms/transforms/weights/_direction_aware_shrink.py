@@ -36,6 +36,10 @@ class DirectionAwareShrink(AbstractTransform[None]):
     of one chunk of the data set as a batch, from the oldest to the newest; the rerun in the code of
     FIRE takes batches of 256 of the new data, as this one does, alpha 0.1 or 0.3 and lambda 0.05,
     0.1 or 0.3. A batch here is a draw of `TaskStart.sample`.
+
+    ```python
+    Algorithm(sgd(0.03), transforms=(DirectionAwareShrink(min_factor=0.1),))
+    ```
     """
 
     min_factor: Float[Array, ""]

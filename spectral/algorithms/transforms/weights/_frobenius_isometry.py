@@ -37,6 +37,10 @@ class FrobeniusIsometry(AbstractTransform[None]):
 
     The new matrices count as a reset: other parts of the algorithm forget what they remember of the
     old ones, see `AbstractTransform.resets`. In a sparse layer only existing connections change.
+
+    ```python
+    Algorithm(sgd(0.03), transforms=(FrobeniusIsometry(iterations=20),))
+    ```
     """
 
     iterations: int = eqx.field(static=True)

@@ -38,6 +38,10 @@ class SelectiveReinit(AbstractTransform[None]):
     The incoming weights of a dead unit have no gradient: with "gradient" they are always drawn
     again. So is, with "threshold", every array without any gradient. In a minibatch of one example
     nearly every weight has none: take a window.
+
+    ```python
+    Periodic(SelectiveReinit(1e-5, window=50), period=50)
+    ```
     """
 
     fraction: Float[Array, ""]

@@ -36,6 +36,10 @@ class SoftWeightRescaling(AbstractTransform[_Norms]):
     `amount` is the lambda of the paper, which tries 1, 0.1, ..., 1e-4; its best is 1e-4 for an MLP
     on MNIST and 1e-3 for a convolutional network on CIFAR. With batch norm it takes two, a larger
     one for the classifier; here it is one for all layers. Actor and critic start from C = 1 each.
+
+    ```python
+    Algorithm(sgd(0.03), transforms=(SoftWeightRescaling(1e-3),))
+    ```
     """
 
     amount: Float[Array, ""]

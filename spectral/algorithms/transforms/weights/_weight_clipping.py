@@ -27,6 +27,10 @@ class WeightClipping(AbstractTransform[None]):
     `head=False` leaves the output layers as they are. Scales and shifts of norms, learnt
     activations and standard deviations of policies are never clipped; the authors' code takes every
     vector for a bias, and the scales of norms fall to `factor` s there.
+
+    ```python
+    Algorithm(adam(1e-3), transforms=(WeightClipping(3.0, head=False),))
+    ```
     """
 
     factor: Float[Array, ""]
