@@ -43,7 +43,7 @@ PARTS: dict[str, tuple[Any, str]] = {
     "barrier": (algorithms.CurvatureBarrier(0.1), "kept"),
     "rewiring": (algorithms.SparseRewiring(), "kept"),
     "norm": (NeedsNorm(), "kept"),
-    "cpr": (algorithms.CalibratedPartialReset(0.1), "all"),
+    "cpr": (algorithms.CalibratedPartialReset(amount=0.1), "all"),
     "selective": (Periodic(algorithms.SelectiveReinit(), 2), "kept"),
     "clipping": (algorithms.WeightClipping(), "kept"),
     "rescaling": (algorithms.SoftWeightRescaling(), "norms"),

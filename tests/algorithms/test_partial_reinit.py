@@ -45,12 +45,12 @@ def test_units_move_towards_new_ones():
 
     @eqx.filter_jit
     def after(step, amount):
-        transform = CalibratedPartialReset(amount, period=4)
+        transform = CalibratedPartialReset(amount=amount, period=4)
         state, now = transform.init(learner, key=KEY), at_step(signal, step, grads)
         changed, utilities = transform.update(learner, state, now, key=KEY)
         options = [{"curve": curve, "threshold": t} for curve, t in CURVES]
         seen = jnp.asarray([0.995, 1.005, 1.1, -9.0])
-        parts = [CalibratedPartialReset(amount, **o)._transition(seen) for o in options]
+        parts = [CalibratedPartialReset(amount=amount, **o)._transition(seen) for o in options]
         return arrays(changed.model), utilities, parts, arrays(model.fresh(key=KEY))
 
     weights, utilities, parts, fresh = after(jnp.asarray(4), 0.015)
@@ -96,12 +96,12 @@ def test_the_entries_of_lowest_utility():
         now = eqx.tree_at(lambda s: last(s.grads), signal, grad)
         change = lambda transform: transform.update(learner, None, now, key=KEY)[0].model
         options = [
-            SelectiveReinit(0.5),
-            SelectiveReinit(0.5, pruning="proportional"),
-            SelectiveReinit(0.0),
-            SelectiveReinit(0.3, utility="magnitude"),
-            SelectiveReinit(0.5, target="mean"),
-            SelectiveReinit(0.5, window=2),
+            SelectiveReinit(fraction=0.5),
+            SelectiveReinit(fraction=0.5, pruning="proportional"),
+            SelectiveReinit(fraction=0.0),
+            SelectiveReinit(fraction=0.3, utility="magnitude"),
+            SelectiveReinit(fraction=0.5, target="mean"),
+            SelectiveReinit(fraction=0.5, window=2),
         ]
         return [last(change(transform))[0] for transform in options]
 
@@ -119,7 +119,10 @@ def test_the_entries_of_lowest_utility():
 
 
 def test_a_fraction_of_entries_holds_on_average():
-    transform, utility = SelectiveReinit(0.3, pruning="proportional"), jnp.asarray([3.0, 1, 2, 4])
+    transform, utility = (
+        SelectiveReinit(fraction=0.3, pruning="proportional"),
+        jnp.asarray([3.0, 1, 2, 4]),
+    )
     count = lambda key: jnp.sum(transform._lowest(utility, jnp.ones(4, bool), key=key))
     counts = np.asarray(jax.jit(jax.vmap(count))(jax.random.split(KEY, 2000)))
     assert set(counts) == {1, 2}
@@ -137,7 +140,10 @@ def test_means_and_missing_connections():
     @eqx.filter_jit
     def changed():
         options: Any = {"utility": "magnitude", "pruning": "proportional"}
-        transforms = SelectiveReinit(1.0, target="mean", **options), SelectiveReinit(0.5, **options)
+        transforms = (
+            SelectiveReinit(fraction=1.0, target="mean", **options),
+            SelectiveReinit(fraction=0.5, **options),
+        )
         learner = learner_of(model)
         return [t.update(learner, None, signal, key=KEY)[0].model for t in transforms]
 
@@ -156,7 +162,7 @@ def test_means_and_missing_connections():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: CalibratedPartialReset(1.5), "`amount` is 1.5"),
+        (lambda: CalibratedPartialReset(amount=1.5), "`amount` is 1.5"),
         (lambda: CalibratedPartialReset(sharpness=0.0), "`sharpness` is 0.0"),
         (lambda: CalibratedPartialReset(threshold=np.inf), "`threshold` is inf"),
         (lambda: CalibratedPartialReset(period=0), "`period` is 0"),
@@ -164,7 +170,7 @@ def test_means_and_missing_connections():
             lambda: inspect.unwrap(CalibratedPartialReset.__init__)(None, curve="step"),
             "`curve`: Name 'step' does not exist",
         ),
-        (lambda: SelectiveReinit(-0.1), "`fraction` is -0.1"),
+        (lambda: SelectiveReinit(fraction=-0.1), "`fraction` is -0.1"),
         (lambda: SelectiveReinit(window=0), "`window` is 0"),
         (lambda: SelectiveReinit(utility="magnitude", window=2), "`window` is 2, but `utility`"),
     ],

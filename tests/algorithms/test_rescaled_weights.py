@@ -175,7 +175,7 @@ def test_weights_are_clipped_to_the_range_of_their_initialisation():
 
 
 def test_soft_rescaling_draws_norms_to_their_initial_values():
-    model, transform = mlp(3, 2, width=4, depth=2), SoftWeightRescaling(0.25)
+    model, transform = mlp(3, 2, width=4, depth=2), SoftWeightRescaling(amount=0.25)
     grown = numpy_map(lambda x: 3 * x + 0.01, model)
     signal = signal_at(model, jnp.asarray(INPUTS), taps={})
 
@@ -210,7 +210,7 @@ def test_soft_rescaling_of_norms_and_of_two_networks(name):
     ).model
     model = numpy_map(lambda x: x + 0.1, model)
     grown = numpy_map(lambda x: 2 * x + 0.05, model)
-    transform = SoftWeightRescaling(0.5)
+    transform = SoftWeightRescaling(amount=0.5)
     signal = signal_at(model, jnp.asarray(INPUTS), taps={})
 
     @eqx.filter_jit
@@ -242,8 +242,8 @@ def test_soft_rescaling_of_norms_and_of_two_networks(name):
         (lambda: DirectionAwareShrink(decay=1.0), "`decay` is 1.0"),
         (lambda: DirectionAwareShrink(num_batches=0), "`num_batches` is 0"),
         (lambda: DirectionAwareShrink(batch_size=0), "`batch_size` is 0"),
-        (lambda: WeightClipping(0.0), "`factor` is 0.0"),
-        (lambda: SoftWeightRescaling(2.0), "`amount` is 2.0"),
+        (lambda: WeightClipping(factor=0.0), "`factor` is 0.0"),
+        (lambda: SoftWeightRescaling(amount=2.0), "`amount` is 2.0"),
     ],
 )
 def test_bad_arguments(make, message):

@@ -19,7 +19,7 @@ def weight_clipping(
 
     **Raises:** `ValueError` for a factor that is not positive.
     """
-    return Algorithm(optimiser_of(lr), transforms=(WeightClipping(factor, head=head),))
+    return Algorithm(optimiser_of(lr), transforms=(WeightClipping(factor=factor, head=head),))
 
 
 def soft_weight_rescaling(
@@ -33,7 +33,7 @@ def soft_weight_rescaling(
 
     **Raises:** `ValueError` for an amount outside [0, 1].
     """
-    return Algorithm(optimiser_of(lr), transforms=(SoftWeightRescaling(amount),))
+    return Algorithm(optimiser_of(lr), transforms=(SoftWeightRescaling(amount=amount),))
 
 
 def trac(lr: LearningRateOrOptimiser = 1e-2, *, keep_distance: bool = False) -> Algorithm:

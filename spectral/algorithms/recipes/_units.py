@@ -135,7 +135,12 @@ def cpr(
     not fit the chunk.
     """
     transform = CalibratedPartialReset(
-        amount, curve=curve, sharpness=sharpness, threshold=threshold, decay=decay, period=period
+        amount=amount,
+        curve=curve,
+        sharpness=sharpness,
+        threshold=threshold,
+        decay=decay,
+        period=period,
     )
     return Algorithm(optimiser_of(lr), transforms=(transform,))
 

@@ -203,7 +203,7 @@ def selective_reinit(
     not divide it.
     """
     transform = SelectiveReinit(
-        fraction, utility=utility, pruning=pruning, target=target, window=window
+        fraction=fraction, utility=utility, pruning=pruning, target=target, window=window
     )
     return Algorithm(optimiser_of(lr), transforms=(Periodic(transform, period),))
 

@@ -56,7 +56,7 @@ class CalibratedPartialReset(AbstractTransform[_Utilities]):
     of 100, that for the slippery humanoid an amount of 0.05.
 
     ```python
-    Algorithm(sgd(0.03), transforms=(CalibratedPartialReset(0.01, period=100),))
+    Algorithm(sgd(0.03), transforms=(CalibratedPartialReset(amount=0.01, period=100),))
     ```
     """
 
@@ -69,8 +69,8 @@ class CalibratedPartialReset(AbstractTransform[_Utilities]):
 
     def __init__(
         self,
-        amount: Number = 0.015,
         *,
+        amount: Number = 0.015,
         curve: Curve = "sigmoid",
         sharpness: Number = 16.0,
         threshold: Number = 1.0,

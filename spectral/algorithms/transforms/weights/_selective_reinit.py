@@ -1,4 +1,4 @@
-"""Selective weight reinitialisation: the single weights of least utility are drawn again."""
+"""Selective weight reinitialisation: single weights of the smallest utility are new."""
 
 import math
 from dataclasses import replace
@@ -40,7 +40,7 @@ class SelectiveReinit(AbstractTransform[None]):
     nearly every weight has none: take a window.
 
     ```python
-    Periodic(SelectiveReinit(1e-5, window=50), period=50)
+    Periodic(SelectiveReinit(fraction=1e-5, window=50), period=50)
     ```
     """
 
@@ -52,8 +52,8 @@ class SelectiveReinit(AbstractTransform[None]):
 
     def __init__(
         self,
-        fraction: Number = 1e-5,
         *,
+        fraction: Number = 1e-5,
         utility: WeightUtility = "gradient",
         pruning: Pruning = "threshold",
         target: NewWeights = "fresh",

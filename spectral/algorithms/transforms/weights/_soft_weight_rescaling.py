@@ -38,13 +38,13 @@ class SoftWeightRescaling(AbstractTransform[_Norms]):
     one for the classifier; here it is one for all layers. Actor and critic start from C = 1 each.
 
     ```python
-    Algorithm(sgd(0.03), transforms=(SoftWeightRescaling(1e-3),))
+    Algorithm(sgd(0.03), transforms=(SoftWeightRescaling(amount=1e-3),))
     ```
     """
 
     amount: Float[Array, ""]
 
-    def __init__(self, amount: Number = 1e-4):
+    def __init__(self, *, amount: Number = 1e-4):
         """**Raises:** `ValueError` for an amount outside [0, 1]."""
         self.amount = as_fraction("amount", amount)
 

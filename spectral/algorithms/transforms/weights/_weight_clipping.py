@@ -29,14 +29,14 @@ class WeightClipping(AbstractTransform[None]):
     vector for a bias, and the scales of norms fall to `factor` s there.
 
     ```python
-    Algorithm(adam(1e-3), transforms=(WeightClipping(3.0, head=False),))
+    Algorithm(adam(1e-3), transforms=(WeightClipping(factor=3.0, head=False),))
     ```
     """
 
     factor: Float[Array, ""]
     head: bool = eqx.field(static=True)
 
-    def __init__(self, factor: Number = 1.0, *, head: bool = True):
+    def __init__(self, *, factor: Number = 1.0, head: bool = True):
         """**Raises:** `ValueError` for a factor that is not positive."""
         self.factor = as_positive("factor", factor)
         self.head = head
