@@ -21,7 +21,7 @@ class RenewOldest(algorithms.AbstractTransform):
     def init(self, learner, *, key):
         return tuple(jnp.arange(group.size) for group in learner.model.units())
 
-    def begin_task(self, learner, state, clock, *, key):
+    def begin_task(self, learner, state, start, *, key):
         model, optimiser, ages = learner.model, learner.optimiser, []
         for i, (group, age) in enumerate(zip(model.units(), state, strict=True)):
             oldest = jnp.arange(group.size) == jnp.argmax(age)

@@ -16,7 +16,7 @@ from ._base._precision import in_single
 from ._carry import arrays_of, branch, on_arrays, strong, with_arrays
 from ._divergence import Divergence, void
 from ._keys import derive, Role
-from ._types import Aux, Chunk, Clock, Learner, Signal
+from ._types import Aux, Chunk, Clock, Learner, Signal, TaskStart
 from .algorithms import Algorithm, AlgorithmState
 from .tasks import AbstractTaskStream
 
@@ -56,8 +56,10 @@ def begin_task(
     clock = _clock(stream, task, 0, 0)
     state = stream.begin_task(run.stream, clock, key=derive(key, Role.BEGIN_STREAM, task))
     _returned.check_kept(stream, "begin_task", run.stream, state)
+    draw = jax.tree_util.Partial(stream.sample, state, run.learner)
+    start = TaskStart(clock, draw, stream.forward, stream.criterion)
     learner, algorithm = algo.begin_task(
-        run.learner, run.algorithm, clock, key=derive(key, Role.BEGIN_ALGORITHM, task)
+        run.learner, run.algorithm, start, key=derive(key, Role.BEGIN_ALGORITHM, task)
     )
     _returned.check_static_kept("begin_task", (run.learner, run.algorithm), (learner, algorithm))
     return strong(Run(learner, algorithm, state, run.divergence))

@@ -50,6 +50,35 @@ class Chunk(eqx.Module):
     in_use: Int[Array, ""] | None = None  # how many minibatches to train on; None means all
 
 
+class TaskStart(eqx.Module):
+    """What a transform may know when a task begins, before its first gradient. Read-only.
+
+    `AbstractTransform.begin_task` receives it as `start`: for example, the loss of the network on
+    100 examples of the new task is
+
+        start.loss_of(learner, start.sample(100, key=key), key=other_key)
+    """
+
+    clock: Clock
+    draw: Callable  # the stream's `sample` in this task: (num_examples, split) -> batch
+    forward: Callable  # the stream's forward pass
+    criterion: Callable  # the stream's criterion: (outputs, batch) -> (loss, metrics)
+
+    def sample(self, num_examples: int, *, key: PRNGKeyArray) -> PyTree:
+        """Returns `num_examples` training examples of the task as one batch. In reinforcement
+        learning they are steps of a new rollout of the policy before the task.
+
+        Nothing is computed for a task in which a transform does not call it.
+
+        **Raises:** `ValueError` if the task has fewer examples.
+        """
+        return self.draw(num_examples, "train", key=key)
+
+    def loss_of(self, learner: Learner, batch: PyTree, *, key: PRNGKeyArray) -> Float[Array, ""]:
+        """The stream's criterion on `batch`, as `Signal.loss_of`."""
+        return _loss_of(self, learner, batch, key=key)
+
+
 class Signal(eqx.Module):
     """What a transform may know about the gradient step that was just taken. Read-only."""
 
@@ -108,7 +137,11 @@ class Signal(eqx.Module):
     def loss_of(self, learner: Learner, batch: PyTree, *, key: PRNGKeyArray) -> Float[Array, ""]:
         """The stream's criterion on `batch` for the current model of `learner`, in training mode
         and without penalties. It is differentiable with respect to `learner.model`."""
-        outputs, _ = self.forward(
-            learner.model, learner.model_state, batch, key=key, inference=False
-        )
-        return self.criterion(outputs, batch)[0]
+        return _loss_of(self, learner, batch, key=key)
+
+
+def _loss_of(
+    part: TaskStart | Signal, learner: Learner, batch: PyTree, *, key: PRNGKeyArray
+) -> Float[Array, ""]:
+    outputs, _ = part.forward(learner.model, learner.model_state, batch, key=key, inference=False)
+    return part.criterion(outputs, batch)[0]

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from spectral import Clock, Learner, models, Optimiser, Signal
+from spectral import Clock, Learner, models, Optimiser, Signal, TaskStart
 from spectral._types import Aux, Chunk
 from spectral.probes import Boundary
 
@@ -67,6 +67,16 @@ def squares(outputs, batch):
 
 def clock_at(step, task=0):
     return Clock(*(jnp.asarray(i, int) for i in (step, step, 0, task)))
+
+
+def start_of(task=0, inputs=None, step=0):
+    """The start of a task with these training inputs. A sample is the first of them, in order."""
+
+    def draw(num_examples, split, *, key):
+        assert split == "train"
+        return jnp.asarray(inputs)[:num_examples]
+
+    return TaskStart(clock_at(step, task=task), draw, forward, squares)
 
 
 def boundary_at(key, task=0):

@@ -157,6 +157,15 @@ ALGORITHMS = {
     "curved": curved,
     "upgd": algorithms.upgd,
     "hare_tortoise": lambda lr: algorithms.hare_tortoise(lr, decay=0.5, period=4),
+    "cpr": lambda lr: algorithms.cpr(lr, amount=0.1, period=4),
+    "fire": lambda lr: algorithms.fire(algorithms.sgd(lr, momentum=0.9), iterations=2),
+    "selective_reinit": lambda lr: algorithms.selective_reinit(lr, fraction=0.1, period=4),
+    "weight_clipping": lambda lr: algorithms.weight_clipping(lr, factor=2.0),
+    "soft_weight_rescaling": lambda lr: algorithms.soft_weight_rescaling(lr, amount=0.1),
+    # At first the scale is 1e-7, below the rounding of the weights in small steps.
+    "trac": lambda lr: algorithms.trac(algorithms.sgd(100 * lr), keep_distance=True),
+    "dash": lambda lr: algorithms.dash(lr, num_batches=2, batch_size=3),
+    "adam_local_time": lambda lr: algorithms.adam_local_time(lr, at="chunk"),
 }
 
 # Options of the network that some algorithms need. These are not paired with all streams.

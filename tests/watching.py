@@ -88,7 +88,7 @@ class CountSteps(AbstractTransform[jax.Array]):
     def init(self, learner, *, key):
         return jnp.zeros(2, int)
 
-    def begin_task(self, learner, state, clock, *, key):
+    def begin_task(self, learner, state, start, *, key):
         return learner, state + jnp.array([1000, 0])
 
     def update(self, learner, state, signal, *, key):
@@ -107,7 +107,7 @@ class KeyRecorder(AbstractTransform[None]):
     def init(self, learner, *, key):
         self.note(key)
 
-    def begin_task(self, learner, state, clock, *, key):
+    def begin_task(self, learner, state, start, *, key):
         self.note(key)
         return learner, state
 
@@ -169,7 +169,7 @@ class PythonCounter(AbstractTransform[int]):
     def init(self, learner, *, key):
         return 0
 
-    def begin_task(self, learner, state, clock, *, key):
+    def begin_task(self, learner, state, start, *, key):
         return learner, state + (self.where == "begin_task")
 
     def update(self, learner, state, signal, *, key):

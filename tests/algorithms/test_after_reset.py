@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import networks
 import numpy as np
 import pytest
-from signals import arrays, clock_at, numpy_map, signal_at
+from signals import arrays, clock_at, numpy_map, signal_at, start_of
 
 from spectral import algorithms, models
 from spectral.algorithms import AbstractPenalty, AbstractTransform, Algorithm, Periodic, Reset
@@ -43,12 +43,19 @@ PARTS: dict[str, tuple[Any, str]] = {
     "barrier": (algorithms.CurvatureBarrier(0.1), "kept"),
     "rewiring": (algorithms.SparseRewiring(), "kept"),
     "norm": (NeedsNorm(), "kept"),
+    "cpr": (algorithms.CalibratedPartialReset(amount=0.1), "all"),
+    "selective": (Periodic(algorithms.SelectiveReinit(), 2), "kept"),
+    "clipping": (algorithms.WeightClipping(), "kept"),
+    "rescaling": (algorithms.SoftWeightRescaling(), "norms"),
+    "local_time": (algorithms.LocalTime(), "kept"),
     "l2": (algorithms.L2(0.1), "kept"),
     "l2_init": (algorithms.L2Init(0.1), "entry"),
     "wasserstein": (algorithms.WassersteinInit(0.1), "entry"),
     "spectral": (algorithms.SpectralNorm(0.1), "directions"),
     "parseval": (algorithms.Parseval(0.1), "kept"),
 }
+# These change weights when a task begins, which the network below is compared before and after.
+OWN = {Reset, algorithms.FrobeniusIsometry, algorithms.DirectionAwareShrink}
 RESETS = {
     "network": Reset(),
     "head": Reset(part="head"),
@@ -61,7 +68,7 @@ def test_the_table_has_every_part():
     kinds = {type(getattr(part, "transform", part)) for part, _ in PARTS.values()}
     for name, found in vars(algorithms).items():
         if inspect.isclass(found) and issubclass(found, AbstractTransform | AbstractPenalty):
-            assert inspect.isabstract(found) or found in {*kinds, Periodic, Reset}, (
+            assert inspect.isabstract(found) or found in {*kinds, Periodic, *OWN}, (
                 f"{name}: add a row"
             )
 
@@ -84,7 +91,7 @@ def begun_after_reset(reset, names, copies):
 
     @eqx.filter_jit
     def begin(learner, state, task):
-        learner, after = algo.begin_task(learner, state, clock_at(0, task=task), key=KEY)
+        learner, after = algo.begin_task(learner, state, start_of(task), key=KEY)
         return learner, after, algo.init(learner.model, None, key=KEY)[1]
 
     learner, state = start(model)
@@ -177,7 +184,7 @@ def test_two_resets_in_succession():
     @eqx.filter_jit
     def begin(model):
         learner, state = algo.init(model, None, key=KEY)
-        learner, state = algo.begin_task(learner, state, clock_at(0, task=1), key=KEY)
+        learner, state = algo.begin_task(learner, state, start_of(1), key=KEY)
         signal = signal_at(learner.model, jnp.ones((1, 2, 3)))
         return learner, state, algo.update(learner, state, signal, key=KEY)[0]
 

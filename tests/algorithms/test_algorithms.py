@@ -6,10 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from signals import after_step, arrays, learner_of, mlp, signal_at
+from signals import after_step, arrays, learner_of, mlp, signal_at, start_of
 from tables import permuted
 
 from spectral import algorithms, Optimiser, train_tasks
+from spectral._core import begin_task, start_run
 from spectral.algorithms import Algorithm, EffectiveRank, L2
 
 
@@ -95,6 +96,38 @@ def test_effective_rank_needs_a_dense_layer():
         after_step(EffectiveRank(0.1, 4), learner, inputs, 3, key=KEY)
 
 
+class Looks(algorithms.AbstractTransform):
+    """Keeps examples of the task that begins, and their loss."""
+
+    def init(self, learner, *, key):
+        return jnp.zeros((5, 6)), jnp.zeros(())
+
+    def begin_task(self, learner, state, start, *, key):
+        batch = start.sample(5, key=KEY)
+        return learner, (batch.inputs, start.loss_of(learner, batch, key=KEY))
+
+
+def test_a_transform_sees_data_of_the_task_that_begins():
+    setting = permuted({"width": 4, "depth": 1}, steps_per_task=8)
+    stream, algo = setting.stream, Algorithm(algorithms.sgd(0.1), transforms=(Looks(),))
+
+    @eqx.filter_jit
+    def begun(model):
+        run = start_run(model, None, stream, algo, KEY)
+        run = begin_task(run, stream, algo, jnp.asarray(1), KEY)
+        batch = stream.sample(run.stream, run.learner, 5, "train", key=KEY)
+        outputs, _ = stream.forward(model, None, batch, key=KEY, inference=False)
+        before = start_run(model, None, stream, algo, KEY).stream
+        other = stream.sample(before, run.learner, 5, "train", key=KEY)
+        loss = stream.criterion(outputs, batch)[0]
+        return run.algorithm.transforms[0], batch.inputs, other.inputs, loss
+
+    (seen, loss), inputs, before, expected = begun(setting.model)
+    np.testing.assert_array_equal(seen, inputs)
+    assert not np.array_equal(seen, before)
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)
+
+
 def test_a_window_ends_at_the_present_minibatch():
     model, inputs = mlp(1, 1, width=2, depth=1), jnp.asarray(np.arange(12.0)[:, None, None])
     signal = lambda step: signal_at(model, inputs, step)
@@ -120,7 +153,7 @@ def test_a_transform_without_methods_changes_nothing():
 
     learner = learner_of(mlp(3, 2, width=4, depth=1))
     now = signal_at(learner.model, jnp.ones((8, 1, 3)), taps={})
-    assert Idle().begin_task(learner, None, now.clock, key=KEY) == (learner, None)
+    assert Idle().begin_task(learner, None, start_of(1), key=KEY) == (learner, None)
     assert Idle().update(learner, None, now, key=KEY) == (learner, None)
 
 

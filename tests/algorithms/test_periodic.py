@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from signals import after_step, learner_of, mlp, signal_at
+from signals import after_step, learner_of, mlp, signal_at, start_of
 from watching import CountSteps
 
 from spectral import Clock
@@ -73,8 +73,7 @@ def test_the_transform_acts_when_a_period_is_complete():
         _, state = after_step(transform, learner, inputs, step, state=state, key=KEY)
         counts.append(state.tolist())
     assert counts == [[0, 0]] * 3 + [[1, 3]] * 4 + [[2, 7]]
-    clock = signal_at(learner.model, inputs, taps={}).clock
-    _, state = transform.begin_task(learner, state, clock, key=KEY)
+    _, state = transform.begin_task(learner, state, start_of(), key=KEY)
     assert state.tolist() == [1002, 7]
 
 

@@ -26,7 +26,8 @@ KEY = jax.random.key(3)
 RECIPES = [
     *("bp", "l2", "er", "l2_er", "cbp", "cbp_l2", "snp", "snp_l2", "reset", "redo", "regrama"),
     *("snr", "l2_init", "wasserstein", "spectral_reg", "parseval", "layernorm_l2", "nap", "upgd"),
-    "hare_tortoise",
+    *("hare_tortoise", "cpr", "selective_reinit", "fire", "dash", "weight_clipping"),
+    *("soft_weight_rescaling", "trac", "adam_local_time"),
 ]
 
 # Rows of the table of algorithms that are trained as one: the optimiser of the first, and the
@@ -37,7 +38,10 @@ TOGETHER = [
 ]
 LAWFUL = ("bp", "l2", "er", "l2_er", "rewriter")  # tests/loop/test_laws.py trains their parts
 # Their own files test the updates of these, also in a network of dead units.
-BY_THEMSELVES = ("parseval", "redo", "regrama", "nap", "rewired", "curved")
+BY_THEMSELVES = (
+    *("parseval", "redo", "regrama", "nap", "rewired", "curved", "cpr", "selective_reinit", "fire"),
+    *("dash", "weight_clipping", "soft_weight_rescaling", "adam_local_time"),
+)
 
 
 @functools.cache
@@ -153,7 +157,7 @@ def test_the_signature_of_a_recipe(name):
     # Numbers are data: another rate is the same program.
     halves = [eqx.filter(make(x), eqx.is_array, inverse=True) for x in (0.07, jnp.asarray(0.1))]
     assert jax.tree.structure(halves[0]) == jax.tree.structure(halves[1])
-    if name != "upgd":
+    if name not in ("upgd", "trac"):  # TRAC wraps the optimiser
         assert make(algorithms.adam(0.2)).optimiser.make is algorithms.entrywise_adam
     for noun in ("Raises", "lr"):
         assert noun in make.__doc__ + str(inspect.signature(make))

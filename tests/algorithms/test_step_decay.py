@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from signals import learner_of, mlp, signal_at
+from signals import learner_of, mlp, signal_at, start_of
 
 from spectral import algorithms, Clock, Optimiser
 from spectral._carry import arrays_of, on_arrays
@@ -34,7 +34,7 @@ def test_the_rate_falls_within_each_task():
             return transform.update(learner, state, now, key=KEY)[0], rate
 
         def task(arrays, index):
-            begin = lambda le: transform.begin_task(le, state, signal.clock, key=KEY)[0]
+            begin = lambda le: transform.begin_task(le, state, start_of(), key=KEY)[0]
             places = (8 * index + step, step % 2, step // 2, jnp.full(8, index))
             return jax.lax.scan(on_arrays(one, start), on_arrays(begin, start)(arrays), places)
 

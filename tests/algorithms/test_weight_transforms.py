@@ -13,12 +13,12 @@ from networks import resnet
 from signals import (
     after_step,
     arrays,
-    clock_at,
     drawn,
     learner_of,
     mlp,
     numpy_map,
     signal_at,
+    start_of,
     trained,
 )
 
@@ -83,7 +83,7 @@ def test_shrink_and_perturb(model):
         noise_key, fresh_key = jax.random.split(KEY)
         noise = gaussian_like(arrays(learner.model), key=noise_key)
         update = lambda transform, state: transform.update(learner, state, signal, key=KEY)[0]
-        begin = lambda task_: task.begin_task(learner, None, clock_at(0, task=task_), key=KEY)[0]
+        begin = lambda task_: task.begin_task(learner, None, start_of(task_), key=KEY)[0]
         learners = update(step, None), update(steps, initial), begin(0), begin(1)
         return *(arrays(x.model) for x in learners), noise, arrays(model.fresh(key=fresh_key))
 
@@ -98,7 +98,7 @@ def test_shrink_and_perturb(model):
     assert_close(first, theta, rtol=0, atol=0)
     assert_close(later, [0.6 * p + 0.1 * f for p, f in zip(theta, fresh, strict=True)])
     assert task.update(learner, None, signal, key=KEY)[0] is learner
-    assert step.begin_task(learner, None, clock_at(0, task=1), key=KEY)[0] is learner
+    assert step.begin_task(learner, None, start_of(1), key=KEY)[0] is learner
 
 
 def test_noise_of_n_steps_at_once_has_the_same_variance():
@@ -123,7 +123,7 @@ def test_reset_of_the_network():
 
     @eqx.filter_jit
     def begun(learner):
-        begin = lambda task: Reset().begin_task(learner, state, clock_at(0, task=task), key=KEY)[0]
+        begin = lambda task: Reset().begin_task(learner, state, start_of(task), key=KEY)[0]
         return begin(0), begin(1), fresh_parameters(learner.model, key=KEY)
 
     later: Any
@@ -145,7 +145,7 @@ def test_reset_of_the_head(to, activation):
 
     @eqx.filter_jit
     def begun(learner):
-        after = transform.begin_task(learner, [], clock_at(9, task=1), key=KEY)[0]
+        after = transform.begin_task(learner, [], start_of(1, step=9), key=KEY)[0]
         return after, model.fresh(key=KEY).layers[1]
 
     after, fresh = begun(learner)

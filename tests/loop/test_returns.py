@@ -113,7 +113,7 @@ class Wrong(algorithms.AbstractTransform):
     def init(self, learner, *, key):
         return jnp.asarray(0)
 
-    def begin_task(self, learner, state, clock, *, key):
+    def begin_task(self, learner, state, start, *, key):
         return self.other(learner, state) if self.method == "begin_task" else (learner, state)
 
     def update(self, learner, state, signal, *, key):

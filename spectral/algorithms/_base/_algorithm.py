@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 from ..._base._optimiser import Optimiser
 from ..._base._readable import readable
 from ..._carry import branch
-from ..._types import Clock, Learner, Signal
+from ..._types import Learner, Signal, TaskStart
 from ...models import connected
 from ._as_optimiser import as_optimiser
 from ._called import after_reset, begun, followed, measured, penalised, updated
@@ -106,7 +106,7 @@ class Algorithm(eqx.Module):
         return learner, memory
 
     def begin_task(
-        self, learner: Learner, state: AlgorithmState, clock: Clock, *, key: PRNGKeyArray
+        self, learner: Learner, state: AlgorithmState, start: TaskStart, *, key: PRNGKeyArray
     ) -> tuple[Learner, AlgorithmState]:
         """Calls `begin_task` of every transform, in order. After one that has reset parameters it
         calls `after_reset` of all other parts, before the `begin_task` of the next."""
@@ -115,8 +115,8 @@ class Algorithm(eqx.Module):
         for i, (transform, own_key) in enumerate(
             zip(self.transforms, _keys(key, count), strict=True)
         ):
-            resets = transform.resets(learner, clock)
-            learner, states[i] = begun(transform, learner, states[i], clock, key=own_key)
+            resets = transform.resets(learner, start.clock)
+            learner, states[i] = begun(transform, learner, states[i], start, key=own_key)
             if resets is not None:
                 memory = AlgorithmState(penalties, tuple(states))
                 reset_key = jax.random.fold_in(key, count + i)

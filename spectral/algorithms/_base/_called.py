@@ -11,15 +11,15 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from ..._base._returned import check_kept, check_row, check_scalar, check_tuple
 from ..._carry import narrowed
-from ..._types import Clock, Learner, Signal
+from ..._types import Learner, Signal, TaskStart
 
 
 def begun(
-    transform: Any, learner: Learner, state: Any, clock: Clock, *, key: PRNGKeyArray
+    transform: Any, learner: Learner, state: Any, start: TaskStart, *, key: PRNGKeyArray
 ) -> tuple[Learner, Any]:
-    """Returns `transform.begin_task(learner, state, clock, key=key)`, a learner and a state whose
+    """Returns `transform.begin_task(learner, state, start, key=key)`, a learner and a state whose
     arrays have the shapes and types that they had."""
-    found = transform.begin_task(learner, state, clock, key=key)
+    found = transform.begin_task(learner, state, start, key=key)
     return _checked(transform, "begin_task", (learner, state), found)
 
 

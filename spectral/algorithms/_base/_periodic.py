@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, PRNGKeyArray, PyTree
 from ..._arguments import check_count
 from ..._base._quantity import Quantity
 from ..._carry import branch
-from ..._types import Clock, Learner, Signal
+from ..._types import Clock, Learner, Signal, TaskStart
 from ._called import begun, measured, updated
 from ._protocols import AbstractTransform
 
@@ -40,9 +40,9 @@ class Periodic(AbstractTransform[Any]):
         return self.transform.init(learner, key=key)
 
     def begin_task(
-        self, learner: Learner, state: Any, clock: Clock, *, key: PRNGKeyArray
+        self, learner: Learner, state: Any, start: TaskStart, *, key: PRNGKeyArray
     ) -> tuple[Learner, Any]:
-        return begun(self.transform, learner, state, clock, key=key)
+        return begun(self.transform, learner, state, start, key=key)
 
     def update(
         self, learner: Learner, state: Any, signal: Signal, *, key: PRNGKeyArray
@@ -77,14 +77,27 @@ def is_due(signal: Signal, period: int) -> Bool[Array, ""]:
 
     **Raises:** `ValueError` for a period that does not fit the chunk.
     """
+    _check_fits(signal.minibatches, period)
     clock, minibatches = signal.clock, signal.minibatches
-    if period % minibatches and minibatches % period:
-        raise ValueError(
-            f"A period of {period} steps does not fit a chunk of {minibatches} minibatches: choose "
-            "a period that divides it or is a multiple of it, or change the length of the chunk."
-        )
     if period < minibatches:
         return (clock.step_in_chunk + 1) % period == 0
     last = minibatches if signal.chunk.in_use is None else signal.chunk.in_use
     chunks = clock.step // minibatches + 1  # since the run began, this one included
     return (chunks % (period // minibatches) == 0) & (clock.step_in_chunk + 1 == last)
+
+
+def begins_period(signal: Signal, period: int) -> Bool[Array, ""]:
+    """Whether this is the first step after a complete period of `period` steps.
+
+    **Raises:** `ValueError` for a period that does not fit the chunk.
+    """
+    _check_fits(signal.minibatches, period)
+    return (signal.clock.step > 0) & (signal.clock.step % period == 0)
+
+
+def _check_fits(minibatches: int, period: int) -> None:
+    if period % minibatches and minibatches % period:
+        raise ValueError(
+            f"A period of {period} steps does not fit a chunk of {minibatches} minibatches: choose "
+            "a period that divides it or is a multiple of it, or change the length of the chunk."
+        )

@@ -8,7 +8,7 @@ import jax
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
 from ..._base._quantity import Quantity
-from ..._types import Clock, Learner, Signal
+from ..._types import Clock, Learner, Signal, TaskStart
 
 
 State = TypeVar("State")
@@ -32,9 +32,10 @@ class AbstractTransform(eqx.Module, Generic[State]):
         """Returns the state before the first task; `None` if there is nothing to remember."""
 
     def begin_task(
-        self, learner: Learner, state: State, clock: Clock, *, key: PRNGKeyArray
+        self, learner: Learner, state: State, start: TaskStart, *, key: PRNGKeyArray
     ) -> tuple[Learner, State]:
-        """Returns the learner and the state with which the task begins."""
+        """Returns the learner and the state with which the task begins. `start.clock` says which
+        task it is, `start.sample` draws examples of it and `start.loss_of` is their loss."""
         return learner, state
 
     def update(

@@ -1,5 +1,7 @@
 """What a recipe takes as `lr`."""
 
+from collections.abc import Callable
+
 import jax
 import numpy as np
 import optax
@@ -14,8 +16,10 @@ from ._sgd import sgd
 LearningRateOrOptimiser = LearningRate | Optimiser | optax.GradientTransformation
 
 
-def optimiser_of(lr: LearningRateOrOptimiser) -> Optimiser:
-    """The optimiser that a recipe is given, or `sgd(lr)` if it is given a number or a schedule.
+def optimiser_of(
+    lr: LearningRateOrOptimiser, make: Callable[[LearningRate], Optimiser] = sgd
+) -> Optimiser:
+    """The optimiser that a recipe is given, or `make(lr)` if it is given a number or a schedule.
 
     **Raises:** `ValueError` for a number that is not positive; `TypeError` for anything else, such
     as the function `optax.adam`.
@@ -23,5 +27,5 @@ def optimiser_of(lr: LearningRateOrOptimiser) -> Optimiser:
     if isinstance(
         lr, AbstractLearningRateSchedule | float | int | jax.Array | np.ndarray | np.generic
     ):
-        return sgd(lr)
+        return make(lr)
     return as_optimiser("lr", lr)

@@ -9,6 +9,7 @@ from .._base._arguments import Number
 from .._base._periodic import Periodic
 from ..optimisers._optimiser_of import LearningRateOrOptimiser, optimiser_of
 from ..penalties._l2 import L2
+from ..transforms.units._calibrated_partial_reset import CalibratedPartialReset, Curve
 from ..transforms.units._continual_backprop import ContinualBackprop
 from ..transforms.units._redo import ReDo
 from ..transforms.units._regrama import ReGraMa
@@ -109,6 +110,38 @@ def snr(
     `max_age` below one.
     """
     transform = SelfNormalizedReset(rejection_level=rejection_level, max_age=max_age)
+    return Algorithm(optimiser_of(lr), transforms=(transform,))
+
+
+def cpr(
+    lr: LearningRateOrOptimiser = 1e-2,
+    *,
+    amount: Number = 0.01,
+    curve: Curve = "sigmoid",
+    sharpness: Number = 16.0,
+    threshold: Number = 1.0,
+    decay: Number = 0.99,
+    period: int = 100,
+) -> Algorithm:
+    """Calibrated partial resets (McCutcheon et al., 2026), before called continuous continual
+    backpropagation: every `period` steps each unit moves by up to `amount` towards a new one, the
+    further the smaller its gradients are. See `CalibratedPartialReset`.
+
+    The amount and the period are those of the authors' scripts for Permuted MNIST and CIFAR, the
+    rest are the defaults of their code.
+
+    **Raises:** `ValueError` for an amount or decay outside [0, 1], a sharpness that is not
+    positive, an unknown curve or a period below one; when training starts, for a period that does
+    not fit the chunk.
+    """
+    transform = CalibratedPartialReset(
+        amount=amount,
+        curve=curve,
+        sharpness=sharpness,
+        threshold=threshold,
+        decay=decay,
+        period=period,
+    )
     return Algorithm(optimiser_of(lr), transforms=(transform,))
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, PRNGKeyArray, PyTree
 
 from ...._carry import branch
-from ...._types import Clock, Learner
+from ...._types import Clock, Learner, TaskStart
 from ....models import activations_of, unit_groups
 from ..._base._arguments import check_name
 from ..._base._fresh import fresh_parameters
@@ -55,12 +55,12 @@ class Reset(AbstractTransform[list[Array]]):
         return jax.tree.leaves(learner.model_state)
 
     def begin_task(
-        self, learner: Learner, state: list[Array], clock: Clock, *, key: PRNGKeyArray
+        self, learner: Learner, state: list[Array], start: TaskStart, *, key: PRNGKeyArray
     ) -> tuple[Learner, list[Array]]:
         """**Raises:** `TypeError` for a model without `fresh`, or with `part="head"` for a model
         without `units()`."""
         act = self._whole if self.part == "network" else self._head
-        return branch(clock.task > 0, lambda old: act(old, state, key=key), learner), state
+        return branch(start.clock.task > 0, lambda old: act(old, state, key=key), learner), state
 
     def resets(self, learner: Learner, clock: Clock) -> tuple[Bool[Array, ""], PyTree[bool]]:
         params = eqx.filter(learner.model, eqx.is_inexact_array)

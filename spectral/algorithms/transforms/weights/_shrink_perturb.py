@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from ...._arguments import check_count
 from ...._carry import branch
-from ...._types import Clock, Learner, Signal
+from ...._types import Learner, Signal, TaskStart
 from ..._base._after_reset import where_reset
 from ..._base._arguments import as_non_negative, check_name, Number
 from ..._base._fresh import fresh_parameters
@@ -88,12 +88,12 @@ class ShrinkPerturb(AbstractTransform[PyTree]):
         return None
 
     def begin_task(
-        self, learner: Learner, state: PyTree, clock: Clock, *, key: PRNGKeyArray
+        self, learner: Learner, state: PyTree, start: TaskStart, *, key: PRNGKeyArray
     ) -> tuple[Learner, PyTree]:
         if self.at == "step":
             return learner, state
         change = lambda learner: self._changed(learner, state, key=key)
-        return branch(clock.task > 0, change, learner), state
+        return branch(start.clock.task > 0, change, learner), state
 
     def update(
         self, learner: Learner, state: PyTree, signal: Signal, *, key: PRNGKeyArray

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from ...._arguments import check_count
-from ...._types import Clock, Learner, Signal
+from ...._types import Learner, Signal, TaskStart
 from ..._base._arguments import as_positive, Number
 from ..._base._periodic import is_due
 from ..._base._protocols import AbstractTransform
@@ -59,7 +59,7 @@ class StepDecay(AbstractTransform[Float[Array, ""]]):
         return learner.optimiser.hyper["learning_rate"]
 
     def begin_task(
-        self, learner: Learner, state: Float[Array, ""], clock: Clock, *, key: PRNGKeyArray
+        self, learner: Learner, state: Float[Array, ""], start: TaskStart, *, key: PRNGKeyArray
     ) -> tuple[Learner, Float[Array, ""]]:
         return _with_lr(learner, state), state
 
