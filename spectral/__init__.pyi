@@ -25,5 +25,6 @@ from ._types import (
     Clock as Clock,
     Learner as Learner,
     Signal as Signal,
+    Step as Step,
 )
 from .studies.command_line._version import __version__ as __version__

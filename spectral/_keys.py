@@ -19,6 +19,7 @@ class Role(enum.IntEnum):
     EVALUATE = 7
     PROBE = 8
     SAMPLE = 9
+    PENALTY = 10
 
 
 # Keys are first folded with this constant. `jax.random.split(key)` and `fold_in(key, i)` give the

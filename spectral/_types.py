@@ -50,19 +50,18 @@ class Chunk(eqx.Module):
     in_use: Int[Array, ""] | None = None  # how many minibatches to train on; None means all
 
 
-class Signal(eqx.Module):
-    """What a transform may know about the gradient step that was just taken. Read-only."""
+class Step(eqx.Module):
+    """What a penalty may know about a gradient step before its gradient is taken. Read-only."""
 
     clock: Clock
+    model: PyTree  # before the step
+    model_state: eqx.nn.State | None  # before the step
     batch: PyTree
-    loss: Float[Array, ""]  # the stream's criterion before the step, without penalties
-    taps: dict[str, Array]  # activations of the batch before the step
-    objective: Float[Array, ""]  # criterion plus penalties
-    grads: PyTree  # the gradient of the objective, as the optimiser received it
     chunk: Chunk
     take: Callable[[PyTree], PyTree]  # item of the chunk -> batch
     forward: Callable  # the stream's forward pass
     criterion: Callable  # the stream's criterion: (outputs, batch) -> (loss, metrics)
+    key: PRNGKeyArray  # the same when the step has been taken; every penalty has another
 
     @property
     def minibatches(self) -> int:
@@ -97,18 +96,68 @@ class Signal(eqx.Module):
 
         return self.take(jax.tree.map(block, self.chunk.items))
 
+    def any_minibatch(self, *, key: PRNGKeyArray) -> PyTree:
+        """Returns a batch of one minibatch of the chunk, each with the same probability."""
+        used = self.minibatches if self.chunk.in_use is None else self.chunk.in_use
+        index = jax.random.randint(key, (), 0, used)
+        return self.take(jax.tree.map(lambda leaf: leaf[index], self.chunk.items))
+
+    def outputs_of(self, model: PyTree, batch: PyTree, *, key: PRNGKeyArray) -> PyTree:
+        """Returns the outputs of a model with the structure of `model` for a batch, in training
+        mode."""
+        # A pass invalidates the state that it receives, so it receives a copy.
+        model_state = jax.tree.map(lambda x: x, self.model_state)
+        return self.forward(model, model_state, batch, key=key, inference=False)[0]
+
+
+class Signal(eqx.Module):
+    """What a transform may know about the gradient step that was just taken. Read-only."""
+
+    step: Step
+    loss: Float[Array, ""]  # the stream's criterion before the step, without penalties
+    metrics: dict[str, Array]  # of the criterion
+    taps: dict[str, Array]  # activations of the batch before the step
+    objective: Float[Array, ""]  # criterion plus penalties
+    grads: PyTree  # the gradient of the objective, as the optimiser received it
+
+    @property
+    def clock(self) -> Clock:
+        """The position of the step in the run."""
+        return self.step.clock
+
+    @property
+    def batch(self) -> PyTree:
+        """The minibatch of the step."""
+        return self.step.batch
+
+    @property
+    def chunk(self) -> Chunk:
+        """The chunk that the minibatch is from."""
+        return self.step.chunk
+
+    @property
+    def minibatches(self) -> int:
+        """The number of minibatches in the chunk."""
+        return self.step.minibatches
+
+    def window(self, num_minibatches: int) -> PyTree:
+        """The last `num_minibatches` minibatches of the chunk as one batch, see `Step.window`."""
+        return self.step.window(num_minibatches)
+
     def taps_of(
         self, learner: Learner, batch: PyTree, *, key: PRNGKeyArray
     ) -> tuple[dict[str, Array], eqx.nn.State | None]:
         """Run the current model of `learner` on `batch` in training mode. Returns the activations
         and the model state (running statistics) after that pass."""
-        _, aux = self.forward(learner.model, learner.model_state, batch, key=key, inference=False)
+        _, aux = self.step.forward(
+            learner.model, learner.model_state, batch, key=key, inference=False
+        )
         return aux.taps, aux.model_state
 
     def loss_of(self, learner: Learner, batch: PyTree, *, key: PRNGKeyArray) -> Float[Array, ""]:
         """The stream's criterion on `batch` for the current model of `learner`, in training mode
         and without penalties. It is differentiable with respect to `learner.model`."""
-        outputs, _ = self.forward(
+        outputs, _ = self.step.forward(
             learner.model, learner.model_state, batch, key=key, inference=False
         )
-        return self.criterion(outputs, batch)[0]
+        return self.step.criterion(outputs, batch)[0]

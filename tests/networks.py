@@ -1,5 +1,6 @@
 """The networks that the tests of units and algorithms run over. A new network is one entry."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -38,14 +39,16 @@ def drawn(make: Callable[..., Any], key: jax.Array, *, density: float = 1.0) -> 
     """The network `make(key=key)` with weights drawn by NumPy. This compiles no program, whereas
     the initialisation of a network compiles one for every shape.
 
-    Weights are Kaiming normal, scales and running variances are 1, all other arrays are 0. The
-    fraction `density` of the connections of a `Sparse` layer exists.
+    Weights are Kaiming normal, scales and running variances are 1, all other arrays are 0, except
+    the initial parameters of activations, which may be one for each unit. The fraction `density` of
+    the connections of a `Sparse` layer exists.
     """
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
 
     def fill(path: Any, leaf: Any) -> Any:
         if isinstance(leaf, models.AbstractActivation):
-            return leaf.fresh()
+            sizes = [math.prod(shape.shape) for shape in jax.tree.leaves(leaf)]
+            return leaf.fresh(max(sizes, default=1), key=key)
         if not isinstance(leaf, jax.ShapeDtypeStruct):
             return leaf
         if leaf.dtype == bool:
@@ -101,6 +104,7 @@ def batch_norm(key: jax.Array) -> Network:
 MODELS = {
     "mlp": mlp,
     "mlp_crelu": lambda key: mlp(key, activation=models.CReLU()),
+    "mlp_adalin": lambda key: mlp(key, activation=models.AdaLin()),
     "mlp_sparse": lambda key: mlp(key, density=0.5),
     "batch_norm": batch_norm,
     "actor_critic": lambda key: Network(drawn(actor_critic, key), None, (2,)),
