@@ -1,5 +1,7 @@
 """The activations AID, AdaLin and smooth leaky ReLU, and parameters that belong to single units."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -10,6 +12,7 @@ from networks import ByKey, convnet, mlp
 from spectral import models
 from spectral.algorithms.transforms.weights._reset import _head_of
 from spectral.models import AdaLin, AID, entries_of, MLP, renew_units, smooth_leaky
+from spectral.models.layers.activations._activation import named_function
 from spectral.studies.experiment._constructors import constructors
 
 
@@ -114,6 +117,7 @@ def test_every_unit_of_every_layer_has_its_own_alpha():
     """They are uniform and follow from the key. The weights are those of another activation."""
     options = {"width": 40, "depth": 2, "initialiser": ByKey()}
     make = eqx.filter_jit(lambda key, f: MLP(3, 2, activation=f, key=key, **options))
+    model: Any
     model, again = (make(key, AdaLin()) for key in jax.random.split(KEY))
     alphas = np.concatenate([a.alpha for m in (model, again) for a in m.activations])
     assert alphas.shape == (160,)
@@ -148,9 +152,7 @@ def test_renewal_draws_the_alpha_of_a_unit_again():
 def test_convolutions_reject_adalin():
     model = convnet(KEY, activation=AdaLin()).model
     image = jax.ShapeDtypeStruct(model.in_shape, jnp.float32)
-    with pytest.raises(
-        ValueError, match="has 3 of its numbers for .* shape \\(10, 12, 3|12, 10, 3"
-    ):
+    with pytest.raises(ValueError, match="has 3 of its numbers for .* shape \\(12, 10, 3\\)"):
         eqx.filter_eval_shape(model, image)
     with pytest.raises(ValueError, match="`alpha` of `AdaLin` has none of its numbers"):
         AdaLin()(X)
@@ -163,7 +165,7 @@ def test_convolutions_reject_adalin():
         (lambda: smooth_leaky(slope=-0.1), "`slope` is -0.1"),
         (lambda: smooth_leaky(steepness=0.0), "`steepness` is 0.0"),
         (lambda: AdaLin(lipschitz=0.0), "`lipschitz` is 0.0"),
-        (lambda: AdaLin.__init__.__wrapped__(None, function="x"), "`function`: Name 'x' does not"),
+        (lambda: named_function("function", "x"), "`function`: Name 'x' does not"),
     ],
 )
 def test_bad_arguments(make, message):

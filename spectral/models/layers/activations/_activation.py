@@ -41,8 +41,8 @@ class AbstractActivation(eqx.Module):
         """Returns the activations of one example."""
 
     @abstractmethod
-    def fresh(self, units: int, *, key: PRNGKeyArray) -> "AbstractActivation":
-        """Returns a copy for a layer of `units` units, with initial parameters."""
+    def fresh(self, num_units: int, *, key: PRNGKeyArray) -> "AbstractActivation":
+        """Returns a copy for a layer of `num_units` units, with initial parameters."""
 
     def unit_parameters(self) -> tuple[UnitParameter, ...]:
         """Returns the parameters that each unit has for itself, which are drawn again when the unit
@@ -62,7 +62,7 @@ class Elementwise(AbstractActivation):
     def __call__(self, x: Float[Array, "... units"], /) -> Float[Array, "... activations"]:
         return self.function(x)
 
-    def fresh(self, units: int, *, key: PRNGKeyArray) -> "Elementwise":
+    def fresh(self, num_units: int, *, key: PRNGKeyArray) -> "Elementwise":
         return self
 
 

@@ -63,17 +63,17 @@ class AdaLin(AbstractActivation):
             found = "none" if self.alpha is None else f"{self.alpha.size}"
             raise ValueError(
                 f"`alpha` of `AdaLin` has {found} of its numbers for pre-activations of shape "
-                f"{x.shape}, but needs one for each unit of a dense layer: give `AdaLin()` to an "
-                "`MLP` or an `ActorCritic` as `activation`, or call its `fresh(units, key=key)`."
+                f"{x.shape}, but needs one for each unit of a dense layer: pass `AdaLin()` as the "
+                "`activation` of an `MLP` or an `ActorCritic`, or call its `fresh`."
             )
         constant = jax.lax.stop_gradient(x)
         slope = jax.jvp(self.function, (constant,), (jnp.ones_like(x),))[1]
         flatness = jnp.cos(jnp.pi / 2 * jnp.abs(slope) / self.lipschitz)
         return self.function(x) + self.alpha * x * jax.lax.stop_gradient(flatness)
 
-    def fresh(self, units: int, *, key: PRNGKeyArray) -> "AdaLin":
+    def fresh(self, num_units: int, *, key: PRNGKeyArray) -> "AdaLin":
         none = lambda a: a.alpha
-        return eqx.tree_at(none, self, _draw(key, (units,)), is_leaf=lambda x: x is None)
+        return eqx.tree_at(none, self, _draw(key, (num_units,)), is_leaf=lambda x: x is None)
 
     def unit_parameters(self) -> tuple[UnitParameter, ...]:
         return (UnitParameter(lambda a: a.alpha, _draw),)

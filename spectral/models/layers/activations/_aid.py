@@ -54,5 +54,5 @@ class AID(AbstractActivation):
         upper = jax.random.bernoulli(key, self.p, x.shape)
         return jnp.where(upper, jnp.maximum(x, 0), jnp.minimum(x, 0))
 
-    def fresh(self, units: int, *, key: PRNGKeyArray) -> "AID":
+    def fresh(self, num_units: int, *, key: PRNGKeyArray) -> "AID":
         return self

@@ -29,7 +29,7 @@ class PELU(AbstractActivation):
         # it could overflow and make the gradient NaN although its branch is not selected.
         return jnp.where(x > 0, (a / b) * x, a * jnp.expm1(jnp.minimum(x, 0) / b))
 
-    def fresh(self, units: int, *, key: PRNGKeyArray) -> "PELU":
+    def fresh(self, num_units: int, *, key: PRNGKeyArray) -> "PELU":
         return PELU()
 
 
@@ -58,7 +58,7 @@ class Rational(AbstractActivation):
             below = below * x + self.denominator[k]
         return above / (1 + jnp.abs(below * x))
 
-    def fresh(self, units: int, *, key: PRNGKeyArray) -> "Rational":
+    def fresh(self, num_units: int, *, key: PRNGKeyArray) -> "Rational":
         return Rational()
 
 

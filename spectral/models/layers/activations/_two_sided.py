@@ -25,7 +25,7 @@ class CReLU(AbstractActivation):
     def __call__(self, x: Float[Array, "... units"], /) -> Float[Array, "... activations"]:
         return jnp.concatenate([jax.nn.relu(x), jax.nn.relu(-x)], axis=-1)
 
-    def fresh(self, units: int, *, key: PRNGKeyArray) -> "CReLU":
+    def fresh(self, num_units: int, *, key: PRNGKeyArray) -> "CReLU":
         return self
 
 
@@ -41,5 +41,5 @@ class DeepFourier(AbstractActivation):
     def __call__(self, x: Float[Array, "... units"], /) -> Float[Array, "... activations"]:
         return jnp.concatenate([jnp.sin(x), jnp.cos(x)], axis=-1)
 
-    def fresh(self, units: int, *, key: PRNGKeyArray) -> "DeepFourier":
+    def fresh(self, num_units: int, *, key: PRNGKeyArray) -> "DeepFourier":
         return self
