@@ -332,7 +332,7 @@ def test_c_chain_step_by_step(float64):
     """f = theta x, with the losses 1, 2, 3, ...: the value, the gradient and the coefficient of
     eight steps of two tasks, against Python."""
     inputs = np.array([[1.0, 2.0], [3.0, 4.0]])
-    penalty = ChurnReduction(scale=0.5, initial=7.0, floor=0.25, initial_chunks=1, window=2)
+    penalty = ChurnReduction(scale=0.5, initial=7.0, floor=2.45, initial_chunks=1, window=3)
     thetas = np.array([1.0, 1.5, 1.0, 3.0, 3.5, 3.4, 4.4, 1.0, 0.0])
 
     @eqx.filter_jit
@@ -344,10 +344,11 @@ def test_c_chain_step_by_step(float64):
         batch = step.any_minibatch(key=jax.random.split(key)[0])
         signal = replace(signal_at(None, jnp.asarray(inputs), taps={}), step=step, loss=loss)
         signal = replace(signal, metrics={"policy_loss": -loss})
-        return found, penalty.update(model, state, signal, key=KEY), batch
+        after = {**model, "theta": theta - 5}
+        return found, penalty.update(after, state, signal, key=KEY), batch
 
     for critic in (None, jnp.asarray(1.0)):
-        state, before, losses, churns, seen = None, thetas[0], [], [], set()
+        state, before, losses, churns, seen, floored = None, thetas[0], [], [], set(), set()
         for i in range(8):
             task, chunk, step_in_chunk = i // 4, i % 4 // 2, i % 2
             clock = Clock(*(jnp.asarray(n, int) for n in (i, step_in_chunk, chunk, task)))
@@ -363,8 +364,9 @@ def test_c_chain_step_by_step(float64):
             if chunk == 0 or not churns:
                 expected = 7.0
             else:
-                expected = 0.5 * np.mean(losses[-2:]) / (np.mean(churns[-2:]) + 1e-8)
-                expected = max(expected, 0.25)
+                expected = 0.5 * np.mean(losses[-3:]) / (np.mean(churns[-3:]) + 1e-8)
+                floored.add(bool(expected < 2.45))
+                expected = max(expected, 2.45)
             expected = 0.0 if i < 2 else expected
             np.testing.assert_allclose(value, expected * churned, rtol=1e-6)
             np.testing.assert_allclose(grad["theta"], expected * slope, rtol=1e-6)
@@ -373,6 +375,7 @@ def test_c_chain_step_by_step(float64):
                 losses, churns = [*losses, i + 1], [*churns, churned]
             before = thetas[i]
         assert seen == {1.0, 3.0}
+        assert len(floored) == 2
 
 
 def test_a_stream_without_a_policy_loss_is_rejected():

@@ -1,7 +1,5 @@
 """The activations AID, AdaLin and smooth leaky ReLU, and parameters that belong to single units."""
 
-from typing import Any
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -117,9 +115,8 @@ def test_every_unit_of_every_layer_has_its_own_alpha():
     """They are uniform and follow from the key. The weights are those of another activation."""
     options = {"width": 40, "depth": 2, "initialiser": ByKey()}
     make = eqx.filter_jit(lambda key, f: MLP(3, 2, activation=f, key=key, **options))
-    model: Any
     model, again = (make(key, AdaLin()) for key in jax.random.split(KEY))
-    alphas = np.concatenate([a.alpha for m in (model, again) for a in m.activations])
+    alphas = np.concatenate([a for m in (model, again) for a in jax.tree.leaves(m.activations)])
     assert alphas.shape == (160,)
     assert len(set(alphas.tolist())) == 160
     assert alphas.min() >= 0
