@@ -226,6 +226,8 @@ def _step(
     _returned.check_arrays(stream, "batch", batch)
     where = (clock.task, clock.chunk, clock.step_in_chunk)
     params, static = eqx.partition(learner.model, eqx.is_inexact_array)
+    reference_key, penalty_key = jax.random.split(derive(key, Role.PENALTY, *where))
+    used = stream.minibatches if chunk.in_use is None else chunk.in_use
     now = Step(
         clock=clock,
         model=learner.model,
@@ -236,7 +238,8 @@ def _step(
         take=jax.tree_util.Partial(stream.batch, run.stream),
         forward=stream.forward,
         criterion=stream.criterion,
-        key=derive(key, Role.PENALTY, *where),
+        reference=jax.random.randint(reference_key, (), 0, used),
+        key=penalty_key,
     )
 
     def objective(params):

@@ -61,6 +61,7 @@ class Step(eqx.Module):
     take: Callable[[PyTree], PyTree]  # item of the chunk -> batch
     forward: Callable  # the stream's forward pass
     criterion: Callable  # the stream's criterion: (outputs, batch) -> (loss, metrics)
+    reference: Int[Array, ""]  # a minibatch of the chunk, each with the same probability
     key: PRNGKeyArray  # the same when the step has been taken; every penalty has another
 
     @property
@@ -96,11 +97,9 @@ class Step(eqx.Module):
 
         return self.take(jax.tree.map(block, self.chunk.items))
 
-    def any_minibatch(self, *, key: PRNGKeyArray) -> PyTree:
-        """Returns a batch of one minibatch of the chunk, each with the same probability."""
-        used = self.minibatches if self.chunk.in_use is None else self.chunk.in_use
-        index = jax.random.randint(key, (), 0, used)
-        return self.take(jax.tree.map(lambda leaf: leaf[index], self.chunk.items))
+    def reference_batch(self) -> PyTree:
+        """Returns the batch of the minibatch `reference`."""
+        return self.take(jax.tree.map(lambda leaf: leaf[self.reference], self.chunk.items))
 
     def outputs_of(self, model: PyTree, batch: PyTree, *, key: PRNGKeyArray) -> PyTree:
         """Returns the outputs of a model with the structure of `model` for a batch, in training

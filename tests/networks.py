@@ -47,9 +47,10 @@ def drawn(make: Callable[..., Any], key: jax.Array, *, density: float = 1.0) -> 
 
     def fill(path: Any, leaf: Any) -> Any:
         if isinstance(leaf, models.AbstractActivation):
-            sizes = [math.prod(shape.shape) for shape in jax.tree.leaves(leaf)]
+            shapes = filter(_is_shape, jax.tree.leaves(leaf))
+            sizes = [math.prod(shape.shape) for shape in shapes]
             return leaf.fresh(max(sizes, default=1), key=key)
-        if not isinstance(leaf, jax.ShapeDtypeStruct):
+        if not _is_shape(leaf):
             return leaf
         if leaf.dtype == bool:
             return jnp.asarray(_mask(rng, leaf.shape, density))
@@ -65,6 +66,10 @@ def drawn(make: Callable[..., Any], key: jax.Array, *, density: float = 1.0) -> 
     shapes = eqx.filter_eval_shape(make, key=key)
     filled = jax.tree_util.tree_map_with_path(fill, shapes, is_leaf=is_activation)
     return jax.tree.map(lambda n: _cut(n) if is_sparse(n) else n, filled, is_leaf=is_sparse)
+
+
+def _is_shape(leaf: Any) -> bool:
+    return isinstance(leaf, jax.ShapeDtypeStruct)
 
 
 def _mask(rng: np.random.Generator, shape: tuple[int, ...], density: float) -> np.ndarray:

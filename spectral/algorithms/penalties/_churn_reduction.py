@@ -153,11 +153,10 @@ def churn(now: Any, before: Any) -> Float[Array, ""]:
 
 def _reference_outputs(model: PyTree, state: ChurnState, step: Step) -> tuple[Any, Any]:
     """The outputs of the model and of the earlier network for the reference minibatch."""
-    batch_key, forward_key = jax.random.split(step.key)
-    batch = step.any_minibatch(key=batch_key)
+    batch = step.reference_batch()
     earlier = eqx.combine(state.previous, model)
     # One key for both, so that random activations and dropout do not count as churn.
-    now, before = (step.outputs_of(m, batch, key=forward_key) for m in (model, earlier))
+    now, before = (step.outputs_of(m, batch, key=step.key) for m in (model, earlier))
     return now, before
 
 
