@@ -125,6 +125,8 @@ class ChurnReduction(AbstractPenalty[ChurnState]):
     def after_reset(
         self, model: PyTree, state: ChurnState, reset: PyTree[bool], *, key: PRNGKeyArray
     ) -> ChurnState:
+        if all(jax.tree.leaves(reset)):
+            return self.init(model, key=key)
         previous = where_reset(reset, _parameters(model), state.previous)
         return eqx.tree_at(lambda s: s.previous, state, previous)
 
