@@ -226,20 +226,17 @@ def _step(
     _returned.check_arrays(stream, "batch", batch)
     where = (clock.task, clock.chunk, clock.step_in_chunk)
     params, static = eqx.partition(learner.model, eqx.is_inexact_array)
-    reference_key, penalty_key = jax.random.split(derive(key, Role.PENALTY, *where))
-    used = stream.minibatches if chunk.in_use is None else chunk.in_use
     now = Step(
         clock=clock,
         model=learner.model,
-        # A copy, because the forward pass invalidates the state that it receives.
-        model_state=jax.tree.map(lambda x: x, learner.model_state),
+        model_state=jax.tree.map(lambda x: x, learner.model_state),  # a pass invalidates its own
         batch=batch,
         chunk=chunk,
         take=jax.tree_util.Partial(stream.batch, run.stream),
         forward=stream.forward,
         criterion=stream.criterion,
-        reference=jax.random.randint(reference_key, (), 0, used),
-        key=penalty_key,
+        reference=chunk.random_minibatch(key=derive(key, Role.REFERENCE, *where)),
+        key=derive(key, Role.PENALTY, *where),
     )
 
     def objective(params):

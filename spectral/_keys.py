@@ -20,6 +20,7 @@ class Role(enum.IntEnum):
     PROBE = 8
     SAMPLE = 9
     PENALTY = 10
+    REFERENCE = 11
 
 
 # Keys are first folded with this constant. `jax.random.split(key)` and `fold_in(key, i)` give the

@@ -49,6 +49,16 @@ class Chunk(eqx.Module):
     _: KW_ONLY
     in_use: Int[Array, ""] | None = None  # how many minibatches to train on; None means all
 
+    @property
+    def minibatches(self) -> int:
+        """The number of minibatches, in use or not."""
+        return jax.tree.leaves(self.items)[0].shape[0]
+
+    def random_minibatch(self, *, key: PRNGKeyArray) -> Int[Array, ""]:
+        """Returns the index of a minibatch in use, each with the same probability."""
+        used = self.minibatches if self.in_use is None else self.in_use
+        return jax.random.randint(key, (), 0, used)
+
 
 class Step(eqx.Module):
     """What a penalty may know about a gradient step before its gradient is taken. Read-only."""
@@ -67,7 +77,7 @@ class Step(eqx.Module):
     @property
     def minibatches(self) -> int:
         """The number of minibatches in the chunk."""
-        return jax.tree.leaves(self.chunk.items)[0].shape[0]
+        return self.chunk.minibatches
 
     def window(self, num_minibatches: int) -> PyTree:
         """The last `num_minibatches` minibatches of the chunk, up to and including this one, as one
