@@ -211,9 +211,11 @@ def write_run(
                 for column in known.values():
                     column[~measured] = np.nan
                 columns |= {f"hessian.start.{column}": x for column, x in known.items()}
-                declared = probes.HessianSpectrum().quantities()
+                probe = probes.HessianSpectrum()
+                declared = probe.quantities()
                 every = [*declared, *(c for q in declared.values() for c in q.bounds.values())]
-                quantities |= described(every, declared, "hessian", "hessian.start.")
+                sizes = dict.fromkeys(every, 2)  # the entries of `extremes`
+                quantities |= described(sizes, probe, "hessian", "hessian.start.")
             quantities = {c: q for c, q in quantities.items() if c in columns}
             save_member(folder, Member(name, seed, "finished", "", History(columns)))
     save_quantities(folder, quantities)

@@ -25,6 +25,7 @@ from ._types import (
     Clock as Clock,
     Learner as Learner,
     Signal as Signal,
+    Step as Step,
     TaskStart as TaskStart,
 )
 from .studies.command_line._version import __version__ as __version__

@@ -16,7 +16,7 @@ from ._base._precision import in_single
 from ._carry import arrays_of, branch, on_arrays, strong, with_arrays
 from ._divergence import Divergence, void
 from ._keys import derive, Role
-from ._types import Aux, Chunk, Clock, Learner, Signal, TaskStart
+from ._types import Aux, Chunk, Clock, Learner, Signal, Step, TaskStart
 from .algorithms import Algorithm, AlgorithmState
 from .tasks import AbstractTaskStream
 
@@ -212,6 +212,18 @@ def _step(
     _returned.check_arrays(stream, "batch", batch)
     where = (clock.task, clock.chunk, clock.step_in_chunk)
     params, static = eqx.partition(learner.model, eqx.is_inexact_array)
+    now = Step(
+        clock=clock,
+        model=learner.model,
+        model_state=jax.tree.map(lambda x: x, learner.model_state),  # a pass invalidates its own
+        batch=batch,
+        chunk=chunk,
+        take=jax.tree_util.Partial(stream.batch, run.stream),
+        forward=stream.forward,
+        criterion=stream.criterion,
+        reference=chunk.random_minibatch(key=derive(key, Role.REFERENCE, *where)),
+        key=derive(key, Role.PENALTY, *where),
+    )
 
     def objective(params):
         model = eqx.combine(params, static)
@@ -223,22 +235,13 @@ def _step(
         _returned.check_tuple(stream, "criterion", judged, object, dict)
         loss, metrics = judged
         _returned.check_loss(stream, "criterion", loss)
-        total = loss + algo.penalty(model, run.algorithm) if algo.penalties else loss
+        total = loss + algo.penalty(model, run.algorithm, now) if algo.penalties else loss
         return total, (loss, metrics, aux)
 
     valued = jax.value_and_grad(objective, has_aux=True)
     (total, (loss, metrics, aux)), grads = valued(params)
     signal = Signal(
-        clock=clock,
-        batch=batch,
-        loss=loss,
-        taps=aux.taps,
-        objective=total,
-        grads=grads,
-        chunk=chunk,
-        take=jax.tree_util.Partial(stream.batch, run.stream),
-        forward=stream.forward,
-        criterion=stream.criterion,
+        step=now, loss=loss, metrics=metrics, taps=aux.taps, objective=total, grads=grads
     )
     learner, algorithm = algo.update(
         Learner(learner.model, aux.model_state, learner.optimiser),

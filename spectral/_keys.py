@@ -19,6 +19,8 @@ class Role(enum.IntEnum):
     EVALUATE = 7
     PROBE = 8
     SAMPLE = 9
+    PENALTY = 10
+    REFERENCE = 11
 
 
 # Keys are first folded with this constant. `jax.random.split(key)` and `fold_in(key, i)` give the

@@ -49,6 +49,16 @@ class Chunk(eqx.Module):
     _: KW_ONLY
     in_use: Int[Array, ""] | None = None  # how many minibatches to train on; None means all
 
+    @property
+    def minibatches(self) -> int:
+        """The number of minibatches, in use or not."""
+        return jax.tree.leaves(self.items)[0].shape[0]
+
+    def random_minibatch(self, *, key: PRNGKeyArray) -> Int[Array, ""]:
+        """Returns the index of a minibatch in use, each with the same probability."""
+        used = self.minibatches if self.in_use is None else self.in_use
+        return jax.random.randint(key, (), 0, used)
+
 
 class TaskStart(eqx.Module):
     """What a transform may know when a task begins, before its first gradient. Read-only.
@@ -79,24 +89,24 @@ class TaskStart(eqx.Module):
         return _loss_of(self, learner, batch, key=key)
 
 
-class Signal(eqx.Module):
-    """What a transform may know about the gradient step that was just taken. Read-only."""
+class Step(eqx.Module):
+    """What a penalty may know about a gradient step before its gradient is taken. Read-only."""
 
     clock: Clock
+    model: PyTree  # before the step
+    model_state: eqx.nn.State | None  # before the step
     batch: PyTree
-    loss: Float[Array, ""]  # the stream's criterion before the step, without penalties
-    taps: dict[str, Array]  # activations of the batch before the step
-    objective: Float[Array, ""]  # criterion plus penalties
-    grads: PyTree  # the gradient of the objective, as the optimiser received it
     chunk: Chunk
     take: Callable[[PyTree], PyTree]  # item of the chunk -> batch
     forward: Callable  # the stream's forward pass
     criterion: Callable  # the stream's criterion: (outputs, batch) -> (loss, metrics)
+    reference: Int[Array, ""]  # a minibatch of the chunk, each with the same probability
+    key: PRNGKeyArray  # the same when the step has been taken; every penalty has another
 
     @property
     def minibatches(self) -> int:
         """The number of minibatches in the chunk."""
-        return jax.tree.leaves(self.chunk.items)[0].shape[0]
+        return self.chunk.minibatches
 
     def window(self, num_minibatches: int) -> PyTree:
         """The last `num_minibatches` minibatches of the chunk, up to and including this one, as one
@@ -126,22 +136,70 @@ class Signal(eqx.Module):
 
         return self.take(jax.tree.map(block, self.chunk.items))
 
+    def reference_batch(self) -> PyTree:
+        """Returns the batch of the minibatch `reference`."""
+        return self.take(jax.tree.map(lambda leaf: leaf[self.reference], self.chunk.items))
+
+    def outputs_of(self, model: PyTree, batch: PyTree, *, key: PRNGKeyArray) -> PyTree:
+        """Returns the outputs of a model with the structure of `model` for a batch, in training
+        mode."""
+        # A pass invalidates the state that it receives, so it receives a copy.
+        model_state = jax.tree.map(lambda x: x, self.model_state)
+        return self.forward(model, model_state, batch, key=key, inference=False)[0]
+
+
+class Signal(eqx.Module):
+    """What a transform may know about the gradient step that was just taken. Read-only."""
+
+    step: Step
+    loss: Float[Array, ""]  # the stream's criterion before the step, without penalties
+    metrics: dict[str, Array]  # of the criterion
+    taps: dict[str, Array]  # activations of the batch before the step
+    objective: Float[Array, ""]  # criterion plus penalties
+    grads: PyTree  # the gradient of the objective, as the optimiser received it
+
+    @property
+    def clock(self) -> Clock:
+        """The position of the step in the run."""
+        return self.step.clock
+
+    @property
+    def batch(self) -> PyTree:
+        """The minibatch of the step."""
+        return self.step.batch
+
+    @property
+    def chunk(self) -> Chunk:
+        """The chunk that the minibatch is from."""
+        return self.step.chunk
+
+    @property
+    def minibatches(self) -> int:
+        """The number of minibatches in the chunk."""
+        return self.step.minibatches
+
+    def window(self, num_minibatches: int) -> PyTree:
+        """The last `num_minibatches` minibatches of the chunk as one batch, see `Step.window`."""
+        return self.step.window(num_minibatches)
+
     def taps_of(
         self, learner: Learner, batch: PyTree, *, key: PRNGKeyArray
     ) -> tuple[dict[str, Array], eqx.nn.State | None]:
         """Run the current model of `learner` on `batch` in training mode. Returns the activations
         and the model state (running statistics) after that pass."""
-        _, aux = self.forward(learner.model, learner.model_state, batch, key=key, inference=False)
+        _, aux = self.step.forward(
+            learner.model, learner.model_state, batch, key=key, inference=False
+        )
         return aux.taps, aux.model_state
 
     def loss_of(self, learner: Learner, batch: PyTree, *, key: PRNGKeyArray) -> Float[Array, ""]:
         """The stream's criterion on `batch` for the current model of `learner`, in training mode
         and without penalties. It is differentiable with respect to `learner.model`."""
-        return _loss_of(self, learner, batch, key=key)
+        return _loss_of(self.step, learner, batch, key=key)
 
 
 def _loss_of(
-    part: TaskStart | Signal, learner: Learner, batch: PyTree, *, key: PRNGKeyArray
+    part: TaskStart | Step, learner: Learner, batch: PyTree, *, key: PRNGKeyArray
 ) -> Float[Array, ""]:
     outputs, _ = part.forward(learner.model, learner.model_state, batch, key=key, inference=False)
     return part.criterion(outputs, batch)[0]

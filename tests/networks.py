@@ -1,5 +1,6 @@
 """The networks that the tests of units and algorithms run over. A new network is one entry."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -38,15 +39,18 @@ def drawn(make: Callable[..., Any], key: jax.Array, *, density: float = 1.0) -> 
     """The network `make(key=key)` with weights drawn by NumPy. This compiles no program, whereas
     the initialisation of a network compiles one for every shape.
 
-    Weights are Kaiming normal, scales and running variances are 1, all other arrays are 0. The
-    fraction `density` of the connections of a `Sparse` layer exists.
+    Weights are Kaiming normal, scales and running variances are 1, all other arrays are 0, except
+    the initial parameters of activations, which may be one for each unit. The fraction `density` of
+    the connections of a `Sparse` layer exists.
     """
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
 
     def fill(path: Any, leaf: Any) -> Any:
         if isinstance(leaf, models.AbstractActivation):
-            return leaf.fresh()
-        if not isinstance(leaf, jax.ShapeDtypeStruct):
+            shapes = filter(_is_shape, jax.tree.leaves(leaf))
+            sizes = [math.prod(shape.shape) for shape in shapes]
+            return leaf.fresh(max(sizes, default=1), key=key)
+        if not _is_shape(leaf):
             return leaf
         if leaf.dtype == bool:
             return jnp.asarray(_mask(rng, leaf.shape, density))
@@ -62,6 +66,10 @@ def drawn(make: Callable[..., Any], key: jax.Array, *, density: float = 1.0) -> 
     shapes = eqx.filter_eval_shape(make, key=key)
     filled = jax.tree_util.tree_map_with_path(fill, shapes, is_leaf=is_activation)
     return jax.tree.map(lambda n: _cut(n) if is_sparse(n) else n, filled, is_leaf=is_sparse)
+
+
+def _is_shape(leaf: Any) -> bool:
+    return isinstance(leaf, jax.ShapeDtypeStruct)
 
 
 def _mask(rng: np.random.Generator, shape: tuple[int, ...], density: float) -> np.ndarray:
@@ -101,6 +109,7 @@ def batch_norm(key: jax.Array) -> Network:
 MODELS = {
     "mlp": mlp,
     "mlp_crelu": lambda key: mlp(key, activation=models.CReLU()),
+    "mlp_adalin": lambda key: mlp(key, activation=models.AdaLin()),
     "mlp_sparse": lambda key: mlp(key, density=0.5),
     "batch_norm": batch_norm,
     "actor_critic": lambda key: Network(drawn(actor_critic, key), None, (2,)),

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from spectral import Clock, Learner, models, Optimiser, Signal, TaskStart
+from spectral import Clock, Learner, models, Optimiser, Signal, Step, TaskStart
 from spectral._types import Aux, Chunk
 from spectral.probes import Boundary
 
@@ -84,21 +84,33 @@ def boundary_at(key, task=0):
     return Boundary(jnp.asarray(task, int), key, key)
 
 
+def step_at(model, inputs, step=0):
+    """The step of a chunk before its gradient: `inputs` is [minibatches, examples, ...]."""
+    return Step(
+        clock=clock_at(step),
+        model=model,
+        model_state=None,
+        batch=inputs[step],
+        chunk=Chunk(inputs),
+        take=lambda items: items,
+        forward=forward,
+        criterion=squares,
+        reference=jnp.asarray(0, int),
+        key=jax.random.key(0),
+    )
+
+
 def signal_at(model, inputs, step=0, taps=None):
     """The signal after `step` of a chunk: `inputs` is [minibatches, examples, ...]."""
     if taps is None:
         taps = forward(model, None, inputs[step], key=None, inference=False)[1].taps
     return Signal(
-        clock=clock_at(step),
-        batch=inputs[step],
+        step=step_at(model, inputs, step),
         loss=jnp.asarray(0.0),
+        metrics={},
         objective=jnp.asarray(0.0),
         taps=taps,
         grads=jax.tree.map(jnp.zeros_like, eqx.filter(model, eqx.is_inexact_array)),
-        chunk=Chunk(inputs),
-        take=lambda items: items,
-        forward=forward,
-        criterion=squares,
     )
 
 

@@ -156,6 +156,10 @@ ALGORITHMS = {
     "rewired": rewired,
     "curved": curved,
     "upgd": algorithms.upgd,
+    "c_chain": lambda lr: algorithms.c_chain(lr, initial=1.0, initial_chunks=1, window=3),
+    "aid": algorithms.bp,
+    "adalin": lambda lr: algorithms.redo(lr, threshold=0.5, period=4),
+    "smooth_leaky": algorithms.bp,
     "hare_tortoise": lambda lr: algorithms.hare_tortoise(lr, decay=0.5, period=4),
     "cpr": lambda lr: algorithms.cpr(lr, amount=0.1, period=4),
     "fire": lambda lr: algorithms.fire(algorithms.sgd(lr, momentum=0.9), iterations=2),
@@ -168,11 +172,14 @@ ALGORITHMS = {
     "adam_local_time": lambda lr: algorithms.adam_local_time(lr, at="chunk"),
 }
 
-# Options of the network that some algorithms need. These are not paired with all streams.
+# Options of the network that some algorithms need or are. These are not paired with all streams.
 NEEDS = {
     "layernorm_l2": {"layer_norm": True},
     "nap": {"layer_norm": True},
     "rewired": {"density": 0.5},
+    "aid": {"activation": models.AID(p=0.9)},
+    "adalin": {"activation": models.AdaLin()},
+    "smooth_leaky": {"activation": models.smooth_leaky()},
 }
 
 

@@ -2,14 +2,6 @@
 
 from ._apply import apply_network as apply_network
 from ._network import AbstractNetwork as AbstractNetwork
-from .layers._activations import (
-    AbstractActivation as AbstractActivation,
-    CReLU as CReLU,
-    DeepFourier as DeepFourier,
-    Elementwise as Elementwise,
-    PELU as PELU,
-    Rational as Rational,
-)
 from .layers._batch_norm import BatchNorm as BatchNorm
 from .layers._convolution import Convolution as Convolution
 from .layers._initialisers import (
@@ -24,6 +16,16 @@ from .layers._initialisers import (
 from .layers._lecun_uniform import LecunUniform as LecunUniform
 from .layers._orthogonal import Orthogonal as Orthogonal
 from .layers._sparse import connected as connected, Sparse as Sparse
+from .layers.activations._activation import (
+    AbstractActivation as AbstractActivation,
+    Elementwise as Elementwise,
+    UnitParameter as UnitParameter,
+)
+from .layers.activations._adalin import AdaLin as AdaLin
+from .layers.activations._aid import AID as AID
+from .layers.activations._learnt import PELU as PELU, Rational as Rational
+from .layers.activations._smooth_leaky import smooth_leaky as smooth_leaky
+from .layers.activations._two_sided import CReLU as CReLU, DeepFourier as DeepFourier
 from .networks._actor_critic import ActorCritic as ActorCritic
 from .networks._convnet import ConvNet as ConvNet
 from .networks._from_flax import from_flax as from_flax

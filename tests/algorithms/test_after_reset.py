@@ -28,6 +28,7 @@ class Remembers(AbstractTransform[jax.Array]):
 
 # Every part, with how it remembers: "all" is initialised again with the whole network, "entry" for
 # each array that is new, "counts" as "all" except the counts of the run, "kept" not at all.
+# "previous" as "entry" for the network one step ago, and as "all" for the losses.
 PARTS: dict[str, tuple[Any, str]] = {
     "own": (Remembers(), "all"),
     "cbp": (algorithms.ContinualBackprop(0.1), "counts"),
@@ -53,6 +54,7 @@ PARTS: dict[str, tuple[Any, str]] = {
     "wasserstein": (algorithms.WassersteinInit(0.1), "entry"),
     "spectral": (algorithms.SpectralNorm(0.1), "directions"),
     "parseval": (algorithms.Parseval(0.1), "kept"),
+    "churn": (algorithms.ChurnReduction(window=2), "previous"),
 }
 # These change weights when a task begins, which the network below is compared before and after.
 OWN = {Reset, algorithms.FrobeniusIsometry, algorithms.DirectionAwareShrink}
@@ -135,6 +137,10 @@ def check(kind, after, before, fresh, marks, zero, model):
     elif kind == "entry":
         if before is not None:
             assert_equal(jax.tree.leaves(after), by_array(marks, fresh, before))
+    elif kind == "previous":
+        assert_equal(after.previous, by_array(marks, fresh.previous, before.previous))
+        rest = fresh if whole else before
+        assert_equal((after.losses, after.churns), (rest.losses, rest.churns))
     elif kind == "norms":
         # The last norm is that of the output layer. One of zero would keep it at zero.
         last = before[-1] if zero else fresh[-1]

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from signals import after_step, arrays, learner_of, mlp, signal_at, start_of
+from signals import after_step, arrays, learner_of, mlp, signal_at, start_of, step_at
 from tables import permuted
 
 from spectral import algorithms, Optimiser, train_tasks
@@ -19,8 +19,9 @@ KEY = jax.random.key(0)
 
 def test_l2_adds_weight_decay_times_theta():
     model = mlp(3, 2, width=4, depth=2)
+    step = step_at(model, jnp.ones((1, 1, 3)))
     value, grads = eqx.filter_jit(
-        lambda penalty, m: eqx.filter_value_and_grad(lambda m: penalty.value(m, None))(m)
+        lambda penalty, m: eqx.filter_value_and_grad(lambda m: penalty.value(m, None, step))(m)
     )(L2(0.3), model)
     params = [np.asarray(p) for p in arrays(model)]
     for g, p in zip(arrays(grads), params, strict=True):

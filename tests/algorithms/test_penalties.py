@@ -1,24 +1,29 @@
 """Every penalty against NumPy, its gradient against finite differences, and its state."""
 
 import functools
+from dataclasses import replace
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from signals import after_step, arrays, learner_of, mlp, numpy_map, signal_at
+from signals import after_step, arrays, learner_of, mlp, numpy_map, signal_at, step_at
 
-from spectral import algorithms
+from spectral import algorithms, Clock
+from spectral._types import Aux
 from spectral.algorithms import (
+    ChurnReduction,
     CurvatureBarrier,
     L2Init,
     Parseval,
     SpectralNorm,
     WassersteinInit,
 )
+from spectral.algorithms.penalties._churn_reduction import churn
 from spectral.algorithms.penalties._spectral_norm import SpectralNormState
 from spectral.algorithms.transforms.weights._curvature_barrier import barrier_weights
+from spectral.models import CategoricalPolicy, GaussianPolicy, PolicyAndValue
 
 
 KEY = jax.random.key(0)
@@ -37,10 +42,11 @@ def measured(first, now):
     def measure(penalty):
         state = penalty.init(first, key=KEY)
         if type(penalty).update is not algorithms.AbstractPenalty.update:
-            follow = lambda state, _: (penalty.update(now, state, key=KEY), None)
+            follow = lambda state, _: (penalty.update(now, state, signal, key=KEY), None)
             state, _ = jax.lax.scan(follow, state, length=200)
-        return eqx.filter_value_and_grad(penalty.value)(now, state)
+        return eqx.filter_value_and_grad(penalty.value)(now, state, signal.step)
 
+    signal = signal_at(now, jnp.ones((1, 1, 3)))
     return {name: measure(penalty) for name, (penalty, _) in PENALTIES.items()}
 
 
@@ -139,14 +145,15 @@ def test_the_spectral_norm_of_weights_whose_squares_leave_float32():
     u = np.asarray(ones) @ v
     u = u / np.linalg.norm(u)
     # (sigma - 1)^2 has the gradient 2 (sigma - 1) u v^T, and sigma is nearly 0.
-    slope = jax.grad(lambda w: penalty.value(at(w), state))(1e-25 * ones)
+    signal = signal_at(layer, jnp.ones((1, 1, 3)), taps={})
+    slope = jax.grad(lambda w: penalty.value(at(w), state, signal.step))(1e-25 * ones)
     np.testing.assert_allclose(slope, -2 * np.outer(u, v), rtol=1e-4, atol=1e-6)
     # The iteration turns to the singular vector.
     for _ in range(3):
-        state = penalty.update(at(1e-25 * ones), state, key=KEY)
+        state = penalty.update(at(1e-25 * ones), state, signal, key=KEY)
     np.testing.assert_allclose(np.abs(state.directions[0] @ v), 1, rtol=1e-5)
     state = SpectralNormState((jnp.asarray([1.0, 0.0, 0.0]),), ())
-    moved = penalty.update(at(1e-25 * ones), state, key=KEY).directions[0]
+    moved = penalty.update(at(1e-25 * ones), state, signal, key=KEY).directions[0]
     expected = np.asarray(ones).T @ np.asarray(ones)[:, 0]
     np.testing.assert_allclose(moved, expected / np.linalg.norm(expected), rtol=1e-5)
 
@@ -169,11 +176,15 @@ def test_power_iteration_follows_a_matrix_that_moves(model):
             params, state = carry
             params = jax.tree.map(lambda x: x * 0.999, params)
             params = eqx.tree_at(lambda m: m.layers[1].weight, params, replace_fn=raised)
-            return (params, penalty.update(eqx.combine(params, static), state, key=KEY)), None
+            return (
+                params,
+                penalty.update(eqx.combine(params, static), state, signal, key=KEY),
+            ), None
 
         state = penalty.init(eqx.combine(params, static), key=KEY)
         return jax.lax.scan(step, (params, state), length=300)[0]
 
+    signal = signal_at(model, jnp.ones((1, 1, 3)))
     raised = lambda w: w.at[0].add(0.01)
     params, state = follow(eqx.filter(model, eqx.is_array))
     matrices = [np.asarray(w) for w in arrays(params) if w.ndim == 2]
@@ -190,7 +201,8 @@ def test_resampled_weights_equal_a_fresh_network(model):
     def states(model, keys):
         first = penalty.init(model, key=keys[0])
         fresh = [model.fresh(key=key) for key in keys]
-        return (first, penalty.update(model, first, key=keys[1])), fresh
+        signal = signal_at(model, jnp.ones((1, 1, 3)))
+        return (first, penalty.update(model, first, signal, key=keys[1])), fresh
 
     for state, fresh in zip(*states(model, keys), strict=True):
         for x, y in zip(arrays(state), arrays(fresh), strict=True):
@@ -242,6 +254,10 @@ def test_curvature_barrier_is_a_step_on_the_log_of_the_eigenvalues(float64):
         (lambda: WassersteinInit(float("nan")), "`strength` is nan"),
         (lambda: SpectralNorm(1.0, power=0), "`power` is 0"),
         (lambda: Parseval(1.0, gain=0.0), "`gain` is 0.0"),
+        (lambda: ChurnReduction(scale=-1.0), "`scale` is -1.0"),
+        (lambda: ChurnReduction(floor=-1.0), "`floor` is -1.0"),
+        (lambda: ChurnReduction(window=0), "`window` is 0"),
+        (lambda: ChurnReduction(initial_chunks=0), "`initial_chunks` is 0"),
         (lambda: CurvatureBarrier(0.0), "`lr` is 0.0"),
         (lambda: CurvatureBarrier(1.0, window=0), "`window` is 0"),
     ],
@@ -268,10 +284,10 @@ class KeyPenalty(algorithms.AbstractPenalty[jax.Array]):
     def init(self, model, *, key):
         return jax.random.key_data(key)
 
-    def value(self, model, state):
+    def value(self, model, state, step):
         return jnp.zeros(())
 
-    def update(self, model, state, *, key):
+    def update(self, model, state, signal, *, key):
         return jax.random.key_data(key)
 
 
@@ -303,8 +319,103 @@ def test_the_distribution_in_single_precision():
     np.testing.assert_array_equal(first, np.sort(np.array(numbers, np.float32)))
 
     start, now = (np.random.default_rng(i).normal(size=(5, 6)).astype("f") for i in (0, 1))
-    grad_of = lambda now, start: jax.grad(penalty.value)(now, penalty.init(start, key=KEY))
+    step = step_at({}, jnp.ones((1, 1, 3)))
+    grad_of = lambda now, start: jax.grad(penalty.value)(now, penalty.init(start, key=KEY), step)
     grad = jax.jit(grad_of)(now, start)
     ranks = now.ravel().argsort().argsort().reshape(now.shape)
     expected = 2 * (now - np.sort(start.ravel())[ranks]) / now.size
     np.testing.assert_allclose(grad, expected, rtol=1e-5, atol=1e-7)
+
+
+def policy(mean):
+    means = jnp.asarray(mean)
+    return PolicyAndValue(GaussianPolicy(means, jnp.zeros_like(means)), jnp.ones(len(means)))
+
+
+def test_the_churn_of_outputs(float64):
+    """The numbers of a policy of two actions, and the mean square of other changes."""
+    a, b = np.random.default_rng(0).normal(size=(2, 4, 2))
+
+    @jax.jit
+    def measure(now, before, a, b):
+        now, before = CategoricalPolicy(jnp.log(now)), CategoricalPolicy(jnp.log(before))
+        changed, same = jax.value_and_grad(churn)(now, before), jax.grad(churn)(now, now)
+        return changed, same, churn(a, b), churn(policy(a), policy(b))
+
+    pair = (jnp.array([[0.8, 0.2]]), jnp.array([[0.5, 0.5]]))
+    (value, grad), same, *squares = measure(*pair, jnp.asarray(a), jnp.asarray(b))
+    np.testing.assert_allclose(value, 0.91629073, rtol=1e-7)
+    np.testing.assert_allclose(grad.logits, [[0.3, -0.3]], rtol=1e-6)
+    np.testing.assert_allclose(same.logits, 0, atol=1e-7)
+    np.testing.assert_allclose(squares, ((a - b) ** 2).mean())
+    with pytest.raises(TypeError, match="outputs of type tuple, whose churn is not defined"):
+        churn((a,), (b,))
+
+
+def along(model, model_state, batch, *, key, inference):
+    outputs = model["theta"] * batch
+    if model["critic"] is not None:
+        policy = GaussianPolicy(outputs[:, None], jnp.zeros_like(batch)[:, None])
+        outputs = PolicyAndValue(policy, model["critic"] * batch)
+    return outputs, Aux({}, None)
+
+
+def test_c_chain_step_by_step(float64):
+    """f = theta x, with the losses 1, 2, 3, ...: the value, the gradient and the coefficient of
+    eight steps of two tasks, against Python."""
+    inputs = np.array([[1.0, 2.0], [3.0, 4.0]])
+    penalty = ChurnReduction(scale=0.5, initial=7.0, floor=1.6, initial_chunks=1, window=3)
+    thetas = np.array([1.0, 1.5, 1.0, 3.0, 3.5, 3.4, 4.4, 1.0, 0.0])
+
+    @eqx.filter_jit
+    def one(state, theta, clock, loss, reference, critic):
+        model = {"theta": theta, "critic": critic}
+        plain = step_at(model, jnp.asarray(inputs))
+        step = replace(plain, clock=clock, reference=reference, forward=along)
+        found = jax.value_and_grad(penalty.value)(model, state, step)
+        signal = replace(signal_at(None, jnp.asarray(inputs), taps={}), step=step, loss=loss)
+        signal = replace(signal, metrics={"policy_loss": -loss})
+        after = {**model, "theta": theta - 5}
+        return found, penalty.update(after, state, signal, key=KEY)
+
+    for critic in (None, jnp.asarray(1.0)):
+        state, before, losses, churns, floored = None, thetas[0], [], [], set()
+        for i in range(8):
+            task, chunk, step_in_chunk = i // 4, i % 4 // 2, i % 2
+            clock = Clock(*(jnp.asarray(n, int) for n in (i, step_in_chunk, chunk, task)))
+            model = {"theta": jnp.asarray(thetas[i]), "critic": critic}
+            state = penalty.init(model, key=KEY) if state is None else state
+            loss, batch = jnp.asarray(i + 1.0), inputs[i % 3 % 2]
+            (value, grad), state = one(
+                state, model["theta"], clock, loss, jnp.asarray(i % 3 % 2), critic
+            )
+            churned = (thetas[i] - before) ** 2 * (np.asarray(batch) ** 2).mean()
+            slope = 2 * (thetas[i] - before) * (np.asarray(batch) ** 2).mean()
+            if i % 4 == 0:
+                losses, churns = [], []
+            if chunk == 0 or not churns:
+                expected = 7.0
+            else:
+                expected = 0.5 * np.mean(losses[-3:]) / (np.mean(churns[-3:]) + 1e-8)
+                floored.add(bool(expected < 1.6))
+                expected = max(expected, 1.6)
+            expected = 0.0 if i < 2 else expected
+            np.testing.assert_allclose(value, expected * churned, rtol=1e-6)
+            np.testing.assert_allclose(grad["theta"], expected * slope, rtol=1e-6)
+            assert critic is None or grad["critic"] == 0
+            if i >= 2:
+                losses, churns = [*losses, i + 1], [*churns, churned]
+            before = thetas[i]
+        assert len(floored) == 2
+
+
+def test_a_stream_without_a_policy_loss_is_rejected():
+    model = {"theta": jnp.asarray(1.0), "critic": jnp.asarray(1.0)}
+    signal = signal_at(model, jnp.ones((1, 2)), taps={})
+    signal = replace(signal, step=replace(signal.step, forward=along))
+    penalty = ChurnReduction()
+    state = penalty.init(model, key=KEY)
+    with pytest.raises(
+        ValueError, match="metrics \\[\\], but `ChurnReduction` needs `policy_loss`"
+    ):
+        eqx.filter_eval_shape(penalty.update, model, state, signal, key=KEY)

@@ -27,14 +27,14 @@ RECIPES = [
     *("bp", "l2", "er", "l2_er", "cbp", "cbp_l2", "snp", "snp_l2", "reset", "redo", "regrama"),
     *("snr", "l2_init", "wasserstein", "spectral_reg", "parseval", "layernorm_l2", "nap", "upgd"),
     *("hare_tortoise", "cpr", "selective_reinit", "fire", "dash", "weight_clipping"),
-    *("soft_weight_rescaling", "trac", "adam_local_time"),
+    *("soft_weight_rescaling", "trac", "adam_local_time", "c_chain"),
 ]
 
 # Rows of the table of algorithms that are trained as one: the optimiser of the first, and the
 # penalties and transforms of all. One program is compiled instead of one for each row.
 TOGETHER = [
     *("l2_init", "wasserstein", "spectral_reg", "cbp", "snr"),
-    *("warm_started", "reset_head", "hare_tortoise"),
+    *("warm_started", "reset_head", "hare_tortoise", "c_chain"),
 ]
 LAWFUL = ("bp", "l2", "er", "l2_er", "rewriter")  # tests/loop/test_laws.py trains their parts
 # Their own files test the updates of these, also in a network of dead units.

@@ -50,11 +50,11 @@ class Odd(algorithms.AbstractPenalty):
     def init(self, model, *, key):
         return jnp.zeros(2)
 
-    def value(self, model, state):
+    def value(self, model, state, step):
         odd = {"a vector": jnp.ones(3), "nothing": None}
         return odd.get(self.case, jnp.zeros(()))
 
-    def update(self, model, state, *, key):
+    def update(self, model, state, signal, *, key):
         return state.sum() if self.case == "a state" else state
 
 

@@ -19,7 +19,7 @@ FIELDS = ("value", "lower", "upper", "sem")
 
 
 def rank(x):
-    return RankEstimate(*(x,) * 3, x > 0, *(x,) * 5)
+    return RankEstimate(x, x, x, x > 0, x, x, x, x, x)
 
 
 def test_numbers_are_written_as_numbers():

@@ -58,7 +58,7 @@ class RandomSlope(models.AbstractActivation):
         slope = 0.0 if self.inference or key is None else jax.random.uniform(key)
         return jnp.where(x > 0, x, slope * x)
 
-    def fresh(self):
+    def fresh(self, num_units, *, key):
         return self
 
 

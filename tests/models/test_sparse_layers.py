@@ -66,7 +66,7 @@ def test_penalties_act_only_on_connections(make):
         learner = learner_of(now, algo.optimiser)
         signal = signal_at(now, jnp.ones((1, 1, 3)))
         state = algo.update(learner, state, signal, key=KEY)[1]  # a power iteration follows
-        return eqx.filter_value_and_grad(lambda m: algo.penalty(m, state))(now)
+        return eqx.filter_value_and_grad(lambda m: algo.penalty(m, state, signal.step))(now)
 
     value, grads = penalised(model, moved)
     assert_same((value, grads), penalised(filled(model), filled(moved)))

@@ -253,7 +253,7 @@ def test_units_of_a_subnetwork():
     model = eqx.filter_eval_shape(lambda key: ActorCritic(2, 1, **options, key=key), KEY)
     for part, groups in ((model.actor, model.units()[:2]), (model.critic, model.units()[2:])):
         for inner, outer in zip(part.units(), groups, strict=True):
-            for kind in ("incoming", "bias", "outgoing", "scale", "shift"):
+            for kind in ("incoming", "bias", "outgoing", "scale", "shift", "activation"):
                 for a, b in zip(getattr(inner, kind), getattr(outer, kind), strict=True):
                     assert a.where(part) is b.where(model)
                     assert (a.mask is None) == (b.mask is None)

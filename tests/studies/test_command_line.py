@@ -74,6 +74,7 @@ def test_list(kind, capsys):
     expected = {
         "streams": ("PermutedImages", "Online classification of images whose pixels are permuted"),
         "models": ("MLP", "A multilayer perceptron."),
+        "activations": ("smooth_leaky", "The activation slope x + (1 - slope) x sigmoid(steepness"),
         "algorithms": ("bp", "Backpropagation: plain stochastic gradient descent."),
         "probes": ("DeadUnits", "Records the fraction of units that are 0 on each of"),
         "operators": ("Hessian", "The matrix of second derivatives of a loss at given parameters."),

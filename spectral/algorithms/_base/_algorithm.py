@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 from ..._base._optimiser import Optimiser
 from ..._base._readable import readable
 from ..._carry import branch
-from ..._types import Learner, Signal, TaskStart
+from ..._types import Learner, Signal, Step, TaskStart
 from ...models import connected
 from ._as_optimiser import as_optimiser
 from ._called import after_reset, begun, followed, measured, penalised, updated
@@ -169,13 +169,19 @@ class Algorithm(eqx.Module):
         before = [plain[:i].count(label) for i, label in enumerate(plain)]
         return tuple(f"{label}_{n}" if n else label for label, n in zip(plain, before, strict=True))
 
-    def penalty(self, model: PyTree, state: AlgorithmState) -> Float[Array, ""]:
-        """Returns the sum of all penalties."""
-        model = connected(model)
+    def penalty(self, model: PyTree, state: AlgorithmState, step: Step) -> Float[Array, ""]:
+        """Returns the sum of all penalties at `model`, for a step from `step.model`."""
+        model, steps = connected(model), self._steps(step)
         values = [
-            penalised(p, model, s) for p, s in zip(self.penalties, state.penalties, strict=True)
+            penalised(p, model, s, own)
+            for p, s, own in zip(self.penalties, state.penalties, steps, strict=True)
         ]
         return sum(values, start=jnp.zeros(()))
+
+    def _steps(self, step: Step) -> list[Step]:
+        """The step as each penalty sees it."""
+        model, keys = connected(step.model), _keys(step.key, len(self.penalties))
+        return [replace(step, model=model, key=key) for key in keys]
 
     def update(
         self, learner: Learner, state: AlgorithmState, signal: Signal, *, key: PRNGKeyArray
@@ -194,8 +200,11 @@ class Algorithm(eqx.Module):
             learner, own = updated(transform, learner, own, signal, key=next(keys))
             transforms.append(own)
         model = connected(learner.model)
-        for penalty, own in zip(self.penalties, state.penalties, strict=True):
-            penalties.append(followed(penalty, model, own, key=next(keys)))
+        for penalty, own, step in zip(
+            self.penalties, state.penalties, self._steps(signal.step), strict=True
+        ):
+            seen = replace(signal, step=step)
+            penalties.append(followed(penalty, model, own, seen, key=next(keys)))
         return learner, AlgorithmState(tuple(penalties), tuple(transforms))
 
 

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from ..._base._returned import check_kept, check_row, check_scalar, check_tuple
 from ..._carry import narrowed
-from ..._types import Learner, Signal, TaskStart
+from ..._types import Learner, Signal, Step, TaskStart
 
 
 def begun(
@@ -49,16 +49,16 @@ def measured(transform: Any, state: Any) -> dict[str, Array]:
     return found
 
 
-def penalised(penalty: Any, model: PyTree, state: Any) -> Float[Array, ""]:
-    """Returns `penalty.value(model, state)`, a scalar."""
-    found = penalty.value(model, state)
+def penalised(penalty: Any, model: PyTree, state: Any, step: Step) -> Float[Array, ""]:
+    """Returns `penalty.value(model, state, step)`, a scalar."""
+    found = penalty.value(model, state, step)
     check_scalar(penalty, "value", found)
     return found
 
 
-def followed(penalty: Any, model: PyTree, state: Any, *, key: PRNGKeyArray) -> Any:
-    """Returns `penalty.update(model, state, key=key)`, a state like the one before."""
-    found = narrowed(penalty.update(model, state, key=key), state)
+def followed(penalty: Any, model: PyTree, state: Any, signal: Signal, *, key: PRNGKeyArray) -> Any:
+    """Returns `penalty.update(model, state, signal, key=key)`, a state like the one before."""
+    found = narrowed(penalty.update(model, state, signal, key=key), state)
     check_kept(penalty, "update", state, found)
     return found
 

@@ -8,7 +8,7 @@ import jax
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
 from ..._base._quantity import Quantity
-from ..._types import Clock, Learner, Signal, TaskStart
+from ..._types import Clock, Learner, Signal, Step, TaskStart
 
 
 State = TypeVar("State")
@@ -80,8 +80,9 @@ class AbstractTransform(eqx.Module, Generic[State]):
 class AbstractPenalty(eqx.Module, Generic[State]):
     """A term that is added to the loss before the gradient is taken.
 
-    `Algorithm` applies `spectral.models.connected` to the model first: the weights of missing
-    connections are zero and get no gradient.
+    It sees the step that the gradient is for: the network before the step, the minibatch, the rest
+    of the chunk, and a key. `Algorithm` applies `spectral.models.connected` to the models first:
+    the weights of missing connections are zero and get no gradient.
     """
 
     @abstractmethod
@@ -89,12 +90,13 @@ class AbstractPenalty(eqx.Module, Generic[State]):
         """Returns what the penalty remembers, such as the initial weights; `None` for nothing."""
 
     @abstractmethod
-    def value(self, model: PyTree, state: State) -> Float[Array, ""]:
-        """Returns the term. It must be differentiable in the parameters of `model`."""
+    def value(self, model: PyTree, state: State, step: Step) -> Float[Array, ""]:
+        """Returns the term. It must be differentiable in the parameters of `model`, which are those
+        of `step.model`."""
 
-    def update(self, model: PyTree, state: State, *, key: PRNGKeyArray) -> State:
-        """Returns the state after the optimiser's step that led to `model`, for example after
-        another round of a power iteration. By default the state does not change."""
+    def update(self, model: PyTree, state: State, signal: Signal, *, key: PRNGKeyArray) -> State:
+        """Returns the state after the step that led from `signal.step.model` to `model`, for
+        example after another round of a power iteration. By default the state does not change."""
         return state
 
     def after_reset(

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from ..._types import Step
 from .._base._arguments import as_non_negative, Number
 from .._base._protocols import AbstractPenalty
 
@@ -25,6 +26,6 @@ class L2(AbstractPenalty[None]):
     def init(self, model: PyTree, *, key: PRNGKeyArray) -> None:
         return None
 
-    def value(self, model: PyTree, state: None) -> Float[Array, ""]:
+    def value(self, model: PyTree, state: None, step: Step) -> Float[Array, ""]:
         params = jax.tree.leaves(eqx.filter(model, eqx.is_inexact_array))
         return self.weight_decay / 2 * sum(jnp.sum(p**2) for p in params)

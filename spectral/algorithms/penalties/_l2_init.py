@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from ..._types import Signal, Step
 from .._base._after_reset import where_reset
 from .._base._arguments import as_non_negative, as_positive, Number
 from .._base._fresh import fresh_parameters
@@ -40,11 +41,11 @@ class L2Init(AbstractPenalty[PyTree]):
     def init(self, model: Any, *, key: PRNGKeyArray) -> PyTree:
         return fresh_parameters(model, key=key) if self.resample else _parameters(model)
 
-    def value(self, model: Any, state: PyTree) -> Float[Array, ""]:
+    def value(self, model: Any, state: PyTree, step: Step) -> Float[Array, ""]:
         distances = jax.tree.map(lambda p, o: p - o, _parameters(model), state)
         return self.strength * sum(jnp.sum(self._loss(d)) for d in jax.tree.leaves(distances))
 
-    def update(self, model: Any, state: PyTree, *, key: PRNGKeyArray) -> PyTree:
+    def update(self, model: Any, state: PyTree, signal: Signal, *, key: PRNGKeyArray) -> PyTree:
         return fresh_parameters(model, key=key) if self.resample else state
 
     def after_reset(

@@ -5,6 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from ..._types import Step
 from ...models import unit_groups
 from .._base._arguments import as_non_negative, as_positive, Number
 from .._base._protocols import AbstractPenalty
@@ -31,7 +32,7 @@ class Parseval(AbstractPenalty[None]):
         """**Raises:** `TypeError` for a model without `units()`."""
         unit_groups(model)
 
-    def value(self, model: Any, state: None) -> Float[Array, ""]:
+    def value(self, model: Any, state: None, step: Step) -> Float[Array, ""]:
         weights = {}  # by identity, because groups of a residual stream may share a matrix
         for group in unit_groups(model):
             for entries in group.incoming:

@@ -7,6 +7,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from ..._arguments import check_count
 from ..._base._scaling import exponent_of, norm, times_power
+from ..._types import Signal, Step
 from .._base._after_reset import where_reset
 from .._base._arguments import as_non_negative, Number
 from .._base._protocols import AbstractPenalty
@@ -55,7 +56,7 @@ class SpectralNorm(AbstractPenalty[SpectralNormState]):
             directions.append(jax.lax.fori_loop(0, _FIRST_ITERATIONS, one_round, _unit(v)))
         return SpectralNormState(tuple(directions), vectors)
 
-    def value(self, model: PyTree, state: SpectralNormState) -> Float[Array, ""]:
+    def value(self, model: PyTree, state: SpectralNormState, step: Step) -> Float[Array, ""]:
         matrices, vectors = _split(model)
         total = jnp.zeros(())
         for matrix, v in zip(matrices, state.directions, strict=True):
@@ -71,7 +72,7 @@ class SpectralNorm(AbstractPenalty[SpectralNormState]):
         return self.strength * total
 
     def update(
-        self, model: PyTree, state: SpectralNormState, *, key: PRNGKeyArray
+        self, model: PyTree, state: SpectralNormState, signal: Signal, *, key: PRNGKeyArray
     ) -> SpectralNormState:
         matrices, _ = _split(model)
         directions = map(_iterated, matrices, state.directions)

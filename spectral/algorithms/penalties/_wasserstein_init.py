@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
+from ..._types import Step
 from .._base._after_reset import where_reset
 from .._base._arguments import as_non_negative, Number
 from .._base._protocols import AbstractPenalty
@@ -28,7 +29,7 @@ class WassersteinInit(AbstractPenalty[PyTree]):
     def init(self, model: PyTree, *, key: PRNGKeyArray) -> PyTree:
         return _sorted(model)
 
-    def value(self, model: PyTree, state: PyTree) -> Float[Array, ""]:
+    def value(self, model: PyTree, state: PyTree, step: Step) -> Float[Array, ""]:
         distances = jax.tree.map(lambda a, b: jnp.mean((a - b) ** 2), _sorted(model), state)
         return self.strength * sum(jax.tree.leaves(distances))
 

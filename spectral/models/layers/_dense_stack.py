@@ -6,10 +6,10 @@ from typing import Any
 import equinox as eqx
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ._activations import AbstractActivation
 from ._initialised import activate, dense
 from ._initialisers import AbstractInitialiser
 from ._sparse import Sparse
+from .activations._activation import AbstractActivation
 
 
 def dense_stack(

@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ._activations import AbstractActivation
 from ._call_key import call_with_key
 from ._channels_last import channels_last
 from ._convolution import Convolution
 from ._initialisers import AbstractInitialiser
 from ._sparse import check_density, Sparse
+from .activations._activation import AbstractActivation
 
 
 def dense(

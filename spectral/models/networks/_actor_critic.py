@@ -7,10 +7,10 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..._arguments import check_above
 from .._network import AbstractNetwork
-from ..layers._activations import Activation
 from ..layers._call_key import one_key_each
 from ..layers._initialisers import AbstractInitialiser
 from ..layers._lecun_uniform import LecunUniform
+from ..layers.activations._activation import Activation
 from ..units._unit_group import UnitGroup
 from ..units._within import within
 from ._mlp import MLP

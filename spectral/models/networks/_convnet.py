@@ -8,7 +8,6 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..._arguments import check_count
 from .._network import AbstractNetwork
-from ..layers._activations import AbstractActivation, Activation, as_activation
 from ..layers._call_key import one_key_each
 from ..layers._convolution import Convolution
 from ..layers._dense_stack import apply_hidden, dense_stack, options_of
@@ -16,6 +15,12 @@ from ..layers._image_shape import check_image, check_shape
 from ..layers._initialised import activate, convolution, max_pool
 from ..layers._initialisers import AbstractInitialiser, LecunNormal
 from ..layers._sparse import Sparse
+from ..layers.activations._activation import (
+    AbstractActivation,
+    Activation,
+    as_activation,
+    one_for_each,
+)
 from ..units._of_layer import successive_groups
 from ..units._unit_group import UnitGroup
 
@@ -110,7 +115,8 @@ class ConvNet(AbstractNetwork):
         )
         hidden = (*channels, *dense_sizes)
         self.norms = tuple(eqx.nn.LayerNorm(n) if layer_norm else None for n in hidden)
-        self.activations = tuple(activation.fresh() for _ in hidden)
+        own_key = jax.random.fold_in(key, len(keys))
+        self.activations = one_for_each(activation, hidden, key=own_key)
         self.initialiser = initialiser
         self.in_shape = tuple(in_shape)
         self.padding = padding

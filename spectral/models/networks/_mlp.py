@@ -6,11 +6,16 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..._arguments import check_count
 from .._network import AbstractNetwork
-from ..layers._activations import AbstractActivation, Activation, as_activation
 from ..layers._call_key import one_key_each
 from ..layers._dense_stack import apply_hidden, dense_stack, options_of
 from ..layers._initialisers import AbstractInitialiser, KaimingUniform
 from ..layers._sparse import Sparse
+from ..layers.activations._activation import (
+    AbstractActivation,
+    Activation,
+    as_activation,
+    one_for_each,
+)
 from ..units._of_layer import successive_groups
 from ..units._unit_group import UnitGroup
 
@@ -87,7 +92,8 @@ class MLP(AbstractNetwork):
             keys=[*jax.random.split(key, depth + 1)],
         )
         self.norms = tuple(eqx.nn.LayerNorm(width) if layer_norm else None for _ in range(depth))
-        self.activations = tuple(activation.fresh() for _ in range(depth))
+        own_key = jax.random.fold_in(key, depth + 1)
+        self.activations = one_for_each(activation, [width] * depth, key=own_key)
         self.initialiser = initialiser
         self.head_initialiser = head_initialiser
         self.density = density

@@ -4,7 +4,6 @@ import equinox as eqx
 import jax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ..layers._activations import AbstractActivation
 from ..layers._batch_norm import BatchNorm
 from ..layers._call_key import call_with_key
 from ..layers._channels_last import channels_last
@@ -12,6 +11,7 @@ from ..layers._convolution import Convolution
 from ..layers._initialised import activate, convolution
 from ..layers._initialisers import AbstractInitialiser
 from ..layers._sparse import Sparse
+from ..layers.activations._activation import AbstractActivation
 
 
 class ResidualBlock(eqx.Module):
@@ -57,13 +57,13 @@ class ResidualBlock(eqx.Module):
         first, second, skip = jax.random.split(key, 3)
         self.first = layer(in_channels, 3, stride, first)
         self.first_norm = BatchNorm(out_channels)
-        self.inner = inner.fresh()
+        self.inner = inner.fresh(out_channels, key=jax.random.fold_in(key, 3))
         self.second = layer(inner.copies * out_channels, 3, 1, second)
         self.second_norm = BatchNorm(out_channels)
         identity = stride == 1 and in_channels == out_channels
         self.skip = None if identity else layer(in_channels, 1, stride, skip)
         self.skip_norm = None if identity else BatchNorm(out_channels)
-        self.outer = outer.fresh()
+        self.outer = outer.fresh(out_channels, key=jax.random.fold_in(key, 4))
 
     def __call__(
         self,

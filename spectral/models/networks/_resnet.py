@@ -11,7 +11,6 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..._arguments import check_count
 from .._network import AbstractNetwork
-from ..layers._activations import AbstractActivation, Activation, as_activation, Elementwise
 from ..layers._batch_norm import BatchNorm
 from ..layers._call_key import one_key_each
 from ..layers._channels_last import channels_last
@@ -21,6 +20,13 @@ from ..layers._image_shape import check_image, check_shape
 from ..layers._initialised import activate, convolution
 from ..layers._initialisers import AbstractInitialiser, FanOutNormal
 from ..layers._sparse import Sparse
+from ..layers.activations._activation import (
+    AbstractActivation,
+    Activation,
+    as_activation,
+    Elementwise,
+    one_for_each,
+)
 from ..units._of_layer import successive_groups, unit_group
 from ..units._unit_group import UnitGroup
 from ._residual_block import ResidualBlock
@@ -111,7 +117,7 @@ class ResNet18(AbstractNetwork):
             in_shape[0], width, 3, initialiser=initialiser, density=density, key=stem_key
         )
         self.stem_norm = BatchNorm(width)
-        self.stem_activation = outer.fresh()
+        self.stem_activation = outer.fresh(width, key=jax.random.fold_in(key, 3))
         stages, channels = [], width
         for s, num_blocks in enumerate(blocks):
             made = []
@@ -141,7 +147,8 @@ class ResNet18(AbstractNetwork):
             keys=[*jax.random.split(dense_key, len(dense_sizes) + 1)],
         )
         self.norms = tuple(eqx.nn.LayerNorm(n) if layer_norm else None for n in dense_sizes)
-        self.activations = tuple(activation.fresh() for _ in dense_sizes)
+        own_key = jax.random.fold_in(dense_key, len(dense_sizes) + 1)
+        self.activations = one_for_each(activation, dense_sizes, key=own_key)
         self.initialiser = initialiser
         self.dense_initialiser = dense_initialiser
         self.in_shape = tuple(in_shape)
@@ -180,7 +187,13 @@ class ResNet18(AbstractNetwork):
         The stem and the sums of the blocks are one residual stream. Its channels have no outgoing
         weights of their own, so these groups are not replaceable.
         """
-        stem = _convolution_group(self, "stem", lambda m: m.stem, lambda m: m.stem_norm)
+        stem = _convolution_group(
+            self,
+            "stem",
+            lambda m: m.stem,
+            lambda m: m.stem_norm,
+            lambda m: m.stem_activation,
+        )
         blocks = (
             group
             for s, stage in enumerate(self.stages)
@@ -225,15 +238,25 @@ def _block_groups(
         f"{name}_inner",
         lambda m: where(m).first,
         lambda m: where(m).first_norm,
+        lambda m: where(m).inner,
         into=lambda m: where(m).second,
-        copies=where(model).inner.copies,
     )
     outer = _convolution_group(
-        model, name, lambda m: where(m).second, lambda m: where(m).second_norm
+        model,
+        name,
+        lambda m: where(m).second,
+        lambda m: where(m).second_norm,
+        lambda m: where(m).outer,
     )
     if where(model).skip is None:
         return inner, outer
-    skip = _convolution_group(model, name, lambda m: where(m).skip, lambda m: where(m).skip_norm)
+    skip = _convolution_group(
+        model,
+        name,
+        lambda m: where(m).skip,
+        lambda m: where(m).skip_norm,
+        lambda m: where(m).outer,
+    )
     kinds = ("incoming", "bias", "scale", "shift", "statistics")
     joint = {kind: getattr(outer, kind) + getattr(skip, kind) for kind in kinds}
     return inner, dataclasses.replace(outer, **joint)
@@ -244,11 +267,11 @@ def _convolution_group(
     name: str,
     layer: Callable[[Any], Any],
     norm: Callable[[Any], Any],
+    activation: Callable[[Any], Any],
     *,
     into: Callable[[Any], Any] | None = None,
-    copies: int = 1,
 ) -> UnitGroup:
     """The channels of one convolution; those of the residual stream have no `into`."""
     return unit_group(
-        model, name, layer, into, norm=norm, copies=copies, initialiser=model.initialiser
+        model, name, layer, into, activation, norm=norm, initialiser=model.initialiser
     )

@@ -69,7 +69,7 @@ def activations_by_unit(
     return {name: known[name].by_unit(tap) if name in known else tap for name, tap in taps.items()}
 
 
-_KINDS = ("incoming", "bias", "scale", "shift", "outgoing")
+_KINDS = ("incoming", "bias", "scale", "shift", "activation", "outgoing")
 
 
 def _check_entries(model: Any, group: UnitGroup, kind: str, entries: Entries) -> None:

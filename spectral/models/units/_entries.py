@@ -6,7 +6,10 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int, PyTree, Shaped
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree, Shaped
+
+
+Draw = Callable[[PRNGKeyArray, tuple[int, ...]], Float[Array, "..."]]
 
 
 class Entries(eqx.Module):
@@ -19,7 +22,8 @@ class Entries(eqx.Module):
 
     `fed_bias`, for outgoing weights only, is the bias of the next layer: the contribution of a
     constant activation can be added to it. It is `None` if the next layer has no bias. `mask` marks
-    the entries that exist in a sparse layer; the others stay zero.
+    the entries that exist in a sparse layer; the others stay zero. `draw`, for parameters of an
+    activation only, is as `UnitGroup.draw` and draws their initial values.
     """
 
     where: Callable[[Any], Array] = eqx.field(static=True)  # as in `eqx.tree_at`
@@ -29,6 +33,7 @@ class Entries(eqx.Module):
     tile: int = eqx.field(static=True, default=1)
     fed_bias: Callable[[Any], Array | None] | None = eqx.field(static=True, default=None)
     mask: Callable[[Any], Array] | None = eqx.field(static=True, default=None)
+    draw: Draw | None = eqx.field(static=True, default=None)
 
     def read(self, model: PyTree) -> Array:
         """Returns the array, with zeros outside the mask of a sparse layer."""

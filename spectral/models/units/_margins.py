@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PyTree
 
 from .._apply import apply_network
-from ..layers._activations import AbstractActivation, Elementwise
+from ..layers.activations._activation import AbstractActivation, Elementwise
 from ._described import DescribesUnits, unit_groups
 
 

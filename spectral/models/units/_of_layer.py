@@ -9,6 +9,7 @@ from jaxtyping import Array
 from ..layers._batch_norm import BatchNorm
 from ..layers._initialisers import AbstractInitialiser
 from ..layers._sparse import Sparse
+from ..layers.activations._activation import AbstractActivation
 from ._entries import Entries
 from ._unit_group import UnitGroup
 
@@ -18,11 +19,11 @@ def unit_group(
     name: str,
     layer: Callable[[Any], Any],
     into: Callable[[Any], Any] | None,
+    activation: Callable[[Any], AbstractActivation],
     *,
     initialiser: AbstractInitialiser,
     norm: Callable[[Any], Any] | None = None,
     repeat: int = 1,
-    copies: int = 1,
     seen: Callable[[Array], Array] | None = None,
 ) -> UnitGroup:
     """Returns the outputs of a dense layer or convolution as a group of units.
@@ -31,12 +32,14 @@ def unit_group(
 
     - `layer`: where in `model` the layer is, as in `eqx.tree_at`.
     - `into`: where the layer that reads these units is, or `None` if there is more than one.
+    - `activation`: where the activation of the layer is.
     - `initialiser`: the initialiser of the weights of the layer.
     - `norm`: where the normalisation between the layer and its activation is, if there is one.
-    - `repeat`, `copies`: inputs of `into` per activation, and activations per unit.
+    - `repeat`: inputs of `into` per activation.
     - `seen`: what `into` sees of the activations of a batch, see `UnitGroup`.
     """
     size = layer(model).weight.shape[0]
+    copies = activation(model).copies
     incoming = Entries(lambda m: layer(m).weight, 0, mask=_mask(model, layer))
     biases = () if layer(model).bias is None else (Entries(lambda m: layer(m).bias, 0),)
     if into is None:
@@ -64,6 +67,10 @@ def unit_group(
         draw=lambda key, shape: initialiser.rows(key, shape, size),
         scale=() if norm is None else (Entries(lambda m: norm(m).weight, 0),),
         shift=() if norm is None else (Entries(lambda m: norm(m).bias, 0),),
+        activation=tuple(
+            Entries(lambda m, p=parameter: p.where(activation(m)), 0, draw=parameter.draw)
+            for parameter in activation(model).unit_parameters()
+        ),
         statistics=statistics,
         copies=copies,
         seen=seen,
@@ -95,15 +102,13 @@ def successive_groups(
             name,
             lambda m, i=i: layers(m)[i],
             lambda m, i=i: layers(m)[i + 1],
+            lambda m, i=i: m.activations[i],
             initialiser=initialiser,
             norm=None if norm is None else lambda m, i=i: m.norms[i],
             repeat=repeat.get(name, 1),
-            copies=activation.copies,
             seen=seen.get(name),
         )
-        for i, (name, norm, activation) in enumerate(
-            zip(names, model.norms, model.activations, strict=True)
-        )
+        for i, (name, norm) in enumerate(zip(names, model.norms, strict=True))
     )
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from ..._base._optimiser import Optimiser
 from ..._carry import arrays_of, on_arrays, with_arrays
-from ._entries import Entries
+from ._entries import Draw, Entries
 from ._unit_group import UnitGroup
 
 
@@ -24,8 +24,8 @@ _FEW = 4
 def renew_units(
     model: PyTree, group: UnitGroup, units: Bool[Array, " units"], *, key: PRNGKeyArray
 ) -> PyTree:
-    """Draw new incoming weights for the marked units. Set their bias, shift and outgoing weights to
-    zero and their scale to one.
+    """Draw new incoming weights for the marked units, and new parameters of their activations. Set
+    their bias, shift and outgoing weights to zero and their scale to one.
 
     The rest of the network is unchanged, so its function loses only the contribution of the marked
     units. If a norm goes over the units of the layer, the new pre-activations also change its mean
@@ -37,9 +37,10 @@ def renew_units(
     _check_replaceable(group)
 
     def renew(model: PyTree, few: Int[Array, " few"]) -> PyTree:
-        for i, entries in enumerate(group.incoming):
+        for i, entries in enumerate(group.incoming + group.activation):
             array = entries.where(model)
-            drawn = _drawn(group, entries, array, few, key=jax.random.fold_in(key, i))
+            draw = group.draw if entries.draw is None else entries.draw
+            drawn = _drawn(draw, entries, array, few, key=jax.random.fold_in(key, i))
             if entries.mask is not None:
                 drawn = jnp.where(entries.take(entries.mask(model), few), drawn, 0)
             model = eqx.tree_at(entries.where, model, entries.put(array, few, drawn))
@@ -64,7 +65,7 @@ def forget_units(
     """
     params = eqx.filter(model, eqx.is_inexact_array)
     of: dict[int, tuple[Entries, ...]] = {}  # array -> entries: two kinds may share an array
-    for entries in group.incoming + group.bias + group.scale + group.shift + group.outgoing:
+    for entries in group.entries:
         place = id(entries.where(params))
         of[place] = (*of.get(place, ()), entries)
     kinds = jax.tree.map(lambda p: of.get(id(p), ()), params)
@@ -138,7 +139,7 @@ def _check_replaceable(group: UnitGroup) -> None:
 
 
 def _drawn(
-    group: UnitGroup,
+    draw: Draw,
     entries: Entries,
     array: Float[Array, "..."],
     few: Int[Array, " few"],
@@ -149,7 +150,7 @@ def _drawn(
     axis = entries.axis
     before, after = array.shape[:axis], array.shape[axis + 1 :]
     shape = (*before, entries.tile * entries.repeat, *after)
-    one = lambda unit: group.draw(jax.random.fold_in(key, unit), shape)
+    one = lambda unit: draw(jax.random.fold_in(key, unit), shape)
     drawn = jax.vmap(one, out_axes=axis)(few).astype(array.dtype)
     apart = drawn.reshape(*before, few.size, entries.tile, entries.repeat, *after)
     return apart.swapaxes(axis, axis + 1)

@@ -10,10 +10,10 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree, Shaped
+from jaxtyping import Array, Bool, Float, PyTree, Shaped
 
 from ..layers._batch_norm import BatchNorm
-from ._entries import Entries, split_units
+from ._entries import Draw, Entries, split_units
 
 
 class UnitGroup(eqx.Module):
@@ -26,6 +26,8 @@ class UnitGroup(eqx.Module):
     - `draw`: `draw(key, shape)` draws incoming weights as the network initialises them, for one or
       more units; `shape` is the shape of an incoming array with that number of units.
     - `scale`, `shift`: the parameters of a normalisation before the activation.
+    - `activation`: the parameters of the activation that each unit has for itself. Each of these
+      `Entries` has a `draw`.
     - `statistics`: where the `BatchNorm`s with a running mean and variance of each unit are.
     - `copies`: activations per unit. In the taps unit `i` has the indices `i`, `i + size`, ...
     - `seen`: maps the activations in the taps of a batch to what the next layer sees of them, for
@@ -37,10 +39,11 @@ class UnitGroup(eqx.Module):
     incoming: tuple[Entries, ...]
     bias: tuple[Entries, ...]
     outgoing: tuple[Entries, ...]
-    draw: Callable[[PRNGKeyArray, tuple[int, ...]], Float[Array, "..."]] = eqx.field(static=True)
+    draw: Draw = eqx.field(static=True)
     _: KW_ONLY
     scale: tuple[Entries, ...] = ()
     shift: tuple[Entries, ...] = ()
+    activation: tuple[Entries, ...] = ()
     statistics: tuple[Callable[[Any], BatchNorm], ...] = eqx.field(static=True, default=())
     copies: int = eqx.field(static=True, default=1)
     seen: Callable[[Float[Array, "..."]], Float[Array, "..."]] | None = eqx.field(
@@ -53,6 +56,16 @@ class UnitGroup(eqx.Module):
         their own. The channels of a residual stream do not, because every later block adds to
         them."""
         return bool(self.outgoing)
+
+    @property
+    def own_entries(self) -> tuple[Entries, ...]:
+        """Where all parameters are that determine the activations of the units."""
+        return self.incoming + self.bias + self.scale + self.shift + self.activation
+
+    @property
+    def entries(self) -> tuple[Entries, ...]:
+        """Where all parameters of the units are: their own, and their outgoing weights."""
+        return self.own_entries + self.outgoing
 
     def by_unit(
         self, activations: Shaped[Array, "examples activations *positions"]
@@ -85,15 +98,15 @@ class UnitGroup(eqx.Module):
 def entries_of(
     model: PyTree, group: UnitGroup, units: Bool[Array, " units"]
 ) -> PyTree[Bool[Array, "..."]]:
-    """Marks every parameter of the marked units: incoming and outgoing weights, bias, scale and
-    shift.
+    """Marks every parameter of the marked units: incoming and outgoing weights, bias, scale, shift
+    and those of the activation.
 
     Returns Booleans with the shapes and the structure of the parameters, as
     `spectral.Optimiser.forget` takes them.
     """
     params = eqx.filter(model, eqx.is_inexact_array)
     marks = jax.tree.map(lambda p: jnp.zeros(p.shape, bool), params)
-    for entries in group.incoming + group.bias + group.scale + group.shift + group.outgoing:
+    for entries in group.entries:
         # Two kinds of entries may share an array, as in a layer that feeds itself.
         marked = entries.where(marks) | entries.mark(model, units)
         marks = eqx.tree_at(entries.where, marks, marked)

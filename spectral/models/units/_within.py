@@ -20,7 +20,7 @@ def within(group: UnitGroup, part: Callable[[Any], Any], *, prefix: str = "") ->
         places = {n: None if where is None else inner(where) for n, where in places.items()}
         return dataclasses.replace(entries, **places)
 
-    kinds = ("incoming", "bias", "outgoing", "scale", "shift")
+    kinds = ("incoming", "bias", "outgoing", "scale", "shift", "activation")
     return dataclasses.replace(
         group,
         name=prefix + group.name,

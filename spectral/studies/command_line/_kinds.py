@@ -3,5 +3,14 @@
 from typing import get_args, Literal
 
 
-Kind = Literal["streams", "models", "algorithms", "probes", "operators", "estimators", "benchmarks"]
+Kind = Literal[
+    "streams",
+    "models",
+    "activations",
+    "algorithms",
+    "probes",
+    "operators",
+    "estimators",
+    "benchmarks",
+]
 KINDS: tuple[Kind, ...] = get_args(Kind)

@@ -9,7 +9,7 @@ from typing import Any
 from ..._arguments import unknown_name
 from ...algorithms import Algorithm
 from ...curvature import AbstractOperator, AbstractSpectrum, Estimate
-from ...models import AbstractNetwork
+from ...models import AbstractActivation, AbstractNetwork
 from ...probes import AbstractProbe
 from ...tasks import AbstractTaskStream
 from ..experiment._constructors import constructors, describe, parameters
@@ -25,6 +25,7 @@ from ._kinds import Kind, KINDS
 _MADE: dict[Kind, Any] = {
     "streams": AbstractTaskStream,
     "models": AbstractNetwork,
+    "activations": AbstractActivation,
     "algorithms": Algorithm,
     "probes": AbstractProbe,
     "operators": AbstractOperator,
@@ -44,8 +45,8 @@ def known_parts(*, kind: Kind | None = None) -> str:
 
     **Arguments:**
 
-    - `kind`: `"streams"`, `"models"`, `"algorithms"`, `"probes"`, `"operators"`, `"estimators"` or
-      `"benchmarks"`. By default all, with a heading for each.
+    - `kind`: `"streams"`, `"models"`, `"activations"`, `"algorithms"`, `"probes"`, `"operators"`,
+      `"estimators"` or `"benchmarks"`. By default all, with a heading for each.
 
     **Raises:** `SettingsError` if there is no such kind.
     """

@@ -91,6 +91,6 @@ def _head_of(model: Any, params: PyTree) -> PyTree[bool]:
     """Marks the parameters that belong to the output layer, not to a hidden unit."""
     hidden = {id(leaf) for leaf in jax.tree.leaves(activations_of(model))}
     for group in unit_groups(model):
-        for entries in (*group.incoming, *group.bias, *group.scale, *group.shift):
+        for entries in group.own_entries:
             hidden.add(id(entries.where(model)))
     return jax.tree.map(lambda p: id(p) not in hidden, params)

@@ -1,0 +1,1 @@
+"""What maps the pre-activations of a layer to its activations."""
