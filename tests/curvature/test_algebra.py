@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from curvature_cases import normal
+from curvature_cases import normal, over_examples
 from jax.flatten_util import ravel_pytree
 from layered_networks import drawn
 from programs import equations
@@ -23,6 +23,12 @@ from spectral.curvature import (
     Risk,
     SoftmaxCrossEntropy,
 )
+
+
+def large_gram():
+    model = drawn(lambda k: eqx.nn.Linear(1, 2, key=k), np.random.default_rng(0))
+    inputs, labels = np.zeros((100_000, 1), np.float32), np.zeros(100_000, int)
+    return Gram(Risk(over_examples, SoftmaxCrossEntropy(), inputs, labels), model)
 
 
 def random_symmetric(dim, seed=0):
@@ -96,6 +102,10 @@ def test_products_of_matrices_and_functions_run_in_full_precision():
         (
             lambda: Function(_itself, jax.ShapeDtypeStruct((2_000_000,), jnp.float32)).dense(),
             "2,000,000 rows, so it would take 16,000 GB, .*at most 137 GB: use its products",
+        ),
+        (
+            lambda: large_gram().dense(),
+            "200,000 rows, so it would take 160 GB, .*the `Gram` of fewer examples",
         ),
     ],
 )

@@ -29,3 +29,20 @@ def test_lapack_is_never_handed_a_batch():
     calls = re.findall(r"custom_call @lapack\w*syevd.*", lowered.as_text())
     assert calls
     assert all("tensor<5x5xf32>" in call and "x5x5x" not in call for call in calls)
+
+
+@pytest.mark.usefixtures("float64")
+def test_the_derivative():
+    matrix, change = (jnp.asarray(MATRICES[0, n]) for n in (0, 1))
+    values, vectors = jax.jvp(eigh, (matrix,), (change,))[1]
+    step = 1e-6
+    ahead, behind = (np.linalg.eigh(matrix + s * change) for s in (step, -step))
+    difference = (ahead.eigenvalues - behind.eigenvalues) / (2 * step)
+    np.testing.assert_allclose(values, difference, rtol=1e-6)
+    outer = lambda found: np.einsum("ik,jk->kij", found.eigenvectors, found.eigenvectors)
+    own = np.asarray(eigh(matrix)[1])
+    turned = np.einsum("ik,jk->kij", vectors, own)
+    expected = (outer(ahead) - outer(behind)) / (2 * step)
+    np.testing.assert_allclose(turned + turned.swapaxes(1, 2), expected, atol=1e-6)
+    slope = jax.grad(lambda m: jnp.sum(jnp.log(jnp.abs(eigh(m)[0]))))(matrix)
+    np.testing.assert_allclose(slope, np.linalg.inv(matrix), rtol=1e-6, atol=1e-9)
