@@ -18,8 +18,8 @@ from spectral.curvature import (
     example_gradients,
     Fisher,
     GaussNewton,
-    Hessian,
     jacobian,
+    Matrix,
     Risk,
     SoftmaxCrossEntropy,
 )
@@ -34,13 +34,15 @@ def _program(risk, model, tangent, case):
     flat, outputs = case.flat()
     of_outputs = jacobian(risk, model)
     exact, fisher = GaussNewton(risk, model), Fisher(risk, model, factor=Empirical())
+    estimate = ExactDiagonal()(exact, key=KEY)
     diagonal = lambda operator: ravel_pytree(ExactDiagonal()(operator, key=KEY).value)[0]
     gradients = jax.vmap(lambda g: ravel_pytree(g)[0])(example_gradients(risk, model))
     return {
         "matrix": of_outputs.as_matrix(),
         "back": ravel_pytree(of_outputs.T.mv(tangent))[0],
         "gradients": gradients,
-        "exact": diagonal(exact),
+        "exact": ravel_pytree(estimate.value)[0],
+        "sem": ravel_pytree(estimate.sem)[0],
         "block": diagonal(Block(fisher, lambda m: m.layers[1].weight)),
         "outputs": outputs(flat),
         "jacobian": jax.jacfwd(outputs)(flat),
@@ -74,28 +76,20 @@ def test_the_gradients_of_single_examples():
 
 
 def test_the_exact_diagonal():
-    result, p, labels, _ = found()
+    result, p, _, _ = found()
     hessians = np.einsum("no,op->nop", p, np.eye(3)) - np.einsum("no,np->nop", p, p)
     rows = result["jacobian"]
     expected = np.einsum("nap,nab,nbp->p", rows, hessians, rows) / EXAMPLES
     np.testing.assert_allclose(result["exact"], expected, rtol=1e-9, atol=1e-15)
+    assert (result["sem"] == 0).all()
     # The block of the last weight, in the empirical matrix.
     squares = np.mean(result["gradients"] ** 2, axis=0)
     np.testing.assert_allclose(result["block"], squares[9:18], rtol=1e-9, atol=1e-15)
 
 
-def test_an_exact_diagonal_has_no_standard_error():
-    model = {"w": jnp.ones((2, 3))}
-    risk = Risk(lambda m, x: x @ m["w"], lambda z, y: jnp.sum((z - y) ** 2, 1), *_data())
-    estimate = ExactDiagonal()(GaussNewton(risk, model), key=KEY)
-    assert estimate.value["w"].shape == (2, 3)
-    assert (np.asarray(estimate.sem["w"]) == 0).all()
-    with pytest.raises(TypeError, match="A Hessian has no factor, but `ExactDiagonal` needs"):
-        ExactDiagonal()(Hessian(risk, model), key=KEY)
-
-
-def _data():
-    return jnp.ones((2, 2)), jnp.zeros((2, 3))
+def test_matrices_without_a_factor():
+    with pytest.raises(TypeError, match="A Matrix has no factor, but `ExactDiagonal` needs"):
+        ExactDiagonal()(Matrix(jnp.eye(2)), key=KEY)
 
 
 @pytest.mark.slow

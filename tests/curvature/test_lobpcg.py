@@ -36,19 +36,25 @@ def test_eigenpairs_at_both_ends():
         for own, other in ((again.largest, found.largest), (again.smallest, found.smallest)):
             check_scaled((own.values, own.residuals), (other.values, other.residuals), power)
             np.testing.assert_array_equal(own.vectors, other.vectors)
-    distinct = rotated(np.r_[VALUES[:2], VALUES[3:-1]])
-    ours = extreme_eigenpairs(Matrix(distinct), count=2, key=KEY)
-    theirs = lobpcg_eigenpairs(Matrix(distinct), count=2, key=KEY)
-    np.testing.assert_allclose(theirs.largest.values, ours.largest.values, rtol=1e-9)
-    np.testing.assert_allclose(theirs.smallest.values, ours.smallest.values, rtol=1e-9)
-    # Of a matrix of zeros, and of a positive one.
-    nothing = find(Matrix(0 * array))
-    assert (np.asarray(nothing.largest.values) == 0).all()
-    assert (np.asarray(nothing.smallest.residuals) == 0).all()
-    positive = rotated(np.r_[1e-3, 2e-3, 3e-3, np.linspace(1, 2, DIM - 3)])
-    np.testing.assert_allclose(
-        find(Matrix(positive)).smallest.values, [1e-3, 2e-3, 3e-3], rtol=1e-6
-    )
+    distinct = Matrix(rotated(np.r_[1e-3, 2e-3, 3e-3, np.linspace(1, 2, DIM - 5), 3.0, 4.0]))
+    ours = extreme_eigenpairs(distinct, count=COUNT, key=KEY)
+    theirs = find(distinct)
+    for own, other in ((theirs.largest, ours.largest), (theirs.smallest, ours.smallest)):
+        np.testing.assert_allclose(own.values, other.values, rtol=1e-9)
+    # Where the matrix is exactly 0, as for dead units.
+    for diagonal in (np.zeros(DIM), np.r_[5.0, np.zeros(DIM - 1)], np.ones(DIM)):
+        found = find(Matrix(np.diag(diagonal)))
+        largest, smallest = np.sort(diagonal)[-COUNT:][::-1], np.sort(diagonal)[:COUNT]
+        np.testing.assert_allclose(found.largest.values, largest, rtol=1e-12, atol=1e-13)
+        np.testing.assert_allclose(found.smallest.values, smallest, rtol=1e-12, atol=1e-13)
+    assert np.isnan(find(Matrix(np.full((DIM, DIM), np.nan))).largest.values).all()
+
+
+@pytest.mark.slow
+def test_there_is_no_derivative():
+    find = lambda size: lobpcg_eigenpairs(Matrix(jnp.eye(10)) * size, key=KEY).largest.values[0]
+    with pytest.raises(TypeError, match="has no derivative"):
+        jax.make_jaxpr(jax.grad(find))(1.0)
 
 
 def test_bad_arguments():
@@ -56,6 +62,3 @@ def test_bad_arguments():
         lobpcg_eigenpairs(Matrix(jnp.eye(10)), count=2, key=KEY)
     with pytest.raises(ValueError, match="`max_steps` is 0"):
         lobpcg_eigenpairs(Matrix(jnp.eye(10)), key=KEY, max_steps=0)
-    find = lambda size: lobpcg_eigenpairs(Matrix(jnp.eye(10)) * size, key=KEY).largest.values[0]
-    with pytest.raises(TypeError, match="has no derivative"):
-        jax.make_jaxpr(jax.grad(find))(1.0)

@@ -1,5 +1,6 @@
 """f(A) v against `eigh`, and the density of logarithms against its formula."""
 
+import dataclasses
 import functools
 
 import equinox as eqx
@@ -9,7 +10,8 @@ import numpy as np
 import pytest
 from curvature_cases import check_scaled, rotated
 
-from spectral.curvature import Dense, Lanczos, log_density, Matrix, matrix_function
+from spectral.curvature import log_density, Matrix, matrix_function
+from spectral.curvature.spectra._spectrum import known_spectrum
 
 
 DIM, ORDER = 24, 12
@@ -70,6 +72,11 @@ def test_bad_arguments_of_a_matrix_function():
         matrix_function(matrix, jnp.abs, jnp.ones(3), order=4)
     with pytest.raises(ValueError, match="`vector` is"):
         matrix_function(matrix, jnp.abs, jnp.ones(4))
+
+
+@pytest.mark.slow
+def test_a_matrix_function_has_no_derivative():
+    matrix = Matrix(jnp.eye(3))
     product = functools.partial(matrix_function, function=jnp.abs, vector=jnp.ones(3), order=2)
     with pytest.raises(TypeError, match="has no derivative"):
         jax.make_jaxpr(jax.grad(lambda size: product(matrix * size).error))(1.0)
@@ -83,36 +90,35 @@ def numpy_density(nodes, weights, grid, width):
 
 
 @pytest.mark.usefixtures("float64")
-def test_the_density_of_logarithms(getkey):
+def test_the_density_of_logarithms():
     values = np.r_[np.zeros(8), -(10.0 ** np.linspace(-6, -2, 8)), 10.0 ** np.linspace(-1, 2, 8)]
     grid = np.logspace(-9, 5, 1500)
-    array = rotated(values)
-    exact = Dense()(Matrix(array), key=getkey())
-    found = log_density(exact, jnp.asarray(grid), width=0.2)
-    truth = numpy_density(np.asarray(exact.nodes[0]), np.full(DIM, 1 / DIM), grid, 0.2)
+    nodes = jnp.asarray(values)
+    ask = jax.jit(log_density)
+    exact = lambda x: known_spectrum(x, jnp.full_like(x, 1 / DIM), DIM)
+    found = ask(exact(nodes), jnp.asarray(grid), width=0.2)
+    truth = numpy_density(values, np.full(DIM, 1 / DIM), grid, 0.2)
     np.testing.assert_allclose(found.value, truth, rtol=1e-9, atol=1e-12)
     assert (np.asarray(found.sem) == 0).all()
     # The zeros lie far outside of the grid.
     total = np.sum(found.value) * np.diff(np.log10(grid))[0]
     np.testing.assert_allclose(total, 2 / 3, rtol=1e-3)
-    scaled = Dense()(Matrix(np.ldexp(array, 100)), key=getkey())
-    again = log_density(scaled, jnp.asarray(np.ldexp(grid, 100)), width=0.2)
+    scaled = exact(jnp.asarray(np.ldexp(values, 100)))
+    again = ask(scaled, jnp.asarray(np.ldexp(grid, 100)), width=0.2)
     np.testing.assert_array_equal(again.value, found.value)
-    few = Lanczos(order=DIM)(Matrix(array), key=getkey())
-    found = log_density(few, jnp.asarray(grid[::100]), width=1.0)
-    per_vector = np.stack(
-        [
-            numpy_density(n, w, grid[::100], 1.0)
-            for n, w in zip(np.asarray(few.nodes), np.asarray(few.weights), strict=True)
-        ]
-    )
-    np.testing.assert_allclose(found.value, per_vector.mean(axis=0), rtol=1e-9, atol=1e-15)
-    sem = per_vector.std(axis=0, ddof=1) / 3**0.5
-    np.testing.assert_allclose(found.sem, sem, rtol=1e-7, atol=1e-15)
+    # Of three vectors with other weights.
+    weights = np.random.default_rng(0).dirichlet(np.ones(DIM), 3)
+    several = jax.tree.map(lambda x: jnp.asarray(np.repeat(x, 3, axis=0)), exact(nodes))
+    several = dataclasses.replace(several, weights=jnp.asarray(weights), whole=False)
+    found = ask(several, jnp.asarray(grid), width=1.0)
+    each = np.stack([numpy_density(values, w, grid, 1.0) for w in weights])
+    np.testing.assert_allclose(found.value, each.mean(axis=0), rtol=1e-9, atol=1e-15)
+    sem = each.std(axis=0, ddof=1) / 3**0.5
+    np.testing.assert_allclose(found.sem, sem, rtol=1e-7, atol=1e-14)
 
 
-def test_bad_arguments_of_the_density(getkey):
-    spectrum = Dense()(Matrix(jnp.eye(3)), key=getkey())
+def test_bad_arguments_of_the_density():
+    spectrum = known_spectrum(jnp.ones(3), jnp.full(3, 1 / 3), 3)
     with pytest.raises(ValueError, match="`width` is 0"):
         log_density(spectrum, jnp.ones(3), width=0.0)
     with pytest.raises(ValueError, match="`grid` is .* above 0"):

@@ -11,9 +11,7 @@ from curvature_cases import normal
 from layered_networks import drawn, forward, mixed
 
 from spectral.curvature import (
-    Block,
     EKFAC,
-    GaussNewton,
     KFAC,
     kfac_error,
     Risk,
@@ -47,11 +45,7 @@ LAYERS = "first", "last"
 
 @eqx.filter_jit
 def _program(risk, model):
-    make = lambda kind, **options: kind(risk, model, layers=LAYERS, **options)
-    joint, separate = make(KFAC), make(KFAC, separate_bias=True)
-    corrected = make(EKFAC, separate_bias=True)
-    block = Block(GaussNewton(risk, model), lambda m: (m.first, m.last))
-    return joint, separate, corrected, [o.dense() for o in (separate, corrected, block)]
+    return [kind(risk, model, layers=LAYERS, separate_bias=True) for kind in (KFAC, EKFAC)]
 
 
 @functools.cache
@@ -60,41 +54,47 @@ def found():
         return _program(*scaled())
 
 
+def exact_blocks_of_the_last_layer():
+    """Of its weight and of its bias, and the inputs of the first layer."""
+    with jax.enable_x64(True):
+        risk, model = scaled()
+    x, first, last = (np.asarray(a) for a in (risk.inputs, model.first.weight, model.last.weight))
+    hidden = np.tanh((x @ first.T + np.asarray(model.first.bias)) * np.asarray(model.scale))
+    p = np.exp(hidden @ last.T + np.asarray(model.last.bias))
+    p = p / p.sum(axis=1, keepdims=True)
+    hessians = np.einsum("no,op->nop", p, np.eye(2)) - np.einsum("no,np->nop", p, p)
+    products = [np.kron(h, np.outer(a, a)) for h, a in zip(hessians, hidden, strict=True)]
+    return np.mean(products, axis=0), np.mean(hessians, axis=0), x
+
+
 def test_a_block_for_each_array():
-    joint, separate, corrected, _ = found()
+    separate, corrected = found()
     names = ["first.weight", "first.bias", "last.weight", "last.bias"]
     for operator in (separate, corrected):
         assert [block.name for block in operator.blocks] == names
         assert [block.leaves for block in operator.blocks] == [(0,), (1,), (2,), (3,)]
-    for whole, weight, bias in zip(
-        joint.blocks, separate.blocks[::2], separate.blocks[1::2], strict=True
+        assert sum(block.shape[0] * block.shape[1] for block in operator.blocks) == 17
+    first, _, weight, bias = separate.blocks
+    exact_weight, exact_bias, inputs = exact_blocks_of_the_last_layer()
+    np.testing.assert_allclose(first.inputs, inputs.T @ inputs / 7, rtol=1e-9)
+    # The block of a bias is exact, at a single position. Both have the same B.
+    np.testing.assert_allclose(bias.inputs, [[1]], rtol=1e-12)
+    np.testing.assert_allclose(bias.outputs, exact_bias, rtol=1e-9)
+    np.testing.assert_allclose(weight.outputs, exact_bias, rtol=1e-9)
+    # EKFAC has the diagonal of the exact block, in the basis of this one.
+    for own, block, exact in (
+        (corrected.blocks[2], weight, exact_weight),
+        (corrected.blocks[3], bias, exact_bias),
     ):
-        np.testing.assert_allclose(weight.inputs, whole.inputs[:-1, :-1], rtol=1e-12)
-        np.testing.assert_allclose(bias.inputs, whole.inputs[-1:, -1:], rtol=1e-12)
-        for part in (weight, bias):
-            np.testing.assert_allclose(part.outputs, whole.outputs, rtol=1e-12)
-
-
-def test_blocks_of_a_bias_are_exact_and_ekfac_has_the_exact_diagonal():
-    _, _, corrected, (factored, rotated, exact) = (*found()[:3], map(np.asarray, found()[3]))
-    sizes = np.array([6, 3, 6, 2])
-    ends = np.cumsum(sizes)
-    for index, (block, end) in enumerate(zip(corrected.blocks, ends, strict=True)):
-        own = slice(end - sizes[index], end)
-        truth = exact[own, own]
-        if index % 2:  # a bias, with a single position
-            np.testing.assert_allclose(factored[own, own], truth, rtol=1e-8, atol=1e-12)
-            np.testing.assert_allclose(rotated[own, own], truth, rtol=1e-8, atol=1e-12)
-        basis = np.kron(block.output_vectors, block.input_vectors)
-        diagonal = np.diag(basis.T @ truth @ basis)
-        np.testing.assert_allclose(block.values.ravel(), diagonal, rtol=1e-8, atol=1e-12)
-        # Nothing lies between the blocks.
-        assert (factored[own, end:] == 0).all()
-    assert rotated.shape == exact.shape == (17, 17)
+        basis = np.kron(own.output_vectors, own.input_vectors)
+        product = basis.T @ np.kron(block.outputs, block.inputs) @ basis
+        np.testing.assert_allclose(product, np.diag(np.diag(product)), atol=1e-12)
+        diagonal = np.diag(basis.T @ exact @ basis)
+        np.testing.assert_allclose(own.values.ravel(), diagonal, rtol=1e-8, atol=1e-12)
 
 
 def test_the_other_parameters_are_constants():
-    _, separate, _, _ = found()
+    separate, _ = found()
     assert separate.structure.scale is None
     assert separate.structure.first.weight.shape == (3, 2)
 
@@ -116,12 +116,12 @@ def test_the_errors_of_separate_blocks():
     risk, model = scaled()
     make = functools.partial(KFAC, layers=LAYERS, separate_bias=True)
     errors = kfac_error(risk, model, approximation=make)
-    assert list(errors) == ["first.weight", "first.bias", "last.weight", "last.bias"]
-    _, _, _, (factored, _, exact) = found()
+    assert set(errors) == {"first.weight", "first.bias", "last.weight", "last.bias"}
     np.testing.assert_allclose([errors["first.bias"], errors["last.bias"]], 0, atol=1e-9)
-    own = slice(9, 15)
-    expected = np.linalg.norm((exact - factored)[own, own]) / np.linalg.norm(exact[own, own])
-    np.testing.assert_allclose(errors["last.weight"], expected, rtol=1e-8)
+    exact, _, _ = exact_blocks_of_the_last_layer()
+    block = found()[0].blocks[2]
+    expected = np.linalg.norm(exact - np.kron(block.outputs, block.inputs))
+    np.testing.assert_allclose(errors["last.weight"], expected / np.linalg.norm(exact), rtol=1e-8)
     (last,) = kfac_error(
         risk, model, approximation=functools.partial(KFAC, layers=("last",))
     ).values()

@@ -39,8 +39,8 @@ def lobpcg_eigenpairs(
     The iteration is JAX's, an independent program. It starts from a block of `count` random
     vectors, so it finds the copies of a multiple eigenvalue, which Lanczos from one vector does
     not. A step takes 4 `count` products, one after the other, in memory of about 9 `count` vectors.
-    The smallest eigenvalues are found as the largest ones of theta I - A, where theta is the
-    largest that was found. Near the end with many close eigenvalues it converges slowly: look at
+    The smallest eigenvalues are found as the largest ones of c I - A, with c above the largest
+    that was found. Near the end with many close eigenvalues it converges slowly: look at
     the `residuals`.
 
     **Arguments:**
@@ -82,8 +82,8 @@ def _find(
         exponent = exponent_of(product(starts[0], 0))
         unit = lambda vector: product(vector, exponent)
 
-        def at(theta: Float[Array, ""], sign: int, start: Float[Array, "count dim"]) -> Eigenpairs:
-            shifted = lambda vector: theta * vector + sign * unit(vector)
+        def at(shift: Float[Array, ""], sign: int, start: Float[Array, "count dim"]) -> Eigenpairs:
+            shifted = lambda vector: shift * vector + sign * unit(vector)
             block = lambda columns: jax.lax.map(shifted, columns.T).T
             _, vectors, _ = lobpcg_standard(block, start.T, max_steps, tolerance)
             vectors = (vectors / jnp.linalg.norm(vectors, axis=0, keepdims=True)).T
@@ -98,8 +98,9 @@ def _find(
             order = jnp.argsort(-sign * values)
             return Eigenpairs(values[order], vectors[order], residuals[order])
 
-        largest = at(jnp.zeros((), dtype), 1, starts[:count])
-        smallest = at(largest.values[0], -1, starts[count:])
+        # Without a shift the iteration divides 0 by 0 where A is exactly 0, as for dead units.
+        largest = at(jnp.ones((), dtype), 1, starts[:count])
+        smallest = at(largest.values[0] + 1, -1, starts[count:])
 
     def in_units(pairs: Eigenpairs) -> Eigenpairs:
         return Eigenpairs(
