@@ -22,6 +22,7 @@ from spectral.curvature import (
     Matrix,
     Risk,
     SoftmaxCrossEntropy,
+    SquaredError,
 )
 
 
@@ -145,6 +146,18 @@ def test_writing_out_a_matrix_compiles_once():
     operator.dense()
     first = traces
     np.testing.assert_array_equal(operator.dense(), 2 * np.eye(3))
+    assert traces == first
+
+    def forward(weight, inputs):
+        nonlocal traces
+        traces += 1
+        return inputs @ weight
+
+    risk = Risk(forward, SquaredError(), np.ones((2, 3), np.float32), np.zeros((2, 1), np.float32))
+    gram = Gram(risk, jnp.asarray(np.ones((3, 1), np.float32)))
+    gram.dense()
+    first = traces
+    np.testing.assert_allclose(gram.dense(), np.full((2, 2), 1.5), rtol=1e-6)
     assert traces == first
 
 
