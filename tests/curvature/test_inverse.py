@@ -196,7 +196,7 @@ def test_the_frobenius_norm_of_factors_of_any_size():
 
     products = [np.kron(x.outputs, x.inputs) for x in (a, b, c)]
     expected = np.sqrt(sum(np.sum(x**2) for x in products))
-    value, slope = norm(1.0)  # the block of zeros does not spoil the slope
+    value, slope = norm(1.0)  # the block of zeros does not change the slope
     np.testing.assert_allclose([value, slope], expected, rtol=1e-12)
     for power in (-700, 700):
         assert norm(2.0**power)[0] == np.ldexp(value, power)

@@ -1,6 +1,7 @@
 """KFAC and EKFAC with a block for each array, and of some layers only."""
 
 import functools
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -45,7 +46,8 @@ LAYERS = "first", "last"
 
 @eqx.filter_jit
 def _program(risk, model):
-    return [kind(risk, model, layers=LAYERS, separate_bias=True) for kind in (KFAC, EKFAC)]
+    options: Any = {"layers": LAYERS, "separate_bias": True}
+    return KFAC(risk, model, **options), EKFAC(risk, model, **options)
 
 
 @functools.cache

@@ -33,8 +33,8 @@ def example_gradients(risk: Risk, params: PyTree) -> PyTree[Float[Array, "exampl
     example_gradients(risk, model).weight  # [5, 2, 3]
     ```
 
-    **Arguments:** those of `GaussNewton`. The result has as many numbers as parameters times
-    examples. The examples of one batch of the risk run together, and the batches in turn. All of it
+    **Arguments:** those of `GaussNewton`. The result has one number for each parameter and
+    example. The examples of one batch of the risk run together, and the batches in turn. All of it
     is compiled.
 
     **Returns:** a pytree like the parameters, with a leading axis over the examples.

@@ -153,7 +153,8 @@ class Inverse(AbstractOperator):
             options = {}
             if other is not None:
                 of_other = exponent_of(other(b))
-                options["preconditioner"] = linear(lambda v: times_power(other(v), -of_other))
+                unit = lambda v, other=other: times_power(other(v), -of_other)
+                options["preconditioner"] = linear(unit)
             with jax.numpy_rank_promotion("allow"):
                 found = lx.linear_solve(linear(scaled), b, cg, options=options, throw=False)
             left = norm(b - scaled(found.value))

@@ -19,8 +19,8 @@ class HutchPlusPlus(AbstractRandomProducts):
     """Estimates the trace of any symmetric matrix by Hutch++ (Meyer et al. 2021).
 
     The products with `num_samples` random vectors span a space that holds the large eigenvalues.
-    The trace on that space is computed exactly, and that on its complement is the mean over as many
-    further vectors, as in `Hutchinson`. This takes 3 `num_samples` products, one after the other,
+    The trace on that space is computed exactly, and that on its complement is the mean over
+    `num_samples` further vectors, as in `Hutchinson`. This takes 3 `num_samples` products, one after the other,
     and memory of 2 `num_samples` vectors. The further vectors are independent of the space, so the
     estimate is unbiased and the standard error is that of independent samples, which `XTrace` does
     not have: with 10 samples of four matrices of dimension 100, the 95 % interval covered the truth
