@@ -53,7 +53,6 @@ def trace_of(estimator, size):
     [
         (log_det_of, Lanczos(order=3, num_vectors=1)),
         (trace_of, XTrace(num_samples=2)),
-        (trace_of, HutchPlusPlus(num_samples=2)),
         *(
             pytest.param(answer, estimator, marks=pytest.mark.slow)
             for answer, estimator in [
@@ -61,6 +60,7 @@ def trace_of(estimator, size):
                 (log_det_of, Deflated(order=3, deflation_order=3)),
                 (log_det_of, Chebyshev(order=3)),
                 (trace_of, XNysTrace(num_samples=2)),
+                (trace_of, HutchPlusPlus(num_samples=2)),
             ]
         ),
     ],

@@ -89,6 +89,7 @@ def numpy_density(nodes, weights, grid, width):
     return kernel @ weights
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 def test_the_density_of_logarithms():
     values = np.r_[np.zeros(8), -(10.0 ** np.linspace(-6, -2, 8)), 10.0 ** np.linspace(-1, 2, 8)]

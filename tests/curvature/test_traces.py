@@ -133,7 +133,7 @@ def test_small_eigenvalues_count_in_single_precision(getkey):
         (XDiagonal, DIM // 2),
         (XNysTrace, DIM),
         (XNysDiagonal, DIM),
-        (HutchPlusPlus, DIM),
+        pytest.param(HutchPlusPlus, DIM, marks=pytest.mark.slow),
     ],
 )
 def test_enough_products_give_the_diagonal_itself(kind, num_samples, getkey):
