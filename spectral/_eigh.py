@@ -1,5 +1,6 @@
 """Eigenpairs of symmetric matrices. On CPU a batch is decomposed one matrix at a time."""
 
+import functools
 from typing import Any
 
 import jax
@@ -16,7 +17,7 @@ def eigh(matrix: Float[Array, "n n"]) -> tuple[Float[Array, " n"], Float[Array, 
     are 2^k times those of A to the bit, and the eigenvectors are the same.
     """
     exponent = exponent_of(matrix)
-    values, vectors = _decomposed(times_power(matrix, -exponent))
+    values, vectors = _differentiable(times_power(matrix, -exponent))
     return times_power(values, exponent), vectors
 
 
@@ -24,6 +25,22 @@ def eigvalsh(matrix: Float[Array, "n n"]) -> Float[Array, " n"]:
     """Eigenvalues in ascending order, scaled as those of `eigh`."""
     exponent = exponent_of(matrix)
     return times_power(jnp.linalg.eigvalsh(times_power(matrix, -exponent)), exponent)
+
+
+@jax.custom_jvp
+def _differentiable(matrix: Float[Array, "n n"]) -> tuple[Float[Array, " n"], Float[Array, "n n"]]:
+    return _decomposed(matrix)
+
+
+@_differentiable.defjvp
+def _derivative(primals: Any, tangents: Any) -> Any:
+    values, vectors = _decomposed(*primals)
+    dot = functools.partial(jnp.matmul, precision="highest")
+    change = dot(dot(vectors.T, tangents[0]), vectors)
+    one = jnp.eye(values.size, dtype=values.dtype)
+    # Of equal eigenvalues the vectors have no derivative, and this is infinite.
+    turn = change * (1 / (values[None] - values[:, None] + one) - one)
+    return (values, vectors), (jnp.diagonal(change), dot(vectors, turn))
 
 
 @jax.custom_batching.custom_vmap

@@ -19,19 +19,27 @@ from .estimators.spectrum._eigenpairs import (
 from .estimators.spectrum._gram_eigh import GramEigh as GramEigh
 from .estimators.spectrum._kronecker_eigh import KroneckerEigh as KroneckerEigh
 from .estimators.spectrum._lanczos import Lanczos as Lanczos
+from .estimators.spectrum._lobpcg import lobpcg_eigenpairs as lobpcg_eigenpairs
 from .estimators.spectrum._matfree_lanczos import MatfreeLanczos as MatfreeLanczos
+from .estimators.spectrum._matrix_function import (
+    FunctionProduct as FunctionProduct,
+    matrix_function as matrix_function,
+)
 from .estimators.spectrum._spectrum_of import spectrum_of as spectrum_of
 from .estimators.trace._diagonal import (
     HutchinsonDiagonal as HutchinsonDiagonal,
     XDiagonal as XDiagonal,
     XNysDiagonal as XNysDiagonal,
 )
+from .estimators.trace._exact_diagonal import ExactDiagonal as ExactDiagonal
+from .estimators.trace._hutch_plus_plus import HutchPlusPlus as HutchPlusPlus
 from .estimators.trace._trace import (
     Hutchinson as Hutchinson,
     XNysTrace as XNysTrace,
     XTrace as XTrace,
 )
 from .kronecker._ekfac import EKFAC as EKFAC
+from .kronecker._factored_inverse import FactoredInverse as FactoredInverse
 from .kronecker._kfac import KFAC as KFAC
 from .kronecker._kfac_error import kfac_error as kfac_error
 from .kronecker._kronecker import (
@@ -46,10 +54,13 @@ from .kronecker._sharing import (
 from .landscape._directions import filter_normalised_direction as filter_normalised_direction
 from .landscape._landscape import loss_landscape as loss_landscape
 from .operators._block import Block as Block, layer_blocks as layer_blocks
+from .operators._example_gradients import example_gradients as example_gradients
 from .operators._fisher import Fisher as Fisher
 from .operators._gauss_newton import GaussNewton as GaussNewton
 from .operators._gram import Gram as Gram
 from .operators._hessian import Hessian as Hessian
+from .operators._inverse import Inverse as Inverse, Solution as Solution
+from .operators._jacobian import jacobian as jacobian
 from .operators._matrix import Function as Function, Matrix as Matrix
 from .operators._operator import AbstractOperator as AbstractOperator
 from .operators._output_factor import (
@@ -79,6 +90,7 @@ from .spectra._epsilon_rank import (
 from .spectra._estimate import Estimate as Estimate
 from .spectra._extremes import Extremes as Extremes, extremes as extremes
 from .spectra._kronecker_spectrum import KroneckerSpectrum as KroneckerSpectrum
+from .spectra._log_density import log_density as log_density
 from .spectra._moments import (
     condition_number as condition_number,
     frobenius_norm as frobenius_norm,

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from curvature_cases import normal
+from curvature_cases import normal, over_examples
 from jax.flatten_util import ravel_pytree
 from layered_networks import drawn
 from programs import equations
@@ -22,7 +22,14 @@ from spectral.curvature import (
     Matrix,
     Risk,
     SoftmaxCrossEntropy,
+    SquaredError,
 )
+
+
+def large_gram():
+    model = drawn(lambda k: eqx.nn.Linear(1, 2, key=k), np.random.default_rng(0))
+    inputs, labels = np.zeros((100_000, 1), np.float32), np.zeros(100_000, int)
+    return Gram(Risk(over_examples, SoftmaxCrossEntropy(), inputs, labels), model)
 
 
 def random_symmetric(dim, seed=0):
@@ -97,6 +104,10 @@ def test_products_of_matrices_and_functions_run_in_full_precision():
             lambda: Function(_itself, jax.ShapeDtypeStruct((2_000_000,), jnp.float32)).dense(),
             "2,000,000 rows, so it would take 16,000 GB, .*at most 137 GB: use its products",
         ),
+        (
+            lambda: large_gram().dense(),
+            "200,000 rows, so it would take 160 GB, .*the `Gram` of fewer examples",
+        ),
     ],
 )
 def test_bad_arguments(build, message):
@@ -135,6 +146,18 @@ def test_writing_out_a_matrix_compiles_once():
     operator.dense()
     first = traces
     np.testing.assert_array_equal(operator.dense(), 2 * np.eye(3))
+    assert traces == first
+
+    def forward(weight, inputs):
+        nonlocal traces
+        traces += 1
+        return inputs @ weight
+
+    risk = Risk(forward, SquaredError(), np.ones((2, 3), np.float32), np.zeros((2, 1), np.float32))
+    gram = Gram(risk, jnp.asarray(np.ones((3, 1), np.float32)))
+    gram.dense()
+    first = traces
+    np.testing.assert_allclose(gram.dense(), np.full((2, 2), 1.5), rtol=1e-6)
     assert traces == first
 
 

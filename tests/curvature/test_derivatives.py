@@ -11,11 +11,13 @@ from spectral.curvature import (
     Chebyshev,
     Deflated,
     Dense,
+    ExactDiagonal,
     extreme_eigenpairs,
     GaussNewton,
     GramEigh,
     Hutchinson,
     HutchinsonDiagonal,
+    HutchPlusPlus,
     KFAC,
     KroneckerEigh,
     Lanczos,
@@ -58,6 +60,7 @@ def trace_of(estimator, size):
                 (log_det_of, Deflated(order=3, deflation_order=3)),
                 (log_det_of, Chebyshev(order=3)),
                 (trace_of, XNysTrace(num_samples=2)),
+                (trace_of, HutchPlusPlus(num_samples=2)),
             ]
         ),
     ],
@@ -118,16 +121,27 @@ def test_derivatives_through_the_spectrum_of_a_network(matrix, estimator):
 
 @pytest.mark.slow
 def test_other_units_of_the_loss_of_a_network():
-    """The Gram matrix takes a root of the unit, so a power of four changes no digit."""
+    """The factor takes a root of the unit, so a power of four changes no digit."""
     model, risk = network_and_risk(1.0)
-    whole, factors = (e(m(risk, model), key=KEY) for m, e in PAIRS)
+    whole, factors, diagonal = (e(m(risk, model), key=KEY) for m, e in PAIRS)
+    size = KFAC(risk, model).frobenius_norm()
     for power in (-100, -40, 40, 100):
         _, scaled = network_and_risk(2.0**power)
         check_scaled(GramEigh()(GaussNewton(scaled, model), key=KEY), whole, power)
         other = KroneckerEigh()(KFAC(scaled, model), key=KEY)
-        np.testing.assert_allclose(other.range()[1], np.ldexp(factors.range()[1], power), rtol=1e-5)
-        expected = np.ldexp(trace(factors).value, power)
-        np.testing.assert_allclose(trace(other).value, expected, rtol=1e-5)
+        # B has the unit of the loss and A has none, so the products of their eigenvalues compare.
+        check_scaled(products(other), products(factors), power)
+        assert KFAC(scaled, model).frobenius_norm() == np.ldexp(size, power)
+        check_scaled(ExactDiagonal()(GaussNewton(scaled, model), key=KEY), diagonal, power)
 
 
-PAIRS = ((GaussNewton, GramEigh()), (KFAC, KroneckerEigh()))
+def products(spectrum):
+    blocks = [longer[:, None] * shorter[None] for longer, shorter in spectrum.factors]
+    return blocks, spectrum.tolerance, spectrum.range(), trace(spectrum)
+
+
+PAIRS = (
+    (GaussNewton, GramEigh()),
+    (KFAC, KroneckerEigh()),
+    (GaussNewton, ExactDiagonal()),
+)

@@ -29,3 +29,22 @@ def test_lapack_is_never_handed_a_batch():
     calls = re.findall(r"custom_call @lapack\w*syevd.*", lowered.as_text())
     assert calls
     assert all("tensor<5x5xf32>" in call and "x5x5x" not in call for call in calls)
+
+
+@pytest.mark.usefixtures("float64")
+def test_the_derivative():
+    matrix, weights, change = (np.asarray(MATRICES[0, n]) for n in range(3))
+
+    @jax.jit
+    @jax.grad
+    def slope(matrix):
+        values, vectors = eigh(matrix)
+        return jnp.sum(weights * ((vectors * jnp.exp(values)[None]) @ vectors.T))
+
+    def value(matrix):
+        values, vectors = np.linalg.eigh(matrix)
+        return np.sum(weights * ((vectors * np.exp(values)) @ vectors.T))
+
+    difference = (value(matrix + 1e-6 * change) - value(matrix - 1e-6 * change)) / 2e-6
+    found = np.sum(np.asarray(slope(jnp.asarray(matrix))) * change)
+    np.testing.assert_allclose(found, difference, rtol=1e-6)

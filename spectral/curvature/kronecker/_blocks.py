@@ -6,7 +6,10 @@ from abc import abstractmethod
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
+
+from ..._base._scaling import exponent_of, times_power
+from ..._eigh import eigh, eigvalsh
 
 
 class AbstractBlock(eqx.Module):
@@ -33,8 +36,9 @@ class AbstractBlock(eqx.Module):
         """The sum of the eigenvalues."""
 
     @abstractmethod
-    def square(self) -> Float[Array, ""]:
-        """The sum of the squared eigenvalues."""
+    def square(self) -> tuple[Float[Array, ""], Int[Array, ""]]:
+        """The sum of the squared eigenvalues in units of 4^exponent, and the exponent. The squares
+        themselves may leave the range of the dtype."""
 
     @abstractmethod
     def eigenvalues(self) -> tuple[Float[Array, " longer"], Float[Array, " shorter"]]:
@@ -72,11 +76,12 @@ class FactoredBlock(AbstractBlock):
     def trace(self) -> Float[Array, ""]:
         return jnp.trace(self.inputs) * jnp.trace(self.outputs)
 
-    def square(self) -> Float[Array, ""]:
-        return jnp.sum(self.inputs**2) * jnp.sum(self.outputs**2)
+    def square(self) -> tuple[Float[Array, ""], Int[Array, ""]]:
+        (a, of_inputs), (b, of_outputs) = _square(self.inputs), _square(self.outputs)
+        return a * b, of_inputs + of_outputs
 
     def eigenvalues(self) -> tuple[Float[Array, " longer"], Float[Array, " shorter"]]:
-        a, b = (_semi_definite(jnp.linalg.eigvalsh(m)) for m in (self.inputs, self.outputs))
+        a, b = (_semi_definite(eigvalsh(m)) for m in (self.inputs, self.outputs))
         return (a, b) if a.size >= b.size else (b, a)
 
     def inverse(self, damping: Float[Array, ""]) -> "RotatedBlock":
@@ -97,7 +102,7 @@ class FactoredBlock(AbstractBlock):
 
     def eigenvectors(self) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
         """The eigenvalues and eigenvectors of A and of B."""
-        pairs = (jnp.linalg.eigh(m) for m in (self.inputs, self.outputs))
+        pairs = (eigh(m) for m in (self.inputs, self.outputs))
         a, b = ((_semi_definite(values), vectors) for values, vectors in pairs)
         return a, b
 
@@ -122,8 +127,8 @@ class RotatedBlock(AbstractBlock):
     def trace(self) -> Float[Array, ""]:
         return jnp.sum(self.values)
 
-    def square(self) -> Float[Array, ""]:
-        return jnp.sum(self.values**2)
+    def square(self) -> tuple[Float[Array, ""], Int[Array, ""]]:
+        return _square(self.values)
 
     def eigenvalues(self) -> tuple[Float[Array, " longer"], Float[Array, " shorter"]]:
         return jnp.sort(self.values, axis=None), jnp.ones(1, self.values.dtype)
@@ -141,6 +146,11 @@ class RotatedBlock(AbstractBlock):
                 "another estimator, such as `Lanczos()`."
             )
         return dataclasses.replace(self, leaves=leaves)
+
+
+def _square(x: Float[Array, "rows columns"]) -> tuple[Float[Array, ""], Int[Array, ""]]:
+    exponent = exponent_of(x)
+    return jnp.sum(times_power(x, -exponent) ** 2), exponent
 
 
 def _semi_definite(values: Float[Array, " size"]) -> Float[Array, " size"]:

@@ -1,5 +1,7 @@
 """KFAC with the best eigenvalues for its eigenvectors."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
@@ -12,6 +14,7 @@ from ..risk._parameters import structure_of
 from ..risk._risk import ExampleBatch, Risk
 from ._blocks import RotatedBlock
 from ._capture import find_layers, Recorded
+from ._chosen import choose_layers
 from ._factorise import factorise, pulled_back
 from ._kronecker import AbstractKronecker
 from ._layout import Layout
@@ -44,7 +47,8 @@ class EKFAC(AbstractKronecker):
 
     **Arguments:** those of `KFAC`, with the same conventions. The gradients belong to whole
     examples and are summed over positions, for any `sharing`. The data are processed twice, and
-    there is one eigenvalue for each parameter.
+    there is one eigenvalue for each parameter. With `separate_bias` the eigenvectors are those of
+    `KFAC` with `separate_bias`.
 
     **Raises:** `ValueError` as `KFAC` does.
 
@@ -61,10 +65,13 @@ class EKFAC(AbstractKronecker):
         *,
         factor: AbstractOutputFactor = EXACT,
         sharing: AbstractSharing = EXPAND,
+        separate_bias: bool = False,
+        layers: Sequence[str] | None = None,
     ):
         check_risk(risk, params)
+        risk, params = choose_layers(risk, params, layers)
         self.layout = Layout(structure_of(params))
-        self.blocks = _correct(risk, params, factor, sharing)
+        self.blocks = _correct(risk, params, factor, sharing, separate_bias)
 
     @property
     def rest(self) -> Float[Array, ""]:
@@ -73,16 +80,20 @@ class EKFAC(AbstractKronecker):
 
 @jit_single_threaded
 def _correct(
-    risk: Risk, params: PyTree, factor: AbstractOutputFactor, sharing: AbstractSharing
+    risk: Risk,
+    params: PyTree,
+    factor: AbstractOutputFactor,
+    sharing: AbstractSharing,
+    separate_bias: bool,
 ) -> tuple[RotatedBlock, ...]:
     """The blocks of KFAC with corrected eigenvalues."""
     layers = find_layers(risk, params)
-    blocks = factorise(risk, params, factor, sharing)
+    blocks = factorise(risk, params, factor, sharing, separate_bias)
     with jax.default_matmul_precision("highest"):
         bases = [block.eigenvectors() for block in blocks]
 
         def moments(batch: ExampleBatch) -> list[Array]:
-            found = pulled_back(risk, params, layers, factor, batch)
+            found = pulled_back(risk, params, layers, factor, batch, separate_bias=separate_bias)
             result = []
             for (layer, recorded), ((values, u), (_, v)) in zip(found, bases, strict=True):
                 if layer.calls:

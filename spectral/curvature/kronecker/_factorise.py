@@ -10,25 +10,30 @@ from ..operators._output_factor import AbstractOutputFactor
 from ..risk._risk import ExampleBatch, Risk
 from ._blocks import FactoredBlock
 from ._capture import capture, find_layers, Layer, Recorded
+from ._separate import separate_records, separated
 from ._sharing import AbstractSharing
 
 
 @eqx.filter_jit
 def factorise(
-    risk: Risk, params: PyTree, factor: AbstractOutputFactor, sharing: AbstractSharing
+    risk: Risk,
+    params: PyTree,
+    factor: AbstractOutputFactor,
+    sharing: AbstractSharing,
+    separate_bias: bool,
 ) -> tuple[FactoredBlock, ...]:
     """The Kronecker factors of every layer, accumulated over the batches of the risk."""
     layers = find_layers(risk, params)
 
     def sums(batch: ExampleBatch) -> list[tuple[Array, Array]]:
-        found = pulled_back(risk, params, layers, factor, batch)
+        found = pulled_back(risk, params, layers, factor, batch, separate_bias=separate_bias)
         return [_sums(layer, sharing.shared(recorded), batch) for layer, recorded in found]
 
     with jax.default_matmul_precision("highest"):
         factors = risk.accumulate(sums)
     return tuple(
         FactoredBlock(inputs=a, outputs=b, name=layer.name, leaves=layer.leaves)
-        for layer, (a, b) in zip(layers, factors, strict=True)
+        for layer, (a, b) in zip(_blocks_of(layers, separate_bias), factors, strict=True)
     )
 
 
@@ -38,11 +43,20 @@ def pulled_back(
     layers: tuple[Layer, ...],
     factor: AbstractOutputFactor,
     batch: ExampleBatch,
+    *,
+    separate_bias: bool = False,
 ) -> list[tuple[Layer, Recorded]]:
     """The record of each layer when the columns of the output factor are pulled back."""
     outputs, recorded = capture(risk, params, layers, batch)
     columns = factor.columns(risk.loss, outputs, batch.targets, batch.indices)
-    return list(zip(layers, recorded(columns), strict=True))
+    records = recorded(columns)
+    if separate_bias:
+        records = separate_records(layers, records)
+    return list(zip(_blocks_of(layers, separate_bias), records, strict=True))
+
+
+def _blocks_of(layers: tuple[Layer, ...], separate_bias: bool) -> tuple[Layer, ...]:
+    return separated(layers) if separate_bias else layers
 
 
 def _sums(layer: Layer, recorded: Recorded, batch: ExampleBatch) -> tuple[Array, Array]:

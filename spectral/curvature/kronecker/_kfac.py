@@ -1,13 +1,18 @@
 """Kronecker-factored approximate curvature."""
 
-import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+from collections.abc import Sequence
 
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, PyTree, Real
+
+from ..._arguments import check_above
 from ..operators._output_factor import AbstractOutputFactor, EXACT
 from ..risk._check_risk import check_risk
 from ..risk._parameters import structure_of
 from ..risk._risk import Risk
 from ._blocks import FactoredBlock
+from ._chosen import choose_layers
+from ._factored_inverse import factored_inverse, FactoredInverse
 from ._factorise import factorise
 from ._kronecker import AbstractKronecker
 from ._layout import Layout
@@ -50,6 +55,12 @@ class KFAC(AbstractKronecker):
     - `factor`: as for `Fisher`, by default `Exact()`.
     - `sharing`: for layers that act at several positions (convolutions, and layers called more
         than once): `Expand()`, the default, or `Reduce()`.
+    - `separate_bias`: give the weight and the bias of each layer a block of their own, with the
+        same B, and leave out what lies between them. The blocks are called `layers.0.weight` and
+        `layers.0.bias`.
+    - `layers`: paths to the layers to take, such as `("layers.0",)`, or to parts of the network
+        that contain layers; by default all. The other parameters are constants: vectors have `None`
+        in their place, as those of a `Block`, and they need no Kronecker factors.
 
     Conventions, with N examples and S positions: A is (1/N) times the sum of a a^T over examples
     and positions. B is 1/(N S) times the sum of g g^T over examples, columns of the output factor
@@ -57,17 +68,18 @@ class KFAC(AbstractKronecker):
     1. A layer that is called several times has the positions of all its calls.
 
     The scale and shift of `BatchNorm`, `LayerNorm`, `GroupNorm` and `RMSNorm` do not have two
-    factors. Their block is exact: A is the block itself, and B is 1. Parameters that the outputs do
-    not depend on have rows of zeros. BatchNorm must be in inference mode. The factors are computed,
-    compiled, when the operator is constructed. This takes the memory of the activations and patches
-    of one batch for each column of the output factor.
+    factors. Their block is exact, for both together: A is the block itself, and B is 1. Parameters
+    that the outputs do not depend on have rows of zeros. BatchNorm must be in inference mode. The
+    factors are computed, compiled, when the operator is constructed. This takes the memory of the
+    activations and patches of one batch for each column of the output factor.
 
     For reinforcement learning, see `GaussNewton` for the meaning of the matrix and for the loss.
 
     **Raises:** `ValueError` naming the layer if a layer is called in a loop or an inner `vmap`, if
     other parameters influence the outputs (including weights that are used without calling their
-    layer), or if only a part of a layer is given. For concrete arrays also if the outputs depend on
-    the division into batches, or if the targets do not fit the loss, see `Risk`.
+    layer), if only a part of a layer is given, or if `layers` names no parameters. For concrete
+    arrays also if the outputs depend on the division into batches, or if the targets do not fit the
+    loss, see `Risk`.
 
     See Martens and Grosse (2015), Grosse and Martens (2016), Eschenhagen et al. (2023), Dangel et
     al. (2025).
@@ -83,11 +95,30 @@ class KFAC(AbstractKronecker):
         *,
         factor: AbstractOutputFactor = EXACT,
         sharing: AbstractSharing = EXPAND,
+        separate_bias: bool = False,
+        layers: Sequence[str] | None = None,
     ):
         check_risk(risk, params)
+        risk, params = choose_layers(risk, params, layers)
         self.layout = Layout(structure_of(params))
-        self.blocks = factorise(risk, params, factor, sharing)
+        self.blocks = factorise(risk, params, factor, sharing, separate_bias)
 
     @property
     def rest(self) -> Float[Array, ""]:
         return jnp.zeros((), self.dtype)
+
+    def factored_inverse(self, damping: Real[ArrayLike, ""]) -> FactoredInverse:
+        """An approximate inverse of A + damping I, with Kronecker factors.
+
+        `inverse` is exact. This one is the heuristic of Martens and Grosse (2015), section 6.3,
+        which is common in optimisers: the block B kron A becomes
+        (B + damping / alpha I)^-1 kron (A + alpha I)^-1, where alpha^2 is the damping times the
+        mean eigenvalue of A over that of B. For a factor without positive eigenvalues the quotient
+        is 1. If one factor is a single number, as for normalisation layers, the exact inverse has
+        this form and is used. The product of the damped factors exceeds A + damping I, so this
+        inverse is at most the exact one.
+
+        **Raises:** `ValueError` if `damping` is not positive and finite.
+        """
+        check_above("damping", damping, 0)
+        return factored_inverse(self.blocks, self.layout, jnp.asarray(damping, self.dtype))

@@ -6,13 +6,15 @@ from collections.abc import Callable
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from ..._arguments import check_count
 from ..._base._precision import in_single
+from ..._base._scaling import norm
 from ..operators._output_factor import AbstractOutputFactor, EXACT
 from ..risk._parameters import structure_of
-from ..risk._risk import ExampleBatch, Risk
+from ..risk._risk import ExampleBatch, hold, Risk
 from ._blocks import AbstractBlock
 from ._capture import find_layers
 from ._factorise import pulled_back, second_moment
@@ -56,16 +58,20 @@ def kfac_error(
 
     - `risk`, `params`, `factor`: as for `KFAC`.
     - `approximation`: `approximation(risk, params, factor=factor)` is the matrix to compare:
-        `KFAC`, `EKFAC`, or a function such as `functools.partial(KFAC, sharing=Reduce())`.
+        `KFAC`, `EKFAC`, or a function such as `functools.partial(KFAC, separate_bias=True)`. The
+        errors are those of its blocks, each against the exact block of the same parameters.
     - `limit`: the largest number of parameters of a layer. The memory is a few times its square.
 
-    **Returns:** the error by the path to the layer. Blocks that are always exact are left out. If
-    G_l is 0, the error is 0 if the factors are 0 too, and infinity otherwise.
+    **Returns:** the error by the path to the layer, or to the block if it has several. Blocks that
+    are always exact are left out. If G_l is 0, the error is 0 if the factors are 0 too, and
+    infinity otherwise.
 
     **Raises:** `ValueError` as `KFAC` does, if a layer has more than `limit` parameters, or if
     `limit` is below one.
     """
     check_count("limit", limit)
+    operator = approximation(risk, params, factor=factor)
+    risk, params = _parameters_of(operator, risk, params)
     sizes = [math.prod(s.shape) for s in jax.tree.leaves(structure_of(params))]
     for layer in find_layers(risk, params):
         size = sum(sizes[n] for n in layer.leaves)
@@ -75,7 +81,16 @@ def kfac_error(
                 "its exact block is written out and has the square of this many numbers: raise "
                 "the limit, or hold the layer constant with `eqx.partition`."
             )
-    return _errors(risk, params, factor, approximation(risk, params, factor=factor))
+    return _errors(risk, params, factor, operator)
+
+
+def _parameters_of(operator: AbstractKronecker, risk: Risk, params: PyTree) -> tuple[Risk, PyTree]:
+    """The risk as a function of the parameters that an operator acts on."""
+    path_of = lambda leaf: jax.tree_util.keystr(leaf[0])
+    own = set(map(path_of, jax.tree_util.tree_leaves_with_path(operator.structure)))
+    every, structure = jax.tree_util.tree_flatten_with_path(structure_of(params))
+    kept = [path_of(leaf) in own for leaf in every]
+    return (risk, params) if all(kept) else hold(risk, params, structure.unflatten(kept))
 
 
 @eqx.filter_jit
@@ -83,15 +98,21 @@ def _errors(
     risk: Risk, params: PyTree, factor: AbstractOutputFactor, operator: AbstractKronecker
 ) -> dict[str, Float[Array, ""]]:
     layers = find_layers(risk, params)
+    sizes = [math.prod(s.shape) for s in jax.tree.leaves(operator.structure)]
 
     def exact(batch: ExampleBatch) -> dict[str, Float[Array, "size size"]]:
         result = {}
         for layer, recorded in pulled_back(risk, params, layers, factor, batch):
             if layer.calls:
                 inputs, gradients = in_single(recorded.inputs), in_single(recorded.gradients)
-                matrices = jnp.einsum("cnpo,npi->cnoi", gradients, inputs)
-                flat = matrices.reshape(*matrices.shape[:2], -1)
-                result[layer.name] = second_moment(flat, batch.weights[None, :, None])
+                widths = [sizes[n] // gradients.shape[-1] for n in layer.leaves]
+                for block in operator.blocks:
+                    columns = np.repeat([n in block.leaves for n in layer.leaves], widths)
+                    if columns.any():
+                        own = inputs[..., columns]
+                        matrices = jnp.einsum("cnpo,npi->cnoi", gradients, own)
+                        flat = matrices.reshape(*matrices.shape[:2], -1)
+                        result[block.name] = second_moment(flat, batch.weights[None, :, None])
         return result
 
     with jax.default_matmul_precision("highest"):
@@ -104,6 +125,7 @@ def _relative(exact: Float[Array, "size size"], block: AbstractBlock) -> Float[A
     shape, size = block.shape, exact.shape[0]
     column = lambda e: block.product(e.reshape(shape)).reshape(-1)
     columns = jax.lax.map(column, jnp.eye(size, dtype=exact.dtype), batch_size=min(size, 64))
-    error, norm = jnp.linalg.norm(exact - columns), jnp.linalg.norm(exact)
+    error, size_of_exact = norm(exact - columns), norm(exact)
     of_zero = jnp.where(error > 0, jnp.inf, 0)
-    return jnp.where(norm > 0, error / jnp.where(norm > 0, norm, 1), of_zero)
+    known = size_of_exact > 0
+    return jnp.where(known, error / jnp.where(known, size_of_exact, 1), of_zero)

@@ -11,10 +11,14 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PyTree, Real
 
 from ..._arguments import check_above
+from ..._base._scaling import exponent_of, times_power
 from ..operators._operator import AbstractOperator
 from ..operators._single_threaded import jit_single_threaded
 from ._blocks import AbstractBlock, RotatedBlock
 from ._layout import Layout
+
+
+_NO_UNIT = -(2**12)  # an exponent below those of all numbers
 
 
 class AbstractKronecker(AbstractOperator):
@@ -85,8 +89,15 @@ class AbstractKronecker(AbstractOperator):
 
     def frobenius_norm(self) -> Float[Array, ""]:
         """The root of the sum of all squared eigenvalues, from the factors alone."""
-        square = sum((block.square() for block in self.blocks), self.unused * self.rest**2)
-        return jnp.sqrt(square)
+        squares = [block.square() for block in self.blocks]
+        if self.unused:
+            exponent = exponent_of(self.rest)
+            squares.append((self.unused * times_power(self.rest, -exponent) ** 2, exponent))
+        values, exponents = (jnp.stack(numbers) for numbers in zip(*squares, strict=True))
+        # A block of zeros has no unit of its own.
+        unit = jnp.max(jnp.where(values > 0, exponents, _NO_UNIT))
+        total = jnp.sum(times_power(values, 2 * (exponents - unit)))
+        return times_power(jnp.sqrt(total), unit)
 
     def eigenvalues(self) -> dict[str, Float[Array, " size"]]:
         """All eigenvalues of the block of each layer, ascending, by the path to the layer.

@@ -21,7 +21,7 @@ from ._output_factor import (
 )
 
 
-_BLOCK = 2**26  # numbers in the rows of the factor that `dense` holds at once
+_BLOCK = 2**26  # numbers in the rows of the factor that `written_out` holds at once
 _ROWS = 64  # the most rows that are pushed through the network together
 
 
@@ -109,8 +109,8 @@ class Gram(AbstractOperator):
         from_examples, to_examples = self.risk.summed(pull), self.risk.joined(self._push)
         return lambda vector: to_examples(from_examples(vector))
 
-    def dense(self) -> Float[Array, "dim dim"]:
-        """The matrix itself, in the order of `flat_product`.
+    def written_out(self) -> Float[Array, "dim dim"]:
+        """The computation of `dense`, which checks the size and compiles it.
 
         A few columns of F at a time (at most 64 vectors like the parameters, 256 MB in float32, or
         a single one) are pushed through the network with all examples, or with one batch of the
@@ -139,6 +139,35 @@ class Gram(AbstractOperator):
         matrix = blocks.reshape(self.dim, self.dim).astype(self.dtype)
         return (matrix + matrix.T) / 2
 
+    def squared_rows(self) -> PyTree:
+        """The sum of the squares in each row of F, which is the diagonal of F F^T, like the
+        parameters.
+
+        Each column of F is pulled back on its own, those of a few examples together (at most 64
+        vectors like the parameters, 256 MB in float32, or a single one).
+        """
+        num_examples = self.columns.shape[0]
+        at_once = min(num_examples, max(1, min(_ROWS, _BLOCK // self.parameters)))
+        num_groups = -(-num_examples // at_once)
+        indices = jnp.arange(num_groups * at_once).reshape(num_groups, at_once)
+        zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), structure_of(self.params))
+
+        def of_example(index: Int[Array, ""]) -> PyTree:
+            own, network = self._linearised(self.risk.batch(index[None]))
+            pull = network.pull()
+            add = lambda total, column: (jax.tree.map(_add_square, total, pull(column)), None)
+            # Indices beyond the last example are padding.
+            squares = jax.lax.scan(add, zeros, own)[0]
+            return jax.tree.map(lambda x: jnp.where(index < num_examples, x, 0), squares)
+
+        def add_group(total: PyTree, group: Int[Array, " group"]) -> tuple[PyTree, None]:
+            squares = jax.tree.map(lambda x: jnp.sum(x, axis=0), jax.vmap(of_example)(group))
+            return jax.tree.map(jnp.add, total, squares), None
+
+        with jax.default_matmul_precision("highest"):
+            total = jax.lax.scan(add_group, zeros, indices)[0]
+        return jax.tree.map(lambda x: x / self.risk.num_labels, total)
+
     def _linearised(self, batch: ExampleBatch) -> tuple[PyTree, Linearised]:
         """The columns of the output factor, and the linearised network."""
         network = linearise(self.risk, self.params, batch)
@@ -154,3 +183,7 @@ class Gram(AbstractOperator):
             return (products * jnp.sqrt(batch.weights)[:, None]).astype(products.dtype)
 
         return apply
+
+
+def _add_square(total: Float[Array, "..."], own: Float[Array, "..."]) -> Float[Array, "..."]:
+    return total + own.astype(total.dtype) ** 2

@@ -21,7 +21,7 @@ class AbstractOperator(eqx.Module):
 
     The vectors are pytrees of floating-point arrays, such as the parameters of a network. A new
     operator implements `structure` and `product`; the other methods follow from these two. An
-    operator that can form its matrix faster than by products also overrides `dense`.
+    operator that can form its matrix faster than by products also overrides `written_out`.
 
     `a + b`, `a - b`, `sum([a, b])`, `2.0 * a`, `a / 2` and `-a` are operators, and `a @ v` is
     `a.mv(v)`.
@@ -58,12 +58,7 @@ class AbstractOperator(eqx.Module):
 
         **Raises:** `ValueError` if the vector does not have this operator's structure.
         """
-        if not same_structure(vector, self.structure):
-            raise ValueError(
-                f"`vector` is {eqx.tree_pformat(vector)}, but the matrix acts on vectors "
-                f"{eqx.tree_pformat(self.structure)}: pass one of the same structure, shapes and "
-                "dtypes."
-            )
+        check_vector(vector, self)
         return self.product()(vector)
 
     def flat_product(self) -> Callable[[Float[Array, " dim"]], Float[Array, " dim"]]:
@@ -93,9 +88,19 @@ class AbstractOperator(eqx.Module):
             raise ValueError(
                 f"The matrix has {self.dim:,} rows, so it would take {size / 1e9:,.0f} GB, but "
                 f"`dense` writes at most {_LARGEST / 1e9:,.0f} GB: use its products, `mv`, "
-                "estimate its spectrum with `Lanczos()`, or write out the `Block` of a layer."
+                "estimate its spectrum with `Lanczos()`, or write out the `Block` of a layer, or "
+                "the `Gram` of fewer examples."
             )
-        return _written_out(self)
+        return _dense(self)
+
+    def written_out(self) -> Float[Array, "dim dim"]:
+        """The computation of `dense`, which checks the size and compiles it."""
+        columns = jax.lax.map(
+            self.flat_product(),
+            jnp.eye(self.dim, dtype=self.dtype),
+            batch_size=min(self.dim, _COLUMNS),
+        )
+        return columns.T
 
     def __add__(self, other: Any) -> "AbstractOperator":
         return Sum((self, _summand(other)))
@@ -130,13 +135,18 @@ class AbstractOperator(eqx.Module):
 
 
 @eqx.filter_jit
-def _written_out(operator: AbstractOperator) -> Float[Array, "dim dim"]:
-    columns = jax.lax.map(
-        operator.flat_product(),
-        jnp.eye(operator.dim, dtype=operator.dtype),
-        batch_size=min(operator.dim, _COLUMNS),
-    )
-    return columns.T
+def _dense(operator: AbstractOperator) -> Float[Array, "dim dim"]:
+    return operator.written_out()
+
+
+def check_vector(vector: PyTree, operator: AbstractOperator) -> None:
+    """**Raises:** `ValueError` if a vector does not have an operator's structure."""
+    if not same_structure(vector, operator.structure):
+        raise ValueError(
+            f"`vector` is {eqx.tree_pformat(vector)}, but the matrix acts on vectors "
+            f"{eqx.tree_pformat(operator.structure)}: pass one of the same structure, shapes and "
+            "dtypes."
+        )
 
 
 def same_structure(vector: PyTree, structure: PyTree[jax.ShapeDtypeStruct]) -> bool:

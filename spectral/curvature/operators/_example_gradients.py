@@ -1,0 +1,62 @@
+"""The gradient of each example's loss in the parameters."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PyTree
+
+from ..risk._check_risk import check_risk
+from ..risk._loss import loss_gradient
+from ..risk._risk import ExampleBatch, Risk
+from ._linearised import linearise
+
+
+def example_gradients(risk: Risk, params: PyTree) -> PyTree[Float[Array, "examples ..."]]:
+    """The gradient of the loss of each example in the parameters.
+
+    The mean over the leading axis is the gradient of the risk, and the mean of the outer products
+    is `Fisher(risk, params, factor=Empirical())`. For losses with several labels for each example,
+    or with labels that do not count, the sum over the leading axis is `risk.num_labels` times the
+    gradient of the risk.
+
+    ```python
+    import equinox as eqx
+    import jax
+    import jax.numpy as jnp
+    from spectral.curvature import example_gradients, Risk, SquaredError
+
+    def forward(model, inputs):
+        return jax.vmap(model)(inputs)
+
+    model = eqx.nn.Linear(3, 2, key=jax.random.key(0))
+    risk = Risk(forward, SquaredError(), jnp.ones((5, 3)), jnp.zeros((5, 2)))
+    example_gradients(risk, model).weight  # [5, 2, 3]
+    ```
+
+    **Arguments:** those of `GaussNewton`. The result has one number for each parameter and
+    example. The examples of one batch of the risk run together, and the batches in turn. All of it
+    is compiled.
+
+    **Returns:** a pytree like the parameters, with a leading axis over the examples.
+
+    **Raises:** `ValueError` as `GaussNewton` does.
+    """
+    check_risk(risk, params)
+    return _gradients(risk, params)
+
+
+@eqx.filter_jit
+def _gradients(risk: Risk, params: PyTree) -> PyTree[Float[Array, "examples ..."]]:
+    def of_example(index: Int[Array, ""]) -> PyTree:
+        example = risk.batch(index[None])
+        network = linearise(risk, params, example)
+        gradient = loss_gradient(risk.loss, network.outputs, example.targets)
+        like_outputs = lambda g, z: g.astype(z.dtype)
+        return network.pull()(jax.tree.map(like_outputs, gradient, network.outputs))
+
+    def of_batch(batch: ExampleBatch) -> PyTree:
+        # Padding repeats the last example, and is cut off.
+        return jax.vmap(of_example)(jnp.minimum(batch.indices, risk.num_examples - 1))
+
+    with jax.default_matmul_precision("highest"):
+        return risk.each(of_batch)
