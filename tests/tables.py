@@ -156,7 +156,10 @@ ALGORITHMS = {
     "rewired": rewired,
     "curved": curved,
     "upgd": algorithms.upgd,
-    "c_chain": lambda lr: algorithms.c_chain(lr, initial=1.0, initial_chunks=1, window=3),
+    # The published scale diverges in a network of a few weights.
+    "c_chain": lambda lr: algorithms.c_chain(
+        lr, scale=1e-3, initial=0.1, initial_chunks=1, window=3
+    ),
     "aid": algorithms.bp,
     "adalin": lambda lr: algorithms.redo(lr, threshold=0.5, period=4),
     "smooth_leaky": algorithms.bp,
