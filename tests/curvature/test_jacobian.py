@@ -88,7 +88,7 @@ def test_the_exact_diagonal():
 
 
 def test_matrices_without_a_factor():
-    with pytest.raises(TypeError, match="A Matrix has no factor, but `ExactDiagonal` needs"):
+    with pytest.raises(TypeError, match="A Matrix has no Gram matrix, but `ExactDiagonal` needs"):
         ExactDiagonal()(Matrix(jnp.eye(2)), key=KEY)
 
 

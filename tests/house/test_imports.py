@@ -57,7 +57,11 @@ LAYERS: dict[str, list[set[str]]] = {
         {"estimators"},
         {"landscape"},
     ],
-    "curvature/estimators": [{"_derivative", "_vectors"}, {"_units"}, {"spectrum", "trace"}],
+    "curvature/estimators": [
+        {"_derivative", "_gram_of", "_vectors"},
+        {"_units"},
+        {"spectrum", "trace"},
+    ],
     "tasks": [{"_base"}, {"labelled", "sequences", "rl", "landscapes"}],
     "tasks/labelled": [{"sets"}, {"rows"}, {"streams"}],
     "tasks/rl": [{"environments"}, {"ppo"}],

@@ -1,7 +1,6 @@
 """The spectrum of a Gauss-Newton matrix from the smaller Gram matrix."""
 
 from dataclasses import KW_ONLY
-from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -9,10 +8,10 @@ from jaxtyping import PRNGKeyArray
 
 from ...._arguments import as_int, check_count
 from ...._eigh import eigvalsh
-from ...operators._block import reduce_block
 from ...operators._operator import AbstractOperator
 from ...operators._single_threaded import jit_single_threaded
 from ...spectra._spectrum import known_spectrum, Spectrum
+from .._gram_of import gram_of
 
 
 class GramEigh(eqx.Module):
@@ -54,15 +53,7 @@ class GramEigh(eqx.Module):
     def __call__(self, operator: AbstractOperator, *, key: PRNGKeyArray) -> Spectrum:
         """Finds every eigenvalue of `operator`."""
         del key
-        operator = reduce_block(operator)
-        make_gram: Any = getattr(operator, "gram", None)
-        if make_gram is None:
-            raise TypeError(
-                f"A {type(operator).__name__} has no Gram matrix, but `GramEigh` needs an "
-                "operator with the method `gram`: pass a `GaussNewton` or a `Fisher`, or use "
-                "another estimator, such as `Lanczos()`."
-            )
-        gram = make_gram()
+        gram = gram_of(operator, "GramEigh", "another estimator, such as `Lanczos()`")
         if gram.dim > self.limit:
             raise ValueError(
                 f"The Gram matrix has {gram.dim} rows (examples times outputs), but `limit` is "

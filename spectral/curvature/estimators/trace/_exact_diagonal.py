@@ -1,16 +1,14 @@
 """The exact diagonal of a Gauss-Newton or Fisher matrix."""
 
-from typing import Any
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
-from ...operators._block import reduce_block
 from ...operators._gram import Gram
 from ...operators._operator import AbstractOperator
 from ...spectra._estimate import Estimate
+from .._gram_of import gram_of
 
 
 class ExactDiagonal(eqx.Module):
@@ -46,15 +44,7 @@ class ExactDiagonal(eqx.Module):
     def __call__(self, operator: AbstractOperator, *, key: PRNGKeyArray) -> Estimate:
         """The diagonal, like the vectors of `operator`."""
         del key
-        operator = reduce_block(operator)
-        make_gram: Any = getattr(operator, "gram", None)
-        if make_gram is None:
-            raise TypeError(
-                f"A {type(operator).__name__} has no factor, but `ExactDiagonal` needs a "
-                "`GaussNewton`, a `Fisher` or a block of one: pass one of them, or use "
-                "`HutchinsonDiagonal`."
-            )
-        return _diagonal(make_gram())
+        return _diagonal(gram_of(operator, "ExactDiagonal", "`HutchinsonDiagonal`"))
 
 
 @eqx.filter_jit
