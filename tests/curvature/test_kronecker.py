@@ -73,6 +73,7 @@ def exact_block(layer):
     return np.einsum("nap,nab,nbq->pq", flat, hessians(), flat) / 7
 
 
+@pytest.mark.slow
 def test_records_multiply_to_the_gradient_of_each_example():
     layers, result = found()
     names = ["steps.0", "steps.2", "steps.4", "steps.5.inner", "steps.5.outer"]

@@ -74,6 +74,7 @@ def test_a_learner_keeps_weights_and_optimiser(setting):
     assert_same(ensemble[1].optimiser.state, still.optimiser.state)
 
 
+@pytest.mark.slow
 def test_a_run_keeps_the_memory_too(setting):
     run, first = train_tasks(setting.model, setting.stream, adam(0.05, Memory()), key=KEY)
     learner, second = train_continual(run, setting.stream, adam(STILL, Memory()), key=KEY)

@@ -138,6 +138,7 @@ def watched(algo, **options: Any):
     return train_continual(setting.model, setting.stream, algo, **options)
 
 
+@pytest.mark.slow
 def test_members_share_plain_arguments():
     """Members may share a network or a key. Columns and learners keep their order."""
     before = TRACES.count

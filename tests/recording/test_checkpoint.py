@@ -100,7 +100,9 @@ def test_a_run_of_more_tasks(tmp_path):
         extending.read_after(2, config(4), state(0))
 
 
-@pytest.mark.parametrize("damage", [truncate, empty_the_description])
+@pytest.mark.parametrize(
+    "damage", [truncate, pytest.param(empty_the_description, marks=pytest.mark.slow)]
+)
 def test_damaged_checkpoint_is_rejected(damage, tmp_path):
     save(tmp_path, 1, 2)
     damage(tmp_path / "2")

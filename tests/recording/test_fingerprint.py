@@ -35,6 +35,10 @@ class Power:
         return x**self.n
 
 
+def sgd(**options):
+    return Optimiser(optax.sgd, learning_rate=0.1, **options)
+
+
 def keyword(default):
     return eval("lambda *, n=default: n", {"default": default})
 
@@ -45,8 +49,8 @@ def keyword(default):
         (algorithms.bp(0.1), algorithms.bp(0.2), "optimiser.hyper.learning_rate"),
         (algorithms.er(er_period=50), algorithms.er(), "transforms.0.period"),
         (algorithms.bp(), algorithms.l2(), "penalties.0.type"),
-        (Optimiser(optax.sgd), Optimiser(optax.adam), "make"),
-        (Optimiser(optax.sgd, nesterov=True), Optimiser(optax.sgd), "options.0.0"),
+        (sgd(), Optimiser(optax.adam, learning_rate=0.1), "make"),
+        (sgd(nesterov=True), sgd(), "options.0.0"),
         (probes.DeadUnits(), probes.DeadUnits(when=("end",)), "when.0"),
         ({"key": jax.random.key(0)}, {"key": jax.random.key(1)}, "key"),
         ({"x": jnp.zeros(3)}, {"x": jnp.zeros(3, int)}, "x"),

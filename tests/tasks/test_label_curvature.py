@@ -21,6 +21,7 @@ LABELS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", LABELS)
 def test_it_is_the_loss_in_which_networks_are_trained(kind):
     labels = LABELS[kind]

@@ -240,7 +240,7 @@ def test_bad_arguments(options, message):
 
 def test_networks_that_do_not_fit():
     stream = permuted()
-    for sizes, message in (((5, 3), "make it with `in_size=6`"), ((6, 2), "`out_size=3`")):
+    for sizes, message in (((5, 3), "make the network with `in_size=6`"), ((6, 2), "`out_size=3`")):
         model = eqx.filter_eval_shape(models.MLP, *sizes, width=4, key=KEY)
         with pytest.raises(ValueError, match=message):
             check_parts(model, stream, algorithms.bp())

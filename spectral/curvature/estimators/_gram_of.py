@@ -3,11 +3,10 @@
 from typing import Any
 
 from ..operators._block import reduce_block
-from ..operators._gram import Gram
 from ..operators._operator import AbstractOperator
 
 
-def gram_of(operator: AbstractOperator, estimator: str, instead: str) -> Gram:
+def gram_of(operator: AbstractOperator, estimator: str, instead: str) -> AbstractOperator:
     """The Gram matrix F^T F of an operator F F^T.
 
     **Arguments:**

@@ -44,7 +44,14 @@ class ExactDiagonal(eqx.Module):
     def __call__(self, operator: AbstractOperator, *, key: PRNGKeyArray) -> Estimate:
         """The diagonal, like the vectors of `operator`."""
         del key
-        return _diagonal(gram_of(operator, "ExactDiagonal", "`HutchinsonDiagonal`"))
+        gram = gram_of(operator, "ExactDiagonal", "`HutchinsonDiagonal`")
+        if not isinstance(gram, Gram):
+            raise TypeError(
+                f"`gram` of {type(operator).__name__} returns a {type(gram).__name__}, but "
+                "`ExactDiagonal` needs a `Gram`, whose rows it can square: use "
+                "`HutchinsonDiagonal`."
+            )
+        return _diagonal(gram)
 
 
 @eqx.filter_jit
