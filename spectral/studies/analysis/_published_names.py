@@ -22,6 +22,15 @@ _NAMES = {
     "nap": "NaP",
     "upgd": "UPGD",
     "hare_tortoise": "Hare & Tortoise",
+    "cpr": "CPR",
+    "selective_reinit": "Selective weight reinitialization",
+    "fire": "FIRE",
+    "dash": "DASH",
+    "weight_clipping": "Weight clipping",
+    "soft_weight_rescaling": "Soft Weight Rescaling",
+    "trac": "TRAC",
+    "adam_local_time": "Adam-Rel",
+    "c_chain": "C-CHAIN",
 }
 
 
