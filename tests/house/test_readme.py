@@ -56,10 +56,12 @@ def test_readme():
     assert names["rank"].lower <= names["rank"].value <= names["rank"].upper
 
 
+@pytest.mark.slow
 def test_page_on_curvature():
     assert run_page("docs/curvature.md", {}, {})
 
 
+@pytest.mark.slow
 def test_page_on_networks(capsys):
     names: dict = {}
     assert run_page("docs/networks.md", {}, names)
@@ -78,6 +80,7 @@ def test_page_on_parts_of_ones_own():
         assert given[section] == example[section]
 
 
+@pytest.mark.slow
 def test_page_on_data(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names: dict = {}
@@ -128,7 +131,10 @@ def examples() -> list:
                 continue
             for block in BLOCK.findall(ast.get_docstring(node) or ""):
                 name = getattr(node, "name", info.name)
-                found.append(pytest.param(block, vars(module), id=f"{info.name}.{name}"))
+                # Examples that train compile a whole program.
+                marks = pytest.mark.slow if re.search(r"\btrain_\w+\(", block) else ()
+                id = f"{info.name}.{name}"
+                found.append(pytest.param(block, vars(module), id=id, marks=marks))
     return found
 
 
