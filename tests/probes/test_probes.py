@@ -144,7 +144,8 @@ def test_norms():
 
 @pytest.mark.slow
 def test_the_norm_of_a_small_gradient():
-    """A confident network has gradients whose squares are zero in float32."""
+    """A confident network has gradients whose squares are zero in float32. The criterion counts
+    here, because its class does not say what stands for it."""
     stream, learner = half_dead()
     batch = stream.sample(stream.init(key=KEY), learner, NUM, "train", key=KEY)
     loss = lambda model: 1e-25 * loss_of(model, batch)

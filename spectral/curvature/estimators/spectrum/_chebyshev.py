@@ -90,8 +90,9 @@ def _estimate(
         matrix, _ = tridiagonalise(product, start, range_order, key=key, index=BEFORE_VECTORS)
         pairs = ritz(matrix)
         # All of this is in units of 2^exponent. Rounding must not put the spectrum of a multiple of
-        # the identity outside its interval.
-        margin = 10 * matrix.tolerance + jnp.finfo(dtype).tiny ** 0.5
+        # the identity outside its interval. The errors of the products add up along the recurrence
+        # like a random walk.
+        margin = 3 * chebyshev.order**0.5 * matrix.tolerance + jnp.finfo(dtype).tiny ** 0.5
         low = pairs.values[0] - pairs.residuals[0] - margin
         high = pairs.values[-1] + pairs.residuals[-1] + margin
         centre, half = (high + low) / 2, (high - low) / 2
