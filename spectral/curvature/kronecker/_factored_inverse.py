@@ -6,31 +6,19 @@ from jaxtyping import Array, Float
 
 from ..operators._single_threaded import jit_single_threaded
 from ._blocks import FactoredBlock
-from ._kronecker import AbstractKronecker
+from ._kronecker import DampedInverse
 from ._layout import Layout
-
-
-class FactoredInverse(AbstractKronecker):
-    """(B + beta I)^-1 kron (A + alpha I)^-1 for each layer, as `KFAC.factored_inverse` returns
-    it."""
-
-    blocks: tuple[FactoredBlock, ...]
-    layout: Layout
-    damping: Float[Array, ""]
-
-    @property
-    def rest(self) -> Float[Array, ""]:
-        return 1 / self.damping
 
 
 @jit_single_threaded
 def factored_inverse(
     blocks: tuple[FactoredBlock, ...], layout: Layout, damping: Float[Array, ""]
-) -> FactoredInverse:
-    """The inverse of each block, with the damping divided between its factors."""
+) -> DampedInverse:
+    """(B + beta I)^-1 kron (A + alpha I)^-1 for each block, with the damping divided into alpha and
+    beta."""
     with jax.default_matmul_precision("highest"):
         inverted = tuple(_inverted(block, damping) for block in blocks)
-    return FactoredInverse(blocks=inverted, layout=layout, damping=damping)
+    return DampedInverse(blocks=inverted, layout=layout, damping=damping)
 
 
 def _inverted(block: FactoredBlock, damping: Float[Array, ""]) -> FactoredBlock:
