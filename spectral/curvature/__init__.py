@@ -39,6 +39,7 @@ from .estimators.trace._trace import (
     XTrace as XTrace,
 )
 from .kronecker._ekfac import EKFAC as EKFAC
+from .kronecker._factored_inverse import FactoredInverse as FactoredInverse
 from .kronecker._kfac import KFAC as KFAC
 from .kronecker._kfac_error import kfac_error as kfac_error
 from .kronecker._kronecker import (

@@ -6,19 +6,31 @@ from jaxtyping import Array, Float
 
 from ..operators._single_threaded import jit_single_threaded
 from ._blocks import FactoredBlock
-from ._kronecker import DampedInverse
+from ._kronecker import AbstractKronecker
 from ._layout import Layout
+
+
+class FactoredInverse(AbstractKronecker):
+    """(B + beta I)^-1 kron (A + alpha I)^-1 for each layer, as `KFAC.factored_inverse` returns
+    it."""
+
+    blocks: tuple[FactoredBlock, ...]
+    layout: Layout
+    damping: Float[Array, ""]
+
+    @property
+    def rest(self) -> Float[Array, ""]:
+        return 1 / self.damping
 
 
 @jit_single_threaded
 def factored_inverse(
     blocks: tuple[FactoredBlock, ...], layout: Layout, damping: Float[Array, ""]
-) -> DampedInverse:
-    """(B + beta I)^-1 kron (A + alpha I)^-1 for each block, with the damping divided into alpha and
-    beta."""
+) -> FactoredInverse:
+    """The inverse of each block, with the damping divided between its factors."""
     with jax.default_matmul_precision("highest"):
         inverted = tuple(_inverted(block, damping) for block in blocks)
-    return DampedInverse(blocks=inverted, layout=layout, damping=damping)
+    return FactoredInverse(blocks=inverted, layout=layout, damping=damping)
 
 
 def _inverted(block: FactoredBlock, damping: Float[Array, ""]) -> FactoredBlock:

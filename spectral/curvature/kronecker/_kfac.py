@@ -12,9 +12,9 @@ from ..risk._parameters import structure_of
 from ..risk._risk import Risk
 from ._blocks import FactoredBlock
 from ._chosen import choose_layers
-from ._factored_inverse import factored_inverse
+from ._factored_inverse import factored_inverse, FactoredInverse
 from ._factorise import factorise
-from ._kronecker import AbstractKronecker, DampedInverse
+from ._kronecker import AbstractKronecker
 from ._layout import Layout
 from ._sharing import AbstractSharing, EXPAND
 
@@ -107,7 +107,7 @@ class KFAC(AbstractKronecker):
     def rest(self) -> Float[Array, ""]:
         return jnp.zeros((), self.dtype)
 
-    def factored_inverse(self, damping: Real[ArrayLike, ""]) -> DampedInverse:
+    def factored_inverse(self, damping: Real[ArrayLike, ""]) -> FactoredInverse:
         """An approximate inverse of A + damping I, with Kronecker factors.
 
         `inverse` is exact. This one is the heuristic of Martens and Grosse (2015), section 6.3,

@@ -14,7 +14,7 @@ from ..._arguments import check_above
 from ..._base._scaling import exponent_of, times_power
 from ..operators._operator import AbstractOperator
 from ..operators._single_threaded import jit_single_threaded
-from ._blocks import AbstractBlock
+from ._blocks import AbstractBlock, RotatedBlock
 from ._layout import Layout
 
 
@@ -128,13 +128,12 @@ class AbstractKronecker(AbstractOperator):
 
 
 class DampedInverse(AbstractKronecker):
-    """(A + damping I)^-1 for a Kronecker-factored A, as `inverse` returns it, or its approximation
-    that `KFAC.factored_inverse` returns.
+    """(A + damping I)^-1 for a Kronecker-factored A, as `inverse` returns it.
 
     Use `kfac.inverse(1e-3).mv(gradient)` to precondition a gradient.
     """
 
-    blocks: tuple[AbstractBlock, ...]
+    blocks: tuple[RotatedBlock, ...]
     layout: Layout
     damping: Float[Array, ""]
 
