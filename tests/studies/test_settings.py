@@ -2,6 +2,7 @@ import math
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import pytest
 
 from spectral import algorithms, curvature, probes, tasks
@@ -150,6 +151,33 @@ def test_matrix_is_given_by_name(tiny):
     wrong = tiny("type: HessianSpectrum", "type: HessianSpectrum, matrix: Gauss")
     with pytest.raises(SettingsError, match="`probes.hessian.matrix` is 'Gauss'.*GaussNewton or"):
         load_experiment(wrong)
+
+
+def test_matrix_is_given_with_options(tiny):
+    given = "type: HessianSpectrum, matrix: {type: KFAC, separate_bias: true, layers: [layers.0]}"
+    experiment = load_experiment(tiny("type: HessianSpectrum", given))
+    plain = experiment.settings["probes"]["hessian"]["matrix"]
+    assert plain["type"] == "KFAC"
+    assert plain["separate_bias"] is True
+    probe = experiment.probes["hessian"]
+    assert isinstance(probe, probes.HessianSpectrum)
+    model = eqx.nn.MLP(3, 2, 4, 1, key=jax.random.key(0))
+    data = jnp.eye(3), jnp.zeros((3, 2))
+    risk = curvature.Risk(lambda m, x: jax.vmap(m)(x), curvature.SquaredError(), *data)
+    made = probe.matrix(risk, model)
+    assert isinstance(made, curvature.KFAC)
+    assert set(made.eigenvalues()) == {"layers.0.weight", "layers.0.bias"}
+    again = load_experiment(tiny("type: HessianSpectrum", given)).probes["hessian"]
+    assert eqx.tree_equal(probe, again)  # so that they share a program
+    for wrong, message in (
+        ("{type: KFAC, risk: 1}", "probes.hessian.matrix.risk`: Argument of KFAC"),
+        ("{type: KFAC, args: [1]}", "probes.hessian.matrix.args`: Argument of KFAC"),
+        ("{type: KFAC, layers: 3}", "`probes.hessian.matrix.layers` is 3"),
+        ("{type: Gauss}", "`probes.hessian.matrix.type`: .*'Gauss'.*GaussNewton"),
+    ):
+        path = tiny("type: HessianSpectrum", f"type: HessianSpectrum, matrix: {wrong}")
+        with pytest.raises(SettingsError, match=message):
+            load_experiment(path)
 
 
 def test_resolved_settings_contain_defaults(tiny, tmp_path):

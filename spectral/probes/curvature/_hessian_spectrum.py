@@ -52,7 +52,8 @@ class HessianSpectrum(AbstractSamplingProbe):
     - `epsilon`: the threshold; the paper uses 0.1 (section 5).
     - `matrix`: a function of the risk on the examples and the network that returns the matrix:
         `Hessian`, another operator of `spectral.curvature` such as `GaussNewton` or `KFAC`, or your
-        own.
+        own. In YAML it is a name, or a mapping of options, such as
+        `{type: KFAC, separate_bias: true}`.
     - `estimator`: a function `estimator(operator, *, key)` that returns the spectrum, by default
         `Lanczos()`.
     - `num_examples`, `split`: how many examples to draw, and from which split of the data.

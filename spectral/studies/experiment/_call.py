@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY
 from typing import Any
 
+import equinox as eqx
 from beartype.door import is_bearable
 
 from ..._types import Optimiser
@@ -30,6 +31,7 @@ class Call:
     _: KW_ONLY
     positional: tuple[Any, ...] = ()
     role: Any = Any  # the annotation that the object must fit
+    uncalled: bool = False  # the object is the constructor itself, with these options
 
     def make(self, **others: Any) -> Any:
         """Call the constructor, with those of the arguments `others` in addition that it has.
@@ -75,6 +77,8 @@ class Call:
         return {"type": self.name, **given, **plain} | own
 
     def _build(self, positional: tuple[Any, ...], arguments: dict[str, Any]) -> Any:
+        if self.uncalled:  # a pytree, so that equal ones share a program
+            return eqx.Partial(self.constructor, **arguments)
         # The numbers of an optax optimiser become data, so that the cells of a sweep share a
         # program.
         if not positional and is_optimiser(self.constructor, self.role):

@@ -44,8 +44,9 @@ def constructors(wanted: Any) -> dict[str, Callable[..., Any]]:
 def makers(wanted: Any) -> dict[str, Callable[..., Any]]:
     """The public constructors that fit the annotation `wanted` themselves, uncalled, by name.
 
-    They exist if the annotation is a function with typed arguments. For example, `Hessian` fits
-    `Callable[[Risk, PyTree], AbstractOperator]`, and is written `matrix: Hessian` in YAML.
+    They exist if the annotation is a function with typed arguments. For example, `KFAC` fits
+    `Callable[[Risk, PyTree], AbstractOperator]`, and is written `matrix: KFAC` in YAML, or
+    `matrix: {type: KFAC, separate_bias: true}` with options.
     Functions that return arrays fit as well, such as those of `UnitFacts`.
     """
     found = {}
@@ -126,7 +127,7 @@ def _words(annotation: Any) -> Iterator[str]:
     elif is_array(annotation):
         return
     elif names := sorted(makers(annotation)):
-        yield f"the name {' or '.join(names)}"
+        yield f"the name {' or '.join(names)}, or a mapping of it as `type` and its options"
     elif names := sorted(constructors(annotation)):
         yield f"a mapping with the `type` {' or '.join(names)} or `package.module:Name`"
 

@@ -60,12 +60,16 @@ class _Parser(NamedTuple):
         if not isinstance(section, Mapping) or "type" not in section:
             raise _wrong(where, section, describe(wanted))
         name = section["type"]
-        constructor = self.constructor(name, wanted, where)
+        options_of = makers(wanted).get(name) if isinstance(name, str) else None
+        uncalled = options_of is not None
+        constructor = options_of if uncalled else self.constructor(name, wanted, where)
         allowed = {n: p for n, p in parameters(constructor).items() if n not in NOT_IN_SETTINGS}
-        by_position = () if POSITIONAL in allowed else section.get(POSITIONAL, ())
+        if uncalled:  # whoever calls it gives what has no default
+            allowed = {n: p for n, p in allowed.items() if p.default is not p.empty}
+        by_position = () if uncalled or POSITIONAL in allowed else section.get(POSITIONAL, ())
         placed = self.positional(by_position, constructor, where)
         own = {n: v for n, v in section.items() if n != "type"}
-        if POSITIONAL not in allowed:
+        if POSITIONAL not in allowed and not uncalled:
             own.pop(POSITIONAL, None)
         taken = list(parameters(constructor))[: len(placed)]
         given = {n: v for n, v in self.supplied.items() if n in allowed and n not in taken} | own
@@ -96,13 +100,16 @@ class _Parser(NamedTuple):
             for n, v in given.items()
         }
         role = own_role(wanted) if is_own(name) else Any
-        return Call(where, name, constructor, arguments, positional=placed, role=role)
+        return Call(
+            where, name, constructor, arguments, positional=placed, role=role, uncalled=uncalled
+        )
 
     def constructor(self, name: Any, wanted: Any, where: str) -> Callable[..., Any]:
         known = constructors(wanted)
         if isinstance(name, str) and name in known:
             return known[name]
         if not is_own(name):
+            known = known | makers(wanted)
             raise SettingsError(unknown_name(f"`{where}.type`: Constructor", str(name), known))
         found = own_object(name, f"{where}.type", self.folders)
         check_constructor(found, name, wanted, where)
