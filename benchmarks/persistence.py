@@ -1,6 +1,7 @@
 """Does Lemma 6.3 certify the dead units that stay dead? On permuted images, after several tasks.
 
     python benchmarks/persistence.py [--images digits] [--tasks 10 50 200] [--steps 1500]
+    python benchmarks/persistence.py --images mnist --data-dir FOLDER --tasks 10 50 --steps 60000
     python benchmarks/persistence.py --small
 
 The setting is that of the paper's Permuted MNIST: one image a step, pixels from 0 to 1, learning
@@ -74,6 +75,7 @@ def report(name: str, task: int, model: models.MLP, inputs: np.ndarray, draws: i
 def main() -> None:
     parser = argparse.ArgumentParser(description="Compares Lemma 6.3 with drawn next tasks.")
     parser.add_argument("--images", default="digits", help="as for `load_images`")
+    parser.add_argument("--data-dir", help="where prepared images are, as for `load_images`")
     parser.add_argument("--tasks", type=int, nargs="+", default=[10, 50, 200])
     parser.add_argument("--steps", type=int, default=1500, help="gradient steps in each task")
     parser.add_argument("--small", action="store_true", help="two short tasks, as a test")
@@ -82,7 +84,7 @@ def main() -> None:
     if arguments.small:
         count, steps, width, examples, draws = [1, 2], 50, 8, 20, 10
     stream = tasks.PermutedImages(
-        tasks.load_images(arguments.images),
+        tasks.load_images(arguments.images, data_dir=arguments.data_dir),
         num_tasks=max(count),
         steps_per_task=steps,
         standardise=False,
