@@ -1,6 +1,8 @@
+import dataclasses
 import io
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -17,6 +19,7 @@ from watching import Traces
 from spectral import _loop, _measuring, _programs, AbstractMeter, recording, studies
 from spectral._ensemble import spread
 from spectral.studies.command_line._main import main
+from spectral.studies.experiment._groups import groups
 from spectral.studies.runs import _keeper, _run
 
 
@@ -299,3 +302,45 @@ def check_example(name):
         ],
     )
     assert experiment.algorithms.keys() == {"bp", "l2", "er", "l2_er"}
+
+
+def test_apart(run, plain, tmp_path, capsys):
+    """One training run at a time, from the histories of the earlier ones alone, and then with one
+    more seed: the same numbers as in one go."""
+    out = tmp_path / "out"
+    for seeds in (1, 2):
+        more = ["--resume"] if seeds > 1 else ["--apart"]
+        assert run("--seeds", str(seeds), *more) == 0
+        members = studies.load_results(out).members
+        assert [m.seed for m in members] == list(range(seeds))
+        assert all(m.together == 1 for m in members)
+        learner = studies.load_learner(out, algorithm="bp", seed=seeds - 1)
+        assert jnp.isfinite(learner.model.layers[0].weight).all()
+        shutil.rmtree(out / "checkpoints")  # as after `git clone` of the histories
+    assert studies.load_results(out).settings["seeds"] == 2
+    assert run("--overwrite", "--at-most", "1") == 0
+    assert "2 of 2" not in capsys.readouterr().out
+    for member, one in zip(studies.load_results(out).members, members, strict=True):
+        assert one.history["test_accuracy"] == pytest.approx(member.history["test_accuracy"])
+
+
+def test_order_of_training_runs(plain):
+    two = ["algorithms={bp: {type: bp, lr: 1e-2}, adam: {type: bp, lr: {type: adam, lr: 1e-3}}}"]
+    experiment = studies.load_experiment(plain, assignments=two)
+    apart = dataclasses.replace(experiment, apart=True)
+    names = (("bp", 0), ("adam", 0), ("bp", 1), ("adam", 1))
+    assert [group.names for group in groups(apart)] == [(name,) for name in names]
+    assert [group.label for group in groups(apart)][:2] == ["bp, seed 0", "adam, seed 0"]
+    assert [group.names for group in groups(experiment)] == [names[::2], names[1::2]]
+
+
+def test_apart_and_together_do_not_mix(run, tmp_path, capsys):
+    two = "algorithms={bp: {type: bp, lr: 1e-2}, l2: {type: l2, lr: 1e-2}}"
+    assert run("--at-most", "1", "--set", two) == 0
+    assert "2 of 4 training runs have ended. --resume" in capsys.readouterr().out
+    assert run("--resume", "--apart", "--set", two) == 2
+    assert "`apart` is true, but the members of the run" in capsys.readouterr().err
+    assert run("--overwrite", "--at-most", "0") == 2
+    assert "`at_most` is 0" in capsys.readouterr().err
+    assert run("--resume", "--seeds", "3", "--set", two) == 2
+    assert "`seeds` was 2 and is now 3" in capsys.readouterr().err

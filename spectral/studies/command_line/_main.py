@@ -83,7 +83,9 @@ def _run(given: argparse.Namespace) -> int:
     experiment = studies.load_experiment(
         given.file, assignments=given.set, seeds=given.seeds, data_dir=given.data_dir
     )
-    results = studies.run_experiment(experiment, _folder(given), **_options(given))
+    results = studies.run_experiment(
+        experiment, _folder(given), apart=given.apart, at_most=given.at_most, **_options(given)
+    )
     summary = studies.summarise(results)
     studies.save_summary(results.folder, summary)
     diverged = [m for m in results.members if m.status == "diverged"]
@@ -91,6 +93,9 @@ def _run(given: argparse.Namespace) -> int:
         where = f"{member.algorithm}, seed {member.seed}"
         print(f"{where}, diverged: {member.message}.", file=sys.stderr)
     print(studies.table(summary))
+    ended = sum(member.status != "unfinished" for member in results.members)
+    if ended < (total := len(experiment.algorithms) * experiment.seeds):
+        print(f"\n{ended} of {total} training runs have ended. --resume trains the next ones.")
     print(f"\nThe results are in {results.folder}. To draw them: spectral plot {results.folder}")
     if given.json:
         print(json.dumps({"folder": str(results.folder)} | summary, allow_nan=False))

@@ -10,7 +10,7 @@ from ._data_dir_option import add_data_dir
 from ._drawing_options import add_landscape_options, add_plot_options
 from ._kinds import KINDS
 from ._paths import path
-from ._run_options import add_run_options
+from ._run_options import add_apart, add_run_options
 
 
 EXIT = (
@@ -59,6 +59,7 @@ def _add_running(commands: Any) -> None:
         epilog=EXIT,
     )
     add_run_options(run, default="runs/<name of the file>")
+    add_apart(run)
     add_run_options(sweep, default="runs/<name of the file>_sweep")
 
 

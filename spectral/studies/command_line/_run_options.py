@@ -6,6 +6,23 @@ from ._data_dir_option import add_data_dir
 from ._paths import path
 
 
+def add_apart(command: argparse.ArgumentParser) -> None:
+    """Add the options of `run` for studies that are too long for one session."""
+    command.add_argument(
+        "--apart",
+        action="store_true",
+        help="train each algorithm from each seed on its own, all algorithms of a seed before the "
+        "next seed",
+    )
+    command.add_argument(
+        "--at-most",
+        type=int,
+        metavar="N",
+        help="end after N training programs (with --apart: training runs); --resume trains the "
+        "next ones",
+    )
+
+
 def add_run_options(command: argparse.ArgumentParser, *, default: str) -> None:
     """Add the options of `run` and `sweep`. `default` says where they write to."""
     command.add_argument(

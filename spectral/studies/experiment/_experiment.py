@@ -23,6 +23,8 @@ from ._benchmark import Benchmark
 RECORDED = "recorded"
 # Marks in that section a run whose parts were made in Python.
 MADE_IN_PYTHON = "made_in_python"
+# Marks in that section a run whose members are trained one after another.
+APART = "apart"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Experiment:
     made_in_python: bool = False  # the settings are a record, from which it cannot be made again
     folders: tuple[pathlib.Path, ...] = ()  # where modules of one's own are looked for
     batch_dependent: bool = False  # as in `train_continual`
+    apart: bool = False  # each member is a group of its own
     # What the recorded columns are that are meant to be shown.
     quantities: dict[str, Quantity] = dataclasses.field(default_factory=dict)
 

@@ -23,6 +23,8 @@ class Group:
     @property
     def label(self) -> str:
         """The text in front of its progress bar."""
+        if len(self.names) == 1:
+            return "{}, seed {}".format(*self.names[0])
         algorithms = list(dict.fromkeys(name for name, _ in self.names))
         seeds = len(self.names) // len(algorithms)
         first = algorithms[0] if len(algorithms) == 1 else f"{algorithms[0]} to {algorithms[-1]}"
@@ -30,7 +32,14 @@ class Group:
 
 
 def groups(experiment: Experiment) -> list[Group]:
-    """All members of an experiment (every algorithm from every seed), in groups."""
+    """All members of an experiment (every algorithm from every seed), in groups.
+
+    If they are trained apart, each is a group. Then all algorithms of a seed come before the next
+    seed, so that the groups of a run are the first ones of the same run with more seeds.
+    """
+    if experiment.apart:
+        names = [(name, seed) for seed in range(experiment.seeds) for name in experiment.algorithms]
+        return [Group(index, (name,)) for index, name in enumerate(names)]
     found: list[list[str]] = []
     for name, algo in experiment.algorithms.items():
         for group in found:

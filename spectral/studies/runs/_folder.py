@@ -8,7 +8,7 @@ from typing import Any, get_args, Literal
 import yaml
 
 from ..._arguments import unknown_name
-from ..experiment._experiment import MADE_IN_PYTHON, RECORDED
+from ..experiment._experiment import APART, MADE_IN_PYTHON, RECORDED
 from ..experiment._make import check_names, check_seeds
 from ..experiment._own_parts import changed_modules, check_recorded
 from ..experiment._settings import differences, read_settings, SettingsError
@@ -73,13 +73,21 @@ def check_folder(
         old = read_config(folder)
         before = old.pop(RECORDED, None) or {}
         found = list(differences(old, settings))
-        if mode == "extend":
-            found = [phrase for phrase in found if not phrase.startswith("`stream.num_tasks` ")]
+        may_grow = {"extend": "`stream.num_tasks` "}
+        if recorded.get(APART) and settings["seeds"] > old["seeds"]:
+            may_grow["resume"] = "`seeds` "
+        if mode in may_grow:
+            found = [phrase for phrase in found if not phrase.startswith(may_grow[mode])]
         if found:
             raise SettingsError(
                 f"{str(folder)!r} holds a run of other settings, which cannot be "
                 f"{_DONE[mode]}: "
                 f"{'; '.join(found)}. Restore the settings, or name another folder."
+            )
+        if APART in recorded and APART not in before:
+            raise SettingsError(
+                f"`apart` is true, but the members of the run in {str(folder)!r} were trained "
+                "together so far: leave it out, or name another folder."
             )
         check_numerics(before, str(folder))
         if changed := changed_modules(before, recorded):
@@ -107,12 +115,24 @@ def open_folder(
         clear(folder, figures)
     if not (folder / MARKER).exists():
         (folder / MARKER).touch()
-    if mode != "resume" or not (folder / CONFIG).exists():
+    if mode != "resume" or not (folder / CONFIG).exists() or _has_more(folder, settings):
         text = yaml.safe_dump({**settings, RECORDED: dict(recorded)}, sort_keys=False)
         about = f"# This file can be run again. The section `{RECORDED}` is then ignored.\n"
         if MADE_IN_PYTHON in recorded:
             about = "# A record of parts that were made in Python. It cannot be run again.\n"
         write_text(folder / CONFIG, about + text)
+
+
+def _has_more(folder: pathlib.Path, settings: Mapping[str, Any]) -> bool:
+    """Whether a run has more seeds now than when its folder was written."""
+    return settings["seeds"] != read_config(folder)["seeds"]
+
+
+def began_apart(folder: pathlib.Path, mode: Mode) -> bool:
+    """Whether the mode continues the run in a folder, and its members were trained apart."""
+    if mode not in _DONE or not all((folder / name).exists() for name in (MARKER, CONFIG)):
+        return False
+    return bool((read_config(folder).get(RECORDED) or {}).get(APART))
 
 
 def was_written_by_a_run(folder: pathlib.Path) -> bool:

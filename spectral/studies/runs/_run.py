@@ -11,12 +11,12 @@ from ..._base._quantity import Quantity
 from ..._loop import train_continual
 from ..._recorders import AbstractMeter
 from ...recording import Meters, ProgressBar, WeightsAndBiases
-from ..experiment._experiment import Experiment, MADE_IN_PYTHON
+from ..experiment._experiment import APART, Experiment, MADE_IN_PYTHON
 from ..experiment._groups import assemble, Group, groups, Names
 from ..experiment._own_parts import OWN_PARTS, own_parts
 from ..experiment._settings import given_path, SettingsError
 from ._extend import check_extension
-from ._folder import check_folder, MARKER, Mode, open_folder, QUANTITIES, read_config
+from ._folder import began_apart, check_folder, MARKER, Mode, open_folder, QUANTITIES, read_config
 from ._keeper import Keeper
 from ._quantities import load_quantities, save_quantities
 from ._record import circumstances
@@ -42,12 +42,19 @@ def run_experiment(
     mode: Mode = "new",
     loggers: Sequence[Logger] = (),
     keep_every: int | None = None,
+    apart: bool = False,
+    at_most: int | None = None,
 ) -> Results:
     """Train every algorithm from every seed.
 
     All seeds of an algorithm are trained in one program, as an `Ensemble`. So are algorithms that
     differ only in the values of numbers, such as the cells of a sweep. A member that diverges is
     marked, with what it recorded until then, and the others continue.
+
+    A study that is too long for one session is trained `apart`: each algorithm from each seed on
+    its own, all algorithms of a seed before the next seed. With `at_most` the function returns
+    after so many of them, and the same call with the mode `"resume"` trains the next ones. The
+    histories of those that have ended are all that it needs from the earlier calls.
 
     ```python
     experiment = studies.load_experiment("examples/digits.yaml")
@@ -64,6 +71,10 @@ def run_experiment(
       further tasks of an experiment whose stream has more tasks than the run. The result is bit for
       bit as if all tasks had been trained at once.
     - `loggers`: such as `TensorBoard`. Each makes a meter, which is updated with the progress bar.
+    - `apart`: train every algorithm from every seed on its own. A run that was begun so is also
+      continued so. It can be resumed with more seeds.
+    - `at_most`: how many groups (of those that train together) to train in this call; by default
+      all that have not ended.
     - `keep_every`: the checkpoints after every so many tasks are kept, for `load_learner`. By
       default only the latest are.
 
@@ -73,9 +84,10 @@ def run_experiment(
     status 143 if the process gets SIGTERM: the state after the present tasks is saved first.
     """
     folder = given_path("folder", folder)
+    experiment = dataclasses.replace(experiment, apart=apart or began_apart(folder, mode))
     recorded = _recorded(experiment)
-    if keep_every is not None:
-        _check_keep_every(keep_every)
+    for name, count in (("keep_every", keep_every), ("at_most", at_most)):
+        _check_given_count(name, count)
     _check_loggers(loggers)
     check_folder(folder, experiment.settings, recorded, mode)
     check_memory(experiment)
@@ -94,13 +106,11 @@ def run_experiment(
             algorithms = {name: experiment.algorithms[name] for name in order}
             experiment = dataclasses.replace(experiment, algorithms=algorithms)
             with watch_signals() as stop, within_memory("The run"):
-                for group in groups(experiment):
-                    known = [known_member(folder, *name) for name in group.names]
-                    if not all(_has_ended(member, experiment) for member in known):
-                        keeper = Keeper(
-                            folder, group, experiment.stream, stop=stop, keep_every=keep_every
-                        )
-                        _train(experiment, folder, group, keeper, loggers)
+                for group in _left(experiment, folder)[:at_most]:
+                    keeper = Keeper(
+                        folder, group, experiment.stream, stop=stop, keep_every=keep_every
+                    )
+                    _train(experiment, folder, group, keeper, loggers)
                     stop.check()
     except OSError as error:
         raise SettingsError(
@@ -126,11 +136,21 @@ def _check_loggers(loggers: Sequence[Logger]) -> None:
             raise SettingsError(f"`--log wandb`: {error}") from error
 
 
-def _check_keep_every(keep_every: int) -> None:
+def _check_given_count(name: str, count: int | None) -> None:
     try:
-        check_count("keep_every", keep_every)
+        if count is not None:
+            check_count(name, count)
     except ValueError as error:
         raise SettingsError(str(error)) from error
+
+
+def _left(experiment: Experiment, folder: pathlib.Path) -> list[Group]:
+    """The groups that have not ended."""
+    return [
+        group
+        for group in groups(experiment)
+        if not all(_has_ended(known_member(folder, *name), experiment) for name in group.names)
+    ]
 
 
 def _has_ended(member: Member | None, experiment: Experiment) -> bool:
@@ -169,6 +189,8 @@ def _recorded(experiment: Experiment) -> dict[str, Any]:
         facts["benchmark"] = experiment.benchmark.facts
     if experiment.made_in_python:
         facts[MADE_IN_PYTHON] = True
+    if experiment.apart:
+        facts[APART] = True
     if (own := own_parts(experiment.settings, experiment.folders)) is not None:
         facts[OWN_PARTS] = own
     return facts
