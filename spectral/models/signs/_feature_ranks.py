@@ -35,7 +35,7 @@ def feature_ranks(features: Float[Array, "examples units"]) -> dict[str, Float[A
     non-finite entries. All take one singular value decomposition and a product.
 
     ```python
-    feature_ranks(jnp.diag(jnp.array([2.0, 1.0])))["participation"]  # 1.471
+    jax.jit(feature_ranks)(jnp.array([[2.0, 0.0], [0.0, 1.0]]))["participation"]  # 1.471
     ```
     """
     s = singular_values(features)
@@ -45,7 +45,7 @@ def feature_ranks(features: Float[Array, "examples units"]) -> dict[str, Float[A
     entropy = -jnp.sum(p * jnp.log(jnp.where(p == 0, 1, p)))
     count = jnp.argmax(jnp.cumsum(squares) >= 0.99 * total) + 1
     kept = lambda rank: jnp.where(total == 0, 0, jnp.where(jnp.isfinite(total), rank, jnp.nan))
-    centred = in_single(features) - jnp.mean(in_single(features), axis=0)
+    centred = in_single(features) - jnp.mean(in_single(features), axis=0, keepdims=True)
     return {
         "feature_effective_rank": feature_effective_rank(features),
         "srank99": srank99(features),

@@ -17,13 +17,8 @@ def activation_derivatives(
     """Returns the derivative of the activation of each hidden layer at its pre-activations.
 
     ```python
-    import jax
-    import jax.numpy as jnp
-    from spectral.models import activation_derivatives, MLP, pre_activations
-
-    model = MLP(3, 2, width=4, depth=1, key=jax.random.key(0))
-    pre = pre_activations(model, jnp.ones((5, 3)))
-    activation_derivatives(model, pre)  # {"hidden_0": [5, 4]}, 0 or 1 for ReLU
+    pre = {"hidden_0": jnp.array([[1.0, -1.0, 2.0, 0.0]])}  # of `pre_activations`
+    activation_derivatives(model, pre)  # {"hidden_0": [[1, 0, 1, 0]]}
     ```
 
     **Arguments:** the network, and its pre-activations as `pre_activations` returns them.
@@ -70,7 +65,7 @@ def saturated(
 
     ```python
     h, g = jnp.ones((2, 2)), jnp.array([[1.0, 1e-5], [0.0, 1e-5]])
-    saturated(h, g)  # [False, True]
+    jax.jit(saturated)(h, g)  # [False, True]
     ```
 
     **Arguments:**

@@ -48,7 +48,7 @@ def sign_entropy(pre: Float[Array, "examples units *positions"]) -> Float[Array,
     position is a sample, and positions are not averaged first.
 
     ```python
-    sign_entropy(jnp.array([[1.0], [-1.0], [-1.0], [-1.0]]))  # 0.8113
+    jax.jit(sign_entropy)(jnp.array([[1.0], [-1.0], [-1.0], [-1.0]]))  # 0.8113
     ```
     """
     p = jnp.mean(pre > 0, axis=_samples(pre), dtype=float)

@@ -20,13 +20,8 @@ def with_offsets(model: PyTree, offsets: Mapping[str, Offset]) -> PyTree:
     The derivative of a loss in offsets of zero is its derivative in the activations.
 
     ```python
-    import jax
-    import jax.numpy as jnp
-    from spectral.models import MLP, with_offsets
-
-    model, x = MLP(3, 2, width=4, depth=1, key=jax.random.key(0)), jnp.ones(3)
-    loss = lambda offset: jnp.sum(with_offsets(model, {"hidden_0": offset})(x)[0] ** 2)
-    jax.grad(loss)(jnp.zeros(4))  # [4]
+    changed = with_offsets(model, {"hidden_0": jnp.zeros(4)})
+    changed(jnp.ones(64))  # the outputs and taps of `model`
     ```
 
     **Arguments:**

@@ -17,7 +17,7 @@ def representation_change(
     a sign. Examples without any earlier feature are left out; NaN if there are no others.
 
     ```python
-    representation_change(jnp.array([[3.0, 4.0]]), jnp.array([[3.0, 0.0]]))  # 4/3
+    jax.jit(representation_change)(jnp.array([[3.0, 4.0]]), jnp.array([[3.0, 0.0]]))  # 4/3
     ```
     """
     size = norm(before.reshape(before.shape[0], -1), axis=1)

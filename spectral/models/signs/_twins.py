@@ -20,7 +20,7 @@ def twins(
     rows does not matter. A row of zeros is alike no other.
 
     ```python
-    twins(jnp.array([[1.0, 2.0], [2.0, 4.0], [1.0, 0.0]]))  # [True, False, False]
+    jax.jit(twins)(jnp.array([[1.0, 2.0], [2.0, 4.0], [1.0, 0.0]]))  # [True, False, False]
     ```
     """
     return jnp.any(_pairs(rows, threshold, scaled), axis=1)
@@ -36,7 +36,7 @@ def twins_on_data(
     not be clones: their gradients may differ, and separate them.
 
     ```python
-    twins_on_data(jnp.array([[1.0, 2.0, 1.0], [2.0, 4.0, 0.0]]))  # [True, False, False]
+    jax.jit(twins_on_data)(jnp.array([[1.0, 2.0, 1.0], [2.0, 4.0, 0.0]]))  # [True, False, False]
     ```
     """
     rows = jnp.moveaxis(activations, 1, 0).reshape(activations.shape[1], -1)
@@ -59,11 +59,10 @@ def twins_by_weights(
     only pairs with c = 1 stay (ours, by computation).
 
     ```python
-    import jax
-    from spectral.models import MLP, twins_by_weights
+    import equinox as eqx
+    from spectral.models import twins_by_weights
 
-    model = MLP(3, 2, width=4, depth=1, key=jax.random.key(0))
-    twins_by_weights(model, model.units()[0])  # [4]
+    eqx.filter_jit(twins_by_weights)(model, model.units()[0])  # [units]
     ```
 
     **Arguments:**
@@ -109,6 +108,8 @@ def _pairs(
     directions = rows / jnp.where(sizes > 0, sizes, 1)[:, None]
     alike = jnp.matmul(directions, directions.T, precision=jax.lax.Precision.HIGHEST)
     if not scaled:
-        larger = jnp.maximum(sizes[:, None], sizes)
-        alike = alike * jnp.minimum(sizes[:, None], sizes) / jnp.where(larger > 0, larger, 1)
+        larger = jnp.maximum(sizes[:, None], sizes[None, :])
+        alike = (
+            alike * jnp.minimum(sizes[:, None], sizes[None, :]) / jnp.where(larger > 0, larger, 1)
+        )
     return jnp.triu(alike > threshold, k=1)

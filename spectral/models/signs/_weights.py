@@ -19,11 +19,7 @@ def largest_singular_values(model: PyTree) -> Float[Array, " matrices"]:
     network without matrices has none.
 
     ```python
-    import equinox as eqx
-    import jax
-    from spectral.models import largest_singular_values
-
-    largest_singular_values(eqx.nn.MLP(3, 2, 4, 1, key=jax.random.key(0)))  # [2]
+    largest_singular_values(model)  # [matrices]
     ```
     """
     params = jax.tree.leaves(eqx.filter(connected(model), eqx.is_inexact_array))
@@ -38,12 +34,7 @@ def weight_distance(model: PyTree, other: PyTree) -> Float[Array, ""]:
     Missing connections of sparse layers are zeros.
 
     ```python
-    import equinox as eqx
-    import jax
-    from spectral.models import weight_distance
-
-    model = eqx.nn.Linear(3, 2, key=jax.random.key(0))
-    weight_distance(model, model)  # 0
+    eqx.filter_jit(weight_distance)(model, model)  # 0
     ```
     """
     params = lambda m: jax.tree.leaves(eqx.filter(connected(m), eqx.is_inexact_array))
@@ -54,11 +45,7 @@ def weight_norm(model: PyTree) -> Float[Array, ""]:
     """The Euclidean norm of all parameters, with zeros for missing connections of sparse layers.
 
     ```python
-    import equinox as eqx
-    import jax
-    from spectral.models import weight_norm
-
-    weight_norm(eqx.nn.Linear(3, 2, key=jax.random.key(0)))
+    eqx.filter_jit(weight_norm)(model)
     ```
     """
     return joint_norm(jax.tree.leaves(eqx.filter(connected(model), eqx.is_inexact_array)))
@@ -70,11 +57,7 @@ def mean_weight_magnitude(model: PyTree) -> Float[Array, ""]:
     Dohare et al. (2024) show it beside the loss of plasticity.
 
     ```python
-    import equinox as eqx
-    import jax
-    from spectral.models import mean_weight_magnitude
-
-    mean_weight_magnitude(eqx.nn.Linear(3, 2, key=jax.random.key(0)))
+    mean_weight_magnitude(model)
     ```
     """
     params = eqx.filter(connected(model), eqx.is_inexact_array)

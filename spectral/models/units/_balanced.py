@@ -26,16 +26,16 @@ def balanced(model: PyTree) -> PyTree:
     are sqrt(A Z). The layers are swept until no factor differs from 1 by more than rounding, or
     1000 times. The result has the smallest norm of all weights in the family (Stock et al.,
     *Equi-normalization of Neural Networks*, 2019, who show that it is unique). Units with A or Z
-    equal to 0, and units without outgoing weights of their own, are left as they are.
+    equal to 0, and units without outgoing weights of their own, are left as they are: only their
+    factors remain.
 
     ```python
-    import jax
-    import jax.numpy as jnp
-    from spectral.models import balanced, MLP, rescaled
+    import equinox as eqx
+    from spectral.models import balanced, rescaled
 
-    model = MLP(3, 2, width=4, depth=1, key=jax.random.key(0))
     other = rescaled(model, {"hidden_0": jnp.array([1.0, 2.0, 0.5, 8.0])})
-    balanced(other), balanced(model)  # equal up to rounding
+    even = eqx.filter_jit(balanced)
+    even(other), even(model)  # equal up to rounding
     ```
 
     **Raises:** `TypeError` if the network does not describe its units, `ValueError` if an

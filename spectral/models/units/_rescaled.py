@@ -24,13 +24,8 @@ def rescaled(model: PyTree, factors: Mapping[str, Float[Array, " units"]]) -> Py
     moments of the old weights: initialise it again.
 
     ```python
-    import jax
-    import jax.numpy as jnp
-    from spectral.models import MLP, rescaled
-
-    model = MLP(3, 2, width=4, depth=1, key=jax.random.key(0))
     other = rescaled(model, {"hidden_0": jnp.array([1.0, 2.0, 0.5, 8.0])})
-    other(jnp.ones(3))[0] - model(jnp.ones(3))[0]  # 0
+    other(jnp.ones(64))[0] - model(jnp.ones(64))[0]  # 0
     ```
 
     **Arguments:**

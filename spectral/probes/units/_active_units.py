@@ -34,7 +34,7 @@ def _objection(model: Any) -> str | None:
     for activation in activations_of(model):
         with jax.ensure_compile_time_eval():
             known = isinstance(activation, Elementwise)
-            silent = known and bool(activation(jnp.asarray(-1.0)) == 0)
+            silent = known and bool(activation(jnp.asarray([-1.0]))[0] == 0)
         if not silent:
             return f"the activation {activation} is not 0 below 0, so no unit is ever inactive"
     return None

@@ -23,13 +23,14 @@ def fractions(
 
 def known_fractions(
     probe: Any,
-    marked: Sequence[Bool[Array, " _"] | Float[Array, " _"]],
+    marked: Sequence[Any],
     reason: str | None,
     *,
     column: str = "fraction",
 ) -> dict[str, Array]:
     """Returns the `fractions`, or NaN if there is a reason that the network cannot be measured or
-    if it has no layers. `marked` has one entry for each layer in any case."""
+    if it has no layers. `marked` has an entry for each layer, of which only the number counts if
+    there is a reason."""
     if reason is None and not marked:
         reason = "the network returns no activations"
     if reason is None:
