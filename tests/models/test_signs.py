@@ -32,7 +32,7 @@ H = [[1.0, 100.0, 1.0, 0.0]] * 4
 G = [[1e-5, 1e-3, 1e-3, 1e-3]] * 3 + [[1.0, 1e-3, 1e-3, 1e-3]]
 COLUMNS = [[1.0, 2.0, 1.0], [2.0, 4.0, 0.0]]
 IMAGES = [[[1, 2], [2, 4]], [[0, 3], [3, 0]]]
-# Of three equal units two count. Zeros and opposites are no twins.
+# Of three equal units two count. Zeros and opposites do not.
 ROWS = [[1, 1], [1, 1], [1, 1], [-1, -1], [0, 0], [0, 0]]
 # An orthogonal factor on the left changes no rank that is not centred.
 TURN = np.linalg.qr(np.random.default_rng(0).normal(size=(5, 5)))[0][:, :2]
@@ -131,8 +131,9 @@ def pair(outgoing):
 @eqx.filter_jit
 def twin_marks(model):
     """Twins of a pair by both criteria, and the same after one step on the output as loss."""
-    group, own = model.units()[0], {"threshold": 0.999}
-    marks = lambda m: [twins_by_weights(m, group, outgoing=o, **own)[0] for o in (False, True)]
+    group = model.units()[0]
+    mark = lambda m, both: twins_by_weights(m, group, outgoing=both, threshold=0.999)[0]
+    marks = lambda m: [mark(m, False), mark(m, True)]
     gradient = eqx.filter_grad(lambda m: m(jnp.ones(2))[0][0])(model)
     after = eqx.apply_updates(model, jax.tree.map(lambda g: -0.1 * g, gradient))
     equal = twins_by_weights(model, group, scaled=False)[0]

@@ -176,7 +176,6 @@ def recorded(model, chosen, caplog):
     _log.cache_clear()
     caplog.clear()
 
-    @eqx.filter_jit
     def of(stream, learner):
         state = stream.init(key=KEY)
         values = lambda p: p(learner, stream, state, key=KEY)
@@ -184,8 +183,8 @@ def recorded(model, chosen, caplog):
 
     with caplog.at_level(logging.WARNING, logger="spectral"):
         learner = learner_of(model)
-        found = jax.tree.map(np.asarray, of(images(), learner))
-        eqx.filter_eval_shape(of.__wrapped__, images(), learner)  # a second trace
+        found = jax.tree.map(np.asarray, eqx.filter_jit(of)(images(), learner))
+        eqx.filter_eval_shape(of, images(), learner)  # a second trace
     return found, [record.getMessage() for record in caplog.records]
 
 

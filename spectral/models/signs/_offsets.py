@@ -58,6 +58,9 @@ class _Offset(AbstractActivation):
     activation: AbstractActivation
     offset: Offset
 
+    def __init__(self, activation: AbstractActivation, offset: Offset):
+        self.activation, self.offset = activation, offset
+
     @property
     def copies(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.activation.copies

@@ -39,6 +39,9 @@ class Balanced(AbstractProbe):
 
     probe: AbstractProbe
 
+    def __init__(self, probe: AbstractProbe):
+        self.probe = probe
+
     @property
     def when(self) -> tuple[When, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.probe.when

@@ -59,8 +59,8 @@ class ResidualEnergy(AbstractSamplingProbe):
         try:
             output_shape("The energy of a residual", risk, model)
         except ValueError as error:
-            shapes = dict.fromkeys(("above", "total", "fraction"), ())
-            return unanswered(self, str(error).removesuffix("."), shapes)
+            nothing = {"above": (), "total": (), "fraction": ()}
+            return unanswered(self, str(error).removesuffix("."), nothing)
         found = residual_spectrum(risk, model)
         total = jnp.sum(found.energies)
         above = jnp.sum(jnp.where(found.eigenvalues > self.epsilon, found.energies, 0))
