@@ -224,6 +224,11 @@ def test_networks_that_can_be_measured_in_part(caplog):
     assert np.isnan(curved["ActiveUnits"]["fraction"])
     assert np.isnan(curved["even"]["balanced_norm"])
     assert np.isfinite(curved["DeadUnits"]["fraction"])
+    # The activations of softplus are positive everywhere, its pre-activations are not.
+    signs = {name: OF_UNITS[name] for name in ("SignEntropy", "LinearisedUnits")}
+    smooth, _ = recorded(mlp(6, 3, width=4, depth=1, activation=jax.nn.softplus), signs, caplog)
+    assert smooth["SignEntropy"]["entropy"] > 0
+    assert smooth["LinearisedUnits"]["fraction"] < 1
     doubled, _ = recorded(mlp(6, 3, width=4, depth=1, activation=models.CReLU()), OF_UNITS, caplog)
     assert np.isnan(doubled["SignEntropy"]["entropy"])
     assert np.isfinite(doubled["SaturatedUnits"]["fraction"])
