@@ -88,7 +88,7 @@ def check_parts(
     for name, probe in probes.items():
         hashed, place = zero.astype("uint32"), jnp.zeros(2, int)
         try:
-            row = eqx.filter_eval_shape(run_probe, probe, run, stream, key, hashed, place)
+            row = eqx.filter_eval_shape(run_probe, probe, run, stream, key, hashed, place, run)
         except (TypeError, ValueError) as error:
             # Subclasses of these may need other arguments.
             kind = TypeError if isinstance(error, TypeError) else ValueError

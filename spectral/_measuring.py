@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, PRNGKeyArray, UInt32
+from jaxtyping import Array, Int, PRNGKeyArray, PyTree, UInt32
 
 from ._base._returned import check_row
 from ._base._signature import has_parameter
@@ -26,15 +26,17 @@ def measure(
     run: Run | Ensemble,
     stream: AbstractTaskStream,
     key: PRNGKeyArray | Ensemble,
+    first: Run | Ensemble,
 ) -> dict[str, np.ndarray]:
-    """One row of the history: the measurements of the probes that are due at this boundary."""
+    """One row of the history: the measurements of the probes that are due at this boundary. `first`
+    is the run before its first task."""
     rows = {}
     for name, probe in probes.items():
         if when in probe.when and task % probe.every == 0:
             # The key depends on the name of the probe, so adding a probe does not change others.
             name_hash = jnp.asarray(zlib.crc32(f"{name}.{when}".encode()), jnp.uint32)
             place = jnp.asarray([task, when == "end"], int)
-            measured = run_probe(probe, run, stream, key, name_hash, place)
+            measured = run_probe(probe, run, stream, key, name_hash, place, first)
             if isinstance(run, Ensemble):
                 lost = np.asarray(run.stacked.divergence.step) >= 0
                 found = {k: np.array(v) for k, v in measured.stacked.items()}
@@ -53,6 +55,7 @@ def run_probe(
     key: PRNGKeyArray | Ensemble,
     name: UInt32[Array, ""],
     place: Int[Array, "2"],
+    first: Run | Ensemble,
 ) -> Any:
     """What a probe measures, for each member of an ensemble.
 
@@ -61,12 +64,17 @@ def run_probe(
     - `name`: a hash of the name of the probe and of `when`.
     - `place`: the task, and 0 for its start or 1 for its end. Both are data, so that all
       boundaries share one program.
+    - `first`: the run before its first task.
     """
     # Probes do not see the state of the algorithm, so algorithms with equal optimisers share a
     # program.
     seen = lambda r: (r.learner, r.stream)
     seen = Ensemble(seen(run.stacked)) if isinstance(run, Ensemble) else seen(run)
-    return _measurement(probe, seen, stream, key, name, place)
+    initial = None
+    if has_parameter(probe, "initial"):
+        models = lambda r: r.learner.model
+        initial = Ensemble(models(first.stacked)) if isinstance(first, Ensemble) else models(first)
+    return _measurement(probe, seen, stream, key, name, place, initial)
 
 
 def to_boundary(done: int, num_tasks: int, probes: dict[str, AbstractProbe]) -> int:
@@ -87,19 +95,21 @@ def _measured(
     key: PRNGKeyArray,
     name: UInt32[Array, ""],
     place: Int[Array, "2"],
+    initial: PyTree,
 ) -> dict[str, Array]:
     # An optimisation barrier keeps XLA from fusing the probe with the code that produces its
     # inputs. That code differs between a single run and an ensemble, and fusing it would change the
     # rounding.
-    given, static = eqx.partition((seen, stream, key), eqx.is_array)
-    seen, stream, key = eqx.combine(jax.lax.optimization_barrier(given), static)
+    arrays, static = eqx.partition((seen, stream, key, initial), eqx.is_array)
+    seen, stream, key, initial = eqx.combine(jax.lax.optimization_barrier(arrays), static)
     learner, state = seen
     task, end = place
     # The examples depend on the boundary alone, so that the measurements of two probes can be
     # compared. All other draws depend on the name too.
     boundary = Boundary(task, derive(key, Role.SAMPLE, task, end), key)
     own = derive(key, Role.PROBE, name, task)
-    known = {"boundary": boundary} if has_parameter(probe, "boundary") else {}
+    given = {"boundary": boundary, "initial": initial}
+    known = {what: value for what, value in given.items() if has_parameter(probe, what)}
     measured = probe(learner, stream, state, key=own, **known)
     check_row(probe, "__call__", measured)
     return {what: jnp.asarray(value, float) for what, value in measured.items()}

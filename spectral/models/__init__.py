@@ -23,6 +23,7 @@ from .layers.activations._activation import (
 )
 from .layers.activations._adalin import AdaLin as AdaLin
 from .layers.activations._aid import AID as AID
+from .layers.activations._homogeneous import positively_homogeneous as positively_homogeneous
 from .layers.activations._learnt import PELU as PELU, Rational as Rational
 from .layers.activations._smooth_leaky import smooth_leaky as smooth_leaky
 from .layers.activations._two_sided import CReLU as CReLU, DeepFourier as DeepFourier
@@ -43,7 +44,36 @@ from .networks._state_dict import (
     from_state_dict as from_state_dict,
     to_state_dict as to_state_dict,
 )
+from .signs._feature_ranks import feature_ranks as feature_ranks
+from .signs._frozen import (
+    activation_derivatives as activation_derivatives,
+    frozen as frozen,
+    saturated as saturated,
+)
+from .signs._gates import (
+    active_fraction as active_fraction,
+    linearised as linearised,
+    sign_entropy as sign_entropy,
+)
+from .signs._offsets import (
+    check_one_activation_each as check_one_activation_each,
+    with_offsets as with_offsets,
+)
+from .signs._representation_change import representation_change as representation_change
+from .signs._twins import (
+    check_weights_make_units as check_weights_make_units,
+    twins as twins,
+    twins_by_weights as twins_by_weights,
+    twins_on_data as twins_on_data,
+)
+from .signs._weights import (
+    largest_singular_values as largest_singular_values,
+    mean_weight_magnitude as mean_weight_magnitude,
+    weight_distance as weight_distance,
+    weight_norm as weight_norm,
+)
 from .units._activity import dead as dead, dormant as dormant, mean_activity as mean_activity
+from .units._balanced import balanced as balanced
 from .units._described import (
     activations_by_unit as activations_by_unit,
     DescribesUnits as DescribesUnits,
@@ -60,9 +90,11 @@ from .units._feature_rank import (
 )
 from .units._margins import (
     activations_of as activations_of,
+    check_elementwise as check_elementwise,
     margin_dead as margin_dead,
     margins as margins,
     pre_activations as pre_activations,
+    pre_activations_from as pre_activations_from,
 )
 from .units._renewal import (
     absorb_mean as absorb_mean,
@@ -70,4 +102,5 @@ from .units._renewal import (
     renew_statistics as renew_statistics,
     renew_units as renew_units,
 )
+from .units._rescaled import check_scalable as check_scalable, rescaled as rescaled
 from .units._unit_group import entries_of as entries_of, UnitGroup as UnitGroup

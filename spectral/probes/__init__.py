@@ -4,11 +4,25 @@ from ._base._boundary import Boundary as Boundary
 from ._base._probe import AbstractProbe as AbstractProbe, When as When
 from ._base._sampler import Sampler as Sampler
 from ._base._sampling_probe import AbstractSamplingProbe as AbstractSamplingProbe
+from ._base._unanswered import unanswered as unanswered
 from .curvature._hessian_spectrum import HessianSpectrum as HessianSpectrum
 from .features._feature_rank import FeatureRank as FeatureRank
+from .features._representation_change import RepresentationChange as RepresentationChange
 from .gradients._gradient_norm import GradientNorm as GradientNorm
 from .outcome._forgetting import forgetting as forgetting
 from .outcome._retention import Retention as Retention
+from .outcome._start_loss import StartLoss as StartLoss
+from .outcome._trivial_predictors import trivial_predictors as trivial_predictors
+from .units._active_units import ActiveUnits as ActiveUnits
 from .units._dead_units import DeadUnits as DeadUnits
 from .units._dormant_units import DormantUnits as DormantUnits
+from .units._frozen_units import FrozenUnits as FrozenUnits
+from .units._linearised_units import LinearisedUnits as LinearisedUnits
+from .units._saturated_units import SaturatedUnits as SaturatedUnits
+from .units._sign_entropy import SignEntropy as SignEntropy
+from .units._twin_units import TwinUnits as TwinUnits
+from .weights._balanced import Balanced as Balanced
+from .weights._initial_distance import InitialDistance as InitialDistance
+from .weights._largest_singular_values import LargestSingularValues as LargestSingularValues
+from .weights._weight_growth import weight_growth as weight_growth
 from .weights._weight_norm import WeightNorm as WeightNorm

@@ -81,6 +81,7 @@ from .structure._gradient_bounds import (
     residual_spectrum as residual_spectrum,
     ResidualSpectrum as ResidualSpectrum,
 )
+from .structure._residual_probe import ResidualEnergy as ResidualEnergy
 from .task_shift._ball import ball_overlap as ball_overlap
 from .task_shift._ball_bounds import (
     hausdorff_bound as hausdorff_bound,

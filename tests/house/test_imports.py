@@ -48,7 +48,7 @@ LAYERS: dict[str, list[set[str]]] = {
         },
         {"_optimiser", "_quantity"},
     ],
-    "models": [{"layers"}, {"_apply"}, {"units"}, {"_network"}, {"networks"}],
+    "models": [{"layers"}, {"_apply"}, {"units"}, {"signs"}, {"_network"}, {"networks"}],
     "curvature": [
         {"risk"},
         {"operators"},

@@ -62,6 +62,14 @@ def test_page_on_curvature():
 
 
 @pytest.mark.slow
+def test_page_on_diagnostics():
+    names: dict = {}
+    assert run_page("docs/diagnostics.md", {}, names)
+    even = names["history"]["even.end.balanced_feature_effective_rank"]
+    assert even.shape == (2, 2)
+
+
+@pytest.mark.slow
 def test_page_on_networks(capsys):
     names: dict = {}
     assert run_page("docs/networks.md", {}, names)

@@ -1,5 +1,6 @@
 """Pre-activations, and the margins by which those of dead units stay below zero."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import equinox as eqx
@@ -41,6 +42,36 @@ def pre_activations(
     `"relu"`) for each of its groups of units, or if it has running statistics and `model_state` is
     `None`.
     """
+    taps_of = lambda bare: apply_network(bare, model_state, inputs, inference=True)[1].taps
+    return pre_activations_from(model, taps_of)
+
+
+def pre_activations_from(
+    model: DescribesUnits, taps_of: Callable[[Any], dict[str, Float[Array, "..."]]]
+) -> dict[str, Float[Array, "examples units *positions"]]:
+    """Returns the inputs of the activation of each hidden layer, from a function that applies a
+    network in inference mode and returns its taps.
+
+    The function is called once for each layer, with a network that has the identity in place of
+    the activation of this layer. In one compiled program all calls together cost one forward pass.
+
+    ```python
+    pre_activations_from(model, lambda network: jax.vmap(network)(jnp.ones((5, 64)))[1])
+    ```
+
+    **Raises:** `ValueError` as `pre_activations`.
+    """
+    check_elementwise(model)
+    groups, bare = unit_groups(model), Elementwise(_identity)
+    return {
+        group.name: taps_of(with_activations(model, {layer: bare}))[group.name]
+        for layer, group in enumerate(groups)
+    }
+
+
+def check_elementwise(model: Any) -> None:
+    """**Raises:** `ValueError` if the network does not hold one `Elementwise` activation for each
+    of its groups of units; `TypeError` if it does not describe its units."""
     found, groups = activations_of(model), unit_groups(model)
     if len(found) != len(groups) or not all(isinstance(a, Elementwise) for a in found):
         raise ValueError(
@@ -49,12 +80,6 @@ def pre_activations(
             "each group: keep the activations of your network as fields, such as "
             "`Elementwise(jax.nn.relu)`, in the order of its layers."
         )
-    result = {}
-    for layer, group in enumerate(groups):
-        bare = _without_activation(model, layer)
-        _, aux = apply_network(bare, model_state, inputs, inference=True)
-        result[group.name] = aux.taps[group.name]
-    return result
 
 
 def margins(pre: Float[Array, "examples units *positions"]) -> Float[Array, " units"]:
@@ -80,16 +105,17 @@ def margin_dead(
     return margins(pre) >= gamma
 
 
+def with_activations(model: PyTree, new: Mapping[int, AbstractActivation]) -> PyTree:
+    """The network with other activations, by their indices in `activations_of`."""
+    nodes, structure = jax.tree.flatten(model, is_leaf=_is_activation)
+    places = [n for n, node in enumerate(nodes) if _is_activation(node)]
+    for index, activation in new.items():
+        nodes[places[index]] = activation
+    return jax.tree.unflatten(structure, nodes)
+
+
 def _is_activation(node: Any) -> bool:
     return isinstance(node, AbstractActivation)
-
-
-def _without_activation(model: PyTree, layer: int) -> PyTree:
-    """The network with the identity in place of the activation of one layer."""
-    nodes, structure = jax.tree.flatten(model, is_leaf=_is_activation)
-    place = [n for n, node in enumerate(nodes) if _is_activation(node)][layer]
-    nodes[place] = Elementwise(_identity)
-    return jax.tree.unflatten(structure, nodes)
 
 
 def _identity(x: Array) -> Array:

@@ -34,7 +34,8 @@ class AbstractProbe(eqx.Module):
 
         `key` is derived from the name of the probe, so that the draws of two probes are
         independent. The examples alone are common: a probe that also has a parameter `boundary`
-        receives a `Boundary`, whose `sample_key` is their key.
+        receives a `Boundary`, whose `sample_key` is their key. A probe that has a parameter
+        `initial` receives the network with which the run began, before its first task.
         """
 
     def quantities(self) -> dict[str, Quantity]:

@@ -4,37 +4,30 @@ import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
 from ..._base._quantity import Quantity
-from ...models import feature_effective_rank, feature_stable_rank, srank99
+from ...models import feature_ranks
 from .._base._sampler import Sampler
 from .._base._sampling_probe import AbstractSamplingProbe
+from .._base._unanswered import unanswered
 
 
 class FeatureRank(AbstractSamplingProbe):
     """Records how many directions the features of each dense hidden layer span, on `num_examples`
     examples.
 
-    The columns, each `[layers]`, are `feature_effective_rank` (the exponential of the entropy of
-    the singular values), `srank99` (how many singular values hold 99 % of their sum), and
-    `feature_stable_rank` (||A||_F^2 / ||A||_2^2). Layers with positions, such as convolutions, are
-    skipped.
-
-    **Raises:** `ValueError` when called, if the network has no dense hidden layer.
+    The columns, each `[layers]`, are the ranks that `models.feature_ranks` defines, among them
+    `feature_effective_rank` (the exponential of the entropy of the singular values), `srank99` (how
+    many singular values hold 99 % of their sum), and `feature_stable_rank`
+    (||A||_F^2 / ||A||_2^2). Layers with positions, such as convolutions, are skipped. A network
+    without a dense hidden layer records NaN.
     """
 
     def measure(self, sampler: Sampler, *, key: PRNGKeyArray) -> dict[str, Array]:
         taps = sampler.taps(key=key)
-        layers = [features for features in taps.values() if features.ndim == 2]
+        layers = [feature_ranks(features) for features in taps.values() if features.ndim == 2]
         if not layers:
-            raise ValueError(
-                f"The model returned the activations {sorted(taps)}, but `FeatureRank` needs a "
-                "dense hidden layer and none of these is one: remove the probe."
-            )
-        measures = {
-            "feature_effective_rank": feature_effective_rank,
-            "srank99": srank99,
-            "feature_stable_rank": feature_stable_rank,
-        }
-        return {k: jnp.stack([measure(a) for a in layers]) for k, measure in measures.items()}
+            reason = f"it needs a dense hidden layer, and the network returns {sorted(taps)}"
+            return unanswered(self, reason, dict.fromkeys(feature_ranks(jnp.zeros((1, 1))), (1,)))
+        return {name: jnp.stack([ranks[name] for ranks in layers]) for name in layers[0]}
 
     def quantities(self) -> dict[str, Quantity]:
         # The layers of a network do not collapse together, so a mean would hide the collapse of

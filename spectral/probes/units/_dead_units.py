@@ -6,7 +6,7 @@ from ..._base._quantity import Quantity
 from ...models import dead
 from .._base._sampler import Sampler
 from .._base._sampling_probe import AbstractSamplingProbe
-from ._fractions import fraction_quantities, fractions
+from ._fractions import fraction_quantities, known_fractions
 
 
 class DeadUnits(AbstractSamplingProbe):
@@ -21,7 +21,7 @@ class DeadUnits(AbstractSamplingProbe):
     """
 
     def measure(self, sampler: Sampler, *, key: PRNGKeyArray) -> dict[str, Array]:
-        return fractions([dead(features) for features in sampler.units(key=key)])
+        return known_fractions(self, [dead(layer) for layer in sampler.units(key=key)], None)
 
     def quantities(self) -> dict[str, Quantity]:
         return fraction_quantities("dead units", compared=True)

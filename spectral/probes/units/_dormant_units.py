@@ -9,7 +9,7 @@ from ..._base._quantity import Quantity
 from ...models import dormant
 from .._base._sampler import Sampler
 from .._base._sampling_probe import AbstractSamplingProbe
-from ._fractions import fraction_quantities, fractions
+from ._fractions import fraction_quantities, known_fractions
 
 
 class DormantUnits(AbstractSamplingProbe):
@@ -24,7 +24,8 @@ class DormantUnits(AbstractSamplingProbe):
 
     def measure(self, sampler: Sampler, *, key: PRNGKeyArray) -> dict[str, Array]:
         layers = sampler.units(key=key)
-        return fractions([dormant(features, threshold=self.threshold) for features in layers])
+        marked = [dormant(features, threshold=self.threshold) for features in layers]
+        return known_fractions(self, marked, None)
 
     def quantities(self) -> dict[str, Quantity]:
         return fraction_quantities("dormant units")

@@ -1,26 +1,52 @@
-"""Fractions of units with a property."""
+"""Averages over units, with the columns of all probes of units."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool
+from jaxtyping import Array, Bool, Float
 
-from ..._base._quantity import Quantity
+from ..._base._quantity import Better, Quantity
+from .._base._unanswered import unanswered
 
 
-def fractions(marked: list[Bool[Array, " _"]]) -> dict[str, Array]:
-    """Returns the fraction of marked units among all units, and in each layer."""
+def fractions(
+    marked: Sequence[Bool[Array, " _"] | Float[Array, " _"]], *, column: str = "fraction"
+) -> dict[str, Array]:
+    """Returns the fraction of marked units among all units, under the name `column`, and in each
+    layer; or the mean of a number of each unit."""
     return {
-        "fraction": jnp.mean(jnp.concatenate(marked), dtype=float),
+        column: jnp.mean(jnp.concatenate(marked), dtype=float),
         "by_layer": jnp.stack([jnp.mean(layer, dtype=float) for layer in marked]),
     }
 
 
-def fraction_quantities(label: str, *, compared: bool = False) -> dict[str, Quantity]:
+def known_fractions(
+    probe: Any,
+    marked: Sequence[Any],
+    reason: str | None,
+    *,
+    column: str = "fraction",
+) -> dict[str, Array]:
+    """Returns the `fractions`, or NaN if there is a reason that the network cannot be measured or
+    if it has no layers. `marked` has an entry for each layer, of which only the number counts if
+    there is a reason."""
+    if reason is None and not marked:
+        reason = "the network returns no activations"
+    if reason is None:
+        return fractions(marked, column=column)
+    return unanswered(probe, reason, {column: (), "by_layer": (max(1, len(marked)),)})
+
+
+def fraction_quantities(
+    label: str, *, better: Better | None = "lower", compared: bool = False
+) -> dict[str, Quantity]:
     """What `fractions` returns is; `label` names the units."""
     fraction = Quantity(
         label,
         unit="fraction",
         limits=(0.0, 1.0),
-        better="lower",
+        better=better,
         compared=compared,
         figure="units",
     )

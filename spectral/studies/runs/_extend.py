@@ -85,7 +85,7 @@ def _programs_of(given: Mapping[str, Any]) -> Iterator[str]:
     yield _text(_programs.segment, run, stream, algo, zero, zero, rows, key)
     for probe in given["probes"].values():
         name, place = jnp.asarray(0, jnp.uint32), jnp.asarray([0, 0], int)
-        yield _text(measured, probe, run, stream, key, name, place)
+        yield _text(measured, probe, run, stream, key, name, place, run)
 
 
 def _text(program: Any, *arguments: Any) -> str:

@@ -1,0 +1,1 @@
+"""Signs of lost plasticity, as functions of activations and of weights."""
