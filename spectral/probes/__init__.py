@@ -4,6 +4,7 @@ from ._base._boundary import Boundary as Boundary
 from ._base._probe import AbstractProbe as AbstractProbe, When as When
 from ._base._sampler import Sampler as Sampler
 from ._base._sampling_probe import AbstractSamplingProbe as AbstractSamplingProbe
+from ._base._unanswered import unanswered as unanswered
 from .curvature._hessian_spectrum import HessianSpectrum as HessianSpectrum
 from .features._feature_rank import FeatureRank as FeatureRank
 from .gradients._gradient_norm import GradientNorm as GradientNorm

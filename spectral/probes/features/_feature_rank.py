@@ -15,20 +15,14 @@ class FeatureRank(AbstractSamplingProbe):
 
     The columns, each `[layers]`, are `feature_effective_rank` (the exponential of the entropy of
     the singular values), `srank99` (how many singular values hold 99 % of their sum), and
-    `feature_stable_rank` (||A||_F^2 / ||A||_2^2). Layers with positions, such as convolutions, are
-    skipped.
+    `feature_stable_rank` (||A||_F^2 / ||A||_2^2). In layers of tokens each token of each
+    example is a row of A. Other layers with positions, such as convolutions, are skipped.
 
     **Raises:** `ValueError` when called, if the network has no dense hidden layer.
     """
 
     def measure(self, sampler: Sampler, *, key: PRNGKeyArray) -> dict[str, Array]:
-        taps = sampler.taps(key=key)
-        layers = [features for features in taps.values() if features.ndim == 2]
-        if not layers:
-            raise ValueError(
-                f"The model returned the activations {sorted(taps)}, but `FeatureRank` needs a "
-                "dense hidden layer and none of these is one: remove the probe."
-            )
+        layers = list(sampler.vectors(key=key).values())
         measures = {
             "feature_effective_rank": feature_effective_rank,
             "srank99": srank99,

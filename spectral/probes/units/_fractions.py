@@ -6,11 +6,18 @@ from jaxtyping import Array, Bool
 from ..._base._quantity import Quantity
 
 
-def fractions(marked: list[Bool[Array, " _"]]) -> dict[str, Array]:
-    """Returns the fraction of marked units among all units, and in each layer."""
+def fractions(marked: list[Bool[Array, " _"] | None]) -> dict[str, Array]:
+    """Returns the fraction of marked units among all units, and in each layer.
+
+    `None` stands for a layer that has no answer: NaN, and no part of all units.
+    """
+    known = [layer for layer in marked if layer is not None]
+    nan = jnp.asarray(jnp.nan, float)
     return {
-        "fraction": jnp.mean(jnp.concatenate(marked), dtype=float),
-        "by_layer": jnp.stack([jnp.mean(layer, dtype=float) for layer in marked]),
+        "fraction": jnp.mean(jnp.concatenate(known), dtype=float) if known else nan,
+        "by_layer": jnp.stack(
+            [nan if layer is None else jnp.mean(layer, dtype=float) for layer in marked]
+        ),
     }
 
 
