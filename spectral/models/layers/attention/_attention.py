@@ -64,7 +64,7 @@ class Attention(eqx.Module):
         positions: AbstractPositions,
         *,
         key: PRNGKeyArray | None = None,
-    ) -> tuple[Float[Array, "tokens width"], dict[str, Float[Array, "channels tokens"]]]:
+    ) -> tuple[Float[Array, "tokens width"], dict[str, Float[Array, "activations tokens"]]]:
         """Returns the attended tokens, and the activations `query`, `key`, `value` (as projected)
         and `heads` (before the output projection). `key` is that of the dropout of weights."""
         query, keys, value = (

@@ -6,7 +6,7 @@ import equinox as eqx
 
 
 Norm = eqx.nn.LayerNorm | eqx.nn.RMSNorm
-MakeNorm = Callable[[int], eqx.Module]
+MakeNorm = Callable[[int], eqx.nn.LayerNorm] | Callable[[int], eqx.nn.RMSNorm]
 
 
 def layer_norm(num_units: int) -> eqx.nn.LayerNorm:

@@ -102,10 +102,9 @@ class RotaryPositions(AbstractPositions):
     ) -> "RotaryPositions":
         if head_width % 2:
             raise ValueError(
-                f"`positions` is {self}, which rotates pairs of channels, but a head has "
-                f"{head_width} channels (`width` {width} / `num_heads` {width // head_width}): "
-                "choose a `width` that is an even multiple of `num_heads`, or "
-                "`LearnedPositions()`."
+                f"`width` is {width}, so each of the {width // head_width} heads has {head_width} "
+                "channels, but `RotaryPositions` rotates pairs of channels: choose a `width` that "
+                "is an even multiple of `num_heads`, or `LearnedPositions()`."
             )
         return self
 

@@ -75,7 +75,7 @@ class TransformerBlock(eqx.Module):
         positions: AbstractPositions,
         *,
         key: PRNGKeyArray | None = None,
-    ) -> tuple[Float[Array, "tokens width"], dict[str, Float[Array, "channels tokens"]]]:
+    ) -> tuple[Float[Array, "tokens width"], dict[str, Float[Array, "activations tokens"]]]:
         """Returns the residual stream after the block, and the activations of its parts."""
         keys = [None] * 4 if key is None else [*jax.random.split(key, 4)]
         attended, taps = self.attention(jax.vmap(self.attention_norm)(x), positions, key=keys[0])

@@ -142,7 +142,7 @@ class GPT(AbstractTransformer):
 
     def __call__(
         self, tokens: Integer[Array, " tokens"], /, *, key: PRNGKeyArray | None = None
-    ) -> tuple[Float[Array, "tokens vocabulary"], dict[str, Float[Array, "channels tokens"]]]:
+    ) -> tuple[Float[Array, "tokens vocabulary"], dict[str, Float[Array, "activations tokens"]]]:
         """**Raises:** `ValueError` for a sequence that is empty or longer than the context, or for
         a token outside of the vocabulary. Tokens inside `jit` or `vmap` are unknown: a wrong one
         makes all outputs of its sequence NaN."""

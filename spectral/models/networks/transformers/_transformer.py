@@ -128,7 +128,7 @@ def options_of_parts(model: AbstractTransformer) -> dict[str, Any]:
 
 def apply_blocks(
     model: AbstractTransformer, x: Float[Array, "tokens width"], *, key: PRNGKeyArray | None
-) -> tuple[Float[Array, "tokens width"], dict[str, Float[Array, "channels tokens"]]]:
+) -> tuple[Float[Array, "tokens width"], dict[str, Float[Array, "activations tokens"]]]:
     """Returns the residual stream at the end, and the taps of the stream and of all blocks."""
     keys = [None] * (1 + len(model.blocks))
     if key is not None:

@@ -127,7 +127,7 @@ class ViT(AbstractTransformer):
 
     def __call__(
         self, x: Float[Array, "channels height width"], /, *, key: PRNGKeyArray | None = None
-    ) -> tuple[Float[Array, " out_size"], dict[str, Float[Array, "channels ..."]]]:
+    ) -> tuple[Float[Array, " out_size"], dict[str, Float[Array, "activations ..."]]]:
         check_image(x, self.in_shape)
         tokens = jax.vmap(self.patches)(_patches(x, self.patch_size))
         if self.class_token is not None:
@@ -157,9 +157,7 @@ class ViT(AbstractTransformer):
         )
 
 
-def _patches(
-    x: Float[Array, "channels height width"], size: int
-) -> Float[Array, "patches channels*size*size"]:
+def _patches(x: Float[Array, "channels height width"], size: int) -> Float[Array, "patches pixels"]:
     """The pixels of each patch, in the order of the kernel of a convolution."""
     channels, height, width = x.shape
     apart = x.reshape(channels, height // size, size, width // size, size)
