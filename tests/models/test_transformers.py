@@ -14,6 +14,7 @@ from signals import drawn
 
 from spectral import models
 from spectral.models import GPT, ViT
+from spectral.models.layers.attention._attention import Attention
 from spectral.models.networks.transformers._gpt import _embedded
 
 
@@ -184,3 +185,147 @@ def test_attention_needs_a_transformer_and_its_taps():
     point = models.Point(jax.device_put(np.zeros(2)))
     with pytest.raises(TypeError, match="`model` is a Point, but attention is computed for"):
         inspect.unwrap(models.attention_logits)(point, {})
+
+
+def test_attention_matches_equinox(float64):
+    """With a key and a value for each head."""
+    rng = np.random.default_rng(5)
+    ours = drawn(
+        lambda key: Attention(
+            6,
+            num_heads=3,
+            num_kv_heads=3,
+            causal=True,
+            qk_norm=None,
+            use_bias=True,
+            dropout=0.0,
+            initialiser=models.LecunNormal(),
+            output_initialiser=models.LecunNormal(),
+            key=key,
+        )
+    )
+    biases = {f"use_{name}_bias": True for name in ("query", "key", "value", "output")}
+    theirs = eqx.filter_eval_shape(eqx.nn.MultiheadAttention, 3, 6, **biases, key=KEY)
+    projections = lambda m: (m.query_proj, m.key_proj, m.value_proj, m.output_proj)
+    theirs = eqx.tree_at(projections, theirs, projections(ours))
+    theirs = eqx.tree_at(lambda m: m.dropout, theirs, eqx.nn.Dropout(0.0))
+    x = jax.device_put(rng.normal(size=(5, 6)))
+    mask = jax.device_put(np.tri(5, dtype=bool))
+    both = eqx.filter_jit(
+        lambda ours, theirs, x: (ours(x, models.LearnedPositions())[0], theirs(x, x, x, mask=mask))
+    )
+    found, expected = both(ours, theirs, x)
+    np.testing.assert_allclose(found, expected, rtol=1e-13, atol=1e-14)
+
+
+class ByRole(models.AbstractRowInitialiser):
+    """Equal weights that say which of the two initialisers drew them."""
+
+    value: float = eqx.field(static=True, default=1.0)
+
+    def __call__(self, key, shape):
+        return jnp.full(shape, self.value), jnp.zeros(shape[0])
+
+    def residual(self, num_blocks):
+        return ByRole(value=10.0 + num_blocks)
+
+
+def test_what_is_added_to_the_stream_has_its_own_initialiser():
+    """That of GPT-2 is smaller by sqrt(2 num_blocks)."""
+    make = eqx.filter_jit(
+        lambda key: GPT(
+            3, 2, width=2, depth=2, num_heads=1, initialiser=ByRole(), tied=False, key=key
+        )
+    )
+    model = make(KEY)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(eqx.filter(model, eqx.is_array)):
+        if leaf.ndim > 1:
+            name = jax.tree_util.keystr(path)
+            added = ".output_proj" in name or ".down" in name
+            np.testing.assert_array_equal(leaf, 12.0 if added else 1.0)
+    small = models.GPT2Normal().residual(8)
+    assert isinstance(small, models.FixedNormal)
+    assert small.std == 0.02 / 4
+    assert models.TruncatedNormal().residual(8) == models.TruncatedNormal()
+    assert jax.tree.leaves(eqx.filter_eval_shape(GPT, 3, 2, key=KEY).initialiser) == []
+
+
+def test_published_initialisers():
+    kinds = (models.FixedNormal(std=0.5), models.GPT2Normal(), models.TruncatedNormal(std=0.5))
+    draw = eqx.filter_jit(lambda key: [kind(key, (200, 50)) for kind in kinds])
+    (normal, _), (gpt2, bias), (truncated, _) = jax.tree.map(np.asarray, draw(KEY))
+    np.testing.assert_allclose(normal.std(), 0.5, rtol=0.03)
+    np.testing.assert_allclose(gpt2.std(), 0.02, rtol=0.03)
+    np.testing.assert_allclose(truncated.std(), 0.5 * 0.880, rtol=0.03)
+    assert np.abs(normal).max() > 1.2
+    assert 0.95 < np.abs(truncated).max() <= 1
+    assert not bias.any()
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_fresh_has_the_same_structure(name):
+    model = eqx.filter_eval_shape(ROWS[name], KEY)
+    twin = eqx.filter_eval_shape(lambda m, key: m.fresh(key=key), model, KEY)
+    assert jax.tree.structure(model) == jax.tree.structure(twin)
+    assert jax.tree.leaves(model) == jax.tree.leaves(twin)
+
+
+@pytest.mark.slow
+def test_the_gradient_of_a_tied_embedding_is_the_sum_of_both_uses(float64):
+    tied = network("gpt_classic")
+    head = eqx.tree_at(lambda d: d.weight, network("gpt_modern").head, tied.embedding.weight)
+    apart = eqx.tree_at(lambda m: m.head, tied, head, is_leaf=lambda x: x is None)
+    readout = jax.device_put(np.random.default_rng(2).normal(size=(5, 7)))
+    grad = eqx.filter_jit(
+        eqx.filter_grad(lambda model: jnp.sum(readout * model(jnp.asarray(TOKENS))[0]))
+    )
+    both, separate = grad(tied), grad(apart)
+    for use in (separate.embedding.weight, separate.head.weight):
+        assert np.abs(use).max() > 1e-3
+    total = np.asarray(separate.embedding.weight) + np.asarray(separate.head.weight)
+    np.testing.assert_allclose(both.embedding.weight, total, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(both.norm.weight, separate.norm.weight, rtol=1e-10)
+
+
+@pytest.mark.slow
+def test_a_renewed_head_does_not_change_what_the_others_do(float64):
+    """The outputs are those of the network without the head."""
+    model = network("gpt_modern")
+    group = next(g for g in model.units() if g.name == "block_0_heads")
+    marked = jax.device_put(np.array([False, True]))
+    renewed = eqx.filter_jit(lambda m: models.renew_units(m, group, marked, key=KEY))(model)
+    old, new = model.blocks[0].attention, renewed.blocks[0].attention
+    # Heads 2 and 3 of four share the second of two keys; a head has two channels.
+    for name, first in (("query_proj", 4), ("key_proj", 2), ("value_proj", 2)):
+        before, after = (np.asarray(getattr(a, name).weight) for a in (old, new))
+        np.testing.assert_array_equal(after[:first], before[:first])
+        assert not np.isin(after[first:], before).any()
+    without = np.array(old.output_proj.weight)
+    without[:, 4:] = 0
+    np.testing.assert_array_equal(new.output_proj.weight, without)
+    where = lambda m: m.blocks[0].attention.output_proj.weight
+    expected, taps, _ = applied(
+        eqx.tree_at(where, model, jnp.asarray(without)), jnp.asarray(TOKENS)
+    )
+    found, new_taps, _ = applied(renewed, jnp.asarray(TOKENS))
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-14)
+    heads, new_heads = (np.asarray(t["block_0_heads"]) for t in (taps, new_taps))
+    np.testing.assert_array_equal(new_heads[:4], heads[:4])
+    assert not np.isclose(new_heads[4:], heads[4:]).all(axis=1).any()
+
+
+@pytest.mark.slow
+def test_dropout_is_random_in_training_only():
+    options: Any = {"width": 8, "depth": 1, "num_heads": 2}
+    plain = drawn(lambda key: GPT(7, 6, **options, key=key))
+    model = drawn(lambda key: GPT(7, 6, dropout=0.5, **options, key=key))
+    x = jnp.asarray(np.stack([TOKENS] * 3))
+    apply = eqx.filter_jit(
+        lambda m, inference: models.apply_network(m, None, x, inference=inference, key=KEY)[0]
+    )
+    np.testing.assert_array_equal(apply(model, True), apply(plain, True))
+    outputs = np.asarray(apply(model, False))
+    assert not np.isclose(outputs[0], outputs[1]).any()
+    _, taps = eqx.filter_jit(lambda m, key: m(x[0], key=key))(model, KEY)
+    dropped = np.asarray(taps["embedding"]) == 0
+    assert 0.3 < dropped.mean() < 0.7

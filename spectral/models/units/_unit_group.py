@@ -29,6 +29,8 @@ class UnitGroup(eqx.Module):
     - `activation`: the parameters of the activation that each unit has for itself. Each of these
       `Entries` has a `draw`.
     - `statistics`: where the `BatchNorm`s with a running mean and variance of each unit are.
+    - `shared`: where further parameters of the layer are, which all of its units share, such as the
+      scale of normalised queries. They are not renewed.
     - `copies`, `repeat`: in the taps unit `i` has the indices `(c * size + i) * repeat + r` with
       `c < copies` and `r < repeat`. A unit of CReLU has two copies; an attention head has the
       activations of all its channels, one after the other.
@@ -53,6 +55,7 @@ class UnitGroup(eqx.Module):
     shift: tuple[Entries, ...] = ()
     activation: tuple[Entries, ...] = ()
     statistics: tuple[Callable[[Any], BatchNorm], ...] = eqx.field(static=True, default=())
+    shared: tuple[Callable[[Any], Array], ...] = eqx.field(static=True, default=())
     copies: int = eqx.field(static=True, default=1)
     repeat: int = eqx.field(static=True, default=1)
     seen: Callable[[Float[Array, "..."]], Float[Array, "..."]] | None = eqx.field(

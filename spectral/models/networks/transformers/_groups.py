@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from ...layers._initialisers import AbstractInitialiser
 from ...layers.activations._activation import AbstractActivation, Elementwise
+from ...layers.attention._norms import Norm
 from ...units._entries import Draw, Entries
 from ...units._of_layer import unit_group
 from ...units._unit_group import UnitGroup
@@ -116,6 +117,7 @@ def _heads(
             ),
         ),
         draw=_rows(model.initialiser, attention.query_proj.weight.shape[0]),
+        shared=_of_qk_norms(attention.query_norm, where),
         repeat=per_unit,
         tokens=True,
         inside=tuple(f"{name}_{part}" for part in ("query", "key", "value")),
@@ -141,6 +143,15 @@ def _hidden(
         bias = group.bias if mlp.gate.bias is None else (*group.bias, _bias(gate))
         group = dataclasses.replace(group, incoming=incoming, bias=bias)
     return dataclasses.replace(group, tokens=True, never_dead=_why_never_dead(mlp.activation))
+
+
+def _of_qk_norms(norm: Norm | None, where: Callable[[Any], TransformerBlock]) -> tuple[_Place, ...]:
+    """Where the parameters of the norms of queries and keys are; both are like `norm`."""
+    if norm is None:
+        return ()
+    norms = (lambda m: where(m).attention.query_norm, lambda m: where(m).attention.key_norm)
+    names = ("weight",) if norm.bias is None else ("weight", "bias")
+    return tuple(lambda m, at=at, name=n: getattr(at(m), name) for at in norms for n in names)
 
 
 def _bias(at: _Place, *, repeat: int = 1) -> Entries:
