@@ -33,13 +33,19 @@ def test_tokens_are_vectors_of_features():
         name: jax.device_put(np.arange(2.0 * size * 3).reshape(2, size, 3))
         for name, size in (("block_0_mlp", 5), ("block_0_heads", 8), ("block_0_query", 8))
     }
-    vectors = models.vectors_of_features(model, taps)
-    assert list(vectors) == ["block_0_mlp", "block_0_heads"]
+    # One program for what would be many.
+    read = jax.jit(
+        lambda taps: (
+            models.vectors_of_features(model, taps),
+            models.activations_by_unit(model, taps),
+        )
+    )
+    vectors, units = read(taps)
+    assert set(vectors) == {"block_0_mlp", "block_0_heads"}
     rows = np.asarray(vectors["block_0_mlp"])
     np.testing.assert_array_equal(
         rows, np.asarray(taps["block_0_mlp"]).swapaxes(1, 2).reshape(6, 5)
     )
-    units = models.activations_by_unit(model, taps)
     assert {name: a.shape for name, a in units.items()} == {
         "block_0_mlp": (2, 5, 1, 3),
         "block_0_heads": (2, 2, 4, 3),

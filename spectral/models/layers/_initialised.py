@@ -24,7 +24,8 @@ def dense(
     use_bias: bool = True,
 ) -> eqx.nn.Linear:
     """A dense layer."""
-    layer = eqx.nn.Linear(in_size, out_size, use_bias=use_bias, key=key)
+    # Shapes alone, so that Equinox draws nothing.
+    layer = eqx.filter_eval_shape(eqx.nn.Linear, in_size, out_size, use_bias=use_bias, key=key)
     drawn = initialiser(key, (out_size, in_size))
     where = lambda d: (d.weight, d.bias) if use_bias else (d.weight,)
     return eqx.tree_at(where, layer, drawn if use_bias else drawn[:1])

@@ -83,8 +83,8 @@ def vectors_of_features(
     taps inside units (`UnitGroup.inside`).
 
     ```python
-    taps = {"hidden_0": jnp.ones((5, 4))}
-    vectors_of_features(MLP(3, 2, width=4, depth=1, key=jax.random.key(0)), taps)  # the same
+    taps = {"hidden_0": jnp.ones((5, 4)), "conv_0": jnp.ones((5, 4, 3, 3))}
+    vectors_of_features(model, taps)   # {"hidden_0": [5, 4]}
     ```
     """
     known, inside = _known(model)

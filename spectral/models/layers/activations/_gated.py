@@ -31,7 +31,7 @@ def swiglu() -> Gated:
     """Units silu(gate x) * (up x), see `Gated`.
 
     ```python
-    model = GPT(5, 4, width=8, depth=1, num_heads=2, activation=swiglu(), key=jax.random.key(0))
+    swiglu().activation(jnp.array([-1.0, 1.0]))   # the gate: [-0.269, 0.731]
     ```
     """
     return Gated(jax.nn.silu)

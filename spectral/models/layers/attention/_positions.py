@@ -77,8 +77,7 @@ class RotaryPositions(AbstractPositions):
     float64.
 
     ```python
-    options = {"width": 8, "depth": 1, "num_heads": 2, "positions": RotaryPositions()}
-    model = GPT(5, 4, **options, key=jax.random.key(0))
+    RotaryPositions().turned(jnp.ones((3, 1, 4)))   # three tokens, one head of four channels
     ```
 
     **Raises:** `ValueError` if `base` is not above 1, or for an odd head width when a network is

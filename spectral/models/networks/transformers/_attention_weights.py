@@ -23,9 +23,12 @@ def attention_logits(
     one product of queries and keys.
 
     ```python
-    model = GPT(5, 4, width=8, depth=1, num_heads=2, key=jax.random.key(0))
-    _, aux = apply_network(model, None, jnp.array([[0, 3, 1]]), inference=True)
-    attention_logits(model, aux.taps)["block_0"]   # [1, 2, 3, 3]
+    import equinox as eqx
+
+    sizes = {"width": 8, "depth": 1, "num_heads": 2}
+    model = eqx.filter_eval_shape(GPT, 5, 4, **sizes, key=jax.random.key(0))  # no weights
+    taps = {"block_0_query": jnp.ones((6, 8, 3)), "block_0_key": jnp.ones((6, 8, 3))}
+    attention_logits(model, taps)["block_0"]   # [6, 2, 3, 3]
     ```
 
     **Raises:** `TypeError` if the model is not a `GPT` or `ViT`, `ValueError` if the taps lack the
@@ -58,9 +61,12 @@ def attention_weights(
     The keys are `block_0`, ...
 
     ```python
-    model = GPT(5, 4, width=8, depth=1, num_heads=2, key=jax.random.key(0))
-    _, aux = apply_network(model, None, jnp.array([[0, 3, 1]]), inference=True)
-    attention_weights(model, aux.taps)["block_0"]   # [1, 2, 3, 3]
+    import equinox as eqx
+
+    sizes = {"width": 8, "depth": 1, "num_heads": 2}
+    model = eqx.filter_eval_shape(GPT, 5, 4, **sizes, key=jax.random.key(0))  # no weights
+    taps = {"block_0_query": jnp.ones((6, 8, 3)), "block_0_key": jnp.ones((6, 8, 3))}
+    attention_weights(model, taps)["block_0"]   # [6, 2, 3, 3]
     ```
 
     **Raises:** as `attention_logits`.

@@ -47,8 +47,9 @@ class GPT(AbstractTransformer):
     `attention_weights` computes the weights of attention from the taps.
 
     ```python
-    model = GPT(65, 32, width=8, depth=2, num_heads=2, key=jax.random.key(0))
-    logits, taps = model(jnp.array([3, 1, 4, 1]))   # [4, 65], {"embedding": [8, 4], ...}
+    sizes = {"width": 8, "depth": 2, "num_heads": 2}
+    model = eqx.filter_eval_shape(GPT, 65, 32, **sizes, key=jax.random.key(0))  # shapes alone
+    logits, taps = eqx.filter_eval_shape(model, jnp.array([3, 1, 4, 1]))  # [4, 65], {...}
     ```
     """
 

@@ -36,8 +36,11 @@ class ViT(AbstractTransformer):
     outputs reads, which is the class token or the mean of all tokens.
 
     ```python
-    model = ViT((1, 6, 4), 10, 2, width=8, depth=1, num_heads=2, key=jax.random.key(0))
-    logits, taps = model(jnp.zeros((1, 6, 4)))   # [10], {"embedding": [8, 7], ...}
+    stream = tasks.SplitClasses(tasks.load_images("digits"), classes_per_task=2, num_tasks=2)
+    sizes = {"width": 8, "depth": 1, "num_heads": 2}
+    model = ViT(stream.in_shape, stream.out_size, 4, **sizes, key=jax.random.key(0))
+    logits, taps = model(jnp.zeros(stream.in_shape))   # [2], {"embedding": [8, 5], ...}
+    _, history = train_continual(model, stream, algorithms.bp(0.01))
     ```
     """
 
