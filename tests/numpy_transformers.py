@@ -1,6 +1,7 @@
 """The transformers of the library, written again in NumPy with a loop over heads and tokens."""
 
 import math
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -78,9 +79,10 @@ def numpy_transformer(model, x):
         stream = _linear(model.patches, np.stack(patches))
         if model.class_token is not None:
             stream = np.concatenate([np.asarray(model.class_token), stream])
-    base = getattr(model.positions, "base", None)
+    positions: Any = model.positions
+    base = getattr(positions, "base", None)
     if base is None:
-        stream = stream + np.asarray(model.positions.weight)[: len(stream)]
+        stream = stream + np.asarray(positions.weight)[: len(stream)]
     taps, weights = {"embedding": stream}, {}
     for i, block in enumerate(model.blocks):
         name = f"block_{i}"

@@ -1,6 +1,7 @@
 """The logits and weights of attention, computed from the taps."""
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ...layers.attention._attention import attention_softmax
@@ -47,8 +48,10 @@ def attention_logits(
                 f"`taps` has no {missing[0]!r}, but only {sorted(taps)}: pass all taps that the "
                 "network returned."
             )
-        logits = lambda q, k, block=block: block.attention.logits(q.T, k.T, model.positions)
-        found[f"block_{i}"] = jax.vmap(logits)(*(taps[name] for name in names))
+        attention = block.attention
+        query, keys = (jnp.swapaxes(taps[name], 1, 2) for name in names)
+        logits = jax.vmap(attention.logits, in_axes=(0, 0, None))
+        found[f"block_{i}"] = logits(query, keys, model.positions)
     return found
 
 

@@ -54,7 +54,7 @@ def transformer_groups(
             lambda m, where=where: where(m).attention_norm,
             lambda m, where=where: where(m).mlp_norm,
         )
-        weights = tuple(Entries(lambda m, at=at: at(m).weight, 0) for at in writers)
+        weights = tuple(map(_weight, writers))
         biases = () if block.mlp.down.bias is None else tuple(map(_bias, writers))
         found.append(_stream(model, f"block_{i}", width, weights, biases, norms))
     features = _stream(model, "features", width, (), (), (lambda m: m.norm,))
@@ -78,7 +78,7 @@ def _stream(
         bias=bias,
         outgoing=(),
         draw=lambda key, shape: initialiser(key, shape)[0],
-        scale=tuple(Entries(lambda m, norm=norm: norm(m).weight, 0) for norm in norms),
+        scale=tuple(map(_weight, norms)),
         shift=tuple(map(_bias, norms)) if shifted else (),
         tokens=True,
         never_dead="the channels of a residual stream are sums, which are not 0",
@@ -139,7 +139,7 @@ def _hidden(
     )
     if mlp.gate is not None:
         gate = lambda m: where(m).mlp.gate
-        incoming = (*group.incoming, Entries(lambda m: gate(m).weight, 0))
+        incoming = (*group.incoming, _weight(gate))
         bias = group.bias if mlp.gate.bias is None else (*group.bias, _bias(gate))
         group = dataclasses.replace(group, incoming=incoming, bias=bias)
     return dataclasses.replace(group, tokens=True, never_dead=_why_never_dead(mlp.activation))
@@ -152,6 +152,10 @@ def _of_qk_norms(norm: Norm | None, where: Callable[[Any], TransformerBlock]) ->
     norms = (lambda m: where(m).attention.query_norm, lambda m: where(m).attention.key_norm)
     names = ("weight",) if norm.bias is None else ("weight", "bias")
     return tuple(lambda m, at=at, name=n: getattr(at(m), name) for at in norms for n in names)
+
+
+def _weight(at: _Place) -> Entries:
+    return Entries(lambda m: at(m).weight, 0)
 
 
 def _bias(at: _Place, *, repeat: int = 1) -> Entries:
