@@ -74,8 +74,8 @@ def activations_by_unit(
 
 
 def vectors_of_features(
-    model: Any, taps: dict[str, Shaped[Array, "examples activations *positions"]]
-) -> dict[str, Shaped[Array, "vectors activations"]]:
+    model: Any, taps: dict[str, Shaped[Array, "examples ..."]]
+) -> dict[str, Shaped[Array, "_ _"]]:
     """Returns the taps of a batch as matrices with one row for each vector of features.
 
     A dense layer has a row for each example; a layer of tokens has one for each example and token,
