@@ -10,7 +10,7 @@ from ..._base._returned import check_arrays
 from ..._keys import derive, Role
 from ..._types import Learner
 from ...curvature import Risk
-from ...models import activations_by_unit, has_units, vectors_of_features
+from ...models import activations_by_unit, has_units
 from ...tasks import AbstractTaskStream, Split
 
 
@@ -81,21 +81,6 @@ class Sampler(eqx.Module):
         model = self.learner.model
         groups = model.units() if has_units(model) else ()
         return {group.name: group.never_dead for group in groups if group.never_dead}
-
-    def vectors(self, *, key: PRNGKeyArray) -> dict[str, Array]:
-        """Returns the features of each hidden layer, `[vectors, features]`: one vector for each
-        example, and in layers of tokens for each token. Layers of convolutions are left out.
-
-        **Raises:** `ValueError` if the network returns no activations, or none of this kind.
-        """
-        taps = self.taps(key=key)
-        found = vectors_of_features(self.learner.model, taps)
-        if not found:
-            raise ValueError(
-                f"The model returned the activations {sorted(taps)}, but this probe needs a "
-                "dense hidden layer and none of these is one: remove the probe."
-            )
-        return found
 
     def risk(self, *, key: PRNGKeyArray, batch_size: int | None = None) -> Risk:
         """Returns the stream's criterion on the examples, without penalties, as a function of the

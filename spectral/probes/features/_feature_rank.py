@@ -4,7 +4,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
 from ..._base._quantity import Quantity
-from ...models import feature_effective_rank, feature_stable_rank, srank99
+from ...models import (
+    feature_effective_rank,
+    feature_stable_rank,
+    srank99,
+    vectors_of_features,
+)
 from .._base._sampler import Sampler
 from .._base._sampling_probe import AbstractSamplingProbe
 
@@ -22,7 +27,13 @@ class FeatureRank(AbstractSamplingProbe):
     """
 
     def measure(self, sampler: Sampler, *, key: PRNGKeyArray) -> dict[str, Array]:
-        layers = list(sampler.vectors(key=key).values())
+        taps = sampler.taps(key=key)
+        layers = list(vectors_of_features(sampler.learner.model, taps).values())
+        if not layers:
+            raise ValueError(
+                f"The model returned the activations {sorted(taps)}, but `FeatureRank` needs a "
+                "dense hidden layer and none of these is one: remove the probe."
+            )
         measures = {
             "feature_effective_rank": feature_effective_rank,
             "srank99": srank99,

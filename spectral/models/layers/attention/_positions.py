@@ -50,6 +50,7 @@ class LearnedPositions(AbstractPositions):
     The initialiser of the network draws the vectors.
     """
 
+    _: KW_ONLY
     weight: Float[Array, "positions width"] | None = None
 
     def fresh(
@@ -61,7 +62,7 @@ class LearnedPositions(AbstractPositions):
         initialiser: AbstractInitialiser,
         key: PRNGKeyArray,
     ) -> "LearnedPositions":
-        return LearnedPositions(initialiser(key, (num_tokens, width))[0])
+        return LearnedPositions(weight=initialiser(key, (num_tokens, width))[0])
 
     def added(self, x: Float[Array, "tokens width"]) -> Float[Array, "tokens width"]:
         return x if self.weight is None else x + self.weight[: x.shape[0]]
