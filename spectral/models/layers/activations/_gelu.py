@@ -15,12 +15,12 @@ def gelu(*, exact: bool = False) -> Elementwise:
     gelu()(jnp.array([-1.0, 1.0]))   # [-0.159, 0.841]
     ```
     """
-    return Elementwise(_by_error_function if exact else _by_tanh)
+    return Elementwise(_exact_gelu if exact else _tanh_gelu)
 
 
-def _by_tanh(x: Float[Array, "..."]) -> Float[Array, "..."]:
+def _tanh_gelu(x: Float[Array, "..."]) -> Float[Array, "..."]:
     return jax.nn.gelu(x, approximate=True)
 
 
-def _by_error_function(x: Float[Array, "..."]) -> Float[Array, "..."]:
+def _exact_gelu(x: Float[Array, "..."]) -> Float[Array, "..."]:
     return jax.nn.gelu(x, approximate=False)
