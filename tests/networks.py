@@ -22,6 +22,14 @@ class Network(NamedTuple):
     in_shape: tuple[int, ...]
 
 
+def inputs_of(network: Network, num_examples: int) -> np.ndarray:
+    """Random inputs of a network."""
+    rng, shape = np.random.default_rng(0), (num_examples, *network.in_shape)
+    if isinstance(network.model, models.GPT):
+        return rng.integers(0, network.model.embedding.num_embeddings, shape).astype(np.int32)
+    return rng.normal(size=shape).astype(np.float32)
+
+
 class ByKey(models.AbstractInitialiser):
     """Equal weights between `scale` and twice `scale` that follow from the key, and zero biases.
 
@@ -106,6 +114,27 @@ def batch_norm(key: jax.Array) -> Network:
     return Network(model, state, (3,))
 
 
+def gpt(key: jax.Array, **options: Any) -> Network:
+    """Heads that share keys and values, and gates."""
+    options = {
+        "num_kv_heads": 2,
+        "norm": models.rms_norm,
+        "qk_norm": True,
+        "activation": models.swiglu(),
+        "positions": models.RotaryPositions(),
+        "tied": False,
+    } | options
+    sizes: Any = {"width": 8, "depth": 1, "num_heads": 4, "mlp_width": 5}
+    make = lambda key: models.GPT(5, 4, **sizes, **options, key=key)
+    return Network(drawn(make, key), None, (4,))
+
+
+def vit(key: jax.Array, **options: Any) -> Network:
+    sizes: Any = {"width": 4, "depth": 1, "num_heads": 2, "mlp_width": 6}
+    make = lambda key: models.ViT((2, 4, 4), 3, 2, **sizes, **options, key=key)
+    return Network(drawn(make, key), None, (2, 4, 4))
+
+
 MODELS = {
     "mlp": mlp,
     "mlp_crelu": lambda key: mlp(key, activation=models.CReLU()),
@@ -116,4 +145,6 @@ MODELS = {
     "convnet": lambda key: convnet(key, padding="valid"),
     "convnet_crelu": lambda key: convnet(key, padding="valid", activation=models.CReLU()),
     "resnet": resnet,
+    "gpt": gpt,
+    "vit": vit,
 }

@@ -71,6 +71,15 @@ def split_convnet() -> Setting:
 
 
 @functools.cache
+def split_vit() -> Setting:
+    """Tokens of one pixel, and a class token."""
+    loader = tasks.Loader(epochs=2, minibatch_size=7)
+    stream = tasks.SplitClasses(tiny_images(), classes_per_task=2, num_tasks=3, loader=loader)
+    options: Any = {"width": 4, "depth": 1, "num_heads": 2, "mlp_width": 6, "activation": "relu"}
+    return Setting(stream, drawn(lambda key: models.ViT((1, 3, 2), 2, 1, **options, key=key), KEY))
+
+
+@functools.cache
 def incremental_resnet() -> Setting:
     """Epochs of 2, 5 and 8 minibatches."""
     loader = tasks.Loader(epochs=2, minibatch_size=5)
@@ -103,6 +112,7 @@ STREAMS = {
     "growing_classes": growing,
     "point_mass": moving_mass,
     "split_convnet": split_convnet,
+    "split_vit": split_vit,
     "incremental_resnet": incremental_resnet,
     "flipped_labels": lambda: own_data(tasks.FlippedLabels, fraction=0.25),
     "rotated_inputs": lambda: own_data(tasks.RotatedInputs),

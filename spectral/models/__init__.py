@@ -4,6 +4,11 @@ from ._apply import apply_network as apply_network
 from ._network import AbstractNetwork as AbstractNetwork
 from .layers._batch_norm import BatchNorm as BatchNorm
 from .layers._convolution import Convolution as Convolution
+from .layers._fixed_scale import (
+    FixedNormal as FixedNormal,
+    GPT2Normal as GPT2Normal,
+    TruncatedNormal as TruncatedNormal,
+)
 from .layers._initialisers import (
     AbstractInitialiser as AbstractInitialiser,
     AbstractRowInitialiser as AbstractRowInitialiser,
@@ -23,10 +28,18 @@ from .layers.activations._activation import (
 )
 from .layers.activations._adalin import AdaLin as AdaLin
 from .layers.activations._aid import AID as AID
+from .layers.activations._gated import Gated as Gated, swiglu as swiglu
+from .layers.activations._gelu import gelu as gelu
 from .layers.activations._homogeneous import positively_homogeneous as positively_homogeneous
 from .layers.activations._learnt import PELU as PELU, Rational as Rational
 from .layers.activations._smooth_leaky import smooth_leaky as smooth_leaky
 from .layers.activations._two_sided import CReLU as CReLU, DeepFourier as DeepFourier
+from .layers.attention._norms import layer_norm as layer_norm, rms_norm as rms_norm
+from .layers.attention._positions import (
+    AbstractPositions as AbstractPositions,
+    LearnedPositions as LearnedPositions,
+    RotaryPositions as RotaryPositions,
+)
 from .networks._actor_critic import ActorCritic as ActorCritic
 from .networks._convnet import ConvNet as ConvNet
 from .networks._from_flax import from_flax as from_flax
@@ -44,6 +57,13 @@ from .networks._state_dict import (
     from_state_dict as from_state_dict,
     to_state_dict as to_state_dict,
 )
+from .networks.transformers._attention_weights import (
+    attention_logits as attention_logits,
+    attention_weights as attention_weights,
+)
+from .networks.transformers._gpt import GPT as GPT
+from .networks.transformers._transformer import AbstractTransformer as AbstractTransformer
+from .networks.transformers._vit import ViT as ViT
 from .signs._feature_ranks import feature_ranks as feature_ranks
 from .signs._frozen import (
     activation_derivatives as activation_derivatives,
@@ -80,6 +100,7 @@ from .units._described import (
     DrawsFresh as DrawsFresh,
     has_units as has_units,
     unit_groups as unit_groups,
+    vectors_of_features as vectors_of_features,
 )
 from .units._entries import Entries as Entries
 from .units._feature_rank import (

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from networks import convnet, mlp, MODELS, resnet
+from networks import convnet, inputs_of, mlp, MODELS, resnet
 from programs import equations
 
 from spectral import algorithms, Optimiser
@@ -59,16 +59,15 @@ class Case(NamedTuple):
 
 @functools.cache
 def network(name: str) -> Case:
-    model, state, shape = (QUICK | MODELS)[name](jax.random.key(7))
+    row = (QUICK | MODELS)[name](jax.random.key(7))
+    model, state = row.model, row.state
     groups = [group for group in model.units() if group.replaceable]
-    rng = np.random.default_rng(0)
-    x, readout = rng.normal(size=(EXAMPLES, *shape)), rng.normal(size=(EXAMPLES, 10))
+    x, readout = inputs_of(row, EXAMPLES), np.random.default_rng(1).normal(size=(EXAMPLES, 20))
 
     @eqx.filter_jit
     @eqx.filter_value_and_grad(has_aux=True)
     def measured(model):
-        inputs = jnp.asarray(x, jnp.float32)
-        outputs, aux = apply_network(model, state, inputs, inference=True)
+        outputs, aux = apply_network(model, state, jnp.asarray(x), inference=True)
         rows = [y.reshape(EXAMPLES, -1) for y in jax.tree.leaves(outputs)]
         rows = jnp.concatenate(rows, axis=1)
         return jnp.sum(readout[:, : rows.shape[1]] * rows), (rows, aux.taps)
@@ -213,20 +212,28 @@ def test_renewing_many_units_equals_renewing_each():
 @pytest.mark.parametrize(
     "name",
     [
-        n if n in ("actor_critic", "convnet_crelu", "resnet") else pytest.param(n, marks=slow)
+        n
+        if n in ("actor_critic", "convnet_crelu", "resnet", "gpt", "vit")
+        else pytest.param(n, marks=slow)
         for n in MODELS
     ],
 )
 def test_groups_match_the_taps(name):
-    model, state, shape = MODELS[name](KEY)
+    row = MODELS[name](KEY)
 
     def taps(model, state, x):
         return apply_network(model, state, x, inference=True)[1].taps
 
-    x = jax.ShapeDtypeStruct((2, *shape), jnp.float32)
-    shapes = eqx.filter_eval_shape(taps, model, state, x)
+    shapes = eqx.filter_eval_shape(taps, row.model, row.state, inputs_of(row, 2))
     sizes = {name: activations.shape[1] for name, activations in shapes.items()}
-    assert sizes == {group.name: group.size * group.copies for group in model.units()}
+    groups = row.model.units()
+    inside = {name for group in groups for name in group.inside}
+    assert inside <= set(sizes)
+    assert {n: size for n, size in sizes.items() if n not in inside} == {
+        group.name: group.num_activations for group in groups
+    }
+    positions = {group.name: len(shapes[group.name].shape) - 2 for group in groups}
+    assert all(positions[group.name] == 1 for group in groups if group.tokens)
 
 
 def test_successive_layers_share_the_weights_between_them():

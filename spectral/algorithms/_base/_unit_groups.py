@@ -42,7 +42,7 @@ def replaceable_groups(model: Any) -> tuple[UnitGroup, ...]:
 def tapped(
     group: UnitGroup, taps: dict[str, Array]
 ) -> Float[Array, "examples units copies *positions"]:
-    """The activations of a group, with an axis over the copies of each unit.
+    """The activations of a group, with an axis over the activations of each unit.
 
     **Raises:** `ValueError` if the taps lack the layer or have it in another size.
     """
@@ -60,7 +60,7 @@ def seen_by_next(
 
 
 def _tap_of(group: UnitGroup, taps: dict[str, Array]) -> Float[Array, "examples ..."]:
-    tap, wanted = taps.get(group.name), group.size * group.copies
+    tap, wanted = taps.get(group.name), group.num_activations
     if tap is None or tap.shape[1] != wanted:
         shapes = {name: tap.shape[1:] for name, tap in taps.items()}
         raise ValueError(
@@ -124,7 +124,8 @@ def outgoing_by_position(
     convolution is flattened.
     """
     model = eqx.filter(connected(model), eqx.is_inexact_array)
-    repeats = {entries.repeat for entries in group.outgoing} - {1}
+    # The positions of an activation follow one another.
+    repeats = {entries.repeat // group.repeat for entries in group.outgoing} - {1}
     if repeats != {positions}:
         return None
     total, count = jnp.zeros((group.size, positions)), 0
@@ -133,8 +134,9 @@ def outgoing_by_position(
         others = tuple(a for a in range(array.ndim) if a != entries.axis)
         along = dataclasses.replace(entries, axis=0)
         sums = along.by_unit(jnp.sum(jnp.abs(array), axis=others))
-        sums = sums.reshape(group.size, entries.tile, entries.repeat).sum(axis=1)
-        total += sums if entries.repeat == positions else sums / positions
+        own = entries.repeat // group.repeat
+        sums = sums.reshape(group.size, entries.tile * group.repeat, own).sum(axis=1)
+        total += sums if own == positions else sums / positions
         count += array.size // group.size
     return total / count
 

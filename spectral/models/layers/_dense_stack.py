@@ -6,7 +6,7 @@ from typing import Any
 import equinox as eqx
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ._initialised import activate, dense
+from ._initialised import activate, sparse_dense
 from ._initialisers import AbstractInitialiser
 from ._sparse import Sparse
 from .activations._activation import AbstractActivation
@@ -35,7 +35,7 @@ def dense_stack(
     head = initialiser if head_initialiser is None else head_initialiser
     initialisers = [*(initialiser for _ in hidden_sizes), head]
     return tuple(
-        dense(m, n, initialiser=i, density=d, key=k)
+        sparse_dense(m, n, initialiser=i, density=d, key=k)
         for m, n, i, d, k in zip(in_sizes, out_sizes, initialisers, densities, keys, strict=True)
     )
 

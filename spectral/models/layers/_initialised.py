@@ -20,14 +20,28 @@ def dense(
     out_size: int,
     *,
     initialiser: AbstractInitialiser,
-    density: float = 1.0,
+    key: PRNGKeyArray,
+    use_bias: bool = True,
+) -> eqx.nn.Linear:
+    """A dense layer."""
+    # Shapes alone, so that Equinox draws nothing.
+    layer = eqx.filter_eval_shape(eqx.nn.Linear, in_size, out_size, use_bias=use_bias, key=key)
+    drawn = initialiser(key, (out_size, in_size))
+    where = lambda d: (d.weight, d.bias) if use_bias else (d.weight,)
+    return eqx.tree_at(where, layer, drawn if use_bias else drawn[:1])
+
+
+def sparse_dense(
+    in_size: int,
+    out_size: int,
+    *,
+    initialiser: AbstractInitialiser,
+    density: float,
     key: PRNGKeyArray,
 ) -> eqx.nn.Linear | Sparse:
     """A dense layer of which the fraction `density` of the connections exists."""
     weight_key, mask_key = _keys(density, key)
-    layer = eqx.nn.Linear(in_size, out_size, key=weight_key)
-    drawn = initialiser(weight_key, (out_size, in_size))
-    layer = eqx.tree_at(lambda d: (d.weight, d.bias), layer, drawn)
+    layer = dense(in_size, out_size, initialiser=initialiser, key=weight_key)
     return layer if mask_key is None else Sparse(layer, density, key=mask_key)
 
 

@@ -39,6 +39,11 @@ class AbstractInitialiser(eqx.Module):
         """
         return self(key, (total, *shape[1:]))[0][: shape[0]]
 
+    def residual(self, num_blocks: int) -> "AbstractInitialiser":
+        """The initialiser of the matrices whose outputs are added to the residual stream of a
+        transformer of `num_blocks` blocks. By default it is this one."""
+        return self
+
 
 class AbstractRowInitialiser(AbstractInitialiser):
     """Draws weights that do not depend on the number of outputs. Rows are drawn without the rest

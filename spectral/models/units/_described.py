@@ -2,6 +2,7 @@
 
 from typing import Any, Protocol, runtime_checkable, TypeGuard
 
+import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, Shaped
 
 from ._entries import Entries
@@ -60,13 +61,46 @@ def activations_by_unit(
     """Returns the taps of a batch with further axes in layers whose units have several activations.
 
     In layers that the model does not describe, and in models that do not describe their units,
-    every activation counts as a unit.
+    every activation counts as a unit. Taps inside units (`UnitGroup.inside`) are left out.
 
     **Raises:** `ValueError` if a tap does not have the size that `units()` describes.
     """
+    known, inside = _known(model)
+    return {
+        name: known[name].by_unit(tap) if name in known else tap
+        for name, tap in taps.items()
+        if name not in inside
+    }
+
+
+def vectors_of_features(
+    model: Any, taps: dict[str, Shaped[Array, "examples ..."]]
+) -> dict[str, Shaped[Array, "_ _"]]:
+    """Returns the taps of a batch as matrices with one row for each vector of features.
+
+    A dense layer has a row for each example; a layer of tokens has one for each example and token,
+    examples outermost. Other layers with positions, such as convolutions, are left out, and so are
+    taps inside units (`UnitGroup.inside`).
+
+    ```python
+    taps = {"hidden_0": jnp.ones((5, 4)), "conv_0": jnp.ones((5, 4, 3, 3))}
+    vectors_of_features(model, taps)   # {"hidden_0": [5, 4]}
+    ```
+    """
+    known, inside = _known(model)
+    found = {}
+    for name, tap in taps.items():
+        if name in known and known[name].tokens:
+            found[name] = jnp.swapaxes(tap, 1, 2).reshape(-1, tap.shape[1])
+        elif tap.ndim == 2 and name not in inside:
+            found[name] = tap
+    return found
+
+
+def _known(model: Any) -> tuple[dict[str, UnitGroup], set[str]]:
+    """The groups of a model by name, and the names of the taps inside their units."""
     groups = model.units() if has_units(model) else ()
-    known = {group.name: group for group in groups}
-    return {name: known[name].by_unit(tap) if name in known else tap for name, tap in taps.items()}
+    return {g.name: g for g in groups}, {name for g in groups for name in g.inside}
 
 
 _KINDS = ("incoming", "bias", "scale", "shift", "activation", "outgoing")

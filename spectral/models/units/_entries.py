@@ -17,13 +17,15 @@ class Entries(eqx.Module):
 
     Index `t * (size * repeat) + i * repeat + r` of the axis belongs to unit `i`, with
     `r < repeat` and `t < tile`. `repeat` is the number of positions if the channels of an image
-    were flattened, channels first. `tile` is the number of activations of a unit if these are
-    concatenated, as by CReLU. Both are 1 in most layers.
+    were flattened, channels first, and the number of rows of an attention head. `tile` is the
+    number of activations of a unit if these are concatenated, as by CReLU. Both are 1 in most
+    layers.
 
     `fed_bias`, for outgoing weights only, is the bias of the next layer: the contribution of a
     constant activation can be added to it. It is `None` if the next layer has no bias. `mask` marks
     the entries that exist in a sparse layer; the others stay zero. `draw`, for parameters of an
-    activation only, is as `UnitGroup.draw` and draws their initial values.
+    activation and for weights that the group's own `draw` does not fit, is as `UnitGroup.draw` and
+    draws their initial values.
     """
 
     where: Callable[[Any], Array] = eqx.field(static=True)  # as in `eqx.tree_at`

@@ -120,8 +120,11 @@ def absorb_mean(
         bias = None if entries.fed_bias is None else entries.fed_bias(model)
         if bias is None or entries.fed_bias is None:
             continue
-        marked = jnp.where(units[None, :], means.reshape(entries.tile, group.size), 0)
-        inputs = jnp.repeat(marked.reshape(-1), entries.repeat)
+        # The positions of an activation, if an image was flattened, follow one another.
+        positions = entries.repeat // group.repeat
+        of_unit = jnp.repeat(units, group.repeat)[None, :]
+        marked = jnp.where(of_unit, means.reshape(entries.tile, of_unit.size), 0)
+        inputs = jnp.repeat(marked.reshape(-1), positions)
         weight = entries.read(model)
         # One product, because moving the units of a matrix to the front would copy it.
         outputs = jnp.tensordot(weight, inputs.astype(weight.dtype), axes=(entries.axis, 0))

@@ -29,9 +29,19 @@ class UnitGroup(eqx.Module):
     - `activation`: the parameters of the activation that each unit has for itself. Each of these
       `Entries` has a `draw`.
     - `statistics`: where the `BatchNorm`s with a running mean and variance of each unit are.
-    - `copies`: activations per unit. In the taps unit `i` has the indices `i`, `i + size`, ...
+    - `shared`: where further parameters of the layer are, which all of its units share, such as the
+      scale of normalised queries. They are not renewed.
+    - `copies`, `repeat`: in the taps unit `i` has the indices `(c * size + i) * repeat + r` with
+      `c < copies` and `r < repeat`. A unit of CReLU has two copies; an attention head has the
+      activations of all its channels, one after the other.
     - `seen`: maps the activations in the taps of a batch to what the next layer sees of them, for
       example their maxima after pooling. By default it sees them as they are.
+    - `tokens`: whether the positions of the activations are tokens. Each token is then one vector
+      of features, as an example is in a dense layer; the positions of a convolution are not.
+    - `inside`: the names of further taps, of activations inside these units, such as the queries,
+      keys and values of attention heads. They are not counted as units.
+    - `never_dead`: why an activation of 0 does not mean that a unit is dead, as a clause; empty if
+      it does. Such units are not counted as dead.
     """
 
     name: str = eqx.field(static=True)
@@ -45,10 +55,25 @@ class UnitGroup(eqx.Module):
     shift: tuple[Entries, ...] = ()
     activation: tuple[Entries, ...] = ()
     statistics: tuple[Callable[[Any], BatchNorm], ...] = eqx.field(static=True, default=())
+    shared: tuple[Callable[[Any], Array], ...] = eqx.field(static=True, default=())
     copies: int = eqx.field(static=True, default=1)
+    repeat: int = eqx.field(static=True, default=1)
     seen: Callable[[Float[Array, "..."]], Float[Array, "..."]] | None = eqx.field(
         static=True, default=None
     )
+    tokens: bool = eqx.field(static=True, default=False)
+    inside: tuple[str, ...] = eqx.field(static=True, default=())
+    never_dead: str = eqx.field(static=True, default="")
+
+    @property
+    def per_unit(self) -> int:
+        """The number of activations of a unit."""
+        return self.copies * self.repeat
+
+    @property
+    def num_activations(self) -> int:
+        """The number of activations of all units, which is the length of the tap."""
+        return self.size * self.per_unit
 
     @property
     def replaceable(self) -> bool:
@@ -69,26 +94,31 @@ class UnitGroup(eqx.Module):
 
     def by_unit(
         self, activations: Shaped[Array, "examples activations *positions"]
-    ) -> Shaped[Array, "examples units copies *positions"]:
-        """Split the activations in the taps of a batch into units and copies.
+    ) -> Shaped[Array, "examples units per_unit *positions"]:
+        """Split the activations in the taps of a batch into units and the activations of each.
 
-        `dead(group.by_unit(taps[group.name]))` marks a unit if all of its copies are dead.
+        `dead(group.by_unit(taps[group.name]))` marks a unit if all of its activations are dead.
 
-        **Raises:** `ValueError` if the number of activations is not `size` times `copies`.
+        **Raises:** `ValueError` if the number of activations is not `num_activations`.
         """
-        if activations.shape[1] != self.size * self.copies:
+        if activations.shape[1] != self.num_activations:
             raise ValueError(
                 f"`units()` of the model describes a layer {self.name!r} of "
-                f"{self.size * self.copies} activations, but its tap has shape "
+                f"{self.num_activations} activations, but its tap has shape "
                 f"{activations.shape}: give the layer the same size in both."
             )
-        return jnp.moveaxis(split_units(activations, 1, 1, self.copies)[:, :, 0], 2, 0)
+        apart = split_units(activations, 1, self.repeat, self.copies)
+        return jnp.moveaxis(apart.reshape(self.size, self.per_unit, *apart.shape[3:]), 2, 0)
+
+    def as_in_taps(self, values: Shaped[Array, "units per_unit"]) -> Shaped[Array, " activations"]:
+        """Returns a value for each activation in the order of the taps, from the values by unit."""
+        return values.reshape(self.size, self.copies, self.repeat).swapaxes(0, 1).reshape(-1)
 
     def seen_by_unit(
         self, activations: Float[Array, "examples activations *positions"]
-    ) -> Float[Array, "examples units copies *seen"]:
+    ) -> Float[Array, "examples units per_unit *seen"]:
         """Split what the next layer sees of the activations in the taps of a batch into units and
-        copies, for example their maxima after pooling.
+        the activations of each, for example their maxima after pooling.
 
         **Raises:** `ValueError` as `by_unit`.
         """

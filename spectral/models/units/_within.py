@@ -24,6 +24,8 @@ def within(group: UnitGroup, part: Callable[[Any], Any], *, prefix: str = "") ->
     return dataclasses.replace(
         group,
         name=prefix + group.name,
+        inside=tuple(prefix + name for name in group.inside),
         statistics=tuple(map(inner, group.statistics)),
+        shared=tuple(map(inner, group.shared)),
         **{kind: tuple(map(moved, getattr(group, kind))) for kind in kinds},
     )

@@ -10,7 +10,7 @@ from ..._base._returned import check_arrays
 from ..._keys import derive, Role
 from ..._types import Learner
 from ...curvature import Risk
-from ...models import activations_by_unit
+from ...models import activations_by_unit, has_units
 from ...tasks import AbstractTaskStream, Split
 
 
@@ -61,7 +61,17 @@ class Sampler(eqx.Module):
         The further axes hold the activations of a unit that has several, as with `CReLU`. In a
         network that does not describe its units each activation is a unit.
         """
-        return list(activations_by_unit(self.learner.model, self.taps(key=key)).values())
+        return list(self.units_by_layer(key=key).values())
+
+    def units_by_layer(self, *, key: PRNGKeyArray) -> dict[str, Array]:
+        """Returns what `units` returns, under the names of the layers."""
+        return activations_by_unit(self.learner.model, self.taps(key=key))
+
+    def never_dead(self) -> dict[str, str]:
+        """Returns, by layer, why its units cannot be dead. Most layers have no entry."""
+        model = self.learner.model
+        groups = model.units() if has_units(model) else ()
+        return {group.name: group.never_dead for group in groups if group.never_dead}
 
     def risk(self, *, key: PRNGKeyArray, batch_size: int | None = None) -> Risk:
         """Returns the stream's criterion on the examples, without penalties, as a function of the

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
 from ..._base._quantity import Quantity
-from ...models import feature_ranks
+from ...models import feature_ranks, vectors_of_features
 from .._base._sampler import Sampler
 from .._base._sampling_probe import AbstractSamplingProbe
 from .._base._unanswered import unanswered
@@ -17,13 +17,15 @@ class FeatureRank(AbstractSamplingProbe):
     The columns, each `[layers]`, are the ranks that `models.feature_ranks` defines, among them
     `feature_effective_rank` (the exponential of the entropy of the singular values), `srank99` (how
     many singular values hold 99 % of their sum), and `feature_stable_rank`
-    (||A||_F^2 / ||A||_2^2). Layers with positions, such as convolutions, are skipped. A network
-    without a dense hidden layer records NaN.
+    (||A||_F^2 / ||A||_2^2). In layers of tokens each token of each example is a row of A. Other
+    layers with positions, such as convolutions, are skipped. A network without a dense hidden layer
+    records NaN.
     """
 
     def measure(self, sampler: Sampler, *, key: PRNGKeyArray) -> dict[str, Array]:
         taps = sampler.taps(key=key)
-        layers = [feature_ranks(features) for features in taps.values() if features.ndim == 2]
+        features = vectors_of_features(sampler.learner.model, taps).values()
+        layers = [feature_ranks(layer) for layer in features]
         if not layers:
             reason = f"it needs a dense hidden layer, and the network returns {sorted(taps)}"
             return unanswered(self, reason, dict.fromkeys(feature_ranks(jnp.zeros((1, 1))), (1,)))

@@ -6,6 +6,7 @@ from ..._base._quantity import Quantity
 from ...models import dead
 from .._base._sampler import Sampler
 from .._base._sampling_probe import AbstractSamplingProbe
+from .._base._unanswered import unanswered
 from ._fractions import fraction_quantities, known_fractions
 
 
@@ -13,7 +14,9 @@ class DeadUnits(AbstractSamplingProbe):
     """Records the fraction of units that are 0 on each of `num_examples` examples (Definition
     6.1): `fraction`, of all hidden units, and `by_layer`, `[layers]`.
 
-    A unit with several activations, as with `CReLU`, is dead if all of them are 0.
+    A unit with several activations, as with `CReLU`, is dead if all of them are 0. A layer whose
+    units cannot be dead, such as GELUs of a transformer (`UnitGroup.never_dead`), is NaN in
+    `by_layer` and does not count in `fraction`, which is NaN if there is no other layer.
 
     ```python
     train_continual(model, stream, algo, probes={"dead": probes.DeadUnits()})
@@ -21,7 +24,12 @@ class DeadUnits(AbstractSamplingProbe):
     """
 
     def measure(self, sampler: Sampler, *, key: PRNGKeyArray) -> dict[str, Array]:
-        return known_fractions(self, [dead(layer) for layer in sampler.units(key=key)], None)
+        undefined = sampler.never_dead()
+        layers = sampler.units_by_layer(key=key)
+        for reason in dict.fromkeys(undefined[name] for name in layers if name in undefined):
+            unanswered(self, reason, {})  # `fractions` has the NaN, because of the other layers
+        marked = [None if name in undefined else dead(layer) for name, layer in layers.items()]
+        return known_fractions(self, marked, None)
 
     def quantities(self) -> dict[str, Quantity]:
         return fraction_quantities("dead units", compared=True)

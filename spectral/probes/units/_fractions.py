@@ -11,13 +11,20 @@ from .._base._unanswered import unanswered
 
 
 def fractions(
-    marked: Sequence[Bool[Array, " _"] | Float[Array, " _"]], *, column: str = "fraction"
+    marked: Sequence[Bool[Array, " _"] | Float[Array, " _"] | None], *, column: str = "fraction"
 ) -> dict[str, Array]:
     """Returns the fraction of marked units among all units, under the name `column`, and in each
-    layer; or the mean of a number of each unit."""
+    layer; or the mean of a number of each unit.
+
+    `None` stands for a layer that has no answer: NaN, and no part of all units.
+    """
+    known = [layer for layer in marked if layer is not None]
+    nan = jnp.asarray(jnp.nan, float)
     return {
-        column: jnp.mean(jnp.concatenate(marked), dtype=float),
-        "by_layer": jnp.stack([jnp.mean(layer, dtype=float) for layer in marked]),
+        column: jnp.mean(jnp.concatenate(known), dtype=float) if known else nan,
+        "by_layer": jnp.stack(
+            [nan if layer is None else jnp.mean(layer, dtype=float) for layer in marked]
+        ),
     }
 
 

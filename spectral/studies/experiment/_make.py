@@ -67,7 +67,7 @@ def make_experiment(
     made_algorithms = {name: call.make() for name, call in algorithms.items()}
     made_probes = {name: call.make() for name, call in probes.items()}
     made_stream = stream.make()
-    sizes = ("in_size", "in_shape", "out_size")
+    sizes = ("in_size", "in_shape", *_AT_LEAST)
     sizes = {n: getattr(made_stream, n) for n in sizes if hasattr(made_stream, n)}
     model = parsed(settings["model"], AbstractNetwork, "model", supplied | sizes)
     _check_sizes(model, sizes)
@@ -99,6 +99,8 @@ def checked(experiment: Experiment) -> Experiment:
 
 
 _MOST_SEEDS = 10_000
+# Sizes of a network that may be larger than the stream needs, such as more outputs than classes.
+_AT_LEAST = ("out_size", "vocabulary_size", "context")
 _BATCH_DEPENDENT = "batch_dependent"
 _TOP = ("seeds", "stream", "model", "algorithms", "probes", _BATCH_DEPENDENT)
 
@@ -182,8 +184,7 @@ def check_names(place: str, sections: Any) -> None:
 def _check_sizes(model: Call, sizes: Mapping[str, Any]) -> None:
     for name, size in sizes.items():
         given = model.arguments.get(name, size)
-        # More outputs than classes are allowed.
-        if given != size and (name != "out_size" or given < size):
+        if given != size and (name not in _AT_LEAST or given < size):
             raise SettingsError(
                 f"`model.{name}` is {given}, but the stream needs {size}: leave `{name}` out."
             )

@@ -136,7 +136,7 @@ class ContinualBackprop(AbstractTransform[_State]):
             if self.compensate:
                 model = learner.model
                 for (group, units), record in zip(chosen, records, strict=True):
-                    means = (record.mean / self._correction(record)[:, None]).T.reshape(-1)
+                    means = group.as_in_taps(record.mean / self._correction(record)[:, None])
                     model = absorb_mean(model, group, units, means)
                 learner = replace(learner, model=model)
             learner = renewed(learner, chosen, key=draw_key)
@@ -212,7 +212,7 @@ class ContinualBackprop(AbstractTransform[_State]):
 def _new_record(group: UnitGroup) -> UnitRecord:
     return UnitRecord(
         age=jnp.zeros(group.size, int),
-        mean=jnp.zeros((group.size, group.copies)),
+        mean=jnp.zeros((group.size, group.per_unit)),
         utility=jnp.zeros(group.size),
         pending=jnp.zeros((), int),
         remainder=jnp.zeros(()),

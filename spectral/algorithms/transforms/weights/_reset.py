@@ -27,7 +27,8 @@ class Reset(AbstractTransform[list[Array]]):
     - `part="network"`: all parameters, the running statistics and the whole state of the optimiser
       (the baseline RESET).
     - `part="head"`: the output layer and the optimiser's state for it. It consists of the
-      parameters that are not incoming weights, bias, norm or learnt activation of a hidden unit.
+      parameters that are not incoming weights, bias, norm or learnt activation of a hidden unit,
+      and not shared by the units of a layer.
       `to="zero"` sets them to zero instead of drawing them (the head of Dohare et al.'s Continual
       ImageNet).
     """
@@ -93,4 +94,5 @@ def _head_of(model: Any, params: PyTree) -> PyTree[bool]:
     for group in unit_groups(model):
         for entries in group.own_entries:
             hidden.add(id(entries.where(model)))
+        hidden |= {id(where(model)) for where in group.shared}
     return jax.tree.map(lambda p: id(p) not in hidden, params)

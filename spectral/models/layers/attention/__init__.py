@@ -1,0 +1,1 @@
+"""The parts of transformers: norms, positions, attention and feed-forward layers."""

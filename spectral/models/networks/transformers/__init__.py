@@ -1,0 +1,1 @@
+"""Transformers: decoders of tokens and encoders of images."""
