@@ -5,7 +5,7 @@ from typing import Any, NoReturn
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from .._base._precision import in_single
 from .._types import Aux
@@ -15,7 +15,7 @@ from .layers._call_key import call_with_key, takes_key
 def apply_network(
     model: Any,
     model_state: eqx.nn.State | None,
-    inputs: PyTree[Float[Array, "examples ..."]],
+    inputs: PyTree[Float[Array, "examples ..."] | Int[Array, "examples ..."]],
     *,
     inference: bool,
     key: PRNGKeyArray | None = None,

@@ -19,7 +19,7 @@ from ..._base._splits import by_split, Split
 from ..._base._stream import AbstractTaskStream, Metrics
 from ..rows._labelled_rows import LabelledRows
 from ..rows._labelled_source import LabelledSource
-from ..rows._limits import check_at_most
+from ..._base._limits import check_at_most
 from ..rows._loader import shuffled
 
 
