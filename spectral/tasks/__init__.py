@@ -85,7 +85,6 @@ from .sequences._formal_tasks import FormalTasks as FormalTasks
 from .sequences._load_text import load_text as load_text
 from .sequences._markov_sources import MarkovSources as MarkovSources
 from .sequences._permuted_vocabulary import PermutedVocabulary as PermutedVocabulary
-from .sequences._random_transitions import random_transitions as random_transitions
 from .sequences._rules import (
     AbstractRule as AbstractRule,
     CopySymbols as CopySymbols,

@@ -67,8 +67,7 @@ def make_experiment(
     made_algorithms = {name: call.make() for name, call in algorithms.items()}
     made_probes = {name: call.make() for name, call in probes.items()}
     made_stream = stream.make()
-    sizes = ("in_size", "in_shape", "out_size")
-    sizes = {n: getattr(made_stream, n) for n in sizes if hasattr(made_stream, n)}
+    sizes = {n: getattr(made_stream, n) for n in _SIZES if hasattr(made_stream, n)}
     model = parsed(settings["model"], AbstractNetwork, "model", supplied | sizes)
     _check_sizes(model, sizes)
     resolved = {
@@ -100,6 +99,9 @@ def checked(experiment: Experiment) -> Experiment:
 
 _MOST_SEEDS = 10_000
 _BATCH_DEPENDENT = "batch_dependent"
+# What a stream says of the network that it needs.
+_SIZES = ("in_size", "in_shape", "out_size", "context", "vocabulary_size")
+_MAY_BE_LARGER = ("out_size", "context")  # more outputs than classes, longer sequences
 _TOP = ("seeds", "stream", "model", "algorithms", "probes", _BATCH_DEPENDENT)
 
 
@@ -182,8 +184,7 @@ def check_names(place: str, sections: Any) -> None:
 def _check_sizes(model: Call, sizes: Mapping[str, Any]) -> None:
     for name, size in sizes.items():
         given = model.arguments.get(name, size)
-        # More outputs than classes are allowed.
-        if given != size and (name != "out_size" or given < size):
+        if given != size and (name not in _MAY_BE_LARGER or given < size):
             raise SettingsError(
                 f"`model.{name}` is {given}, but the stream needs {size}: leave `{name}` out."
             )

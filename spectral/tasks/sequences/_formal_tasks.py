@@ -130,9 +130,7 @@ class FormalTasks(AbstractSequenceStream[FormalTask]):
         bounds = (0, self.num_held_out) if split == "held_out" else (self.num_held_out, None)
         low, high = bounds[0], bounds[1] or self.num_symbols
         other_key, residue_key = jax.random.split(key)
-        others = jax.random.randint(
-            other_key, (num_examples, self.length - 1), 0, self.num_symbols
-        )
+        others = jax.random.randint(other_key, (num_examples, self.length - 1), 0, self.num_symbols)
         residues = jax.random.randint(residue_key, (num_examples,), low, high)
         first = (residues - self._shift(state, others)) % self.num_symbols
         strings = jnp.concatenate([first[:, None], others], axis=1)
@@ -158,9 +156,7 @@ class FormalTasks(AbstractSequenceStream[FormalTask]):
     ) -> Int[Array, "examples answers"]:
         answers = rule.answer(symbols)
         missing = self._num_answers - answers.shape[1]
-        return jnp.pad(
-            answers, ((0, 0), (0, missing)), constant_values=SequenceBatch.ignore_label
-        )
+        return jnp.pad(answers, ((0, 0), (0, missing)), constant_values=SequenceBatch.ignore_label)
 
     def _shift(
         self, state: FormalTask, others: Int[Array, "examples positions"]

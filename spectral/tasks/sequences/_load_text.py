@@ -51,7 +51,9 @@ def load_text(
     `path`, `string` and `tokens` is given, for a file that is not UTF-8, an empty text, tokens that
     are not integers `[tokens]` or are out of range, or a fraction that is not between 0 and 1.
     """
-    given = [n for n, v in (("path", path), ("string", string), ("tokens", tokens)) if v is not None]
+    given = [
+        n for n, v in (("path", path), ("string", string), ("tokens", tokens)) if v is not None
+    ]
     if len(given) > 1:
         raise ValueError(
             f"`{given[1]}` is given besides `{given[0]}`, but a text has one source: leave one out."
@@ -117,7 +119,9 @@ def _checked(tokens: Any, vocabulary_size: int | None) -> Integer[np.ndarray, " 
     if vocabulary_size is not None:
         check_count("vocabulary_size", vocabulary_size)
     if isinstance(tokens, Tracer):
-        raise ValueError("`tokens` is traced, but a text is made outside of `jax.jit`: make it before.")
+        raise ValueError(
+            "`tokens` is traced, but a text is made outside of `jax.jit`: make it before."
+        )
     found = np.asarray(tokens)
     if found.ndim != 1 or (found.size and not np.issubdtype(found.dtype, np.integer)):
         raise ValueError(

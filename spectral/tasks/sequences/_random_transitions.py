@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 
 _BISECTIONS = 80
@@ -19,14 +19,6 @@ def random_transitions(
     also if the chain has several stationary distributions or starts from any other. The entropy of
     a row falls strictly as its temperature does, so there is one solution.
 
-    ```python
-    import jax
-    import jax.numpy as jnp
-
-    matrix = random_transitions(5, jnp.asarray(1.0), key=jax.random.key(0))
-    -jnp.sum(matrix * jnp.log(matrix), axis=1)  # 1 nat in each row
-    ```
-
     **Arguments:**
 
     - `num_symbols`: rows of the matrix, at least 2.
@@ -41,7 +33,7 @@ def random_transitions(
         return jax.nn.softmax(jnp.exp(log_scale)[:, None] * draws, axis=1)
 
     def halve(
-        _: int, ends: tuple[Float[Array, " symbols"], Float[Array, " symbols"]]
+        step: Int[Array, ""], ends: tuple[Float[Array, " symbols"], Float[Array, " symbols"]]
     ) -> tuple[Float[Array, " symbols"], Float[Array, " symbols"]]:
         low, high = ends
         middle = (low + high) / 2

@@ -26,9 +26,9 @@ class SequenceLoss(AbstractLoss):
     import jax.numpy as jnp
     from spectral.curvature import Risk
 
-    batch = tasks.next_tokens(jnp.array([[3, 1, 4, 1]]))
-    embed = lambda table, batch: table[batch.inputs]
-    Risk(embed, SequenceLoss(), batch, batch)(jnp.zeros((5, 5)))  # log 5
+    tokens = jnp.array([[3, 1, 4, 1]])
+    batch = tasks.SequenceBatch(tokens[:, :-1], tokens[:, 1:])
+    risk = Risk(lambda table, batch: table[batch.inputs], SequenceLoss(), batch, batch)
     ```
     """
 
@@ -73,5 +73,6 @@ def _weighted(targets: SequenceBatch, values: Array, *, power: float = 1.0) -> A
         return values
     weights = targets.counted**power
     # `values` may have an axis over columns before these axes, and one over classes after them.
-    trailing = values.ndim - weights.ndim - (values.ndim == weights.ndim + 2)
-    return weights.reshape(*weights.shape, *[1] * trailing) * values
+    columns = values.ndim == weights.ndim + 2
+    classes = values.ndim > weights.ndim
+    return weights.reshape(*[1] * columns, *weights.shape, *[1] * classes) * values

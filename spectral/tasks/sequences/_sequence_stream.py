@@ -65,9 +65,7 @@ class AbstractSequenceStream(AbstractTaskStream[Task], Generic[Task]):
         """Returns the task with this index."""
 
     @abstractmethod
-    def draw(
-        self, state: Task, num_examples: int, split: Split, *, key: PRNGKeyArray
-    ) -> Tokens:
+    def draw(self, state: Task, num_examples: int, split: Split, *, key: PRNGKeyArray) -> Tokens:
         """Returns sequences of the task as they are stored, in small integers.
 
         **Raises:** `ValueError` for a split that does not exist.
@@ -178,9 +176,7 @@ class AbstractSequenceStream(AbstractTaskStream[Task], Generic[Task]):
                 learner.model, learner.model_state, batch, key=forward_key, inference=True
             )
             padding = indices >= len(tokens)
-            return token_sums(
-                outputs, batch.labels, jnp.where(padding[:, None], 0, batch.counted)
-            )
+            return token_sums(outputs, batch.labels, jnp.where(padding[:, None], 0, batch.counted))
 
         indices = jnp.arange(passes * size).reshape(passes, size)
         loss, right, weight = jnp.sum(jax.lax.map(sums, indices), axis=0)
@@ -198,4 +194,3 @@ def _check_at_least(name: str, needed: int, network: Any) -> None:
             f"`{name}` of the network is {size}, but the stream has {needed}: make the network "
             f"with `{name}={needed}`, or give the stream at most {size}."
         )
-

@@ -66,4 +66,6 @@ def divided(
 
 def token_type(vocabulary_size: int) -> np.dtype:
     """The smallest type of integers for a vocabulary."""
-    return np.dtype(np.int32) if vocabulary_size > 2**16 else np.min_scalar_type(vocabulary_size - 1)
+    return (
+        np.dtype(np.int32) if vocabulary_size > 2**16 else np.min_scalar_type(vocabulary_size - 1)
+    )

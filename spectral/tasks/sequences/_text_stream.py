@@ -52,9 +52,7 @@ class TextSource(eqx.Module):
     vocabulary_size: int = eqx.field(static=True)
     note: str = eqx.field(static=True)
 
-    def __init__(
-        self, texts: Sequence[Text], context: int, weights: tuple[float, ...] | None
-    ):
+    def __init__(self, texts: Sequence[Text], context: int, weights: tuple[float, ...] | None):
         check_count("context", context)
         for text in texts:
             parts = {"training": text.train, "held-out": text.held_out}

@@ -39,7 +39,7 @@ class TextWindows(eqx.Module):
         self, text: Int[Array, ""], windows: Int[Array, " examples"]
     ) -> Integer[Array, "examples length"]:
         """Returns the tokens of windows of a text."""
-        within = self.context * windows[:, None] + jnp.arange(self.context + 1)
+        within = self.context * windows[:, None] + jnp.arange(self.context + 1)[None]
         return jnp.take(self.tokens, self.starts[text] + within, mode="clip")
 
     def visits(

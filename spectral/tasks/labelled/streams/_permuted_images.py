@@ -15,10 +15,10 @@ from ..._base._begun_again import begun_again
 from ..._base._classification import batch_logits, cross_entropy, LabelledBatch
 from ..._base._label_curvature import LabelLoss
 from ..._base._label_loss import label_quantities
+from ..._base._limits import check_at_most
 from ..._base._splits import Split
 from ..._base._steps import minibatches_per_chunk
 from ..._base._stream import AbstractTaskStream, Metrics
-from ..._base._limits import check_at_most
 from ..sets._image_set import check_images, ImageSet
 from ..sets._pixel_scale import pixel_scale
 
