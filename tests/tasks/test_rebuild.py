@@ -66,27 +66,25 @@ MODEL = MLP(6, 3, width=2, depth=0, key=KEY)
 def test_a_rebuilt_task_is_the_task_of_the_run(name):
     """Bit for bit, from the states of the first and of the last task."""
     stream, algo = STREAMS[name](), algorithms.bp()
-
-    @eqx.filter_jit
-    def follow(stream):
-        run, states = start_run(MODEL, None, stream, algo, KEY), []
-        for task in range(stream.num_tasks):
-            run = begin_task(run, stream, algo, jnp.asarray(task), KEY)
-            states.append(run.stream)
-        again = lambda state: [
-            stream.rebuild(state, jnp.asarray(task), key=KEY) for task in range(stream.num_tasks)
-        ]
-        arrays = lambda states: [[_data(leaf) for leaf in jax.tree.leaves(s)] for s in states]
-        return arrays(states), arrays(again(states[-1])), arrays(again(states[0]))
-
-    states, *rebuilt = jax.tree.map(np.asarray, follow(stream))
-    distinct = {tuple(leaf.tobytes() for leaf in state) for state in states}
+    # Each is compiled once for all tasks.
+    start, begin = eqx.filter_jit(start_run), eqx.filter_jit(begin_task)
+    rebuild = eqx.filter_jit(lambda stream, state, task: stream.rebuild(state, task, key=KEY))
+    run, states = start(MODEL, None, stream, algo, KEY), []
+    for task in range(stream.num_tasks):
+        run = begin(run, stream, algo, jnp.asarray(task), KEY)
+        states.append(run.stream)
+    distinct = {tuple(leaf.tobytes() for leaf in _arrays(state)) for state in states}
     assert len(distinct) == stream.num_tasks
-    for found in rebuilt:
-        for state, other in zip(states, found, strict=True):
-            for a, b in zip(state, other, strict=True):
+    for origin in (states[-1], states[0]):
+        for task, state in enumerate(states):
+            found = rebuild(stream, origin, jnp.asarray(task))
+            for a, b in zip(_arrays(state), _arrays(found), strict=True):
                 np.testing.assert_array_equal(a, b)
                 assert a.dtype == b.dtype
+
+
+def _arrays(state):
+    return [np.asarray(_data(leaf)) for leaf in jax.tree.leaves(state)]
 
 
 def _data(leaf):
