@@ -99,7 +99,7 @@ def own_data(make: Any, kind: str = "classes", **options: Any) -> Setting:
 
 
 def permuted_patches() -> Setting:
-    loader = tasks.Loader(epochs=2, minibatch_size=7, flat=True)
+    loader = tasks.Loader(epochs=2, minibatch_size=5, flat=True)
     stream = tasks.PermutedPatches(tiny_images(), 1, num_tasks=3, loader=loader)
     return Setting(stream, drawn(lambda key: models.MLP(6, 3, width=5, depth=2, key=key), KEY))
 

@@ -22,7 +22,8 @@ class TokenNetwork(AbstractNetwork):
 
     def __call__(self, tokens):
         h = jax.nn.relu(jax.vmap(self.hidden)(jax.vmap(self.embedding)(tokens)))
-        return jax.vmap(self.head)(h), {"hidden": h.T}
+        # Algorithms that act on vectors of features take the mean.
+        return jax.vmap(self.head)(h), {"hidden": h.T, "mean": h.mean(axis=0)}
 
     def units(self):
         draw = jax.nn.initializers.he_uniform(in_axis=1, out_axis=0)

@@ -104,7 +104,7 @@ def test_page_on_sequences(tmp_path, monkeypatch):
     (tmp_path / "notes.txt").write_text("All work and no play. " * 20)
     (block,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/sequences.md").read_text(), re.DOTALL)
     experiment = studies.make_experiment(yaml.safe_load(block), folder=tmp_path)
-    assert experiment.member(0)[0].table.shape == (14, 14)
+    assert experiment.member(0)[0].table.shape == (13, 13)
 
 
 @pytest.mark.slow

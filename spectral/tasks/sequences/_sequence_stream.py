@@ -129,8 +129,8 @@ class AbstractSequenceStream(AbstractTaskStream[Task], Generic[Task]):
     ) -> tuple[Float[Array, "examples positions classes"], Aux]:
         """**Raises:** `ValueError` if the network has an attribute `context` or `vocabulary_size`
         below that of the stream, or if it does not return logits `[context, vocabulary_size]`."""
-        _check_at_least("context", self.context, model)
-        _check_at_least("vocabulary_size", self.vocabulary_size, model)
+        _check_covers("context", self.context, model)
+        _check_covers("vocabulary_size", self.vocabulary_size, model)
         shape = (self.context, self.vocabulary_size)
         needed = (
             f"must return logits of shape {shape} for {self.context} tokens: make one with "
@@ -185,7 +185,7 @@ class AbstractSequenceStream(AbstractTaskStream[Task], Generic[Task]):
         return metrics if floor is None else metrics | {"test_excess": loss / weight - floor}
 
 
-def _check_at_least(name: str, needed: int, network: Any) -> None:
+def _check_covers(name: str, needed: int, network: Any) -> None:
     """A network that says how many tokens it takes, or knows, must take or know those needed. An
     index beyond its tables would read the last row without any warning."""
     size = getattr(network, name, None)
