@@ -262,6 +262,7 @@ def test_metrics_against_numpy_and_a_renamed_network():
     assert abs(got["test_loss"] - original["test_loss"]) > 1e-3
 
 
+@pytest.mark.slow
 def test_the_loss_of_curvature_is_the_criterion():
     """With labels that do not count and weights: the mean, and the Hessian in the outputs against
     derivatives of the criterion."""
@@ -293,6 +294,7 @@ def test_the_loss_of_curvature_is_the_criterion():
         np.testing.assert_allclose(first, second, rtol=1e-4, atol=1e-6, err_msg=name)
 
 
+@pytest.mark.slow
 def test_what_does_not_count_has_no_mean_and_bad_labels_are_nan():
     outputs, stream = jnp.zeros((2, 3, 4)), tasks.MarkovSources(num_symbols=4, context=3)
     tokens = jnp.zeros((2, 3), int)
