@@ -12,6 +12,7 @@ import pytest
 from growing_classes import BatchNormNetwork, growing_classes
 from networks import drawn
 from point_mass import actor_critic, point_mass
+from token_network import TokenNetwork
 from unit_rewriter import RewriteUnits
 
 from spectral import algorithms, curvature, models, Optimiser, tasks
@@ -106,6 +107,39 @@ def own_data(make: Any, kind: str = "classes", **options: Any) -> Setting:
     return Setting(stream, drawn(network, KEY))
 
 
+def permuted_patches() -> Setting:
+    loader = tasks.Loader(epochs=2, minibatch_size=5, flat=True)
+    stream = tasks.PermutedPatches(tiny_images(), 1, num_tasks=3, loader=loader)
+    return Setting(stream, drawn(lambda key: models.MLP(6, 3, width=5, depth=2, key=key), KEY))
+
+
+SEQUENCES = tasks.SequenceLoader(
+    steps_per_task=16, minibatch_size=2, chunks_per_task=2, num_evaluation_examples=5
+)
+
+
+def tiny_text(symbols: str) -> tasks.Text:
+    """A text of 200 characters."""
+    drawn_symbols = np.random.default_rng(0).choice(list(symbols), 200)
+    return tasks.load_text(string="".join(drawn_symbols), name=symbols)
+
+
+def on_tokens(make: Any, *arguments: Any, **options: Any) -> Setting:
+    stream = make(*arguments, num_tasks=3, loader=SEQUENCES, **options)
+    make = lambda key: TokenNetwork(stream.vocabulary_size, stream.context, key=key)
+    return Setting(stream, drawn(make, KEY))
+
+
+@functools.cache
+def permuted_vocabulary() -> Setting:
+    return on_tokens(tasks.PermutedVocabulary, text=tiny_text("abcd"), context=6)
+
+
+def formal_tasks() -> Setting:
+    rules = tasks.ReverseSymbols(), tasks.ModularAddition(3)
+    return on_tokens(tasks.FormalTasks, rules, num_symbols=4, length=3)
+
+
 STREAMS = {
     "permuted_online": permuted,
     "permuted_minibatch": lambda: permuted(minibatch_size=4),
@@ -117,7 +151,20 @@ STREAMS = {
     "flipped_labels": lambda: own_data(tasks.FlippedLabels, fraction=0.25),
     "rotated_inputs": lambda: own_data(tasks.RotatedInputs),
     "drifting_numbers": lambda: own_data(tasks.DriftingInputs, "numbers"),
+    "permuted_vocabulary": permuted_vocabulary,
+    "markov_sources": lambda: on_tokens(
+        tasks.MarkovSources, num_symbols=4, entropy_rate=0.7, context=6
+    ),
+    "formal_tasks": formal_tasks,
+    "text_sequence": lambda: on_tokens(
+        tasks.TextSequence, (tiny_text("abc"), tiny_text("cd")), context=6
+    ),
+    "permuted_patches": permuted_patches,
 }
+
+# Streams that share all except their tasks with another row, and the algorithms they train with.
+SIBLINGS = {"markov_sources", "formal_tasks", "text_sequence", "permuted_patches"}
+WITH_SIBLINGS = {"bp", "l2_er"}
 
 
 def rewriter(lr: Any) -> algorithms.Algorithm:
@@ -198,13 +245,19 @@ NEEDS = {
 
 def _pairs() -> list[Any]:
     """Every algorithm with every stream. The quick pairs have a penalty and a transform, units that
-    are rewritten under Adam, BatchNorm, and rollouts; `test_recipes.py` trains the other parts."""
-    quick = {("l2_er", "permuted_online"), ("rewriter", "growing_classes"), ("bp", "point_mass")}
+    are rewritten under Adam, BatchNorm, rollouts, and sequences; `test_recipes.py` trains the other
+    parts."""
+    quick = {
+        ("l2_er", "permuted_online"),
+        ("rewriter", "growing_classes"),
+        ("bp", "point_mass"),
+        ("bp", "permuted_vocabulary"),
+    }
     return [
         pytest.param(a, s, id=f"{a}-{s}", marks=() if (a, s) in quick else pytest.mark.slow)
         for a in ALGORITHMS
         for s in STREAMS
-        if a not in NEEDS
+        if a not in NEEDS and (s not in SIBLINGS or a in WITH_SIBLINGS)
     ]
 
 

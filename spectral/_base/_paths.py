@@ -16,3 +16,17 @@ def expanded(name: str, path: str | os.PathLike[str]) -> pathlib.Path:
             f"`{name}` is {str(path)!r}, which starts with the home folder of a user who does not "
             "exist: write the whole path."
         ) from error
+
+
+def existing_file(name: str, path: str | os.PathLike[str]) -> pathlib.Path:
+    """The path of a file that was given as the argument `name`.
+
+    **Raises:** `ValueError` as `expanded`, `FileNotFoundError` if there is no such file.
+    """
+    found = expanded(name, path)
+    if not found.is_file():
+        raise FileNotFoundError(
+            f"`{name}` is {str(path)!r}, but must be a file that exists: give its whole path, or "
+            f"one from the current folder {str(pathlib.Path.cwd())!r}."
+        )
+    return found

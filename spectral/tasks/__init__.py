@@ -36,6 +36,7 @@ from .labelled.streams._noised_inputs import NoisedInputs as NoisedInputs
 from .labelled.streams._permuted_images import PermutedImages as PermutedImages
 from .labelled.streams._permuted_inputs import PermutedInputs as PermutedInputs
 from .labelled.streams._permuted_labels import PermutedLabels as PermutedLabels
+from .labelled.streams._permuted_patches import PermutedPatches as PermutedPatches
 from .labelled.streams._random_labels import RandomLabels as RandomLabels
 from .labelled.streams._rotated_images import RotatedImages as RotatedImages
 from .labelled.streams._rotated_inputs import RotatedInputs as RotatedInputs
@@ -80,3 +81,20 @@ from .rl.ppo._ppo import PPO as PPO
 from .rl.ppo._ppo_batch import PPOBatch as PPOBatch
 from .rl.ppo._render import render_episode as render_episode
 from .rl.ppo._surrogate import ClippedSurrogate as ClippedSurrogate
+from .sequences._formal_tasks import FormalTasks as FormalTasks
+from .sequences._load_text import load_text as load_text
+from .sequences._markov_sources import MarkovSources as MarkovSources
+from .sequences._permuted_vocabulary import PermutedVocabulary as PermutedVocabulary
+from .sequences._rules import (
+    AbstractRule as AbstractRule,
+    CopySymbols as CopySymbols,
+    ModularAddition as ModularAddition,
+    ReverseSymbols as ReverseSymbols,
+    SortSymbols as SortSymbols,
+)
+from .sequences._sequence_batch import next_tokens as next_tokens, SequenceBatch as SequenceBatch
+from .sequences._sequence_loader import SequenceLoader as SequenceLoader
+from .sequences._sequence_loss import SequenceLoss as SequenceLoss
+from .sequences._sequence_stream import AbstractSequenceStream as AbstractSequenceStream
+from .sequences._text import Text as Text
+from .sequences._text_sequence import TextSequence as TextSequence

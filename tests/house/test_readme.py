@@ -101,6 +101,21 @@ def test_page_on_data(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+def test_page_on_sequences(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    blocks = run_page("docs/sequences.md", {"steps_per_task=200": "steps_per_task=20"}, names)
+    assert names["history"]["test_excess"].shape == (3,)
+    assert names["stream"].context == 3
+    # The YAML of the page, with the network of its first block in a file.
+    (tmp_path / "bigram.py").write_text(blocks[0].partition("\n\n\nloader")[0])
+    (tmp_path / "notes.txt").write_text("All work and no play. " * 20)
+    (block,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/sequences.md").read_text(), re.DOTALL)
+    experiment = studies.make_experiment(yaml.safe_load(block), folder=tmp_path)
+    assert experiment.member(0)[0].table.shape == (13, 13)
+
+
+@pytest.mark.slow
 def test_page_on_experiments(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names: dict = {}

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from point_mass import point_mass
-from tables import permuted, tiny_images, tiny_rows
+from tables import permuted, SEQUENCES, tiny_images, tiny_rows, tiny_text
 
 from spectral import algorithms, tasks
 from spectral._core import begin_task, start_run
@@ -17,6 +17,7 @@ KEY = jax.random.key(4)
 LOADER = tasks.Loader(minibatch_size=2)
 NUM_TASKS = 4
 ROWS = {"num_tasks": NUM_TASKS, "loader": LOADER}
+SEQUENCE = {"num_tasks": NUM_TASKS, "loader": SEQUENCES}
 STREAMS = {
     "permuted_images": lambda: permuted(num_tasks=NUM_TASKS).stream,
     "permuted_inputs": lambda: tasks.PermutedInputs(tiny_rows("classes"), **ROWS),
@@ -39,35 +40,51 @@ STREAMS = {
         tiny_images(), classes_per_task=1, redraw=False, **ROWS
     ),
     "landscapes": tasks.ToyLandscapes,
+    "permuted_patches": lambda: tasks.PermutedPatches(tiny_images(), 1, **ROWS),
+    "permuted_vocabulary": lambda: tasks.PermutedVocabulary(
+        text=tiny_text("abcde"), context=6, **SEQUENCE
+    ),
+    "text_sequence": lambda: tasks.TextSequence(
+        (tiny_text("abc"), tiny_text("cd")), context=6, **SEQUENCE
+    ),
+    "markov_sources": lambda: tasks.MarkovSources(num_symbols=4, context=6, **SEQUENCE),
+    "formal_tasks": lambda: tasks.FormalTasks((tasks.CopySymbols(),), **SEQUENCE),
+}
+SLOW = {
+    "permuted_patches",
+    "permuted_vocabulary",
+    "text_sequence",
+    "markov_sources",
+    "formal_tasks",
 }
 MODEL = MLP(6, 3, width=2, depth=0, key=KEY)
 
 
-@pytest.mark.parametrize("name", STREAMS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in STREAMS]
+)
 def test_a_rebuilt_task_is_the_task_of_the_run(name):
     """Bit for bit, from the states of the first and of the last task."""
     stream, algo = STREAMS[name](), algorithms.bp()
-
-    @eqx.filter_jit
-    def follow(stream):
-        run, states = start_run(MODEL, None, stream, algo, KEY), []
-        for task in range(stream.num_tasks):
-            run = begin_task(run, stream, algo, jnp.asarray(task), KEY)
-            states.append(run.stream)
-        again = lambda state: [
-            stream.rebuild(state, jnp.asarray(task), key=KEY) for task in range(stream.num_tasks)
-        ]
-        arrays = lambda states: [[_data(leaf) for leaf in jax.tree.leaves(s)] for s in states]
-        return arrays(states), arrays(again(states[-1])), arrays(again(states[0]))
-
-    states, *rebuilt = jax.tree.map(np.asarray, follow(stream))
-    distinct = {tuple(leaf.tobytes() for leaf in state) for state in states}
+    # Each is compiled once for all tasks.
+    start, begin = eqx.filter_jit(start_run), eqx.filter_jit(begin_task)
+    rebuild = eqx.filter_jit(lambda stream, state, task: stream.rebuild(state, task, key=KEY))
+    run, states = start(MODEL, None, stream, algo, KEY), []
+    for task in range(stream.num_tasks):
+        run = begin(run, stream, algo, jnp.asarray(task), KEY)
+        states.append(run.stream)
+    distinct = {tuple(leaf.tobytes() for leaf in _arrays(state)) for state in states}
     assert len(distinct) == stream.num_tasks
-    for found in rebuilt:
-        for state, other in zip(states, found, strict=True):
-            for a, b in zip(state, other, strict=True):
+    for origin in (states[-1], states[0]):
+        for task, state in enumerate(states):
+            found = rebuild(stream, origin, jnp.asarray(task))
+            for a, b in zip(_arrays(state), _arrays(found), strict=True):
                 np.testing.assert_array_equal(a, b)
                 assert a.dtype == b.dtype
+
+
+def _arrays(state):
+    return [np.asarray(_data(leaf)) for leaf in jax.tree.leaves(state)]
 
 
 def _data(leaf):

@@ -33,7 +33,7 @@ def check_risk(risk: Any, params: PyTree) -> None:
     shape = lambda s: jax.ShapeDtypeStruct((risk.num_examples, *s.shape[1:]), s.dtype)
     risk.loss.check_targets(jax.tree.map(shape, one), risk.targets)
     with jax.ensure_compile_time_eval():
-        if not isinstance(risk.num_labels, int) and int(risk.num_labels) == 0:
+        if not isinstance(risk.num_labels, int) and float(risk.num_labels) == 0:
             raise ValueError(
                 "`targets` has no label that counts, but the mean must be over at least one: pass "
                 "more data, or another `ignore_label`."

@@ -43,9 +43,10 @@ class AbstractLoss(eqx.Module):
         that can be sampled.
         """
 
-    def counts(self, targets: PyTree) -> Int[Array, " examples"] | None:
+    def counts(self, targets: PyTree) -> Int[Array, " examples"] | Float[Array, " examples"] | None:
         """How many labels of each example count in the mean of a `Risk`, which is the sum of all
-        losses over the number of these labels. By default `None`: one for each example."""
+        losses over the number of these labels; if labels have weights, the sum of these. By
+        default `None`: one for each example."""
         return None
 
     def check_targets(self, outputs: PyTree, targets: PyTree) -> None:

@@ -119,8 +119,9 @@ class Risk(eqx.Module):
         return jax.tree.leaves(self.inputs)[0].shape[0]
 
     @property
-    def num_labels(self) -> int | Int[Array, ""]:
-        """The number of losses that the mean is over: N for most losses."""
+    def num_labels(self) -> int | Int[Array, ""] | Float[Array, ""]:
+        """The number of losses that the mean is over, or the sum of their weights if the loss has
+        some: N for most losses."""
         counts = self.loss.counts(self.targets)
         return self.num_examples if counts is None else jnp.sum(counts)
 

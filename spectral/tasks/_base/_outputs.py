@@ -3,7 +3,7 @@
 from typing import Any
 
 import equinox as eqx
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ..._types import Aux
 from ...models import apply_network
@@ -12,7 +12,7 @@ from ...models import apply_network
 def network_outputs(
     model: Any,
     model_state: eqx.nn.State | None,
-    inputs: Float[Array, "examples ..."],
+    inputs: Float[Array, "examples ..."] | Int[Array, "examples positions"],
     shape: tuple[int, ...],
     needed: str,
     *,

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from ...._arguments import check_kind
+from ..._base._limits import check_at_most
 from ..._base._splits import Split
 from ..sets._labelled_data import AbstractLabelledData, check_labelled
-from ._limits import check_at_most
 from ._loader import InputTransform, Loader
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ...._arguments import unknown_name
-from ...._base._paths import expanded
+from ...._base._paths import existing_file
 from ._labelled_set import LabelledSet
 from ._own_data import labelled_set, Part
 
@@ -47,7 +47,7 @@ def load_arrays(
     **Raises:** `FileNotFoundError` if there is no such file; `ValueError` if it has no arrays, or
     others than these, and as `labelled_set` does.
     """
-    arrays = _read(_existing(path))
+    arrays = _read(existing_file("path", path))
     known = {*_WHOLE, *(f"{part}_{what}" for part in _PARTS for what in _WHOLE)}
     for name in arrays:
         if name not in known:
@@ -105,7 +105,7 @@ def load_table(
     there is no column `label`, if a feature is text, and as `labelled_set` does.
     """
     try:
-        table = pd.read_csv(_existing(path))
+        table = pd.read_csv(existing_file("path", path))
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise ValueError(
             f"`path` is {str(path)!r}, but must be a CSV file with a header ({error}): export the "
@@ -131,16 +131,6 @@ def load_table(
         num_validation=num_validation,
         seed=seed,
     )
-
-
-def _existing(path: str | os.PathLike[str]) -> pathlib.Path:
-    found = expanded("path", path)
-    if not found.is_file():
-        raise FileNotFoundError(
-            f"`path` is {str(path)!r}, but must be a file that exists: give its whole path, or one "
-            f"from the current folder {str(pathlib.Path.cwd())!r}."
-        )
-    return found
 
 
 def _read(path: pathlib.Path) -> dict[str, np.ndarray]:

@@ -9,10 +9,10 @@ from jaxtyping import Array, Int, PRNGKeyArray
 
 from ...._types import Clock
 from ..._base._classification import LabelledBatch
+from ..._base._limits import check_at_most
 from ..._base._splits import Split
 from ..rows._labelled_rows import LabelledRows
 from ..rows._labelled_source import LabelledSource
-from ..rows._limits import check_at_most
 from ..rows._loader import Loader
 from ..sets._labelled_data import AbstractLabelledData, check_labelled
 from ._labelled_stream import AbstractLabelledStream

@@ -15,11 +15,11 @@ from ..._base._begun_again import begun_again
 from ..._base._classification import batch_logits, LabelledBatch
 from ..._base._label_curvature import LabelLoss
 from ..._base._label_loss import label_loss, label_quantities
+from ..._base._limits import check_at_most
 from ..._base._splits import by_split, Split
 from ..._base._stream import AbstractTaskStream, Metrics
 from ..rows._labelled_rows import LabelledRows
 from ..rows._labelled_source import LabelledSource
-from ..rows._limits import check_at_most
 from ..rows._loader import shuffled
 
 

@@ -15,9 +15,10 @@ from ..._base._begun_again import begun_again
 from ..._base._classification import batch_logits, cross_entropy, LabelledBatch
 from ..._base._label_curvature import LabelLoss
 from ..._base._label_loss import label_quantities
+from ..._base._limits import check_at_most
 from ..._base._splits import Split
+from ..._base._steps import minibatches_per_chunk
 from ..._base._stream import AbstractTaskStream, Metrics
-from ..rows._limits import check_at_most
 from ..sets._image_set import check_images, ImageSet
 from ..sets._pixel_scale import pixel_scale
 
@@ -94,21 +95,14 @@ class PermutedImages(AbstractTaskStream[Permutation]):
         check_images("images", images, instead="PermutedInputs")
         rows, test_rows = len(images.train_labels), len(images.test_labels)
         check_count("num_tasks", num_tasks)
-        check_count("chunks_per_task", chunks_per_task)
         available = f"{images.name!r} has {rows} training rows"
         check_at_most("minibatch_size", minibatch_size, rows, available)
         steps = rows // minibatch_size if steps_per_task is None else steps_per_task
-        check_count("steps_per_task", steps)
-        if steps % chunks_per_task:
-            raise ValueError(
-                f"`chunks_per_task` is {chunks_per_task}, but must divide the {steps} steps of a "
-                "task: change one of the two."
-            )
         size = test_rows if num_evaluation_examples is None else num_evaluation_examples
         check_count("num_evaluation_examples", size)
         self.num_tasks = num_tasks
         self.chunks_per_task = chunks_per_task
-        self.minibatches = steps // chunks_per_task
+        self.minibatches = minibatches_per_chunk(steps, chunks_per_task)
         self.minibatch_size = minibatch_size
         self.num_evaluation_examples = min(size, test_rows)
         self.images = images

@@ -10,11 +10,11 @@ from jaxtyping import Array, Int, PRNGKeyArray
 from ...._arguments import check_count
 from ...._types import Clock
 from ..._base._classification import LabelledBatch
+from ..._base._limits import check_at_most
 from ..._base._splits import Split
 from ..rows._class_labels import check_classes
 from ..rows._labelled_rows import LabelledRows
 from ..rows._labelled_source import LabelledSource
-from ..rows._limits import check_at_most
 from ..rows._loader import Loader
 from ..sets._labelled_data import AbstractLabelledData
 from ._labelled_stream import AbstractLabelledStream

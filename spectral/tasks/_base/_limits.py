@@ -1,6 +1,6 @@
 """Counts that are limited by the data."""
 
-from ...._arguments import check_count
+from ..._arguments import check_count
 
 
 def check_at_most(name: str, value: int, limit: int, available: str) -> None:

@@ -1,0 +1,1 @@
+"""Streams of token sequences, in which each token predicts the next one."""
