@@ -2,6 +2,7 @@
 
 from .._base._schedule import AbstractLearningRateSchedule as AbstractLearningRateSchedule
 from ._base._algorithm import Algorithm as Algorithm, AlgorithmState as AlgorithmState
+from ._base._fresh import fresh_network as fresh_network
 from ._base._periodic import Periodic as Periodic
 from ._base._protocols import (
     AbstractPenalty as AbstractPenalty,

@@ -27,6 +27,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"_core"},
         {"_ensemble"},
         {"_programs"},
+        {"_branching"},
         {"_measuring"},
         {"_check_parts"},
         {"_recorders"},
@@ -69,6 +70,7 @@ LAYERS: dict[str, list[set[str]]] = {
     "algorithms/transforms": [{"units", "weights"}],
     "probes": [
         {"_base"},
+        {"interventions"},
         {"curvature", "gradients", "units", "features", "weights", "outcome"},
     ],
     "theory": [

@@ -3,6 +3,8 @@
 import equinox as eqx
 from jaxtyping import Array, Int, PRNGKeyArray
 
+from ..._keys import derive, Role
+
 
 class Boundary(eqx.Module):
     """The start or the end of a task, and the keys that all probes of a run share there.
@@ -33,3 +35,8 @@ class Boundary(eqx.Module):
     task: Int[Array, ""]
     sample_key: PRNGKeyArray
     run_key: PRNGKeyArray
+
+    def task_key(self, index: Int[Array, ""] | int) -> PRNGKeyArray:
+        """Returns the key of a fresh task, of its minibatches and of the fresh networks on it. It is
+        the same for all probes, so that they train and measure on the same fresh tasks."""
+        return derive(self.sample_key, Role.BRANCH, index)

@@ -1,0 +1,31 @@
+"""Call a probe with what it asks for."""
+
+from typing import Any
+
+from jaxtyping import Array, PRNGKeyArray
+
+from ..._base._signature import has_parameter
+from ..._types import Learner
+from ...tasks import AbstractTaskStream
+from ._boundary import Boundary
+from ._branch_probe import AbstractBranchProbe
+from ._probe import AbstractProbe
+from ._train import Train
+
+
+def measure_with(
+    probe: AbstractProbe,
+    learner: Learner,
+    stream: AbstractTaskStream,
+    stream_state: Any,
+    boundary: Boundary,
+    train: Train | None,
+    *,
+    key: PRNGKeyArray,
+) -> dict[str, Array]:
+    """Returns what a probe measures, as the loop calls it: a probe with a parameter `boundary`
+    receives the boundary, and an `AbstractBranchProbe` receives `train` too."""
+    known: dict[str, Any] = {"boundary": boundary} if has_parameter(probe, "boundary") else {}
+    if isinstance(probe, AbstractBranchProbe):
+        known |= {"train": train}
+    return probe(learner, stream, stream_state, key=key, **known)
