@@ -11,6 +11,7 @@ from ._base._protocols import (
 from .optimisers._adam import adam as adam, entrywise_adam as entrywise_adam
 from .optimisers._local_time import LocalTime as LocalTime
 from .optimisers._muon import equinox_muon as equinox_muon, muon as muon
+from .optimisers._proportional_sign import proportional_sign as proportional_sign
 from .optimisers._schedules import (
     Constant as Constant,
     ExponentialDecay as ExponentialDecay,

@@ -58,6 +58,7 @@ from .units._feature_rank import (
     singular_values as singular_values,
     srank99 as srank99,
 )
+from .units._head import head_parameters as head_parameters
 from .units._margins import (
     activations_of as activations_of,
     margin_dead as margin_dead,
@@ -70,4 +71,5 @@ from .units._renewal import (
     renew_statistics as renew_statistics,
     renew_units as renew_units,
 )
+from .units._rescaled import rescaled as rescaled
 from .units._unit_group import entries_of as entries_of, UnitGroup as UnitGroup

@@ -10,6 +10,16 @@ from ._base._train import Start as Start, Train as Train, Trained as Trained
 from .curvature._hessian_spectrum import HessianSpectrum as HessianSpectrum
 from .features._feature_rank import FeatureRank as FeatureRank
 from .gradients._gradient_norm import GradientNorm as GradientNorm
+from .interventions._intervened import Intervened as Intervened
+from .interventions._intervention import AbstractIntervention as AbstractIntervention
+from .interventions._new_head import NewHead as NewHead
+from .interventions._rescaling import Rescaling as Rescaling
+from .interventions._revival import Revival as Revival
+from .interventions._singular import (
+    NewSingularValues as NewSingularValues,
+    NewSingularVectors as NewSingularVectors,
+)
+from .interventions._split_clones import SplitClones as SplitClones
 from .outcome._forgetting import forgetting as forgetting
 from .outcome._on_fresh_tasks import OnFreshTasks as OnFreshTasks
 from .outcome._retention import Retention as Retention

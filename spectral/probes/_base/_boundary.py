@@ -37,6 +37,7 @@ class Boundary(eqx.Module):
     run_key: PRNGKeyArray
 
     def task_key(self, index: Int[Array, ""] | int) -> PRNGKeyArray:
-        """Returns the key of a fresh task, of its minibatches and of the fresh networks on it. It is
-        the same for all probes, so that they train and measure on the same fresh tasks."""
+        """Returns the key of a fresh task, of its minibatches and of the fresh networks on it.
+
+        It is the same for all probes, so that they train and measure on the same fresh tasks."""
         return derive(self.sample_key, Role.BRANCH, index)

@@ -35,7 +35,7 @@ class Trained(eqx.Module):
 
     learner: Learner
     losses: Float[Array, " steps"]
-    metrics: dict[str, Float[Array, "chunks *shape"]]
+    metrics: dict[str, Float[Array, "chunks ..."]]
 
 
 class Train(eqx.Module):

@@ -22,7 +22,8 @@ from .._base._without_fresh_tasks import without_fresh_tasks
 
 
 class OnFreshTasks(AbstractBranchProbe):
-    """Records the means of what a probe measures at the start of fresh tasks, before the first step.
+    """Records the means of what a probe measures at the start of fresh tasks, before their first
+    step.
 
     Gradients and curvature depend on the task, and those of a task that the network has just learnt
     say little about the next. The fresh tasks are those on which `Trainability` trains at the same
@@ -58,8 +59,8 @@ class OnFreshTasks(AbstractBranchProbe):
         check_count("num_tasks", self.num_tasks)
         if isinstance(self.probe, AbstractBranchProbe):
             raise TypeError(
-                f"`probe` is a {type(self.probe).__name__}, which chooses tasks itself, but must be "
-                "a probe that measures on the task at hand: pass for example "
+                f"`probe` is a {type(self.probe).__name__}, which chooses tasks itself, but must "
+                "be a probe that measures on the task at hand: pass for example "
                 "`probes.GradientNorm()`."
             )
 

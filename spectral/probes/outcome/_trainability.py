@@ -46,10 +46,10 @@ class Trainability(AbstractBranchProbe):
 
     `own` continues the algorithm of the run, with what it remembers and the state of its optimiser;
     a fresh network starts this algorithm anew. `sgd` is plain SGD for both. Its learning rate,
-    `sgd_lr` among the columns, is the one under which fresh networks have the smallest area:
-    unless it is given, it is searched once per run, among 0.001 to 1 in half decades, on `num_tasks`
-    fresh tasks and networks that depend on the key of the run alone. This takes 7 `num_tasks`
-    branches.
+    `sgd_lr` among the columns, is the one under which fresh networks have the smallest area.
+    Unless it is given, it is searched once per run, among 0.001 to 1 in half decades, on
+    `num_tasks` fresh tasks and networks that depend on the key of the run alone. This takes
+    7 `num_tasks` branches.
 
     Where the stream has an `outcome_metric`, as in reinforcement learning, a branch plays rollouts
     of its own and losses cannot be compared. The area is then the mean of minus that return, which
@@ -72,8 +72,8 @@ class Trainability(AbstractBranchProbe):
     - `outcomes`: which outcomes to measure; each takes `num_tasks` (1 + `num_twins`) branches.
     - `sgd_lr`: the learning rate of plain SGD; `None` searches it.
 
-    **Raises:** `ValueError` for a number below one, a learning rate that is not positive, an unknown
-    outcome or none; before a run, if `budget` exceeds the steps of a task, or if the stream does
+    **Raises:** `ValueError` for a number below one, a learning rate that is not positive, and an
+    unknown outcome or none; before a run, if `budget` exceeds the steps of a task, or if the stream does
     not evaluate its `outcome_metric`; `TypeError` for a network without `fresh`.
     """
 
