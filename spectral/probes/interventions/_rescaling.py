@@ -16,7 +16,8 @@ class Rescaling(AbstractIntervention):
     """Multiplies the incoming weights and the bias of each ReLU unit by a factor, and divides its
     outgoing weights by it.
 
-    The function stays the same. Gradients and the Hessian change, and with them its eps-rank. The factor of a unit is drawn log-uniformly between 1 / `factor` and `factor`. (See
+    The function stays the same. Gradients and the Hessian change, and with it its eps-rank. The
+    factor of a unit is drawn log-uniformly between 1 / `factor` and `factor`. (See
     `spectral.models.rescaled`. `spectral.algorithms.proportional_sign` is an update that does not
     feel it.)
 

@@ -26,7 +26,9 @@ class Revival(AbstractIntervention):
     def __call__(self, sampler: Sampler, *, key: PRNGKeyArray) -> PyTree:
         sample_key, own_key = jax.random.split(key)
         model, taps = sampler.learner.model, sampler.taps(key=sample_key)
-        for i, group in enumerate(unit_groups(model)):
+        # The last layer comes first, so that all outgoing weights end at zero, also those that
+        # lead to another revived unit.
+        for i, group in reversed(list(enumerate(unit_groups(model)))):
             if group.scale or group.shift or group.statistics:
                 raise ValueError(
                     f"`model` has a norm in the layer {group.name!r}, so that new weights of dead "

@@ -40,9 +40,8 @@ class NewSingularVectors(AbstractIntervention):
             values = jnp.linalg.svd(weight, compute_uv=False)
             draw = lambda k, size: jax.random.orthogonal(k, size, dtype=weight.dtype)
             rank = values.size
-            return (draw(left, len(weight))[:, :rank] * values) @ draw(right, weight.shape[1])[
-                :rank
-            ]
+            rows, columns = draw(left, len(weight)), draw(right, weight.shape[1])
+            return (rows[:, :rank] * values[None]) @ columns[:rank]
 
         return _changed(sampler.learner.model, self.layer, redrawn, key)
 
@@ -65,7 +64,7 @@ class NewSingularValues(AbstractIntervention):
     def __call__(self, sampler: Sampler, *, key: PRNGKeyArray) -> PyTree:
         def redrawn(weight: Matrix, fresh: Matrix, _: PRNGKeyArray) -> Matrix:
             left, _, right = jnp.linalg.svd(weight, full_matrices=False)
-            return (left * jnp.linalg.svd(fresh, compute_uv=False)) @ right
+            return (left * jnp.linalg.svd(fresh, compute_uv=False)[None]) @ right
 
         return _changed(sampler.learner.model, self.layer, redrawn, key)
 

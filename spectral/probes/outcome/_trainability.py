@@ -73,8 +73,8 @@ class Trainability(AbstractBranchProbe):
     - `sgd_lr`: the learning rate of plain SGD; `None` searches it.
 
     **Raises:** `ValueError` for a number below one, a learning rate that is not positive, and an
-    unknown outcome or none; before a run, if `budget` exceeds the steps of a task, or if the stream does
-    not evaluate its `outcome_metric`; `TypeError` for a network without `fresh`.
+    unknown outcome or none; before a run, if `budget` exceeds the steps of a task, or if the stream
+    does not evaluate its `outcome_metric`; `TypeError` for a network without `fresh`.
     """
 
     num_tasks: int = eqx.field(static=True)
