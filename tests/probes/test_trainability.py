@@ -30,8 +30,8 @@ TASKS = 2
 
 
 class FreshTasks(probes.AbstractBranchProbe):
-    """Records the shifts of two fresh tasks, the rows of their minibatches, and what their twins
-    are drawn from."""
+    """Records the shifts of two fresh tasks, the rows of their minibatches, and the weights of
+    their twins."""
 
     when: Any = eqx.field(static=True, default=("end",))
     every: int = eqx.field(static=True, default=1)
@@ -48,9 +48,9 @@ class FreshTasks(probes.AbstractBranchProbe):
                     key=derive(task_key, Role.COLLECT, train.task, chunk),
                 )[1].items.rows
             )
-            data = jax.random.key_data(derive(task_key, Role.BRANCH, 1))
+            twin = learner.model.fresh(key=derive(task_key, Role.BRANCH, 1)).layers[0].weight
             both = jnp.concatenate([rows(0), rows(1)])
-            return {"shifts": state.change, "rows": both, "data": data[0] % 2**20}
+            return {"shifts": state.change, "rows": both, "twin": twin}
 
         return {"now": stream_state.change} | jax.lax.map(on_task, jnp.arange(TASKS))
 
@@ -130,8 +130,8 @@ def test_the_outcome_is_that_of_a_loop_by_hand(outcome):
     for i in range(TASKS):
         first = built if outcome == "own" else zeros
         areas[0] += area_by_hand(i, (layer.weight, layer.bias), first, lr, decay) / TASKS
-        drawn = np.full((2, 4), 1 + fresh_tasks()["data"][i] / 2**20)
-        areas[1] += area_by_hand(i, (drawn, np.zeros(2)), zeros, lr, decay) / TASKS
+        twin = fresh_tasks()["twin"][i], np.zeros(2)
+        areas[1] += area_by_hand(i, twin, zeros, lr, decay) / TASKS
     probe = probes.Trainability(outcomes=(outcome,), **OPTIONS)
     row, (area, fresh) = measured(probe, jnp.asarray(SGD_LR)), areas
     found = {"excess": area - fresh, "ratio": fresh / area, "area": area, "fresh_area": fresh}

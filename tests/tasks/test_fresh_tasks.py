@@ -103,7 +103,9 @@ def test_classes_of_a_fresh_task_are_left_over_or_in_a_new_order():
 )
 def test_a_stream_without_fresh_tasks_says_why(make, reason):
     with pytest.raises(tasks.NoFreshTaskError, match=reason):
-        make().fresh_task(None, FIRST, key=KEY)
+        stream = make()
+        state = jax.eval_shape(lambda key: stream.init(key=key), KEY)
+        stream.fresh_task(state, FIRST, key=KEY)
 
 
 def test_class_lists_and_schedules_that_are_used_up_say_so():
