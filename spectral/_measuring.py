@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Int, PRNGKeyArray, UInt32
 
 from ._base._returned import check_row
-from ._branching import train_branch
+from ._branches._train_branch import train_branch
 from ._core import Run
 from ._ensemble import Ensemble, spread
 from ._keys import derive, Role

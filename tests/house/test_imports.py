@@ -27,7 +27,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"_core"},
         {"_ensemble"},
         {"_programs"},
-        {"_branching"},
+        {"_branches"},
         {"_measuring"},
         {"_check_parts"},
         {"_recorders"},

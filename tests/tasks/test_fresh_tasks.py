@@ -102,9 +102,9 @@ def test_classes_of_a_fresh_task_are_left_over_or_in_a_new_order():
     ],
 )
 def test_a_stream_without_fresh_tasks_says_why(make, reason):
+    stream = make()
+    state = jax.eval_shape(lambda key: stream.init(key=key), KEY)
     with pytest.raises(tasks.NoFreshTaskError, match=reason):
-        stream = make()
-        state = jax.eval_shape(lambda key: stream.init(key=key), KEY)
         stream.fresh_task(state, FIRST, key=KEY)
 
 

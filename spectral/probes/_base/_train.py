@@ -67,7 +67,7 @@ class Train(eqx.Module):
         learner of the run, the state of its optimiser."""
         return Start(learner, self.memory, self.begins)
 
-    def anew(
+    def from_scratch(
         self,
         algorithm: Algorithm,
         model: PyTree,
@@ -112,7 +112,7 @@ class Train(eqx.Module):
 
         **Arguments:**
 
-        - `start`: from `continuing` or `anew`.
+        - `start`: from `continuing` or `from_scratch`.
         - `task`: the state of the stream at the start of the task.
         - `algorithm`: that of `start`, by default that of the run.
         - `evaluate`: evaluate the network after each chunk.

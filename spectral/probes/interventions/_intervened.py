@@ -29,7 +29,7 @@ class Intervened(AbstractBranchProbe):
     If a sign of lost plasticity is a cause, changing it changes the trainability as well. The
     control shows what a change of this size does anyway: noise on all weights, scaled so that the
     outputs move equally far. For an intervention that keeps the function, it is the unchanged
-    network. In both arms the optimiser is initialised anew, and the algorithm keeps what else it
+    network. In both arms the optimiser is initialised again, and the algorithm keeps what else it
     remembers.
 
     The columns are those of the probe, for the changed network; `NAME_control`, the same for the

@@ -46,8 +46,8 @@ def matched_noise(
     `target`, as `distance` measures it.
 
     The noise on an array is relative to the root mean square of the array, so arrays of zeros stay
-    zero. One direction is drawn; its scale is bracketed by powers of two and bisected. If none of
-    them moves the outputs as far, it is the largest.
+    zero. One direction is drawn; its scale is bracketed by powers of two and bisected. The largest
+    scale is 1024: it is taken if it moves the outputs less.
     """
     params, static = eqx.partition(sampler.learner.model, eqx.is_inexact_array)
     leaves, structure = jax.tree.flatten(params)

@@ -11,7 +11,7 @@ from ._intervention import AbstractIntervention
 
 
 class NewHead(AbstractIntervention):
-    """Initialises the output layer anew. The hidden units stay as they are.
+    """Initialises the output layer again. The hidden units stay as they are.
 
     **Raises:** before a run, `TypeError` for a network without `fresh` or `units()`.
     """

@@ -45,7 +45,7 @@ class Trainability(AbstractBranchProbe):
     - `own_area`, `sgd_area`, and `own_fresh_area`, `sgd_fresh_area`: the two areas.
 
     `own` continues the algorithm of the run, with what it remembers and the state of its optimiser;
-    a fresh network starts this algorithm anew. `sgd` is plain SGD for both. Its learning rate,
+    a fresh network starts with this algorithm from scratch. `sgd` is plain SGD for both. Its learning rate,
     `sgd_lr` among the columns, is the one under which fresh networks have the smallest area.
     Unless it is given, it is searched once per run, among 0.001 to 1 in half decades, on
     `num_tasks` fresh tasks and networks that depend on the key of the run alone. This takes
@@ -186,7 +186,7 @@ class Trainability(AbstractBranchProbe):
         else:
             algorithm = Algorithm(sgd(train.calibration))
             own = learner.model, learner.model_state
-            present = train.anew(algorithm, *own, key=task_key)
+            present = train.from_scratch(algorithm, *own, key=task_key)
 
         def area(index: Int[Array, ""]) -> Float[Array, ""]:
             twin = self._twin(learner, train, algorithm, derive(task_key, Role.BRANCH, index))
@@ -199,9 +199,9 @@ class Trainability(AbstractBranchProbe):
     def _twin(
         self, learner: Learner, train: Train, algorithm: Algorithm, key: PRNGKeyArray
     ) -> Start:
-        """A fresh network, and the algorithm started anew."""
+        """A fresh network, and the algorithm from scratch."""
         network = fresh_network(learner.model, learner.model_state, key=key)
-        return train.anew(algorithm, *network, key=derive(key, Role.INIT_ALGORITHM))
+        return train.from_scratch(algorithm, *network, key=derive(key, Role.INIT_ALGORITHM))
 
     def _area(
         self,

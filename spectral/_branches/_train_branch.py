@@ -6,15 +6,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
-from ._base import _returned
-from ._carry import arrays_of, branch, on_arrays, strong, with_arrays
-from ._core import begin_algorithm, clock_at, Run, take_step
-from ._divergence import Divergence
-from ._keys import derive, Role
-from ._types import Chunk, Clock
-from .algorithms import Algorithm
-from .probes import Start, Trained
-from .tasks import AbstractTaskStream
+from .._base import _returned
+from .._carry import arrays_of, branch, on_arrays, strong, with_arrays
+from .._core import begin_algorithm, clock_at, Run, take_step
+from .._divergence import Divergence
+from .._keys import derive, Role
+from .._types import Chunk, Clock
+from ..algorithms import Algorithm
+from ..probes import Start, Trained
+from ..tasks import AbstractTaskStream
 
 
 def train_branch(
