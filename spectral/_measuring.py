@@ -69,8 +69,8 @@ def run_probe(
       boundaries share one program.
     - `calibration`: what `calibrate` found for this probe.
     """
-    seen, algo = _seen(probe, run, algo)
-    return _measurement(probe, seen, stream, algo, key, name, place, calibration)
+    seen, known = _seen(probe, run, algo)
+    return _measurement(probe, seen, stream, known, key, name, place, calibration)
 
 
 def calibrate(

@@ -64,7 +64,7 @@ def test_rescaled_keeps_the_function_to_the_bit():
     columns, rows = factor[None], factor[:, None]
     first, second, last = (np.asarray(where(model)) for where in WHERE)
     np.testing.assert_array_equal(WHERE[0](found), first * rows)
-    np.testing.assert_array_equal(found.layers[0].bias, model.layers[0].bias * factor)
+    np.testing.assert_array_equal(found.layers[0].bias, np.asarray(model.layers[0].bias) * factor)
     np.testing.assert_array_equal(WHERE[1](found), second * rows[::-1] / columns)
     np.testing.assert_array_equal(WHERE[2](found), last / columns[:, ::-1])
     normed = mlp(4, 3, width=5, depth=1, layer_norm=True)

@@ -295,8 +295,9 @@ def test_a_stream_without_fresh_tasks_records_nan_and_says_why(probe):
 
 def test_wrong_arguments_are_named():
     for name in ("num_tasks", "budget", "num_twins"):
+        options: Any = {name: 0}
         with pytest.raises(ValueError, match=f"`{name}` is 0"):
-            probes.Trainability(**{name: 0})
+            probes.Trainability(**options)
     with pytest.raises(ValueError, match="`outcomes`: Outcome '' does not exist"):
         probes.Trainability(outcomes=())
     with pytest.raises(ValueError, match="`sgd_lr` is -1"):

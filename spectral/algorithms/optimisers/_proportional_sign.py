@@ -14,11 +14,14 @@ from .._base._arguments import as_learning_rate, LearningRate, Number
 def scale_by_proportional_sign(learning_rate: Number) -> optax.GradientTransformation:
     """The update -lr |theta| sign(g) as an optax transformation. It keeps no state."""
 
+    def init(params: PyTree) -> optax.EmptyState:
+        return optax.EmptyState()
+
     def update(updates: PyTree, state: Any, params: PyTree = None) -> tuple[PyTree, Any]:
         steps = lambda g, p: -learning_rate * jnp.abs(p) * jnp.sign(g)
         return jax.tree.map(steps, updates, params), state
 
-    return optax.GradientTransformation(lambda _: optax.EmptyState(), update)
+    return optax.GradientTransformation(init, update)
 
 
 def proportional_sign(lr: LearningRate = 1e-2) -> Optimiser:

@@ -34,7 +34,7 @@ class AbstractBranchProbe(AbstractProbe):
     """
 
     @abstractmethod
-    def __call__(
+    def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
         learner: Learner,
         stream: AbstractTaskStream,

@@ -58,12 +58,19 @@ class Intervened(AbstractBranchProbe):
 
     probe: AbstractProbe
     intervention: AbstractIntervention
-    num_examples: int = eqx.field(static=True, default=200, kw_only=True)
+    num_examples: int = eqx.field(static=True)
 
-    def __check_init__(self):
-        check_kind("probe", self.probe, AbstractProbe, "probes.Trainability()")
-        check_kind("intervention", self.intervention, AbstractIntervention, "probes.Rescaling()")
-        check_count("num_examples", self.num_examples)
+    def __init__(
+        self,
+        probe: AbstractProbe,
+        intervention: AbstractIntervention,
+        *,
+        num_examples: int = 200,
+    ):
+        check_kind("probe", probe, AbstractProbe, "probes.Trainability()")
+        check_kind("intervention", intervention, AbstractIntervention, "probes.Rescaling()")
+        check_count("num_examples", num_examples)
+        self.probe, self.intervention, self.num_examples = probe, intervention, num_examples
 
     @property
     def when(self) -> tuple[When, ...]:
