@@ -45,8 +45,8 @@ class Trainability(AbstractBranchProbe):
     - `own_area`, `sgd_area`, and `own_fresh_area`, `sgd_fresh_area`: the two areas.
 
     `own` continues the algorithm of the run, with what it remembers and the state of its optimiser;
-    a fresh network starts with this algorithm from scratch. `sgd` is plain SGD for both. Its learning rate,
-    `sgd_lr` among the columns, is the one under which fresh networks have the smallest area.
+    a fresh network starts with this algorithm from scratch. `sgd` is plain SGD for both. Its
+    learning rate, `sgd_lr` among the columns, is that of fresh networks with the smallest area.
     Unless it is given, it is searched once per run, among 0.001 to 1 in half decades, on
     `num_tasks` fresh tasks and networks that depend on the key of the run alone. This takes
     7 `num_tasks` branches.
