@@ -20,6 +20,7 @@ class AbstractBranchProbe(AbstractProbe):
     another one. The run does not change.
 
     ```python
+    import equinox as eqx
     from spectral.probes import AbstractBranchProbe
 
     class FirstLosses(AbstractBranchProbe):
