@@ -134,7 +134,7 @@ def test_dead_units_are_revived_without_a_change_of_the_function():
         new = (np.asarray(WHERE[i](found)) != np.asarray(WHERE[i](model)))[:, kept].any(1)
         np.testing.assert_array_equal(new, marked)
         np.testing.assert_array_equal(np.asarray(WHERE[i + 1](found))[:, marked], 0)
-    with pytest.raises(ValueError, match="norm in the layer 'hidden_0'"):
+    with pytest.raises(ValueError, match="norm in the layer 'hidden_1'"):
         probes.Revival()(sampler(network(layer_norm=True)), key=KEY)
 
 

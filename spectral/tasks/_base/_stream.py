@@ -71,15 +71,6 @@ class AbstractTaskStream(eqx.Module, Generic[State]):
         Streams define it if `begin_task` draws another task from another key. `state` is the state
         in the present task, and `clock` the start of the task in whose place the new one begins.
 
-        ```python
-        from spectral import Clock, tasks
-
-        stream = tasks.PermutedImages(tasks.load_images("digits"), num_tasks=5)
-        state = stream.init(key=jax.random.key(0))
-        clock = Clock(*[jnp.asarray(0)] * 4)
-        stream.fresh_task(state, clock, key=jax.random.key(1)).pixels  # another permutation
-        ```
-
         **Raises:** `NoFreshTaskError`, with the reason, for a stream that has no such task.
         """
         raise NoFreshTaskError(
