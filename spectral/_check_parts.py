@@ -16,11 +16,11 @@ from ._arguments import check_count, check_kind, check_one_key
 from ._base._quantity import described, Quantity
 from ._core import Run
 from ._ensemble import Ensemble
-from ._measuring import run_probe
+from ._measuring import networks, run_calibration, run_probe
 from ._types import Learner
 from .algorithms import Algorithm
 from .curvature import check_batch_independent
-from .probes import AbstractProbe
+from .probes import AbstractBranchProbe, AbstractProbe
 from .tasks import AbstractTaskStream
 
 
@@ -88,7 +88,11 @@ def check_parts(
     for name, probe in probes.items():
         hashed, place = zero.astype("uint32"), jnp.zeros(2, int)
         try:
-            row = eqx.filter_eval_shape(run_probe, probe, run, stream, key, hashed, place, run)
+            found = None
+            if isinstance(probe, AbstractBranchProbe):
+                found = eqx.filter_eval_shape(run_calibration, probe, run, stream, algo, key)
+            given = (probe, run, stream, algo, key, hashed, place, networks(run), found)
+            row = eqx.filter_eval_shape(run_probe, *given)
         except (TypeError, ValueError) as error:
             # Subclasses of these may need other arguments.
             kind = TypeError if isinstance(error, TypeError) else ValueError

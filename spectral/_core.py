@@ -53,16 +53,24 @@ def begin_task(
     key: PRNGKeyArray,
 ) -> Run:
     """Begin a task: change the stream, then let the algorithm prepare."""
-    clock = _clock(stream, task, 0, 0)
+    clock = clock_at(stream, task, 0, 0)
     state = stream.begin_task(run.stream, clock, key=derive(key, Role.BEGIN_STREAM, task))
     _returned.check_kept(stream, "begin_task", run.stream, state)
-    draw = jax.tree_util.Partial(stream.sample, state, run.learner)
+    run = Run(run.learner, run.algorithm, state, run.divergence)
+    return begin_algorithm(run, stream, algo, clock, key)
+
+
+def begin_algorithm(
+    run: Run, stream: AbstractTaskStream, algo: Algorithm, clock: Clock, key: PRNGKeyArray
+) -> Run:
+    """Let the algorithm prepare for the task that the stream has begun."""
+    draw = jax.tree_util.Partial(stream.sample, run.stream, run.learner)
     start = TaskStart(clock, draw, stream.forward, stream.criterion)
     learner, algorithm = algo.begin_task(
-        run.learner, run.algorithm, start, key=derive(key, Role.BEGIN_ALGORITHM, task)
+        run.learner, run.algorithm, start, key=derive(key, Role.BEGIN_ALGORITHM, clock.task)
     )
     _returned.check_static_kept("begin_task", (run.learner, run.algorithm), (learner, algorithm))
-    return strong(Run(learner, algorithm, state, run.divergence))
+    return strong(Run(learner, algorithm, run.stream, run.divergence))
 
 
 def run_tasks(
@@ -159,7 +167,7 @@ def _train_chunk(
     *,
     key: PRNGKeyArray,
 ) -> tuple[Run, dict[str, Array]]:
-    start, before = _clock(stream, task, index, 0), run.divergence
+    start, before = clock_at(stream, task, index, 0), run.divergence
     found = stream.collect(
         run.stream, run.learner, start, key=derive(key, Role.COLLECT, task, index)
     )
@@ -171,7 +179,7 @@ def _train_chunk(
 
     def step(run, xs):
         item, i = xs
-        return _step(run, stream, algo, chunk, item, _clock(stream, task, index, i), key=key)
+        return take_step(run, stream, algo, chunk, item, clock_at(stream, task, index, i), key=key)
 
     one_step, steps = on_arrays(step, run), jnp.arange(stream.minibatches)
     if chunk.in_use is None:
@@ -197,7 +205,7 @@ def _train_chunk(
     return Run(run.learner, run.algorithm, run.stream, after), row
 
 
-def _step(
+def take_step(
     run: Run,
     stream: AbstractTaskStream,
     algo: Algorithm,
@@ -274,7 +282,7 @@ def _mean(values: Array, used: Bool[Array, " steps"]) -> Array:
     return jnp.sum(jnp.where(used, values, 0), axis=0) / jnp.maximum(jnp.sum(used), 1)
 
 
-def _clock(stream: AbstractTaskStream, task: Int[Array, ""], chunk: Any, step: Any) -> Clock:
+def clock_at(stream: AbstractTaskStream, task: Int[Array, ""], chunk: Any, step: Any) -> Clock:
     before = (task * stream.chunks_per_task + chunk) * stream.minibatches
     return Clock(
         step=jnp.asarray(before + step, int),

@@ -21,6 +21,8 @@ class Role(enum.IntEnum):
     SAMPLE = 9
     PENALTY = 10
     REFERENCE = 11
+    BRANCH = 12
+    CALIBRATE = 13
 
 
 # Keys are first folded with this constant. `jax.random.split(key)` and `fold_in(key, i)` give the

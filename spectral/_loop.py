@@ -17,7 +17,7 @@ from ._core import Run
 from ._divergence import Diverged, place
 from ._ensemble import count_members, Ensemble, labels_of, replicate, unlabelled
 from ._history import GrowingHistory, History
-from ._measuring import measure, to_boundary
+from ._measuring import calibrate, measure, networks, to_boundary
 from ._recorders import AbstractCheckpointer, AbstractMeter
 from .algorithms import Algorithm
 from .probes import AbstractProbe
@@ -128,16 +128,18 @@ def train_continual(
         size = count_members(model, model_state, algo, key)
         stream = stream if size is None else replicate(stream, size)
         run = _programs.start(model, model_state, stream, algo, key)
-        first, done, history = run, 0, History({})
+        initial, calibrations = networks(run), calibrate(probes, run, stream, algo, key)
+        done, history = 0, History({})
         if checkpointer is not None:
             done, run, history = checkpointer.restore(config, run) or (done, run, history)
         history = History(history, members=labels, quantities=quantities)
+        given = stream, algo, key, initial, calibrations
         growing = GrowingHistory(history, num_tasks=stream.num_tasks)
         while done < stream.num_tasks:
             if meter is not None:
                 meter.update(done, stream.num_tasks, growing.history)
             run = _programs.begin(run, stream, algo, jnp.asarray(done, int), key)
-            growing.write(measure("start", probes, done, run, stream, key, first), done)
+            growing.write(measure("start", probes, done, run, *given), done)
 
             count = to_boundary(done, stream.num_tasks, probes)
             if checkpointer is not None and checkpointer.every is not None:
@@ -154,7 +156,7 @@ def train_continual(
             seconds_per_task = (time.perf_counter() - began) / count if adaptive else 0.0
             done += count
             _raise_divergence(run, stream, growing.history)
-            growing.write(measure("end", probes, done - 1, run, stream, key, first), done - 1)
+            growing.write(measure("end", probes, done - 1, run, *given), done - 1)
             if checkpointer is not None:
                 checkpointer.save(config, done, run, growing.history)
         history = growing.history

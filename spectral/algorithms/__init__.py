@@ -2,6 +2,7 @@
 
 from .._base._schedule import AbstractLearningRateSchedule as AbstractLearningRateSchedule
 from ._base._algorithm import Algorithm as Algorithm, AlgorithmState as AlgorithmState
+from ._base._fresh import fresh_network as fresh_network
 from ._base._periodic import Periodic as Periodic
 from ._base._protocols import (
     AbstractPenalty as AbstractPenalty,
@@ -10,6 +11,7 @@ from ._base._protocols import (
 from .optimisers._adam import adam as adam, entrywise_adam as entrywise_adam
 from .optimisers._local_time import LocalTime as LocalTime
 from .optimisers._muon import equinox_muon as equinox_muon, muon as muon
+from .optimisers._proportional_sign import proportional_sign as proportional_sign
 from .optimisers._schedules import (
     Constant as Constant,
     ExponentialDecay as ExponentialDecay,

@@ -109,6 +109,7 @@ from .units._feature_rank import (
     singular_values as singular_values,
     srank99 as srank99,
 )
+from .units._head import head_parameters as head_parameters
 from .units._margins import (
     activations_of as activations_of,
     check_elementwise as check_elementwise,

@@ -2,6 +2,7 @@
 
 from ._base._classification import cross_entropy as cross_entropy, LabelledBatch as LabelledBatch
 from ._base._label_loss import label_loss as label_loss, Labels as Labels
+from ._base._no_fresh_task import NoFreshTaskError as NoFreshTaskError
 from ._base._splits import Split as Split
 from ._base._stream import AbstractTaskStream as AbstractTaskStream, Metrics as Metrics
 from .labelled.rows._augmentation import (

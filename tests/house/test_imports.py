@@ -27,6 +27,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"_core"},
         {"_ensemble"},
         {"_programs"},
+        {"_branches"},
         {"_measuring"},
         {"_check_parts"},
         {"_recorders"},
@@ -77,6 +78,7 @@ LAYERS: dict[str, list[set[str]]] = {
     "algorithms/transforms": [{"units", "weights"}],
     "probes": [
         {"_base"},
+        {"interventions"},
         {"curvature", "gradients", "units", "features", "weights", "outcome"},
     ],
     "theory": [

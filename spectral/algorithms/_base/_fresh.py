@@ -40,3 +40,29 @@ def fresh_parameters(model: Any, *, key: PRNGKeyArray) -> PyTree:
         own = group.draw(own_key, weight.shape).astype(weight.dtype)
         fresh = eqx.tree_at(weight_of, fresh, jnp.where(mask_of(model), own, 0))
     return fresh
+
+
+def fresh_network(
+    model: Any, model_state: eqx.nn.State | None, *, key: PRNGKeyArray
+) -> tuple[Any, eqx.nn.State | None]:
+    """Returns a newly initialised network with the structure of `model`, and its initial state.
+
+    Sparse layers keep their connections, as in `Reset`. Members of one `jax.lax.map` can be the old
+    network and new ones.
+
+    ```python
+    model = models.MLP(3, 2, width=4, key=jax.random.key(0))
+    twin, _ = algorithms.fresh_network(model, None, key=jax.random.key(1))
+    ```
+
+    **Raises:** `TypeError` for a model without `fresh`.
+    """
+    static = eqx.filter(model, eqx.is_inexact_array, inverse=True)
+    fresh = eqx.combine(fresh_parameters(model, key=key), static)
+    if model_state is None:
+        return fresh, None
+    # The markers that name the running statistics differ, and their order does not.
+    first = jax.tree.leaves(eqx.nn.State(model.fresh(key=key)))
+    now, structure = jax.tree.flatten(model_state)
+    first = [a.astype(b.dtype) for a, b in zip(first, now, strict=True)]
+    return fresh, jax.tree.unflatten(structure, first)

@@ -1,7 +1,9 @@
 """Where in a run a probe measures."""
 
 import equinox as eqx
-from jaxtyping import Array, Int, PRNGKeyArray
+from jaxtyping import Array, Int, PRNGKeyArray, PyTree
+
+from ..._keys import derive, Role
 
 
 class Boundary(eqx.Module):
@@ -28,8 +30,17 @@ class Boundary(eqx.Module):
     - `sample_key`: the key of the examples. It depends on the task and on whether it starts or
       ends, and not on the probe.
     - `run_key`: the key of the run, for `stream.rebuild` alone.
+    - `initial`: the network with which the run began, before its first task. A probe with a
+      parameter `initial` receives it alone.
     """
 
     task: Int[Array, ""]
     sample_key: PRNGKeyArray
     run_key: PRNGKeyArray
+    initial: PyTree = None
+
+    def task_key(self, index: Int[Array, ""] | int) -> PRNGKeyArray:
+        """Returns the key of a fresh task, of its minibatches and of the fresh networks on it.
+
+        It is the same for all probes, so that they train and measure on the same fresh tasks."""
+        return derive(self.sample_key, Role.BRANCH, index)

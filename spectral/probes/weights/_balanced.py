@@ -12,6 +12,7 @@ from ..._types import Learner
 from ...models import balanced, check_scalable
 from ...tasks import AbstractTaskStream
 from .._base._boundary import Boundary
+from .._base._branch_probe import AbstractBranchProbe
 from .._base._objection import objection
 from .._base._probe import AbstractProbe, When
 from .._base._unanswered import unanswered
@@ -35,11 +36,20 @@ class Balanced(AbstractProbe):
     **Arguments:**
 
     - `probe`: the probe. `when` and `every` are those of it.
+
+    **Raises:** `TypeError` for a probe that trains. For signs of fresh tasks, balance the probe
+    inside: `OnFreshTasks(Balanced(...))`.
     """
 
     probe: AbstractProbe
 
     def __init__(self, probe: AbstractProbe):
+        if isinstance(probe, AbstractBranchProbe):
+            raise TypeError(
+                f"`probe` is a {type(probe).__name__}, which trains copies of the network, but must "
+                "measure the network itself: pass for example "
+                "`OnFreshTasks(Balanced(GradientNorm()))`."
+            )
         self.probe = probe
 
     @property

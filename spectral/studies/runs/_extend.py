@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from ... import _programs
 from ..._blas import single_threaded_blas
 from ..._loop import configuration
-from ..._measuring import run_probe
+from ..._measuring import calibrate, networks, run_probe
 from ...tasks import AbstractTaskStream
 from ..experiment._experiment import Experiment, RECORDED
 from ..experiment._groups import assemble, groups
@@ -83,9 +83,11 @@ def _programs_of(given: Mapping[str, Any]) -> Iterator[str]:
     run = _programs.start(*start)
     yield _text(_programs.begin, run, stream, algo, zero, key)
     yield _text(_programs.segment, run, stream, algo, zero, zero, rows, key)
-    for probe in given["probes"].values():
-        name, place = jnp.asarray(0, jnp.uint32), jnp.asarray([0, 0], int)
-        yield _text(measured, probe, run, stream, key, name, place, run)
+    calibrations = calibrate(given["probes"], run, stream, algo, key)
+    for name, probe in given["probes"].items():
+        hashed, place = jnp.asarray(0, jnp.uint32), jnp.asarray([0, 0], int)
+        at = (hashed, place, networks(run), calibrations.get(name))
+        yield _text(measured, probe, run, stream, algo, key, *at)
 
 
 def _text(program: Any, *arguments: Any) -> str:

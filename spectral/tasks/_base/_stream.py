@@ -1,7 +1,7 @@
 """The interface between a task stream and the training loop."""
 
 from abc import abstractmethod
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import equinox as eqx
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 from ..._base._quantity import Quantity
 from ..._types import Aux, Chunk, Clock, Learner
 from ...curvature import AbstractLoss
+from ._no_fresh_task import NoFreshTaskError
 from ._splits import Split
 
 
@@ -28,6 +29,9 @@ class AbstractTaskStream(eqx.Module, Generic[State]):
     clock, so that no draw depends on what else was run.
     """
 
+    # The metric of `evaluate` that says how well a network learns a task; `None`: the loss of the
+    # steps. The losses of two policies cannot be compared, because each has its own rollouts.
+    outcome_metric: ClassVar[str | None] = None
     num_tasks: eqx.AbstractVar[int]
     chunks_per_task: eqx.AbstractVar[int]
     minibatches: eqx.AbstractVar[int]  # in each chunk
@@ -58,6 +62,21 @@ class AbstractTaskStream(eqx.Module, Generic[State]):
             f"`stream` is of type {type(self).__name__}, which cannot rebuild an earlier task, but "
             "must define `rebuild`: choose another stream, such as `tasks.PermutedImages`, or "
             "remove the part that returns to earlier tasks."
+        )
+
+    def fresh_task(self, state: State, clock: Clock, *, key: PRNGKeyArray) -> State:
+        """Returns the state at the start of a task that is drawn as those of the run are, but that
+        the run will not see. Probes train copies of the network on it.
+
+        Streams define it if `begin_task` draws another task from another key. `state` is the state
+        in the present task, and `clock` the start of the task in whose place the new one begins.
+
+        **Raises:** `NoFreshTaskError`, with the reason, for a stream that has no such task.
+        """
+        raise NoFreshTaskError(
+            f"`stream` is of type {type(self).__name__}, which has no task that the run will not "
+            "see, or does not define `fresh_task`: define it, for example as `begin_task` with "
+            "another key, or choose a stream that draws its tasks, such as `tasks.PermutedImages`."
         )
 
     @abstractmethod

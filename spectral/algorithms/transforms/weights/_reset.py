@@ -1,7 +1,7 @@
 """Re-initialisation at every task."""
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 import equinox as eqx
 import jax
@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, PRNGKeyArray, PyTree
 
 from ...._carry import branch
 from ...._types import Clock, Learner, TaskStart
-from ....models import activations_of, unit_groups
+from ....models import head_parameters
 from ..._base._arguments import check_name
 from ..._base._fresh import fresh_parameters
 from ..._base._protocols import AbstractTransform
@@ -66,7 +66,7 @@ class Reset(AbstractTransform[list[Array]]):
     def resets(self, learner: Learner, clock: Clock) -> tuple[Bool[Array, ""], PyTree[bool]]:
         params = eqx.filter(learner.model, eqx.is_inexact_array)
         whole = self.part == "network"
-        new = jax.tree.map(lambda _: True, params) if whole else _head_of(learner.model, params)
+        new = jax.tree.map(lambda _: True, params) if whole else head_parameters(learner.model)
         return clock.task > 0, new
 
     def _whole(self, learner: Learner, state: list[Array], *, key: PRNGKeyArray) -> Learner:
@@ -77,7 +77,7 @@ class Reset(AbstractTransform[list[Array]]):
 
     def _head(self, learner: Learner, state: list[Array], *, key: PRNGKeyArray) -> Learner:
         params, static = eqx.partition(learner.model, eqx.is_inexact_array)
-        head = _head_of(learner.model, params)
+        head = head_parameters(learner.model)
         if self.to == "zero":
             new = jax.tree.map(jnp.zeros_like, params)
         else:
@@ -86,13 +86,3 @@ class Reset(AbstractTransform[list[Array]]):
         marks = jax.tree.map(lambda p, h: jnp.full(p.shape, h), params, head)
         optimiser = learner.optimiser.forget(marks, params)
         return replace(learner, model=eqx.combine(params, static), optimiser=optimiser)
-
-
-def _head_of(model: Any, params: PyTree) -> PyTree[bool]:
-    """Marks the parameters that belong to the output layer, not to a hidden unit."""
-    hidden = {id(leaf) for leaf in jax.tree.leaves(activations_of(model))}
-    for group in unit_groups(model):
-        for entries in group.own_entries:
-            hidden.add(id(entries.where(model)))
-        hidden |= {id(where(model)) for where in group.shared}
-    return jax.tree.map(lambda p: id(p) not in hidden, params)

@@ -36,6 +36,7 @@ class FlippedLabels(AbstractLabelledStream[Int[Array, " rows"]]):
     """
 
     rebuilds: ClassVar[bool] = True
+    draws_tasks: ClassVar[bool] = True
     source: LabelledSource
     fraction: Float[Array, ""]
     num_tasks: int = eqx.field(static=True)

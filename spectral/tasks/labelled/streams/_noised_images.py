@@ -44,6 +44,7 @@ class NoisedImages(AbstractLabelledStream[Noise]):
     """
 
     rebuilds: ClassVar[bool] = True
+    draws_tasks: ClassVar[bool] = True
     source: LabelledSource
     max_noise: Float[Array, ""]
     max_value: int = eqx.field(static=True)

@@ -37,6 +37,7 @@ class NoisedInputs(AbstractLabelledStream[Noise]):
     """
 
     rebuilds: ClassVar[bool] = True
+    draws_tasks: ClassVar[bool] = True
     source: LabelledSource
     max_noise: Float[Array, ""]
     num_tasks: int = eqx.field(static=True)

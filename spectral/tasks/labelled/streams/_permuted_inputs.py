@@ -34,6 +34,7 @@ class PermutedInputs(AbstractLabelledStream[Int[Array, " entries"]]):
     """
 
     rebuilds: ClassVar[bool] = True
+    draws_tasks: ClassVar[bool] = True
     source: LabelledSource
     num_tasks: int = eqx.field(static=True)
 

@@ -33,6 +33,7 @@ class PermutedLabels(AbstractLabelledStream[Int[Array, " classes"]]):
     """
 
     rebuilds: ClassVar[bool] = True
+    draws_tasks: ClassVar[bool] = True
     source: LabelledSource
     num_tasks: int = eqx.field(static=True)
 

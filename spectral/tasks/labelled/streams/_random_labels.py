@@ -40,6 +40,7 @@ class RandomLabels(AbstractLabelledStream[Labelling]):
     """
 
     rebuilds: ClassVar[bool] = True
+    draws_tasks: ClassVar[bool] = True
     source: LabelledSource
     rows: int = eqx.field(static=True)
     num_tasks: int = eqx.field(static=True)

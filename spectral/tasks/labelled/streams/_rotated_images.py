@@ -10,12 +10,13 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from ...._arguments import check_count
 from ...._types import Clock
 from ..._base._classification import LabelledBatch
+from ..._base._no_fresh_task import NoFreshTaskError
 from ..rows._augmentation import rotated
 from ..rows._labelled_rows import LabelledRows
 from ..rows._labelled_source import LabelledSource
 from ..rows._loader import Loader
 from ..sets._image_set import check_images, ImageSet
-from ._labelled_stream import AbstractLabelledStream
+from ._labelled_stream import AbstractLabelledStream, LabelledTask
 
 
 class RotatedImages(AbstractLabelledStream[Float[Array, ""]]):
@@ -34,6 +35,7 @@ class RotatedImages(AbstractLabelledStream[Float[Array, ""]]):
     """
 
     rebuilds: ClassVar[bool] = True
+    draws_tasks: ClassVar[bool] = True
     source: LabelledSource
     step: Float[Array, ""] | None
     num_tasks: int = eqx.field(static=True)
@@ -71,6 +73,16 @@ class RotatedImages(AbstractLabelledStream[Float[Array, ""]]):
         if self.step is None:
             return jax.random.uniform(key, maxval=360.0)
         return (self.step * clock.task) % 360
+
+    def fresh_task(
+        self, state: LabelledTask[Float[Array, ""]], clock: Clock, *, key: PRNGKeyArray
+    ) -> LabelledTask[Float[Array, ""]]:
+        if self.step is not None:
+            raise NoFreshTaskError(
+                "`step` fixes the angle of every task, so that there is no task that the run will "
+                "not see: pass `step=None`, which draws the angles."
+            )
+        return super().fresh_task(state, clock, key=key)
 
     def present(self, change: Float[Array, ""], rows: LabelledRows) -> LabelledBatch:
         turned = jax.vmap(rotated, in_axes=(0, None))(rows.inputs, change)

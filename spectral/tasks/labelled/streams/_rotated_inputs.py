@@ -35,6 +35,7 @@ class RotatedInputs(AbstractLabelledStream[Float[Array, "entries entries"]]):
     """
 
     rebuilds: ClassVar[bool] = True
+    draws_tasks: ClassVar[bool] = True
     source: LabelledSource
     num_tasks: int = eqx.field(static=True)
 

@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from ...._arguments import check_above, check_count
 from ...._base._quantity import Quantity
 from ...._types import Aux, Chunk, Clock, Learner
+from ..._base._drawn_task import drawn_task
 from ..._base._outputs import network_outputs
 from ..._base._splits import Split
 from ..._base._stream import AbstractTaskStream, Metrics
@@ -131,6 +132,11 @@ class SlowlyChangingRegression(AbstractTaskStream[TargetNetwork]):
             changed = state.slow.at[bit].set(1 - state.slow[bit])
         slow = jnp.where(clock.task > 0, changed, state.slow)
         return TargetNetwork(slow, state.weights, state.thresholds, state.head)
+
+    def fresh_task(self, state: TargetNetwork, clock: Clock, *, key: PRNGKeyArray) -> TargetNetwork:
+        """Returns another change of the present task: without `redraw` it is as far from this task
+        as the next one of the run, and may be the same."""
+        return drawn_task(self, state, clock, key=key)
 
     def collect(
         self, state: TargetNetwork, learner: Learner, clock: Clock, *, key: PRNGKeyArray

@@ -11,6 +11,7 @@ from ...._types import Clock
 from ..._base._begun_again import begun_again
 from ..._base._classification import LabelledBatch
 from ..._base._limits import check_at_most
+from ..._base._no_fresh_task import NoFreshTaskError
 from ..._base._splits import Split
 from ..rows._class_rows import ClassPool
 from ..rows._labelled_rows import LabelledRows
@@ -111,6 +112,30 @@ class SplitClasses(AbstractLabelledStream[TaskClasses]):
         start = self.init(key=derive(key, Role.INIT_STREAM))
         begun = begun_again(self, start, first, key=key)
         return begun_again(self, begun, task, key=key)
+
+    def fresh_task(
+        self, state: LabelledTask[TaskClasses], clock: Clock, *, key: PRNGKeyArray
+    ) -> LabelledTask[TaskClasses]:
+        """Returns a task of classes that the run never uses. If too few are left and the run draws
+        new orders of its classes, these are any classes, as in a later pass of the run.
+
+        **Raises:** `NoFreshTaskError` if neither is possible.
+        """
+        k, order = self.classes_per_task, state.change.order
+        used = self.num_tasks * k
+        class_key, order_key = jax.random.split(key)
+        if order.size - used >= k:
+            # There is one pass only, so that `order` is that of the whole run.
+            classes = jax.random.permutation(class_key, order[used:])[:k]
+        elif self.redraw and self.num_tasks > order.size // k:
+            classes = jax.random.permutation(class_key, self.pool.classes)[:k]
+        else:
+            raise NoFreshTaskError(
+                f"`num_tasks` is {self.num_tasks}, whose tasks use {min(used, order.size)} of the "
+                f"{order.size} classes, so that no {k} are left for a task that the run will not "
+                "see: choose fewer tasks, or more than one pass with `redraw=True`."
+            )
+        return self._task(TaskClasses(order, classes), order_key)
 
     def rows_of(
         self, change: TaskClasses, split: Split

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ...._arguments import check_above, check_count, check_kind
+from ..._base._no_fresh_task import NoFreshTaskError
 
 
 class AbstractSchedule(eqx.Module):
@@ -18,6 +19,17 @@ class AbstractSchedule(eqx.Module):
     @abstractmethod
     def values(self, count: int, *, key: PRNGKeyArray) -> Float[Array, " count"]:
         """Returns the values of the first `count` tasks. No value depends on `count`."""
+
+    def fresh_value(self, *, key: PRNGKeyArray) -> Float[Array, ""]:
+        """Returns a value that is drawn as those of the tasks are, and that no task has.
+
+        **Raises:** `NoFreshTaskError` (by default) for a schedule that does not draw its values.
+        """
+        raise NoFreshTaskError(
+            f"`schedule` is of type {type(self).__name__}, which has no value that the run will "
+            "not see, or does not define `fresh_value`: choose one that draws its values, such as "
+            "`tasks.LogUniform()`."
+        )
 
 
 class LogUniform(AbstractSchedule):
@@ -50,11 +62,16 @@ class LogUniform(AbstractSchedule):
     def values(self, count: int, *, key: PRNGKeyArray) -> Float[Array, " count"]:
         key = key if self.seed is None else jax.random.key(self.seed)
         keys = jax.vmap(lambda task: jax.random.fold_in(key, task))(jnp.arange(count))
+        return jnp.exp(jax.vmap(self._log_draw)(keys).astype(float))
+
+    def fresh_value(self, *, key: PRNGKeyArray) -> Float[Array, ""]:
+        return jnp.exp(self._log_draw(key).astype(float))
+
+    def _log_draw(self, key: PRNGKeyArray) -> Float[Array, ""]:
         # Always single precision, because the draws depend on the precision.
         single = jnp.float32
         ends = jnp.log(self.low).astype(single), jnp.log(self.high).astype(single)
-        draw = lambda k: jax.random.uniform(k, dtype=single, minval=ends[0], maxval=ends[1])
-        return jnp.exp(jax.vmap(draw)(keys).astype(float))
+        return jax.random.uniform(key, dtype=single, minval=ends[0], maxval=ends[1])
 
 
 class Cycle(AbstractSchedule):
@@ -99,3 +116,6 @@ class Revisit(AbstractSchedule):
     def values(self, count: int, *, key: PRNGKeyArray) -> Float[Array, " count"]:
         values = self.schedule.values(count, key=key)
         return jnp.where(jnp.arange(count) % self.period == 0, values[:1], values)
+
+    def fresh_value(self, *, key: PRNGKeyArray) -> Float[Array, ""]:
+        return self.schedule.fresh_value(key=key)

@@ -1,6 +1,6 @@
 """Proximal policy optimisation on an environment that changes."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -67,6 +67,7 @@ class PPO(AbstractTaskStream[RolloutState]):
     how plasticity is lost.
     """
 
+    outcome_metric: ClassVar[str | None] = "evaluation_return"
     num_tasks: int = eqx.field(static=True)
     chunks_per_task: int = eqx.field(static=True)
     minibatches: int = eqx.field(static=True)
@@ -191,6 +192,9 @@ class PPO(AbstractTaskStream[RolloutState]):
 
     def begin_task(self, state: RolloutState, clock: Clock, *, key: PRNGKeyArray) -> RolloutState:
         return eqx.tree_at(lambda s: s.task, state, clock.task)
+
+    def fresh_task(self, state: RolloutState, clock: Clock, *, key: PRNGKeyArray) -> RolloutState:
+        return state.with_parameter(self.world.schedule.fresh_value(key=key))
 
     def collect(
         self, state: RolloutState, learner: Learner, clock: Clock, *, key: PRNGKeyArray

@@ -29,6 +29,10 @@ class RolloutState(eqx.Module):
             parameter = self.values[self.task]
         return jnp.full_like(self.values, parameter)
 
+    def with_parameter(self, value: Float[Array, ""]) -> "RolloutState":
+        """Returns the state with this value of the parameter for every task."""
+        return eqx.tree_at(lambda s: s.values, self, jnp.full_like(self.values, value))
+
     def after(
         self,
         environments: EnvironmentState,

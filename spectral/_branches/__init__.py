@@ -1,0 +1,1 @@
+"""Training on branches, which leaves the run alone."""

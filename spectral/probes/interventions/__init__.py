@@ -1,0 +1,1 @@
+"""Changes of a copy of the network whose effect is measured."""
