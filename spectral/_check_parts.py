@@ -91,7 +91,8 @@ def check_parts(
             found = None
             if isinstance(probe, AbstractBranchProbe):
                 found = eqx.filter_eval_shape(run_calibration, probe, run, stream, algo, key)
-            given = (probe, run, stream, algo, key, hashed, place, networks(run), found)
+            first = eqx.filter_eval_shape(networks, run)
+            given = (probe, run, stream, algo, key, hashed, place, first, found)
             row = eqx.filter_eval_shape(run_probe, *given)
         except (TypeError, ValueError) as error:
             # Subclasses of these may need other arguments.

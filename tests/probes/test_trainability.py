@@ -1,6 +1,7 @@
 """Branches: they leave the run alone, train as the loop does, and are compared with fresh twins."""
 
 import functools
+import logging
 from typing import Any
 
 import equinox as eqx
@@ -21,6 +22,7 @@ from spectral._core import Run
 from spectral._divergence import Divergence
 from spectral._keys import derive, Role
 from spectral._measuring import run_probe
+from spectral.probes._base._unanswered import _log
 from spectral.recording import OrbaxCheckpointer
 
 
@@ -82,7 +84,7 @@ def boundary():
 def measured(probe, calibration=None):
     """What a probe measures there, as the loop calls it."""
     name, place = jnp.asarray(0, jnp.uint32), jnp.asarray([2, 1])
-    at = (linear()[0], momentum(LR), KEY, name, place, calibration)
+    at = (linear()[0], momentum(LR), KEY, name, place, None, calibration)
     return {k: np.asarray(v) for k, v in run_probe(probe, boundary(), *at).items()}
 
 
@@ -278,7 +280,7 @@ def test_returns_of_a_policy_are_compared_instead_of_losses():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("probe", ["Trainability", "OnFreshTasks"])
-def test_a_stream_without_fresh_tasks_records_nan_and_says_why(probe):
+def test_a_stream_without_fresh_tasks_records_nan_and_says_why(probe, caplog):
     loader = tasks.Loader(minibatch_size=6, standardise=True)
     stream = tasks.GrowingData(tiny_rows("classes"), num_tasks=2, loader=loader)
     model = drawn(lambda key: models.MLP(4, 3, width=3, depth=1, key=key), KEY)
@@ -286,8 +288,10 @@ def test_a_stream_without_fresh_tasks_records_nan_and_says_why(probe):
         "Trainability": probes.Trainability(budget=2),
         "OnFreshTasks": probes.OnFreshTasks(probes.GradientNorm(num_examples=6)),
     }[probe]
-    with pytest.warns(UserWarning, match=f"{probe} records NaN: `stream` is of type GrowingData"):
+    _log.cache_clear()
+    with caplog.at_level(logging.WARNING, logger="spectral"):
         _, history = train_continual(model, stream, algorithms.bp(0.05), probes={"t": made})
+    assert f"`{probe}` records NaN: `stream` is of type GrowingData" in caplog.text
     columns = [name for name in history if name.startswith("t.")]
     assert len(columns) == {"Trainability": 9, "OnFreshTasks": 1}[probe]
     assert all(np.isnan(history[name]).all() for name in columns)

@@ -56,7 +56,7 @@ class Trainability(AbstractBranchProbe):
     is evaluated after each chunk (rollout) of the branch, and the ratio is one of returns.
 
     The area of a branch that diverges is infinite. In a stream without fresh tasks all columns are
-    NaN, and a warning says why.
+    NaN, and the log says why.
 
     ```python
     measured = {"trainability": probes.Trainability(num_tasks=2, budget=50, every=2)}
@@ -129,9 +129,8 @@ class Trainability(AbstractBranchProbe):
         try:
             found = jax.lax.map(areas, jnp.arange(self.num_tasks))
         except NoFreshTaskError as error:
-            return unanswered(
-                self, str(error).removesuffix("."), dict.fromkeys(self._columns(), ())
-            )
+            columns = dict.fromkeys(self._columns(), ())
+            return unanswered(self, str(error).removesuffix("."), columns)
         row = {"sgd_lr": train.calibration} if "sgd" in self.outcomes else {}
         for outcome, costs in found.items():
             area, fresh = jnp.mean(costs[:, 0]), jnp.mean(costs[:, 1:])

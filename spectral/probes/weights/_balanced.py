@@ -46,8 +46,8 @@ class Balanced(AbstractProbe):
     def __init__(self, probe: AbstractProbe):
         if isinstance(probe, AbstractBranchProbe):
             raise TypeError(
-                f"`probe` is a {type(probe).__name__}, which trains copies of the network, but must "
-                "measure the network itself: pass for example "
+                f"`probe` is a {type(probe).__name__}, which trains copies of the network, but "
+                "must measure the network itself: pass for example "
                 "`OnFreshTasks(Balanced(GradientNorm()))`."
             )
         self.probe = probe
