@@ -55,6 +55,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"kronecker"},
         {"spectra"},
         {"estimators"},
+        {"gradients"},
         {"landscape"},
     ],
     "curvature/estimators": [
@@ -66,7 +67,7 @@ LAYERS: dict[str, list[set[str]]] = {
     "tasks/labelled": [{"sets"}, {"rows"}, {"streams"}],
     "tasks/rl": [{"environments"}, {"ppo"}],
     "algorithms": [{"_base"}, {"optimisers", "penalties", "transforms"}, {"recipes"}],
-    "algorithms/transforms": [{"units", "weights"}],
+    "algorithms/transforms": [{"units", "weights", "records"}],
     "probes": [
         {"_base"},
         {"curvature", "gradients", "units", "features", "weights", "outcome"},
