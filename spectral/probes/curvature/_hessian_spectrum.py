@@ -20,10 +20,10 @@ from ...curvature import (
 from ...tasks import Split
 from .._base._probe import When
 from .._base._sampler import Sampler
-from .._base._sampling_probe import AbstractSamplingProbe
+from ._spectrum_probe import AbstractSpectrumProbe
 
 
-class HessianSpectrum(AbstractSamplingProbe):
+class HessianSpectrum(AbstractSpectrumProbe):
     """Records the spectrum of the Hessian of the stream's criterion, by default at the start of
     tasks.
 
@@ -35,6 +35,9 @@ class HessianSpectrum(AbstractSamplingProbe):
     - `normalised_epsilon_rank`: the fraction of eigenvalues with |eigenvalue| > `epsilon`.
     - `normalised_epsilon_rank_lower`, `normalised_epsilon_rank_upper`: a rigorous bracket of that
         fraction as its random vectors see it.
+    - `normalised_epsilon_rank_low`, `normalised_epsilon_rank_high`: a 95 % interval for the
+        fraction on these examples, from the bracket and the noise of its ends. NaN for a single
+        vector.
     - `normalised_epsilon_rank_smallest`: 1 / (number of eigenvalues), the smallest above 0.
     - `normalised_epsilon_rank_sem`: the standard error over the random vectors of the estimator.
         It says how far the value is from the fraction for these examples, and not how much that
@@ -88,19 +91,6 @@ class HessianSpectrum(AbstractSamplingProbe):
     ):
         check_above("epsilon", epsilon, 0)
         check_count("num_resamples", num_resamples, minimum=0)
-        if isinstance(estimator, type):
-            raise TypeError(
-                f"`estimator` is the class {estimator.__name__}, but must be an estimator: call it "
-                f"with its options, `{estimator.__name__}()`."
-            )
-        if batch_size is not None:
-            check_count("batch_size", batch_size)
-            if num_examples % batch_size:
-                raise ValueError(
-                    f"`batch_size` is {batch_size}, but must divide `num_examples`, which is "
-                    f"{num_examples}, because the criterion of a stream is a mean over its batch: "
-                    "choose a divisor."
-                )
         super().__init__(num_examples=num_examples, split=split, when=when, every=every)
         self.epsilon = jnp.asarray(epsilon, dtype=float)
         self.matrix = matrix
@@ -109,7 +99,7 @@ class HessianSpectrum(AbstractSamplingProbe):
         self.num_resamples = num_resamples
 
     def measure(self, sampler: Sampler, *, key: PRNGKeyArray) -> dict[str, Array]:
-        spectrum = self._spectrum(sampler, key)
+        spectrum = self.spectrum(sampler, key=key)
         rank = normalised_epsilon_rank(spectrum, self.epsilon)
         nodes, weights = spectrum.quadrature()
         found = {
@@ -119,6 +109,8 @@ class HessianSpectrum(AbstractSamplingProbe):
             "normalised_epsilon_rank": rank.value,
             "normalised_epsilon_rank_lower": rank.lower,
             "normalised_epsilon_rank_upper": rank.upper,
+            "normalised_epsilon_rank_low": rank.low,
+            "normalised_epsilon_rank_high": rank.high,
             "normalised_epsilon_rank_smallest": jnp.asarray(1 / spectrum.dim, rank.value.dtype),
             "normalised_epsilon_rank_sem": rank.sem,
             "resolved": rank.resolved,
@@ -147,11 +139,6 @@ class HessianSpectrum(AbstractSamplingProbe):
             "extremes": Quantity("largest eigenvalue", reduce=1, figure="curvature"),
         }
 
-    def _spectrum(self, sampler: Sampler, key: PRNGKeyArray) -> AbstractSpectrum:
-        forward_key, vector_key = jax.random.split(key)
-        risk = sampler.risk(key=forward_key, batch_size=self.batch_size)
-        return self.estimator(self.matrix(risk, sampler.learner.model), key=vector_key)
-
     def _sample_sd(
         self, sampler: Sampler, value: Float[Array, ""], key: PRNGKeyArray
     ) -> Float[Array, ""]:
@@ -160,7 +147,7 @@ class HessianSpectrum(AbstractSamplingProbe):
 
         def rank_of(index: Int[Array, ""]) -> Float[Array, ""]:
             # The same key gives the same random vectors, so that the samples alone differ.
-            spectrum = self._spectrum(sampler.resampled(index), key)
+            spectrum = self.spectrum(sampler.resampled(index), key=key)
             return normalised_epsilon_rank(spectrum, self.epsilon).value
 
         further = jax.lax.map(rank_of, jnp.arange(self.num_resamples))
