@@ -28,14 +28,14 @@ from spectral.curvature import GaussNewton, Lanczos
 
 
 KEY = jax.random.key(0)
+SMALL = Lanczos(order=40, num_vectors=1)
 
 
-def with_options(kind: type, num_examples: int, **options: Any) -> probes.AbstractProbe | None:
+def with_options(kind: type, num_examples: int) -> probes.AbstractProbe | None:
     """A probe of this kind, or `None` if it needs arguments of its own."""
+    options = {"num_examples": num_examples, "estimator": SMALL}
     allowed = inspect.signature(kind).parameters
-    given = options | ({"num_examples": num_examples} if "num_examples" in allowed else {})
-    if "estimator" in allowed:
-        given["estimator"] = Lanczos(order=40, num_vectors=1)
+    given = {name: value for name, value in options.items() if name in allowed}
     try:
         return kind(**given)
     except TypeError:
@@ -44,7 +44,8 @@ def with_options(kind: type, num_examples: int, **options: Any) -> probes.Abstra
 
 def found(num_examples: int) -> tuple[dict[str, probes.AbstractProbe], list[str]]:
     """The probes that the package exports, and the names of those that are left out."""
-    made, left_out = {}, []
+    made: dict[str, probes.AbstractProbe] = {}
+    left_out: list[str] = []
     for name in sorted(vars(probes)):
         kind = getattr(probes, name)
         ours = isinstance(kind, type) and issubclass(kind, probes.AbstractProbe)
@@ -56,8 +57,10 @@ def found(num_examples: int) -> tuple[dict[str, probes.AbstractProbe], list[str]
         else:
             made[name] = probe
     # The second matrix belongs to the diagnostics.
-    ranks = with_options(probes.CurvatureRanks, num_examples, matrix=GaussNewton)
-    return made | {"CurvatureRanks of GaussNewton": ranks}, left_out
+    made["CurvatureRanks of GaussNewton"] = probes.CurvatureRanks(
+        num_examples=num_examples, estimator=SMALL, matrix=GaussNewton
+    )
+    return made, left_out
 
 
 def variants(num_examples: int) -> dict[str, probes.AbstractProbe]:

@@ -35,7 +35,7 @@ def expected_gain(hessian, theta, noise, lr):
     after = np.mean([loss(theta - lr * g) for g in gradients])
     ready = square * reliability / loss(theta)
     gain = (loss(theta) - after) / loss(theta)
-    return gain, ready, reliability, np.linalg.norm(hessian, 2)
+    return gain, ready, reliability, float(np.linalg.norm(hessian, 2))
 
 
 CASES = (strategies.numbers(3, 3), strategies.numbers(3), strategies.numbers(4, 3))

@@ -1,5 +1,7 @@
 """The spectrum of the empirical neural tangent kernel."""
 
+from functools import reduce
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -74,7 +76,8 @@ def _spectrum(risk: Risk, params: PyTree, every: bool) -> Spectrum:
     dtype = jnp.result_type(*gradients)
     with jax.enable_x64(True):
         wide = [g.reshape(-1, g[0, 0].size).astype(jnp.float64) for g in gradients]
-        kernel = sum(jnp.matmul(g, g.T, precision="highest") for g in wide) / risk.num_examples
+        products = [jnp.matmul(g, g.T, precision="highest") for g in wide]
+        kernel = reduce(jnp.add, products) / risk.num_examples
         eigenvalues = jnp.maximum(eigh(kernel)[0], 0).astype(dtype)
     fractions = jnp.full_like(eigenvalues, 1 / eigenvalues.size)
     return known_spectrum(eigenvalues, fractions, eigenvalues.size)

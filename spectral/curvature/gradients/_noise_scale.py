@@ -68,4 +68,4 @@ def noise_bound(
     """
     check_count("minibatch_size", minibatch_size)
     check_above("safety", safety, 0)
-    return safety * minibatch_size * (moments.norm / moments.deviation) ** 2
+    return jnp.asarray(safety * minibatch_size) * (moments.norm / moments.deviation) ** 2

@@ -1,20 +1,17 @@
 """Ranks and extremes of a matrix of curvature."""
 
-from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..._arguments import check_above
 from ..._base._quantity import Quantity
 from ...curvature import (
-    AbstractOperator,
-    AbstractSpectrum,
     epsilon_rank,
     Hessian,
     Lanczos,
-    Risk,
     smoothed_density_mass,
     spectral_effective_rank,
     spectral_stable_rank,
@@ -22,10 +19,11 @@ from ...curvature import (
 from ...tasks import Split
 from .._base._probe import When
 from .._base._sampler import Sampler
-from ._spectrum_probe import AbstractSpectrumProbe
+from .._base._sampling_probe import AbstractSamplingProbe
+from ._of_matrix import check_options, Estimator, Matrix, spectrum_of_matrix
 
 
-class CurvatureRanks(AbstractSpectrumProbe):
+class CurvatureRanks(AbstractSamplingProbe):
     """Records the ranks that have been called signs of plasticity, and the extreme eigenvalues, of
     the Hessian of the stream's criterion or of another matrix.
 
@@ -59,8 +57,8 @@ class CurvatureRanks(AbstractSpectrumProbe):
 
     epsilon: Float[Array, ""]
     relative_epsilon: Float[Array, ""]
-    matrix: Callable[[Risk, PyTree], AbstractOperator]
-    estimator: Callable[..., AbstractSpectrum]
+    matrix: Matrix
+    estimator: Estimator
     batch_size: int | None = eqx.field(static=True)
 
     def __init__(
@@ -68,8 +66,8 @@ class CurvatureRanks(AbstractSpectrumProbe):
         *,
         epsilon: float | Float[Array, ""] = 0.1,
         relative_epsilon: float | Float[Array, ""] = 0.01,
-        matrix: Callable[[Risk, PyTree], AbstractOperator] = Hessian,
-        estimator: Callable[..., AbstractSpectrum] | None = None,
+        matrix: Matrix = Hessian,
+        estimator: Estimator | None = None,
         num_examples: int = 1000,
         batch_size: int | None = None,
         split: Split = "train",
@@ -78,6 +76,7 @@ class CurvatureRanks(AbstractSpectrumProbe):
     ):
         check_above("epsilon", epsilon, 0)
         check_above("relative_epsilon", relative_epsilon, 0)
+        check_options(estimator, batch_size, num_examples)
         super().__init__(num_examples=num_examples, split=split, when=when, every=every)
         self.epsilon = jnp.asarray(epsilon, dtype=float)
         self.relative_epsilon = jnp.asarray(relative_epsilon, dtype=float)
@@ -86,7 +85,9 @@ class CurvatureRanks(AbstractSpectrumProbe):
         self.batch_size = batch_size
 
     def measure(self, sampler: Sampler, *, key: PRNGKeyArray) -> dict[str, Array]:
-        spectrum = self.spectrum(sampler, key=key)
+        spectrum = spectrum_of_matrix(
+            sampler, self.matrix, self.estimator, batch_size=self.batch_size, key=key
+        )
         rank = epsilon_rank(spectrum, self.epsilon)
         smallest, largest = spectrum.range()
         relative = epsilon_rank(spectrum, self.relative_epsilon, relative=True)
@@ -104,7 +105,11 @@ class CurvatureRanks(AbstractSpectrumProbe):
         }
 
     def quantities(self) -> dict[str, Quantity]:
-        rank = {"limits": (0.0, None), "better": "higher", "figure": "curvature_ranks"}
+        rank: dict[str, Any] = {
+            "limits": (0.0, None),
+            "better": "higher",
+            "figure": "curvature_ranks",
+        }
         of = f"of {getattr(self.matrix, '__name__', 'the matrix')}"
         return {
             "epsilon_rank": Quantity(f"epsilon-rank {of}", scale="log", **rank),

@@ -1,29 +1,26 @@
 """The spectrum of the Hessian, or of a matrix in its place."""
 
-from collections.abc import Callable
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ..._arguments import check_above, check_count
 from ..._base._quantity import Quantity
 from ...curvature import (
-    AbstractOperator,
     AbstractSpectrum,
     Hessian,
     Lanczos,
     normalised_epsilon_rank,
-    Risk,
 )
 from ...tasks import Split
 from .._base._probe import When
 from .._base._sampler import Sampler
-from ._spectrum_probe import AbstractSpectrumProbe
+from .._base._sampling_probe import AbstractSamplingProbe
+from ._of_matrix import check_options, Estimator, Matrix, spectrum_of_matrix
 
 
-class HessianSpectrum(AbstractSpectrumProbe):
+class HessianSpectrum(AbstractSamplingProbe):
     """Records the spectrum of the Hessian of the stream's criterion, by default at the start of
     tasks.
 
@@ -71,8 +68,8 @@ class HessianSpectrum(AbstractSpectrumProbe):
     """
 
     epsilon: Float[Array, ""]
-    matrix: Callable[[Risk, PyTree], AbstractOperator]
-    estimator: Callable[..., AbstractSpectrum]
+    matrix: Matrix
+    estimator: Estimator
     batch_size: int | None = eqx.field(static=True)
     num_resamples: int = eqx.field(static=True)
 
@@ -80,8 +77,8 @@ class HessianSpectrum(AbstractSpectrumProbe):
         self,
         *,
         epsilon: float | Float[Array, ""] = 0.1,
-        matrix: Callable[[Risk, PyTree], AbstractOperator] = Hessian,
-        estimator: Callable[..., AbstractSpectrum] | None = None,
+        matrix: Matrix = Hessian,
+        estimator: Estimator | None = None,
         num_examples: int = 1000,
         batch_size: int | None = None,
         num_resamples: int = 0,
@@ -91,6 +88,7 @@ class HessianSpectrum(AbstractSpectrumProbe):
     ):
         check_above("epsilon", epsilon, 0)
         check_count("num_resamples", num_resamples, minimum=0)
+        check_options(estimator, batch_size, num_examples)
         super().__init__(num_examples=num_examples, split=split, when=when, every=every)
         self.epsilon = jnp.asarray(epsilon, dtype=float)
         self.matrix = matrix
@@ -99,7 +97,7 @@ class HessianSpectrum(AbstractSpectrumProbe):
         self.num_resamples = num_resamples
 
     def measure(self, sampler: Sampler, *, key: PRNGKeyArray) -> dict[str, Array]:
-        spectrum = self.spectrum(sampler, key=key)
+        spectrum = self._spectrum(sampler, key)
         rank = normalised_epsilon_rank(spectrum, self.epsilon)
         nodes, weights = spectrum.quadrature()
         found = {
@@ -139,6 +137,11 @@ class HessianSpectrum(AbstractSpectrumProbe):
             "extremes": Quantity("largest eigenvalue", reduce=1, figure="curvature"),
         }
 
+    def _spectrum(self, sampler: Sampler, key: PRNGKeyArray) -> AbstractSpectrum:
+        return spectrum_of_matrix(
+            sampler, self.matrix, self.estimator, batch_size=self.batch_size, key=key
+        )
+
     def _sample_sd(
         self, sampler: Sampler, value: Float[Array, ""], key: PRNGKeyArray
     ) -> Float[Array, ""]:
@@ -147,7 +150,7 @@ class HessianSpectrum(AbstractSpectrumProbe):
 
         def rank_of(index: Int[Array, ""]) -> Float[Array, ""]:
             # The same key gives the same random vectors, so that the samples alone differ.
-            spectrum = self.spectrum(sampler.resampled(index), key=key)
+            spectrum = self._spectrum(sampler.resampled(index), key)
             return normalised_epsilon_rank(spectrum, self.epsilon).value
 
         further = jax.lax.map(rank_of, jnp.arange(self.num_resamples))

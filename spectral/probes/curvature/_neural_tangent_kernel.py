@@ -1,5 +1,7 @@
 """The spectrum of the neural tangent kernel."""
 
+from typing import Any
+
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -69,7 +71,7 @@ class NeuralTangentKernel(AbstractSamplingProbe):
         }
 
     def quantities(self) -> dict[str, Quantity]:
-        common = {"limits": (0.0, None), "better": "higher", "figure": "kernel"}
+        common: dict[str, Any] = {"limits": (0.0, None), "better": "higher", "figure": "kernel"}
         kernel = "of the tangent kernel"
         return {
             "smallest": Quantity(f"smallest eigenvalue {kernel}", scale="log", **common),

@@ -1,6 +1,7 @@
 """What the gradients of single examples say together."""
 
 from dataclasses import KW_ONLY
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -105,8 +106,8 @@ class ExampleGradients(AbstractSamplingProbe):
         }
 
     def quantities(self) -> dict[str, Quantity]:
-        positive = {"limits": (0.0, None), "figure": "gradients"}
-        cosine = {"better": "lower", "figure": "gradients"}
+        positive: dict[str, Any] = {"limits": (0.0, None), "figure": "gradients"}
+        cosine: dict[str, Any] = {"better": "lower", "figure": "gradients"}
         return {
             "unbiased_squared_norm": Quantity(
                 "squared norm of the gradient, unbiased", better="higher", figure="gradients"

@@ -1,5 +1,7 @@
 """The size of the gradient, compared with that of the parameters."""
 
+from typing import Any
+
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
@@ -28,7 +30,12 @@ class GradientToParameterRatio(AbstractSamplingProbe):
         return {"total": ratio.total, "by_tensor": by_tensor}
 
     def quantities(self) -> dict[str, Quantity]:
-        size = {"limits": (0.0, None), "scale": "log", "better": "higher", "figure": "gradients"}
+        size: dict[str, Any] = {
+            "limits": (0.0, None),
+            "scale": "log",
+            "better": "higher",
+            "figure": "gradients",
+        }
         return {
             "total": Quantity("gradient-to-parameter ratio", **size),
             "by_tensor": Quantity(

@@ -1,6 +1,7 @@
 """What the best step along the gradient would gain."""
 
 from dataclasses import KW_ONLY
+from typing import Any
 
 import equinox as eqx
 from jaxtyping import Array, PRNGKeyArray
@@ -73,7 +74,12 @@ class QuadraticGain(AbstractSamplingProbe):
         }
 
     def quantities(self) -> dict[str, Quantity]:
-        gain = {"limits": (0.0, None), "scale": "log", "better": "higher", "figure": "gradients"}
+        gain: dict[str, Any] = {
+            "limits": (0.0, None),
+            "scale": "log",
+            "better": "higher",
+            "figure": "gradients",
+        }
         return {
             "sharpness": Quantity(
                 "sharpness along the gradient", better="lower", figure="gradients"

@@ -1,5 +1,7 @@
 """How much the curvature of each layer changes within training."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -109,7 +111,7 @@ class CurvatureVolatility(AbstractTransform[VolatilityState]):
         }
 
     def quantities(self) -> dict[str, Quantity]:
-        common = {"limits": (0.0, None), "scale": "log", "figure": "gradients"}
+        common: dict[str, Any] = {"limits": (0.0, None), "scale": "log", "figure": "gradients"}
         return {
             "volatility": Quantity(
                 "volatility of the sharpness (largest of the layers)",
