@@ -177,6 +177,7 @@ def _kernels(inputs, near):
     }
 
 
+@pytest.mark.slow
 def test_kernels_by_hand():
     near = np.array([[1.0, 0.0], [1.0, 1e-5]], np.float32)
     found = _kernels(jnp.array([[1.0], [2.0]]), jnp.asarray(near))

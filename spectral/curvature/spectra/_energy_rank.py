@@ -1,5 +1,6 @@
 """How many eigenvalues hold almost all of the trace."""
 
+import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
@@ -40,6 +41,11 @@ def spectral_energy_rank(
             f"`spectrum` is a {type(spectrum).__name__} from random vectors, but the rank by "
             "energy counts single eigenvalues: use `Dense()` or `GramEigh()`."
         )
+    return _rank(spectrum, jnp.asarray(fraction, dtype=float))
+
+
+@eqx.filter_jit
+def _rank(spectrum: AbstractSpectrum, fraction: Float[Array, ""]) -> Float[Array, ""]:
     nodes, weights = spectrum.quadrature()
     sizes = jnp.abs(nodes[0])
     order = jnp.argsort(sizes, descending=True)
