@@ -33,7 +33,9 @@ PROBES = {
 }
 
 
+@functools.cache
 def setting():
+    """Made in single precision, because other tests share the images."""
     options = {"num_tasks": 3, "steps_per_task": 16, "minibatch_size": MINIBATCH}
     stream = tasks.PermutedImages(tiny_images(), standardise=True, **options)
     return stream, learner_of(mlp(6, 3, width=3, depth=1))
@@ -64,23 +66,23 @@ def _measured(chosen, stream, learner):
     return {name: probe(learner, stream, state, key=KEY) for name, probe in chosen.items()}
 
 
-@functools.cache
-def wide_setting():
-    stream, learner = setting()
+def widened(learner):
     wide = lambda x: x.astype(jnp.float64) if eqx.is_inexact_array(x) else x
-    return stream, jax.tree.map(wide, learner)
+    return jax.tree.map(wide, learner)
 
 
 @functools.cache
 def reference():
+    stream, learner = setting()
     with jax.enable_x64(True):
-        return jax.tree.map(np.asarray, _found(*wide_setting()))
+        return jax.tree.map(np.asarray, _found(stream, widened(learner)))
 
 
 def measured(*names):
     """What the probes of these names record, in one program."""
+    stream, learner = setting()
     with jax.enable_x64(True):
-        found = _measured({name: PROBES[name] for name in names}, *wide_setting())
+        found = _measured({name: PROBES[name] for name in names}, stream, widened(learner))
     for name in names:
         assert set(PROBES[name].quantities()) <= set(found[name])
     return jax.tree.map(np.asarray, found)

@@ -19,7 +19,6 @@ class ParameterRatio(eqx.Module):
     __repr__ = readable
 
 
-@eqx.filter_jit
 def gradient_to_parameter_ratio(gradient: PyTree, params: PyTree) -> ParameterRatio:
     """||dL/dW|| / ||W|| for each array W of the parameters, and for all together.
 

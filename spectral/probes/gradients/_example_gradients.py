@@ -102,7 +102,8 @@ class ExampleGradients(AbstractSamplingProbe):
         ranks = empirical_fisher_rank(products)
         return {
             "fisher_rank": ranks.joint,
-            "fisher_rank_by_tensor": jnp.stack(list(ranks.by_tensor.values())),
+            # In the order of the network: compiled functions return dictionaries sorted by name.
+            "fisher_rank_by_tensor": jnp.stack([ranks.by_tensor[n] for n in products.weights]),
         }
 
     def quantities(self) -> dict[str, Quantity]:

@@ -19,11 +19,11 @@ from ..._base._protocols import AbstractTransform
 
 
 class VolatilityState(eqx.Module):
-    """For each layer: the vector of a power iteration, and the last sharpnesses, the latest at the
-    end; NaN where there are none yet."""
+    """For each layer, in the order of the network: the vector of a power iteration, and the last
+    sharpnesses, the latest at the end; NaN where there are none yet."""
 
-    vectors: dict[str, Float[Array, " parameters"]]
-    series: dict[str, Float[Array, " window"]]
+    vectors: tuple[Float[Array, " _"], ...]
+    series: tuple[Float[Array, " window"], ...]
 
 
 class CurvatureVolatility(AbstractTransform[VolatilityState]):
@@ -72,12 +72,13 @@ class CurvatureVolatility(AbstractTransform[VolatilityState]):
                 "optimiser is one of optax, which does not keep them: use `algorithms.adam`."
             )
         params = eqx.filter(in_single(learner.model), eqx.is_inexact_array)
-        blocks = layer_blocks(Function(lambda vector: vector, params))
-        keys = jax.random.split(key, len(blocks))
-        pairs = zip(blocks.items(), keys, strict=True)
-        vectors = {name: Sphere()(block.dim, block.dtype, key=k) for (name, block), k in pairs}
-        unknown = {name: jnp.full(self.window, jnp.nan, v.dtype) for name, v in vectors.items()}
-        return VolatilityState({name: v / norm(v) for name, v in vectors.items()}, unknown)
+        blocks = layer_blocks(Function(lambda vector: vector, params)).values()
+        pairs = zip(blocks, jax.random.split(key, len(blocks)), strict=True)
+        vectors = [Sphere()(block.dim, block.dtype, key=k) for block, k in pairs]
+        return VolatilityState(
+            tuple(v / norm(v) for v in vectors),
+            tuple(jnp.full(self.window, jnp.nan, v.dtype) for v in vectors),
+        )
 
     def update(
         self, learner: Learner, state: VolatilityState, signal: Signal, *, key: PRNGKeyArray
@@ -92,18 +93,19 @@ class CurvatureVolatility(AbstractTransform[VolatilityState]):
 
         # One linearisation serves all layers.
         hessian = Function(Hessian(loss, params).product(), params)
-        vectors, series = {}, {}
-        for name, block in layer_blocks(hessian).items():
-            product = block.flat_product()(state.vectors[name])
+        vectors, series = [], []
+        blocks = layer_blocks(hessian).values()
+        for block, vector, past in zip(blocks, state.vectors, state.series, strict=True):
+            product = block.flat_product()(vector)
             size = norm(product)
             unit = product / jnp.where(size > 0, size, 1)
-            vectors[name] = jnp.where(size > 0, unit, state.vectors[name])
+            vectors.append(jnp.where(size > 0, unit, vector))
             latest = _effective_rate(learner.optimiser, block) * size
-            series[name] = jnp.append(state.series[name][1:], latest.astype(size.dtype))
-        return learner, VolatilityState(vectors, series)
+            series.append(jnp.append(past[1:], latest.astype(past.dtype)))
+        return learner, VolatilityState(tuple(vectors), tuple(series))
 
     def measure(self, state: VolatilityState) -> dict[str, Array]:
-        series = jnp.stack(list(state.series.values()))
+        series = jnp.stack(state.series)
         return {
             "volatility": volatility(series),
             "sharpness": jnp.nanmean(series, axis=1),
