@@ -49,6 +49,10 @@ def bowl(theta):
     return jnp.sum(jnp.array([4.0, 1.0]) * theta**2) / 2
 
 
+def square_of_product(theta):
+    return (theta[0] * theta[1]) ** 2 / 2
+
+
 ROWS = np.array([[2.0, 0.0], [0.0, 2.0]], np.float32)
 PAIRS = np.array(
     [
@@ -159,6 +163,18 @@ def kernel_forward(w, inputs):
     return w[1] * jax.nn.relu(w[0] * inputs)
 
 
+def rescaled(theta):
+    """Squared norm, sharpness, gain / L and readiness without noise of a function that does not
+    depend on how a unit is scaled."""
+    found = one_step_gain(closed_risk(lambda p: p, square_of_product), theta)
+    ready = optimisation_readiness(moments(found.norm, 0.0), found.loss, minibatch_size=1)
+    return found.norm**2, found.sharpness, found.gain / found.loss, ready.value
+
+
+def bias_forward(bias, inputs):
+    return jnp.zeros((inputs.shape[0], 2)) + bias[None]
+
+
 def linear_forward(w, inputs):
     return inputs @ w
 
@@ -169,11 +185,15 @@ def _kernels(inputs, near):
     eigenvalues = lambda w: 2 * neural_tangent_spectrum(risk, w).nodes[0]
     linear = Risk(linear_forward, SquaredError(), near, near[:, :1])
     lone = Risk(linear_forward, SquaredError(), inputs[1:], inputs[1:])
+    coin = Risk(bias_forward, SoftmaxCrossEntropy(), inputs, jnp.zeros(2, int))
+    scaled = jnp.array([2.0, 0.5])
     return {
         "even": eigenvalues(jnp.ones(2)),
-        "rescaled": eigenvalues(jnp.array([2.0, 0.5])),
+        "scaled": eigenvalues(scaled),
         "near": neural_tangent_spectrum(linear, jnp.ones((2, 1))).nodes[0],
         "redundancy": local_redundancy(lone, jnp.ones((1, 1))),
+        "even_classes": local_redundancy(coin, jnp.zeros(2)),
+        "rescaled": jnp.stack([jnp.stack(rescaled(w)) for w in (jnp.ones(2), scaled)]),
     }
 
 
@@ -182,11 +202,14 @@ def test_kernels_by_hand():
     near = np.array([[1.0, 0.0], [1.0, 1e-5]], np.float32)
     found = _kernels(jnp.array([[1.0], [2.0]]), jnp.asarray(near))
     np.testing.assert_allclose(found["even"], [0, 10], atol=1e-5)
-    np.testing.assert_allclose(found["rescaled"], [0, 21.25], atol=1e-5)
+    np.testing.assert_allclose(found["scaled"], [0, 21.25], atol=1e-5)
     # In float32 the kernel of these two inputs is singular.
     squares = np.linalg.svd(near.astype(np.float64), compute_uv=False)[::-1] ** 2
     np.testing.assert_allclose(found["near"], squares / 2, rtol=1e-4)
     np.testing.assert_allclose(found["redundancy"], 4)
+    np.testing.assert_allclose(found["even_classes"], 0.5, rtol=1e-6)
+    expected = [[2, 3, 2 / 3, 4], [4.25, 4.721, 0.900, 8.5]]
+    np.testing.assert_allclose(found["rescaled"], expected, rtol=5e-4)
 
 
 @eqx.filter_jit
