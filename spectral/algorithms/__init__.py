@@ -59,6 +59,9 @@ from .recipes._weights import (
     upgd as upgd,
     wasserstein as wasserstein,
 )
+from .transforms.records._curvature_volatility import (
+    CurvatureVolatility as CurvatureVolatility,
+)
 from .transforms.units._calibrated_partial_reset import (
     CalibratedPartialReset as CalibratedPartialReset,
 )

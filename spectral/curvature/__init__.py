@@ -38,6 +38,45 @@ from .estimators.trace._trace import (
     XNysTrace as XNysTrace,
     XTrace as XTrace,
 )
+from .gradients._collinearity import (
+    Collinearity as Collinearity,
+    gradient_collinearity as gradient_collinearity,
+)
+from .gradients._fisher_rank import (
+    empirical_fisher_rank as empirical_fisher_rank,
+    FisherRank as FisherRank,
+)
+from .gradients._local_redundancy import local_redundancy as local_redundancy
+from .gradients._moments import (
+    gradient_moments as gradient_moments,
+    GradientMoments as GradientMoments,
+    layer_moments as layer_moments,
+    moments_of_minibatches as moments_of_minibatches,
+)
+from .gradients._neural_tangent import neural_tangent_spectrum as neural_tangent_spectrum
+from .gradients._noise_scale import (
+    gradient_noise_scale as gradient_noise_scale,
+    noise_bound as noise_bound,
+)
+from .gradients._one_step_gain import (
+    noisy_one_step_gain as noisy_one_step_gain,
+    NoisyOneStepGain as NoisyOneStepGain,
+    one_step_gain as one_step_gain,
+    OneStepGain as OneStepGain,
+)
+from .gradients._parameter_ratio import (
+    gradient_to_parameter_ratio as gradient_to_parameter_ratio,
+    ParameterRatio as ParameterRatio,
+)
+from .gradients._products import (
+    gradient_products as gradient_products,
+    GradientProducts as GradientProducts,
+)
+from .gradients._readiness import (
+    optimisation_readiness as optimisation_readiness,
+    Readiness as Readiness,
+)
+from .gradients._volatility import volatility as volatility
 from .kronecker._ekfac import EKFAC as EKFAC
 from .kronecker._factored_inverse import FactoredInverse as FactoredInverse
 from .kronecker._kfac import KFAC as KFAC
@@ -82,6 +121,7 @@ from .risk._losses import (
 from .risk._risk import Risk as Risk
 from .spectra._deflated_spectrum import DeflatedSpectrum as DeflatedSpectrum
 from .spectra._density import density as density
+from .spectra._energy_rank import spectral_energy_rank as spectral_energy_rank
 from .spectra._epsilon_rank import (
     epsilon_rank as epsilon_rank,
     normalised_epsilon_rank as normalised_epsilon_rank,

@@ -8,10 +8,16 @@ from ._base._sampler import Sampler as Sampler
 from ._base._sampling_probe import AbstractSamplingProbe as AbstractSamplingProbe
 from ._base._train import Start as Start, Train as Train, Trained as Trained
 from ._base._unanswered import unanswered as unanswered
+from .curvature._curvature_ranks import CurvatureRanks as CurvatureRanks
 from .curvature._hessian_spectrum import HessianSpectrum as HessianSpectrum
+from .curvature._neural_tangent_kernel import NeuralTangentKernel as NeuralTangentKernel
 from .features._feature_rank import FeatureRank as FeatureRank
 from .features._representation_change import RepresentationChange as RepresentationChange
+from .gradients._example_gradients import ExampleGradients as ExampleGradients
 from .gradients._gradient_norm import GradientNorm as GradientNorm
+from .gradients._local_redundancy import LocalRedundancy as LocalRedundancy
+from .gradients._parameter_ratio import GradientToParameterRatio as GradientToParameterRatio
+from .gradients._quadratic_gain import QuadraticGain as QuadraticGain
 from .interventions._intervened import Intervened as Intervened
 from .interventions._intervention import AbstractIntervention as AbstractIntervention
 from .interventions._new_head import NewHead as NewHead

@@ -76,6 +76,7 @@ from .structure._deep_linear import (
     generic_linear_rank as generic_linear_rank,
     linear_rank as linear_rank,
 )
+from .structure._expected_gain import expected_gain_bound as expected_gain_bound
 from .structure._gradient_bounds import (
     gradient_bounds as gradient_bounds,
     residual_spectrum as residual_spectrum,

@@ -64,6 +64,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"kronecker"},
         {"spectra"},
         {"estimators"},
+        {"gradients"},
         {"landscape"},
     ],
     "curvature/estimators": [
@@ -75,7 +76,7 @@ LAYERS: dict[str, list[set[str]]] = {
     "tasks/labelled": [{"sets"}, {"rows"}, {"streams"}],
     "tasks/rl": [{"environments"}, {"ppo"}],
     "algorithms": [{"_base"}, {"optimisers", "penalties", "transforms"}, {"recipes"}],
-    "algorithms/transforms": [{"units", "weights"}],
+    "algorithms/transforms": [{"units", "weights", "records"}],
     "probes": [
         {"_base"},
         {"interventions"},

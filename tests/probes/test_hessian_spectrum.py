@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 from growing_classes import GrowingClasses, Rows
 from signals import boundary_at, learner_of
 
@@ -76,6 +77,11 @@ def test_the_spectrum_of_the_hessian():
     assert abs(rank - fraction) < 4 * sem
     assert found["normalised_epsilon_rank_lower"] <= rank
     assert rank <= found["normalised_epsilon_rank_upper"]
+    low, high = (found[f"normalised_epsilon_rank_{end}"] for end in ("low", "high"))
+    assert low <= fraction <= high
+    # The spectrum is exhausted, so the interval is that of Student's t.
+    quantile = scipy.stats.t.ppf(0.975, 39)
+    np.testing.assert_allclose([low, high], [rank - quantile * sem, rank + quantile * sem])
     np.testing.assert_allclose(found["normalised_epsilon_rank_smallest"], 1 / DIM)
     assert found["resolved"] == 1
     assert found["nodes"].shape == found["weights"].shape == (40, DIM)

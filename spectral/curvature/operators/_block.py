@@ -127,12 +127,13 @@ def layer_blocks(operator: AbstractOperator) -> dict[str, Block]:
     ```
     """
     paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(operator.structure)]
-    layers = dict.fromkeys(_layer_of(path) for path in paths)
+    layers = dict.fromkeys(layer_of(path) for path in paths)
     name = lambda layer: jax.tree_util.keystr(layer, simple=True, separator=".")
     return {name(layer): Block(operator, _Leaves(layer)) for layer in layers}
 
 
-def _layer_of(path: tuple) -> tuple:
+def layer_of(path: tuple) -> tuple:
+    """The path to the layer of an array, which is the node that directly contains it."""
     return path[:-1] if len(path) > 1 else path
 
 
@@ -143,4 +144,4 @@ class _Leaves(eqx.Module):
 
     def __call__(self, tree: PyTree) -> list:
         found = jax.tree_util.tree_leaves_with_path(tree)
-        return [leaf for path, leaf in found if _layer_of(path) == self.layer]
+        return [leaf for path, leaf in found if layer_of(path) == self.layer]

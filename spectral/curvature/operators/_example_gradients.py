@@ -39,20 +39,36 @@ def example_gradients(risk: Risk, params: PyTree) -> PyTree[Float[Array, "exampl
 
     **Returns:** a pytree like the parameters, with a leading axis over the examples.
 
-    **Raises:** `ValueError` as `GaussNewton` does.
+    **Raises:** `ValueError` as `GaussNewton` does, and for a risk that is `batch_dependent`: the
+    gradient of one example is undefined if its loss depends on the others.
     """
+    check_single_examples(risk)
     check_risk(risk, params)
     return _gradients(risk, params)
 
 
+def check_single_examples(risk: Risk) -> None:
+    """**Raises:** `ValueError` if the losses of single examples are undefined."""
+    if risk.batch_dependent:
+        raise ValueError(
+            "`risk` is `batch_dependent`, but the gradient of one example is undefined if its loss "
+            "depends on the other examples: put the network into inference mode, and leave out "
+            "`batch_dependent=True`."
+        )
+
+
+def example_gradient(risk: Risk, params: PyTree, index: Int[Array, ""]) -> PyTree:
+    """The gradient of the loss of one example in the parameters."""
+    example = risk.batch(index[None])
+    network = linearise(risk, params, example)
+    gradient = loss_gradient(risk.loss, network.outputs, example.targets)
+    like_outputs = lambda g, z: g.astype(z.dtype)
+    return network.pull()(jax.tree.map(like_outputs, gradient, network.outputs))
+
+
 @eqx.filter_jit
 def _gradients(risk: Risk, params: PyTree) -> PyTree[Float[Array, "examples ..."]]:
-    def of_example(index: Int[Array, ""]) -> PyTree:
-        example = risk.batch(index[None])
-        network = linearise(risk, params, example)
-        gradient = loss_gradient(risk.loss, network.outputs, example.targets)
-        like_outputs = lambda g, z: g.astype(z.dtype)
-        return network.pull()(jax.tree.map(like_outputs, gradient, network.outputs))
+    of_example = lambda index: example_gradient(risk, params, index)
 
     def of_batch(batch: ExampleBatch) -> PyTree:
         # Padding repeats the last example, and is cut off.

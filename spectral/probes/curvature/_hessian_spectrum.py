@@ -1,26 +1,23 @@
 """The spectrum of the Hessian, or of a matrix in its place."""
 
-from collections.abc import Callable
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ..._arguments import check_above, check_count
 from ..._base._quantity import Quantity
 from ...curvature import (
-    AbstractOperator,
     AbstractSpectrum,
     Hessian,
     Lanczos,
     normalised_epsilon_rank,
-    Risk,
 )
 from ...tasks import Split
 from .._base._probe import When
 from .._base._sampler import Sampler
 from .._base._sampling_probe import AbstractSamplingProbe
+from ._of_matrix import check_options, Estimator, Matrix, spectrum_of_matrix
 
 
 class HessianSpectrum(AbstractSamplingProbe):
@@ -35,6 +32,9 @@ class HessianSpectrum(AbstractSamplingProbe):
     - `normalised_epsilon_rank`: the fraction of eigenvalues with |eigenvalue| > `epsilon`.
     - `normalised_epsilon_rank_lower`, `normalised_epsilon_rank_upper`: a rigorous bracket of that
         fraction as its random vectors see it.
+    - `normalised_epsilon_rank_low`, `normalised_epsilon_rank_high`: a 95 % interval for the
+        fraction on these examples, from the bracket and the noise of its ends. NaN for a single
+        vector.
     - `normalised_epsilon_rank_smallest`: 1 / (number of eigenvalues), the smallest above 0.
     - `normalised_epsilon_rank_sem`: the standard error over the random vectors of the estimator.
         It says how far the value is from the fraction for these examples, and not how much that
@@ -69,8 +69,8 @@ class HessianSpectrum(AbstractSamplingProbe):
     """
 
     epsilon: Float[Array, ""]
-    matrix: Callable[[Risk, PyTree], AbstractOperator]
-    estimator: Callable[..., AbstractSpectrum]
+    matrix: Matrix
+    estimator: Estimator
     batch_size: int | None = eqx.field(static=True)
     num_resamples: int = eqx.field(static=True)
 
@@ -78,8 +78,8 @@ class HessianSpectrum(AbstractSamplingProbe):
         self,
         *,
         epsilon: float | Float[Array, ""] = 0.1,
-        matrix: Callable[[Risk, PyTree], AbstractOperator] = Hessian,
-        estimator: Callable[..., AbstractSpectrum] | None = None,
+        matrix: Matrix = Hessian,
+        estimator: Estimator | None = None,
         num_examples: int = 1000,
         batch_size: int | None = None,
         num_resamples: int = 0,
@@ -89,19 +89,7 @@ class HessianSpectrum(AbstractSamplingProbe):
     ):
         check_above("epsilon", epsilon, 0)
         check_count("num_resamples", num_resamples, minimum=0)
-        if isinstance(estimator, type):
-            raise TypeError(
-                f"`estimator` is the class {estimator.__name__}, but must be an estimator: call it "
-                f"with its options, `{estimator.__name__}()`."
-            )
-        if batch_size is not None:
-            check_count("batch_size", batch_size)
-            if num_examples % batch_size:
-                raise ValueError(
-                    f"`batch_size` is {batch_size}, but must divide `num_examples`, which is "
-                    f"{num_examples}, because the criterion of a stream is a mean over its batch: "
-                    "choose a divisor."
-                )
+        check_options(estimator, batch_size, num_examples)
         super().__init__(num_examples=num_examples, split=split, when=when, every=every)
         self.epsilon = jnp.asarray(epsilon, dtype=float)
         self.matrix = matrix
@@ -120,6 +108,8 @@ class HessianSpectrum(AbstractSamplingProbe):
             "normalised_epsilon_rank": rank.value,
             "normalised_epsilon_rank_lower": rank.lower,
             "normalised_epsilon_rank_upper": rank.upper,
+            "normalised_epsilon_rank_low": rank.low,
+            "normalised_epsilon_rank_high": rank.high,
             "normalised_epsilon_rank_smallest": jnp.asarray(1 / spectrum.dim, rank.value.dtype),
             "normalised_epsilon_rank_sem": rank.sem,
             "resolved": rank.resolved,
@@ -149,9 +139,9 @@ class HessianSpectrum(AbstractSamplingProbe):
         }
 
     def _spectrum(self, sampler: Sampler, key: PRNGKeyArray) -> AbstractSpectrum:
-        forward_key, vector_key = jax.random.split(key)
-        risk = sampler.risk(key=forward_key, batch_size=self.batch_size)
-        return self.estimator(self.matrix(risk, sampler.learner.model), key=vector_key)
+        return spectrum_of_matrix(
+            sampler, self.matrix, self.estimator, batch_size=self.batch_size, key=key
+        )
 
     def _sample_sd(
         self, sampler: Sampler, value: Float[Array, ""], key: PRNGKeyArray

@@ -19,4 +19,5 @@ class GradientNorm(AbstractSamplingProbe):
         return {"norm": joint_norm(jax.tree.leaves(grads)), "loss": value}
 
     def quantities(self) -> dict[str, Quantity]:
-        return {"norm": Quantity("norm of the gradient", limits=(0.0, None), scale="log")}
+        norm = Quantity("norm of the gradient", limits=(0.0, None), scale="log", better="higher")
+        return {"norm": norm}

@@ -1,0 +1,1 @@
+"""Transforms that change nothing and record what happens within training."""

@@ -1,0 +1,1 @@
+"""Signs of plasticity: what the gradients of single examples, and the curvature along them, say."""

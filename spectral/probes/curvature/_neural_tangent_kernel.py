@@ -1,0 +1,82 @@
+"""The spectrum of the neural tangent kernel."""
+
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from ..._arguments import check_above
+from ..._base._quantity import Quantity
+from ...curvature import (
+    epsilon_rank,
+    neural_tangent_spectrum,
+    spectral_effective_rank,
+    spectral_energy_rank,
+)
+from ...tasks import Split
+from .._base._probe import When
+from .._base._sampler import Sampler
+from .._base._sampling_probe import AbstractSamplingProbe
+
+
+class NeuralTangentKernel(AbstractSamplingProbe):
+    """Records the spectrum of the neural tangent kernel J J^T / N, in float64 (see
+    `spectral.curvature.neural_tangent_spectrum`). Labels are not used.
+
+    The columns are `smallest`, `largest` and `trace`; `epsilon_rank`, the number of eigenvalues
+    beyond `epsilon`; `spectral_effective_rank`; and `energy_rank`, how many eigenvalues hold 99 %
+    of the trace.
+
+    **Arguments:**
+
+    - `epsilon`: a positive threshold, in the unit of the eigenvalues.
+    - `all_outputs`: a row for each output of each example, instead of one for the sum of the
+        outputs. It takes the squared number of outputs times the time.
+    - `num_examples`, `split`: how many examples to draw, and from which split of the data.
+
+    **Raises:** `ValueError` if `epsilon` or `num_examples` is not positive.
+    """
+
+    epsilon: Float[Array, ""]
+    all_outputs: bool = eqx.field(static=True)
+
+    def __init__(
+        self,
+        *,
+        epsilon: float | Float[Array, ""] = 0.1,
+        all_outputs: bool = False,
+        num_examples: int = 200,
+        split: Split = "train",
+        when: tuple[When, ...] = ("start", "end"),
+        every: int = 1,
+    ):
+        check_above("epsilon", epsilon, 0)
+        super().__init__(num_examples=num_examples, split=split, when=when, every=every)
+        self.epsilon = jnp.asarray(epsilon, dtype=float)
+        self.all_outputs = all_outputs
+
+    def measure(self, sampler: Sampler, *, key: PRNGKeyArray) -> dict[str, Array]:
+        spectrum = neural_tangent_spectrum(
+            sampler.risk(key=key), sampler.learner.model, all_outputs=self.all_outputs
+        )
+        smallest, largest = spectrum.range()
+        return {
+            "smallest": smallest,
+            "largest": largest,
+            "trace": jnp.sum(spectrum.nodes),
+            "epsilon_rank": epsilon_rank(spectrum, self.epsilon).value,
+            "spectral_effective_rank": spectral_effective_rank(spectrum).value,
+            "energy_rank": spectral_energy_rank(spectrum),
+        }
+
+    def quantities(self) -> dict[str, Quantity]:
+        common: dict[str, Any] = {"limits": (0.0, None), "better": "higher", "figure": "kernel"}
+        kernel = "of the tangent kernel"
+        return {
+            "smallest": Quantity(f"smallest eigenvalue {kernel}", scale="log", **common),
+            "trace": Quantity(f"trace {kernel}", scale="log", **common),
+            "epsilon_rank": Quantity(f"epsilon-rank {kernel}", **common),
+            "spectral_effective_rank": Quantity(f"effective rank {kernel}", **common),
+            "energy_rank": Quantity(f"99 % rank {kernel}", **common),
+        }
