@@ -4,6 +4,9 @@ from ._base._classification import cross_entropy as cross_entropy, LabelledBatch
 from ._base._label_loss import label_loss as label_loss, Labels as Labels
 from ._base._splits import Split as Split
 from ._base._stream import AbstractTaskStream as AbstractTaskStream, Metrics as Metrics
+from .labelled.gradual._drifting_mixture import DriftingMixture as DriftingMixture
+from .labelled.gradual._interpolated_inputs import InterpolatedInputs as InterpolatedInputs
+from .labelled.gradual._interpolated_labels import InterpolatedLabels as InterpolatedLabels
 from .labelled.rows._augmentation import (
     AbstractAugmentation as AbstractAugmentation,
     Compose as Compose,

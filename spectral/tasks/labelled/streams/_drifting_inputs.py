@@ -1,5 +1,7 @@
 """The same labels with inputs that are shifted a little further in every task."""
 
+from typing import ClassVar, Literal
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -33,6 +35,7 @@ class DriftingInputs(AbstractLabelledStream[Float[Array, " entries"]]):
     ```
     """
 
+    only_changes: ClassVar[Literal["inputs", "labels"] | None] = "inputs"
     source: LabelledSource
     step: Float[Array, ""]
     num_tasks: int = eqx.field(static=True)

@@ -2,7 +2,7 @@
 
 import math
 from abc import abstractmethod
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import equinox as eqx
 import jax
@@ -62,6 +62,8 @@ class AbstractLabelledStream(AbstractTaskStream[LabelledTask[Change]], Generic[C
     source: eqx.AbstractVar[LabelledSource]
     # Whether `next_change` reads only the clock, its key and what is constant in a run.
     rebuilds: ClassVar[bool] = False
+    # What differs between the tasks, if everything else of each row and the rows are the same.
+    only_changes: ClassVar[Literal["inputs", "labels"] | None] = None
 
     @property
     def chunks_per_task(self) -> int:
