@@ -111,34 +111,35 @@ def test_gates_do_not_switch():
         model(INPUTS[:, 0])
 
 
+FRACTIONS = (0.0, 0.25, 1.0)
+
+
+class Given(models.AbstractInitialiser):
+    """The same weights for every key."""
+
+    def __call__(self, key, shape):
+        drawn = np.random.default_rng(0).normal(size=shape)
+        return jnp.asarray(drawn, jnp.float32), jnp.ones(shape[0])
+
+
 def test_initial_weights_of_low_rank():
-    shape = (8, 3, 2, 1)
-    kaiming = models.KaimingUniform()
-
-    @jax.jit
-    def draw(key):
-        weights = kaiming(key, shape)[0], models.LowRank(rank=2)(key, shape)[0]
-        wide = models.LowRank(rank=9, initialiser=models.TorchDefault())(key, shape)
-        mixed = models.RankOneMixture(fraction=0.25)
-        many = jax.vmap(lambda k: mixed(k, shape)[0])(jax.random.split(key, 100))
-        one = models.RankOneMixture(fraction=1.0)(key, shape)[0]
-        own = jax.random.split(key, 3)[0]
-        return weights, wide, models.TorchDefault()(key, shape), many, one, kaiming(own, shape)[0]
-
-    (full, low), wide, torch, many, one, own = jax.tree.map(np.asarray, draw(KEY))
-    u, s, v = np.linalg.svd(full.reshape(8, 6), full_matrices=False)
+    mixtures = [models.RankOneMixture(fraction=a, initialiser=Given()) for a in FRACTIONS]
+    low = [models.LowRank(rank=r, initialiser=Given()) for r in (2, 9)]
+    draw = jax.jit(lambda key: [make(key, (8, 3, 2, 1)) for make in (Given(), *low, *mixtures)])
+    full, low, wide, *mixtures = jax.tree.map(np.asarray, draw(KEY))
+    u, s, v = np.linalg.svd(full[0].reshape(8, 6), full_matrices=False)
     expected = (u[:, :2] * s[:2]) @ v[:2]
-    expected *= np.linalg.norm(full) / np.linalg.norm(expected)
-    np.testing.assert_allclose(low.reshape(8, 6), expected, atol=1e-5)
-    np.testing.assert_allclose(wide[0], torch[0], atol=1e-5)
-    np.testing.assert_array_equal(wide[1], torch[1])
-    # sqrt(1 - a) W + sqrt(a) ||W|| u v^T.
-    np.testing.assert_allclose(np.linalg.norm(one), np.linalg.norm(own), rtol=1e-5)
-    assert np.linalg.matrix_rank(one.reshape(8, 6), tol=1e-5) == 1
-    norms = (many**2).sum(axis=(1, 2, 3, 4))
-    np.testing.assert_allclose(norms.mean(), 48 * 2 / 6, rtol=0.05)
-    top = np.linalg.svd(many.reshape(100, 8, 6), compute_uv=False)[:, 0] ** 2 / norms
-    assert 0.4 < top.mean() < 0.7  # of W alone 0.36
+    expected *= np.linalg.norm(full[0]) / np.linalg.norm(expected)
+    np.testing.assert_allclose(low[0].reshape(8, 6), expected, atol=1e-5)
+    np.testing.assert_allclose(wide[0], full[0], atol=1e-5)
+    np.testing.assert_array_equal(low[1], full[1])
+    # sqrt(1 - a) W + sqrt(a) ||W|| u v^T: what is left without W has one direction and its norm.
+    for fraction, (mixed, bias) in zip(FRACTIONS, mixtures, strict=True):
+        rest = (mixed - (1 - fraction) ** 0.5 * full[0]).reshape(8, 6)
+        values = np.linalg.svd(rest, compute_uv=False)
+        length = fraction**0.5 * np.linalg.norm(full[0])
+        np.testing.assert_allclose(values, [length, 0, 0, 0, 0, 0], rtol=1e-5, atol=1e-5)
+        np.testing.assert_array_equal(bias, full[1])
     for wrong, message in (
         (lambda: models.LowRank(rank=0), "`rank` is 0"),
         (lambda: models.RankOneMixture(fraction=1.5), "`fraction` is 1.5"),

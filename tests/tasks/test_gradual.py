@@ -14,6 +14,10 @@ from tables import permuted, tiny_images, tiny_rows
 
 from spectral import Clock, Learner, Optimiser, tasks
 from spectral.studies.experiment._parse import parse
+from spectral.tasks.labelled.gradual._drifting_mixture import MixedItem
+from spectral.tasks.labelled.gradual._gradual_stream import GradualTask
+from spectral.tasks.labelled.gradual._interpolated_inputs import BlendedItem
+from spectral.tasks.labelled.streams._labelled_stream import LabelledItem, LabelledTask
 
 
 KEY = jax.random.key(5)
@@ -23,50 +27,110 @@ ROWS = {"num_tasks": 3, "loader": LOADER}
 STEPS = 8  # 24 training rows in two epochs
 
 
-def clock(task: int, chunk: int) -> Clock:
+def clock(task: Any, chunk: Any) -> Clock:
     at = lambda i: jnp.asarray(i, int)
     return Clock(at(task * STEPS + chunk * STEPS // 2), at(0), at(chunk), at(task))
 
 
 @eqx.filter_jit
-def followed(stream, wrapped) -> Any:
-    """For each task: the batches of all steps, those of the wrapped stream for the same rows in
-    this task and in the task before, and samples of both."""
-
+def _follow(stream, wrapped) -> Any:
     def one_task(states, task):
-        key = jax.random.fold_in(KEY, task)
-        old = states[1]
+        key, old = jax.random.fold_in(KEY, task), states[1]
         state = stream.begin_task(states[0], clock(task, 0), key=key)
         own = wrapped.begin_task(old, clock(task, 0), key=key)
-        before = own if task == 0 else old
+        before = jax.tree.map(lambda new, old: jnp.where(task == 0, new, old), own, old)
 
         def epoch(chunk):
-            at = clock(task, chunk)
-            _, found, _ = stream.collect(state, LEARNER, at, key=jax.random.fold_in(key, chunk))
-            rows = getattr(found.items, "item", None)
-            batches = jax.vmap(lambda item: stream.batch(state, item))(found.items)
-            if rows is None:
-                rows = found.items.now
-            show = lambda task: jax.vmap(lambda item: wrapped.batch(task, item))(rows)
-            return found.items, batches, show(own), show(before)
+            at, own_key = clock(task, chunk), jax.random.fold_in(key, chunk)
+            items = stream.collect(state, LEARNER, at, key=own_key)[1].items
+            batches = jax.vmap(lambda item: stream.batch(state, item))(items)
+            show = lambda task: jax.vmap(lambda item: wrapped.batch(task, item))(items.item)
+            return items.fraction, batches, show(own), show(before)
 
-        sampled = [
-            s.sample(task, LEARNER, 6, "train", key=key) for s, task in ((stream, state), (wrapped, own))
-        ]
-        joined = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), epoch(0), epoch(1))
+        epochs = jax.lax.map(epoch, jnp.arange(2))
+        joined = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), epochs)
+        draw = lambda s, state: s.sample(state, LEARNER, 6, "train", key=key)
+        sampled = draw(stream, state), draw(wrapped, own)
         return (state, own), (joined, sampled, no_keys(state.before), no_keys(before))
 
     states = stream.init(key=KEY), wrapped.init(key=KEY)
-    found = []
-    for task in range(3):
-        states, result = one_task(states, task)
-        found.append(result)
-    return found
+    return jax.lax.scan(one_task, states, jnp.arange(3))[1]
+
+
+def followed(stream, wrapped) -> Any:
+    """For each task: the fractions and batches of all steps, those of the wrapped stream for the
+    same rows in this task and in the task before, samples of both, and the states before."""
+    found = jax.tree.map(np.asarray, _follow(stream, wrapped))
+    return [jax.tree.map(lambda x, t=t: x[t], found) for t in range(3)]
 
 
 def no_keys(tree):
     is_key = lambda x: eqx.is_array(x) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
     return jax.tree.map(lambda x: jax.random.key_data(x) if is_key(x) else x, tree)
+
+
+def task_of(change: Any, rows: Any = range(24)) -> LabelledTask:
+    """The state of a stream with these training rows."""
+    rows, test = jnp.asarray(np.array(rows)), jnp.asarray(np.arange(6))
+    counts = jnp.asarray(np.array(rows.size)), jnp.asarray(np.array(6))
+    return LabelledTask(change, KEY, rows, counts[0], test, counts[1], test, counts[1])
+
+
+def item_of(rows: Any) -> LabelledItem:
+    return LabelledItem(jnp.asarray(np.array(rows)), None)
+
+
+def test_both_ends_of_interpolated_inputs_are_the_tasks():
+    stream = tasks.InterpolatedInputs(permuted_rows())
+    orders = np.array([2, 0, 3, 1]), np.array([1, 3, 2, 0])
+    state = GradualTask(*(task_of(jnp.asarray(order)) for order in orders))
+    weight = np.array([0, 0.25, 1], np.float32)
+    found = stream.batch(state, BlendedItem(item_of([5, 1, 8]), jnp.asarray(weight)))
+    inputs, labels = map(np.asarray, tiny_rows("classes").part("train"))
+    old, new = (inputs[[5, 1, 8]][:, order] for order in orders)
+    np.testing.assert_array_equal(found.inputs[0], old[0])
+    np.testing.assert_array_equal(found.inputs[2], new[2])
+    np.testing.assert_allclose(found.inputs[1], 0.75 * old[1] + 0.25 * new[1], rtol=1e-6)
+    np.testing.assert_array_equal(found.labels, labels[[5, 1, 8]])
+
+
+def test_both_ends_of_interpolated_labels_are_the_tasks():
+    wrapped = tasks.PermutedLabels(tiny_rows("classes"), **ROWS)
+    names, rows = (np.array([1, 2, 0]), np.array([2, 0, 1])), [5, 1, 8, 3]
+    state = GradualTask(*(task_of(jnp.asarray(name)) for name in names))
+    a = np.array([0, 0.25, 0.75, 1])
+    item = BlendedItem(item_of(rows), jnp.asarray(a, jnp.float32))
+    z = np.random.default_rng(0).normal(size=(4, 3))
+    truth = np.asarray(tiny_rows("classes").part("train")[1])[rows]
+    logs = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
+    old, new = (-logs[np.arange(4), name[truth]] for name in names)
+    first, second = np.maximum(1 - 2 * a, 0), np.maximum(2 * a - 1, 0)
+    flat = (1 - first - second) * -logs.mean(axis=1)
+    expected = (1 - a) * old + a * new, first * old + second * new + flat
+    for stream, losses in zip(
+        (
+            tasks.InterpolatedLabels(wrapped),
+            tasks.InterpolatedLabels(wrapped, through_uniform=True),
+        ),
+        expected,
+        strict=True,
+    ):
+        loss = eqx.filter_jit(lambda s, z: s.criterion(z, s.batch(state, item))[0])
+        found = loss(stream, jnp.asarray(z, jnp.float32))
+        np.testing.assert_allclose(found, losses.mean(), rtol=1e-5)
+
+
+def test_both_ends_of_a_mixture_are_the_tasks():
+    wrapped = tasks.PermutedLabels(tiny_rows("classes"), **ROWS)
+    stream = tasks.DriftingMixture(wrapped)
+    names, shown = (np.array([1, 2, 0]), np.array([2, 0, 1])), np.array([True, False, True])
+    state = GradualTask(*(task_of(jnp.asarray(name)) for name in names))
+    item = MixedItem(item_of([5, 1, 8]), item_of([7, 9, 0]), jnp.asarray(shown))
+    found, (inputs, labels) = stream.batch(state, item), tiny_rows("classes").part("train")
+    taken = np.where(shown, [5, 1, 8], [7, 9, 0])
+    np.testing.assert_array_equal(found.inputs, np.asarray(inputs)[taken])
+    truth = np.asarray(labels)[taken]
+    np.testing.assert_array_equal(found.labels, np.where(shown, names[1][truth], names[0][truth]))
 
 
 def permuted_rows() -> Any:
@@ -78,6 +142,7 @@ def fractions(abruptness: float, task: int) -> np.ndarray:
     return np.ones(STEPS) if task == 0 else np.minimum(steps / ((1 - abruptness) * STEPS), 1)
 
 
+@pytest.mark.slow
 def test_inputs_move_from_one_task_to_the_next():
     wrapped = permuted_rows()
     stream = tasks.InterpolatedInputs(wrapped, abruptness=0.25)
@@ -85,10 +150,10 @@ def test_inputs_move_from_one_task_to_the_next():
     assert (stream.in_shape, stream.in_size, stream.out_size) == ((4,), 4, 3)
     assert stream.chance_accuracy == 1 / 3
     assert stream.quantities() == wrapped.quantities()
-    found = jax.tree.map(np.asarray, followed(stream, wrapped))
-    for task, ((items, batches, now, before), sampled, kept, expected) in enumerate(found):
+    found = followed(stream, wrapped)
+    for task, ((fraction, batches, now, before), sampled, kept, expected) in enumerate(found):
         a = fractions(0.25, task)
-        np.testing.assert_allclose(items.fraction, np.tile(a[:, None], (1, 6)), rtol=1e-6)
+        np.testing.assert_allclose(fraction, np.tile(a[:, None], (1, 6)), rtol=1e-6)
         weight = a[:, None, None].astype(np.float32)
         mixed = (1 - weight) * before.inputs + weight * now.inputs
         np.testing.assert_allclose(batches.inputs, mixed, rtol=1e-5, atol=1e-6)
@@ -106,7 +171,7 @@ def blended() -> Any:
     wrapped = tasks.PermutedLabels(tiny_rows("classes"), **ROWS)
     stream = tasks.InterpolatedLabels(wrapped)
     smooth = tasks.InterpolatedLabels(wrapped, through_uniform=True)
-    found = jax.tree.map(np.asarray, followed(stream, wrapped))
+    found = followed(stream, wrapped)
     (_, batches, _, _), sampled = found[1][:2]
     logits = np.random.default_rng(0).normal(size=(STEPS, 6, 3)).astype(np.float32)
 
@@ -116,17 +181,19 @@ def blended() -> Any:
         plain = stream.criterion(jnp.asarray(logits[0]), sampled[0])
         return score(stream), score(smooth), plain
 
+    batches, sampled = jax.tree.map(jnp.asarray, (batches, sampled))
     return stream, found, logits, judge(stream, smooth)
 
 
+@pytest.mark.slow
 def test_labels_move_from_one_task_to_the_next():
     stream, found, logits, (direct, smooth, plain) = blended()
-    (items, batches, now, before), sampled = found[1][:2]
+    (fraction, batches, now, before), sampled = found[1][:2]
     assert not np.array_equal(now.labels, before.labels)
     np.testing.assert_array_equal(batches.now.labels, now.labels)
     np.testing.assert_array_equal(batches.before, before.labels)
     a = fractions(0, 1)[:, None, None]
-    np.testing.assert_allclose(items.fraction[:, :, None], np.tile(a, (1, 6, 1)), rtol=1e-6)
+    np.testing.assert_allclose(fraction[:, :, None], np.tile(a, (1, 6, 1)), rtol=1e-6)
     logs = logits - np.log(np.exp(logits).sum(axis=2, keepdims=True))
     old, new, flat = np.eye(3)[before.labels], np.eye(3)[now.labels], 1 / 3
     right = logs == logs.max(axis=2, keepdims=True)
@@ -143,6 +210,7 @@ def test_labels_move_from_one_task_to_the_next():
     assert stream.output_loss() == stream.stream.output_loss()
 
 
+@pytest.mark.slow
 def test_a_mixture_drifts_from_one_task_to_the_next():
     """Also if the rows, their number and the masked classes change."""
     loader = tasks.Loader(epochs=2, minibatch_size=7)

@@ -6,7 +6,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree, Shaped
 
 from ...._types import Aux
 from ....curvature import AbstractLoss
@@ -135,7 +135,7 @@ class InterpolatedLabels(AbstractGradualStream):
         """Returns that of the wrapped stream, which is right for the batches of `sample`."""
         return super().output_loss()
 
-    def _every_label(self, labels: Labels) -> Labels:
+    def _every_label(self, labels: Labels) -> Shaped[Array, "kinds ..."]:
         """Labels whose mean loss is that of a uniform target: each class, or both answers."""
         kinds = jnp.arange(2).astype(bool) if labels.dtype == bool else jnp.arange(self.out_size)
         return jax.vmap(lambda kind: jnp.full_like(labels, kind))(kinds)
