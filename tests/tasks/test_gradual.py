@@ -12,7 +12,7 @@ import optax
 import pytest
 from tables import permuted, tiny_images, tiny_rows
 
-from spectral import Clock, Learner, Optimiser, tasks
+from spectral import Clock, Learner, Optimiser, studies, tasks
 from spectral.studies.experiment._parse import parse
 from spectral.tasks.labelled.gradual._drifting_mixture import MixedItem
 from spectral.tasks.labelled.gradual._gradual_stream import GradualTask
@@ -345,3 +345,24 @@ def test_wrappers_in_yaml(name, inner):
     assert (type(stream).__name__, type(stream.stream).__name__) == (name, inner)
     assert (float(stream.abruptness), stream.num_tasks, stream.in_size) == (0.5, 2, 64)
     assert call.settings["stream"]["num_tasks"] == 2
+
+
+@pytest.mark.slow
+def test_an_experiment_with_a_gradual_stream():
+    """Its parts fit together, and its quantities are those of the wrapped stream."""
+    loader = {"type": "Loader", "minibatch_size": 200, "flat": True}
+    own = {"type": "PermutedInputs", "data": {"type": "load_images", "name": "digits"}}
+    settings: Any = {
+        "stream": {
+            "type": "InterpolatedInputs",
+            "abruptness": 0.25,
+            "stream": own | {"num_tasks": 4, "loader": loader},
+        },
+        "model": {"type": "MLP", "width": 4, "depth": 1},
+        "algorithms": {"bp": {"type": "bp", "lr": 0.1}},
+        "probes": {"weights": {"type": "WeightNorm"}},
+    }
+    experiment = studies.make_experiment(settings)
+    assert experiment.settings["stream"]["stream"]["type"] == "PermutedInputs"
+    assert experiment.quantities["test_accuracy"].compared
+    assert experiment.stream.num_tasks == 4

@@ -39,11 +39,16 @@ STREAMS = {
         tiny_images(), classes_per_task=1, redraw=False, **ROWS
     ),
     "landscapes": tasks.ToyLandscapes,
+    "gradual": lambda: tasks.InterpolatedInputs(
+        tasks.PermutedInputs(tiny_rows("classes"), **ROWS)
+    ),
 }
 MODEL = MLP(6, 3, width=2, depth=0, key=KEY)
 
 
-@pytest.mark.parametrize("name", STREAMS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] if n == "gradual" else []) for n in STREAMS]
+)
 def test_a_rebuilt_task_is_the_task_of_the_run(name):
     """Bit for bit, from the states of the first and of the last task."""
     stream, algo = STREAMS[name](), algorithms.bp()
