@@ -91,23 +91,27 @@ def main() -> None:
         images = tasks.load_images("digits")
     else:
         images = tasks.load_images("mnist", data_dir=given.data_dir)
-    num, width, num_tasks, steps, seeds = (10, 8, 2, 20, 1) if given.small else (100, 200, 10, 1000, 3)
+    num, width, num_tasks, steps, seeds = (
+        (10, 8, 2, 20, 1) if given.small else (100, 200, 5, 1000, 3)
+    )
     train, test = data_of(images, "train", num), data_of(images, "held_out", 5 * num)
     networks: dict[str, Callable[..., eqx.Module]] = {
         "FrozenGates": models.FrozenGates,
         "MLP": lambda *sizes, **options: models.MLP(*sizes, depth=1, **options),
     }
     low, high = theory.budget_epsilon(LR, steps)
-    print(f"{images.name}: {num} images, width {width}, {steps} steps, {seeds} seeds.")
+    print(f"{images.name}: {num} images, width {width}, {steps} steps, medians of {seeds} seeds.")
     print(f"A direction halves if its eigenvalue is from {low:.2g} to {high:.2g}.")
-    print(f"{'network':12} {'initial':14} {'task':>4} {'rank':>6} {'theory':>8} {'loss':>8} accuracy")
+    print(
+        f"{'network':12} {'initial':14} {'task':>4} {'rank':>6} {'theory':>8} {'loss':>8} accuracy"
+    )
     for network, make in networks.items():
         for initial, initialiser in INITIAL.items():
             options = {"width": width, "initialiser": initialiser}
             size = (train[0].shape[1], images.num_classes)
             draw = eqx.filter_jit(lambda key, o=options, m=make, s=size: m(*s, **o, key=key))
             runs = [draw(jax.random.key(seed)) for seed in range(seeds)]
-            found = np.mean([run(m, train, test, num_tasks, steps) for m in runs], axis=0)
+            found = np.median([run(m, train, test, num_tasks, steps) for m in runs], axis=0)
             for task in (0, num_tasks - 1):
                 rank, expected, loss, accuracy = found[task]
                 numbers = f"{rank:6.3f} {expected:8.4f} {loss:8.4f} {accuracy:8.3f}"

@@ -109,7 +109,9 @@ STREAMS = {
     "rotated_inputs": lambda: own_data(tasks.RotatedInputs),
     "drifting_numbers": lambda: own_data(tasks.DriftingInputs, "numbers"),
     "gradual_inputs": lambda: own_data(tasks.RotatedInputs, gradual=tasks.InterpolatedInputs),
-    "gradual_labels": lambda: own_data(tasks.RandomLabels, gradual=tasks.InterpolatedLabels, rows=12),
+    "gradual_labels": lambda: own_data(
+        tasks.RandomLabels, gradual=tasks.InterpolatedLabels, rows=12
+    ),
     "gradual_mixture": lambda: own_data(tasks.GrowingData, gradual=tasks.DriftingMixture),
 }
 

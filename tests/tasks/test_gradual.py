@@ -227,7 +227,11 @@ def test_a_mixture_drifts_from_one_task_to_the_next():
         def epoch(chunk, key):
             at = Clock(*(jnp.asarray(i, int) for i in (0, 0, chunk, task)))
             chunk = stream.collect(state, LEARNER, at, key=key)[1]
-            return chunk.in_use, chunk.items, jax.vmap(lambda i: stream.batch(state, i))(chunk.items)
+            return (
+                chunk.in_use,
+                chunk.items,
+                jax.vmap(lambda i: stream.batch(state, i))(chunk.items),
+            )
 
         keys = jax.random.split(KEY, 40)
         return [jax.vmap(functools.partial(epoch, chunk))(keys) for chunk in range(2)]

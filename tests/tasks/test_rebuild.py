@@ -39,9 +39,7 @@ STREAMS = {
         tiny_images(), classes_per_task=1, redraw=False, **ROWS
     ),
     "landscapes": tasks.ToyLandscapes,
-    "gradual": lambda: tasks.InterpolatedInputs(
-        tasks.PermutedInputs(tiny_rows("classes"), **ROWS)
-    ),
+    "gradual": lambda: tasks.InterpolatedInputs(tasks.PermutedInputs(tiny_rows("classes"), **ROWS)),
 }
 MODEL = MLP(6, 3, width=2, depth=0, key=KEY)
 

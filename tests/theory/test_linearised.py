@@ -207,9 +207,7 @@ def test_bounds_on_the_cross_entropy(count):
         floor = max(bounds(softmax(wrong)), bounds(softmax(outputs)))
         assert floor <= truth + 1e-9
         move = (kernel @ direction).reshape(3, 2)
-        ceiling = theory.cross_entropy_ceiling(
-            kernel, outputs, labels, move, lr=lr, steps=steps
-        )
+        ceiling = theory.cross_entropy_ceiling(kernel, outputs, labels, move, lr=lr, steps=steps)
         still = theory.cross_entropy_ceiling(
             kernel, outputs, labels, np.zeros((3, 2)), lr=lr, steps=steps
         )
@@ -226,9 +224,7 @@ def test_a_floor_without_the_length_of_the_gradients_is_wrong():
     def holds(matrix, outputs, wrong, direction, labels, budget):
         kernel, labels, (lr, steps) = matrix @ matrix.T / 3, np.asarray(labels), budget
         q = softmax(wrong)
-        floor = theory.cross_entropy_floor(
-            1e-9 * kernel, outputs, labels, q, lr=lr, steps=steps
-        )
+        floor = theory.cross_entropy_floor(1e-9 * kernel, outputs, labels, q, lr=lr, steps=steps)
         assert floor <= cross_entropy_after(kernel, outputs, labels, lr, steps) + 1e-9
 
 
@@ -250,8 +246,8 @@ def test_conditions_on_a_classifier():
         assert (bool(found.possible), bool(found.certain)) == expected
         np.testing.assert_allclose(found.epsilon, target / 40)
         assert found.directions == 4
+    squares = Risk(linear_outputs, SquaredError(), inputs, jnp.zeros((4, 2)))
     with pytest.raises(ValueError, match="`risk` has the loss SquaredError .*descent_conditions"):
-        squares = Risk(linear_outputs, SquaredError(), inputs, jnp.zeros((4, 2)))
         theory.cross_entropy_conditions(squares, params, lr=1.0, steps=1, target=0.1)
 
 

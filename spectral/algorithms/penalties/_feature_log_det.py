@@ -20,9 +20,10 @@ class FeatureLogDet(AbstractPenalty[None]):
     C is the centred Gram matrix of the activations of a layer, H^T H / n: H has a row for each of n
     examples and a column for each unit, and the mean of every column is 0. A unit that is constant,
     such as a dead one, and units that are multiples of each other give C eigenvalues of 0, each of
-    which costs -log delta. The gradient of the log-determinant, (2/n) H (delta I + C)^-1, is largest
-    in the directions in which the features vary little. It raises their variance above delta.
-    Unlike the effective rank of `algorithms.er`, the term grows with the size of the features, so
+    which costs -log delta. Along a direction in which the features have the variance v, the
+    gradient in the features is proportional to sqrt(v) / (delta + v). So it is largest at v = delta
+    and 0 at v = 0: directions that are about to be lost are kept, and dead units stay dead. Unlike
+    the effective rank of `algorithms.er`, the term grows with the size of the features, so
     use it with a penalty on the weights. Positions of a convolution count as examples.
 
     (He et al. penalise collapse by the effective rank. This penalty is ours.)

@@ -30,9 +30,9 @@ class Linearised(AbstractNetwork):
     tangent features J do not. So probes of units and features measure theta_0, and the step of
     `algorithms.er` has the gradient 0. The derivatives of the activations in d would be no
     activations: they may be negative after a ReLU, and the outputs are not computed from them. The
-    entries of d are no weights of units either, so `units()` is empty, and algorithms that renew
-    units reject the network. (He et al.'s abstract mentions a linearised ReLU network. This one, its
-    taps and its units are ours.)
+    entries of d are not weights of units either, so `units()` is empty, and algorithms that renew
+    units reject the network. (He et al.'s abstract mentions a linearised ReLU network; these
+    taps and units are ours.)
 
     ```python
     linear = Linearised(MLP(3, 2, width=4, depth=1, key=jax.random.key(0)))
