@@ -15,6 +15,7 @@ rank 10 at equal norm, and from weights of which 90 % lie in one direction.
 
 import argparse
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -43,12 +44,12 @@ def data_of(images: tasks.ImageSet, split: tasks.Split, rows: int) -> Data:
     return jnp.asarray(inputs, jnp.float32), jnp.asarray(targets, jnp.float32)
 
 
-def outputs_of(model: eqx.Module, inputs: jax.Array) -> jax.Array:
+def outputs_of(model: Any, inputs: jax.Array) -> jax.Array:
     return jax.vmap(model)(inputs)[0]
 
 
 @eqx.filter_jit
-def trained(model: eqx.Module, inputs: jax.Array, targets: jax.Array, steps: int) -> eqx.Module:
+def trained(model: eqx.Module, inputs: jax.Array, targets: jax.Array, steps: Any) -> Any:
     params, static = eqx.partition(model, eqx.is_inexact_array)
     risk = Risk(lambda p, x: outputs_of(eqx.combine(p, static), x), SquaredError(), inputs, targets)
     step = lambda _, p: jax.tree.map(lambda a, g: a - LR * g, p, jax.grad(risk)(p))

@@ -1,6 +1,7 @@
 """The penalty on the log-determinant of the features against NumPy."""
 
 from dataclasses import replace
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -79,11 +80,12 @@ def test_what_it_rejects():
         value({})
     with pytest.raises(ValueError, match="`window` is 1 with minibatches of one example"):
         value({"hidden_0": jnp.ones((1, 4))})
-    for options, message in (
+    cases: tuple[tuple[dict[str, Any], str], ...] = (
         ({"strength": -1.0}, "`strength` is -1.0"),
         ({"delta": 0.0}, "`delta` is 0.0"),
         ({"window": 0}, "`window` is 0"),
         ({"weight_decay": -1.0}, "`weight_decay` is -1.0"),
-    ):
+    )
+    for options, message in cases:
         with pytest.raises(ValueError, match=message):
             feature_log_det(0.1, **options)

@@ -74,8 +74,8 @@ def test_training_moves_the_displacement_alone():
     assert all(np.asarray(x).any() for x in arrays(learner.model))
     again = model.fresh(key=KEY)
     assert jax.tree.structure(again) == jax.tree.structure(model)
-    bits = [np.asarray(m.base.layers[0].weight.bits) for m in (model, again)]
-    assert not np.array_equal(*bits)
+    first, second = (np.asarray(m.base.layers[0].weight.bits) for m in (model, again))
+    assert not np.array_equal(first, second)
 
 
 def gates_of(model: models.FrozenGates) -> tuple[np.ndarray, np.ndarray]:

@@ -326,7 +326,8 @@ def test_numbers_have_no_uniform_label():
         def present(self, change, rows):
             raise NotImplementedError
 
-    stream = ShiftedNumbers(permuted_rows().source)
+    make: Any = ShiftedNumbers
+    stream = make(permuted_rows().source)
     stream = eqx.tree_at(lambda s: s.source.data, stream, tiny_rows("numbers"))
     assert not tasks.InterpolatedLabels(stream).through_uniform
     with pytest.raises(ValueError, match="`through_uniform` is True, .* are numbers"):

@@ -213,7 +213,7 @@ def _best_move(roots: np.ndarray, z: np.ndarray, labels: np.ndarray, time: float
     def objective(b: np.ndarray) -> tuple[float, np.ndarray]:
         logits = z + (roots @ b).reshape(z.shape)
         slope = (scipy.special.softmax(logits, axis=1) - right).reshape(-1)
-        value = _mean_loss(logits, labels) + b @ b / (2 * time * len(z))
+        value = _mean_loss(logits, labels) + float(b @ b) / (2 * time * len(z))
         return value, (roots.T @ slope + b / time) / len(z)
 
     start = np.zeros(roots.shape[1])
