@@ -122,6 +122,7 @@ class Given(models.AbstractInitialiser):
         return jnp.asarray(drawn, jnp.float32), jnp.ones(shape[0])
 
 
+@pytest.mark.slow
 def test_initial_weights_of_low_rank():
     mixtures = [models.RankOneMixture(fraction=a, initialiser=Given()) for a in FRACTIONS]
     low = [models.LowRank(rank=r, initialiser=Given()) for r in (2, 9)]

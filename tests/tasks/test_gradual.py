@@ -94,6 +94,7 @@ def test_both_ends_of_interpolated_inputs_are_the_tasks():
     np.testing.assert_array_equal(found.labels, labels[[5, 1, 8]])
 
 
+@pytest.mark.slow
 def test_both_ends_of_interpolated_labels_are_the_tasks():
     wrapped = tasks.PermutedLabels(tiny_rows("classes"), **ROWS)
     names, rows = (np.array([1, 2, 0]), np.array([2, 0, 1])), [5, 1, 8, 3]
@@ -256,6 +257,7 @@ def test_a_mixture_drifts_from_one_task_to_the_next():
             )
 
 
+@pytest.mark.slow
 def test_abruptness_is_a_number_of_the_run():
     """Streams of other abruptness share a program. 1 changes at once."""
     wrapped = permuted_rows()
