@@ -143,9 +143,17 @@ class Step(eqx.Module):
     def outputs_of(self, model: PyTree, batch: PyTree, *, key: PRNGKeyArray) -> PyTree:
         """Returns the outputs of a model with the structure of `model` for a batch, in training
         mode."""
+        return self._passed(model, batch, key)[0]
+
+    def taps_of(self, model: PyTree, batch: PyTree, *, key: PRNGKeyArray) -> dict[str, Array]:
+        """Returns the activations of a model with the structure of `model` for a batch, in training
+        mode."""
+        return self._passed(model, batch, key)[1].taps
+
+    def _passed(self, model: PyTree, batch: PyTree, key: PRNGKeyArray) -> tuple[PyTree, Aux]:
         # A pass invalidates the state that it receives, so it receives a copy.
         model_state = jax.tree.map(lambda x: x, self.model_state)
-        return self.forward(model, model_state, batch, key=key, inference=False)[0]
+        return self.forward(model, model_state, batch, key=key, inference=False)
 
 
 class Signal(eqx.Module):

@@ -100,9 +100,10 @@ def tiny_rows(kind: str) -> tasks.LabelledSet:
     return tasks.labelled_set(inputs, labels, name="tiny", num_test=6, num_validation=6)
 
 
-def own_data(make: Any, kind: str = "classes", **options: Any) -> Setting:
+def own_data(make: Any, kind: str = "classes", *, gradual: Any = None, **options: Any) -> Setting:
     loader = tasks.Loader(epochs=2, minibatch_size=6, standardise=True)
     stream = make(tiny_rows(kind), num_tasks=3, loader=loader, **options)
+    stream = stream if gradual is None else gradual(stream, abruptness=0.25)
     network = lambda key: models.MLP(4, stream.out_size, width=5, depth=2, key=key)
     return Setting(stream, drawn(network, KEY))
 
@@ -160,6 +161,11 @@ STREAMS = {
         tasks.TextSequence, (tiny_text("abc"), tiny_text("cd")), context=6
     ),
     "permuted_patches": permuted_patches,
+    "gradual_inputs": lambda: own_data(tasks.RotatedInputs, gradual=tasks.InterpolatedInputs),
+    "gradual_labels": lambda: own_data(
+        tasks.RandomLabels, gradual=tasks.InterpolatedLabels, rows=12
+    ),
+    "gradual_mixture": lambda: own_data(tasks.GrowingData, gradual=tasks.DriftingMixture),
 }
 
 # Streams that share all except their tasks with another row, and the algorithms they train with.
@@ -217,6 +223,7 @@ ALGORITHMS = {
     "c_chain": lambda lr: algorithms.c_chain(
         lr, scale=1e-3, initial=0.1, initial_chunks=1, window=3
     ),
+    "feature_log_det": lambda lr: algorithms.feature_log_det(lr, window=2),
     "aid": algorithms.bp,
     "adalin": lambda lr: algorithms.redo(lr, threshold=0.5, period=4),
     "smooth_leaky": algorithms.bp,

@@ -22,12 +22,14 @@ from .optimisers._sgd import sgd as sgd
 from .optimisers._trac import trac_around as trac_around
 from .optimisers._upgd import perturbed_adam as perturbed_adam, perturbed_sgd as perturbed_sgd
 from .penalties._churn_reduction import ChurnReduction as ChurnReduction
+from .penalties._feature_log_det import FeatureLogDet as FeatureLogDet
 from .penalties._l2 import L2 as L2
 from .penalties._l2_init import L2Init as L2Init
 from .penalties._parseval import Parseval as Parseval
 from .penalties._spectral_norm import SpectralNorm as SpectralNorm
 from .penalties._wasserstein_init import WassersteinInit as WassersteinInit
 from .recipes._c_chain import c_chain as c_chain
+from .recipes._feature_log_det import feature_log_det as feature_log_det
 from .recipes._followed_by import followed_by as followed_by
 from .recipes._paper import bp as bp, er as er, l2 as l2, l2_er as l2_er
 from .recipes._presets import Preset as Preset, preset as preset, PRESETS as PRESETS

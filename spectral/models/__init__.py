@@ -19,6 +19,7 @@ from .layers._initialisers import (
     TorchDefault as TorchDefault,
 )
 from .layers._lecun_uniform import LecunUniform as LecunUniform
+from .layers._low_rank import LowRank as LowRank, RankOneMixture as RankOneMixture
 from .layers._orthogonal import Orthogonal as Orthogonal
 from .layers._sparse import connected as connected, Sparse as Sparse
 from .layers.activations._activation import (
@@ -43,6 +44,8 @@ from .layers.attention._positions import (
 from .networks._actor_critic import ActorCritic as ActorCritic
 from .networks._convnet import ConvNet as ConvNet
 from .networks._from_flax import from_flax as from_flax
+from .networks._frozen_gates import FrozenGates as FrozenGates
+from .networks._linearised import Linearised as Linearised
 from .networks._mlp import MLP as MLP
 from .networks._plasticity_injection import PlasticityInjection as PlasticityInjection
 from .networks._point import Point as Point

@@ -5,6 +5,9 @@ from ._base._label_loss import label_loss as label_loss, Labels as Labels
 from ._base._no_fresh_task import NoFreshTaskError as NoFreshTaskError
 from ._base._splits import Split as Split
 from ._base._stream import AbstractTaskStream as AbstractTaskStream, Metrics as Metrics
+from .labelled.gradual._drifting_mixture import DriftingMixture as DriftingMixture
+from .labelled.gradual._interpolated_inputs import InterpolatedInputs as InterpolatedInputs
+from .labelled.gradual._interpolated_labels import InterpolatedLabels as InterpolatedLabels
 from .labelled.rows._augmentation import (
     AbstractAugmentation as AbstractAugmentation,
     Compose as Compose,

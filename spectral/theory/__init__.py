@@ -72,15 +72,31 @@ from .forecast._trainability import (
 )
 from .structure._class_split import class_split as class_split, ClassSplit as ClassSplit
 from .structure._clones import clone_rank_bound as clone_rank_bound, clones as clones
+from .structure._cross_entropy_conditions import (
+    cross_entropy_ceiling as cross_entropy_ceiling,
+    cross_entropy_conditions as cross_entropy_conditions,
+    cross_entropy_floor as cross_entropy_floor,
+    CrossEntropyConditions as CrossEntropyConditions,
+)
 from .structure._deep_linear import (
     generic_linear_rank as generic_linear_rank,
     linear_rank as linear_rank,
+)
+from .structure._descent_conditions import (
+    descent_conditions as descent_conditions,
+    DescentConditions as DescentConditions,
+    rank_conditions as rank_conditions,
+    RankConditions as RankConditions,
 )
 from .structure._expected_gain import expected_gain_bound as expected_gain_bound
 from .structure._gradient_bounds import (
     gradient_bounds as gradient_bounds,
     residual_spectrum as residual_spectrum,
     ResidualSpectrum as ResidualSpectrum,
+)
+from .structure._permuted_inputs import (
+    permuted_kernel_gap as permuted_kernel_gap,
+    unpermuted as unpermuted,
 )
 from .structure._residual_probe import ResidualEnergy as ResidualEnergy
 from .task_shift._ball import ball_overlap as ball_overlap

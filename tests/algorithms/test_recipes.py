@@ -27,7 +27,7 @@ RECIPES = [
     *("bp", "l2", "er", "l2_er", "cbp", "cbp_l2", "snp", "snp_l2", "reset", "redo", "regrama"),
     *("snr", "l2_init", "wasserstein", "spectral_reg", "parseval", "layernorm_l2", "nap", "upgd"),
     *("hare_tortoise", "cpr", "selective_reinit", "fire", "dash", "weight_clipping"),
-    *("soft_weight_rescaling", "trac", "adam_local_time", "c_chain"),
+    *("soft_weight_rescaling", "trac", "adam_local_time", "c_chain", "feature_log_det"),
 ]
 
 # Rows of the table of algorithms that are trained as one: the optimiser of the first, and the
@@ -40,7 +40,7 @@ LAWFUL = ("bp", "l2", "er", "l2_er", "rewriter")  # tests/loop/test_laws.py trai
 # Their own files test the updates of these, also in a network of dead units.
 BY_THEMSELVES = (
     *("parseval", "redo", "regrama", "nap", "rewired", "curved", "cpr", "selective_reinit", "fire"),
-    *("dash", "weight_clipping", "soft_weight_rescaling", "adam_local_time"),
+    *("dash", "weight_clipping", "soft_weight_rescaling", "adam_local_time", "feature_log_det"),
 )
 
 

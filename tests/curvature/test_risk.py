@@ -20,6 +20,8 @@ from spectral.curvature import (
     SoftmaxCrossEntropy,
     SquaredError,
 )
+from spectral.curvature.risk._parameters import split_parameters
+from spectral.models import FrozenGates, MLP
 
 
 def risk_of(batch_size):
@@ -190,3 +192,20 @@ def test_bad_losses(loss, message):
     for operator in (Hessian(risk, case.model), GaussNewton(risk, case.model)):
         with pytest.raises(ValueError, match=message):
             eqx.filter_eval_shape(operator.mv, eqx.filter(case.model, eqx.is_array))
+
+
+def test_frozen_weights_and_masks_of_a_module_are_constants():
+    """Integers and Booleans are parameters by mistake only in dicts and lists."""
+    gates = eqx.filter_eval_shape(lambda k: FrozenGates(3, 2, width=4, key=k), jax.random.key(0))
+    sparse = eqx.filter_eval_shape(
+        lambda k: MLP(3, 2, width=4, depth=1, density=0.5, key=k), jax.random.key(0)
+    )
+    zeros = lambda model: jax.tree.map(
+        lambda x: np.zeros(x.shape, x.dtype) if isinstance(x, jax.ShapeDtypeStruct) else x, model
+    )
+    for model, shapes in ((gates, [(4, 3)]), (sparse, [(4, 3), (4,), (2, 4), (2,)])):
+        dynamic, constants = split_parameters(zeros(model))
+        assert [leaf.shape for leaf in jax.tree.leaves(dynamic)] == shapes
+        assert eqx.combine(dynamic, constants).units()[0].size == 4
+    with pytest.raises(ValueError, match=r"an array of int32 at \['n'\]"):
+        split_parameters({"n": np.arange(3, dtype=np.int32)})

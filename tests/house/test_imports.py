@@ -73,7 +73,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"spectrum", "trace"},
     ],
     "tasks": [{"_base"}, {"labelled", "sequences", "rl", "landscapes"}],
-    "tasks/labelled": [{"sets"}, {"rows"}, {"streams"}],
+    "tasks/labelled": [{"sets"}, {"rows"}, {"streams"}, {"gradual"}],
     "tasks/rl": [{"environments"}, {"ppo"}],
     "algorithms": [{"_base"}, {"optimisers", "penalties", "transforms"}, {"recipes"}],
     "algorithms/transforms": [{"units", "weights", "records"}],

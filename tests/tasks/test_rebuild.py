@@ -49,6 +49,7 @@ STREAMS = {
     ),
     "markov_sources": lambda: tasks.MarkovSources(num_symbols=4, context=6, **SEQUENCE),
     "formal_tasks": lambda: tasks.FormalTasks((tasks.CopySymbols(),), **SEQUENCE),
+    "gradual": lambda: tasks.InterpolatedInputs(tasks.PermutedInputs(tiny_rows("classes"), **ROWS)),
 }
 SLOW = {
     "permuted_patches",
@@ -56,6 +57,7 @@ SLOW = {
     "text_sequence",
     "markov_sources",
     "formal_tasks",
+    "gradual",
 }
 MODEL = MLP(6, 3, width=2, depth=0, key=KEY)
 

@@ -16,18 +16,21 @@ def split_parameters(params: PyTree) -> tuple[PyTree, PyTree]:
     `eqx.partition`.
 
     A leaf that is not a number, such as an activation function, is a constant. So is a plain number
-    that is an attribute of a Module, such as the rate of a `Dropout`.
+    that is an attribute of a Module, such as the rate of a `Dropout`, and an array of integers or
+    Booleans there, such as the mask of a `Sparse` layer or the frozen weights of `Linearised`.
 
     **Raises:** `ValueError` if a number is not in a floating-point array, because it may be a
     parameter by mistake, and if there are no parameters.
     """
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         is_array = isinstance(leaf, jax.Array | np.ndarray)
-        # Networks of Equinox hold flags and rates next to their arrays. In a dict or a list a plain
-        # number may be a parameter by mistake.
+        # Networks of Equinox hold flags, rates and masks next to their arrays. In a dict or a list
+        # such a number may be a parameter by mistake.
         is_setting = bool(path) and isinstance(path[-1], jax.tree_util.GetAttrKey)
         is_plain = isinstance(leaf, bool | int | float | complex | np.generic)
-        is_number = is_array or (is_plain and not is_setting)
+        is_exact = is_array and not jnp.issubdtype(leaf.dtype, jnp.inexact)
+        is_number = is_array or is_plain
+        is_number = is_number and not (is_setting and (is_plain or is_exact))
         if is_number and not (is_array and jnp.issubdtype(leaf.dtype, jnp.floating)):
             got = f"an array of {leaf.dtype}" if is_array else f"a {type(leaf).__name__}"
             where = jax.tree_util.keystr(path) or "itself"
@@ -49,7 +52,7 @@ def split_parameters(params: PyTree) -> tuple[PyTree, PyTree]:
 
 
 def _is_parameter(leaf: Any) -> bool:
-    return isinstance(leaf, jax.Array | np.ndarray)
+    return isinstance(leaf, jax.Array | np.ndarray) and jnp.issubdtype(leaf.dtype, jnp.floating)
 
 
 def structure_of(params: PyTree) -> PyTree[jax.ShapeDtypeStruct]:

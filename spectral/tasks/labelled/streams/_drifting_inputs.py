@@ -1,6 +1,6 @@
 """The same labels with inputs that are shifted a little further in every task."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import equinox as eqx
 import jax
@@ -36,6 +36,7 @@ class DriftingInputs(AbstractLabelledStream[Float[Array, " entries"]]):
     """
 
     draws_tasks: ClassVar[bool] = True
+    only_changes: ClassVar[Literal["inputs", "labels"] | None] = "inputs"
     source: LabelledSource
     step: Float[Array, ""]
     num_tasks: int = eqx.field(static=True)

@@ -1,6 +1,6 @@
 """A fraction of the training rows with wrong labels."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import equinox as eqx
 import jax
@@ -37,6 +37,7 @@ class FlippedLabels(AbstractLabelledStream[Int[Array, " rows"]]):
 
     rebuilds: ClassVar[bool] = True
     draws_tasks: ClassVar[bool] = True
+    only_changes: ClassVar[Literal["inputs", "labels"] | None] = "labels"
     source: LabelledSource
     fraction: Float[Array, ""]
     num_tasks: int = eqx.field(static=True)

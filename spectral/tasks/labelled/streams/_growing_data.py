@@ -30,7 +30,8 @@ class GrowingData(AbstractLabelledStream[SeenRows]):
     up to rounding. Inputs and labels do not change. Each of the `loader.epochs` epochs visits all
     rows added so far, so that later tasks take more steps, unless `loader.max_minibatches` sets a
     constant budget. Every task is evaluated on all test rows. (With two tasks this is the warm
-    start of Ash and Adams 2020.)
+    start of Ash and Adams 2020. It is the setting of DASH, Shin et al. 2024, `algorithms.dash`: one
+    distribution, and stages that accumulate.)
 
     ```python
     from sklearn.datasets import load_wine

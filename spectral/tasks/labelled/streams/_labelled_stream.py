@@ -2,7 +2,7 @@
 
 import math
 from abc import abstractmethod
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import equinox as eqx
 import jax
@@ -65,6 +65,8 @@ class AbstractLabelledStream(AbstractTaskStream[LabelledTask[Change]], Generic[C
     rebuilds: ClassVar[bool] = False
     # Whether `next_change` draws another task from another key.
     draws_tasks: ClassVar[bool] = False
+    # What differs between the tasks, if everything else of each row and the rows are the same.
+    only_changes: ClassVar[Literal["inputs", "labels"] | None] = None
 
     @property
     def chunks_per_task(self) -> int:

@@ -1,6 +1,6 @@
 """The same images with added noise."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import equinox as eqx
 import jax
@@ -45,6 +45,7 @@ class NoisedImages(AbstractLabelledStream[Noise]):
 
     rebuilds: ClassVar[bool] = True
     draws_tasks: ClassVar[bool] = True
+    only_changes: ClassVar[Literal["inputs", "labels"] | None] = "inputs"
     source: LabelledSource
     max_noise: Float[Array, ""]
     max_value: int = eqx.field(static=True)

@@ -1,6 +1,6 @@
 """The same labels with noise on the inputs."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import equinox as eqx
 import jax
@@ -38,6 +38,7 @@ class NoisedInputs(AbstractLabelledStream[Noise]):
 
     rebuilds: ClassVar[bool] = True
     draws_tasks: ClassVar[bool] = True
+    only_changes: ClassVar[Literal["inputs", "labels"] | None] = "inputs"
     source: LabelledSource
     max_noise: Float[Array, ""]
     num_tasks: int = eqx.field(static=True)

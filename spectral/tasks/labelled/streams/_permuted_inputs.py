@@ -1,6 +1,6 @@
 """The same labels with permuted inputs."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import equinox as eqx
 import jax
@@ -35,6 +35,7 @@ class PermutedInputs(AbstractLabelledStream[Int[Array, " entries"]]):
 
     rebuilds: ClassVar[bool] = True
     draws_tasks: ClassVar[bool] = True
+    only_changes: ClassVar[Literal["inputs", "labels"] | None] = "inputs"
     source: LabelledSource
     num_tasks: int = eqx.field(static=True)
 

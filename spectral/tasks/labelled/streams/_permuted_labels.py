@@ -1,6 +1,6 @@
 """The same inputs with permuted classes."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import equinox as eqx
 import jax
@@ -34,6 +34,7 @@ class PermutedLabels(AbstractLabelledStream[Int[Array, " classes"]]):
 
     rebuilds: ClassVar[bool] = True
     draws_tasks: ClassVar[bool] = True
+    only_changes: ClassVar[Literal["inputs", "labels"] | None] = "labels"
     source: LabelledSource
     num_tasks: int = eqx.field(static=True)
 

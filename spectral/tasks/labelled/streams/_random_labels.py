@@ -1,6 +1,6 @@
 """The same inputs with random labels."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import equinox as eqx
 import jax
@@ -41,6 +41,7 @@ class RandomLabels(AbstractLabelledStream[Labelling]):
 
     rebuilds: ClassVar[bool] = True
     draws_tasks: ClassVar[bool] = True
+    only_changes: ClassVar[Literal["inputs", "labels"] | None] = "labels"
     source: LabelledSource
     rows: int = eqx.field(static=True)
     num_tasks: int = eqx.field(static=True)

@@ -1,6 +1,6 @@
 """The same images, rotated."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import equinox as eqx
 import jax
@@ -36,6 +36,7 @@ class RotatedImages(AbstractLabelledStream[Float[Array, ""]]):
 
     rebuilds: ClassVar[bool] = True
     draws_tasks: ClassVar[bool] = True
+    only_changes: ClassVar[Literal["inputs", "labels"] | None] = "inputs"
     source: LabelledSource
     step: Float[Array, ""] | None
     num_tasks: int = eqx.field(static=True)

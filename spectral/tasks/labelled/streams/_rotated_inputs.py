@@ -1,6 +1,6 @@
 """The same labels with inputs that are rotated in the space of features."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import equinox as eqx
 import jax
@@ -36,6 +36,7 @@ class RotatedInputs(AbstractLabelledStream[Float[Array, "entries entries"]]):
 
     rebuilds: ClassVar[bool] = True
     draws_tasks: ClassVar[bool] = True
+    only_changes: ClassVar[Literal["inputs", "labels"] | None] = "inputs"
     source: LabelledSource
     num_tasks: int = eqx.field(static=True)
 

@@ -1,0 +1,1 @@
+"""Streams that change gradually from each task to the next."""
