@@ -52,7 +52,7 @@ LAYERS: dict[str, list[set[str]]] = {
     "models": [{"layers"}, {"_apply"}, {"units"}, {"signs"}, {"_network"}, {"networks"}],
     "models/layers": [
         {"_call_key", "_channels_last", "_image_product", "_image_shape", "_initialisers"},
-        {"_fixed_scale", "_lecun_uniform", "_orthogonal", "activations"},
+        {"_fixed_scale", "_lecun_uniform", "_low_rank", "_orthogonal", "activations"},
         {"_batch_norm", "_convolution"},
         {"_sparse"},
         {"_initialised"},
