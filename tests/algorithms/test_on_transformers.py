@@ -12,7 +12,7 @@ from networks import ByKey, gpt, inputs_of, vit
 from signals import arrays, signal_at, squares, start_of, step_at
 
 from spectral import algorithms
-from spectral.algorithms.transforms.weights._reset import _head_of
+from spectral.models import head_parameters
 
 
 KEY = jax.random.key(9)
@@ -64,7 +64,7 @@ def repeat(times, change, value):
 @pytest.mark.parametrize("name", MADE)
 def test_every_parameter_except_the_output_layer_belongs_to_units(name):
     model = MADE[name](KEY, qk_norm=True).model
-    marks = _head_of(model, eqx.filter(model, eqx.is_inexact_array))
+    marks = head_parameters(model)
     heads = {"gpt": [".head.weight"], "gpt_tied": [], "vit": [".head.weight", ".head.bias"]}
     found = [
         jax.tree_util.keystr(path)

@@ -8,8 +8,7 @@ import pytest
 from networks import ByKey, convnet, mlp
 
 from spectral import models
-from spectral.algorithms.transforms.weights._reset import _head_of
-from spectral.models import AdaLin, AID, entries_of, MLP, renew_units, smooth_leaky
+from spectral.models import AdaLin, AID, entries_of, head_parameters, MLP, renew_units, smooth_leaky
 from spectral.models.layers.activations._activation import named_function
 from spectral.studies.experiment._constructors import constructors
 
@@ -142,7 +141,7 @@ def test_renewal_draws_the_alpha_of_a_unit_again():
     np.testing.assert_array_equal(marks, one)
     assert 0 <= first[2] < 1
     assert first[2] != second[2]
-    head = _head_of(model, eqx.filter(model, eqx.is_inexact_array))
+    head = head_parameters(model)
     assert [head.activations[0].alpha, head.layers[-1].weight] == [False, True]
 
 
