@@ -10,7 +10,8 @@ import pytest
 from layered_networks import case, CASES, Chain, drawn, forward, wrapped
 
 from spectral.curvature import closed_risk, KFAC, Risk, SquaredError
-from spectral.curvature.kronecker._capture import capture, find_layers
+from spectral.curvature.kronecker.capture._capture import capture
+from spectral.curvature.kronecker.capture._find import find_layers
 from spectral.models import Convolution, Sparse
 
 

@@ -11,7 +11,8 @@ import pytest
 from layered_networks import mixed
 
 from spectral.curvature import EKFAC, Expand, KFAC, kfac_error, Reduce
-from spectral.curvature.kronecker._capture import capture, find_layers
+from spectral.curvature.kronecker.capture._capture import capture
+from spectral.curvature.kronecker.capture._find import find_layers
 
 
 class Found(NamedTuple):

@@ -10,13 +10,13 @@ from ..operators._output_factor import AbstractOutputFactor, EXACT
 from ..risk._check_risk import check_risk
 from ..risk._parameters import structure_of
 from ..risk._risk import Risk
-from ._blocks import FactoredBlock
 from ._chosen import choose_layers
 from ._factored_inverse import factored_inverse, FactoredInverse
 from ._factorise import factorise
 from ._kronecker import AbstractKronecker
 from ._layout import Layout
 from ._sharing import AbstractSharing, EXPAND
+from .blocks._block import AbstractProducts
 
 
 class KFAC(AbstractKronecker):
@@ -85,7 +85,7 @@ class KFAC(AbstractKronecker):
     al. (2025).
     """
 
-    blocks: tuple[FactoredBlock, ...]
+    blocks: tuple[AbstractProducts, ...]
     layout: Layout
 
     def __init__(
