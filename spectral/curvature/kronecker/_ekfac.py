@@ -54,6 +54,10 @@ class EKFAC(AbstractKronecker):
 
     **Raises:** `ValueError` as `KFAC` does.
 
+    The `KFAC` block of a tied weight is a sum of Kronecker products, which have no common
+    eigenvectors. The basis is then that of the two partial traces of the sum, and the error may
+    exceed that of `KFAC`.
+
     See George et al. (2018).
     """
 
