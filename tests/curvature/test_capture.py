@@ -43,7 +43,7 @@ def test_records_multiply_to_the_gradient_of_each_example(name, getkey):
     np.testing.assert_allclose(outputs, expected, rtol=1e-12)
     assert np.linalg.norm(expected) > 0.1
     jacobian = jax.tree.leaves(jacobian)
-    for layer, rows in zip(layers, seen, strict=True):
+    for layer, (rows,) in zip(layers, seen, strict=True):
         found = np.einsum("cnpo,npi->cnoi", rows.gradients, rows.inputs)
         for n in layer.leaves:
             exact = np.einsum("cnz,nz...->cn...", columns, jacobian[n])

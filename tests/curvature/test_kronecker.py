@@ -36,7 +36,7 @@ def _program(risk, params, layers) -> Found:
     error = lambda operator: kfac_error(risk, params, approximation=lambda *args, **_: operator)
     return Found(
         outputs=outputs,
-        seen=pull(columns),
+        seen=[record for (record,) in pull(columns)],
         jacobian=jax.tree.leaves(jax.vmap(jax.jacrev(one), (None, 0))(dynamic, risk.inputs)),
         expand=kfac.blocks,
         reduce=KFAC(risk, params, sharing=Reduce()).blocks,

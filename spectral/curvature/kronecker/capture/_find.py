@@ -75,7 +75,7 @@ class _Sorted:
 
     layers: dict[str, tuple[int, ...]]
     norms: dict[str, tuple[int, ...]]
-    others: dict[str, tuple[int, ...]]  # arrays that are no part of a known layer
+    others: dict[str, tuple[int, ...]]  # arrays that belong to no known layer
 
 
 def _sorted(indices: PyTree, originals: dict[str, Any], leaves: list[Array]) -> _Sorted:
