@@ -18,6 +18,7 @@ largest difference of a block relative to its largest entry. It needs the extra 
 import argparse
 import resource
 import time
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -36,7 +37,7 @@ def forward(model: Transformer, inputs):
 
 
 def memory(batch_size: int, checkpoint: bool, sequences: int, run: bool) -> None:
-    options = {"width": 320, "num_heads": 5, "num_blocks": 8, "context": 128}
+    options: Any = {"width": 320, "num_heads": 5, "num_blocks": 8, "context": 128}
     make = lambda key: Transformer(256, **options, is_checkpointed=checkpoint, key=key)
     shapes = eqx.filter_eval_shape(make, jax.random.key(0))
     rng = np.random.default_rng(0)
@@ -54,7 +55,7 @@ def memory(batch_size: int, checkpoint: bool, sequences: int, run: bool) -> None
         return normalised_epsilon_rank(found, 0.1)
 
     program = jax.jit(spectrum).lower(params).compile()
-    plan = program.memory_analysis()
+    plan: Any = program.memory_analysis()
     size = sum(leaf.size for leaf in jax.tree.leaves(params))
     print(f"{size:,} parameters, {sequences} sequences, {batch_size} together, ", end="")
     print(f"checkpoint {checkpoint}: basis {4 * size * ORDER / 2**30:.2f} GiB, planned ", end="")

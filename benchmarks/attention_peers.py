@@ -1,6 +1,7 @@
 """The factors of a small transformer against those of curvlinops, in float64 on equal weights."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -116,7 +117,7 @@ def compare() -> Iterator[tuple[str, str, str, float, int]]:
 
     rng = np.random.default_rng(0)
     for is_causal in (True, False):
-        options = {"width": 6, "num_heads": 2, "num_blocks": 2, "context": 4}
+        options: Any = {"width": 6, "num_heads": 2, "num_blocks": 2, "context": 4}
         model = Transformer(5, **options, is_causal=is_causal, key=jax.random.key(0))
         tokens = rng.integers(0, 5, (3, 4))
         labels = rng.integers(0, 5, (3, 4) if is_causal else 3)

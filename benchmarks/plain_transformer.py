@@ -3,7 +3,6 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int
 
 
@@ -21,7 +20,7 @@ class Block(eqx.Module):
         self.rise = eqx.nn.Linear(width, 4 * width, key=keys[1])
         self.fall = eqx.nn.Linear(4 * width, width, key=keys[2])
 
-    def __call__(self, x: Float[Array, "length width"], mask: np.ndarray | None) -> Array:
+    def __call__(self, x: Float[Array, "length width"], mask: Array | None) -> Array:
         y = jax.vmap(self.norm1)(x)
         x = x + self.attention(y, y, y, mask=mask)
         hidden = jax.nn.gelu(jax.vmap(self.rise)(jax.vmap(self.norm2)(x)), approximate=False)
@@ -61,7 +60,7 @@ class Transformer(eqx.Module):
 
     def __call__(self, tokens: Int[Array, " length"]) -> Array:
         x = jax.vmap(self.tokens)(tokens) + jax.vmap(self.positions)(jnp.arange(len(tokens)))
-        mask = np.tril(np.ones((len(tokens), len(tokens)), bool)) if self.is_causal else None
+        mask = jnp.tri(len(tokens), dtype=bool) if self.is_causal else None
         apply = lambda block, x: block(x, mask)
         for block in self.blocks:
             x = (eqx.filter_checkpoint(apply) if self.is_checkpointed else apply)(block, x)

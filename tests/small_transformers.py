@@ -1,6 +1,6 @@
 """Small transformers that are made of layers of Equinox, and their risks."""
 
-from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -42,7 +42,7 @@ class Block(eqx.Module):
         return x + map_over(lambda y: self.fall(jnp.tanh(self.rise(self.norm2(y)))))(x)
 
     def _attention(self, y):
-        mask = np.tril(np.ones((len(y), len(y)), bool)) if self.causal else None
+        mask = jnp.tri(len(y), dtype=bool) if self.causal else None
         return self.attention(y, y, y, mask=mask)
 
     def _attended(self, y):
@@ -138,6 +138,6 @@ def encoder(*, batch_size=None):
     return _risk(SoftmaxCrossEntropy(), patches, rng.integers(0, CLASSES, 3), batch_size), model
 
 
-def _risk(loss: Callable, inputs, targets, batch_size) -> Risk:
+def _risk(loss: Any, inputs, targets, batch_size) -> Risk:
     inputs, targets = jnp.asarray(inputs), jnp.asarray(targets)
     return Risk(forward, loss, inputs, targets, batch_size=batch_size)

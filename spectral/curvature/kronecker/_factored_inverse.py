@@ -7,9 +7,10 @@ from jaxtyping import Array, Float
 from ..operators._single_threaded import jit_single_threaded
 from ._kronecker import AbstractKronecker
 from ._layout import Layout
-from .blocks._block import AbstractBlock, AbstractProducts
+from .blocks._block import AbstractProducts
 from .blocks._factor import Factor
 from .blocks._factored import FactoredBlock
+from .blocks._sum import SumBlock
 from .blocks._transposed import TransposedBlock
 
 
@@ -17,7 +18,7 @@ class FactoredInverse(AbstractKronecker):
     """(B + beta I)^-1 kron (A + alpha I)^-1 for each layer, as `KFAC.factored_inverse` returns
     it."""
 
-    blocks: tuple[AbstractBlock, ...]
+    blocks: tuple[AbstractProducts, ...]
     layout: Layout
     damping: Float[Array, ""]
 
@@ -36,9 +37,9 @@ def factored_inverse(
     return FactoredInverse(blocks=inverted, layout=layout, damping=damping)
 
 
-def _inverted(block: AbstractProducts, damping: Float[Array, ""]) -> AbstractBlock:
-    if len(block.products) > 1:
-        return block.inverse(damping)  # which says why there is none
+def _inverted(block: AbstractProducts, damping: Float[Array, ""]) -> AbstractProducts:
+    if isinstance(block, SumBlock):
+        raise ValueError(block.unknown("inverse"))
     columns, rows = block.eigenvectors()
     is_transposed = isinstance(block, TransposedBlock)
     (a, u), (b, v) = (rows, columns) if is_transposed else (columns, rows)

@@ -38,7 +38,9 @@ def factorise(
     with jax.default_matmul_precision("highest"):
         blocks = risk.accumulate(sums)
     return tuple(
-        own[0] if len(own) == 1 else SumBlock(tuple(own), layer.name, layer.leaves)
+        own[0]
+        if len(own) == 1
+        else SumBlock(terms=tuple(own), name=layer.name, leaves=layer.leaves)
         for layer, own in zip(_blocks_of(layers, separate_bias), blocks, strict=True)
     )
 
@@ -79,7 +81,7 @@ def _sums(
         counts = jnp.zeros(record.num_tokens, b.dtype)
         of_tokens = jnp.broadcast_to(batch.fractions[:, None], record.tokens.shape)
         counts = counts.at[record.tokens].add(of_tokens.astype(b.dtype))
-        return TransposedBlock(counts, b, layer.name, layer.leaves)
+        return TransposedBlock(inputs=counts, outputs=b, name=layer.name, leaves=layer.leaves)
     dense = record.dense
     a = second_moment(dense.inputs, batch.fractions[:, None, None])
     kind = TransposedBlock if dense.transposed else FactoredBlock
@@ -92,10 +94,12 @@ def _exact(layer: Layer, record: AbstractRecord, batch: ExampleBatch) -> Abstrac
     once = jnp.sum(batch.fractions, keepdims=True)[:, None]
     if layer.dense:
         block = second_moment(record.gradients, weights)
-        return FactoredBlock(block, once.astype(block.dtype), layer.name, layer.leaves)
+        one = once.astype(block.dtype)
+        return FactoredBlock(inputs=block, outputs=one, name=layer.name, leaves=layer.leaves)
     wide = in_single(record.gradients)
     diagonal = jnp.sum(wide**2 * weights.astype(wide.dtype), axis=(0, 1, 2))
-    return TransposedBlock(diagonal, once.astype(wide.dtype), layer.name, layer.leaves)
+    one = once.astype(wide.dtype)
+    return TransposedBlock(inputs=diagonal, outputs=one, name=layer.name, leaves=layer.leaves)
 
 
 def second_moment(

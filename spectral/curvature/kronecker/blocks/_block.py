@@ -59,6 +59,9 @@ class AbstractBlock(eqx.Module):
 class AbstractProducts(AbstractBlock):
     """A block that is a sum of Kronecker products, most often of one."""
 
+    inputs: eqx.AbstractVar[Factor]  # A, if there is one product
+    outputs: eqx.AbstractVar[Float[Array, "outputs outputs"]]  # B
+
     @property
     @abstractmethod
     def products(self) -> tuple[tuple[Factor, Float[Array, "columns columns"]], ...]:

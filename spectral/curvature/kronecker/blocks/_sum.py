@@ -25,6 +25,14 @@ class SumBlock(AbstractProducts):
     leaves: tuple[int, ...] = eqx.field(static=True)
 
     @property
+    def inputs(self) -> Factor:
+        raise ValueError(self.unknown("input factor"))
+
+    @property
+    def outputs(self) -> Float[Array, "outputs outputs"]:
+        raise ValueError(self.unknown("output factor"))
+
+    @property
     def shape(self) -> tuple[int, int]:
         return self.terms[0].shape
 
@@ -52,10 +60,10 @@ class SumBlock(AbstractProducts):
         return jnp.sum(jnp.stack(pairs)), unit
 
     def eigenvalues(self) -> tuple[Float[Array, " longer"], Float[Array, " shorter"]]:
-        raise ValueError(self._unknown("eigenvalues"))
+        raise ValueError(self.unknown("list of eigenvalues"))
 
     def inverse(self, damping: Float[Array, ""]) -> RotatedBlock:
-        raise ValueError(self._unknown("inverse"))
+        raise ValueError(self.unknown("inverse"))
 
     def within(self, columns: Bool[np.ndarray, " columns"], leaves: tuple[int, ...]) -> "SumBlock":
         terms = tuple(term.within(columns, leaves) for term in self.terms)
@@ -73,10 +81,11 @@ class SumBlock(AbstractProducts):
         assert u is not None  # the sum is a matrix
         return (c, u), vectors_of(jnp.asarray(rows))
 
-    def _unknown(self, what: str) -> str:
+    def unknown(self, what: str) -> str:
+        """The message that this part of the algebra is not defined."""
         return (
             f"The layer {self.name} has a weight with several uses, such as a tied embedding. Its "
-            f"`KFAC` block is a sum of {len(self.terms)} Kronecker products, whose {what} do not "
-            "follow from the factors, but trace, norm and products do: use `EKFAC`, an estimator "
-            "such as `Lanczos()`, or `Inverse` for systems with this matrix."
+            f"`KFAC` block is a sum of {len(self.terms)} Kronecker products. It has no {what} that "
+            "follows from the factors of its `terms`, but a trace, a norm and products: use "
+            "`EKFAC`, an estimator such as `Lanczos()`, or `Inverse` for systems with this matrix."
         )

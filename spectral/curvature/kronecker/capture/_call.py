@@ -7,6 +7,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from jax.extend.core import jaxprs_in_params, Primitive
 from jax.interpreters import ad, batching
 from jaxtyping import Array
@@ -91,14 +92,7 @@ _own.def_abstract_eval(lambda slot, z, num_axes: slot.update(shape=slot.shape[nu
 def _batch_own(args: Any, dims: Any, *, num_axes: int) -> tuple[Any, Any]:
     (slot, z), (of_slot, of_z) = args, dims
     assert of_slot is None  # the slots of all examples are mapped by the outermost `vmap`
-    return own_part(slot, jax.numpy.moveaxis(z, of_z, 0), num_axes - 1), 0
-
-
-def _own_jvp(primals: Any, tangents: Any, *, num_axes: int) -> tuple[Any, Any]:
-    # A derivative that the network takes itself does not move the slots.
-    result = own_part(*primals, num_axes)
-    return result, ad.Zero.from_primal_value(result)
+    return own_part(slot, jnp.moveaxis(z, of_z, 0), num_axes - 1), 0
 
 
 batching.primitive_batchers[_own] = _batch_own
-ad.primitive_jvps[_own] = _own_jvp

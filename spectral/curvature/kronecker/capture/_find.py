@@ -88,20 +88,16 @@ def _sorted(indices: PyTree, originals: dict[str, Any], leaves: list[Array]) -> 
             result.norms[name] = own
         elif not is_layer(node):
             result.others[name] = own
-        elif node.weight is None and _is_shared(originals[name]):
+        elif node.weight is None and _is_tied(originals[name]):
             result.others[f"{name}.bias"] = own
         else:
             check_layer(name, node)
             # The calls of a stack of layers cannot be told apart, so it is not a layer.
-            if leaves[node.weight].ndim == weight_axes(node):
+            if leaves[own[0]].ndim == weight_axes(node):
                 result.layers[name] = own
     return result
 
 
-def _is_shared(layer: Any) -> bool:
+def _is_tied(layer: Any) -> bool:
     """Whether the weight of a layer is that of another one, put in its place by `eqx.nn.Shared`."""
-    return (
-        isinstance(layer, eqx.Module)
-        and layer.weight is not None
-        and not (is_embedding(layer) or eqx.is_array(layer.weight))
-    )
+    return not (is_embedding(layer) or layer.weight is None or eqx.is_array(layer.weight))
