@@ -38,9 +38,7 @@ def factorise(
     with jax.default_matmul_precision("highest"):
         blocks = risk.accumulate(sums)
     return tuple(
-        own[0]
-        if len(own) == 1
-        else SumBlock(terms=tuple(own), name=layer.name, leaves=layer.leaves)
+        own[0] if len(own) == 1 else SumBlock(terms=tuple(own), **options)
         for layer, own in zip(_blocks_of(layers, separate_bias), blocks, strict=True)
     )
 
