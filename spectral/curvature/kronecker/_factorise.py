@@ -37,10 +37,11 @@ def factorise(
 
     with jax.default_matmul_precision("highest"):
         blocks = risk.accumulate(sums)
-    return tuple(
-        own[0] if len(own) == 1 else SumBlock(terms=tuple(own), **options)
-        for layer, own in zip(_blocks_of(layers, separate_bias), blocks, strict=True)
-    )
+    combined = []
+    for layer, own in zip(_blocks_of(layers, separate_bias), blocks, strict=True):
+        names: Any = {"name": layer.name, "leaves": layer.leaves}
+        combined.append(own[0] if len(own) == 1 else SumBlock(terms=tuple(own), **names))
+    return tuple(combined)
 
 
 def pulled_back(
