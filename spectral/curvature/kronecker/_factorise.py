@@ -1,5 +1,7 @@
 """The Kronecker factors of every layer of a network."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
