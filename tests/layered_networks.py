@@ -12,8 +12,8 @@ from growing_classes import BatchNormNetwork
 
 from spectral import models
 from spectral.curvature import AbstractKronecker, Risk, SoftmaxCrossEntropy
-from spectral.curvature.kronecker._blocks import FactoredBlock
 from spectral.curvature.kronecker._layout import Layout
+from spectral.curvature.kronecker.blocks._factored import FactoredBlock
 
 
 class Chain(eqx.Module):

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from layered_networks import case, CASES, Chain, drawn, forward, wrapped
 
-from spectral.curvature import closed_risk, KFAC, Risk, SquaredError
-from spectral.curvature.kronecker._capture import capture, find_layers
+from spectral.curvature import closed_risk, Risk, SquaredError
+from spectral.curvature.kronecker.capture._capture import capture
+from spectral.curvature.kronecker.capture._find import find_layers
 from spectral.models import Convolution, Sparse
 
 
@@ -42,7 +43,7 @@ def test_records_multiply_to_the_gradient_of_each_example(name, getkey):
     np.testing.assert_allclose(outputs, expected, rtol=1e-12)
     assert np.linalg.norm(expected) > 0.1
     jacobian = jax.tree.leaves(jacobian)
-    for layer, rows in zip(layers, seen, strict=True):
+    for layer, (rows,) in zip(layers, seen, strict=True):
         found = np.einsum("cnpo,npi->cnoi", rows.gradients, rows.inputs)
         for n in layer.leaves:
             exact = np.einsum("cnz,nz...->cn...", columns, jacobian[n])
@@ -105,8 +106,8 @@ def compiled_once(layer, x):
     return call(layer, call(layer, x))
 
 
-@pytest.mark.parametrize("how", [in_vmap, in_scan, in_while, compiled_once])
-def test_calls_in_loops_branches_and_vmaps(how):
+@pytest.mark.parametrize("how", [in_scan, in_while, compiled_once])
+def test_calls_in_loops_and_branches(how):
     model = Chain((LINEAR, Applied(LINEAR, how), LINEAR))
     with pytest.raises(
         ValueError, match=r"`params` has the layer steps\.1\.layer, which is called"
@@ -114,11 +115,14 @@ def test_calls_in_loops_branches_and_vmaps(how):
         find_layers(risk_of(model), model)
 
 
-def test_all_examples_at_once_are_an_inner_vmap():
+def test_vmaps_in_the_network_are_positions():
+    model = Chain((LINEAR, Applied(LINEAR, in_vmap), LINEAR))
+    sizes = [layer.calls[0].sizes for layer in find_layers(risk_of(model), model)]
+    assert sizes == [(1,), (1, 2), (1,)]
+    # All examples at once are the positions of a single one.
     x = jnp.asarray(np.ones((5, 3)))
     risk = closed_risk(lambda model: jax.vmap(model)(x), jnp.sum)
-    with pytest.raises(ValueError, match="the layer itself, which is called .* inner `vmap`"):
-        KFAC(risk, LINEAR)
+    assert find_layers(risk, LINEAR)[0].calls[0].sizes == (5,)
 
 
 def stack(key):
@@ -134,17 +138,11 @@ def in_depth(layers, x):
 @pytest.mark.parametrize(
     ("make", "how", "names"),
     [
-        (
-            lambda k: eqx.nn.GRUCell(3, 3, key=k),
-            lambda c, x: c(x, x),
-            r"layer\.weight_ih, .*bias",
-        ),
-        (lambda k: jnp.ones(3), lambda w, x: w * x, r"layer\."),
         (linear, lambda layer, x: layer.weight.T @ layer(x), r"layer\.weight\."),
         (linear, lambda layer, x: layer.weight @ x + layer.bias, r"layer\.weight, .*layer\.bias\."),
         (stack, in_depth, r"layer\.weight, .*layer\.bias\."),
     ],
-    ids=["unknown", "bare", "tied", "uncalled", "stacked"],
+    ids=["tied", "uncalled", "stacked"],
 )
 def test_weights_that_act_without_a_call(make, how, names):
     model = Chain((LINEAR, Applied(make_network(make), how), LINEAR))
@@ -172,6 +170,31 @@ def test_layers_without_kronecker_factors(make, drop, message):
         params = eqx.tree_at(drop, params, None)
     with pytest.raises(ValueError, match=message):
         find_layers(ONES, params)
+
+
+@pytest.mark.parametrize(
+    ("make", "how", "names"),
+    [
+        (
+            lambda k: eqx.nn.GRUCell(3, 3, key=k),
+            lambda c, x: c(x, x),
+            ["weight_ih", "weight_hh", "bias", "bias_n"],
+        ),
+        (lambda k: jnp.ones((2, 3)), lambda w, x: w[0] * x + jax.lax.stop_gradient(w[1]), [""]),
+        (lambda k: jnp.ones(3), lambda w, x: x, None),
+    ],
+    ids=["unknown", "bare", "unused"],
+)
+def test_arrays_without_a_layer(make, how, names):
+    model = Chain((LINEAR, Applied(make_network(make), how), LINEAR))
+    found = [layer for layer in find_layers(risk_of(model), model) if not layer.calls]
+    own = [] if names is None else [f"steps.1.layer.{n}".rstrip(".") for n in names]
+    assert [layer.name for layer in found] == own
+    # They are exceptions of a network that has layers.
+    bare = Chain((Applied(make_network(make), how),))
+    if names is not None:
+        with pytest.raises(ValueError, match=r"act other than .* layers: steps\.0\.layer"):
+            find_layers(risk_of(bare), bare)
 
 
 def test_constant_layers_and_unused_ones_have_no_block():

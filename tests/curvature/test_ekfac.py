@@ -9,7 +9,8 @@ import pytest
 from layered_networks import CASES, convolutions, mlp, norms
 
 from spectral.curvature import EKFAC, Expand, KFAC, kfac_error, Reduce, Risk
-from spectral.curvature.kronecker._blocks import FactoredBlock, RotatedBlock
+from spectral.curvature.kronecker.blocks._factored import FactoredBlock
+from spectral.curvature.kronecker.blocks._rotated import RotatedBlock
 
 
 def exact_blocks(risk, params, operator):

@@ -42,8 +42,8 @@ from spectral.curvature import (
     SquaredError,
     trace,
 )
-from spectral.curvature.kronecker._blocks import FactoredBlock
 from spectral.curvature.kronecker._layout import Layout
+from spectral.curvature.kronecker.blocks._factored import FactoredBlock
 from spectral.models import Convolution
 
 

@@ -11,7 +11,8 @@ import pytest
 from layered_networks import mixed
 
 from spectral.curvature import EKFAC, Expand, KFAC, kfac_error, Reduce
-from spectral.curvature.kronecker._capture import capture, find_layers
+from spectral.curvature.kronecker.capture._capture import capture
+from spectral.curvature.kronecker.capture._find import find_layers
 
 
 class Found(NamedTuple):
@@ -35,7 +36,7 @@ def _program(risk, params, layers) -> Found:
     error = lambda operator: kfac_error(risk, params, approximation=lambda *args, **_: operator)
     return Found(
         outputs=outputs,
-        seen=pull(columns),
+        seen=[record for (record,) in pull(columns)],
         jacobian=jax.tree.leaves(jax.vmap(jax.jacrev(one), (None, 0))(dynamic, risk.inputs)),
         expand=kfac.blocks,
         reduce=KFAC(risk, params, sharing=Reduce()).blocks,

@@ -12,6 +12,7 @@ import pytest
 
 FOLDER = pathlib.Path(__file__).parents[2] / "examples"
 EXAMPLES = sorted(FOLDER.glob("*.py"))
+FOREIGN = sorted(FOLDER.glob("foreign_transformers/*.py"))
 NOTEBOOKS = sorted(FOLDER.rglob("*.ipynb"))
 # What is replaced so that a notebook runs in seconds.
 SMALLER = {
@@ -48,6 +49,20 @@ def test_example(path, tmp_path, monkeypatch, capsys):
     with jax.numpy_rank_promotion("allow"):
         runpy.run_path(str(path), run_name="__main__")
     assert capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", FOREIGN, ids=lambda path: path.stem)
+def test_foreign_transformers(path, capsys):
+    if path.stem != "nano_gpt":
+        reason = "Flax is not installed: pip install 'spectral-plasticity[flax]'"
+        pytest.importorskip("flax", reason=reason)
+    with jax.numpy_rank_promotion("allow"):
+        runpy.run_path(str(path), run_name="__main__")
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) >= 4
+    assert all("eigenvalues" in line for line in lines)
+    assert len(path.read_text(encoding="utf-8").splitlines()) < 40
 
 
 @pytest.mark.slow

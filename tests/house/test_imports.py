@@ -67,6 +67,15 @@ LAYERS: dict[str, list[set[str]]] = {
         {"gradients"},
         {"landscape"},
     ],
+    "curvature/kronecker": [
+        {"blocks", "capture", "_layout"},
+        {"_sharing", "_chosen"},
+        {"_factorise"},
+        {"_kronecker"},
+        {"_factored_inverse"},
+        {"_kfac", "_ekfac"},
+        {"_kfac_error"},
+    ],
     "curvature/estimators": [
         {"_derivative", "_gram_of", "_vectors"},
         {"_units"},

@@ -154,13 +154,13 @@ def test_sampled_gradients_have_the_covariance_of_the_curvature():
     np.testing.assert_allclose(np.mean(drawn, axis=0), 0, atol=0.03)
 
 
-def test_kfac_rejects_weights_without_factors():
+def test_kfac_has_an_exact_block_for_the_standard_deviation():
     def factors(key):
         model = models.ActorCritic(3, 2, width=3, depth=1, key=key)
         x = jnp.ones((2, 3))
         batch = PPOBatch(x, x[:, :2], *[jnp.zeros(2)] * 4)
         return KFAC(Risk(_forward, surrogate(), batch, batch), model)
 
-    message = "layers: log_std. They have no Kronecker factors: hold them constant"
-    with pytest.raises(ValueError, match=message):
-        eqx.filter_eval_shape(factors, KEY)
+    kfac = eqx.filter_eval_shape(factors, KEY)
+    (block,) = [block for block in kfac.blocks if block.name == "log_std"]
+    assert block.shape == (1, 2)

@@ -7,7 +7,7 @@ from jaxtyping import PyTree
 
 from ..risk._parameters import split_parameters
 from ..risk._risk import hold, Risk
-from ._layers import layer_name
+from .capture._layers import layer_name
 
 
 def choose_layers(risk: Risk, params: PyTree, layers: Sequence[str] | None) -> tuple[Risk, PyTree]:

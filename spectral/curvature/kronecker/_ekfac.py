@@ -6,19 +6,21 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from ..._base._precision import in_single
 from ..operators._output_factor import AbstractOutputFactor, EXACT
 from ..operators._single_threaded import jit_single_threaded
 from ..risk._check_risk import check_risk
 from ..risk._parameters import structure_of
 from ..risk._risk import ExampleBatch, Risk
-from ._blocks import RotatedBlock
-from ._capture import find_layers, Recorded
 from ._chosen import choose_layers
 from ._factorise import factorise, pulled_back
 from ._kronecker import AbstractKronecker
 from ._layout import Layout
 from ._sharing import AbstractSharing, EXPAND
+from .blocks._rotated import RotatedBlock
+from .blocks._transposed import TransposedBlock
+from .capture._capture import Records
+from .capture._find import find_layers
+from .capture._records import Recorded
 
 
 class EKFAC(AbstractKronecker):
@@ -51,6 +53,10 @@ class EKFAC(AbstractKronecker):
     `KFAC` with `separate_bias`.
 
     **Raises:** `ValueError` as `KFAC` does.
+
+    The `KFAC` block of a tied weight is a sum of Kronecker products, which have no common
+    eigenvectors. The basis is then that of the two partial traces of the sum, and the error may
+    exceed that of `KFAC`.
 
     See George et al. (2018).
     """
@@ -95,11 +101,17 @@ def _correct(
         def moments(batch: ExampleBatch) -> list[Array]:
             found = pulled_back(risk, params, layers, factor, batch, separate_bias=separate_bias)
             result = []
-            for (layer, recorded), ((values, u), (_, v)) in zip(found, bases, strict=True):
+            for (layer, records), block, ((values, u), (_, v)) in zip(
+                found, blocks, bases, strict=True
+            ):
                 if layer.calls:
-                    result.append(_moments(recorded, u, v, batch.weights))
-                else:  # the block is exact; each batch contributes its weight
-                    result.append(values[None] * jnp.sum(batch.fractions).astype(values.dtype))
+                    result.append(_moments(records, u, v, block.shape[0], batch.weights))
+                    continue
+                # The block is exact; each batch contributes its weight.
+                exact = values[None]
+                if isinstance(block, TransposedBlock):
+                    exact = block.inputs[:, None]
+                result.append(exact * jnp.sum(batch.fractions).astype(values.dtype))
             return result
 
         corrected = risk.accumulate(moments)
@@ -112,23 +124,29 @@ def _correct(
 
 
 def _moments(
-    recorded: Recorded,
-    u: Float[Array, "inputs inputs"],
-    v: Float[Array, "outputs outputs"],
+    records: Records,
+    u: Float[Array, "columns columns"],
+    v: Float[Array, "rows rows"] | None,
+    num_rows: int,
     weights: Float[Array, " examples"],
-) -> Float[Array, "outputs inputs"]:
+) -> Float[Array, "rows columns"]:
     """The weighted sum over examples and columns of the squared entries of V^T G U, where G is the
     gradient in the weight matrix."""
-    inputs, gradients = in_single(recorded.inputs) @ u, in_single(recorded.gradients) @ v
-    weights = weights.astype(inputs.dtype)
-    if inputs.shape[1] == 1:  # G has rank 1, and its squared entries are products
-        squares = jnp.sum(gradients[:, :, 0] ** 2, axis=0) * weights[:, None]
-        return squares.T @ inputs[:, 0] ** 2
+    rotated = [record.rotated(u, v) for record in records]
+    first = rotated[0]
+    weights = weights.astype(first.gradients.dtype)
+    if len(rotated) == 1 and isinstance(first, Recorded) and first.inputs.shape[1] == 1:
+        # G has rank 1, and its squared entries are products.
+        squares = jnp.sum(first.gradients[:, :, 0] ** 2, axis=0) * weights[:, None]
+        moments = squares.T @ first.inputs[:, 0] ** 2
+        return moments.T if first.transposed else moments
 
-    def add(total: Array, example: tuple[Array, Array, Array]) -> tuple[Array, None]:
-        a, g, weight = example
-        return total + weight * jnp.sum((g.swapaxes(1, 2) @ a[None]) ** 2, axis=0), None
+    def add(total: Array, example: tuple[list[tuple[Array, Array]], Array]) -> tuple[Array, None]:
+        own, weight = example
+        parts = [record.matrix(*pair) for record, pair in zip(rotated, own, strict=True)]
+        return total + weight * jnp.sum(jax.tree.reduce(jnp.add, parts) ** 2, axis=0), None
 
-    zeros = jnp.zeros((v.shape[0], u.shape[0]), inputs.dtype)
+    zeros = jnp.zeros((num_rows, u.shape[0]), first.gradients.dtype)
+    pairs = [(record.seen, record.gradients.swapaxes(0, 1)) for record in rotated]
     # One example after the other, because each G is as large as the weight matrix of the layer.
-    return jax.lax.scan(add, zeros, (inputs, gradients.swapaxes(0, 1), weights))[0]
+    return jax.lax.scan(add, zeros, (pairs, weights))[0]

@@ -1,5 +1,7 @@
 """The Kronecker factors of every layer of a network."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -8,10 +10,16 @@ from jaxtyping import Array, Float, PyTree
 from ..._base._precision import in_single
 from ..operators._output_factor import AbstractOutputFactor
 from ..risk._risk import ExampleBatch, Risk
-from ._blocks import FactoredBlock
-from ._capture import capture, find_layers, Layer, Recorded
-from ._separate import separate_records, separated
 from ._sharing import AbstractSharing
+from .blocks._block import AbstractProducts
+from .blocks._factored import FactoredBlock
+from .blocks._sum import SumBlock
+from .blocks._transposed import TransposedBlock
+from .capture._capture import capture, Records
+from .capture._find import find_layers
+from .capture._layer import Layer
+from .capture._records import AbstractRecord, LookedUp
+from .capture._separate import separate_records, separated
 
 
 @eqx.filter_jit
@@ -21,20 +29,21 @@ def factorise(
     factor: AbstractOutputFactor,
     sharing: AbstractSharing,
     separate_bias: bool,
-) -> tuple[FactoredBlock, ...]:
+) -> tuple[AbstractProducts, ...]:
     """The Kronecker factors of every layer, accumulated over the batches of the risk."""
     layers = find_layers(risk, params)
 
-    def sums(batch: ExampleBatch) -> list[tuple[Array, Array]]:
+    def sums(batch: ExampleBatch) -> list[list[AbstractProducts]]:
         found = pulled_back(risk, params, layers, factor, batch, separate_bias=separate_bias)
-        return [_sums(layer, sharing.shared(recorded), batch) for layer, recorded in found]
+        return [[_sums(layer, record, sharing, batch) for record in own] for layer, own in found]
 
     with jax.default_matmul_precision("highest"):
-        factors = risk.accumulate(sums)
-    return tuple(
-        FactoredBlock(inputs=a, outputs=b, name=layer.name, leaves=layer.leaves)
-        for layer, (a, b) in zip(_blocks_of(layers, separate_bias), factors, strict=True)
-    )
+        blocks = risk.accumulate(sums)
+    combined = []
+    for layer, own in zip(_blocks_of(layers, separate_bias), blocks, strict=True):
+        names: Any = {"name": layer.name, "leaves": layer.leaves}
+        combined.append(own[0] if len(own) == 1 else SumBlock(terms=tuple(own), **names))
+    return tuple(combined)
 
 
 def pulled_back(
@@ -45,8 +54,8 @@ def pulled_back(
     batch: ExampleBatch,
     *,
     separate_bias: bool = False,
-) -> list[tuple[Layer, Recorded]]:
-    """The record of each layer when the columns of the output factor are pulled back."""
+) -> list[tuple[Layer, Records]]:
+    """The records of each layer when the columns of the output factor are pulled back."""
     outputs, recorded = capture(risk, params, layers, batch)
     columns = factor.columns(risk.loss, outputs, batch.targets, batch.indices)
     records = recorded(columns)
@@ -59,16 +68,39 @@ def _blocks_of(layers: tuple[Layer, ...], separate_bias: bool) -> tuple[Layer, .
     return separated(layers) if separate_bias else layers
 
 
-def _sums(layer: Layer, recorded: Recorded, batch: ExampleBatch) -> tuple[Array, Array]:
+def _sums(
+    layer: Layer, record: AbstractRecord, sharing: AbstractSharing, batch: ExampleBatch
+) -> AbstractProducts:
     """The contribution of the examples of one batch to A and B."""
-    of_inputs = batch.fractions[:, None, None]
-    of_gradients = batch.weights[None, :, None, None]
-    if not layer.calls:  # a single row of weights: the block is exact
-        block = second_moment(recorded.gradients, of_gradients)
-        return block, jnp.sum(batch.fractions, keepdims=True)[:, None].astype(block.dtype)
-    num_positions = recorded.inputs.shape[1]
-    a = second_moment(recorded.inputs, of_inputs)
-    return a, second_moment(recorded.gradients, of_gradients / num_positions)
+    if not layer.calls:
+        return _exact(layer, record, batch)
+    record = sharing.shared(record)
+    num_positions = record.gradients.shape[2]
+    weights = batch.weights[None, :, None, None]
+    b = second_moment(record.gradients, weights / num_positions)
+    if isinstance(record, LookedUp):
+        counts = jnp.zeros(record.num_tokens, b.dtype)
+        of_tokens = jnp.broadcast_to(batch.fractions[:, None], record.tokens.shape)
+        counts = counts.at[record.tokens].add(of_tokens.astype(b.dtype))
+        return TransposedBlock(inputs=counts, outputs=b, name=layer.name, leaves=layer.leaves)
+    dense = record.dense
+    a = second_moment(dense.inputs, batch.fractions[:, None, None])
+    kind = TransposedBlock if dense.transposed else FactoredBlock
+    return kind(inputs=a, outputs=b, name=layer.name, leaves=layer.leaves)
+
+
+def _exact(layer: Layer, record: AbstractRecord, batch: ExampleBatch) -> AbstractProducts:
+    """The exact block of a single row of weights, or the diagonal of a large one."""
+    weights = batch.weights[None, :, None, None]
+    once = jnp.sum(batch.fractions, keepdims=True)[:, None]
+    if layer.dense:
+        block = second_moment(record.gradients, weights)
+        one = once.astype(block.dtype)
+        return FactoredBlock(inputs=block, outputs=one, name=layer.name, leaves=layer.leaves)
+    wide = in_single(record.gradients)
+    diagonal = jnp.sum(wide**2 * weights.astype(wide.dtype), axis=(0, 1, 2))
+    one = once.astype(wide.dtype)
+    return TransposedBlock(inputs=diagonal, outputs=one, name=layer.name, leaves=layer.leaves)
 
 
 def second_moment(

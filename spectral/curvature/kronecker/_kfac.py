@@ -10,13 +10,13 @@ from ..operators._output_factor import AbstractOutputFactor, EXACT
 from ..risk._check_risk import check_risk
 from ..risk._parameters import structure_of
 from ..risk._risk import Risk
-from ._blocks import FactoredBlock
 from ._chosen import choose_layers
 from ._factored_inverse import factored_inverse, FactoredInverse
 from ._factorise import factorise
 from ._kronecker import AbstractKronecker
 from ._layout import Layout
 from ._sharing import AbstractSharing, EXPAND
+from .blocks._block import AbstractProducts
 
 
 class KFAC(AbstractKronecker):
@@ -47,14 +47,15 @@ class KFAC(AbstractKronecker):
 
     **Arguments:**
 
-    - `risk`: a `Risk`. Its network must consist of `eqx.nn.Linear`, `eqx.nn.Conv` and
-        `spectral.models.Convolution` layers, each called with one example at a time, as under the
-        `vmap` of `forward`. `MLP`, `ConvNet` and `ResNet18` of `spectral.models` satisfy this.
+    - `risk`: a `Risk`. Its network must consist of `eqx.nn.Linear`, `eqx.nn.Embedding`,
+        `eqx.nn.Conv` and `spectral.models.Convolution` layers, each called with one example at a
+        time, or under `jax.vmap` with one position of it, as in `eqx.nn.MultiheadAttention`. `MLP`,
+        `ConvNet` and `ResNet18` of `spectral.models` satisfy this.
     - `params`: the network. To hold a part of it constant, split it with `eqx.partition`, pass the
         parameters, and combine the two inside `forward`.
     - `factor`: as for `Fisher`, by default `Exact()`.
-    - `sharing`: for layers that act at several positions (convolutions, and layers called more
-        than once): `Expand()`, the default, or `Reduce()`.
+    - `sharing`: for layers that act at several positions (convolutions, layers under `jax.vmap`,
+        and layers called more than once): `Expand()`, the default, or `Reduce()`.
     - `separate_bias`: give the weight and the bias of each layer a block of their own, with the
         same B, and leave out what lies between them. The blocks are called `layers.0.weight` and
         `layers.0.bias`.
@@ -67,25 +68,32 @@ class KFAC(AbstractKronecker):
     and positions. With `Reduce()`, a is a mean over positions, g is a sum over positions, and S is
     1. A layer that is called several times has the positions of all its calls.
 
+    The matrix of an `eqx.nn.Embedding` is `[tokens, size]`, and its block is A kron B. A is
+    diagonal: the counts of the tokens, divided by N. If an output layer shares the matrix, as
+    `x @ embedding.weight.T`, `embedding.weight @ x` or by `eqx.nn.Shared`, the block is the sum of
+    the Kronecker products of the two uses. It has products, a trace and a norm; `eigenvalues`,
+    `log_det`, `inverse` and `factored_inverse` raise `ValueError`, and `EKFAC` has them.
+
     The scale and shift of `BatchNorm`, `LayerNorm`, `GroupNorm` and `RMSNorm` do not have two
-    factors. Their block is exact, for both together: A is the block itself, and B is 1. Parameters
-    that the outputs do not depend on have rows of zeros. BatchNorm must be in inference mode. The
+    factors. Their block is exact, for both together: A is the block itself, and B is 1. So is the
+    block of an array that belongs to no layer, such as a class token or a table of positions; of an
+    array of more than 1,024 numbers only the diagonal is kept. Parameters that the outputs do not
+    depend on have rows of zeros. BatchNorm must be in inference mode. The
     factors are computed, compiled, when the operator is constructed. This takes the memory of the
     activations and patches of one batch for each column of the output factor.
 
     For reinforcement learning, see `GaussNewton` for the meaning of the matrix and for the loss.
 
-    **Raises:** `ValueError` naming the layer if a layer is called in a loop or an inner `vmap`, if
-    other parameters influence the outputs (including weights that are used without calling their
-    layer), if only a part of a layer is given, or if `layers` names no parameters. For concrete
-    arrays also if the outputs depend on the division into batches, or if the targets do not fit the
-    loss, see `Risk`.
+    **Raises:** `ValueError` naming the layer if a layer is called in a loop, if the weights of one
+    influence the outputs without a call, if the network has no layers, if only a part of a layer is
+    given, or if `layers` names no parameters. For concrete arrays also if the outputs depend on the
+    division into batches, or if the targets do not fit the loss, see `Risk`.
 
     See Martens and Grosse (2015), Grosse and Martens (2016), Eschenhagen et al. (2023), Dangel et
     al. (2025).
     """
 
-    blocks: tuple[FactoredBlock, ...]
+    blocks: tuple[AbstractProducts, ...]
     layout: Layout
 
     def __init__(

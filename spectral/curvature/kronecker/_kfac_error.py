@@ -15,11 +15,12 @@ from ..._base._scaling import norm
 from ..operators._output_factor import AbstractOutputFactor, EXACT
 from ..risk._parameters import structure_of
 from ..risk._risk import ExampleBatch, hold, Risk
-from ._blocks import AbstractBlock
-from ._capture import find_layers
 from ._factorise import pulled_back, second_moment
 from ._kfac import KFAC
 from ._kronecker import AbstractKronecker
+from .blocks._block import AbstractBlock
+from .capture._find import find_layers
+from .capture._records import matrices
 
 
 def kfac_error(
@@ -38,7 +39,8 @@ def kfac_error(
     second term should be a plus. For layers that act at a single position, the error is 0 for deep
     linear networks with squared error, for a single example, and whenever inputs and gradients are
     independent. With several positions (convolutions, layers that are called more than once) it is
-    in general not 0; see `Expand` and `Reduce`.
+    in general not 0; see `Expand` and `Reduce`. The exact block of a tied weight also has
+    what lies between its uses.
 
     ```python
     import equinox as eqx
@@ -102,17 +104,16 @@ def _errors(
 
     def exact(batch: ExampleBatch) -> dict[str, Float[Array, "size size"]]:
         result = {}
-        for layer, recorded in pulled_back(risk, params, layers, factor, batch):
-            if layer.calls:
-                inputs, gradients = in_single(recorded.inputs), in_single(recorded.gradients)
-                widths = [sizes[n] // gradients.shape[-1] for n in layer.leaves]
-                for block in operator.blocks:
-                    columns = np.repeat([n in block.leaves for n in layer.leaves], widths)
-                    if columns.any():
-                        own = inputs[..., columns]
-                        matrices = jnp.einsum("cnpo,npi->cnoi", gradients, own)
-                        flat = matrices.reshape(*matrices.shape[:2], -1)
-                        result[block.name] = second_moment(flat, batch.weights[None, :, None])
+        for layer, records in pulled_back(risk, params, layers, factor, batch):
+            for block in operator.blocks:
+                if not layer.calls or not set(block.leaves) & set(layer.leaves):
+                    continue
+                widths = [sizes[n] // block.shape[0] for n in layer.leaves]
+                columns = np.repeat([n in block.leaves for n in layer.leaves], widths)
+                own = [matrices(in_single(record.within(columns).dense)) for record in records]
+                whole = jax.tree.reduce(jnp.add, own)
+                flat = whole.reshape(*whole.shape[:2], -1)
+                result[block.name] = second_moment(flat, batch.weights[None, :, None])
         return result
 
     with jax.default_matmul_precision("highest"):

@@ -14,8 +14,8 @@ from ..._arguments import check_above
 from ..._base._scaling import exponent_of, times_power
 from ..operators._operator import AbstractOperator
 from ..operators._single_threaded import jit_single_threaded
-from ._blocks import AbstractBlock, RotatedBlock
 from ._layout import Layout
+from .blocks._block import AbstractBlock
 
 
 _NO_UNIT = -(2**12)  # an exponent below those of all numbers
@@ -133,7 +133,7 @@ class DampedInverse(AbstractKronecker):
     Use `kfac.inverse(1e-3).mv(gradient)` to precondition a gradient.
     """
 
-    blocks: tuple[RotatedBlock, ...]
+    blocks: tuple[AbstractBlock, ...]
     layout: Layout
     damping: Float[Array, ""]
 

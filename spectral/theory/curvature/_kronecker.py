@@ -80,9 +80,17 @@ def kronecker_rank_bound(risk: Risk, params: PyTree) -> int:
     """
     total = 0
     for block in KFAC(risk, params).blocks:
-        ranks = [np.linalg.matrix_rank(np.asarray(m)) for m in (block.inputs, block.outputs)]
-        total += int(ranks[0]) * int(ranks[1])
+        ranks = [[_rank(factor) for factor in pair] for pair in block.products]
+        total += sum(rows * columns for rows, columns in ranks)
     return total
+
+
+def _rank(factor: Float[Array, "..."]) -> int:
+    matrix = np.asarray(factor)
+    if matrix.ndim == 2:
+        return int(np.linalg.matrix_rank(matrix))
+    # The diagonal of a matrix, with the same criterion.
+    return int(np.sum(matrix > matrix.size * np.finfo(matrix.dtype).eps * np.max(matrix)))
 
 
 def covariance_effective_rank(features: Float[Array, "examples units"]) -> Float[Array, ""]:

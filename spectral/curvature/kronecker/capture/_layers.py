@@ -1,5 +1,6 @@
 """Layers that multiply a weight matrix with rows made of their inputs."""
 
+import math
 from typing import Any
 
 import equinox as eqx
@@ -7,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ...models import BatchNorm, Convolution, Sparse
+from ....models import BatchNorm, Convolution, Sparse
+from ._call import Call
 
 
 _CONVOLUTIONS = eqx.nn.Conv, eqx.nn.Conv1d, eqx.nn.Conv2d, eqx.nn.Conv3d
@@ -15,7 +17,12 @@ _CONVOLUTIONS = eqx.nn.Conv, eqx.nn.Conv1d, eqx.nn.Conv2d, eqx.nn.Conv3d
 
 def is_layer(node: Any) -> bool:
     """Whether a node of a network is such a layer. Subclasses may compute something else."""
-    return type(node) in (eqx.nn.Linear, Convolution, *_CONVOLUTIONS)
+    return type(node) in (eqx.nn.Linear, eqx.nn.Embedding, Convolution, *_CONVOLUTIONS)
+
+
+def is_embedding(node: Any) -> bool:
+    """Whether a layer looks up the rows of its weight."""
+    return type(node) is eqx.nn.Embedding
 
 
 def is_masked(node: Any) -> bool:
@@ -46,6 +53,8 @@ def check_layer(name: str, layer: Any) -> None:
 
     **Raises:** `ValueError` naming the layer.
     """
+    if is_embedding(layer):
+        return
     if (layer.weight is None) or (layer.use_bias and layer.bias is None):
         missing = "weight" if layer.weight is None else "bias"
         raise ValueError(
@@ -62,7 +71,7 @@ def check_layer(name: str, layer: Any) -> None:
 
 
 def input_rows(
-    layer: Any, inputs: Float[Array, "examples ..."]
+    layer: Any, call: Call, inputs: Float[Array, "examples ..."]
 ) -> Float[Array, "examples positions columns"]:
     """The vectors that [weight, bias] is multiplied with at each position of the output.
 
@@ -70,28 +79,38 @@ def input_rows(
     follows.
     """
     num_examples = inputs.shape[0]
+    if is_embedding(layer):
+        return inputs.reshape(num_examples, -1, inputs.shape[-1])
+    # The positions of the `vmap`s around the call count as examples.
+    each = inputs.reshape(-1, *call.inputs.shape)
     if type(layer) in _CONVOLUTIONS:
         patches = jax.lax.conv_general_dilated_patches(
-            inputs,
+            each,
             layer.kernel_size,
             layer.stride,
             layer.padding,
             rhs_dilation=layer.dilation,
             precision=jax.lax.Precision.HIGHEST,
         )
-        rows = patches.reshape(num_examples, patches.shape[1], -1).swapaxes(1, 2)
+        rows = patches.reshape(each.shape[0], patches.shape[1], -1).swapaxes(1, 2)
     elif type(layer) is Convolution:
-        rows = jax.vmap(layer.patches)(inputs)
+        rows = jax.vmap(layer.patches)(each)
     else:
-        rows = inputs.reshape(num_examples, 1, -1)
+        rows = each.reshape(each.shape[0], 1, -1)
+    rows = rows.reshape(num_examples, -1, rows.shape[-1])
     if layer.bias is None:
         return rows
     return jnp.concatenate([rows, jnp.ones_like(rows[..., :1])], axis=-1)
 
 
 def gradient_rows(
-    layer: Any, gradients: Float[Array, "columns examples ..."]
+    layer: Any, call: Call, gradients: Float[Array, "columns examples ..."]
 ) -> Float[Array, "columns examples positions rows"]:
     """The gradients in the outputs of a layer, with one row for each position."""
     num_columns, num_examples = gradients.shape[:2]
-    return gradients.reshape(num_columns, num_examples, layer.weight.shape[0], -1).swapaxes(2, 3)
+    if is_embedding(layer):
+        return gradients.reshape(num_columns, num_examples, -1, gradients.shape[-1])
+    size = layer.weight.shape[0]
+    outer = math.prod(call.sizes)
+    rows = gradients.reshape(num_columns, num_examples, outer, size, -1).swapaxes(3, 4)
+    return rows.reshape(num_columns, num_examples, -1, size)

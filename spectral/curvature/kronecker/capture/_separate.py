@@ -1,6 +1,12 @@
 """Blocks of the weight and of the bias of a layer, instead of one for both."""
 
-from ._capture import Layer, Recorded
+import numpy as np
+
+from ._layer import Layer
+from ._records import AbstractRecord
+
+
+Records = tuple[AbstractRecord, ...]
 
 
 def separated(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
@@ -19,15 +25,16 @@ def separated(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
     return tuple(found)
 
 
-def separate_records(layers: tuple[Layer, ...], records: tuple[Recorded, ...]) -> list[Recorded]:
+def separate_records(layers: tuple[Layer, ...], records: tuple[Records, ...]) -> list[Records]:
     """The records of `separated(layers)`: the input of the bias is its 1."""
     found = []
     for layer, own in zip(layers, records, strict=True):
-        if _is_joint(layer):
-            found.append(Recorded(own.inputs[..., :-1], own.gradients))
-            found.append(Recorded(own.inputs[..., -1:], own.gradients))
-        else:
+        if not _is_joint(layer):
             found.append(own)
+            continue
+        (record,) = own  # a layer with a bias has one kind of use
+        is_bias = np.arange(record.dense.inputs.shape[-1]) == record.dense.inputs.shape[-1] - 1
+        found += [(record.within(~is_bias),), (record.within(is_bias),)]
     return found
 
 

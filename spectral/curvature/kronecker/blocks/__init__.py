@@ -1,0 +1,1 @@
+"""The block of one layer: the algebra, without data."""
