@@ -55,6 +55,8 @@ PARTS: dict[str, tuple[Any, str]] = {
     "spectral": (algorithms.SpectralNorm(0.1), "directions"),
     "parseval": (algorithms.Parseval(0.1), "kept"),
     "churn": (algorithms.ChurnReduction(window=2), "previous"),
+    "log_det": (algorithms.FeatureLogDet(0.1, window=2), "kept"),
+    "volatility": (Periodic(algorithms.CurvatureVolatility(window=2), 2), "all"),
 }
 # These change weights when a task begins, which the network below is compared before and after.
 OWN = {Reset, algorithms.FrobeniusIsometry, algorithms.DirectionAwareShrink}

@@ -26,10 +26,11 @@ INPUTS = np.ones((4, 1, 3), np.float32)
 @pytest.mark.parametrize("name", list(networks.MODELS))
 def test_every_weight_belongs_to_a_layer(name):
     """Each array is a weight, a bias, the standard deviation of the policy, or a parameter of the
-    activation of each of two layers. One network does not describe its norm."""
+    activation of each of two layers. One network does not describe its norm, and heads share the
+    norms of queries and keys."""
     model = networks.MODELS[name](KEY).model
     params, layers = arrays(model), layers_of(model)
-    left_out = {"actor_critic": 1, "batch_norm": 2, "mlp_adalin": 2}
+    left_out = {"actor_critic": 1, "batch_norm": 2, "mlp_adalin": 2, "gpt": 2}
     own = [i for layer in layers for i in (layer.weight, layer.bias) if i is not None]
     assert len(own) == len(set(own)) == len(params) - left_out.get(name, 0)
     for layer in layers:

@@ -157,6 +157,8 @@ class Dropped(eqx.Module):
     inner: Any
 
     def __call__(self, x, *state, key):
+        if jnp.issubdtype(x.dtype, jnp.integer):  # tokens
+            return self.inner(x + 0 * self.dropout(jnp.ones(()), key=key).astype(int), *state)
         return self.inner(self.dropout(x, key=key), *state)
 
 
