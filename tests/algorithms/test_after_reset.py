@@ -56,7 +56,7 @@ PARTS: dict[str, tuple[Any, str]] = {
     "parseval": (algorithms.Parseval(0.1), "kept"),
     "churn": (algorithms.ChurnReduction(window=2), "previous"),
     "log_det": (algorithms.FeatureLogDet(0.1, window=2), "kept"),
-    "volatility": (Periodic(algorithms.CurvatureVolatility(window=2), 2), "all"),
+    "volatility": (Periodic(algorithms.CurvatureVolatility(window=2), 2), "series"),
 }
 # These change weights when a task begins, which the network below is compared before and after.
 OWN = {Reset, algorithms.FrobeniusIsometry, algorithms.DirectionAwareShrink}
@@ -143,6 +143,13 @@ def check(kind, after, before, fresh, marks, zero, model):
         assert_equal(after.previous, by_array(marks, fresh.previous, before.previous))
         rest = fresh if whole else before
         assert_equal((after.losses, after.churns), (rest.losses, rest.churns))
+    elif kind == "series":  # behind vectors that are drawn with a key of their own
+        assert_equal(after.series, fresh.series if whole else before.series)
+        if whole:
+            lengths = [float(jnp.linalg.norm(vector)) for vector in after.vectors]
+            np.testing.assert_allclose(lengths, 1, rtol=1e-5)
+        else:
+            assert_equal(after.vectors, before.vectors)
     elif kind == "norms":
         # The last norm is that of the output layer. One of zero would keep it at zero.
         last = before[-1] if zero else fresh[-1]
