@@ -1,6 +1,7 @@
 """Run folders with damaged or changed files: every command gives one message, or repairs them."""
 
 import json
+import math
 import pathlib
 import shutil
 
@@ -92,6 +93,47 @@ def test_damaged_histories_are_rebuilt(out, sound, capsys):
                 assert command("resume", out, sound) == 0
                 capsys.readouterr()
                 same(studies.load_results(out), studies.load_results(sound / "out"))
+
+
+def test_files_that_can_be_read_but_hold_something_else(out, sound, capsys):
+    """A history that is not the one of the status is damaged; `--resume` writes it again."""
+    own = out / "bp" / "seed_0"
+    with np.load(own / "history.npz") as read:
+        columns = dict(read)
+    about = json.loads((own / "status.json").read_text())
+    quantities = json.loads((out / "quantities.json").read_text())
+    shortened = {name: column[:-1] for name, column in columns.items()}
+    histories = {
+        "'loss' has 3 tasks": columns | {"loss": columns["loss"][:-1]},
+        "' has 3 tasks, but status.json says 4": shortened | {"loss": columns["loss"]},
+        "'loss' is missing": {name: c for name, c in columns.items() if name != "loss"},
+        "'loss' is float32[4, 3]": columns | {"loss": np.repeat(columns["loss"], 3, axis=1)},
+        "'loss' is int64[4, 1]": columns | {"loss": columns["loss"].astype(np.int64)},
+        "'more' is float64[4]": columns | {"more": np.zeros(4)},
+        "'loss' has 0 tasks": columns | {"loss": columns["loss"][:0]},
+    }
+    absent = {"absent": quantities["test_accuracy"]}
+    (out / "quantities.json").write_text(json.dumps(quantities | absent))
+    for reason, changed in histories.items():
+        np.savez(own / "history.npz", **changed)
+        with pytest.raises(studies.SettingsError) as error:
+            studies.load_results(out)
+        assert "damaged history.npz ('" in str(error.value)
+        assert reason in str(error.value)
+    assert command("plot", out, sound) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    for changed in ({"tasks": 3}, {"tasks": math.nan}, {"columns": 3}, {"columns": {"loss": 3}}):
+        (own / "status.json").write_text(json.dumps(about | changed))
+        with pytest.raises(studies.SettingsError, match="holds a damaged"):
+            studies.load_results(out)
+    assert command("resume", out, sound) == 0
+    same(studies.load_results(out), studies.load_results(sound / "out"))
+    (own / "status.json").write_text(json.dumps(about | {"columns": None}))
+    studies.load_results(out)  # of an earlier version
+    quantities["test_accuracy"]["reduce"] = 99
+    (out / "quantities.json").write_text(json.dumps(quantities))
+    with pytest.raises(studies.SettingsError, match="damaged quantities.json"):
+        studies.load_results(out)
 
 
 CHANGES = [
