@@ -7,6 +7,7 @@ from ..risk._check_risk import check_risk
 from ..risk._parameters import structure_of
 from ..risk._risk import ExampleBatch, Risk
 from ._linearised import linearise
+from ._operator import widened
 
 
 def jacobian(risk: Risk, params: PyTree) -> lx.FunctionLinearOperator:
@@ -37,15 +38,15 @@ def jacobian(risk: Risk, params: PyTree) -> lx.FunctionLinearOperator:
     - `risk`: a `Risk`, whose loss and targets are not used. A risk with several batches is
         linearised again in every product, in the memory of one batch.
     - `params`: any pytree of floating-point arrays, or a whole Equinox network. Vectors are like
-        its parameters, in float32 at least.
+        its parameters, in float32 at least; `mv` widens those of fewer digits.
 
     The products are not divided by the number of examples, and run in full matrix precision.
 
     **Raises:** `ValueError` as `GaussNewton` does.
     """
     check_risk(risk, params)
-    push = risk.joined(lambda batch: _push(risk, params, batch))
-    return lx.FunctionLinearOperator(push, structure_of(params))
+    push, structure = risk.joined(lambda batch: _push(risk, params, batch)), structure_of(params)
+    return lx.FunctionLinearOperator(lambda v: push(widened(v, structure)), structure)
 
 
 def _push(risk: Risk, params: PyTree, batch: ExampleBatch):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from ...._arguments import check_count
+from ...._base._scaling import exponent_of, times_power
 from ...._carry import branch
 from ...._types import Learner, TaskStart
 from ....models import connected
@@ -111,6 +112,8 @@ def _cosine(a: Float[Array, "..."], b: Float[Array, "..."]) -> Float[Array, "...
     """The cosine of the angle between two vectors, the rows of two matrices, or the slices of two
     kernels; 0 if one of them is zero."""
     axes = {1: (0,), 2: (1,)}.get(a.ndim, tuple(range(2, a.ndim)))
+    # A power of two changes no digit, and no square overflows or underflows.
+    a, b = (times_power(x, -exponent_of(x, axes, keepdims=True)) for x in (a, b))
     dot = lambda x, y: jnp.sum(x * y, axis=axes, keepdims=True)
     size = jnp.sqrt(dot(a, a)) * jnp.sqrt(dot(b, b))
     return jnp.where(size > 0, dot(a, b) / jnp.where(size > 0, size, 1), 0)

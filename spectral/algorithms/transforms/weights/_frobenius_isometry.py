@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
 from ...._arguments import check_count
+from ...._base._scaling import norm
 from ...._carry import branch
 from ...._types import Clock, Learner, TaskStart
 from ....models import connected
@@ -78,8 +79,8 @@ class FrobeniusIsometry(AbstractTransform[None]):
         # One matrix for each position of the kernel, with no more rows than columns.
         x = jnp.moveaxis(weight.reshape(outputs, inputs, -1), 2, 0)
         x = x if outputs <= inputs else x.mT
-        norm = jnp.sqrt(jnp.sum(x**2, axis=(1, 2), keepdims=True))
-        x = x / jnp.where(norm > 0, norm, 1)
+        size = norm(x, (1, 2), keepdims=True)
+        x = x / jnp.where(size > 0, size, 1)
         closer = lambda _, x: 1.5 * x - 0.5 * (x @ x.mT) @ x
         x = jax.lax.fori_loop(0, self.iterations, closer, x)
         x = x if outputs <= inputs else x.mT
