@@ -9,7 +9,7 @@ import lineax as lx
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, PyTree, Real
 
-from ..._arguments import as_int, check_above, check_count, Count
+from ..._arguments import as_int, check_above, check_count, check_representable, Count
 from ..._base._scaling import exponent_of, norm, times_power
 from ._operator import AbstractOperator, checked_vector, rescaled, same_structure
 
@@ -78,7 +78,7 @@ class Inverse(AbstractOperator):
     damping: Float[Array, ""]
     preconditioner: AbstractOperator | None
     tolerance: Float[Array, ""]
-    max_steps: int = eqx.field(static=True)
+    max_steps: int = eqx.field(static=True, converter=as_int)
 
     def __init__(
         self,
@@ -91,6 +91,9 @@ class Inverse(AbstractOperator):
     ):
         check_above("damping", damping, 0)
         check_above("tolerance", tolerance, 0)
+        for name, value in (("damping", damping), ("tolerance", tolerance)):
+            if operator.dtype == jnp.float32:
+                check_representable(name, value)
         check_count("max_steps", max_steps)
         if preconditioner is not None:
             own = preconditioner.structure

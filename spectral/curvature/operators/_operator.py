@@ -193,7 +193,9 @@ def widened(vector: PyTree, structure: PyTree[jax.ShapeDtypeStruct]) -> PyTree:
 
     def wide(x: Any, s: jax.ShapeDtypeStruct) -> Any:
         floating = eqx.is_array(x) and jnp.issubdtype(x.dtype, jnp.floating)
-        return x.astype(s.dtype) if floating and jnp.promote_types(x.dtype, s.dtype) == s.dtype else x
+        return (
+            x.astype(s.dtype) if floating and jnp.promote_types(x.dtype, s.dtype) == s.dtype else x
+        )
 
     return jax.tree.map(wide, vector, structure)
 

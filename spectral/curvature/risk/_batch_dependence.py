@@ -93,7 +93,7 @@ def _changes(
         together = forward(model, inputs)
         found = {}
         for size in (1, 2) if count == _EXAMPLES else (1,):
-            parts = jax.tree.map(lambda x: x.reshape(-1, size, *x.shape[1:]), inputs)
+            parts = jax.tree.map(lambda x, size=size: x.reshape(-1, size, *x.shape[1:]), inputs)
             # One batch after the other, so that `forward` is traced once for each size.
             apart = jax.lax.map(lambda part: forward(model, part), parts)
             found[size] = jax.tree.reduce(jnp.maximum, jax.tree.map(change, together, apart))

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from ..._arguments import check_above, check_count
+from ..._arguments import as_int, check_above, check_count, check_representable, MOST_ROUNDS
 from ..._base._quantity import Quantity
 from ...curvature import (
     AbstractOperator,
@@ -71,8 +71,8 @@ class HessianSpectrum(AbstractSamplingProbe):
     epsilon: Float[Array, ""]
     matrix: Callable[[Risk, PyTree], AbstractOperator]
     estimator: Callable[..., AbstractSpectrum]
-    batch_size: int | None = eqx.field(static=True)
-    num_resamples: int = eqx.field(static=True)
+    batch_size: int | None = eqx.field(static=True, converter=as_int)
+    num_resamples: int = eqx.field(static=True, converter=as_int)
 
     def __init__(
         self,
@@ -88,7 +88,8 @@ class HessianSpectrum(AbstractSamplingProbe):
         every: int = 1,
     ):
         check_above("epsilon", epsilon, 0)
-        check_count("num_resamples", num_resamples, minimum=0)
+        check_representable("epsilon", epsilon)
+        check_count("num_resamples", num_resamples, minimum=0, maximum=MOST_ROUNDS)
         if isinstance(estimator, type):
             raise TypeError(
                 f"`estimator` is the class {estimator.__name__}, but must be an estimator: call it "

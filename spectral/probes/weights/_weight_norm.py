@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, PRNGKeyArray
 
+from ..._arguments import as_int
 from ..._base._quantity import Quantity
 from ..._base._scaling import joint_norm
 from ..._types import Learner
@@ -23,7 +24,7 @@ class WeightNorm(AbstractProbe):
 
     _: KW_ONLY
     when: tuple[When, ...] = eqx.field(static=True, default=("start", "end"))
-    every: int = eqx.field(static=True, default=1)
+    every: int = eqx.field(static=True, default=1, converter=as_int)
 
     def __call__(
         self, learner: Learner, stream: AbstractTaskStream, stream_state: Any, *, key: PRNGKeyArray

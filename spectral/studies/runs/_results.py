@@ -24,6 +24,9 @@ from ._quantities import load_quantities
 from .protection._damage import DamagedError
 
 
+HISTORY = "history.npz"
+STATUS = "status.json"
+
 Status = Literal["finished", "diverged", "unfinished"]
 
 
@@ -75,7 +78,7 @@ def save_member(folder: pathlib.Path, member: Member) -> None:
     """Write the history and the status of one training run."""
     own = member_folder(folder, member.algorithm, member.seed)
     save = lambda file: np.savez(file, allow_pickle=False, **member.history)
-    write_atomically(own / "history.npz", save)
+    write_atomically(own / HISTORY, save)
     about = {
         "status": member.status,
         "message": member.message,
@@ -85,7 +88,7 @@ def save_member(folder: pathlib.Path, member: Member) -> None:
         "seconds": member.seconds,
         "together": member.together,
     }
-    write_text(own / "status.json", json.dumps(about))
+    write_text(own / STATUS, json.dumps(about))
 
 
 def load_member(
@@ -102,7 +105,7 @@ def load_member(
     **Raises:** `DamagedError` if a file is damaged.
     """
     own = member_folder(folder, algorithm, seed)
-    if not (own / "status.json").exists():
+    if not (own / STATUS).exists():
         return None
     try:
         return _read_member(own, algorithm, seed, quantities)
@@ -118,13 +121,13 @@ _BETWEEN_FILES = 0.1  # seconds
 def _read_member(
     own: pathlib.Path, algorithm: str, seed: int, quantities: Mapping[str, Quantity] | None
 ) -> Member:
-    path = own / "status.json"
+    path = own / STATUS
     try:
         about = {"columns": None} | json.loads(path.read_text(encoding="utf-8"))
         for name, kind in (_FACTS | _ABOUT_HISTORY).items():
             if not is_bearable(about[name], kind):
                 raise TypeError(f"`{name}` is {about[name]!r}")
-        path = own / "history.npz"
+        path = own / HISTORY
         history = History(_read_columns(path), quantities=quantities)
         _check_history(history, about["tasks"], about["columns"])
         path = own.parents[1] / QUANTITIES

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from ...._arguments import check_count
+from ...._arguments import as_int, check_count, MOST_ROUNDS
 from ...._base._scaling import exponent_of, times_power
 from ...._carry import branch
 from ...._types import Learner, TaskStart
@@ -45,8 +45,8 @@ class DirectionAwareShrink(AbstractTransform[None]):
 
     min_factor: Float[Array, ""]
     decay: Float[Array, ""]
-    num_batches: int = eqx.field(static=True)
-    batch_size: int = eqx.field(static=True)
+    num_batches: int = eqx.field(static=True, converter=as_int)
+    batch_size: int = eqx.field(static=True, converter=as_int)
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class DirectionAwareShrink(AbstractTransform[None]):
     ):
         """**Raises:** `ValueError` for a `min_factor` outside [0, 1], a decay outside [0, 1), or a
         number of batches or a batch size below one."""
-        check_count("num_batches", num_batches)
+        check_count("num_batches", num_batches, maximum=MOST_ROUNDS)
         check_count("batch_size", batch_size)
         self.min_factor = as_fraction("min_factor", min_factor)
         self.decay = as_fraction("decay", decay, below_one=True)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
-from ...._arguments import check_count
+from ...._arguments import as_int, check_count, MOST_WRITTEN_OUT
 from ...._base._scaling import norm
 from ...._carry import branch
 from ...._types import Clock, Learner, TaskStart
@@ -44,11 +44,12 @@ class FrobeniusIsometry(AbstractTransform[None]):
     ```
     """
 
-    iterations: int = eqx.field(static=True)
+    iterations: int = eqx.field(static=True, converter=as_int)
 
     def __init__(self, *, iterations: int = 10):
-        """**Raises:** `ValueError` for `iterations` below one."""
-        check_count("iterations", iterations)
+        """**Raises:** `ValueError` for `iterations` below one or above 1000. After 220 rounds even
+        the smallest number of float32 has become 1."""
+        check_count("iterations", iterations, maximum=MOST_WRITTEN_OUT)
         self.iterations = iterations
 
     def init(self, learner: Learner, *, key: PRNGKeyArray) -> None:

@@ -52,9 +52,9 @@ class Deflated(eqx.Module):
     is not positive, and when called if an order is larger than `operator.dim`.
     """
 
-    order: int | None = eqx.field(static=True)
-    num_vectors: int = eqx.field(static=True)
-    deflation_order: int | None = eqx.field(static=True)
+    order: int | None = eqx.field(static=True, converter=as_int)
+    num_vectors: int = eqx.field(static=True, converter=as_int)
+    deflation_order: int | None = eqx.field(static=True, converter=as_int)
     accuracy: Float[Array, ""]
 
     def __init__(

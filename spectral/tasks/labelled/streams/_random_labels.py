@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray
 
-from ...._arguments import check_count
+from ...._arguments import as_int, check_count
 from ...._types import Clock
 from ..._base._classification import LabelledBatch
 from ..._base._splits import Split
@@ -41,8 +41,8 @@ class RandomLabels(AbstractLabelledStream[Labelling]):
 
     rebuilds: ClassVar[bool] = True
     source: LabelledSource
-    rows: int = eqx.field(static=True)
-    num_tasks: int = eqx.field(static=True)
+    rows: int = eqx.field(static=True, converter=as_int)
+    num_tasks: int = eqx.field(static=True, converter=as_int)
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ...._arguments import check_count
+from ...._arguments import as_int, check_count
 from ...._types import Clock
 from ..._base._classification import LabelledBatch
 from ..rows._augmentation import rotated
@@ -36,7 +36,7 @@ class RotatedImages(AbstractLabelledStream[Float[Array, ""]]):
     rebuilds: ClassVar[bool] = True
     source: LabelledSource
     step: Float[Array, ""] | None
-    num_tasks: int = eqx.field(static=True)
+    num_tasks: int = eqx.field(static=True, converter=as_int)
 
     def __init__(
         self,
