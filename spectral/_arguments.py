@@ -84,15 +84,23 @@ def check_count(name: str, value: Any, *, minimum: int = 1, maximum: int = _LARG
         )
 
 
-def as_int(value: Any) -> Any:
-    """A NumPy integer as one of Python, which a compiled program takes as a constant; and a tuple
-    of them.
+def as_int(value: Count) -> int:
+    """A NumPy integer as one of Python, which a compiled program takes as a constant.
 
-    Anything else is returned as it is, for `check_count` to judge.
+    Anything else is returned as it is, for `check_count` to judge. As a converter of a field this
+    also says, to who reads settings, what the constructor takes.
     """
-    if type(value) is tuple:
-        return tuple(map(as_int, value))
     return int(value) if isinstance(value, np.integer) else value
+
+
+def as_int_or_none(value: Count | None) -> int | None:
+    """As `as_int`, where `None` is allowed."""
+    return None if value is None else as_int(value)
+
+
+def as_ints(value: tuple[Count, ...]) -> tuple[int, ...]:
+    """As `as_int`, for each element of a tuple."""
+    return tuple(map(as_int, value))
 
 
 def check_fraction(name: str, value: Any, *, strict: bool = False) -> None:

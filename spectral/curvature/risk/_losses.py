@@ -7,7 +7,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
-from ..._arguments import as_int, check_above, check_count
+from ..._arguments import as_int_or_none, check_above, check_count
 from ..._base._precision import in_single
 from ._elementwise import AbstractElementwiseLoss, check_same_shape, Columns, Outputs
 from ._loss import AbstractLoss
@@ -131,7 +131,7 @@ class SoftmaxCrossEntropy(AbstractLoss):
     the mean is NaN if no label counts.
     """
 
-    ignore_label: int | None = eqx.field(static=True, converter=as_int)
+    ignore_label: int | None = eqx.field(static=True, converter=as_int_or_none)
 
     def __init__(self, *, ignore_label: int | None = None):
         if ignore_label is not None:

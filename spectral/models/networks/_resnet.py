@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ..._arguments import as_int, check_count, MOST_WRITTEN_OUT
+from ..._arguments import as_int, as_ints, check_count, MOST_WRITTEN_OUT
 from .._network import AbstractNetwork
 from ..layers._batch_norm import BatchNorm
 from ..layers._call_key import one_key_each
@@ -65,7 +65,7 @@ class ResNet18(AbstractNetwork):
     activations: tuple[AbstractActivation, ...]  # of the dense layers
     initialiser: AbstractInitialiser
     dense_initialiser: AbstractInitialiser
-    in_shape: tuple[int, ...] = eqx.field(static=True, converter=as_int)
+    in_shape: tuple[int, ...] = eqx.field(static=True, converter=as_ints)
     density: float = eqx.field(static=True)
 
     def __init__(
@@ -112,7 +112,7 @@ class ResNet18(AbstractNetwork):
             check_count("blocks", size, maximum=MOST_WRITTEN_OUT)
         for size in dense_sizes:
             check_count("dense_sizes", size)
-        in_shape, blocks, dense_sizes = as_int(in_shape), as_int(blocks), as_int(dense_sizes)
+        in_shape, blocks, dense_sizes = as_ints(in_shape), as_ints(blocks), as_ints(dense_sizes)
         out_size, width = as_int(out_size), as_int(width)
         activation = as_activation(activation)
         outer = activation if activation.copies == 1 else Elementwise(jax.nn.relu)

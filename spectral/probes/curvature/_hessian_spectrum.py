@@ -7,7 +7,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from ..._arguments import as_int, check_above, check_count, check_representable, MOST_ROUNDS
+from ..._arguments import (
+    as_int,
+    as_int_or_none,
+    check_above,
+    check_count,
+    check_representable,
+    MOST_ROUNDS,
+)
 from ..._base._quantity import Quantity
 from ...curvature import (
     AbstractOperator,
@@ -71,7 +78,7 @@ class HessianSpectrum(AbstractSamplingProbe):
     epsilon: Float[Array, ""]
     matrix: Callable[[Risk, PyTree], AbstractOperator]
     estimator: Callable[..., AbstractSpectrum]
-    batch_size: int | None = eqx.field(static=True, converter=as_int)
+    batch_size: int | None = eqx.field(static=True, converter=as_int_or_none)
     num_resamples: int = eqx.field(static=True, converter=as_int)
 
     def __init__(

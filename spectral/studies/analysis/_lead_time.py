@@ -55,8 +55,8 @@ def lead_time(
     - `num_samples`: how often seeds are drawn.
     - `seed`: of the draws.
 
-    **Raises:** `ValueError` if the arrays have different lengths or not one axis, or for a number of samples
-    below one.
+    **Raises:** `ValueError` if the arrays have different lengths or not one axis, or for a number
+    of samples below one.
 
     ```python
     rank, accuracy = np.array([30.0, 40.0, 20.0, np.nan]), np.array([50.0, 45.0, 45.0, 80.0])

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
-from ...._arguments import as_int, check_count
+from ...._arguments import as_int_or_none, check_count
 from ...._base._scaling import exponent_of, times_power
 from ...._types import Learner, Signal
 from ....models import activations_of, connected, unit_groups
@@ -49,7 +49,7 @@ class SelectiveReinit(AbstractTransform[None]):
     utility: WeightUtility = eqx.field(static=True)
     pruning: Pruning = eqx.field(static=True)
     target: NewWeights = eqx.field(static=True)
-    window: int | None = eqx.field(static=True, converter=as_int)
+    window: int | None = eqx.field(static=True, converter=as_int_or_none)
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray
 
-from ...._arguments import as_int, check_count
+from ...._arguments import as_int, as_int_or_none, check_count
 from ...._keys import derive, Role
 from ...._types import Clock
 from ..._base._begun_again import begun_again
@@ -47,7 +47,7 @@ class SplitClasses(AbstractLabelledStream[TaskClasses]):
     pool: ClassPool
     classes_per_task: int = eqx.field(static=True, converter=as_int)
     redraw: bool = eqx.field(static=True)
-    num_tasks: int = eqx.field(static=True, converter=as_int)
+    num_tasks: int = eqx.field(static=True, converter=as_int_or_none)
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ...._arguments import as_int, check_above, check_count, check_kind
+from ...._arguments import as_int, as_int_or_none, check_above, check_count, check_kind
 
 
 class AbstractSchedule(eqx.Module):
@@ -32,7 +32,7 @@ class LogUniform(AbstractSchedule):
 
     low: Float[Array, ""]
     high: Float[Array, ""]
-    seed: int | None = eqx.field(static=True, converter=as_int)
+    seed: int | None = eqx.field(static=True, converter=as_int_or_none)
 
     def __init__(
         self,
