@@ -7,7 +7,6 @@ from ..risk._check_risk import check_risk
 from ..risk._parameters import structure_of
 from ..risk._risk import ExampleBatch, Risk
 from ._linearised import linearise
-from ._operator import widened
 
 
 def jacobian(risk: Risk, params: PyTree) -> lx.FunctionLinearOperator:
@@ -38,15 +37,15 @@ def jacobian(risk: Risk, params: PyTree) -> lx.FunctionLinearOperator:
     - `risk`: a `Risk`, whose loss and targets are not used. A risk with several batches is
         linearised again in every product, in the memory of one batch.
     - `params`: any pytree of floating-point arrays, or a whole Equinox network. Vectors are like
-        its parameters, in float32 at least; `mv` widens those of fewer digits.
+        its parameters, in float32 at least; lineax takes no vector of another dtype.
 
     The products are not divided by the number of examples, and run in full matrix precision.
 
     **Raises:** `ValueError` as `GaussNewton` does.
     """
     check_risk(risk, params)
-    push, structure = risk.joined(lambda batch: _push(risk, params, batch)), structure_of(params)
-    return lx.FunctionLinearOperator(lambda v: push(widened(v, structure)), structure)
+    push = risk.joined(lambda batch: _push(risk, params, batch))
+    return lx.FunctionLinearOperator(push, structure_of(params))
 
 
 def _push(risk: Risk, params: PyTree, batch: ExampleBatch):

@@ -149,11 +149,11 @@ def _layout(history: History) -> dict[str, str]:
     return {name: f"{column.dtype}{list(column.shape)}" for name, column in history.items()}
 
 
-def _check_history(history: History, tasks: int, columns: Mapping[str, str] | None) -> None:
+def _check_history(history: History, num_tasks: int, columns: Mapping[str, str] | None) -> None:
     """**Raises:** `ValueError` if the history is not the one that was written with the status."""
     for name, column in history.items():
-        if len(column) != tasks:
-            raise ValueError(f"{name!r} has {len(column)} tasks, but status.json says {tasks}")
+        if len(column) != num_tasks:
+            raise ValueError(f"{name!r} has {len(column)} tasks, but status.json says {num_tasks}")
     found = _layout(history)
     columns = found if columns is None else columns
     for name in (*columns, *found):

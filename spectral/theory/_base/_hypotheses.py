@@ -7,8 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
-from ...curvature import Risk
-from ...curvature.risk._check_risk import check_risk
+from ...curvature import GaussNewton, Risk
 from ...models import activations_of, DescribesUnits, Elementwise
 
 
@@ -86,7 +85,8 @@ def output_shape(statement: str, risk: Risk, params: PyTree) -> tuple[int, ...]:
             f"{statement} has the hypothesis of one array of outputs, but `forward` returned "
             f"{jax.tree.structure(outputs)}: pass a risk whose `forward` returns one array."
         )
-    check_risk(risk, params)
+    # The constructor checks the targets and that no output depends on other examples.
+    GaussNewton(risk, params)
     return outputs.shape[1:]
 
 
