@@ -133,7 +133,7 @@ def _read_member(
         path = own.parents[1] / QUANTITIES
         for name, quantity in (quantities or {}).items():
             if name in history:
-                quantity.series(history[name])
+                quantity.series(history[name][:1])
         return Member(algorithm, seed, history=history, **{name: about[name] for name in _FACTS})
     except Exception as error:  # a file that is cut off or was changed may raise anything
         raise DamagedError(path, error) from error
