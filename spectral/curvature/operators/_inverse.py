@@ -106,7 +106,7 @@ class Inverse(AbstractOperator):
         self.damping = jnp.asarray(damping, dtype=operator.dtype)
         self.preconditioner = preconditioner
         self.tolerance = jnp.asarray(tolerance, dtype=operator.dtype)
-        self.max_steps = max_steps
+        self.max_steps = as_int(max_steps)
 
     @property
     def structure(self) -> PyTree[jax.ShapeDtypeStruct]:

@@ -69,9 +69,9 @@ class Deflated(eqx.Module):
         check_order("order", order)
         check_order("deflation_order", deflation_order)
         check_count("num_vectors", num_vectors)
-        self.order = order
-        self.num_vectors = num_vectors
-        self.deflation_order = deflation_order
+        self.order = as_int_or_none(order)
+        self.num_vectors = as_int(num_vectors)
+        self.deflation_order = as_int_or_none(deflation_order)
         self.accuracy = jnp.asarray(accuracy, dtype=float)
 
     def __call__(self, operator: AbstractOperator, *, key: PRNGKeyArray) -> DeflatedSpectrum:
