@@ -11,6 +11,10 @@ from jax.core import Tracer
 
 
 Count = int | np.integer  # a size, an order or a number of things
+# Layers and rounds that a program writes out one after the other: more of them take hours.
+MOST_WRITTEN_OUT = 1000
+MOST_ROUNDS = 1_000_000  # of a loop without any report
+_LARGEST = 2**31 - 1  # integers of compiled programs have 32 bits
 
 
 def check_above(name: str, value: Any, bound: float, *, strict: bool = True) -> None:
@@ -48,24 +52,55 @@ def check_no_nan(name: str, value: Any) -> None:
         )
 
 
-def check_count(name: str, value: Any, *, minimum: int = 1) -> None:
-    """Check that a size, order or period is an integer of at least `minimum`.
+def check_representable(name: str, value: Any) -> None:
+    """Check that a concrete `value`, unless it is 0, does not become 0 in the precision of JAX,
+    which is float32 without `jax_enable_x64`. Traced values pass.
 
     **Raises:** `ValueError` naming the argument, the value, what is allowed and the next step.
     """
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < minimum:
+    if isinstance(value, Tracer):
+        return
+    single = jax.dtypes.canonicalize_dtype(float)
+    smallest = float(jnp.finfo(single).tiny)
+    numbers = np.abs(np.asarray(value, np.float64))
+    if np.any((numbers > 0) & (numbers < smallest)):
         raise ValueError(
-            f"`{name}` is {value!r}, but must be an integer of at least {minimum}: pass one of "
-            "these."
+            f"`{name}` is {value}, but must be 0 or at least {smallest:.3g} in magnitude, because "
+            f"a smaller number is 0 in {single}: pass one of these."
         )
 
 
-def as_int(value: Any) -> Any:
+def check_count(name: str, value: Any, *, minimum: int = 1, maximum: int = _LARGEST) -> None:
+    """Check that a size, order or period is an integer from `minimum` to `maximum`.
+
+    **Raises:** `ValueError` naming the argument, the value, what is allowed and the next step.
+    """
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not whole or not minimum <= value <= maximum:
+        above = f" and at most {maximum}" if whole and value > maximum else ""
+        raise ValueError(
+            f"`{name}` is {value!r}, but must be an integer of at least {minimum}{above}: pass one "
+            "of these."
+        )
+
+
+def as_int(value: Count) -> int:
     """A NumPy integer as one of Python, which a compiled program takes as a constant.
 
-    Anything else is returned as it is, for `check_count` to judge.
+    Anything else is returned as it is, for `check_count` to judge. As a converter of a field this
+    also says, to who reads settings, what the constructor takes.
     """
     return int(value) if isinstance(value, np.integer) else value
+
+
+def as_int_or_none(value: Count | None) -> int | None:
+    """As `as_int`, where `None` is allowed."""
+    return None if value is None else as_int(value)
+
+
+def as_ints(value: tuple[Count, ...]) -> tuple[int, ...]:
+    """As `as_int`, for each element of a tuple."""
+    return tuple(map(as_int, value))
 
 
 def check_fraction(name: str, value: Any, *, strict: bool = False) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
+from .._arguments import check_representable
 from .._carry import narrowed
 from ._per_entry import check_per_entry
 from ._precision import in_single
@@ -57,7 +58,7 @@ class Optimiser(eqx.Module):
 
     **Raises:** `TypeError` if `make` is neither a function nor a transformation, if its arguments
     do not fit its signature, or if a number is a Boolean; `ValueError` for arguments beside a
-    transformation.
+    transformation, or for a number that is not 0 but would become 0 in the precision of JAX.
     """
 
     make: Callable[..., optax.GradientTransformation] | optax.GradientTransformation = eqx.field(
@@ -95,6 +96,8 @@ class Optimiser(eqx.Module):
         numeric = {k: v for k, v in arguments.items() if _is_number(make, k, v)} | first
         self.make = make
         self.options = tuple(sorted((k, v) for k, v in arguments.items() if k not in numeric))
+        for name, value in numeric.items():
+            check_representable(name, value)
         # A weakly typed array would change its type in the first step.
         self.hyper = {k: jnp.asarray(v, dtype=float) for k, v in numeric.items()}
         self.schedules = schedules

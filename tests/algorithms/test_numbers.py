@@ -6,10 +6,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from scipy.special import expit
 
-from spectral import algorithms
+from spectral import algorithms, models, Optimiser
 from spectral.algorithms import perturbed_adam, perturbed_sgd
 
 
@@ -99,3 +100,42 @@ def test_the_largest_utility_of_the_network():
     for (_, scope), now in first.items():
         plastic = np.concatenate([np.ravel(p) for p in now.values()])
         assert plastic.min() > 0.26 if scope == "global" else plastic.max() < 0.01
+
+
+def test_numbers_that_become_zero():
+    """In float32. Zero itself is a number like others."""
+    made = {
+        "lr": lambda x: algorithms.bp(x),
+        "weight_decay": lambda x: algorithms.l2(0.1, weight_decay=x),
+        "noise": lambda x: algorithms.snp(0.1, noise=x),
+        "learning_rate": lambda x: Optimiser(optax.sgd, learning_rate=x),
+    }
+    for name, make in made.items():
+        for value in (1e-50, 1e-40, jnp.asarray(1e-40)):
+            with pytest.raises(ValueError, match=f"`{name}` is .*at least 1.18e-38.*float32"):
+                make(value)
+    made["weight_decay"](0.0)
+    made["lr"](2e-38)
+    with jax.enable_x64(True):
+        made["lr"](1e-50)
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("window", lambda n: algorithms.c_chain(0.1, window=n)),
+        ("maturity", lambda n: algorithms.cbp(0.1, maturity=n)),
+        ("max_age", lambda n: algorithms.snr(0.1, max_age=n)),
+        ("period", lambda n: algorithms.cpr(0.1, period=n)),
+        ("iterations", lambda n: algorithms.fire(0.1, iterations=n)),
+        ("num_batches", lambda n: algorithms.dash(0.1, num_batches=n)),
+        ("steps", lambda n: algorithms.ShrinkPerturb(shrink=0.9, noise=0.1, steps=n)),
+        ("depth", lambda n: models.MLP(2, 2, depth=n, key=KEY)),
+        ("blocks", lambda n: models.ResNet18((3, 8, 8), 2, blocks=(n,), key=KEY)),
+        ("kernel_size", lambda n: models.Convolution(1, 1, n, key=KEY)),
+    ],
+)
+def test_integers_have_an_upper_bound(name, make):
+    """Those of programs have 32 bits; what is written out one after the other has far less."""
+    with pytest.raises(ValueError, match=f"`{name}` is 100000000000, .*and at most [1-9]"):
+        make(10**11)

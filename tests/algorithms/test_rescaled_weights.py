@@ -8,15 +8,17 @@ import numpy as np
 import pytest
 from signals import after_step, arrays, learner_of, mlp, numpy_map, signal_at, start_of, trained
 
-from spectral import algorithms, Aux, TaskStart
+from spectral import algorithms, Aux, Learner, TaskStart
 from spectral.algorithms import (
     DirectionAwareShrink,
     FrobeniusIsometry,
+    SelectiveReinit,
     SoftWeightRescaling,
     WeightClipping,
 )
 from spectral.algorithms.transforms.weights._direction_aware_shrink import _cosine
 from spectral.algorithms.transforms.weights._layers import chains_of, layers_of
+from spectral.algorithms.transforms.weights._selective_reinit import _sensitivity
 
 
 KEY = jax.random.key(0)
@@ -159,6 +161,34 @@ def test_the_cosine_of_kernels():
 
 def clipped(model, transform):
     return after_step(transform, learner_of(model), INPUTS, taps={}, key=KEY)[0].model
+
+
+def test_weights_of_any_size():
+    """Squares of entries neither underflow nor overflow, and a power of two changes no digit."""
+    project = FrobeniusIsometry(iterations=3)._isometry
+    diagonal = jnp.diag(jnp.asarray([2.0, 1.0]))
+    a, b = jnp.asarray([[4.0, 3.0], [-1.0, 0.5]]), jnp.asarray([[3.0, 4.0], [1.0, 0.0]])
+    reinit, exists = SelectiveReinit(fraction=0.5), jnp.ones((2, 2), bool)
+    learner = learner_of(mlp(3, 2, width=4, depth=1))
+
+    @jax.jit
+    def found(s):
+        cosines = [_cosine(s * a, b), _cosine(a[0], s * b[0]), _cosine(s * a[None], b[None])]
+        marks = reinit._lowest(_sensitivity(s * a, s * b), exists, key=KEY)
+        scaled = lambda x: s * x if eqx.is_inexact_array(x) else x
+        model = jax.tree.map(scaled, learner.model)
+        norms = SoftWeightRescaling().init(Learner(model, None, learner.optimiser), key=KEY)
+        return project(s * diagonal), cosines, marks, jnp.stack(norms)
+
+    isometry, cosines, marks, norms = found(jnp.ones(()))
+    np.testing.assert_allclose(jnp.diag(isometry), [0.9999998, 0.9525], atol=1e-4)
+    np.testing.assert_allclose(cosines[0][0], [0.96], rtol=1e-6)
+    assert marks.any()
+    for power in (-105, -70, 70, 105):
+        scale = jnp.asarray(2.0**power, jnp.float32)
+        again = found(scale)
+        jax.tree.map(np.testing.assert_array_equal, again[:3], (isometry, cosines, marks))
+        np.testing.assert_array_equal(again[3], scale * norms)
 
 
 def test_weights_are_clipped_to_the_range_of_their_initialisation():

@@ -36,6 +36,45 @@ def data(num_examples=5):
     return model, normal(rng, num_examples, 2), normal(rng, num_examples, 3)
 
 
+def largest_of_all(model, inputs):
+    outputs = jax.vmap(model)(inputs)
+    return outputs / jnp.max(jnp.abs(outputs))
+
+
+def from_the_first(model, inputs):
+    outputs = jax.vmap(model)(inputs)
+    return outputs - outputs[:1]
+
+
+def in_pairs(model, inputs):
+    """Ghost batch norm in groups of two."""
+    outputs = jax.vmap(model)(inputs)
+    groups = outputs.reshape(-1, min(2, len(outputs)), outputs.shape[1])
+    return (groups - jnp.mean(groups, axis=1, keepdims=True)).reshape(outputs.shape)
+
+
+def in_the_second_half(model, inputs):
+    outputs = jax.vmap(model)(inputs)
+    return outputs if len(outputs) < 4 else outputs.at[2:].multiply(2)
+
+
+@pytest.mark.parametrize(
+    "forward",
+    [
+        largest_of_all,
+        in_pairs,
+        pytest.param(from_the_first, marks=pytest.mark.slow),
+        pytest.param(in_the_second_half, marks=pytest.mark.slow),
+    ],
+)
+def test_dependence_on_the_place_in_a_batch(forward):
+    """The first half of a batch alone may not show it."""
+    model, inputs, _ = data()
+    inputs = inputs.at[0].multiply(10)  # the largest output is that of the first example
+    with pytest.raises(ValueError, match="depend on the other examples"):
+        check_batch_independent(forward, model, inputs)
+
+
 SLOW = ("GaussNewton", "EKFAC")  # as Fisher and KFAC
 
 
@@ -45,7 +84,7 @@ SLOW = ("GaussNewton", "EKFAC")  # as Fisher and KFAC
 def test_operators_reject_them(name):
     model, inputs, targets = data()
     risk = Risk(centred, SquaredError(), inputs, targets, batch_size=2)
-    message = r"they change by .*%.* batches of 4 and of 2 .*inference_mode.*`batch_dependent=True`"
+    message = r"they change by .*%.* of 4 examples and of one .*inference_mode.*`batch_dependent="
     with pytest.raises(ValueError, match=message):
         OPERATORS[name](risk, model)
 
@@ -91,7 +130,7 @@ def test_what_passes():
 
 def test_pairs_of_examples():
     model, inputs, _ = data()
-    with pytest.raises(ValueError, match="batches of 2 and of 1 examples"):
+    with pytest.raises(ValueError, match="batches of 2 examples and of one"):
         check_batch_independent(centred, model, inputs[:2])
 
 

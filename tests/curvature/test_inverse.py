@@ -59,6 +59,12 @@ def test_solutions_of_a_damped_system():
         again = scaled.solve(jnp.asarray(np.ldexp(vector, 2 * power)))
         np.testing.assert_array_equal(again.value, np.ldexp(found.value, power))
         assert (again.residual, again.num_steps) == (found.residual, found.num_steps)
+    # Also where A times a step, which is small in the units of the iteration, would underflow.
+    for power in (-1000, 1000):
+        scaled = Inverse(Matrix(np.ldexp(array, power)), np.ldexp(DAMPING, power), **both)
+        again = scaled.solve(jnp.asarray(vector))
+        np.testing.assert_allclose(again.value, np.ldexp(expected, -power), rtol=1e-6)
+        assert again.converged
     nothing = inverse.solve(jnp.asarray(np.zeros(DIM)))
     assert (np.asarray(nothing.value) == 0).all()
     assert nothing.residual == 0
@@ -68,6 +74,20 @@ def test_solutions_of_a_damped_system():
     failed = short.solve(jnp.asarray(vector))
     assert not failed.converged
     assert failed.residual > 1e-30
+
+
+@pytest.mark.slow
+def test_single_precision_in_any_units():
+    """A times a step underflowed for entries below 1e-26."""
+    values, vector = np.array([1.0, 2.0, 3.0, 4.0]), jnp.ones(4)
+    solve = eqx.filter_jit(lambda array, s: Inverse(Matrix(array), 0.5 * s).solve(vector))
+    at_one = solve(jnp.diag(jnp.asarray(values)), jnp.ones(()))
+    np.testing.assert_allclose(at_one.value, 1 / (values + 0.5), rtol=1e-4)
+    for power in range(-100, 101, 10):
+        scale = np.float32(2.0) ** power
+        found = solve(jnp.diag(jnp.asarray(scale * values, jnp.float32)), jnp.asarray(scale))
+        assert found.converged, power
+        np.testing.assert_array_equal(found.value, at_one.value / scale)
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Labels that are out of range, that do not count, and of sequences."""
 
 import functools
+import inspect
 
 import equinox as eqx
 import jax
@@ -197,3 +198,9 @@ def test_labels_of_a_sigmoid_are_checked(label):
     risk = Risk(positions, SigmoidCrossEntropy(), jnp.ones((2, 2)), targets, batch_size=1)
     with pytest.raises(ValueError, match=r"`targets` is .* at \(1, 1\), but must be 0, 1"):
         Hessian(risk, jnp.ones((2, 3)))
+
+
+@pytest.mark.parametrize("label", [True, 1.5, "1", 2**40])
+def test_the_label_that_is_ignored_is_an_integer(label):
+    with pytest.raises(ValueError, match=f"`ignore_label` is {label!r}, .*an integer"):
+        inspect.unwrap(SoftmaxCrossEntropy.__init__)(None, ignore_label=label)  # pyright: ignore

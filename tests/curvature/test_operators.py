@@ -12,14 +12,18 @@ from jax.flatten_util import ravel_pytree
 from programs import equations
 
 from spectral.curvature import (
+    Block,
     Convex,
     Empirical,
     Exact,
     Fisher,
+    Function,
     GaussNewton,
     Gram,
     Hessian,
+    Inverse,
     layer_blocks,
+    matrix_function,
     Risk,
     Sampled,
     SoftmaxCrossEntropy,
@@ -344,8 +348,43 @@ def test_mixed_dtypes(name, dtype, x64):
             (SoftmaxCrossEntropy(), jnp.asarray(np.zeros(7, int))),
         ]:
             operator = OPERATORS[name](Risk(case.forward, loss, inputs, targets), model)
-            result = eqx.filter_eval_shape(operator.mv, operator.structure)
-            assert {leaf.dtype for leaf in jax.tree.leaves(result)} == {jnp.dtype(jnp.float32)}
+            narrow = jax.tree.map(
+                lambda s: jax.ShapeDtypeStruct(s.shape, dtype), operator.structure
+            )
+            for vector in (operator.structure, narrow):
+                result = eqx.filter_eval_shape(operator.mv, vector)
+                assert {leaf.dtype for leaf in jax.tree.leaves(result)} == {jnp.dtype(jnp.float32)}
+
+
+def test_vectors_of_fewer_digits_are_widened():
+    """As those of the dtype of bfloat16 parameters. Wider ones and integers are not converted."""
+    params = {"w": jnp.asarray([1.0, 3.0], jnp.bfloat16)}
+    structure = jax.eval_shape(lambda: {"w": jnp.zeros(2)})
+    double = Function(jax.tree_util.Partial(jax.tree.map, lambda x: 2 * x), structure)
+    hessian = Hessian(lambda p: jnp.sum(p["w"] ** 3) / 6, params)
+    v = {"w": jnp.asarray([1.0, 2.0], jnp.bfloat16)}
+    found = {
+        "double": double.mv(v)["w"],
+        "sum": ((double + double) @ v)["w"] / 2,
+        "block": Block(double, lambda p: p["w"]).mv(v)["w"],
+        "hessian": hessian.mv(v)["w"] / np.array([1, 3]) * 2,
+    }
+    for name, value in found.items():
+        assert value.dtype == jnp.float32, name
+        np.testing.assert_allclose(value, [2, 4], rtol=1e-6, err_msg=name)
+    for wrong in (jnp.asarray([1, 2]), np.array([1.0, 2.0]), v["w"][:1]):
+        with pytest.raises(ValueError, match="`vector` is .*of fewer digits"):
+            double.mv({"w": wrong})
+
+
+@pytest.mark.slow
+def test_solutions_and_functions_widen_a_vector():
+    double = Function(lambda v: 2 * v, jax.ShapeDtypeStruct((2,), jnp.float32))
+    v = jnp.asarray([1.0, 2.0], jnp.bfloat16)
+    found = Inverse(double, 1.0).solve(v).value * 6, matrix_function(double, lambda x: x, v).value
+    for value in found:
+        assert value.dtype == jnp.float32
+        np.testing.assert_allclose(value, [2, 4], rtol=1e-6)
 
 
 def test_settings_of_a_network_are_constants():

@@ -11,6 +11,7 @@ from spectral.algorithms import Algorithm
 from spectral.probes import AbstractProbe
 from spectral.studies import load_experiment, Score, SettingsError
 from spectral.studies.command_line._main import main
+from spectral.studies.experiment._numbers import check_number
 from spectral.studies.experiment._parse import parse
 from spectral.studies.experiment._settings import override, read_settings
 from spectral.studies.runs import _sweep
@@ -21,6 +22,14 @@ DRIFT = {"type": "DriftingInputs", "data": {"type": "load_images", "name": "digi
 SLOW = {"type": "SlowlyChangingRegression"}
 OWN = f"{__name__}:with_limit"
 MUON = {"type": "equinox_muon"}
+
+
+def test_numbers_that_become_zero():
+    check_number(0.0, "lr")
+    check_number(1e-30, "lr")
+    for value in (1e-50, -1e-40):
+        with pytest.raises(SettingsError, match="`algorithms.bp.lr` is .*at least 1.18e-38"):
+            check_number(value, "algorithms.bp.lr")
 
 
 @pytest.mark.parametrize(

@@ -156,6 +156,20 @@ def test_bad_arguments():
         collapse_test(np.ones(9), rejection_level=0.01, num_permutations=100)
     with pytest.raises(ValueError, match="`first` has 2 seeds and `second` has 3, but must agree"):
         inspect.unwrap(lead_time)(np.ones(2), np.ones(3))
+    several = np.ones((3, 20))
+    for function, name in ((collapse_test, "series"), (collapse_task, "series")):
+        with pytest.raises(ValueError, match=rf"`{name}` has the shape \[3, 20\], .*one axis"):
+            function(several)
+    with pytest.raises(ValueError, match=r"`second` has the shape \[3, 20\]"):
+        lead_time(np.ones(3), several)
+
+
+def test_lists_are_series():
+    series = [1.0, 9, 8, 9, 7, 2, 1, 2, 1]
+    as_array = np.array(series)
+    assert collapse_test(series) == collapse_test(as_array)
+    assert collapse_task(series) == collapse_task(as_array) == 5
+    assert lead_time([3, 4], [5.0, 6.0]).mean == 2
 
 
 def test_long_series_are_tested_in_blocks():

@@ -151,6 +151,7 @@ def test_init(tmp_path, monkeypatch, capsys):
         (["report", "nowhere"], "'nowhere' does not hold a run"),
         (["landscape", "nowhere", "--reach", "nan"], "`--reach` is nan, but must be finite"),
         (["run", "nowhere.yaml"], "'nowhere.yaml' cannot be read: No such file or directory."),
+        (["data", "list", "--data-dir", "nope"], "`--data-dir` is 'nope', which is not a folder"),
         (["run", "."], "'.' cannot be read: Is a directory."),
     ],
 )

@@ -1,8 +1,12 @@
 """Run folders with damaged or changed files: every command gives one message, or repairs them."""
 
+import errno
 import json
+import math
+import os
 import pathlib
 import shutil
+import warnings
 
 import numpy as np
 import pytest
@@ -10,9 +14,12 @@ import yaml
 from tiny_experiment import PLAIN
 
 from spectral import studies
+from spectral.studies.command_line import _main
 from spectral.studies.command_line._main import main
 from spectral.studies.experiment import _make
+from spectral.studies.runs import _run
 from spectral.studies.runs._folder import MARKER
+from spectral.studies.runs.protection._obstacles import check_places, told
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +101,47 @@ def test_damaged_histories_are_rebuilt(out, sound, capsys):
                 same(studies.load_results(out), studies.load_results(sound / "out"))
 
 
+def test_files_that_can_be_read_but_hold_something_else(out, sound, capsys):
+    """A history that is not the one of the status is damaged; `--resume` writes it again."""
+    own = out / "bp" / "seed_0"
+    with np.load(own / "history.npz") as read:
+        columns = dict(read)
+    about = json.loads((own / "status.json").read_text())
+    quantities = json.loads((out / "quantities.json").read_text())
+    shortened = {name: column[:-1] for name, column in columns.items()}
+    histories = {
+        "'loss' has 3 tasks": columns | {"loss": columns["loss"][:-1]},
+        "' has 3 tasks, but status.json says 4": shortened | {"loss": columns["loss"]},
+        "'loss' is missing": {name: c for name, c in columns.items() if name != "loss"},
+        "'loss' is float32[4, 3]": columns | {"loss": np.repeat(columns["loss"], 3, axis=1)},
+        "'loss' is int64[4, 1]": columns | {"loss": columns["loss"].astype(np.int64)},
+        "'more' is float64[4]": columns | {"more": np.zeros(4)},
+        "'loss' has 0 tasks": columns | {"loss": columns["loss"][:0]},
+    }
+    absent = {"absent": quantities["test_accuracy"]}
+    (out / "quantities.json").write_text(json.dumps(quantities | absent))
+    for reason, changed in histories.items():
+        np.savez(own / "history.npz", **changed)
+        with pytest.raises(studies.SettingsError) as error:
+            studies.load_results(out)
+        assert "damaged history.npz ('" in str(error.value)
+        assert reason in str(error.value)
+    assert command("plot", out, sound) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    for changed in ({"tasks": 3}, {"tasks": math.nan}, {"columns": 3}, {"columns": {"loss": 3}}):
+        (own / "status.json").write_text(json.dumps(about | changed))
+        with pytest.raises(studies.SettingsError, match="holds a damaged"):
+            studies.load_results(out)
+    assert command("resume", out, sound) == 0
+    same(studies.load_results(out), studies.load_results(sound / "out"))
+    (own / "status.json").write_text(json.dumps(about | {"columns": None}))
+    studies.load_results(out)  # of an earlier version
+    quantities["test_accuracy"]["reduce"] = 99
+    (out / "quantities.json").write_text(json.dumps(quantities))
+    with pytest.raises(studies.SettingsError, match="damaged quantities.json"):
+        studies.load_results(out)
+
+
 CHANGES = [
     {"seeds": "two"},
     {"seeds": -1},
@@ -164,3 +212,63 @@ def test_every_file_damaged_in_every_way(out, sound, capsys):
             assert status in (0, 2), (path, told)
             assert "Traceback" not in told
         path.write_bytes(content)
+
+
+def test_something_else_in_the_place_of_a_file_or_folder(out, sound, capsys, monkeypatch):
+    """The message names it, and nothing of the run has changed."""
+    monkeypatch.setattr(_run, "check_extension", lambda experiment, folder: {})
+    more = ["--extend", "--set", "stream.num_tasks=5"]
+    extend = ["run", str(sound / "plain.yaml"), "--out", str(out), *more]
+    config = (out / "config.yaml").read_text()
+    names = ("bp/seed_0/history.npz", "bp/seed_1/status.json", "quantities.json", "checkpoints")
+    for name in names:
+        aside = out.parent / "aside"
+        (out / name).rename(aside)
+        if name == "checkpoints":
+            (out / name).write_text("")
+            kind = "is a file, and a folder belongs there"
+        else:
+            (out / name).mkdir()
+            kind = "is a folder, "
+            assert command("plot", out, sound) == 2
+            assert f"{str(out / name)!r} {kind}" in capsys.readouterr().err
+        if name != "checkpoints":
+            assert command("resume", out, sound) == 2
+            assert f"{str(out / name)!r} {kind}" in capsys.readouterr().err
+        assert main(extend) == 2
+        message = capsys.readouterr().err
+        assert f"{str(out / name)!r} {kind}" in message
+        assert "free some space" not in message
+        assert (out / "config.yaml").read_text() == config
+        (out / name).unlink() if name == "checkpoints" else (out / name).rmdir()
+        aside.rename(out / name)
+    same(studies.load_results(out), studies.load_results(sound / "out"))
+
+
+def test_only_a_full_disk_needs_space(tmp_path):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "file").write_text("")
+    ways = {
+        tmp_path / "loop": "loop' is a link that leads to no folder",
+        tmp_path / "loop" / "x": "loop' is a link that leads to no folder",
+        tmp_path / "file" / "x": "file' is a file, and a folder belongs there",
+        pathlib.Path("/proc/x"): "No such file or directory: '/proc/x'",
+    }
+    for folder, reason in ways.items():
+        with pytest.raises(OSError) as error:  # noqa: PT011 (its text is that of the system)
+            check_places(folder, [], [])
+        assert reason in told(error.value, folder)
+        assert "free some space" not in told(error.value, folder)
+    for number in (errno.ENOSPC, errno.EDQUOT):
+        assert "free some space" in told(OSError(number, os.strerror(number)), tmp_path)
+    wrapped = OSError("a checkpoint could not be saved: No space left on device")
+    assert "free some space" in told(wrapped, tmp_path)
+    assert "free some space" not in told(OSError(errno.EACCES, "Permission denied"), tmp_path)
+
+
+@pytest.mark.filterwarnings("default")
+def test_warnings_are_one_line(capsys, monkeypatch):
+    warn = lambda given: warnings.warn("The checkpoint\nis damaged.", stacklevel=1) or 0
+    monkeypatch.setattr(_main, "_list", warn)
+    assert main(["list"]) == 0
+    assert capsys.readouterr().err == "spectral list: Warning: The checkpoint is damaged.\n"

@@ -66,6 +66,10 @@ MISTAKES = {
     "data": ("name: digits", "name: digit", ["`stream.images`", "did you mean 'digits'"]),
     "no algorithms": ("  bp: {type: bp, lr: 1e-2}", "  {}", ["`algorithms` is {}"]),
     "name": ("  bp:", "  ../bp:", ["`algorithms` has the name '../bp'"]),
+    "folder as name": ("  bp:", "  figures:", ["`algorithms` has the name 'figures'", "a folder"]),
+    "long name": ("  bp:", f"  {'b' * 300}:", ["of 300 characters", "at most 200"]),
+    "zero in float32": ("lr: 1e-2", "lr: 1e-50", ["`algorithms.bp.lr` is 1e-50", "1.18e-38"]),
+    "depth": ("depth: 1", "depth: 100000", ["`model.depth` is 100000", "at most 1000"]),
     "number as name": ("  dead:", "  1:", ["`probes` has the name 1"]),
     # Found when the program is traced:
     "outputs": (
@@ -116,6 +120,7 @@ CART = (
         (["--set", "stream.num_tasks=many"], "`stream.num_tasks` is 'many'"),
         (["--set", "algorithms.l2.lr=3"], "`algorithms.l2`: Name 'l2' does not exist"),
         (["--seeds", "0"], "`seeds` is 0"),
+        (["--set", "preset=foo"], "`preset` is 'foo', but the settings have no `benchmark`"),
         (["--set", "stream.images.name=mnist", "--data-dir", "nowhere"], "'nowhere'"),
         (["--out", "tiny.yaml", "--set", "probes={}"], "which is a file"),
         (

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..._arguments import check_above, check_fraction, unknown_name
+from ..._arguments import check_above, check_fraction, check_representable, unknown_name
 from ..._base._schedule import AbstractLearningRateSchedule
 
 
@@ -16,9 +16,10 @@ LearningRate = Number | AbstractLearningRateSchedule
 def as_positive(name: str, value: Number) -> Float[Array, ""]:
     """`value` as an array.
 
-    **Raises:** `ValueError` unless `value` is finite and above 0.
+    **Raises:** `ValueError` unless `value` is finite and above 0, also in the precision of JAX.
     """
     check_above(name, value, 0)
+    check_representable(name, value)
     return jnp.asarray(value, dtype=float)
 
 
@@ -36,6 +37,7 @@ def as_non_negative(name: str, value: Number) -> Float[Array, ""]:
     **Raises:** `ValueError` unless `value` is finite and at least 0.
     """
     check_above(name, value, 0, strict=False)
+    check_representable(name, value)
     return jnp.asarray(value, dtype=float)
 
 
@@ -45,6 +47,7 @@ def as_fraction(name: str, value: Number, *, below_one: bool = False) -> Float[A
     **Raises:** `ValueError` unless `value` lies in [0, 1], or in [0, 1) with `below_one`.
     """
     check_fraction(name, value, strict=below_one)
+    check_representable(name, value)
     return jnp.asarray(value, dtype=float)
 
 

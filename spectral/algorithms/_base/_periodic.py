@@ -5,7 +5,7 @@ from typing import Any
 import equinox as eqx
 from jaxtyping import Array, Bool, PRNGKeyArray, PyTree
 
-from ..._arguments import check_count
+from ..._arguments import as_int, check_count
 from ..._base._quantity import Quantity
 from ..._carry import branch
 from ..._types import Clock, Learner, Signal, TaskStart
@@ -28,7 +28,7 @@ class Periodic(AbstractTransform[Any]):
     """
 
     transform: AbstractTransform
-    period: int = eqx.field(static=True)
+    period: int = eqx.field(static=True, converter=as_int)
 
     def __init__(self, transform: AbstractTransform, period: int):
         """**Raises:** `ValueError` for a period below one."""

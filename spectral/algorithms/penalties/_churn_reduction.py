@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
-from ..._arguments import check_count
+from ..._arguments import as_int, check_count
 from ..._types import Clock, Signal, Step
 from ...models import AbstractPolicy, CategoricalPolicy, GaussianPolicy, PolicyAndValue
 from .._base._after_reset import where_reset
@@ -62,8 +62,8 @@ class ChurnReduction(AbstractPenalty[ChurnState]):
     scale: Float[Array, ""]
     initial: Float[Array, ""]
     floor: Float[Array, ""]
-    initial_chunks: int = eqx.field(static=True)
-    window: int = eqx.field(static=True)
+    initial_chunks: int = eqx.field(static=True, converter=as_int)
+    window: int = eqx.field(static=True, converter=as_int)
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from ..._arguments import check_count
+from ..._arguments import as_int, check_count
 from ..._base._scaling import exponent_of, norm, times_power
 from ..._types import Signal, Step
 from .._base._after_reset import where_reset
@@ -39,7 +39,7 @@ class SpectralNorm(AbstractPenalty[SpectralNormState]):
     """
 
     strength: Float[Array, ""]
-    power: int = eqx.field(static=True)
+    power: int = eqx.field(static=True, converter=as_int)
 
     def __init__(self, strength: Number, *, power: int = 2):
         """**Raises:** `ValueError` for a negative strength or a power below one."""

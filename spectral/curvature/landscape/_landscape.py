@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, PyTree, Real
 
 from ..._arguments import check_count
 from ..operators._hessian import scalar_value
+from ..risk._check_risk import check_risk
 from ..risk._parameters import split_parameters, structure_of
 
 
@@ -57,7 +58,7 @@ def loss_landscape(
     **Raises:** `ValueError` if there is no direction, if the numbers of directions and coordinates
     differ, if an array of coordinates does not have exactly one axis or is empty, if a direction is
     not like the parameters, if the loss is not a floating-point scalar, or if `batch_size` is below
-    one.
+    one. For a `Risk`, also as `Hessian`.
     """
     check_count("batch_size", batch_size)
     if not directions or len(directions) != len(coordinates):
@@ -74,6 +75,7 @@ def loss_landscape(
                 "at least one point: pass an array such as `jnp.linspace(-1, 1, 21)` for each "
                 "direction."
             )
+    check_risk(loss, params)
     structure = structure_of(params)
     directions = tuple(_like(structure, d, i) for i, d in enumerate(directions))
     return _evaluate(loss, params, directions, axes, batch_size)

@@ -9,9 +9,9 @@ import lineax as lx
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, PyTree, Real
 
-from ..._arguments import as_int, check_above, check_count, Count
+from ..._arguments import as_int, check_above, check_count, check_representable, Count
 from ..._base._scaling import exponent_of, norm, times_power
-from ._operator import AbstractOperator, check_vector, same_structure
+from ._operator import AbstractOperator, checked_vector, rescaled, same_structure
 
 
 # lineax ends with NaN if p . A p is below 100 eps dim times r . r. So the matrix is scaled to
@@ -78,7 +78,7 @@ class Inverse(AbstractOperator):
     damping: Float[Array, ""]
     preconditioner: AbstractOperator | None
     tolerance: Float[Array, ""]
-    max_steps: int = eqx.field(static=True)
+    max_steps: int = eqx.field(static=True, converter=as_int)
 
     def __init__(
         self,
@@ -91,6 +91,9 @@ class Inverse(AbstractOperator):
     ):
         check_above("damping", damping, 0)
         check_above("tolerance", tolerance, 0)
+        for name, value in (("damping", damping), ("tolerance", tolerance)):
+            if operator.dtype == jnp.float32:
+                check_representable(name, value)
         check_count("max_steps", max_steps)
         if preconditioner is not None:
             own = preconditioner.structure
@@ -120,12 +123,11 @@ class Inverse(AbstractOperator):
         return apply
 
     def solve(self, vector: PyTree) -> Solution:
-        """x for b = `vector`, with its residual.
+        """x for b = `vector`, with its residual. As in `mv`, a vector of fewer digits is widened.
 
         **Raises:** `ValueError` if the vector does not have this operator's structure.
         """
-        check_vector(vector, self)
-        return _solve(self, vector)
+        return _solve(self, checked_vector(vector, self))
 
     def _like_vectors(self, flat: Float[Array, " dim"]) -> PyTree:
         cast = lambda x, s: x.astype(s.dtype)
@@ -133,18 +135,19 @@ class Inverse(AbstractOperator):
 
     def _solver(self) -> Callable[[Float[Array, " dim"]], Solution]:
         """The map from a flat b to its solution, which is flat too."""
-        product, dtype = self.operator.flat_product(), self.dtype
-        damped = lambda v: product(v) + self.damping * v
-        other = None if self.preconditioner is None else self.preconditioner.flat_product()
-        shape = jax.ShapeDtypeStruct((self.dim,), dtype)
+        product = rescaled(self.operator)
+        other = None if self.preconditioner is None else rescaled(self.preconditioner)
+        shape = jax.ShapeDtypeStruct((self.dim,), self.dtype)
         linear = lambda f: lx.FunctionLinearOperator(f, shape, lx.positive_semidefinite_tag)
 
         def solve(vector: Float[Array, " dim"]) -> Solution:
             # b, A and the preconditioner, each in its own unit.
             of_vector = exponent_of(vector)
             b = times_power(vector, -of_vector)
-            of_matrix = exponent_of(damped(b))
-            scaled = lambda v: times_power(damped(v), _ROOM - of_matrix)
+            of_matrix = exponent_of(product(b, 0) + self.damping * b)
+            # Steps in x are small in these units, so A is scaled before it is applied to them.
+            damping = times_power(self.damping, _ROOM - of_matrix)
+            scaled = lambda v: product(v, of_matrix - _ROOM) + damping * v
             length = norm(b)
             # Half of the tolerance, because the iteration updates its residual and the check below
             # computes it. The iteration compares steps in x too, which are small in these units.
@@ -152,8 +155,8 @@ class Inverse(AbstractOperator):
             cg = lx.CG(rtol=0.0, atol=within, norm=norm, max_steps=self.max_steps)  # pyright: ignore
             options = {}
             if other is not None:
-                of_other = exponent_of(other(b))
-                unit = lambda v, other=other: times_power(other(v), -of_other)
+                of_other = exponent_of(other(b, 0))
+                unit = lambda v, other=other: other(v, of_other)
                 options["preconditioner"] = linear(unit)
             with jax.numpy_rank_promotion("allow"):
                 found = lx.linear_solve(linear(scaled), b, cg, options=options, throw=False)

@@ -37,7 +37,7 @@ def jacobian(risk: Risk, params: PyTree) -> lx.FunctionLinearOperator:
     - `risk`: a `Risk`, whose loss and targets are not used. A risk with several batches is
         linearised again in every product, in the memory of one batch.
     - `params`: any pytree of floating-point arrays, or a whole Equinox network. Vectors are like
-        its parameters, in float32 at least.
+        its parameters, in float32 at least; lineax takes no vector of another dtype.
 
     The products are not divided by the number of examples, and run in full matrix precision.
 

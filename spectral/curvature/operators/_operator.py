@@ -9,11 +9,16 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, ArrayLike, Float, PyTree, Real
+from jaxtyping import Array, ArrayLike, Float, Int, PyTree, Real
+
+from ..._base._scaling import times_power
 
 
 _COLUMNS = 64  # products that `dense` computes at once
 _LARGEST = 2**37  # bytes of the largest matrix that `dense` writes: 137 GB
+
+# Maps a vector v and an exponent k to 2^-k A v.
+ScaledProduct = Callable[[Float[Array, " dim"], int | Int[Array, ""]], Float[Array, " dim"]]
 
 
 class AbstractOperator(eqx.Module):
@@ -56,10 +61,12 @@ class AbstractOperator(eqx.Module):
     def mv(self, vector: PyTree) -> PyTree:
         """One product A v. For several products, call `product` once and use its result.
 
+        A vector of fewer digits, such as one of the dtype of bfloat16 parameters, is widened: the
+        image has the dtypes of `structure`.
+
         **Raises:** `ValueError` if the vector does not have this operator's structure.
         """
-        check_vector(vector, self)
-        return self.product()(vector)
+        return self.product()(checked_vector(vector, self))
 
     def flat_product(self) -> Callable[[Float[Array, " dim"]], Float[Array, " dim"]]:
         """`product` on flat vectors, which join the leaves of `structure` in their order."""
@@ -139,14 +146,58 @@ def _dense(operator: AbstractOperator) -> Float[Array, "dim dim"]:
     return operator.written_out()
 
 
-def check_vector(vector: PyTree, operator: AbstractOperator) -> None:
-    """**Raises:** `ValueError` if a vector does not have an operator's structure."""
-    if not same_structure(vector, operator.structure):
+def rescaled(
+    operator: AbstractOperator, of_image: Callable[[Array], Array] = lambda image: image
+) -> ScaledProduct:
+    """Products with 2^-k A, where k is near the exponent of the entries of A v.
+
+    Half of the power of two is applied to the vector and half to its image, of which `of_image` is
+    taken before. So neither the products within the operator nor the entries of the vectors leave
+    the range of their dtype for any |k| up to 126 in float32. A power of two changes no digit.
+    """
+    product = operator.flat_product()
+    # Of float16 there is no range to spare, so the whole power is applied to the image.
+    leaves = jax.tree.leaves(operator.structure)
+    room = min((int(jnp.finfo(leaf.dtype).maxexp) - 16) // 2 for leaf in leaves)
+
+    def scaled(vector: Float[Array, " dim"], exponent: int | Int[Array, ""]) -> Array:
+        before = jnp.clip(-(jnp.asarray(exponent) // 2), -room, room)
+        return times_power(of_image(product(times_power(vector, before))), -exponent - before)
+
+    return scaled
+
+
+def checked_vector(vector: PyTree, operator: AbstractOperator) -> PyTree:
+    """The vector in the dtypes of an operator, which may be wider than its own.
+
+    **Raises:** `ValueError` if it does not have the operator's structure.
+    """
+    structure = operator.structure
+    wider = widened(vector, structure)
+    if not same_structure(wider, structure):
         raise ValueError(
             f"`vector` is {eqx.tree_pformat(vector)}, but the matrix acts on vectors "
-            f"{eqx.tree_pformat(operator.structure)}: pass one of the same structure, shapes and "
-            "dtypes."
+            f"{eqx.tree_pformat(structure)}: pass one of the same structure and shapes, in these "
+            "dtypes or in floating-point numbers of fewer digits."
         )
+    return wider
+
+
+def widened(vector: PyTree, structure: PyTree[jax.ShapeDtypeStruct]) -> PyTree:
+    """The floating-point arrays of a vector in the dtypes of `structure`, where these are wider.
+
+    Arrays that lose digits in them, and vectors of another tree, are returned as they are.
+    """
+    if jax.tree.structure(vector) != jax.tree.structure(structure):
+        return vector
+
+    def wide(x: Any, s: jax.ShapeDtypeStruct) -> Any:
+        floating = eqx.is_array(x) and jnp.issubdtype(x.dtype, jnp.floating)
+        return (
+            x.astype(s.dtype) if floating and jnp.promote_types(x.dtype, s.dtype) == s.dtype else x
+        )
+
+    return jax.tree.map(wide, vector, structure)
 
 
 def same_structure(vector: PyTree, structure: PyTree[jax.ShapeDtypeStruct]) -> bool:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from ..._arguments import check_count
+from ..._arguments import as_int, check_count
 from ..risk._loss import AbstractLoss, loss_gradient
 
 
@@ -77,7 +77,7 @@ class Sampled(AbstractOutputFactor):
 
     key: PRNGKeyArray
     _: KW_ONLY
-    num_samples: int = eqx.field(static=True, default=1)
+    num_samples: int = eqx.field(static=True, default=1, converter=as_int)
 
     def __check_init__(self):
         check_count("num_samples", self.num_samples)

@@ -7,7 +7,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
-from ..._arguments import check_above
+from ..._arguments import as_int_or_none, check_above, check_count
 from ..._base._precision import in_single
 from ._elementwise import AbstractElementwiseLoss, check_same_shape, Columns, Outputs
 from ._loss import AbstractLoss
@@ -123,16 +123,19 @@ class SoftmaxCrossEntropy(AbstractLoss):
     - `ignore_label`: a label that marks positions that do not count, such as PyTorch's -100. Their
         loss and its derivatives are 0. By default there is none.
 
-    **Raises:** `ValueError`, when the loss is used, unless the outputs and the targets have these
+    **Raises:** `ValueError` if `ignore_label` is not an integer in 32 bits; when the loss is used,
+    unless the outputs and the targets have these
     shapes and the targets are integers from 0 to the number of classes minus one, or
     `ignore_label`, and if all of them are `ignore_label`. Under `jax.jit` the values of the targets
     are unknown: the loss and all of its derivatives are then NaN where a label is out of range, and
     the mean is NaN if no label counts.
     """
 
-    ignore_label: int | None = eqx.field(static=True)
+    ignore_label: int | None = eqx.field(static=True, converter=as_int_or_none)
 
     def __init__(self, *, ignore_label: int | None = None):
+        if ignore_label is not None:
+            check_count("ignore_label", ignore_label, minimum=-(2**31))
         self.ignore_label = ignore_label
 
     def losses(self, outputs: Outputs, targets: Array) -> Float[Array, " examples"]:

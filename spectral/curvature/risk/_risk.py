@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
-from ..._arguments import check_count
+from ..._arguments import as_int_or_none, check_count
 from ..._base._precision import in_single
 from ._convex import Convex
 from ._loss import AbstractLoss, total_loss
@@ -82,7 +82,7 @@ class Risk(eqx.Module):
     loss: AbstractLoss
     inputs: PyTree[Array]
     targets: PyTree[Array]
-    batch_size: int = eqx.field(static=True)
+    batch_size: int = eqx.field(static=True, converter=as_int_or_none)
     batch_dependent: bool = eqx.field(static=True)
 
     def __init__(

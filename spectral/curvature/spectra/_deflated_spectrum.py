@@ -7,6 +7,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
+from ..._arguments import as_int
 from ._spectrum import AbstractSpectrum, best_over_vectors, Spectrum, TailMass
 
 
@@ -29,7 +30,7 @@ class DeflatedSpectrum(AbstractSpectrum):
     residuals: Float[Array, " candidates"]  # the norm of A y - theta y for each
     margin: Float[Array, ""]
     rest: Spectrum  # its weights are fractions of the rest; its tolerance is at least the margin
-    dim: int = eqx.field(static=True)  # rows of the whole matrix
+    dim: int = eqx.field(static=True, converter=as_int)  # rows of the whole matrix
 
     @property
     def exact(self) -> bool:

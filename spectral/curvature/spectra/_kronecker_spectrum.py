@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int, Real
 
+from ..._arguments import as_int
 from ._spectrum import AbstractSpectrum, TailMass
 
 
@@ -31,7 +32,7 @@ class KroneckerSpectrum(AbstractSpectrum):
 
     factors: Factors  # a longer and a shorter list for each block
     tolerance: Float[Array, ""]
-    dim: int = eqx.field(static=True)
+    dim: int = eqx.field(static=True, converter=as_int)
 
     @property
     def exact(self) -> bool:

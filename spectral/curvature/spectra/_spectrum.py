@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Real
 
+from ..._arguments import as_int
 from ..._base._readable import readable
 from ._facts import spectrum_facts
 
@@ -119,7 +120,7 @@ class Spectrum(AbstractSpectrum):
     # The vectors A^k v span at most `order` dimensions, so the quadrature is the measure itself.
     exhausted: Bool[Array, " vectors"]
     tolerance: Float[Array, " vectors"]  # smaller differences of eigenvalues are rounding
-    dim: int = eqx.field(static=True)  # rows of the matrix
+    dim: int = eqx.field(static=True, converter=as_int)  # rows of the matrix
     _: KW_ONLY
     gauss: bool = eqx.field(static=True, default=True)
     whole: bool = eqx.field(static=True, default=False)  # all eigenvalues with their fractions

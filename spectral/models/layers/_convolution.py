@@ -6,13 +6,14 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ..._arguments import check_count, unknown_name
+from ..._arguments import as_int, check_count, unknown_name
 from ._channels_last import channels_last
 from ._image_product import convolve, Geometry, windows
 from ._initialisers import AbstractInitialiser, LecunNormal
 
 
 _LECUN_NORMAL = LecunNormal()
+_LARGEST_KERNEL = 100  # its rows and columns are written out one after the other
 
 
 class Convolution(eqx.Module):
@@ -32,7 +33,7 @@ class Convolution(eqx.Module):
 
     weight: Float[Array, "out in kernel kernel"]
     bias: Float[Array, " out"] | None
-    stride: int = eqx.field(static=True)
+    stride: int = eqx.field(static=True, converter=as_int)
     padding: Literal["same", "valid"] = eqx.field(static=True)
     use_bias: bool = eqx.field(static=True)
 
@@ -59,11 +60,12 @@ class Convolution(eqx.Module):
         - `use_bias`: whether to add a bias to each output channel.
         - `initialiser`: draws the weight and the bias.
 
-        **Raises:** `ValueError` if a size is below 1 or `padding` is unknown.
+        **Raises:** `ValueError` if a size is below 1, `kernel_size` is above 100 or `padding` is
+        unknown.
         """
         check_count("in_channels", in_channels)
         check_count("out_channels", out_channels)
-        check_count("kernel_size", kernel_size)
+        check_count("kernel_size", kernel_size, maximum=_LARGEST_KERNEL)
         check_count("stride", stride)
         if padding not in ("same", "valid"):
             raise ValueError(f"`padding`: {unknown_name('Name', padding, ('same', 'valid'))}")

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ..._arguments import check_count
+from ..._arguments import as_int, as_ints, check_count
 from .._network import AbstractNetwork
 from ..layers._call_key import one_key_each
 from ..layers._convolution import Convolution
@@ -47,7 +47,7 @@ class ConvNet(AbstractNetwork):
     norms: tuple[eqx.nn.LayerNorm | None, ...]
     activations: tuple[AbstractActivation, ...]
     initialiser: AbstractInitialiser
-    in_shape: tuple[int, ...] = eqx.field(static=True)
+    in_shape: tuple[int, ...] = eqx.field(static=True, converter=as_ints)
     padding: Literal["same", "valid"] = eqx.field(static=True)
     density: float = eqx.field(static=True)
 
@@ -86,6 +86,8 @@ class ConvNet(AbstractNetwork):
         """
         check_shape(in_shape)
         check_count("out_size", out_size)
+        in_shape, channels, kernels = as_ints(in_shape), as_ints(channels), as_ints(kernels)
+        out_size, dense_sizes = as_int(out_size), as_ints(dense_sizes)
         if len(kernels) != len(channels):
             raise ValueError(
                 f"`kernels` is {kernels}, but there are {len(channels)} channels: pass one side "

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from ..._arguments import as_ints
+
 
 class LinenNetwork(eqx.Module):
     """A module of Flax Linen with its parameters. Made by `from_flax`."""
@@ -16,7 +18,7 @@ class LinenNetwork(eqx.Module):
     params: PyTree[Array]
     inference: bool
     module: Any = eqx.field(static=True)
-    in_shape: tuple[int, ...] = eqx.field(static=True)
+    in_shape: tuple[int, ...] = eqx.field(static=True, converter=as_ints)
 
     def __call__(self, x: Float[Array, "..."], /, *, key: PRNGKeyArray | None = None) -> Any:
         # Linen takes `params` for all random numbers that have no key of their own.

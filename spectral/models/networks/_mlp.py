@@ -4,7 +4,7 @@ import equinox as eqx
 import jax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ..._arguments import check_count
+from ..._arguments import as_int, check_count, MOST_WRITTEN_OUT
 from .._network import AbstractNetwork
 from ..layers._call_key import one_key_each
 from ..layers._dense_stack import apply_hidden, dense_stack, options_of
@@ -73,13 +73,14 @@ class MLP(AbstractNetwork):
         - `head_initialiser`: draws those of the layer of the outputs, by default `initialiser`.
           Dohare et al. (2024) use `LecunUniform()` there, a gain of 1.
 
-        **Raises:** `ValueError` if a size is below 1, `depth` is negative, `density` is not above 0
-        and at most 1, or the name of the activation is unknown.
+        **Raises:** `ValueError` if a size is below 1, `depth` is negative or above 1000,
+        `density` is not above 0 and at most 1, or the name of the activation is unknown.
         """
         check_count("in_size", in_size)
         check_count("out_size", out_size)
         check_count("width", width)
-        check_count("depth", depth, minimum=0)
+        check_count("depth", depth, minimum=0, maximum=MOST_WRITTEN_OUT)
+        in_size, out_size, width, depth = map(as_int, (in_size, out_size, width, depth))
         activation = as_activation(activation)
         self.layers = dense_stack(
             in_size,

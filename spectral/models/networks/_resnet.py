@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ..._arguments import check_count
+from ..._arguments import as_int, as_ints, check_count, MOST_WRITTEN_OUT
 from .._network import AbstractNetwork
 from ..layers._batch_norm import BatchNorm
 from ..layers._call_key import one_key_each
@@ -65,7 +65,7 @@ class ResNet18(AbstractNetwork):
     activations: tuple[AbstractActivation, ...]  # of the dense layers
     initialiser: AbstractInitialiser
     dense_initialiser: AbstractInitialiser
-    in_shape: tuple[int, ...] = eqx.field(static=True)
+    in_shape: tuple[int, ...] = eqx.field(static=True, converter=as_ints)
     density: float = eqx.field(static=True)
 
     def __init__(
@@ -101,15 +101,19 @@ class ResNet18(AbstractNetwork):
         - `initialiser`, `dense_initialiser`: draw weights and biases of convolutions and of dense
           layers.
 
-        **Raises:** `ValueError` if a size is below 1, `in_shape` is not the shape of an image,
-        `density` is not above 0 and at most 1, or the name of the activation is unknown.
+        **Raises:** `ValueError` if a size is below 1, a number of blocks is above 1000, `in_shape`
+        is not the shape of an image, `density` is not above 0 and at most 1, or the name of the
+        activation is unknown.
         """
         check_shape(in_shape)
         check_count("out_size", out_size)
         check_count("width", width)
-        for name, sizes in (("blocks", blocks), ("dense_sizes", dense_sizes)):
-            for size in sizes:
-                check_count(name, size)
+        for size in blocks:
+            check_count("blocks", size, maximum=MOST_WRITTEN_OUT)
+        for size in dense_sizes:
+            check_count("dense_sizes", size)
+        in_shape, blocks, dense_sizes = as_ints(in_shape), as_ints(blocks), as_ints(dense_sizes)
+        out_size, width = as_int(out_size), as_int(width)
         activation = as_activation(activation)
         outer = activation if activation.copies == 1 else Elementwise(jax.nn.relu)
         stem_key, stages_key, dense_key = jax.random.split(key, 3)

@@ -8,6 +8,8 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree, Shaped
 
+from ..._arguments import as_int
+
 
 Draw = Callable[[PRNGKeyArray, tuple[int, ...]], Float[Array, "..."]]
 
@@ -29,10 +31,10 @@ class Entries(eqx.Module):
     """
 
     where: Callable[[Any], Array] = eqx.field(static=True)  # as in `eqx.tree_at`
-    axis: int = eqx.field(static=True)
+    axis: int = eqx.field(static=True, converter=as_int)
     _: KW_ONLY
-    repeat: int = eqx.field(static=True, default=1)
-    tile: int = eqx.field(static=True, default=1)
+    repeat: int = eqx.field(static=True, default=1, converter=as_int)
+    tile: int = eqx.field(static=True, default=1, converter=as_int)
     fed_bias: Callable[[Any], Array | None] | None = eqx.field(static=True, default=None)
     mask: Callable[[Any], Array] | None = eqx.field(static=True, default=None)
     draw: Draw | None = eqx.field(static=True, default=None)

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PyTree, Shaped
 
+from ..._arguments import as_int
 from ..layers._batch_norm import BatchNorm
 from ._entries import Draw, Entries, split_units
 
@@ -45,7 +46,7 @@ class UnitGroup(eqx.Module):
     """
 
     name: str = eqx.field(static=True)
-    size: int = eqx.field(static=True)
+    size: int = eqx.field(static=True, converter=as_int)
     incoming: tuple[Entries, ...]
     bias: tuple[Entries, ...]
     outgoing: tuple[Entries, ...]
@@ -56,8 +57,8 @@ class UnitGroup(eqx.Module):
     activation: tuple[Entries, ...] = ()
     statistics: tuple[Callable[[Any], BatchNorm], ...] = eqx.field(static=True, default=())
     shared: tuple[Callable[[Any], Array], ...] = eqx.field(static=True, default=())
-    copies: int = eqx.field(static=True, default=1)
-    repeat: int = eqx.field(static=True, default=1)
+    copies: int = eqx.field(static=True, default=1, converter=as_int)
+    repeat: int = eqx.field(static=True, default=1, converter=as_int)
     seen: Callable[[Float[Array, "..."]], Float[Array, "..."]] | None = eqx.field(
         static=True, default=None
     )

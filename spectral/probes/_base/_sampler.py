@@ -6,6 +6,7 @@ from typing import Any
 import equinox as eqx
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
+from ..._arguments import as_int
 from ..._base._returned import check_arrays
 from ..._keys import derive, Role
 from ..._types import Learner
@@ -31,7 +32,7 @@ class Sampler(eqx.Module):
     learner: Learner
     stream: AbstractTaskStream
     stream_state: Any
-    num_examples: int = eqx.field(static=True)
+    num_examples: int = eqx.field(static=True, converter=as_int)
     split: Split = eqx.field(static=True)
     sample_key: PRNGKeyArray
 

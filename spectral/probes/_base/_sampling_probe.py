@@ -7,7 +7,7 @@ from typing import Any
 import equinox as eqx
 from jaxtyping import Array, PRNGKeyArray
 
-from ..._arguments import check_count
+from ..._arguments import as_int, check_count
 from ..._base._returned import check_row
 from ..._types import Learner
 from ...tasks import AbstractTaskStream, Split
@@ -37,10 +37,10 @@ class AbstractSamplingProbe(AbstractProbe):
     """
 
     _: KW_ONLY
-    num_examples: int = eqx.field(static=True, default=1000)
+    num_examples: int = eqx.field(static=True, default=1000, converter=as_int)
     split: Split = eqx.field(static=True, default="train")
     when: tuple[When, ...] = eqx.field(static=True, default=("start", "end"))
-    every: int = eqx.field(static=True, default=1)
+    every: int = eqx.field(static=True, default=1, converter=as_int)
 
     def __check_init__(self):
         check_count("num_examples", self.num_examples)

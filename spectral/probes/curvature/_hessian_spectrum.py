@@ -5,7 +5,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from ..._arguments import check_above, check_count
+from ..._arguments import (
+    as_int,
+    as_int_or_none,
+    check_above,
+    check_count,
+    check_representable,
+    MOST_ROUNDS,
+)
 from ..._base._quantity import Quantity
 from ...curvature import (
     AbstractSpectrum,
@@ -71,8 +78,8 @@ class HessianSpectrum(AbstractSamplingProbe):
     epsilon: Float[Array, ""]
     matrix: Matrix
     estimator: Estimator
-    batch_size: int | None = eqx.field(static=True)
-    num_resamples: int = eqx.field(static=True)
+    batch_size: int | None = eqx.field(static=True, converter=as_int_or_none)
+    num_resamples: int = eqx.field(static=True, converter=as_int)
 
     def __init__(
         self,
@@ -88,7 +95,8 @@ class HessianSpectrum(AbstractSamplingProbe):
         every: int = 1,
     ):
         check_above("epsilon", epsilon, 0)
-        check_count("num_resamples", num_resamples, minimum=0)
+        check_representable("epsilon", epsilon)
+        check_count("num_resamples", num_resamples, minimum=0, maximum=MOST_ROUNDS)
         check_options(estimator, batch_size, num_examples)
         super().__init__(num_examples=num_examples, split=split, when=when, every=every)
         self.epsilon = jnp.asarray(epsilon, dtype=float)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from ..._arguments import check_count, unknown_name
+from ..._arguments import as_int, check_count, unknown_name
 from ..._base._quantity import Quantity
 from ..._types import Learner
 from ...tasks import AbstractTaskStream
@@ -45,10 +45,10 @@ class Retention(AbstractProbe):
     """
 
     _: KW_ONLY
-    num_past: int = eqx.field(static=True, default=5)
+    num_past: int = eqx.field(static=True, default=5, converter=as_int)
     metric: str = eqx.field(static=True, default="test_accuracy")
     when: tuple[When, ...] = eqx.field(static=True, default=("end",))
-    every: int = eqx.field(static=True, default=1)
+    every: int = eqx.field(static=True, default=1, converter=as_int)
 
     def __check_init__(self):
         check_count("num_past", self.num_past)

@@ -6,6 +6,7 @@ from typing import Any
 import equinox as eqx
 from jaxtyping import Array, PRNGKeyArray
 
+from ..._arguments import as_int
 from ..._base._quantity import Quantity
 from ..._types import Learner
 from ...models import mean_weight_magnitude, weight_norm
@@ -22,7 +23,7 @@ class WeightNorm(AbstractProbe):
 
     _: KW_ONLY
     when: tuple[When, ...] = eqx.field(static=True, default=("start", "end"))
-    every: int = eqx.field(static=True, default=1)
+    every: int = eqx.field(static=True, default=1, converter=as_int)
 
     def __call__(
         self, learner: Learner, stream: AbstractTaskStream, stream_state: Any, *, key: PRNGKeyArray

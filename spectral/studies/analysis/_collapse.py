@@ -1,17 +1,18 @@
 """The task at which a series collapses."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Real
 
 
 WINDOW = 5  # measured values
 
 
-def collapse_task(
-    series: Float[np.ndarray, " tasks"], *, fraction: float = 0.5, floor: float = 0.0
-) -> float:
+Numbers = Real[np.ndarray, "..."] | Sequence[float]
+
+
+def collapse_task(series: Numbers, *, fraction: float = 0.5, floor: float = 0.0) -> float:
     """The task from which a series stays below a fraction of its early level.
 
     First `floor` is subtracted (for accuracies: the accuracy of guessing), and the series is
@@ -37,10 +38,13 @@ def collapse_task(
     **Returns:** the first measured task of the collapse; NaN if the series does not collapse, or if
     its early level is not above `floor`.
 
+    **Raises:** `ValueError` for a series with another number of axes than one.
+
     ```python
     collapse_task(np.repeat([1.0, 0.1], [30, 70]))  # 30.0
     ```
     """
+    series = as_series("series", series)
     tasks = np.flatnonzero(np.isfinite(series))
     values = series[tasks] - floor
     level = _early_level(tasks, values, len(series))
@@ -49,6 +53,20 @@ def collapse_task(
     above = np.flatnonzero(_running_median(values) >= fraction * level)
     start = above[-1] + 1 if len(above) else 0
     return float(tasks[start]) if start < len(tasks) else np.nan
+
+
+def as_series(name: str, values: Numbers) -> Float[np.ndarray, " values"]:
+    """One floating-point number for each task or seed.
+
+    **Raises:** `ValueError` naming the argument and its shape if it has not exactly one axis.
+    """
+    array = np.asarray(values)
+    if array.ndim != 1:
+        raise ValueError(
+            f"`{name}` has the shape {list(array.shape)}, but must have one axis: pass the series "
+            "of one seed, such as `values[0]`."
+        )
+    return array if np.issubdtype(array.dtype, np.floating) else array.astype(float)
 
 
 def without_task_zero(

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ..._arguments import check_count
-from ._collapse import without_task_zero
+from ._collapse import as_series, Numbers, without_task_zero
 
 
 SHORTEST = 3  # measured values on each side of a drop
@@ -42,7 +42,7 @@ class CollapseTest(NamedTuple):
 
 
 def collapse_test(
-    series: Float[np.ndarray, " tasks"],
+    series: Numbers,
     *,
     floor: float = 0.0,
     rejection_level: float = 0.05,
@@ -77,8 +77,8 @@ def collapse_test(
       task that it looks at.
     - `seed`: of the permutations.
 
-    **Raises:** `ValueError` for a rejection level outside (0, 1), or for fewer permutations than
-    ten times 1 / `rejection_level`.
+    **Raises:** `ValueError` for a rejection level outside (0, 1), for fewer permutations than ten
+    times 1 / `rejection_level`, or for a series with another number of axes than one.
 
     ```python
     noise = np.random.default_rng(0).normal(size=30)
@@ -87,7 +87,7 @@ def collapse_test(
     ```
     """
     _check(rejection_level, num_permutations)
-    tasks, values = without_task_zero(series)
+    tasks, values = without_task_zero(as_series("series", series))
     n = len(values)
     if n < 2 * SHORTEST:
         nan = np.nan

@@ -8,6 +8,7 @@ import scipy.stats
 from jaxtyping import Float
 
 from ..._arguments import check_count
+from ._collapse import as_series, Numbers
 
 
 class LeadTime(NamedTuple):
@@ -30,8 +31,8 @@ class LeadTime(NamedTuple):
 
 
 def lead_time(
-    first: Float[np.ndarray, " seeds"],
-    second: Float[np.ndarray, " seeds"],
+    first: Numbers,
+    second: Numbers,
     *,
     num_samples: int = 9999,
     seed: int = 0,
@@ -54,8 +55,8 @@ def lead_time(
     - `num_samples`: how often seeds are drawn.
     - `seed`: of the draws.
 
-    **Raises:** `ValueError` if the arrays have different lengths, or for a number of samples below
-    one.
+    **Raises:** `ValueError` if the arrays have different lengths or not one axis, or for a number
+    of samples below one.
 
     ```python
     rank, accuracy = np.array([30.0, 40.0, 20.0, np.nan]), np.array([50.0, 45.0, 45.0, 80.0])
@@ -63,6 +64,7 @@ def lead_time(
     ```
     """
     check_count("num_samples", num_samples)
+    first, second = as_series("first", first), as_series("second", second)
     if first.shape != second.shape:
         raise ValueError(
             f"`first` has {len(first)} seeds and `second` has {len(second)}, but must agree: pass "

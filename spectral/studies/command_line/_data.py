@@ -2,6 +2,7 @@
 
 import pathlib
 
+from ..._base._paths import expanded
 from ...tasks import prepare_images, prepared_images
 from ..experiment._settings import SettingsError
 
@@ -14,7 +15,14 @@ def prepared_data(*, data_dir: str | None = None) -> str:
     ```
 
     `data_dir` is that of `spectral.tasks.load_images`.
+
+    **Raises:** `SettingsError` if a given `data_dir` is not a folder.
     """
+    if data_dir is not None and not expanded("data_dir", data_dir).is_dir():
+        raise SettingsError(
+            f"`--data-dir` is {data_dir!r}, which is not a folder: name the folder of the data "
+            "sets, or leave it out."
+        )
     found = prepared_images(data_dir=data_dir)
     lines = [f"{name}  {', '.join(versions)}" for name, versions in found.items()]
     return "\n".join(["digits  (part of scikit-learn)", *lines])

@@ -1,6 +1,7 @@
 """The commands of the command line."""
 
 import argparse
+import functools
 import importlib
 import json
 import os
@@ -8,6 +9,7 @@ import pathlib
 import sys
 import tempfile
 import traceback
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -36,7 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = {"run": _run, "sweep": _sweep, "plot": _plot, "landscape": _landscape}
     commands |= {"report": _report, "data": _data, "list": _list, "show": _show, "init": _init}
     try:
-        status = commands[given.name](given)
+        with warnings.catch_warnings():
+            warnings.showwarning = functools.partial(_show_warning, given.name)
+            status = commands[given.name](given)
         sys.stdout.flush()
         return status
     except KeyboardInterrupt:
@@ -64,6 +68,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         print(f"spectral {given.name}: {_unforeseen(error)}", file=sys.stderr)
         return 70
+
+
+def _show_warning(command: str, message: Warning | str, *about: Any, **_: Any) -> None:
+    """Print a warning as one line, without the place in the source that Python adds."""
+    print(f"spectral {command}: Warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def _unforeseen(error: Exception) -> str:

@@ -20,7 +20,7 @@ from ...probes import AbstractProbe
 from ...tasks import AbstractTaskStream
 from ._benchmark import Benchmark, BENCHMARK_KEYS
 from ._call import Call
-from ._experiment import Experiment, MADE_IN_PYTHON, RECORDED
+from ._experiment import Experiment, FOLDERS, MADE_IN_PYTHON, RECORDED
 from ._groups import assemble, groups
 from ._own_parts import check_recorded, place_in_own_code, recorded_folders
 from ._parse import parse
@@ -101,6 +101,7 @@ def checked(experiment: Experiment) -> Experiment:
 _MOST_SEEDS = 10_000
 # Sizes of a network that may be larger than the stream needs, such as more outputs than classes.
 _AT_LEAST = ("out_size", "vocabulary_size", "context")
+_LONGEST_NAME = 200  # names of files have at most 255
 _BATCH_DEPENDENT = "batch_dependent"
 _TOP = ("seeds", "stream", "model", "algorithms", "probes", _BATCH_DEPENDENT)
 
@@ -178,6 +179,16 @@ def check_names(place: str, sections: Any) -> None:
             raise SettingsError(
                 f"`{place}` has the name {name!r}, but names must consist of letters, digits, `_`, "
                 "`+` and `-`: choose another, and quote it if it is a number or yes or no."
+            )
+        if len(name) > _LONGEST_NAME:
+            raise SettingsError(
+                f"`{place}` has the name {name[:20]!r}..., of {len(name)} characters, but names "
+                f"must have at most {_LONGEST_NAME}: choose a shorter one."
+            )
+        if place == "algorithms" and name in FOLDERS:
+            raise SettingsError(
+                f"`{place}` has the name {name!r}, which is a folder of every run: choose another "
+                f"name than {', '.join(FOLDERS)}."
             )
 
 

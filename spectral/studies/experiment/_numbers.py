@@ -7,12 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..._arguments import check_representable
 from ._settings import SettingsError
 
 
 def check_number(value: Any, where: str) -> None:
-    """Check that a number is finite in the precision of JAX, and an integer in 64 bits. Anything
-    else passes.
+    """Check that a number is finite in the precision of JAX and does not become 0 there, and that
+    an integer has less than 64 bits. Anything else passes.
 
     The constructors check the ranges that they need, such as that of a decay. Few of them look for
     NaN, which is neither above nor below any bound.
@@ -28,6 +29,11 @@ def check_number(value: Any, where: str) -> None:
             f"`{where}` is {value!r}, but must be a finite number between {-high:.3g} and "
             f"{high:.3g}: give one of these."
         )
+    if isinstance(value, float):
+        try:
+            check_representable(where, value)
+        except ValueError as error:
+            raise SettingsError(str(error)) from error
     limits = np.iinfo(np.int64)
     if isinstance(value, int) and not limits.min <= value <= limits.max:
         raise SettingsError(

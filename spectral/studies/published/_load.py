@@ -81,7 +81,13 @@ def _expanded(settings: Mapping[str, Any]) -> tuple[dict[str, Any], Benchmark | 
     options = {k: v for k, v in settings.items() if k in BENCHMARK_KEYS}
     if not options:
         return own, None
-    name = options.pop("benchmark", None)
+    if "benchmark" not in options:
+        given, *_ = options
+        raise SettingsError(
+            f"`{given}` is {options[given]!r}, but the settings have no `benchmark` that it "
+            f"belongs to: leave it out, or set `benchmark` to one of {', '.join(BENCHMARKS)}."
+        )
+    name = options.pop("benchmark")
     if not isinstance(name, str) or name not in BENCHMARKS:
         raise SettingsError(unknown_name("`benchmark`: Benchmark", str(name), BENCHMARKS))
     options: dict[str, Any] = {"preset": "paper"} | options

@@ -121,7 +121,12 @@ class Keeper(AbstractCheckpointer):
 def checkpoints(folder: pathlib.Path, group: Group) -> OrbaxCheckpointer:
     """The latest checkpoints of a group of members in a run folder."""
     # The settings in the folder say which configurations fit, also after it was extended.
-    return OrbaxCheckpointer(folder / "checkpoints" / f"{group.index}", extend=True)
+    return OrbaxCheckpointer(checkpoint_folder(folder, group), extend=True)
+
+
+def checkpoint_folder(folder: pathlib.Path, group: Group) -> pathlib.Path:
+    """The folder of the latest checkpoints of a group."""
+    return folder / "checkpoints" / f"{group.index}"
 
 
 def kept_checkpoints(folder: pathlib.Path, group: Group) -> OrbaxCheckpointer:

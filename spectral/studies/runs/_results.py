@@ -5,6 +5,7 @@ import json
 import math
 import os
 import pathlib
+import time
 import zipfile
 from collections.abc import Mapping
 from dataclasses import KW_ONLY
@@ -18,10 +19,13 @@ from ..._history import History
 from ..experiment._experiment import RECORDED
 from ..experiment._settings import given_path, SettingsError
 from ._atomic_write import write_atomically, write_text
-from ._folder import CONFIG, MARKER, read_config, was_written_by_a_run
+from ._folder import CONFIG, MARKER, QUANTITIES, read_config, was_written_by_a_run
 from ._quantities import load_quantities
 from .protection._damage import DamagedError
 
+
+HISTORY = "history.npz"
+STATUS = "status.json"
 
 Status = Literal["finished", "diverged", "unfinished"]
 
@@ -74,16 +78,17 @@ def save_member(folder: pathlib.Path, member: Member) -> None:
     """Write the history and the status of one training run."""
     own = member_folder(folder, member.algorithm, member.seed)
     save = lambda file: np.savez(file, allow_pickle=False, **member.history)
-    write_atomically(own / "history.npz", save)
+    write_atomically(own / HISTORY, save)
     about = {
         "status": member.status,
         "message": member.message,
         "seed": member.seed,
         "tasks": member.history.num_tasks,
+        "columns": _layout(member.history),
         "seconds": member.seconds,
         "together": member.together,
     }
-    write_text(own / "status.json", json.dumps(about))
+    write_text(own / STATUS, json.dumps(about))
 
 
 def load_member(
@@ -100,24 +105,61 @@ def load_member(
     **Raises:** `DamagedError` if a file is damaged.
     """
     own = member_folder(folder, algorithm, seed)
-    if not (own / "status.json").exists():
+    if not (own / STATUS).exists():
         return None
-    path = own / "history.npz"
     try:
+        return _read_member(own, algorithm, seed, quantities)
+    except DamagedError:
+        # A run that is being trained writes one file after the other.
+        time.sleep(_BETWEEN_FILES)
+        return _read_member(own, algorithm, seed, quantities)
+
+
+_BETWEEN_FILES = 0.1  # seconds
+
+
+def _read_member(
+    own: pathlib.Path, algorithm: str, seed: int, quantities: Mapping[str, Quantity] | None
+) -> Member:
+    path = own / STATUS
+    try:
+        about = {"columns": None} | json.loads(path.read_text(encoding="utf-8"))
+        for name, kind in (_FACTS | _ABOUT_HISTORY).items():
+            if not is_bearable(about[name], kind):
+                raise TypeError(f"`{name}` is {about[name]!r}")
+        path = own / HISTORY
         history = History(_read_columns(path), quantities=quantities)
-        path = own / "status.json"
-        about = json.loads(path.read_text(encoding="utf-8"))
-        facts = {name: about[name] for name in _FACTS}
-        for name, value in facts.items():
-            if not is_bearable(value, _FACTS[name]):
-                raise TypeError(f"`{name}` is {value!r}")
-        return Member(algorithm, seed, history=history, **facts)
+        _check_history(history, about["tasks"], about["columns"])
+        path = own.parents[1] / QUANTITIES
+        for name, quantity in (quantities or {}).items():
+            if name in history:
+                quantity.series(history[name][:1])
+        return Member(algorithm, seed, history=history, **{name: about[name] for name in _FACTS})
     except Exception as error:  # a file that is cut off or was changed may raise anything
         raise DamagedError(path, error) from error
 
 
-# What is read from `status.json`.
+# What is read from `status.json`. Earlier versions did not write the columns.
 _FACTS: dict[str, Any] = {"status": Status, "message": str, "seconds": float | int, "together": int}
+_ABOUT_HISTORY: dict[str, Any] = {"tasks": int, "columns": dict[str, str] | None}
+
+
+def _layout(history: History) -> dict[str, str]:
+    """The type and the shape of every column."""
+    return {name: f"{column.dtype}{list(column.shape)}" for name, column in history.items()}
+
+
+def _check_history(history: History, num_tasks: int, columns: Mapping[str, str] | None) -> None:
+    """**Raises:** `ValueError` if the history is not the one that was written with the status."""
+    for name, column in history.items():
+        if len(column) != num_tasks:
+            raise ValueError(f"{name!r} has {len(column)} tasks, but status.json says {num_tasks}")
+    found = _layout(history)
+    columns = found if columns is None else columns
+    for name in (*columns, *found):
+        if found.get(name) != columns.get(name):
+            told = (found.get(name, "missing"), columns.get(name, "that it does not exist"))
+            raise ValueError("{!r} is {}, but status.json says {}".format(name, *told))
 
 
 def _read_columns(path: pathlib.Path) -> dict[str, np.ndarray]:

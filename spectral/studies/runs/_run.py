@@ -16,14 +16,33 @@ from ..experiment._groups import assemble, Group, groups, Names
 from ..experiment._own_parts import OWN_PARTS, own_parts
 from ..experiment._settings import given_path, SettingsError
 from ._extend import check_extension
-from ._folder import began_apart, check_folder, MARKER, Mode, open_folder, QUANTITIES, read_config
-from ._keeper import Keeper
+from ._folder import (
+    began_apart,
+    check_folder,
+    CONFIG,
+    MARKER,
+    Mode,
+    open_folder,
+    QUANTITIES,
+    read_config,
+)
+from ._keeper import checkpoint_folder, Keeper
 from ._quantities import load_quantities, save_quantities
 from ._record import circumstances
-from ._results import known_member, load_results, Member, Results, save_member
+from ._results import (
+    HISTORY,
+    known_member,
+    load_results,
+    Member,
+    member_folder,
+    Results,
+    save_member,
+    STATUS,
+)
 from .protection._damage import DamagedError
 from .protection._lock import sole_writer
 from .protection._memory import check_memory, within_memory
+from .protection._obstacles import check_places, told
 from .protection._stop import watch_signals
 
 
@@ -94,7 +113,8 @@ def run_experiment(
     if mode == "extend":
         recorded |= check_extension(experiment, folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        # Before anything is changed, such as the settings of a run that is extended.
+        check_places(folder, *_places(experiment, folder))
         with sole_writer(folder / MARKER):
             known = _known_quantities(folder)
             figures = {quantity.figure for quantity in known.values()}
@@ -113,11 +133,19 @@ def run_experiment(
                     _train(experiment, folder, group, keeper, loggers)
                     stop.check()
     except OSError as error:
-        raise SettingsError(
-            f"{str(folder)!r} cannot be written to: {error}. What was saved before is intact: free "
-            "some space and continue with --resume, or name another folder with --out."
-        ) from error
+        raise SettingsError(told(error, folder)) from error
     return load_results(folder)
+
+
+def _places(
+    experiment: Experiment, folder: pathlib.Path
+) -> tuple[list[pathlib.Path], list[pathlib.Path]]:
+    """The folders and the files that the run writes."""
+    every = groups(experiment)
+    members = [member_folder(folder, *name) for group in every for name in group.names]
+    saved = [checkpoint_folder(folder, group) for group in every]
+    files = [own / name for own in members for name in (HISTORY, STATUS)]
+    return [*saved, *members], [folder / CONFIG, folder / QUANTITIES, *files]
 
 
 def _known_quantities(folder: pathlib.Path) -> dict[str, Quantity]:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from ..._arguments import check_count
+from ..._arguments import as_int, check_count
 from ..._base._quantity import Quantity
 from ..._types import Aux, Chunk, Clock, Learner
 from .._base._outputs import network_outputs
@@ -42,9 +42,9 @@ class ToyLandscapes(AbstractTaskStream[Int[Array, ""]]):
     ```
     """
 
-    num_tasks: int = eqx.field(static=True)
-    chunks_per_task: int = eqx.field(static=True)
-    minibatches: int = eqx.field(static=True)
+    num_tasks: int = eqx.field(static=True, converter=as_int)
+    chunks_per_task: int = eqx.field(static=True, converter=as_int)
+    minibatches: int = eqx.field(static=True, converter=as_int)
 
     def __init__(self, *, steps_per_task: int = 200):
         """**Raises:** `ValueError` for a number of steps below one."""

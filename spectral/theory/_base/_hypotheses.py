@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
-from ...curvature import Risk
+from ...curvature import GaussNewton, Risk
 from ...models import activations_of, DescribesUnits, Elementwise
 
 
@@ -76,7 +76,8 @@ def check_no_kink(
 def output_shape(statement: str, risk: Risk, params: PyTree) -> tuple[int, ...]:
     """The shape of the outputs of one example, if they are one array.
 
-    **Raises:** `ValueError` naming the statement if they are several.
+    **Raises:** `ValueError` naming the statement if they are several, and as the constructors of
+    operators if the targets do not fit the loss or an output depends on other examples.
     """
     outputs: Any = eqx.filter_eval_shape(lambda p: risk.forward(p, risk.inputs), params)
     if not isinstance(outputs, jax.ShapeDtypeStruct):
@@ -84,6 +85,8 @@ def output_shape(statement: str, risk: Risk, params: PyTree) -> tuple[int, ...]:
             f"{statement} has the hypothesis of one array of outputs, but `forward` returned "
             f"{jax.tree.structure(outputs)}: pass a risk whose `forward` returns one array."
         )
+    # The constructor checks the targets and that no output depends on other examples.
+    GaussNewton(risk, params)
     return outputs.shape[1:]
 
 

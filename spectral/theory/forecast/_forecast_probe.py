@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ..._arguments import check_above
+from ..._arguments import as_int_or_none, check_above
 from ..._base._quantity import Quantity
 from ..._types import Clock
 from ...probes import AbstractSamplingProbe, Sampler, When
@@ -49,7 +49,7 @@ class TrainabilityForecast(AbstractSamplingProbe):
     target: Float[Array, ""]
     shrinkage: Float[Array, ""]
     weight_decay: Float[Array, ""]
-    steps: int | None = eqx.field(static=True)
+    steps: int | None = eqx.field(static=True, converter=as_int_or_none)
 
     def __init__(
         self,

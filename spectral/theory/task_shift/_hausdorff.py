@@ -9,7 +9,7 @@ import scipy.spatial.distance
 from jaxtyping import ArrayLike, Float
 from scipy.spatial import KDTree
 
-from ..._arguments import check_count
+from ..._arguments import as_int, check_count
 from .._base._hypotheses import as_points
 
 
@@ -23,7 +23,7 @@ class Pairwise(eqx.Module):
     """
 
     _: KW_ONLY
-    batch_size: int = eqx.field(static=True, default=1000)
+    batch_size: int = eqx.field(static=True, default=1000, converter=as_int)
 
     def __check_init__(self):
         check_count("batch_size", self.batch_size)

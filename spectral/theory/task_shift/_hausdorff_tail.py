@@ -4,7 +4,7 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import ArrayLike, Float, Real
 
-from ..._arguments import check_count, check_no_nan
+from ..._arguments import as_int, check_count, check_no_nan
 from .._base._proportion import Proportion, proportion
 from ._hausdorff import Nearest, nearest_distances, PAIRWISE
 
@@ -42,7 +42,7 @@ class HausdorffTail(eqx.Module):
     """
 
     distances: Float[np.ndarray, " draws"]  # from each draw to X, ascending
-    num_examples: int = eqx.field(static=True)
+    num_examples: int = eqx.field(static=True, converter=as_int)
 
     def __init__(
         self,

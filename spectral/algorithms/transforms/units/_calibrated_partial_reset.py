@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ...._arguments import check_above, check_count
+from ...._arguments import as_int, check_above, check_count
 from ...._carry import branch
 from ...._types import Learner, Signal
 from ....models import Entries
@@ -65,7 +65,7 @@ class CalibratedPartialReset(AbstractTransform[_Utilities]):
     threshold: Float[Array, ""]
     decay: Float[Array, ""]
     curve: Curve = eqx.field(static=True)
-    period: int = eqx.field(static=True)
+    period: int = eqx.field(static=True, converter=as_int)
 
     def __init__(
         self,

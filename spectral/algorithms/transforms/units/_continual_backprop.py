@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
-from ...._arguments import check_count
+from ...._arguments import as_int, check_count
 from ...._base._quantity import Quantity
 from ...._types import Learner, Signal
 from ....models import absorb_mean, UnitGroup
@@ -74,7 +74,7 @@ class ContinualBackprop(AbstractTransform[_State]):
 
     replacement_rate: Float[Array, ""]
     decay: Float[Array, ""]
-    maturity: int = eqx.field(static=True)
+    maturity: int = eqx.field(static=True, converter=as_int)
     utility: Callable[[UnitFacts], Float[Array, " units"]] = eqx.field(static=True)
     compensate: bool = eqx.field(static=True)
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
-from ...._arguments import check_count
+from ...._arguments import as_int, check_count
 from ...._base._quantity import Quantity
 from ...._types import Learner, Signal
 from ....models import forget_units, UnitGroup
@@ -38,7 +38,7 @@ class AbstractRecycling(AbstractTransform[Int[Array, ""]]):
     """
 
     threshold: Float[Array, ""]
-    window: int = eqx.field(static=True)
+    window: int = eqx.field(static=True, converter=as_int)
     outgoing: Outgoing = eqx.field(static=True)
 
     def __init__(self, threshold: Number, window: int, outgoing: Outgoing):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
-from ...._arguments import check_count
+from ...._arguments import as_int, check_count
 from ...._base._quantity import Quantity
 from ...._types import Learner, Signal
 from ....models import UnitGroup
@@ -46,7 +46,7 @@ class SelfNormalizedReset(AbstractTransform[_State]):
     """
 
     rejection_level: Float[Array, ""]
-    max_age: int = eqx.field(static=True)
+    max_age: int = eqx.field(static=True, converter=as_int)
 
     def __init__(self, *, rejection_level: Number = 1e-3, max_age: int = 20_000):
         """**Raises:** `ValueError` for a `rejection_level` that is not above 0 and at most 1, or a

@@ -8,7 +8,7 @@ import jax.flatten_util
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ...._arguments import check_count
+from ...._arguments import as_int, check_count
 from ...._base._scaling import exponent_of, times_power
 from ...._types import Learner, Signal
 from ..._base._arguments import as_positive, Number
@@ -35,7 +35,7 @@ class CurvatureBarrier(AbstractTransform[None]):
 
     lr: Float[Array, ""]
     epsilon: Float[Array, ""]
-    window: int = eqx.field(static=True)
+    window: int = eqx.field(static=True, converter=as_int)
 
     def __init__(self, lr: Number, *, window: int = 1, epsilon: Number = 1e-6):
         """**Raises:** `ValueError` for an `lr` or `epsilon` that is not positive, or a window below

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from ...._arguments import check_count
+from ...._arguments import as_int, check_count, MOST_ROUNDS
+from ...._base._scaling import exponent_of, times_power
 from ...._carry import branch
 from ...._types import Learner, TaskStart
 from ....models import connected
@@ -44,8 +45,8 @@ class DirectionAwareShrink(AbstractTransform[None]):
 
     min_factor: Float[Array, ""]
     decay: Float[Array, ""]
-    num_batches: int = eqx.field(static=True)
-    batch_size: int = eqx.field(static=True)
+    num_batches: int = eqx.field(static=True, converter=as_int)
+    batch_size: int = eqx.field(static=True, converter=as_int)
 
     def __init__(
         self,
@@ -57,7 +58,7 @@ class DirectionAwareShrink(AbstractTransform[None]):
     ):
         """**Raises:** `ValueError` for a `min_factor` outside [0, 1], a decay outside [0, 1), or a
         number of batches or a batch size below one."""
-        check_count("num_batches", num_batches)
+        check_count("num_batches", num_batches, maximum=MOST_ROUNDS)
         check_count("batch_size", batch_size)
         self.min_factor = as_fraction("min_factor", min_factor)
         self.decay = as_fraction("decay", decay, below_one=True)
@@ -111,6 +112,8 @@ def _cosine(a: Float[Array, "..."], b: Float[Array, "..."]) -> Float[Array, "...
     """The cosine of the angle between two vectors, the rows of two matrices, or the slices of two
     kernels; 0 if one of them is zero."""
     axes = {1: (0,), 2: (1,)}.get(a.ndim, tuple(range(2, a.ndim)))
+    # A power of two changes no digit, and no square overflows or underflows.
+    a, b = (times_power(x, -exponent_of(x, axes, keepdims=True)) for x in (a, b))
     dot = lambda x, y: jnp.sum(x * y, axis=axes, keepdims=True)
     size = jnp.sqrt(dot(a, a)) * jnp.sqrt(dot(b, b))
     return jnp.where(size > 0, dot(a, b) / jnp.where(size > 0, size, 1), 0)

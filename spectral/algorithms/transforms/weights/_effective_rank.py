@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ...._arguments import check_count
+from ...._arguments import as_int, check_count
 from ...._types import Learner, Signal
 from ....models import feature_effective_rank
 from ..._base._arguments import as_positive, Number
@@ -26,7 +26,7 @@ class EffectiveRank(AbstractTransform[None]):
     """
 
     lr: Float[Array, ""]
-    window: int = eqx.field(static=True)
+    window: int = eqx.field(static=True, converter=as_int)
 
     def __init__(self, lr: Number, window: int):
         """**Raises:** `ValueError` for an `lr` that is not positive or a window below one."""

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
-from ...._arguments import check_count
+from ...._arguments import as_int, check_count, MOST_WRITTEN_OUT
+from ...._base._scaling import norm
 from ...._carry import branch
 from ...._types import Clock, Learner, TaskStart
 from ....models import connected
@@ -43,11 +44,12 @@ class FrobeniusIsometry(AbstractTransform[None]):
     ```
     """
 
-    iterations: int = eqx.field(static=True)
+    iterations: int = eqx.field(static=True, converter=as_int)
 
     def __init__(self, *, iterations: int = 10):
-        """**Raises:** `ValueError` for `iterations` below one."""
-        check_count("iterations", iterations)
+        """**Raises:** `ValueError` for `iterations` below one or above 1000. After 220 rounds even
+        the smallest number of float32 has become 1."""
+        check_count("iterations", iterations, maximum=MOST_WRITTEN_OUT)
         self.iterations = iterations
 
     def init(self, learner: Learner, *, key: PRNGKeyArray) -> None:
@@ -78,8 +80,8 @@ class FrobeniusIsometry(AbstractTransform[None]):
         # One matrix for each position of the kernel, with no more rows than columns.
         x = jnp.moveaxis(weight.reshape(outputs, inputs, -1), 2, 0)
         x = x if outputs <= inputs else x.mT
-        norm = jnp.sqrt(jnp.sum(x**2, axis=(1, 2), keepdims=True))
-        x = x / jnp.where(norm > 0, norm, 1)
+        size = norm(x, (1, 2), keepdims=True)
+        x = x / jnp.where(size > 0, size, 1)
         closer = lambda _, x: 1.5 * x - 0.5 * (x @ x.mT) @ x
         x = jax.lax.fori_loop(0, self.iterations, closer, x)
         x = x if outputs <= inputs else x.mT

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from ...._arguments import check_count
+from ...._arguments import as_int, check_count
 from ...._types import Learner, Signal
 from ..._base._after_reset import where_reset
 from ..._base._arguments import as_fraction, Number
@@ -26,7 +26,7 @@ class HareTortoise(AbstractTransform[PyTree]):
     """
 
     decay: Float[Array, ""]
-    period: int = eqx.field(static=True)
+    period: int = eqx.field(static=True, converter=as_int)
 
     def __init__(self, *, decay: Number = 0.999, period: int):
         """**Raises:** `ValueError` for a decay outside [0, 1] or a period below one."""

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
-from ...._arguments import check_count
+from ...._arguments import as_int_or_none, check_count
+from ...._base._scaling import exponent_of, times_power
 from ...._types import Learner, Signal
 from ....models import activations_of, connected, unit_groups
 from ..._base._arguments import as_fraction, check_name, Number
@@ -48,7 +49,7 @@ class SelectiveReinit(AbstractTransform[None]):
     utility: WeightUtility = eqx.field(static=True)
     pruning: Pruning = eqx.field(static=True)
     target: NewWeights = eqx.field(static=True)
-    window: int | None = eqx.field(static=True)
+    window: int | None = eqx.field(static=True, converter=as_int_or_none)
 
     def __init__(
         self,
@@ -105,7 +106,7 @@ class SelectiveReinit(AbstractTransform[None]):
         utilities = [jnp.abs(p) for p in leaves]
         if self.utility == "gradient":
             grads = jax.tree.leaves(self._gradient(learner, signal, key=forward_key))
-            utilities = [jnp.abs(g) * u for g, u in zip(grads, utilities, strict=True)]
+            utilities = [_sensitivity(g, p) for g, p in zip(grads, leaves, strict=True)]
         new = jax.tree.leaves(self._new(learner.model, params, key=draw_key))
         for i, (utility, own) in enumerate(zip(utilities, exists, strict=True)):
             marks = self._lowest(utility, own, key=jax.random.fold_in(round_key, i))
@@ -141,6 +142,12 @@ class SelectiveReinit(AbstractTransform[None]):
         constant = {id(leaf) for leaf in jax.tree.leaves(activations_of(model))}
         constant |= {id(e.where(model)) for group in unit_groups(model) for e in group.scale}
         return jax.tree.map(lambda p, f: f if id(p) in constant else 0 * f, params, fresh)
+
+
+def _sensitivity(gradient: Float[Array, "..."], weight: Float[Array, "..."]) -> Array:
+    """|g w| times a power of two for each array, of which only ratios within an array are used."""
+    unit = lambda x: times_power(x, -exponent_of(x))
+    return jnp.abs(unit(gradient)) * jnp.abs(unit(weight))
 
 
 def _existing(model: Any) -> list[Bool[Array, "..."]]:

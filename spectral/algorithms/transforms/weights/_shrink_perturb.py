@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from ...._arguments import check_count
+from ...._arguments import as_int, check_count, MOST_ROUNDS
 from ...._carry import branch
 from ...._types import Learner, Signal, TaskStart
 from ..._base._after_reset import where_reset
@@ -43,7 +43,7 @@ class ShrinkPerturb(AbstractTransform[PyTree]):
     amount: Float[Array, ""] | None
     target: Literal["fresh", "initial"] | None = eqx.field(static=True)
     at: Literal["step", "task"] = eqx.field(static=True)
-    steps: int = eqx.field(static=True)
+    steps: int = eqx.field(static=True, converter=as_int)
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class ShrinkPerturb(AbstractTransform[PyTree]):
                 f"`target` is {target!r} and `amount` is {amount!r}, but one needs the other: give "
                 "both, or neither."
             )
-        check_count("steps", steps)
+        check_count("steps", steps, maximum=MOST_ROUNDS)
         self.shrink = as_non_negative("shrink", shrink)
         self.noise = None if noise is None else as_non_negative("noise", noise)
         self.amount = None if amount is None else as_non_negative("amount", amount)

@@ -1,13 +1,13 @@
 """Soft weight rescaling: the norms of weights are drawn to their initial values."""
 
 from dataclasses import replace
-from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from ...._base._scaling import norm
 from ...._types import Learner, Signal
 from ....models import connected
 from ..._base._arguments import as_fraction, Number
@@ -54,7 +54,7 @@ class SoftWeightRescaling(AbstractTransform[_Norms]):
         **Raises:** `TypeError` for a model without `units()`.
         """
         weights = jax.tree.leaves(eqx.filter(connected(learner.model), eqx.is_inexact_array))
-        return tuple(_norm(weights[layer.weight]) for layer in layers_of(learner.model))
+        return tuple(norm(weights[layer.weight]) for layer in layers_of(learner.model))
 
     def update(
         self, learner: Learner, state: _Norms, signal: Signal, *, key: PRNGKeyArray
@@ -97,7 +97,3 @@ class SoftWeightRescaling(AbstractTransform[_Norms]):
 
 def _last_norm(chain: Chain) -> int:
     return max((i for i, layer in enumerate(chain) if layer.is_norm), default=0)
-
-
-def _norm(array: Any) -> Float[Array, ""]:
-    return jnp.sqrt(jnp.sum(array**2))

@@ -4,7 +4,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from ...._arguments import check_count
+from ...._arguments import as_ints, check_count
 from ...._types import Learner, Signal, TaskStart
 from ..._base._arguments import as_positive, Number
 from ..._base._periodic import is_due
@@ -24,7 +24,7 @@ class StepDecay(AbstractTransform[Float[Array, ""]]):
     """
 
     factor: Float[Array, ""]
-    chunks: tuple[int, ...] = eqx.field(static=True)
+    chunks: tuple[int, ...] = eqx.field(static=True, converter=as_ints)
 
     def __init__(self, factor: Number, chunks: tuple[int, ...]):
         """**Arguments:**

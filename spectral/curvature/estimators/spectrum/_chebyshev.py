@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from ...._arguments import as_int, check_count
+from ...._arguments import as_int, as_int_or_none, check_count
 from ...._base._scaling import times_power
 from ...operators._operator import AbstractOperator
 from ...operators._single_threaded import jit_single_threaded
@@ -65,7 +65,7 @@ class Chebyshev(eqx.Module):
     _: KW_ONLY
     order: int = eqx.field(static=True, default=100, converter=as_int)
     num_vectors: int = eqx.field(static=True, default=3, converter=as_int)
-    range_order: int | None = eqx.field(static=True, default=None, converter=as_int)
+    range_order: int | None = eqx.field(static=True, default=None, converter=as_int_or_none)
     distribution: AbstractVectorDistribution = Sphere()
 
     def __check_init__(self):

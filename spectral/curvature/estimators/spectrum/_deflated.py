@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Real
 
-from ...._arguments import as_int, check_above, check_count, Count
+from ...._arguments import as_int, as_int_or_none, check_above, check_count, Count
 from ...._base._scaling import times_power
 from ...operators._operator import AbstractOperator
 from ...operators._single_threaded import jit_single_threaded
@@ -52,9 +52,9 @@ class Deflated(eqx.Module):
     is not positive, and when called if an order is larger than `operator.dim`.
     """
 
-    order: int | None = eqx.field(static=True)
-    num_vectors: int = eqx.field(static=True)
-    deflation_order: int | None = eqx.field(static=True)
+    order: int | None = eqx.field(static=True, converter=as_int_or_none)
+    num_vectors: int = eqx.field(static=True, converter=as_int)
+    deflation_order: int | None = eqx.field(static=True, converter=as_int_or_none)
     accuracy: Float[Array, ""]
 
     def __init__(
@@ -69,9 +69,9 @@ class Deflated(eqx.Module):
         check_order("order", order)
         check_order("deflation_order", deflation_order)
         check_count("num_vectors", num_vectors)
-        self.order = as_int(order)
+        self.order = as_int_or_none(order)
         self.num_vectors = as_int(num_vectors)
-        self.deflation_order = as_int(deflation_order)
+        self.deflation_order = as_int_or_none(deflation_order)
         self.accuracy = jnp.asarray(accuracy, dtype=float)
 
     def __call__(self, operator: AbstractOperator, *, key: PRNGKeyArray) -> DeflatedSpectrum:

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, PyTree
 
 from ...._arguments import Count
 from ...._base._scaling import norm, times_power
-from ...operators._operator import AbstractOperator, check_vector
+from ...operators._operator import AbstractOperator, checked_vector
 from ...operators._single_threaded import jit_single_threaded
 from .._units import scaled_product
 from ._order import check_order, order_within
@@ -58,7 +58,7 @@ def matrix_function(
     - `function`: maps an array of eigenvalues to an array of the same shape. It must be finite on
         all of the range of the spectrum. Pass a function defined at module level, or a Module whose
         fields are its data, so that nothing is compiled twice.
-    - `vector`: v, like the vectors of `operator`.
+    - `vector`: v, like the vectors of `operator`. One of fewer digits is widened.
     - `order`: products with the matrix, and vectors in memory; by default the smaller of 100 and
         the dimension.
 
@@ -71,7 +71,7 @@ def matrix_function(
     is not a positive integer or is larger than `operator.dim`; `TypeError` if the result is
     differentiated.
     """
-    check_vector(vector, operator)
+    vector = checked_vector(vector, operator)
     check_order("order", order)
     order = order_within("order", order, operator.dim, default=100)
     return _apply(operator, function, vector, order)

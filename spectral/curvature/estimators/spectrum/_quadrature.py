@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from ...._arguments import as_int, check_count
+from ...._arguments import as_int, as_int_or_none, check_count
 from ...._base._scaling import times_power
 from ...operators._operator import AbstractOperator
 from ...operators._single_threaded import jit_single_threaded
@@ -23,7 +23,7 @@ class AbstractLanczosQuadrature(eqx.Module):
     """Estimates a spectrum from the tridiagonal matrix of each of several random vectors."""
 
     _: KW_ONLY
-    order: int | None = eqx.field(static=True, default=None, converter=as_int)
+    order: int | None = eqx.field(static=True, default=None, converter=as_int_or_none)
     num_vectors: int = eqx.field(static=True, default=3, converter=as_int)
     distribution: AbstractVectorDistribution = Sphere()
 

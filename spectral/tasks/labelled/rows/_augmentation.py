@@ -11,7 +11,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 
-from ...._arguments import check_above, check_count, unknown_name
+from ...._arguments import as_int, check_above, check_count, unknown_name
 
 
 # Pixels are bytes, or floats on the scale of the bytes.
@@ -49,7 +49,7 @@ class Crop(AbstractAugmentation):
     """
 
     _: KW_ONLY
-    padding: int = eqx.field(static=True, default=4)
+    padding: int = eqx.field(static=True, default=4, converter=as_int)
 
     def __check_init__(self):
         check_count("padding", self.padding)

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from ...._arguments import check_kind
+from ...._arguments import as_int, check_kind
 from ..._base._limits import check_at_most
 from ..._base._splits import Split
 from ..sets._labelled_data import AbstractLabelledData, check_labelled
@@ -33,7 +33,7 @@ class LabelledSource(eqx.Module):
     data: AbstractLabelledData
     loader: Loader
     inputs: InputTransform
-    minibatches: int = eqx.field(static=True)  # in an epoch of the largest task
+    minibatches: int = eqx.field(static=True, converter=as_int)  # in an epoch of the largest task
     even: bool = eqx.field(static=True)  # every task has this number of minibatches
 
     def __init__(

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 
-from ...._arguments import check_count
+from ...._arguments import as_int, as_int_or_none, check_count
 from ..sets._labelled_data import AbstractLabelledData
 from ._augmentation import AbstractAugmentation
 
@@ -44,14 +44,14 @@ class Loader(eqx.Module):
     """
 
     _: KW_ONLY
-    epochs: int = eqx.field(static=True, default=1)
-    minibatch_size: int = eqx.field(static=True, default=100)
-    max_minibatches: int | None = eqx.field(static=True, default=None)
+    epochs: int = eqx.field(static=True, default=1, converter=as_int)
+    minibatch_size: int = eqx.field(static=True, default=100, converter=as_int)
+    max_minibatches: int | None = eqx.field(static=True, default=None, converter=as_int_or_none)
     shuffle: bool = eqx.field(static=True, default=True)
     standardise: bool = eqx.field(static=True, default=False)
     flat: bool = eqx.field(static=True, default=False)
     augmentation: AbstractAugmentation | None = None
-    evaluation_batch_size: int = eqx.field(static=True, default=500)
+    evaluation_batch_size: int = eqx.field(static=True, default=500, converter=as_int)
 
     def __check_init__(self):
         check_count("epochs", self.epochs)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
-from ...._arguments import check_count
+from ...._arguments import as_int, check_count
 from ..._base._splits import by_split, Split
 from ._held_out_rows import held_out_rows
 from ._labelled_data import AbstractLabelledData, shown
@@ -43,8 +43,8 @@ class ImageSet(AbstractLabelledData):
     train_labels: Int[Array, " train"]
     test_images: UInt8[Array, "test height width channels"]
     test_labels: Int[Array, " test"]
-    num_classes: int = eqx.field(static=True)
-    max_value: int = eqx.field(static=True)  # the pixel value that means 1.0
+    num_classes: int = eqx.field(static=True, converter=as_int)
+    max_value: int = eqx.field(static=True, converter=as_int)  # the pixel value that means 1.0
     _: KW_ONLY
     validation_images: UInt8[Array, "validation height width channels"] | None = None
     validation_labels: Int[Array, " validation"] | None = None

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
-from ...._arguments import check_count
+from ...._arguments import as_int_or_none, check_count
 from ..._base._label_loss import Labels
 from ..._base._splits import by_split, Split
 from ._finite import check_finite
@@ -49,7 +49,9 @@ class LabelledSet(AbstractLabelledData):
     test_inputs: _Inputs
     test_labels: _Labels
     _: KW_ONLY
-    num_classes: int | None = eqx.field(static=True, default=None)  # None: not classes
+    num_classes: int | None = eqx.field(
+        static=True, default=None, converter=as_int_or_none
+    )  # None: not classes
     validation_inputs: _Inputs | None = None
     validation_labels: _Labels | None = None
     channels_last: ClassVar[bool] = False

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ...._arguments import check_above, check_count
+from ...._arguments import as_int, check_above, check_count
 from ...._types import Clock
 from ..._base._classification import LabelledBatch
 from ..rows._labelled_rows import LabelledRows
@@ -39,7 +39,7 @@ class DriftingInputs(AbstractLabelledStream[Float[Array, " entries"]]):
     only_changes: ClassVar[Literal["inputs", "labels"] | None] = "inputs"
     source: LabelledSource
     step: Float[Array, ""]
-    num_tasks: int = eqx.field(static=True)
+    num_tasks: int = eqx.field(static=True, converter=as_int)
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from ...._arguments import check_count, check_fraction
+from ...._arguments import as_int, check_count, check_fraction
 from ...._types import Clock
 from ..._base._classification import LabelledBatch
 from ..rows._class_labels import check_classes
@@ -40,7 +40,7 @@ class FlippedLabels(AbstractLabelledStream[Int[Array, " rows"]]):
     only_changes: ClassVar[Literal["inputs", "labels"] | None] = "labels"
     source: LabelledSource
     fraction: Float[Array, ""]
-    num_tasks: int = eqx.field(static=True)
+    num_tasks: int = eqx.field(static=True, converter=as_int)
 
     def __init__(
         self,

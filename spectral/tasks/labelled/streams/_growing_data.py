@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray
 
+from ...._arguments import as_int
 from ...._types import Clock
 from ..._base._classification import LabelledBatch
 from ..._base._limits import check_at_most
@@ -44,7 +45,7 @@ class GrowingData(AbstractLabelledStream[SeenRows]):
 
     rebuilds: ClassVar[bool] = True
     source: LabelledSource
-    num_tasks: int = eqx.field(static=True)
+    num_tasks: int = eqx.field(static=True, converter=as_int)
 
     def __init__(
         self, data: AbstractLabelledData, *, num_tasks: int = 10, loader: Loader | None = None

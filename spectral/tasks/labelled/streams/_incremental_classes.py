@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, PRNGKeyArray
 
-from ...._arguments import check_count
+from ...._arguments import as_int, as_int_or_none, check_count
 from ...._types import Clock
 from ..._base._classification import LabelledBatch
 from ..._base._splits import Split
@@ -46,9 +46,9 @@ class IncrementalClasses(AbstractLabelledStream[SeenClasses]):
     rebuilds: ClassVar[bool] = True
     source: LabelledSource
     pool: ClassPool
-    classes_per_task: int = eqx.field(static=True)
-    max_per_task: int = eqx.field(static=True)
-    num_tasks: int = eqx.field(static=True)
+    classes_per_task: int = eqx.field(static=True, converter=as_int)
+    max_per_task: int = eqx.field(static=True, converter=as_int_or_none)
+    num_tasks: int = eqx.field(static=True, converter=as_int_or_none)
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 
-from ...._arguments import check_above, check_count
+from ...._arguments import as_int, check_above, check_count
 from ...._types import Clock
 from ..._base._classification import LabelledBatch
 from ..rows._labelled_rows import LabelledRows
@@ -48,8 +48,8 @@ class NoisedImages(AbstractLabelledStream[Noise]):
     only_changes: ClassVar[Literal["inputs", "labels"] | None] = "inputs"
     source: LabelledSource
     max_noise: Float[Array, ""]
-    max_value: int = eqx.field(static=True)
-    num_tasks: int = eqx.field(static=True)
+    max_value: int = eqx.field(static=True, converter=as_int)
+    num_tasks: int = eqx.field(static=True, converter=as_int)
 
     def __init__(
         self,

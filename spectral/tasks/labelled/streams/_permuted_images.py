@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
-from ...._arguments import check_count
+from ...._arguments import as_int, as_int_or_none, check_count
 from ...._base._quantity import Quantity
 from ...._types import Aux, Chunk, Clock, Learner
 from ..._base._begun_again import begun_again
@@ -56,11 +56,11 @@ class PermutedImages(AbstractTaskStream[Permutation]):
     ```
     """
 
-    num_tasks: int = eqx.field(static=True)
-    chunks_per_task: int = eqx.field(static=True)
-    minibatches: int = eqx.field(static=True)
-    minibatch_size: int = eqx.field(static=True)
-    num_evaluation_examples: int = eqx.field(static=True)
+    num_tasks: int = eqx.field(static=True, converter=as_int)
+    chunks_per_task: int = eqx.field(static=True, converter=as_int)
+    minibatches: int = eqx.field(static=True, converter=as_int)
+    minibatch_size: int = eqx.field(static=True, converter=as_int)
+    num_evaluation_examples: int = eqx.field(static=True, converter=as_int_or_none)
     images: ImageSet
     shift: Float[Array, ""]  # inputs are (pixel - shift) / scale
     scale: Float[Array, ""]

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray
 
-from ...._arguments import check_count
+from ...._arguments import as_int, check_count
 from ...._types import Clock
 from ..._base._classification import LabelledBatch
 from ..rows._class_labels import check_classes
@@ -36,7 +36,7 @@ class PermutedLabels(AbstractLabelledStream[Int[Array, " classes"]]):
     draws_tasks: ClassVar[bool] = True
     only_changes: ClassVar[Literal["inputs", "labels"] | None] = "labels"
     source: LabelledSource
-    num_tasks: int = eqx.field(static=True)
+    num_tasks: int = eqx.field(static=True, converter=as_int)
 
     def __init__(
         self, data: AbstractLabelledData, *, num_tasks: int = 100, loader: Loader | None = None

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray
 
-from ...._arguments import check_count
+from ...._arguments import as_int, check_count
 from ...._types import Clock
 from ..._base._classification import LabelledBatch
 from ..._base._limits import check_at_most
@@ -43,8 +43,8 @@ class RandomLabels(AbstractLabelledStream[Labelling]):
     draws_tasks: ClassVar[bool] = True
     only_changes: ClassVar[Literal["inputs", "labels"] | None] = "labels"
     source: LabelledSource
-    rows: int = eqx.field(static=True)
-    num_tasks: int = eqx.field(static=True)
+    rows: int = eqx.field(static=True, converter=as_int)
+    num_tasks: int = eqx.field(static=True, converter=as_int)
 
     def __init__(
         self,

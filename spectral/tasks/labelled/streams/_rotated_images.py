@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ...._arguments import check_count
+from ...._arguments import as_int, check_count
 from ...._types import Clock
 from ..._base._classification import LabelledBatch
 from ..._base._no_fresh_task import NoFreshTaskError
@@ -39,7 +39,7 @@ class RotatedImages(AbstractLabelledStream[Float[Array, ""]]):
     only_changes: ClassVar[Literal["inputs", "labels"] | None] = "inputs"
     source: LabelledSource
     step: Float[Array, ""] | None
-    num_tasks: int = eqx.field(static=True)
+    num_tasks: int = eqx.field(static=True, converter=as_int)
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ...._arguments import check_count
+from ...._arguments import as_int, check_count
 from ...._types import Clock
 from ..._base._classification import LabelledBatch
 from ..rows._labelled_rows import LabelledRows
@@ -38,7 +38,7 @@ class RotatedInputs(AbstractLabelledStream[Float[Array, "entries entries"]]):
     draws_tasks: ClassVar[bool] = True
     only_changes: ClassVar[Literal["inputs", "labels"] | None] = "inputs"
     source: LabelledSource
-    num_tasks: int = eqx.field(static=True)
+    num_tasks: int = eqx.field(static=True, converter=as_int)
 
     def __init__(
         self, data: AbstractLabelledData, *, num_tasks: int = 100, loader: Loader | None = None

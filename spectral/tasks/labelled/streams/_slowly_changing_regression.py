@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from ...._arguments import check_above, check_count
+from ...._arguments import as_int, check_above, check_count
 from ...._base._quantity import Quantity
 from ...._types import Aux, Chunk, Clock, Learner
 from ..._base._drawn_task import drawn_task
@@ -52,14 +52,14 @@ class SlowlyChangingRegression(AbstractTaskStream[TargetNetwork]):
     ```
     """
 
-    num_tasks: int = eqx.field(static=True)
-    chunks_per_task: int = eqx.field(static=True)
-    minibatches: int = eqx.field(static=True)
-    minibatch_size: int = eqx.field(static=True)
-    num_slow_bits: int = eqx.field(static=True)
-    num_fast_bits: int = eqx.field(static=True)
-    num_units: int = eqx.field(static=True)
-    num_evaluation_examples: int = eqx.field(static=True)
+    num_tasks: int = eqx.field(static=True, converter=as_int)
+    chunks_per_task: int = eqx.field(static=True, converter=as_int)
+    minibatches: int = eqx.field(static=True, converter=as_int)
+    minibatch_size: int = eqx.field(static=True, converter=as_int)
+    num_slow_bits: int = eqx.field(static=True, converter=as_int)
+    num_fast_bits: int = eqx.field(static=True, converter=as_int)
+    num_units: int = eqx.field(static=True, converter=as_int)
+    num_evaluation_examples: int = eqx.field(static=True, converter=as_int)
     redraw: bool = eqx.field(static=True)
     threshold: Float[Array, ""]
 

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray
 
-from ...._arguments import check_count
+from ...._arguments import as_int, as_int_or_none, check_count
 from ...._keys import derive, Role
 from ...._types import Clock
 from ..._base._begun_again import begun_again
@@ -46,9 +46,9 @@ class SplitClasses(AbstractLabelledStream[TaskClasses]):
 
     source: LabelledSource
     pool: ClassPool
-    classes_per_task: int = eqx.field(static=True)
+    classes_per_task: int = eqx.field(static=True, converter=as_int)
     redraw: bool = eqx.field(static=True)
-    num_tasks: int = eqx.field(static=True)
+    num_tasks: int = eqx.field(static=True, converter=as_int_or_none)
 
     def __init__(
         self,

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ...._arguments import check_kind, unknown_name
+from ...._arguments import as_int, check_kind, unknown_name
 from ._environment import AbstractEnvironment, Step
 from ._physical_parameters import AbstractPhysicalParameter, Friction
 from ._state_arrays import as_arrays, with_types_of
@@ -57,8 +57,8 @@ class Brax(AbstractEnvironment[Any]):
     name: str = eqx.field(static=True)
     backend: Backend = eqx.field(static=True)
     physical_parameter: AbstractPhysicalParameter
-    observation_size: int = eqx.field(static=True)
-    action_size: int = eqx.field(static=True)
+    observation_size: int = eqx.field(static=True, converter=as_int)
+    action_size: int = eqx.field(static=True, converter=as_int)
     discrete: bool = eqx.field(static=True)
 
     def __init__(

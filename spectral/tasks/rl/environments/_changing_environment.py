@@ -7,7 +7,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from ...._arguments import check_count, check_kind, unknown_name
+from ...._arguments import as_int, check_count, check_kind, unknown_name
 from ._environment import AbstractEnvironment
 from ._schedules import AbstractSchedule
 
@@ -50,7 +50,7 @@ class ChangingEnvironment(eqx.Module):
 
     environment: AbstractEnvironment
     schedule: AbstractSchedule
-    steps_per_task: int = eqx.field(static=True)
+    steps_per_task: int = eqx.field(static=True, converter=as_int)
     _: KW_ONLY
     change: Change = eqx.field(static=True, default="step")
 

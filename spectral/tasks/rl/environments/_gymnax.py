@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ...._arguments import unknown_name
+from ...._arguments import as_int, unknown_name
 from ...._base._returned import check_tuple
 from ._environment import AbstractEnvironment, Step
 from ._state_arrays import as_arrays, with_types_of
@@ -49,8 +49,8 @@ class Gymnax(AbstractEnvironment[Any]):
     environment: Any = eqx.field(static=True)  # None: the environment of gymnax with this name
     params: Any  # None: the default ones
     physical_parameter: str | None = eqx.field(static=True)
-    observation_size: int = eqx.field(static=True)
-    action_size: int = eqx.field(static=True)
+    observation_size: int = eqx.field(static=True, converter=as_int)
+    action_size: int = eqx.field(static=True, converter=as_int)
     discrete: bool = eqx.field(static=True)
 
     def __init__(self, name: Any, *, params: Any = None, physical_parameter: str | None = None):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ...._arguments import check_above, check_count, check_kind
+from ...._arguments import as_int, as_int_or_none, check_above, check_count, check_kind
 from ..._base._no_fresh_task import NoFreshTaskError
 
 
@@ -44,7 +44,7 @@ class LogUniform(AbstractSchedule):
 
     low: Float[Array, ""]
     high: Float[Array, ""]
-    seed: int | None = eqx.field(static=True)
+    seed: int | None = eqx.field(static=True, converter=as_int_or_none)
 
     def __init__(
         self,
@@ -107,7 +107,7 @@ class Revisit(AbstractSchedule):
 
     schedule: AbstractSchedule
     _: KW_ONLY
-    period: int = eqx.field(static=True, default=2)
+    period: int = eqx.field(static=True, default=2, converter=as_int)
 
     def __check_init__(self):
         check_kind("schedule", self.schedule, AbstractSchedule, "tasks.LogUniform()")

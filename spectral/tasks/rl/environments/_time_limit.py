@@ -6,7 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from ...._arguments import check_count, check_kind
+from ...._arguments import as_int, check_count, check_kind
 from ._environment import AbstractEnvironment, reset_of, Step, step_of
 
 
@@ -30,7 +30,7 @@ class TimeLimit(AbstractEnvironment[TimedState]):
     """
 
     environment: AbstractEnvironment
-    steps: int = eqx.field(static=True)
+    steps: int = eqx.field(static=True, converter=as_int)
     terminal: bool = eqx.field(static=True)
 
     def __init__(self, environment: AbstractEnvironment, steps: int, *, terminal: bool = False):

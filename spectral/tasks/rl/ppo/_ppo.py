@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ...._arguments import check_count, check_fraction, check_kind
+from ...._arguments import as_int, check_count, check_fraction, check_kind
 from ...._base._quantity import Quantity
 from ...._types import Aux, Chunk, Clock, Learner
 from ....models import PolicyAndValue
@@ -68,13 +68,13 @@ class PPO(AbstractTaskStream[RolloutState]):
     """
 
     outcome_metric: ClassVar[str | None] = "evaluation_return"
-    num_tasks: int = eqx.field(static=True)
-    chunks_per_task: int = eqx.field(static=True)
-    minibatches: int = eqx.field(static=True)
+    num_tasks: int = eqx.field(static=True, converter=as_int)
+    chunks_per_task: int = eqx.field(static=True, converter=as_int)
+    minibatches: int = eqx.field(static=True, converter=as_int)
     world: ChangingEnvironment
-    num_environments: int = eqx.field(static=True)
-    steps_per_rollout: int = eqx.field(static=True)
-    epochs: int = eqx.field(static=True)
+    num_environments: int = eqx.field(static=True, converter=as_int)
+    steps_per_rollout: int = eqx.field(static=True, converter=as_int)
+    epochs: int = eqx.field(static=True, converter=as_int)
     surrogate: ClippedSurrogate
     discount: Float[Array, ""]
     gae_lambda: Float[Array, ""]
@@ -82,8 +82,8 @@ class PPO(AbstractTaskStream[RolloutState]):
     normalise_observations: bool = eqx.field(static=True)
     scale_rewards: bool = eqx.field(static=True)
     clip_actions: bool = eqx.field(static=True)
-    num_evaluation_environments: int = eqx.field(static=True)
-    evaluation_steps: int = eqx.field(static=True)
+    num_evaluation_environments: int = eqx.field(static=True, converter=as_int)
+    evaluation_steps: int = eqx.field(static=True, converter=as_int)
 
     def __init__(
         self,
