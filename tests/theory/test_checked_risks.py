@@ -15,6 +15,8 @@ INPUTS = np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32)
 PARAMS = jnp.ones((4, 3))
 OPTIONS = {
     "trainability_forecast": {"lr": 0.1, "steps": 5, "target": 0.1},
+    "noisy_one_step_gain": {"minibatch_size": 2, "num_samples": 2, "key": jax.random.key(0)},
+    "cross_entropy_conditions": {"lr": 0.1, "steps": 5, "target": 0.1},
     "residual_norm": {"key": jax.random.key(0)},
     "output_curvature": {"key": jax.random.key(0)},
 }

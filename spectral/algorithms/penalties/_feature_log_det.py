@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from ..._arguments import check_count
+from ..._arguments import as_int, check_count
 from ..._base._precision import in_single
 from ..._types import Step
 from .._base._arguments import as_non_negative, as_positive, Number
@@ -35,7 +35,7 @@ class FeatureLogDet(AbstractPenalty[None]):
 
     strength: Float[Array, ""]
     delta: Float[Array, ""]
-    window: int = eqx.field(static=True)
+    window: int = eqx.field(static=True, converter=as_int)
 
     def __init__(self, strength: Number, *, delta: Number = 1e-3, window: int = 1):
         """**Arguments:**

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, PyTree, Real
 
-from ..._arguments import check_count
+from ..._arguments import as_int, check_count
 from ..._base._precision import in_single
 from ..._base._readable import readable
 from ..._base._scaling import joint_norm
@@ -23,7 +23,7 @@ class GradientMoments(eqx.Module):
 
     norm: Float[Array, ""]  # ||g||
     deviation: Float[Array, ""]  # the root of V1
-    num_examples: int = eqx.field(static=True)
+    num_examples: int = eqx.field(static=True, converter=as_int)
 
     __repr__ = readable
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ..._arguments import check_count, check_fraction
+from ..._arguments import as_int, check_count, check_fraction
 from ..._base._scaling import norm
 from ._initialisers import AbstractInitialiser, KaimingUniform
 
@@ -36,7 +36,7 @@ class LowRank(AbstractInitialiser):
     """
 
     _: KW_ONLY
-    rank: int = eqx.field(static=True, default=10)
+    rank: int = eqx.field(static=True, default=10, converter=as_int)
     initialiser: AbstractInitialiser = _KAIMING_UNIFORM
 
     def __check_init__(self):

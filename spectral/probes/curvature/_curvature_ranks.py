@@ -6,7 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ..._arguments import check_above
+from ..._arguments import as_int_or_none, check_above
 from ..._base._quantity import Quantity
 from ...curvature import (
     epsilon_rank,
@@ -59,7 +59,7 @@ class CurvatureRanks(AbstractSamplingProbe):
     relative_epsilon: Float[Array, ""]
     matrix: Matrix
     estimator: Estimator
-    batch_size: int | None = eqx.field(static=True)
+    batch_size: int | None = eqx.field(static=True, converter=as_int_or_none)
 
     def __init__(
         self,

@@ -8,7 +8,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from ..._arguments import check_count
+from ..._arguments import as_int, check_count
 from ..._base._quantity import Quantity
 from ..._types import Learner
 from ...models import representation_change
@@ -36,10 +36,10 @@ class RepresentationChange(AbstractProbe):
     """
 
     _: KW_ONLY
-    num_examples: int = eqx.field(static=True, default=1000)
+    num_examples: int = eqx.field(static=True, default=1000, converter=as_int)
     split: Split = eqx.field(static=True, default="train")
     when: tuple[When, ...] = eqx.field(static=True, default=("start", "end"))
-    every: int = eqx.field(static=True, default=1)
+    every: int = eqx.field(static=True, default=1, converter=as_int)
 
     def __check_init__(self):
         check_count("num_examples", self.num_examples)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
-from ..._arguments import check_count
+from ..._arguments import as_int, as_int_or_none, check_count
 from ..._base._quantity import Quantity
 from ...curvature import (
     empirical_fisher_rank,
@@ -61,8 +61,8 @@ class ExampleGradients(AbstractSamplingProbe):
     """
 
     _: KW_ONLY
-    minibatch_size: int | None = eqx.field(static=True, default=None)
-    num_examples: int = eqx.field(static=True, default=200)
+    minibatch_size: int | None = eqx.field(static=True, default=None, converter=as_int_or_none)
+    num_examples: int = eqx.field(static=True, default=200, converter=as_int)
 
     def __check_init__(self):
         if self.minibatch_size is not None:

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 from jaxtyping import Array, PRNGKeyArray
 
-from ..._arguments import check_count
+from ..._arguments import as_int_or_none, check_count
 from ..._base._quantity import Quantity
 from ...curvature import Convex, Exact, local_redundancy, Sampled
 from .._base._sampler import Sampler
@@ -32,7 +32,7 @@ class LocalRedundancy(AbstractSamplingProbe):
     """
 
     _: KW_ONLY
-    num_labels: int | None = eqx.field(static=True, default=1)
+    num_labels: int | None = eqx.field(static=True, default=1, converter=as_int_or_none)
 
     def __check_init__(self):
         if self.num_labels is not None:

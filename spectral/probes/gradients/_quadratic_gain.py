@@ -6,7 +6,7 @@ from typing import Any
 import equinox as eqx
 from jaxtyping import Array, PRNGKeyArray
 
-from ..._arguments import check_count
+from ..._arguments import as_int, as_int_or_none, check_count
 from ..._base._quantity import Quantity
 from ...curvature import noisy_one_step_gain
 from .._base._sampler import Sampler
@@ -41,8 +41,8 @@ class QuadraticGain(AbstractSamplingProbe):
     """
 
     _: KW_ONLY
-    minibatch_size: int | None = eqx.field(static=True, default=None)
-    num_samples: int = eqx.field(static=True, default=10)
+    minibatch_size: int | None = eqx.field(static=True, default=None, converter=as_int_or_none)
+    num_samples: int = eqx.field(static=True, default=10, converter=as_int)
 
     def __check_init__(self):
         check_count("num_samples", self.num_samples)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from ..._arguments import check_count, check_kind
+from ..._arguments import as_int, check_count, check_kind
 from ..._base._quantity import Quantity
 from ..._carry import arrays_of, strong, with_arrays
 from ..._types import Learner
@@ -58,7 +58,7 @@ class Intervened(AbstractBranchProbe):
 
     probe: AbstractProbe
     intervention: AbstractIntervention
-    num_examples: int = eqx.field(static=True)
+    num_examples: int = eqx.field(static=True, converter=as_int)
 
     def __init__(
         self,

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray
 
-from ..._arguments import check_count, check_kind
+from ..._arguments import as_int, check_count, check_kind
 from ..._base._quantity import Quantity
 from ..._keys import derive, Role
 from ..._types import Learner
@@ -50,9 +50,9 @@ class OnFreshTasks(AbstractBranchProbe):
     """
 
     probe: AbstractProbe
-    num_tasks: int = eqx.field(static=True, default=3, kw_only=True)
+    num_tasks: int = eqx.field(static=True, default=3, kw_only=True, converter=as_int)
     when: tuple[When, ...] = eqx.field(static=True, default=("end",), kw_only=True)
-    every: int = eqx.field(static=True, default=1, kw_only=True)
+    every: int = eqx.field(static=True, default=1, kw_only=True, converter=as_int)
 
     def __check_init__(self):
         check_kind("probe", self.probe, AbstractProbe, "probes.GradientNorm()")

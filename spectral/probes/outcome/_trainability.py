@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from ..._arguments import check_above, check_count, unknown_name
+from ..._arguments import as_int, check_above, check_count, unknown_name
 from ..._base._quantity import Quantity
 from ..._carry import branch, strong
 from ..._keys import derive, Role
@@ -77,13 +77,13 @@ class Trainability(AbstractBranchProbe):
     does not evaluate its `outcome_metric`; `TypeError` for a network without `fresh`.
     """
 
-    num_tasks: int = eqx.field(static=True)
-    budget: int = eqx.field(static=True)
-    num_twins: int = eqx.field(static=True)
+    num_tasks: int = eqx.field(static=True, converter=as_int)
+    budget: int = eqx.field(static=True, converter=as_int)
+    num_twins: int = eqx.field(static=True, converter=as_int)
     outcomes: tuple[Outcome, ...] = eqx.field(static=True)
     sgd_lr: Float[Array, ""] | None
     when: tuple[When, ...] = eqx.field(static=True)
-    every: int = eqx.field(static=True)
+    every: int = eqx.field(static=True, converter=as_int)
 
     def __init__(
         self,

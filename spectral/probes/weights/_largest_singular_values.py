@@ -7,6 +7,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
+from ..._arguments import as_int
 from ..._base._quantity import Quantity
 from ..._types import Learner
 from ...models import largest_singular_values
@@ -25,7 +26,7 @@ class LargestSingularValues(AbstractProbe):
 
     _: KW_ONLY
     when: tuple[When, ...] = eqx.field(static=True, default=("start", "end"))
-    every: int = eqx.field(static=True, default=1)
+    every: int = eqx.field(static=True, default=1, converter=as_int)
 
     def __call__(
         self, learner: Learner, stream: AbstractTaskStream, stream_state: Any, *, key: PRNGKeyArray

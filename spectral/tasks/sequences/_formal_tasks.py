@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, Integer, PRNGKeyArray
 
-from ..._arguments import check_count, check_kind
+from ..._arguments import as_int, check_count, check_kind
 from .._base._splits import Split
 from ._rules import AbstractRule
 from ._sequence_batch import SequenceBatch
@@ -47,10 +47,11 @@ class FormalTasks(AbstractSequenceStream[FormalTask]):
 
     rules: tuple[AbstractRule, ...]
     loader: SequenceLoader
-    num_symbols: int = eqx.field(static=True)
-    length: int = eqx.field(static=True)
-    num_held_out: int = eqx.field(static=True)  # first symbols, for any other symbols of a string
-    num_tasks: int = eqx.field(static=True)
+    num_symbols: int = eqx.field(static=True, converter=as_int)
+    length: int = eqx.field(static=True, converter=as_int)
+    # First symbols, for any other symbols of a string.
+    num_held_out: int = eqx.field(static=True, converter=as_int)
+    num_tasks: int = eqx.field(static=True, converter=as_int)
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, Int, Integer, PRNGKeyArray
 
-from ..._arguments import check_above, check_count
+from ..._arguments import as_int, check_above, check_count
 from .._base._splits import Split
 from ._random_transitions import random_transitions
 from ._sequence_batch import next_tokens, SequenceBatch
@@ -46,9 +46,9 @@ class MarkovSources(AbstractSequenceStream[MarkovTask]):
 
     loader: SequenceLoader
     entropy_rate: Float[Array, ""]
-    vocabulary_size: int = eqx.field(static=True)
-    context: int = eqx.field(static=True)
-    num_tasks: int = eqx.field(static=True)
+    vocabulary_size: int = eqx.field(static=True, converter=as_int)
+    context: int = eqx.field(static=True, converter=as_int)
+    num_tasks: int = eqx.field(static=True, converter=as_int)
 
     def __init__(
         self,

@@ -4,7 +4,7 @@ import equinox as eqx
 import jax
 from jaxtyping import Array, Int, PRNGKeyArray
 
-from ..._arguments import check_count
+from ..._arguments import as_int, check_count
 from ._load_text import as_text
 from ._sequence_batch import next_tokens, SequenceBatch
 from ._sequence_loader import SequenceLoader
@@ -30,7 +30,7 @@ class PermutedVocabulary(AbstractTextStream[Int[Array, " symbols"]]):
 
     source: TextSource
     loader: SequenceLoader
-    num_tasks: int = eqx.field(static=True)
+    num_tasks: int = eqx.field(static=True, converter=as_int)
 
     def __init__(
         self,

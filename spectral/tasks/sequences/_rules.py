@@ -6,7 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from ..._arguments import check_count
+from ..._arguments import as_int, check_count
 
 
 class AbstractRule(eqx.Module):
@@ -88,7 +88,7 @@ class ModularAddition(AbstractRule):
     **Raises:** `ValueError` if `modulus` is below 2.
     """
 
-    modulus: int = eqx.field(static=True)
+    modulus: int = eqx.field(static=True, converter=as_int)
 
     def __check_init__(self):
         check_count("modulus", self.modulus, minimum=2)

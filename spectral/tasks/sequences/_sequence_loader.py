@@ -4,7 +4,7 @@ from dataclasses import KW_ONLY
 
 import equinox as eqx
 
-from ..._arguments import check_count
+from ..._arguments import as_int, check_count
 from .._base._steps import minibatches_per_chunk
 
 
@@ -29,11 +29,11 @@ class SequenceLoader(eqx.Module):
     """
 
     _: KW_ONLY
-    steps_per_task: int = eqx.field(static=True, default=100)
-    minibatch_size: int = eqx.field(static=True, default=8)
-    chunks_per_task: int = eqx.field(static=True, default=1)
-    num_evaluation_examples: int = eqx.field(static=True, default=256)
-    evaluation_batch_size: int = eqx.field(static=True, default=64)
+    steps_per_task: int = eqx.field(static=True, default=100, converter=as_int)
+    minibatch_size: int = eqx.field(static=True, default=8, converter=as_int)
+    chunks_per_task: int = eqx.field(static=True, default=1, converter=as_int)
+    num_evaluation_examples: int = eqx.field(static=True, default=256, converter=as_int)
+    evaluation_batch_size: int = eqx.field(static=True, default=64, converter=as_int)
 
     def __check_init__(self):
         check_count("minibatch_size", self.minibatch_size)

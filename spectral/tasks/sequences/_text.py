@@ -6,6 +6,8 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Integer
 
+from ..._arguments import as_int
+
 
 class Text(eqx.Module):
     """A text as tokens: training tokens, and held-out tokens from its end. See `load_text`.
@@ -22,7 +24,7 @@ class Text(eqx.Module):
     name: str = eqx.field(static=True)
     train: Integer[np.ndarray, " train"]
     held_out: Integer[np.ndarray, " held_out"]
-    vocabulary_size: int = eqx.field(static=True)
+    vocabulary_size: int = eqx.field(static=True, converter=as_int)
     symbols: tuple[str, ...] | None = eqx.field(static=True)  # None: the tokens were given
     sha256: str = eqx.field(static=True)  # of the UTF-8 text, or of the tokens as 32-bit integers
 

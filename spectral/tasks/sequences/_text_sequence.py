@@ -7,7 +7,7 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Int, PRNGKeyArray
 
-from ..._arguments import check_count
+from ..._arguments import as_int, check_count
 from ._load_text import as_text
 from ._sequence_loader import SequenceLoader
 from ._text import Text
@@ -26,7 +26,7 @@ class TextSequence(AbstractTextStream[None]):
 
     source: TextSource
     loader: SequenceLoader
-    num_tasks: int = eqx.field(static=True)
+    num_tasks: int = eqx.field(static=True, converter=as_int)
 
     def __init__(
         self,

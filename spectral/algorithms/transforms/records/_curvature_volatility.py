@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from ...._arguments import check_count
+from ...._arguments import as_int, check_count
 from ...._base._optimiser import Optimiser
 from ...._base._precision import in_single
 from ...._base._quantity import Quantity
@@ -50,7 +50,7 @@ class CurvatureVolatility(AbstractTransform[VolatilityState]):
     ```
     """
 
-    window: int = eqx.field(static=True)
+    window: int = eqx.field(static=True, converter=as_int)
 
     def __init__(self, *, window: int = 10):
         """**Raises:** `ValueError` if `window` is not an integer of at least 2."""

@@ -7,7 +7,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, Integer, PRNGKeyArray
 
-from ...._arguments import check_count
+from ...._arguments import as_int, check_count
 from ...layers._fixed_scale import GPT2Normal
 from ...layers._initialised import dense
 from ...layers._initialisers import AbstractInitialiser
@@ -61,7 +61,7 @@ class GPT(AbstractTransformer):
     dropout: eqx.nn.Dropout
     initialiser: AbstractInitialiser
     make_norm: MakeNorm = eqx.field(static=True)
-    context: int = eqx.field(static=True)
+    context: int = eqx.field(static=True, converter=as_int)
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ...._arguments import check_count
+from ...._arguments import as_int, as_ints, check_count
 from ...layers._fixed_scale import TruncatedNormal
 from ...layers._image_shape import check_image, check_shape
 from ...layers._initialised import dense
@@ -53,8 +53,8 @@ class ViT(AbstractTransformer):
     dropout: eqx.nn.Dropout
     initialiser: AbstractInitialiser
     make_norm: MakeNorm = eqx.field(static=True)
-    in_shape: tuple[int, ...] = eqx.field(static=True)
-    patch_size: int = eqx.field(static=True)
+    in_shape: tuple[int, ...] = eqx.field(static=True, converter=as_ints)
+    patch_size: int = eqx.field(static=True, converter=as_int)
 
     def __init__(
         self,

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray
 
-from ...._arguments import check_count
+from ...._arguments import as_int, check_count
 from ...._types import Clock
 from ..._base._classification import LabelledBatch
 from ..rows._labelled_rows import LabelledRows
@@ -35,8 +35,8 @@ class PermutedPatches(AbstractLabelledStream[Int[Array, " patches"]]):
 
     rebuilds: ClassVar[bool] = True
     source: LabelledSource
-    patch_size: int = eqx.field(static=True)
-    num_tasks: int = eqx.field(static=True)
+    patch_size: int = eqx.field(static=True, converter=as_int)
+    num_tasks: int = eqx.field(static=True, converter=as_int)
 
     def __init__(
         self,
