@@ -87,9 +87,17 @@ LAYERS: dict[str, list[set[str]]] = {
         {"measures"},
         {"runs"},
         {"analysis"},
+        {"predictors"},
         {"figures"},
         {"report"},
         {"command_line"},
+    ],
+    "studies/predictors": [
+        {"statistics"},
+        {"_panel", "_protocol"},
+        {"_coverage", "_ranking", "_signs_of", "_trivial"},
+        {"_compare", "_read", "_save", "_text"},
+        {"_rank_predictors"},
     ],
 }
 ROOMS = {"models", "curvature", "tasks", "algorithms", "probes", "theory", "recording", "studies"}
