@@ -2,11 +2,12 @@
 
     python benchmarks/predictors.py
 
-In each simulation 6 algorithms have 5 seeds and 12 checkpoints. All series have a trend of their own
-algorithm, an offset of the seed and autocorrelated noise. One sign is a monotone function of the
-outcome, two are that function with noise of its own, and eight are series of the same kind that have
-nothing to do with the outcome except that they also have trends. The naive test takes checkpoints as
-independent: the p-value of SciPy's `kendalltau` in each run, combined by Stouffer's method.
+In each simulation 6 algorithms have 5 seeds and 12 checkpoints. All series have a trend of their
+own algorithm, an offset of the seed and autocorrelated noise. One sign is a monotone function of
+the outcome, two are the outcome with noise, and eight are series of the same kind that have nothing
+to do with the outcome except that they also have trends. Rows with "any" and "power" use p-values
+adjusted by Holm. The naive test takes checkpoints as independent: the p-values of SciPy's
+`kendalltau` in each run, combined by Stouffer's method.
 """
 
 import argparse
@@ -40,7 +41,7 @@ def simulated(rng: np.random.Generator) -> tuple[np.ndarray, dict[str, np.ndarra
     """An outcome and its signs."""
     outcome = trending(rng)
     signs = {"planted": np.exp(outcome / 2)}
-    for noise in (0.5, 1.0):
+    for noise in (1.0, 3.0):
         signs[f"planted, noise {noise}"] = outcome + rng.normal(0, noise, SHAPE)
     return outcome, signs | {f"noise {i}": trending(rng) for i in range(NOISE)}
 
@@ -60,7 +61,9 @@ def rates(num_simulations: int, *, num: int = 999, seed: int = 0) -> dict[str, f
         noise = [name for name in signs if name.startswith("noise")]
         for name in set(signs) - set(noise):
             note(f"power, {name}", adjusted[name] <= LEVEL)
-        note("any noise sign found (Holm)", any(adjusted[name] <= LEVEL for name in noise))
+        note("any noise sign found", any(adjusted[name] <= LEVEL for name in noise))
+        alone = holm({name: p_values[name] for name in noise}).values()
+        note("any noise sign found, without planted ones", any(p <= LEVEL for p in alone))
         for name in noise:
             note("one noise sign, its own p-value", p_values[name] <= LEVEL)
         note("one noise sign, naive test", _naive(signs["noise 0"], y) <= LEVEL)
@@ -80,4 +83,4 @@ if __name__ == "__main__":
     given = parser.parse_args()
     print(f"{given.num_simulations} simulations of {SHAPE} algorithms, seeds, checkpoints")
     for name, rate in rates(given.num_simulations).items():
-        print(f"{name:40s} {rate:.3f}")
+        print(f"{name:43s} {rate:.3f}")

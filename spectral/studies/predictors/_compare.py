@@ -51,6 +51,8 @@ def compare(panel: Panel, protocol: AppliedProtocol, *, num_samples: int) -> Pre
     found = []
     for name, sign in oriented.items():
         x, y, present = sign.oriented, results.outcome, results.present
+        # A trivial predictor is judged given the others.
+        controls = [values for other, values in results.controls.items() if other != name]
         algorithms, algorithms_rho = across_algorithms(x, y, weights)
         seeds, seeds_rho = across_seeds(x, y, weights)
         warned = warnings_of(falls(x, results.tasks), fallen, weights)
@@ -66,7 +68,7 @@ def compare(panel: Panel, protocol: AppliedProtocol, *, num_samples: int) -> Pre
                 observed=_end(observed[name]),
                 rank=rank[name],
                 within=estimate(measured[name][0], present),
-                partial=estimate(given_trivial(x, y, results.controls, weights), present),
+                partial=estimate(given_trivial(x, y, controls, weights), present),
                 across_algorithms=estimate(algorithms, present),
                 across_seeds=estimate(seeds, present),
                 spearman={

@@ -90,10 +90,10 @@ def objections(panel: Panel, tuning: tuple[int, ...], results: tuple[int, ...]) 
         found.append(
             f"{all_or_none} 0.8 of a fresh network, so areas under the ROC curve are missing."
         )
-    if panel.start_loss is None:
+    if len(panel.controls) < sum(sign.trivial for sign in panel.signs.values()):
         found.append(
-            "The loss at the start of tasks was not recorded, so it is not among the trivial "
-            "predictors: add the probe `StartLoss`."
+            "The loss at the start of tasks was not recorded, or there is one checkpoint, so not "
+            "all trivial predictors are known: add the probe `StartLoss`, train more tasks."
         )
     return found
 

@@ -41,7 +41,6 @@ class Panel:
     - `algorithms`, `seeds`, `tasks`: the labels of the three axes.
     - `outcome`: higher is better; NaN where it was not measured.
     - `reached`: 1 where the branch reached 0.8 of a fresh network, 0 where not, NaN if unknown.
-    - `start_loss`: the name of the sign that is the loss at the start of the task; `None` without.
     """
 
     algorithms: tuple[str, ...]
@@ -50,7 +49,6 @@ class Panel:
     outcome: Values
     reached: Values
     signs: Mapping[str, Sign]
-    start_loss: str | None = None
 
     @property
     def present(self) -> Bool[np.ndarray, "algorithms seeds"]:
@@ -58,12 +56,10 @@ class Panel:
         return (~np.isnan(self.outcome)).any(axis=2)
 
     @property
-    def controls(self) -> list[Values]:
-        """The task index, the previous outcome and, where known, the loss at the start."""
-        known = [np.broadcast_to(self.tasks.astype(float), self.outcome.shape), self.previous]
-        if self.start_loss is not None:
-            known.append(self.signs[self.start_loss].values)
-        return known
+    def controls(self) -> dict[str, Values]:
+        """The trivial predictors that are known somewhere, by name."""
+        trivial = {name: sign.values for name, sign in self.signs.items() if sign.trivial}
+        return {name: values for name, values in trivial.items() if not np.isnan(values).all()}
 
     @property
     def previous(self) -> Values:

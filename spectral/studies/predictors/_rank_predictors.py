@@ -45,7 +45,17 @@ def rank_predictors(
     """
     check_count("num_samples", num_samples)
     given = [folders] if isinstance(folders, str | os.PathLike) else list(folders)
-    results, protocol = load_recorded(given), protocol or PredictorProtocol()
+    return rank_results(load_recorded(given), protocol=protocol, num_samples=num_samples)
+
+
+def rank_results(
+    results: Sequence[Results],
+    *,
+    protocol: PredictorProtocol | None = None,
+    num_samples: int = 1999,
+) -> PredictorRanking:
+    """As `rank_predictors`, for folders that were read."""
+    protocol = protocol or PredictorProtocol()
     panel = read_panel(results, protocol)
     tuning, rest = protocol.split(panel.seeds)
     applied = _applied(results, protocol, panel, tuning, rest)

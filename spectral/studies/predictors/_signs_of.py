@@ -6,7 +6,7 @@ from typing import Any
 from ..._arguments import unknown_name
 from ..._base._quantity import Quantity
 from ..experiment._settings import SettingsError
-from ..measures._measure import measured_columns, part_of
+from ..measures._measure import measured_columns, part_of, PERFORMANCE
 from ..runs._results import Results
 from ._protocol import PredictorProtocol
 
@@ -25,6 +25,11 @@ def known_quantities(results: Sequence[Results]) -> dict[str, Quantity]:
     return found
 
 
+def has_outcome(results: Sequence[Results]) -> bool:
+    """Whether a trainability was recorded, which is the default outcome."""
+    return _trainability(known_quantities(results)) is not None
+
+
 def outcome_of(quantities: Mapping[str, Quantity], given: str | None) -> str:
     """The column of the outcome: the given one, or the first that is a trainability.
 
@@ -32,20 +37,19 @@ def outcome_of(quantities: Mapping[str, Quantity], given: str | None) -> str:
     its quantity does not say which end is better.
     """
     if given is None:
-        given = next((c for c, q in quantities.items() if q.figure == TRAINABILITY), None)
+        given = _trainability(quantities)
         if given is None:
             raise SettingsError(
                 "These runs have not recorded an outcome: add the probe `Trainability` to the "
                 "experiment and run it again, or name a recorded column that says how well a "
-                f"task was learnt with `--outcome`, one of {', '.join(_outcomes(quantities))}."
+                f"task was learnt with `--outcome`, one of {', '.join(_outcomes(quantities)[:5])}."
             )
     if given not in quantities:
         raise SettingsError(unknown_name("`--outcome`: Column", given, quantities))
     if quantities[given].better is None:
         raise SettingsError(
             f"`--outcome` is {given!r}, but its quantity does not say whether higher or lower "
-            f"values are better: name one that does, such as {_outcomes(quantities)[0]!r}, or "
-            "declare `better` in `quantities()`."
+            "values are better: name a column that does, or declare `better` in `quantities()`."
         )
     return given
 
@@ -103,7 +107,12 @@ def _setting(settings: Any, name: str) -> Any:
     return next((value for value in inner if value is not None), None)
 
 
+def _trainability(quantities: Mapping[str, Quantity]) -> str | None:
+    known = (c for c, q in quantities.items() if q.figure == TRAINABILITY and q.better)
+    return next(known, None)
+
+
 def _outcomes(quantities: Mapping[str, Quantity]) -> list[str]:
     """The columns that say which end is better, those of performance first."""
     known = [column for column, quantity in quantities.items() if quantity.better]
-    return sorted(known, key=lambda c: quantities[c].figure != "performance") or ["(none)"]
+    return sorted(known, key=lambda c: quantities[c].figure != PERFORMANCE)

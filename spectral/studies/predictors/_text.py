@@ -7,8 +7,12 @@ from ._ranking import PredictorRanking, RankedSign
 from .statistics._bootstrap import Estimate
 
 
+NOTE = (
+    "Rank: by tau-b within runs; signs whose difference may be 0 are tied. Marks: what the sign "
+    "claims, then what the tuning seeds say (+ higher is better, - lower, . neither); * needs no "
+    "diagnostic. p: of the correlation across seeds, by exchanged seeds."
+)
 _ARROWS = {"higher": "+", "lower": "-", "neither": "."}
-_SHOWN = 40  # lines of the coverage
 
 
 def predictors_table(ranking: PredictorRanking) -> str:
@@ -18,37 +22,29 @@ def predictors_table(ranking: PredictorRanking) -> str:
     print(studies.predictors_table(studies.rank_predictors("runs/digits")))
     ```
     """
-    signs = ranking.signs
-    first = [
-        ["rank", "sign", "", "within runs", "given trivial", "algorithms", "seeds", "p", "Holm"],
-        *(_correlations(sign) for sign in signs),
-    ]
-    second = [
-        [
-            "sign",
-            "lead (tasks)",
-            "warned",
-            "false alarms",
-            "ROC area",
-            "right",
-            "threshold",
-            "cost",
-        ],
-        *(_warnings(sign) for sign in signs),
-    ]
     parts = [
         ranking.protocol.text,
         "Kendall's tau-b with the outcome [95 % bootstrap interval over seeds]",
-        align(first),
-        "Rank: by tau-b within runs. One rank for signs whose difference may be 0. Marks: what "
-        "the sign claims and what the tuning seeds say (+ higher is better, - lower, . neither); "
-        "* needs no diagnostic. p: of the correlation across seeds, by exchanged seeds.",
+        align(correlations_rows(ranking)),
+        NOTE,
         "Falls of the sign and of the outcome (rank test), and reaching 0.8 of a fresh network",
-        align(second),
+        align(warnings_rows(ranking)),
         _coverage(ranking),
     ]
     missing = "\n".join(f"Missing: {message}" for message in ranking.messages)
     return "\n\n".join([*parts, *([missing] if missing else [])])
+
+
+def correlations_rows(ranking: PredictorRanking) -> list[list[str]]:
+    """The names of the columns, and the correlations of each sign."""
+    names = ["rank", "sign", "", "within runs", "given trivial", "algorithms", "seeds", "p", "Holm"]
+    return [names, *map(_correlations, ranking.signs)]
+
+
+def warnings_rows(ranking: PredictorRanking) -> list[list[str]]:
+    """The names of the columns, and how each sign warns of a fall, and at which cost."""
+    names = ["sign", "lead", "warned", "false alarms", "ROC area", "right", "threshold", "cost"]
+    return [names, *map(_warnings, ranking.signs)]
 
 
 def _correlations(sign: RankedSign) -> list[str]:
@@ -63,8 +59,8 @@ def _warnings(sign: RankedSign) -> list[str]:
     return [
         _name(sign),
         _interval(sign.lead),
-        f"{sign.both} of {sign.falling}",
-        f"{sign.false_alarms} of {sign.steady}",
+        _fraction(sign.both, sign.falling),
+        _fraction(sign.false_alarms, sign.steady),
         _interval(sign.roc),
         _number(sign.right, digits=2),
         _number(sign.threshold),
@@ -73,16 +69,20 @@ def _warnings(sign: RankedSign) -> list[str]:
 
 
 def _coverage(ranking: PredictorRanking) -> str:
+    algorithms = {line.algorithm for line in ranking.coverage}
+    grouped: dict[tuple[str, ...], list[str]] = {}
+    for line in ranking.coverage:
+        if line.missing:
+            measured = f"{line.measured} of {line.possible}"
+            grouped.setdefault((line.sign, measured, line.missing), []).append(line.algorithm)
     rows = [
-        [c.sign, c.algorithm, f"{c.measured} of {c.possible}", c.missing]
-        for c in ranking.coverage
-        if c.missing
+        [sign, "all" if len(own) == len(algorithms) else ", ".join(own), measured, missing]
+        for (sign, measured, missing), own in grouped.items()
     ]
     if not rows:
-        return "Coverage: every sign was measured at every checkpoint of every run."
-    shown = align([["sign", "algorithm", "measured", "missing"], *rows[:_SHOWN]])
-    left = "" if len(rows) <= _SHOWN else f"\nand {len(rows) - _SHOWN} more lines"
-    return f"Coverage: signs that were not measured everywhere, or do not vary\n\n{shown}{left}"
+        return "Coverage: every sign was measured at every checkpoint, and varies."
+    table = align([["sign", "algorithms", "measured", "missing"], *rows])
+    return f"Coverage: signs that were not measured everywhere, or do not vary\n\n{table}"
 
 
 def _name(sign: RankedSign) -> str:
@@ -94,6 +94,10 @@ def _interval(estimate: Estimate) -> str:
     if np.isnan(estimate.low):
         return text
     return f"{text} [{_number(estimate.low, digits=2)}, {_number(estimate.high, digits=2)}]"
+
+
+def _fraction(count: int, total: int) -> str:
+    return f"{count} of {total}" if total else "-"
 
 
 def _number(value: float, *, digits: int = 3) -> str:

@@ -22,13 +22,12 @@ def with_trivial(panel: Panel, first_loss: Values) -> Panel:
     signs = dict(panel.signs)
     is_loss = lambda sign: sign.quantity.figure == "loss" and sign.when == "start"
     start = next((name for name, sign in signs.items() if is_loss(sign)), _FIRST_LOSS)
-    loss = signs.get(start) or Sign(first_loss, Quantity(start), "whole")
+    loss = signs.get(start) or Sign(first_loss, Quantity(start, cost=0), "whole")
     task = np.where(np.isnan(panel.outcome), np.nan, panel.tasks)
-    previous = Quantity("previous outcome", better="higher")
+    previous = Quantity("previous outcome", better="higher", cost=0)
     signs |= {
         start: dataclasses.replace(loss, trivial=True),
-        "task index": Sign(task, Quantity("task index"), "start", trivial=True),
+        "task index": Sign(task, Quantity("task index", cost=0), "start", trivial=True),
         "previous outcome": Sign(panel.previous, previous, "start", trivial=True, claimed=True),
     }
-    known = not np.isnan(loss.values).all()
-    return dataclasses.replace(panel, signs=signs, start_loss=start if known else None)
+    return dataclasses.replace(panel, signs=signs)

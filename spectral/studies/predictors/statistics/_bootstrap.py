@@ -59,11 +59,12 @@ def estimate(drawn: Drawn, present: Bool[np.ndarray, "algorithms seeds"]) -> Est
     or for an algorithm with a single seed.
     """
     counts = present.sum(axis=1)
-    others, seeds = drawn[1:], int(counts[counts > 0].min(initial=0))
+    counts = counts[counts > 0]
+    others, seeds = drawn[1:], min(counts, default=0)
     others = others[~np.isnan(others)]
     if seeds < 2 or not len(others) or np.isnan(drawn[0]):
         return Estimate(float(drawn[0]))
-    tail = bootstrap_tail(seeds, freedom=int((counts[counts > 0] - 1).sum()))
+    tail = bootstrap_tail(int(seeds), freedom=int((counts - 1).sum()))
     low, high = np.quantile(others, [tail, 1 - tail])
     return Estimate(float(drawn[0]), float(low), float(high))
 

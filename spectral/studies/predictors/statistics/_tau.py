@@ -70,9 +70,9 @@ def _jointly(*series: Float[np.ndarray, "*rows n"]) -> list[Float[np.ndarray, "*
 
 
 def _correlation(
-    product: Float[np.ndarray, "*rows"],
-    of_first: Float[np.ndarray, "*rows"],
-    of_second: Float[np.ndarray, "*rows"],
-) -> Float[np.ndarray, "*rows"]:
+    product: np.ndarray | np.floating,
+    of_first: np.ndarray | np.floating,
+    of_second: np.ndarray | np.floating,
+) -> np.ndarray:
     size = np.sqrt(of_first * of_second)
     return np.where(size > 0, product / np.where(size > 0, size, 1.0), np.nan)
