@@ -1,7 +1,10 @@
 """The comparison of signs as predictors, from run folders to tables, files and the report."""
 
+import dataclasses
 import json
 import re
+import types
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +14,7 @@ from predictor_runs import OUTCOME, QUANTITIES, write_run
 from spectral import Quantity, studies
 from spectral.studies import PredictorProtocol, rank_predictors, SettingsError
 from spectral.studies.command_line._main import main
+from spectral.studies.figures._predictors_figure import _draw
 from spectral.studies.predictors._coverage import coverage
 from spectral.studies.predictors._read import read_panel
 from spectral.studies.predictors._signs_of import outcome_of
@@ -18,7 +22,7 @@ from spectral.studies.predictors._signs_of import outcome_of
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return write_run(tmp_path_factory.mktemp("runs") / "mine")
+    return write_run(tmp_path_factory.mktemp("runs") / "mine", num_algorithms=3)
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +66,9 @@ def test_the_sign_that_tells_wins(ranking):
     assert noise.within.low > 0  # a trend alone correlates within runs
     assert noise.partial.value < noise.within.value / 1.5
     assert own.partial.low > 0.5
-    assert (own.both, own.falling, own.false_alarms, own.steady) == (12, 12, 0, 4)
-    assert 0 < own.lead.low <= own.lead.value <= 2
+    assert (own.both, own.falling, own.false_alarms, own.steady) == (8, 8, 0, 4)
+    assert 0 < own.lead.value <= 2
+    assert own.lead.low < own.lead.value < own.lead.high
     assert noise.false_alarms > 0
     assert signs["task index"].false_alarms == 4
     assert own.roc.low > 0.8 > signs["accuracy"].roc.value
@@ -72,15 +77,13 @@ def test_the_sign_that_tells_wins(ranking):
     assert not np.isnan(signs["previous outcome"].p_value)
 
 
-def test_directions_and_thresholds_are_those_of_tuning_seeds(folder, ranking):
+def test_directions_and_thresholds_are_those_of_tuning_seeds(ranking):
     unsaid = by_name(ranking)["unsaid"]
     assert (unsaid.claimed, unsaid.observed) == ("neither", "lower")
     assert unsaid.within.value > 0.8  # the magnitude
     told = by_name(ranking)["my own sign"]
     assert -np.log(told.threshold) == pytest.approx(unsaid.threshold)  # of one ordering
     assert (ranking.protocol.tuning_seeds, ranking.protocol.result_seeds) == ((0, 1), (2, 3, 4, 5))
-    other = rank_predictors(folder, protocol=PredictorProtocol(tuning_seeds=3), num_samples=9)
-    assert other.protocol.result_seeds == (3, 4, 5)
 
 
 def test_protocol_chooses_the_columns(folder):
@@ -128,7 +131,7 @@ def test_several_folders(folder, tmp_path):
     other = write_run(tmp_path / "other", num_algorithms=1, seeds=2)
     panel = read_panel([studies.load_results(f) for f in (folder, other)], PredictorProtocol())
     assert panel.algorithms[-1] == f"{other}/a0"
-    assert panel.present.sum(axis=1).tolist() == [6, 6, 6, 6, 2]
+    assert panel.present.sum(axis=1).tolist() == [6, 6, 6, 2]
 
 
 def test_coverage(folder):
@@ -139,7 +142,9 @@ def test_coverage(folder):
 
 
 def test_fewer_than_five_seeds_have_no_intervals(tmp_path):
-    ranking = rank_predictors(write_run(tmp_path / "run", seeds=4), num_samples=99)
+    ranking = rank_predictors(
+        write_run(tmp_path / "run", num_algorithms=2, seeds=4), num_samples=99
+    )
     own = by_name(ranking)["my own sign"]
     assert own.within.value > 0.8
     assert np.isnan(own.within.low)
@@ -150,19 +155,34 @@ def test_fewer_than_five_seeds_have_no_intervals(tmp_path):
     ("options", "parts"),
     [
         ({"tasks": 4}, ["2 checkpoints, but a correlation within runs needs at least 3"]),
-        ({"tasks": 10}, ["4 checkpoints after task 0, but the test of a fall needs at least 6"]),
+        (
+            {"tasks": 10, "seeds": 3},
+            [
+                "4 checkpoints after task 0, but the test of a fall needs at least 6",
+                "2 seeds for results, but a correlation across seeds needs at least 3",
+            ],
+        ),
         (
             {"num_algorithms": 1, "seeds": 1},
             ["1 algorithm, but a correlation across algorithms", "1 seed, so directions and thre"],
         ),
-        ({"seeds": 3}, ["2 seeds for results, but a correlation across seeds needs at least 3"]),
-        ({"changed": {OUTCOME: 0.3}}, ["The outcome is 0.3 at all checkpoints of all runs"]),
-        ({"changed": {OUTCOME: np.nan}}, ["The outcome is NaN in all runs"]),
-        ({"changed": {"trainability.end.own_ratio": None}}, ["The ratio to fresh networks was no"]),
-        ({"changed": {"trainability.end.own_ratio": 0.9}}, ["All branches reach 0.8 of a fresh"]),
         (
-            {"changed": {"start.start.loss": None, "loss": None}},
-            ["The loss at the start of tasks was not recorded"],
+            {"changed": {OUTCOME: 0.3, "trainability.end.own_ratio": 0.9}},
+            ["The outcome is 0.3 at all checkpoints of all runs", "All branches reach 0.8 of a fr"],
+        ),
+        ({"changed": {OUTCOME: np.nan}}, ["The outcome is NaN in all runs"]),
+        (
+            {
+                "changed": {
+                    "trainability.end.own_ratio": None,
+                    "start.start.loss": None,
+                    "loss": None,
+                }
+            },
+            [
+                "The ratio to fresh networks was not re",
+                "The loss at the start of tasks was not rec",
+            ],
         ),
         ({"changed": {OUTCOME: -np.inf}}, ["The outcome is inf at all checkpoints"]),
     ],
@@ -222,14 +242,44 @@ def test_default_outcome_is_what_the_quantities_say():
 
 def test_protocol_rejects_bad_values():
     with pytest.raises(ValueError, match="Variant 'raww' does not exist"):
-        PredictorProtocol(variant="raww")  # pyright: ignore
+        PredictorProtocol.__post_init__(types.SimpleNamespace(variant="raww"))  # pyright: ignore
     with pytest.raises(SettingsError, match="pass at most 4"):
         PredictorProtocol(tuning_seeds=5).split((0, 1, 2, 3, 4))
+    assert PredictorProtocol(tuning_seeds=3).split((0, 1, 2, 3, 4)) == ((0, 1, 2), (3, 4))
     assert PredictorProtocol().split((0, 1, 2, 3, 4)) == ((0,), (1, 2, 3, 4))
 
 
-def test_command(folder, tmp_path, capsys):
-    """The table, the files and the figure; and nothing of the run is changed."""
+def drawn(figure):
+    """The heights of the points of each panel."""
+    marks = lambda axes: [line for line in axes.lines if line.get_marker() == "o"]
+    return [[line.get_xydata()[0].tolist() for line in marks(axes)] for axes in figure.axes]
+
+
+def test_figure(ranking):
+    """Each sign is at its cost and correlation. That of unknown cost is on the right."""
+    figure = _draw(ranking)
+    assert figure is not None
+    known = [sign for sign in ranking.signs if sign.rank is not None]
+    within, seeds = drawn(figure)
+    assert [y for _, y in within] == [sign.within.value for sign in known]
+    np.testing.assert_array_equal([y for _, y in seeds], [s.across_seeds.value for s in known])
+    for (x, _), sign in zip(within, known, strict=True):
+        assert x == pytest.approx(sign.cost, rel=0.2, abs=0.2) if sign.cost is not None else x > 5
+    assert "1 my own sign; " in figure.get_supxlabel()
+    assert _draw(dataclasses.replace(ranking, signs=ranking.signs[-1:])) is None  # no number
+
+
+@pytest.mark.slow
+def test_figure_files(ranking, tmp_path):
+    files = studies.draw_predictors(ranking, folder=tmp_path)
+    assert [path.name for path in files] == ["predictors.png", "predictors.pdf"]
+    assert all(path.stat().st_size > 1000 for path in files)
+
+
+def test_command(folder, tmp_path, monkeypatch, capsys):
+    """The table and the files; and nothing of the run is changed."""
+    figures = []
+    monkeypatch.setattr(studies, "draw_predictors", lambda r, folder: figures.append(folder) or [])
     before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     out = tmp_path / "out"
     assert main(["predictors", str(folder), "--out", str(out)]) == 0
@@ -237,17 +287,12 @@ def test_command(folder, tmp_path, capsys):
     assert "Outcome: area above fresh (trainability.end.own_excess), lower is better" in printed
     assert "budget 30 gradient steps" in printed
     assert "epsilon 0.01, 0.1" in printed
-    assert re.search(r"^1 +my own sign +\+\+ +0\.88 \[0\.\d+, 0\.\d+\]", printed, re.MULTILINE)
+    assert re.search(r"^1 +my own sign +\+\+ +0\.\d+ \[0\.\d+, 0\.\d+\]", printed, re.MULTILINE)
     assert re.search(r"^lost +all +0 of 72 +NaN or not recorded", printed, re.MULTILINE)
-    names = {
-        "predictors.csv",
-        "coverage.csv",
-        "predictors.json",
-        "predictors.png",
-        "predictors.pdf",
-    }
+    names = {"predictors.csv", "coverage.csv", "predictors.json"}
+    assert figures == [out]
     assert {p.name for p in out.iterdir()} == names
-    table = pd.read_csv(out / "predictors.csv")
+    table: Any = pd.read_csv(out / "predictors.csv")
     assert table["name"][0] == "my own sign"
     assert {"within_low", "spearman_across_seeds", "holm", "roc", "cost"} <= set(table)
     facts = json.loads((out / "predictors.json").read_text())
@@ -256,14 +301,14 @@ def test_command(folder, tmp_path, capsys):
     assert before == {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-def test_report_has_a_section_only_with_an_outcome(folder, tmp_path):
+def test_report_has_a_section_only_with_an_outcome(tmp_path):
     def tables(run):
         text = studies.write_report([run], tmp_path / "report.html").read_text()
         found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text)
         assert found
         return json.loads(found.group(1))["tables"]
 
-    correlations, warned = tables(folder)
+    correlations, warned = tables(write_run(tmp_path / "run", num_algorithms=2, seeds=2))
     assert correlations["title"].startswith("Signs as predictors")
     assert "Outcome: area above fresh" in correlations["note"]
     assert correlations["rows"][1][:2] == ["1", "my own sign"]

@@ -60,9 +60,9 @@ def objections(panel: Panel, tuning: tuple[int, ...], results: tuple[int, ...]) 
             f"{_many(len(panel.tasks), 'checkpoint')}, but a correlation within runs needs at "
             f"least {FEWEST_CHECKPOINTS}: measure the outcome more often, or train more tasks."
         )
-    elif (panel.tasks > 0).sum() < 6:
+    elif (later := int((panel.tasks > 0).sum())) < 6:
         found.append(
-            f"{_many((panel.tasks > 0).sum(), 'checkpoint')} after task 0, but the test of a fall "
+            f"{_many(later, 'checkpoint')} after task 0, but the test of a fall "
             "needs at least 6, so lead times are missing: measure the outcome more often."
         )
     if len(panel.algorithms) < 3:

@@ -53,7 +53,7 @@ class Panel:
     @property
     def present(self) -> Bool[np.ndarray, "algorithms seeds"]:
         """The runs that have measured the outcome."""
-        return (~np.isnan(self.outcome)).any(axis=2)
+        return np.any(~np.isnan(self.outcome), axis=2)
 
     @property
     def controls(self) -> dict[str, Values]:
