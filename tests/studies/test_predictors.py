@@ -1,8 +1,10 @@
 """The comparison of signs as predictors, from run folders to tables, files and the report."""
 
 import dataclasses
+import importlib
 import json
 import re
+import sys
 import types
 from typing import Any
 
@@ -10,8 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from predictor_runs import OUTCOME, QUANTITIES, write_run
+from tiny_experiment import TINY
 
-from spectral import Quantity, studies
+from spectral import probes, Quantity, studies
+from spectral.curvature import Dense, Lanczos
 from spectral.studies import PredictorProtocol, rank_predictors, SettingsError
 from spectral.studies.command_line._main import main
 from spectral.studies.figures._predictors_figure import _draw
@@ -262,7 +266,8 @@ def test_figure(ranking):
     known = [sign for sign in ranking.signs if sign.rank is not None]
     within, seeds = drawn(figure)
     assert [y for _, y in within] == [sign.within.value for sign in known]
-    np.testing.assert_array_equal([y for _, y in seeds], [s.across_seeds.value for s in known])
+    levels = [sign.across_seeds.value for sign in known]
+    assert [y for _, y in seeds] == [y for y in levels if not np.isnan(y)]
     for (x, _), sign in zip(within, known, strict=True):
         assert x == pytest.approx(sign.cost, rel=0.2, abs=0.2) if sign.cost is not None else x > 5
     assert "1 my own sign; " in figure.get_supxlabel()
@@ -315,3 +320,58 @@ def test_report_has_a_section_only_with_an_outcome(tmp_path):
     assert [len(row) for row in warned["rows"]] == [8] * 11
     none = {OUTCOME: None, "trainability.end.own_ratio": None}
     assert tables(write_run(tmp_path / "none", num_algorithms=1, seeds=1, changed=none)) == []
+
+
+def test_probes_say_what_they_cost():
+    """In gradient evaluations: a product with the Hessian is one, a forward pass a third."""
+    rank = "normalised_epsilon_rank"
+    lanczos = Lanczos(order=10, num_vectors=2)
+    spectrum = lambda **options: probes.HessianSpectrum(**options).quantities()[rank].cost
+    assert spectrum(estimator=lanczos) == 20
+    assert spectrum(estimator=lanczos, num_resamples=2) == 60
+    assert spectrum(estimator=Dense()) is None
+    assert probes.DeadUnits().quantities()["fraction"].cost == pytest.approx(1 / 3)
+    assert probes.WeightNorm().quantities()["norm"].cost == 0
+
+
+OWN = """
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from spectral import probes, Quantity
+
+
+class Sign(probes.AbstractProbe):
+    when: tuple[probes.When, ...] = eqx.field(static=True, default=("start",))
+    every: int = eqx.field(static=True, default=1)
+
+    def __call__(self, learner, stream, stream_state, *, key):
+        leaves = jax.tree.leaves(eqx.filter(learner.model, eqx.is_inexact_array))
+        return {"mine": jnp.max(jnp.abs(leaves[0]))}
+
+    def quantities(self):
+        return {"mine": Quantity("largest weight of mine", better="lower")}
+"""
+
+
+@pytest.mark.slow
+def test_a_probe_of_ones_own_is_ranked(tmp_path, monkeypatch, capsys):
+    """It is in the YAML, and reading the results does not import it."""
+    (tmp_path / "sign_of_mine.py").write_text(OWN)
+    text = TINY[: TINY.index("probes:")].replace("num_tasks: 4", "num_tasks: 8")
+    path = tmp_path / "own.yaml"
+    path.write_text(text + "probes:\n  own: {type: 'sign_of_mine:Sign'}\n")
+    importlib.invalidate_caches()
+    studies.run_experiment(studies.load_experiment(path), tmp_path / "out")
+    monkeypatch.delitem(sys.modules, "sign_of_mine")
+    (tmp_path / "sign_of_mine.py").unlink()
+    arguments = ["--outcome", "test_accuracy", "--out", str(tmp_path / "found")]
+    capsys.readouterr()
+    assert main(["predictors", str(tmp_path / "out"), *arguments]) == 0
+    assert "sign_of_mine" not in sys.modules
+    assert re.search(r"largest weight of mine +-", capsys.readouterr().out)
+    facts = json.loads((tmp_path / "found" / "predictors.json").read_text())
+    own = next(sign for sign in facts["signs"] if sign["name"] == "largest weight of mine")
+    assert (own["column"], own["claimed"]) == ("own.start.mine", "lower")
+    assert own["within"] is not None
+    assert (tmp_path / "found" / "predictors.png").exists()

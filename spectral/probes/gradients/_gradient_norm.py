@@ -19,4 +19,4 @@ class GradientNorm(AbstractSamplingProbe):
         return {"norm": joint_norm(jax.tree.leaves(grads)), "loss": value}
 
     def quantities(self) -> dict[str, Quantity]:
-        return {"norm": Quantity("norm of the gradient", limits=(0.0, None), scale="log")}
+        return {"norm": Quantity("norm of the gradient", limits=(0.0, None), scale="log", cost=1)}

@@ -59,6 +59,8 @@ def _draw_level(
     axes.axhline(0, color="0.8", lw=0.8)
     axes.set_xscale("symlog", linthresh=1.0)
     for i, (sign, level, place) in enumerate(zip(signs, levels, places, strict=True), start=1):
+        if np.isnan(level.value):
+            continue
         shade = "0.5" if sign.trivial else COLOURS[0]
         axes.plot(place, level.value, "o", ms=4, color=shade)
         axes.plot([place, place], [level.low, level.high], color=shade, lw=0.8)
