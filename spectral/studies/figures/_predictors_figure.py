@@ -58,6 +58,8 @@ def _draw_level(
 ) -> None:
     axes.axhline(0, color="0.8", lw=0.8)
     axes.set_xscale("symlog", linthresh=1.0)
+    # Also where no sign has a number, which would leave a text outside of the panel.
+    axes.set_xlim(-0.3, 3 * _unknown(signs))
     for i, (sign, level, place) in enumerate(zip(signs, levels, places, strict=True), start=1):
         if np.isnan(level.value):
             continue
