@@ -95,7 +95,8 @@ LAYERS: dict[str, list[set[str]]] = {
     "studies/predictors": [
         {"statistics"},
         {"_panel", "_protocol"},
-        {"_coverage", "_ranking", "_signs_of", "_trivial"},
+        {"_coverage", "_signs_of", "_trivial"},
+        {"_ranking"},
         {"_compare", "_read", "_save", "_text"},
         {"_rank_predictors"},
     ],

@@ -52,13 +52,13 @@ def objections(panel: Panel, tuning: tuple[int, ...], results: tuple[int, ...]) 
         found.append("The outcome is NaN in all runs: nothing can be compared.")
     elif known.min() == known.max():
         found.append(
-            f"The outcome is {abs(known[0]):.3g} at all checkpoints of all runs, so nothing can "
-            "predict it: measure it on tasks or algorithms that differ."
+            "The outcome never varies: it is the same at all checkpoints of all runs, so nothing "
+            "can predict it. Measure it on tasks or algorithms that differ."
         )
     if len(panel.tasks) < FEWEST_CHECKPOINTS:
         found.append(
-            f"{_many(len(panel.tasks), 'checkpoint')}, but a correlation within runs needs at "
-            f"least {FEWEST_CHECKPOINTS}: measure the outcome more often, or train more tasks."
+            f"{_many(len(panel.tasks), 'checkpoint')}, but a correlation within runs needs "
+            f"at least {FEWEST_CHECKPOINTS}: measure the outcome more often, or train more tasks."
         )
     elif (later := int((panel.tasks > 0).sum())) < 6:
         found.append(
@@ -77,8 +77,8 @@ def objections(panel: Panel, tuning: tuple[int, ...], results: tuple[int, ...]) 
         )
     elif len(results) < 3:
         found.append(
-            f"{_many(len(results), 'seed')} for results, but a correlation across seeds needs at "
-            "least 3: train more seeds."
+            f"{_many(len(results), 'seed')} for results, but a correlation across seeds needs "
+            "at least 3: train more seeds."
         )
     if np.isnan(panel.reached).all():
         found.append(

@@ -23,8 +23,8 @@ class Estimate(NamedTuple):
 def seed_draws(
     present: Bool[np.ndarray, "algorithms seeds"], *, num_samples: int, seed: int
 ) -> Weights:
-    """How often each run is drawn: once in the first row, and in each of the others as many runs
-    of an algorithm as it has, with replacement. Runs that are not present are never drawn."""
+    """How often each run is drawn: once in the first row. Each of the others draws from the runs of
+    an algorithm with replacement, to their number. Runs that are not present are never drawn."""
     rng = np.random.default_rng(seed)
     counts = present.sum(axis=1)
     drawn = np.zeros((num_samples, *present.shape))

@@ -51,7 +51,7 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     """The p-values of a family of tests, adjusted by Holm (1979).
 
     The probability that any true hypothesis has an adjusted value below a level is at most that
-    level. Tests without a p-value are no members of the family.
+    level. Tests without a p-value do not belong to the family.
 
     ```python
     holm({"a": 0.01, "b": 0.04, "c": 0.03})  # a 0.03, b 0.06, c 0.06
