@@ -19,6 +19,7 @@ from spectral.curvature import Dense, Lanczos
 from spectral.studies import PredictorProtocol, rank_predictors, SettingsError
 from spectral.studies.command_line._main import main
 from spectral.studies.figures._predictors_figure import _draw
+from spectral.studies.predictors._compare import compare
 from spectral.studies.predictors._coverage import coverage
 from spectral.studies.predictors._read import read_panel
 from spectral.studies.predictors._signs_of import outcome_of
@@ -88,6 +89,21 @@ def test_directions_and_thresholds_are_those_of_tuning_seeds(ranking):
     told = by_name(ranking)["my own sign"]
     assert -np.log(told.threshold) == pytest.approx(unsaid.threshold)  # of one ordering
     assert (ranking.protocol.tuning_seeds, ranking.protocol.result_seeds) == ((0, 1), (2, 3, 4, 5))
+
+
+def test_tuning_seeds_alone_give_direction_and_threshold(folder, ranking):
+    """A sign that turns around after the tuning seeds, and is another number there."""
+    panel = read_panel([studies.load_results(folder)], PredictorProtocol())
+    turned = np.where(np.arange(6)[:, None] < 2, panel.outcome, -panel.outcome - 100)
+    lost = dataclasses.replace(panel.signs["lost"], values=turned)
+    panel = dataclasses.replace(panel, signs={**panel.signs, "lost": lost})
+    found = by_name(compare(panel, ranking.protocol, num_samples=9))["lost"]
+    assert (found.claimed, found.observed) == ("neither", "higher")
+    assert found.within.value == pytest.approx(-1)
+    assert found.across_seeds.value == pytest.approx(-1)
+    assert found.roc.value < 0.1
+    assert found.threshold > -50
+    assert found.right == 0.5  # all results are below it
 
 
 def test_protocol_chooses_the_columns(folder):
