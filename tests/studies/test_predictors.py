@@ -345,6 +345,7 @@ def test_probes_say_what_they_cost():
     spectrum = lambda **options: probes.HessianSpectrum(**options).quantities()[rank].cost
     assert spectrum(estimator=lanczos) == 20
     assert spectrum(estimator=lanczos, num_resamples=2) == 60
+    assert spectrum() == Lanczos(order=100).num_vectors * 100
     assert spectrum(estimator=Dense()) is None
     assert probes.DeadUnits().quantities()["fraction"].cost == pytest.approx(1 / 3)
     assert probes.WeightNorm().quantities()["norm"].cost == 0

@@ -154,7 +154,9 @@ class HessianSpectrum(AbstractSamplingProbe):
         is not known."""
         if not isinstance(self.estimator, Lanczos):
             return None
-        return self.estimator.order * self.estimator.num_vectors * (1 + self.num_resamples)
+        # By default 100 products for each vector, or the dimension, which networks exceed.
+        order = 100 if self.estimator.order is None else self.estimator.order
+        return order * self.estimator.num_vectors * (1 + self.num_resamples)
 
     def _spectrum(self, sampler: Sampler, key: PRNGKeyArray) -> AbstractSpectrum:
         forward_key, vector_key = jax.random.split(key)
