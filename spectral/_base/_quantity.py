@@ -52,6 +52,8 @@ class Quantity:
       whether the bounds are narrow; `"smallest"` is the smallest value above 0 that is possible,
       where a logarithmic axis shows a 0.
     - `note`: a sentence below tables.
+    - `cost`: of one measurement, in gradient evaluations on its examples, `None` if it is not
+      known. Signs of lost plasticity are compared with their costs.
 
     **Raises:** `ValueError` if an argument is not one of these.
     """
@@ -69,6 +71,7 @@ class Quantity:
     rows: Rows | None = None
     bounds: Mapping[str, str] = dataclasses.field(default_factory=dict)
     note: str = ""
+    cost: float | int | None = None
 
     def __post_init__(self):
         choices = {"scale": Scale, "better": Better, "reduce": Reduction, "rows": Rows}
@@ -81,6 +84,7 @@ class Quantity:
         number = lambda value: value if value is None else float(value)
         object.__setattr__(self, "limits", tuple(map(number, self.limits)))
         object.__setattr__(self, "guess", number(self.guess))
+        object.__setattr__(self, "cost", number(self.cost))
         if not isinstance(self.reduce, str):
             object.__setattr__(self, "reduce", int(self.reduce))
         for name in self.bounds:

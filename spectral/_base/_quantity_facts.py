@@ -47,6 +47,10 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def _is_cost(value: Any) -> bool:
+    return value is None or (_is_number(value) and value >= 0)
+
+
 def _is_interval(value: Any) -> bool:
     pair = isinstance(value, tuple) and len(value) == 2
     if not pair or not all(end is None or _is_number(end) for end in value):
@@ -75,4 +79,5 @@ _FACTS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "rows": (lambda v: v is None or _is_text(v), "'train', 'validation', 'test' or None"),
     "bounds": (_is_names, "a mapping from 'lower', 'upper' and 'resolved' to columns"),
     "note": (_is_text, "a text"),
+    "cost": (_is_cost, "a finite number that is not negative, or None"),
 }

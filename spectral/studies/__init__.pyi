@@ -17,8 +17,17 @@ from .experiment._make import make_experiment as make_experiment
 from .experiment._settings import SettingsError as SettingsError
 from .figures._figures import draw_figures as draw_figures
 from .figures._landscape_figure import draw_landscapes as draw_landscapes
+from .figures._predictors_figure import draw_predictors as draw_predictors
 from .figures._run_landscapes import draw_run_landscapes as draw_run_landscapes
 from .figures._side_by_side import draw_side_by_side as draw_side_by_side
+from .predictors._protocol import (
+    AppliedProtocol as AppliedProtocol,
+    PredictorProtocol as PredictorProtocol,
+)
+from .predictors._rank_predictors import rank_predictors as rank_predictors
+from .predictors._ranking import PredictorRanking as PredictorRanking, RankedSign as RankedSign
+from .predictors._save import save_predictors as save_predictors
+from .predictors._text import predictors_table as predictors_table
 from .published._continual_imagenet import continual_imagenet as continual_imagenet
 from .published._incremental_cifar import incremental_cifar as incremental_cifar
 from .published._load import load_experiment as load_experiment

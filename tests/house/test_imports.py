@@ -107,9 +107,18 @@ LAYERS: dict[str, list[set[str]]] = {
         {"measures"},
         {"runs"},
         {"analysis"},
+        {"predictors"},
         {"figures"},
         {"report"},
         {"command_line"},
+    ],
+    "studies/predictors": [
+        {"statistics"},
+        {"_panel", "_protocol"},
+        {"_coverage", "_signs_of", "_trivial"},
+        {"_ranking"},
+        {"_compare", "_read", "_save", "_text"},
+        {"_rank_predictors"},
     ],
 }
 ROOMS = {"models", "curvature", "tasks", "algorithms", "probes", "theory", "recording", "studies"}

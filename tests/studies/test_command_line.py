@@ -18,7 +18,18 @@ from spectral.studies.command_line._parser import parser
 
 
 ROOT = pathlib.Path(__file__).parents[2]
-COMMANDS = ("run", "sweep", "plot", "landscape", "report", "data", "list", "show", "init")
+COMMANDS = (
+    "run",
+    "sweep",
+    "plot",
+    "landscape",
+    "predictors",
+    "report",
+    "data",
+    "list",
+    "show",
+    "init",
+)
 PATHS = (str(ROOT), os.environ.get("PYTHONPATH"))
 ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, PATHS))}
 ENVIRONMENT.pop("PYTHONUNBUFFERED", None)  # output is then written when the process ends

@@ -133,6 +133,10 @@ def test_a_grid_in_a_list():
         ({"figure": ""}, "`figure`"),
         ({"guess": float("nan")}, "`guess` of the quantity 'v' is nan, but must be a finite"),
         ({"unit": 3}, "`unit` of the quantity 'v' is 3, but must be a text"),
+        (
+            {"cost": -1},
+            "`cost` of the quantity 'v' is -1, but must be a finite number that is not n",
+        ),
         ({"compared": "yes"}, "`compared` of the quantity 'v' is 'yes', but must be True or"),
     ],
 )
@@ -144,8 +148,9 @@ def test_a_quantity_that_is_wrong(given, message):
 
 def test_integers_of_a_quantity_are_numbers():
     """A run folder gives them back as floats."""
-    quantity = Quantity("v", limits=(0, None), guess=1)
+    quantity = Quantity("v", limits=(0, None), guess=1, cost=2)
     assert (repr(quantity.limits), repr(quantity.guess)) == ("(0.0, None)", "1.0")
+    assert repr(quantity.cost) == "2.0"
     facts = quantity.facts
     facts["limits"] = tuple(facts["limits"])
     assert Quantity(**facts) == quantity

@@ -127,7 +127,7 @@ class HessianSpectrum(AbstractSamplingProbe):
         return found
 
     def quantities(self) -> dict[str, Quantity]:
-        rank = "normalised_epsilon_rank"
+        rank, cost = "normalised_epsilon_rank", self._cost()
         return {
             rank: Quantity(
                 "normalised epsilon-rank",
@@ -142,9 +142,19 @@ class HessianSpectrum(AbstractSamplingProbe):
                     "smallest": f"{rank}_smallest",
                 },
                 note=_NOTE,
+                cost=cost,
             ),
-            "extremes": Quantity("largest eigenvalue", reduce=1, figure="curvature"),
+            "extremes": Quantity("largest eigenvalue", reduce=1, figure="curvature", cost=cost),
         }
+
+    def _cost(self) -> float | None:
+        """A product with the Hessian takes about the time of a gradient. What other estimators take
+        is not known."""
+        if not isinstance(self.estimator, Lanczos):
+            return None
+        # By default 100 products for each vector, or the dimension, which networks exceed.
+        order = 100 if self.estimator.order is None else self.estimator.order
+        return order * self.estimator.num_vectors * (1 + self.num_resamples)
 
     def _spectrum(self, sampler: Sampler, key: PRNGKeyArray) -> AbstractSpectrum:
         return spectrum_of_matrix(

@@ -5,6 +5,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from ..._base._quantity import Quantity
 from ...models import feature_ranks, vectors_of_features
+from .._base._cost import FORWARD
 from .._base._sampler import Sampler
 from .._base._sampling_probe import AbstractSamplingProbe
 from .._base._unanswered import unanswered
@@ -40,5 +41,6 @@ class FeatureRank(AbstractSamplingProbe):
             compared=True,
             figure="units",
             reduce="smallest",
+            cost=FORWARD,
         )
         return {"feature_effective_rank": smallest}

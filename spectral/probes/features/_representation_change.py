@@ -14,6 +14,7 @@ from ..._types import Learner
 from ...models import representation_change
 from ...tasks import AbstractTaskStream, Split
 from .._base._boundary import Boundary
+from .._base._cost import FORWARD
 from .._base._initial import check_initial
 from .._base._probe import AbstractProbe, When
 from .._base._sampler import Sampler
@@ -69,6 +70,9 @@ class RepresentationChange(AbstractProbe):
 
     def quantities(self) -> dict[str, Quantity]:
         change = Quantity(
-            "change of the features since the start", limits=(0.0, None), better="higher"
+            "change of the features since the start",
+            limits=(0.0, None),
+            better="higher",
+            cost=2 * FORWARD,
         )
         return {"change": change}

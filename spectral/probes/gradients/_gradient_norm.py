@@ -19,5 +19,7 @@ class GradientNorm(AbstractSamplingProbe):
         return {"norm": joint_norm(jax.tree.leaves(grads)), "loss": value}
 
     def quantities(self) -> dict[str, Quantity]:
-        norm = Quantity("norm of the gradient", limits=(0.0, None), scale="log", better="higher")
+        norm = Quantity(
+            "norm of the gradient", limits=(0.0, None), scale="log", better="higher", cost=1
+        )
         return {"norm": norm}

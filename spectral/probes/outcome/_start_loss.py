@@ -4,6 +4,7 @@ import equinox as eqx
 from jaxtyping import Array, PRNGKeyArray
 
 from ..._base._quantity import Quantity
+from .._base._cost import FORWARD
 from .._base._probe import When
 from .._base._sampler import Sampler
 from .._base._sampling_probe import AbstractSamplingProbe
@@ -27,4 +28,4 @@ class StartLoss(AbstractSamplingProbe):
         return {"loss": sampler.risk(key=key)(sampler.learner.model)}
 
     def quantities(self) -> dict[str, Quantity]:
-        return {"loss": Quantity("loss before the task", figure="loss")}
+        return {"loss": Quantity("loss before the task", figure="loss", cost=FORWARD)}

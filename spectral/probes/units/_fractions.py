@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from ..._base._quantity import Better, Quantity
+from .._base._cost import FORWARD
 from .._base._unanswered import unanswered
 
 
@@ -46,9 +47,13 @@ def known_fractions(
 
 
 def fraction_quantities(
-    label: str, *, better: Better | None = "lower", compared: bool = False
+    label: str,
+    *,
+    better: Better | None = "lower",
+    compared: bool = False,
+    cost: float = FORWARD,
 ) -> dict[str, Quantity]:
-    """What `fractions` returns is; `label` names the units."""
+    """What `fractions` returns is; `label` names the units. By default it costs a forward pass."""
     fraction = Quantity(
         label,
         unit="fraction",
@@ -56,5 +61,6 @@ def fraction_quantities(
         better=better,
         compared=compared,
         figure="units",
+        cost=cost,
     )
     return {"fraction": fraction}

@@ -63,4 +63,4 @@ class SaturatedUnits(AbstractSamplingProbe):
         return saturated(activations, gradients, threshold=self.threshold, fraction=self.fraction)
 
     def quantities(self) -> dict[str, Quantity]:
-        return fraction_quantities("saturated units")
+        return fraction_quantities("saturated units", cost=2)

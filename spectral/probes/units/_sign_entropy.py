@@ -4,6 +4,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from ..._base._quantity import Quantity
 from ...models import sign_entropy
+from .._base._cost import FORWARD
 from .._base._sampler import Sampler
 from .._base._sampling_probe import AbstractSamplingProbe
 from ._fractions import known_fractions
@@ -26,6 +27,11 @@ class SignEntropy(AbstractSamplingProbe):
 
     def quantities(self) -> dict[str, Quantity]:
         entropy = Quantity(
-            "sign entropy", unit="bits", limits=(0.0, 1.0), better="higher", figure="units"
+            "sign entropy",
+            unit="bits",
+            limits=(0.0, 1.0),
+            better="higher",
+            figure="units",
+            cost=FORWARD,
         )
         return {"entropy": entropy}

@@ -17,6 +17,7 @@ from ...models import (
     twins_on_data,
     unit_groups,
 )
+from .._base._cost import FORWARD
 from .._base._objection import objection
 from .._base._sampler import Sampler
 from .._base._sampling_probe import AbstractSamplingProbe
@@ -77,7 +78,7 @@ class TwinUnits(AbstractSamplingProbe):
             "incoming": "twin units by incoming weights",
             "incoming_and_outgoing": "twin units by incoming and outgoing weights",
         }
-        options = {"unit": "fraction", "limits": (0.0, 1.0), "figure": "units"}
+        options = {"unit": "fraction", "limits": (0.0, 1.0), "figure": "units", "cost": FORWARD}
         return {
             column: Quantity(label, better="lower", **options) for column, label in labels.items()
         }

@@ -49,7 +49,7 @@ class InitialDistance(AbstractProbe):
         }
 
     def quantities(self) -> dict[str, Quantity]:
-        options = {"limits": (0.0, None), "better": "lower", "figure": "weights"}
+        options = {"limits": (0.0, None), "better": "lower", "figure": "weights", "cost": 0}
         return {
             "distance": Quantity("distance from the initial weights", **options),
             "growth": Quantity("norm of the weights over the initial one", **options),

@@ -43,5 +43,6 @@ class LargestSingularValues(AbstractProbe):
             limits=(0.0, None),
             scale="log",
             figure="weights",
+            cost=0,
         )
         return {"largest": largest}

@@ -34,4 +34,4 @@ class WeightNorm(AbstractProbe):
         }
 
     def quantities(self) -> dict[str, Quantity]:
-        return {"norm": Quantity("norm of the weights", limits=(0.0, None))}
+        return {"norm": Quantity("norm of the weights", limits=(0.0, None), cost=0)}

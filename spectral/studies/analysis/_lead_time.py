@@ -1,13 +1,12 @@
 """By how many tasks one quantity collapses before another."""
 
-import math
 from typing import NamedTuple
 
 import numpy as np
-import scipy.stats
 from jaxtyping import Float
 
 from ..._arguments import check_count
+from ..measures._interval import bootstrap_tail
 from ._collapse import as_series, Numbers
 
 
@@ -92,7 +91,6 @@ def _interval(
         return np.nan, np.nan
     rng = np.random.default_rng(seed)
     means = leads[rng.integers(0, n, (num_samples, n))].mean(axis=1)
-    # The percentile interval is too narrow by sqrt((n - 1) / n), and uses the normal quantile.
-    tail = scipy.stats.norm.cdf(-math.sqrt(n / (n - 1)) * scipy.stats.t.ppf(0.975, n - 1))
+    tail = bootstrap_tail(n, freedom=n - 1)
     low, high = np.quantile(means, [tail, 1 - tail])
     return float(low), float(high)

@@ -31,6 +31,44 @@ def add_plot_options(plot: argparse.ArgumentParser) -> None:
     )
 
 
+def add_predictor_options(predictors: argparse.ArgumentParser) -> None:
+    """Add the options of `predictors`."""
+    predictors.add_argument("folders", type=path, nargs="+", metavar="FOLDER")
+    predictors.add_argument(
+        "--outcome",
+        metavar="COLUMN",
+        help="the column that the signs predict; default: the primary number of `Trainability`",
+    )
+    predictors.add_argument(
+        "--tuning-seeds",
+        type=int,
+        metavar="N",
+        help="take directions and thresholds from the first N seeds; default: a third of them",
+    )
+    predictors.add_argument(
+        "--epsilon",
+        type=float,
+        metavar="X",
+        help="leave out the columns of probes with another epsilon",
+    )
+    predictors.add_argument(
+        "--variant",
+        choices=("raw", "balanced"),
+        default="raw",
+        help="compare what was measured at raw or at balanced weights; default: raw",
+    )
+    predictors.add_argument(
+        "--out",
+        type=path,
+        metavar="FOLDER",
+        help="where tables and figure are written; default: the folder predictors in that of the "
+        "run, or, of several runs, in this one",
+    )
+    predictors.add_argument(
+        "--json", action="store_true", help="print the result as JSON in place of the table"
+    )
+
+
 def add_landscape_options(landscape: argparse.ArgumentParser) -> None:
     """Add the options of `landscape`."""
     landscape.add_argument("folder", type=path, metavar="FOLDER")

@@ -36,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"spectral {given.name}: {wrong}", file=sys.stderr)
         return 2
     commands = {"run": _run, "sweep": _sweep, "plot": _plot, "landscape": _landscape}
+    commands |= {"predictors": _predictors}
     commands |= {"report": _report, "data": _data, "list": _list, "show": _show, "init": _init}
     try:
         with warnings.catch_warnings():
@@ -150,6 +151,29 @@ def _landscape(given: argparse.Namespace) -> int:
     )
     for path in drawn:
         print(path)
+    return 0
+
+
+def _predictors(given: argparse.Namespace) -> int:
+    try:
+        protocol = studies.PredictorProtocol(
+            outcome=given.outcome,
+            tuning_seeds=given.tuning_seeds,
+            epsilon=given.epsilon,
+            variant=given.variant,
+        )
+    except ValueError as error:
+        raise studies.SettingsError(str(error)) from error
+    ranking = studies.rank_predictors(given.folders, protocol=protocol)
+    alone = given.folders[0] / "predictors" if len(given.folders) == 1 else None
+    folder = given.out or alone or pathlib.Path("predictors")
+    files = studies.save_predictors(ranking, folder)
+    files += studies.draw_predictors(ranking, folder=folder)
+    if given.json:
+        print(files[2].read_text(encoding="utf-8"), end="")
+    else:
+        print(studies.predictors_table(ranking))
+        print(f"\nThe tables and the figure are in {folder}.")
     return 0
 
 

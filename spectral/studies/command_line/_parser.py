@@ -7,7 +7,7 @@ from typing import Any
 from spectral_plasticity import installed_version
 
 from ._data_dir_option import add_data_dir
-from ._drawing_options import add_landscape_options, add_plot_options
+from ._drawing_options import add_landscape_options, add_plot_options, add_predictor_options
 from ._kinds import KINDS
 from ._paths import path
 from ._run_options import add_apart, add_run_options
@@ -79,6 +79,14 @@ def _add_drawing(commands: Any) -> None:
         "of the next task. Writes FOLDER/figures/landscape.png and .pdf.",
     )
     add_landscape_options(landscape)
+    predictors = commands.add_parser(
+        "predictors",
+        help="compare the recorded signs of lost plasticity as predictors of an outcome",
+        description="Compare all signs that runs have recorded as predictors of an outcome, by one "
+        "protocol that is printed with the result. Writes predictors.csv, coverage.csv, "
+        "predictors.json and a figure.",
+    )
+    add_predictor_options(predictors)
     report = commands.add_parser(
         "report",
         help="write a page about runs, for a browser",

@@ -56,7 +56,7 @@ def measures(history: History) -> dict[str, Measure]:
             }
             values = history[column]
             found[name] = Measure(
-                quantity.series(values), _moment(column, values), bounds, quantity
+                quantity.series(values), moment_of(column, values), bounds, quantity
             )
     return found
 
@@ -91,6 +91,11 @@ def mean_measured(series: Float[np.ndarray, " _"]) -> float:
     return float(np.mean(known)) if len(known) else np.nan
 
 
+def part_of(column: str) -> str:
+    """The probe or transform that recorded a column; empty for the stream."""
+    return _place(column)[0]
+
+
 def _place(column: str) -> tuple[str, str]:
     """The probe or transform of a column (empty for the stream), and the name that it gave."""
     if "." not in column:
@@ -99,7 +104,7 @@ def _place(column: str) -> tuple[str, str]:
     return parts[0], parts[-1]
 
 
-def _moment(column: str, values: np.ndarray) -> Moment:
+def moment_of(column: str, values: np.ndarray) -> Moment:
     if column.count(".") > 1:
         when = column.rsplit(".", 2)[1]
         return "start" if when == "start" else "end"

@@ -255,6 +255,18 @@ function start() {
   slider.addEventListener("input", drawSpectra);
   document.getElementById("spectra-section").hidden = !data.spectrum_tasks.length;
   document.getElementById("scatter-section").hidden = !data.runs.some((run) => run.points);
+  for (const { title, note, rows } of data.tables) {
+    const place = document.getElementById("tables");
+    html("h2", place, title);
+    html("p", place, note).className = "note";
+    const scroll = html("div", place);
+    scroll.className = "scroll";
+    const table = html("table", scroll);
+    rows.forEach((cells, i) => {
+      const row = html("tr", table);
+      for (const cell of cells) html(i ? "td" : "th", row, cell);
+    });
+  }
   const table = document.getElementById("runs"), head = html("tr", table);
   for (const word of ["run", "finished", "diverged", "unfinished", ...data.measures.map((m) => m.name), "settings"]) html("th", head, word);
   for (const run of data.runs) {

@@ -25,6 +25,7 @@ from ..measures._measure import MOMENTS
 from ..runs._atomic_write import write_text
 from ..runs._results import Results
 from ._curves import COLUMNS, curves, DIGITS, panels
+from ._predictors_section import predictor_tables
 from ._replaceable import check_replaceable
 
 
@@ -42,8 +43,8 @@ def write_report(
 
     The page shows every measure over tasks, with switches for algorithms and seeds; the spectra of
     the Hessian, with a slider over tasks; performance against curvature, for the published
-    estimator and for the quadrature; a table of the runs; and all settings, with the commands of
-    the runs.
+    estimator and for the quadrature; signs as predictors of trainability, if that was recorded; a
+    table of the runs; and all settings, with the commands of the runs.
     Unfinished runs are shown with what they have recorded so far. Of many tasks, each line has the
     smallest and the largest value in every column of pixels. The page first shows the selected
     cells of a sweep, or at most 20 algorithms; the switches show the others.
@@ -82,6 +83,7 @@ def write_report(
         "num_tasks": num_tasks,
         "measures": panels(member for result in results for member in result.members),
         "runs": runs,
+        "tables": predictor_tables(results),
         "spectrum_tasks": sorted({task for spectrum in spectra for task in spectrum["tasks"]}),
     }
     files = resources.files("spectral.studies.report")

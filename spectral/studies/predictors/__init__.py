@@ -1,0 +1,1 @@
+"""Which sign of lost plasticity comes first, from recorded runs alone."""

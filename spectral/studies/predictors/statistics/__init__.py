@@ -1,0 +1,1 @@
+"""Statistics of arrays over algorithms, seeds and checkpoints."""

@@ -1,0 +1,7 @@
+"""The shape of what is compared."""
+
+import numpy as np
+from jaxtyping import Float
+
+
+Values = Float[np.ndarray, "algorithms seeds checkpoints"]
