@@ -14,7 +14,8 @@ from numpy_transformers import numpy_transformer
 from signals import learner_of, mlp
 from tables import permuted
 
-from spectral import algorithms, Ensemble, models, probes, studies, train_continual
+from spectral import Ensemble, models, probes, studies, train_continual
+from spectral.curvature import Function, layer_blocks
 from spectral.probes._base._unanswered import _log
 
 
@@ -182,7 +183,7 @@ def test_networks_without_an_answer(monkeypatch, caplog):
     sizes: Any = {"width": 8, "depth": 1, "num_heads": 1, "activation": models.swiglu()}
     network = drawn(lambda key: models.GPT(5, 4, **sizes, key=key), KEY)
     taps = {f"block_0_{n}": jnp.ones((2, 8, 1)) for n in ("query", "key", "value", "heads")}
-    taps |= {"block_0_mlp": jnp.ones((2, 5, 1)), "block_0": jnp.ones((2, 8, 1))}
+    taps |= {"block_0_mlp": jnp.ones((2, 32, 1)), "block_0": jnp.ones((2, 8, 1))}
     taps |= {name: jnp.ones((2, 8, 1)) for name in ("embedding", "features")}
     with caplog.at_level(logging.WARNING, logger="spectral"):
         shapes = eqx.filter_eval_shape(measured, sampled(network, taps, monkeypatch))
@@ -206,8 +207,8 @@ SETTINGS: Any = {
     "model": {"type": "GPT", "width": 4, "depth": 1, "num_heads": 2, "mlp_width": 4},
     "algorithms": {"bp": {"type": "bp", "lr": 0.01}},
     "probes": {
-        "heads": {"type": "AttentionHeads", "num_examples": 4},
-        "features": {"type": "BlockFeatures", "num_examples": 4},
+        "heads": {"type": "AttentionHeads", "num_examples": 4, "when": ["start"]},
+        "features": {"type": "BlockFeatures", "num_examples": 4, "when": ["start"]},
         "parts": {
             "type": "BlockSpectra",
             "groups": {"type": "TransformerParts"},
@@ -227,20 +228,20 @@ SETTINGS: Any = {
 @pytest.mark.slow
 def test_transformers_are_probed_from_settings_and_in_ensembles():
     experiment = studies.make_experiment(SETTINGS)
-    algo, measures = experiment.algorithms["bp"], experiment.probes
-    members = [experiment.member(seed)[0] for seed in range(2)]
-    run = lambda model, **options: train_continual(
-        model, experiment.stream, algo, key=KEY, **options
-    )
-    history = run(Ensemble.of(members), probes=measures)[1]
-    assert history["heads.start.entropy"].shape == (2, 2, 1, 2)
-    assert history["features.end.mlp_rank"].shape == (2, 2, 1)
-    groups = ("embedding", "block_0_attention", "block_0_mlp", "norms")
-    names = {f"parts.start.{group}_largest" for group in groups}
-    found = {n for n in history if n.startswith("parts.") and n.endswith("_largest")}
-    assert found == names
+    algo, model = experiment.algorithms["bp"], experiment.member(0)[0]
+    # The paths of a real network are those that the groups expect.
+    blocks = layer_blocks(Function(lambda v: v, eqx.filter(model, eqx.is_inexact_array)))
+    parts = dict.fromkeys(map(models.TransformerParts(), blocks))
+    assert set(parts) == {"embedding", "block_0_attention", "block_0_mlp", "norms"}
+    ranks = {f"parts.start.{part}_spectral_stable_rank" for part in parts}
+    assert ranks < experiment.quantities.keys()
     assert {n for n in experiment.quantities if n.startswith("named.")} == {
         f"named.start.mlp_{rank}" for rank in ("epsilon_rank", "spectral_stable_rank")
     }
-    for name in history:
+    measures = {name: experiment.probes[name] for name in ("heads", "features")}
+    both = Ensemble.of([model, experiment.member(1)[0]])
+    history = train_continual(both, experiment.stream, algo, key=KEY, probes=measures)[1]
+    assert history["heads.start.entropy"].shape == (2, 2, 1, 2)
+    assert history["features.start.mlp_rank"].shape == (2, 2, 1)
+    for name in (n for n in history if n.startswith(("heads.", "features."))):
         assert np.isfinite(history[name]).all() or name.endswith("mlp_active"), name
