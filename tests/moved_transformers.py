@@ -55,7 +55,7 @@ def moved(model, x, moves):
     def apply(name, layer, x):
         seen[name] = x
         y = x @ layer.weight.T + moves.get(name, 0)
-        return y if layer.bias is None else y + layer.bias
+        return y if layer.bias is None else y + layer.bias[None]
 
     if isinstance(model, models.GPT):
         seen["embedding"] = jax.nn.one_hot(x, model.embedding.weight.shape[0], dtype=float)
