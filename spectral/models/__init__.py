@@ -65,8 +65,17 @@ from .networks.transformers._attention_weights import (
     attention_weights as attention_weights,
 )
 from .networks.transformers._gpt import GPT as GPT
+from .networks.transformers._head_outputs import head_outputs as head_outputs
 from .networks.transformers._transformer import AbstractTransformer as AbstractTransformer
+from .networks.transformers._transformer_parts import TransformerParts as TransformerParts
 from .networks.transformers._vit import ViT as ViT
+from .signs._attention import (
+    attention_entropy as attention_entropy,
+    collapsed_heads as collapsed_heads,
+    head_redundancy as head_redundancy,
+    largest_logit as largest_logit,
+    lazy_heads as lazy_heads,
+)
 from .signs._feature_ranks import feature_ranks as feature_ranks
 from .signs._frozen import (
     activation_derivatives as activation_derivatives,

@@ -8,6 +8,7 @@ from ._base._sampler import Sampler as Sampler
 from ._base._sampling_probe import AbstractSamplingProbe as AbstractSamplingProbe
 from ._base._train import Start as Start, Train as Train, Trained as Trained
 from ._base._unanswered import unanswered as unanswered
+from .curvature._block_spectra import BlockSpectra as BlockSpectra
 from .curvature._curvature_ranks import CurvatureRanks as CurvatureRanks
 from .curvature._hessian_spectrum import HessianSpectrum as HessianSpectrum
 from .curvature._neural_tangent_kernel import NeuralTangentKernel as NeuralTangentKernel
@@ -34,6 +35,8 @@ from .outcome._retention import Retention as Retention
 from .outcome._start_loss import StartLoss as StartLoss
 from .outcome._trainability import Trainability as Trainability
 from .outcome._trivial_predictors import trivial_predictors as trivial_predictors
+from .transformers._attention_heads import AttentionHeads as AttentionHeads
+from .transformers._block_features import BlockFeatures as BlockFeatures
 from .units._active_units import ActiveUnits as ActiveUnits
 from .units._dead_units import DeadUnits as DeadUnits
 from .units._dormant_units import DormantUnits as DormantUnits

@@ -90,6 +90,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"_base"},
         {"interventions"},
         {"curvature", "gradients", "units", "features", "weights", "outcome"},
+        {"transformers"},
     ],
     "theory": [
         {"_base"},

@@ -7,11 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from networks import gpt, inputs_of
+from networks import gpt, inputs_of, vit
 from signals import learner_of
 from tables import permuted
 
 from spectral import models, probes
+from spectral.probes._base._unanswered import _log
 from spectral.probes.units._fractions import fractions
 
 
@@ -59,13 +60,23 @@ def test_tokens_are_vectors_of_features():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("activation", ["relu", models.swiglu()])
-def test_fractions_and_ranks(activation, monkeypatch, caplog):
-    """One hidden unit of five is dead. With a gate it is dormant, and no unit can be dead."""
-    network = gpt(KEY, activation=activation, use_bias=True)
+@pytest.mark.parametrize(
+    ("make", "activation", "function"),
+    [
+        (gpt, "relu", None),
+        (gpt, models.swiglu(), "silu"),
+        (vit, models.gelu(), "tanh_gelu"),
+        (vit, "relu", None),
+    ],
+)
+def test_fractions_and_ranks(make, activation, function, monkeypatch, caplog):
+    """One hidden unit is dead. With GELU or a gate it is dormant, and no unit can be dead."""
+    _log.cache_clear()
+    network = make(KEY, activation=activation, use_bias=True)
     x = jnp.asarray(inputs_of(network, 6))
     model = network.model
-    up, bias = np.array(model.blocks[0].mlp.up.weight), np.zeros(5, np.float32)
+    up = np.array(model.blocks[0].mlp.up.weight)
+    bias = np.zeros(len(up), np.float32)
     up[2], bias[2] = 0, -1.0 if activation == "relu" else 0.0
     where = lambda m: (m.blocks[0].mlp.up.weight, m.blocks[0].mlp.up.bias)
     model = eqx.tree_at(where, model, (jnp.asarray(up), jnp.asarray(bias)))
@@ -95,14 +106,18 @@ def test_fractions_and_ranks(activation, monkeypatch, caplog):
         found["dead"]["fraction"], silent.mean() if relu else np.nan, rtol=1e-6
     )
     logged = [r.getMessage() for r in caplog.records if "`DeadUnits` records NaN" in r.getMessage()]
-    assert relu or any("dead at 0 with ReLU, and not with silu" in text for text in logged)
+    wanted = f"dead at 0 with ReLU, and not with {function}"
+    assert relu or any(wanted in text for text in logged)
     activity = np.abs(hidden).mean(axis=(0, 2))
     dormant = dict(zip(named, np.asarray(found["dormant"]["by_layer"]), strict=True))
     faint = activity <= 0.025 * activity.mean()
+    assert faint[2]
     np.testing.assert_allclose(dormant["block_0_mlp"], faint.mean(), rtol=1e-6)
     ranks = dict(zip(named, np.asarray(found["rank"]["feature_effective_rank"]), strict=True))
     for name in named:
-        values = np.asarray(taps[name]).swapaxes(1, 2)
-        sigma = np.linalg.svd(values.reshape(-1, values.shape[2]), compute_uv=False)
+        values = np.asarray(taps[name])
+        if values.ndim == 3:  # the features of a ViT have no tokens
+            values = values.swapaxes(1, 2).reshape(-1, values.shape[1])
+        sigma = np.linalg.svd(values, compute_uv=False)
         p = sigma[sigma > 1e-6 * sigma[0]] / sigma.sum()
         np.testing.assert_allclose(ranks[name], np.exp(-(p * np.log(p)).sum()), rtol=2e-3)

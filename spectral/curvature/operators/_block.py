@@ -1,6 +1,7 @@
 """Diagonal blocks of a matrix, for example the parameters of one layer."""
 
-from collections.abc import Callable
+import fnmatch
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -108,8 +109,11 @@ def reduce_block(operator: AbstractOperator) -> AbstractOperator:
     return operator.reduced() if isinstance(operator, Block) else operator
 
 
-def layer_blocks(operator: AbstractOperator) -> dict[str, Block]:
-    """The diagonal block of every layer, by the path to the layer.
+Groups = Mapping[str, str | Sequence[str]] | Callable[[str], str]
+
+
+def layer_blocks(operator: AbstractOperator, *, groups: Groups | None = None) -> dict[str, Block]:
+    """The diagonal block of every layer, by the path to the layer, or of every group of layers.
 
     A layer is a node that directly contains arrays. The weight and the bias of an `eqx.nn.Linear`
     form one block, as do the arrays of a dict within a dict. Each array at the top level is a
@@ -121,15 +125,63 @@ def layer_blocks(operator: AbstractOperator) -> dict[str, Block]:
     import jax.numpy as jnp
     from spectral.curvature import Hessian, layer_blocks
 
-    model = eqx.nn.MLP(3, 2, 4, 1, key=jax.random.key(0))
+    model = eqx.nn.MLP(3, 2, 4, 2, key=jax.random.key(0))
     hessian = Hessian(lambda m: jnp.sum(m(jnp.ones(3)) ** 2), model)
-    {name: block.dim for name, block in layer_blocks(hessian).items()}  # layers.0: 16, layers.1: 10
+    {n: b.dim for n, b in layer_blocks(hessian).items()}  # layers.0: 16, layers.1: 20, layers.2: 10
+    groups = {"first": "layers.0", "rest": "layers.*"}
+    {n: b.dim for n, b in layer_blocks(hessian, groups=groups).items()}  # first: 16, rest: 30
     ```
+
+    **Arguments:**
+
+    - `operator`: any operator.
+    - `groups`: which layers form a block together. Either a mapping from the names of groups to the
+        paths of layers, in which `*` stands for any text, or to several of these; a layer belongs
+        to the first group that has it. Or a function from the path of a layer to the name of its
+        group, such as `spectral.models.TransformerParts()`. Layers without a group, or with the
+        name "", are left out. By default each layer is a group.
+
+    **Raises:** `ValueError` if a group of the mapping has no layers, or if there are no groups.
     """
     paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(operator.structure)]
-    layers = dict.fromkeys(layer_of(path) for path in paths)
-    name = lambda layer: jax.tree_util.keystr(layer, simple=True, separator=".")
-    return {name(layer): Block(operator, _Leaves(layer)) for layer in layers}
+    text = lambda layer: jax.tree_util.keystr(layer, simple=True, separator=".")
+    layers = {text(layer): layer for layer in map(layer_of, paths)}
+    return {
+        name: Block(operator, _Leaves(tuple(layers[path] for path in members)))
+        for name, members in _grouped(list(layers), groups).items()
+    }
+
+
+def _grouped(layers: list[str], groups: Groups | None) -> dict[str, list[str]]:
+    """The paths of the layers of each group, by its name."""
+    found: dict[str, list[str]] = {}
+    if isinstance(groups, Mapping):
+        found = {name: [] for name in groups}
+    for path in layers:
+        name = path if groups is None else _group_of(path, groups)
+        if name:
+            found.setdefault(name, []).append(path)
+    if empty := [name for name, members in found.items() if not members]:
+        raise ValueError(
+            f"`groups` has {empty[0]!r}, which has no layers that an earlier group does not have, "
+            f"but each group must have some: choose among {layers}."
+        )
+    if not found:
+        raise ValueError(
+            f"`groups` is {groups!r}, which puts no layer into a group, but there must be some: "
+            f"name groups for some of {layers}."
+        )
+    return found
+
+
+def _group_of(path: str, groups: Groups) -> str:
+    if not isinstance(groups, Mapping):
+        return groups(path)
+    for name, patterns in groups.items():
+        patterns = [patterns] if isinstance(patterns, str) else patterns
+        if any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns):
+            return name
+    return ""
 
 
 def layer_of(path: tuple) -> tuple:
@@ -138,10 +190,10 @@ def layer_of(path: tuple) -> tuple:
 
 
 class _Leaves(eqx.Module):
-    """The leaves of a pytree that belong to one layer."""
+    """The leaves of a pytree that belong to some layers."""
 
-    layer: tuple
+    layers: tuple[tuple, ...]
 
     def __call__(self, tree: PyTree) -> list:
         found = jax.tree_util.tree_leaves_with_path(tree)
-        return [leaf for path, leaf in found if layer_of(path) == self.layer]
+        return [leaf for path, leaf in found if layer_of(path) in self.layers]

@@ -6,8 +6,7 @@ from ..._base._quantity import Quantity
 from ...models import dead
 from .._base._sampler import Sampler
 from .._base._sampling_probe import AbstractSamplingProbe
-from .._base._unanswered import unanswered
-from ._fractions import fraction_quantities, known_fractions
+from ._fractions import fraction_quantities, known_fractions, marked_layers
 
 
 class DeadUnits(AbstractSamplingProbe):
@@ -24,12 +23,7 @@ class DeadUnits(AbstractSamplingProbe):
     """
 
     def measure(self, sampler: Sampler, *, key: PRNGKeyArray) -> dict[str, Array]:
-        undefined = sampler.never_dead()
-        layers = sampler.units_by_layer(key=key)
-        for reason in dict.fromkeys(undefined[name] for name in layers if name in undefined):
-            unanswered(self, reason, {})  # `fractions` has the NaN, because of the other layers
-        marked = [None if name in undefined else dead(layer) for name, layer in layers.items()]
-        return known_fractions(self, marked, None)
+        return known_fractions(self, marked_layers(self, sampler, dead, key=key), None)
 
     def quantities(self) -> dict[str, Quantity]:
         return fraction_quantities("dead units", compared=True)

@@ -1,13 +1,14 @@
 """Averages over units, with the columns of all probes of units."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from ..._base._quantity import Better, Quantity
 from .._base._cost import FORWARD
+from .._base._sampler import Sampler
 from .._base._unanswered import unanswered
 
 
@@ -27,6 +28,18 @@ def fractions(
             [nan if layer is None else jnp.mean(layer, dtype=float) for layer in marked]
         ),
     }
+
+
+def marked_layers(
+    probe: Any, sampler: Sampler, mark: Callable[[Array], Array], *, key: PRNGKeyArray
+) -> list[Array | None]:
+    """Returns what `mark` says of the units of each hidden layer. `None` stands for a layer whose
+    units cannot be dead, and so are never inactive; the reason is logged."""
+    undefined = sampler.never_dead()
+    layers = sampler.units_by_layer(key=key)
+    for reason in dict.fromkeys(undefined[name] for name in layers if name in undefined):
+        unanswered(probe, reason, {})  # `fractions` has the NaN, because of the other layers
+    return [None if name in undefined else mark(layer) for name, layer in layers.items()]
 
 
 def known_fractions(

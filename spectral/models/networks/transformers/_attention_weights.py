@@ -35,19 +35,10 @@ def attention_logits(
     **Raises:** `TypeError` if the model is not a `GPT` or `ViT`, `ValueError` if the taps lack the
     queries or keys of a block.
     """
-    if not isinstance(model, AbstractTransformer):
-        raise TypeError(
-            f"`model` is a {type(model).__name__}, but attention is computed for transformers of "
-            "this library: pass a `GPT` or a `ViT`."
-        )
+    check_taps(model, taps, ("query", "key"))
     found = {}
     for i, block in enumerate(model.blocks):
         names = f"block_{i}_query", f"block_{i}_key"
-        if missing := [name for name in names if name not in taps]:
-            raise ValueError(
-                f"`taps` has no {missing[0]!r}, but only {sorted(taps)}: pass all taps that the "
-                "network returned."
-            )
         attention = block.attention
         query, keys = (jnp.swapaxes(taps[name], 1, 2) for name in names)
         logits = jax.vmap(attention.logits, in_axes=(0, 0, None))
@@ -76,3 +67,20 @@ def attention_weights(
     """
     logits = attention_logits(model, taps)
     return {name: attention_softmax(values) for name, values in logits.items()}
+
+
+def check_taps(model: AbstractTransformer, taps: _Taps, parts: tuple[str, ...]) -> None:
+    """**Raises:** `TypeError` if the model is not a transformer of this library, `ValueError` if
+    the taps lack a part of a block."""
+    if not isinstance(model, AbstractTransformer):
+        raise TypeError(
+            f"`model` is a {type(model).__name__}, but attention is computed for transformers of "
+            "this library: pass a `GPT` or a `ViT`."
+        )
+    for i in range(len(model.blocks)):
+        for name in (f"block_{i}_{part}" for part in parts):
+            if name not in taps:
+                raise ValueError(
+                    f"`taps` has no {name!r}, but only {sorted(taps)}: pass all taps that the "
+                    "network returned."
+                )
