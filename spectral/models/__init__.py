@@ -28,7 +28,9 @@ from .layers.activations._smooth_leaky import smooth_leaky as smooth_leaky
 from .layers.activations._two_sided import CReLU as CReLU, DeepFourier as DeepFourier
 from .networks._actor_critic import ActorCritic as ActorCritic
 from .networks._convnet import ConvNet as ConvNet
+from .networks._dueling import Dueling as Dueling
 from .networks._from_flax import from_flax as from_flax
+from .networks._minatar_network import minatar_network as minatar_network
 from .networks._mlp import MLP as MLP
 from .networks._plasticity_injection import PlasticityInjection as PlasticityInjection
 from .networks._point import Point as Point
