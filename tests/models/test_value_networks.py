@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from spectral import models
-from spectral.models import ConvNet, Dueling, MLP, minatar_network
+from spectral.models import ConvNet, Dueling, minatar_network, MLP
 
 
 KEY = jax.random.key(2)
