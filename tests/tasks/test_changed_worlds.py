@@ -9,7 +9,8 @@ import jaxtyping
 import numpy as np
 import pytest
 
-from spectral import tasks
+from spectral import algorithms, models, tasks, train_continual
+from spectral._check_parts import check_parts
 from spectral.tasks import Games, PermutedObservations, ReversedActions, StickyActions, TaskIndex
 
 
@@ -67,6 +68,51 @@ def test_bytes_stay_bytes():
     types = {bool: jnp.bool_, np.uint8: jnp.uint8, int: jnp.zeros(()).dtype}
     for given, expected in types.items():
         assert kept(np.ones(2, given)) == expected
+
+
+class Flattened(eqx.Module):
+    """An actor and critic of images."""
+
+    inner: models.ActorCritic
+
+    def __call__(self, x):
+        return self.inner(x.reshape(-1))
+
+
+def rollouts(environment, **options):
+    world = tasks.ChangingEnvironment(tasks.TimeLimit(environment, 5), TaskIndex(), 8)
+    return tasks.PPO(world, steps_per_rollout=8, epochs=1, minibatches_per_epoch=2, **options)
+
+
+class Rounded(tasks.AbstractEnvironment):
+    """Returns Booleans after a reset, but other numbers after a step."""
+
+    observation_size: int = 1
+    action_size: int = 2
+    discrete: bool = True
+
+    def reset(self, parameter, *, key):
+        return jnp.asarray(0), jnp.ones(1, bool)
+
+    def step(self, state, action, parameter, *, key):
+        return state, tasks.Step(jnp.full(1, 0.5), 0.0, False, False)
+
+
+def test_observations_of_two_types():
+    model = eqx.filter_eval_shape(
+        lambda k: models.ActorCritic(1, 2, discrete=True, width=2, depth=1, key=k), KEY
+    )
+    with pytest.raises(ValueError, match=r"\(1,\) and type float32 after .* bool after a reset"):
+        check_parts(model, rollouts(Rounded()), algorithms.bp())
+
+
+@pytest.mark.slow
+def test_ppo_sees_images():
+    stream = rollouts(Pictures(), num_tasks=2, normalise_observations=True, evaluation_steps=5)
+    actor = models.ActorCritic(12, 3, discrete=True, width=3, depth=1, key=KEY)
+    _, history = train_continual(Flattened(actor), stream, algorithms.bp(0.01))
+    assert np.isfinite(history["loss"]).all()
+    assert (history["parameter"] == [[0.0], [1.0]]).all()
 
 
 def test_permutations():
