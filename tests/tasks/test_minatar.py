@@ -46,7 +46,7 @@ def test_without_pgx(monkeypatch):
 
 @pytest.mark.parametrize("game", GAMES)
 def test_sizes(pgx, game):
-    """Observations have channels first, and as many channels and actions as the game."""
+    """Observations have channels first, and the sizes are those of the game."""
     channels, actions = SHAPES[game]
     made, full = MinAtar(game), MinAtar(game, minimal_actions=False, flat=True)
     assert (made.observation_size, made.action_size) == (100 * channels, actions)

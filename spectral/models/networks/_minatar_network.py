@@ -31,7 +31,7 @@ def minatar_network(
     By default it is that of their `examples/dqn.py`: a convolution of 16 filters of 3 x 3 without
     padding or pooling, a dense layer of 128, ReLU, and PyTorch's default initialisation.
 
-    ```python
+    ```
     model = minatar_network((4, 10, 10), 3, key=jax.random.key(0))
     values, taps = model(jnp.zeros((4, 10, 10)))  # [3], {"conv_0": [16, 8, 8], "dense_0": [128]}
     ```
