@@ -1,5 +1,7 @@
 """Networks of action values: MinAtar's, and the dueling head."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -11,7 +13,7 @@ from spectral.models import ConvNet, Dueling, minatar_network, MLP
 
 
 KEY = jax.random.key(2)
-SMALL = {"channels": (2,), "kernels": (3,), "dense_sizes": (3,)}
+SMALL: dict[str, Any] = {"channels": (2,), "kernels": (3,), "dense_sizes": (3,)}
 
 
 def filled(make, seed=0):
@@ -102,7 +104,7 @@ def test_the_dueling_head():
 
 
 def test_dueling_heads_of_other_networks():
-    options = {**SMALL, "activation": models.CReLU(), "dueling": True}
+    options: dict[str, Any] = {**SMALL, "activation": models.CReLU(), "dueling": True}
     made = eqx.filter_eval_shape(lambda k: minatar_network((1, 4, 4), 2, **options, key=k), KEY)
     assert isinstance(made, Dueling)
     assert made.value.weight.shape == (1, 6)
@@ -110,6 +112,6 @@ def test_dueling_heads_of_other_networks():
     linear = eqx.filter_eval_shape(lambda k: MLP(3, 2, depth=0, key=k), KEY)
     with pytest.raises(ValueError, match="`network` is a MLP without a dense hidden layer"):
         Dueling(linear, key=KEY)
-    convolutions = options | {"dense_sizes": ()}
+    convolutions: dict[str, Any] = {**options, "dense_sizes": ()}
     with pytest.raises(ValueError, match="`network` is a ConvNet without a dense hidden layer"):
         eqx.filter_eval_shape(lambda k: minatar_network((1, 4, 4), 2, **convolutions, key=k), KEY)

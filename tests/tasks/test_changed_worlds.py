@@ -20,14 +20,18 @@ KEY = jax.random.key(0)
 class Pictures(tasks.AbstractEnvironment):
     """Shows pictures of a given shape whose entries differ, and rewards by the action taken."""
 
-    shape: tuple[int, ...] = eqx.field(static=True, default=(2, 2, 3))
-    action_size: int = eqx.field(static=True, default=3)
-    discrete: bool = eqx.field(static=True, default=True)
-    first: int = eqx.field(static=True, default=0)
+    shape: tuple[int, ...] = eqx.field(static=True)
+    observation_size: int = eqx.field(static=True)
+    action_size: int = eqx.field(static=True)
+    discrete: bool = eqx.field(static=True)
+    first: int = eqx.field(static=True)
 
-    @property
-    def observation_size(self):
-        return int(np.prod(self.shape))
+    def __init__(self, shape=(2, 2, 3), *, action_size=3, discrete=True, first=0):
+        self.shape = shape
+        self.observation_size = int(np.prod(shape))
+        self.action_size = action_size
+        self.discrete = discrete
+        self.first = first
 
     def picture(self, at):
         entries = np.arange(self.observation_size, dtype=np.uint8).reshape(self.shape)

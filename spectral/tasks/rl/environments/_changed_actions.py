@@ -36,8 +36,9 @@ class StickyActions(AbstractWrapper[StickyState]):
 
     environment: AbstractEnvironment
 
-    def __check_init__(self):
-        check_kind("environment", self.environment, AbstractEnvironment, "tasks.PointMass()")
+    def __init__(self, environment: AbstractEnvironment):
+        check_kind("environment", environment, AbstractEnvironment, "tasks.PointMass()")
+        self.environment = environment
 
     def reset(
         self, parameter: Float[Array, ""], *, key: PRNGKeyArray
@@ -74,8 +75,9 @@ class ReversedActions(AbstractWrapper[Any]):
 
     environment: AbstractEnvironment
 
-    def __check_init__(self):
-        check_kind("environment", self.environment, AbstractEnvironment, "tasks.PointMass()")
+    def __init__(self, environment: AbstractEnvironment):
+        check_kind("environment", environment, AbstractEnvironment, "tasks.PointMass()")
+        self.environment = environment
 
     def reset(self, parameter: Float[Array, ""], *, key: PRNGKeyArray) -> tuple[Any, Observation]:
         return reset_of(self.environment, parameter, key=key)
