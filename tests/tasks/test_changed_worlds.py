@@ -102,6 +102,7 @@ class Rounded(tasks.AbstractEnvironment):
         return state, tasks.Step(jnp.full(1, 0.5), 0.0, False, False)
 
 
+@pytest.mark.slow
 def test_observations_of_two_types():
     model = eqx.filter_eval_shape(
         lambda k: models.ActorCritic(1, 2, discrete=True, width=2, depth=1, key=k), KEY
@@ -193,6 +194,7 @@ def test_sticky_actions():
     assert abs(np.mean(repeated) - 0.25) < 4 * (0.25 * 0.75 / 399) ** 0.5
 
 
+@pytest.mark.slow
 def test_changes_of_vectors():
     """The parameter is handed on, so that one may be within another. Vectors change their sign."""
     vectors = StickyActions(ReversedActions(Pictures(action_size=1, discrete=False)))

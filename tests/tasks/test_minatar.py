@@ -44,7 +44,9 @@ def test_without_pgx(monkeypatch):
         MinAtar("breakout")
 
 
-@pytest.mark.parametrize("game", GAMES)
+@pytest.mark.parametrize(
+    "game", [g if g == "freeway" else pytest.param(g, marks=pytest.mark.slow) for g in GAMES]
+)
 def test_sizes(pgx, game):
     """Observations have channels first, and the sizes are those of the game."""
     channels, actions = SHAPES[game]
