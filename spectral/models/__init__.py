@@ -43,9 +43,11 @@ from .layers.attention._positions import (
 )
 from .networks._actor_critic import ActorCritic as ActorCritic
 from .networks._convnet import ConvNet as ConvNet
+from .networks._dueling import Dueling as Dueling
 from .networks._from_flax import from_flax as from_flax
 from .networks._frozen_gates import FrozenGates as FrozenGates
 from .networks._linearised import Linearised as Linearised
+from .networks._minatar_network import minatar_network as minatar_network
 from .networks._mlp import MLP as MLP
 from .networks._plasticity_injection import PlasticityInjection as PlasticityInjection
 from .networks._point import Point as Point

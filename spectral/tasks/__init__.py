@@ -54,9 +54,16 @@ from .landscapes._toy_landscapes import (
     ToyLandscapes as ToyLandscapes,
 )
 from .rl.environments._brax import Brax as Brax
+from .rl.environments._changed_actions import (
+    ReversedActions as ReversedActions,
+    StickyActions as StickyActions,
+)
 from .rl.environments._changing_environment import ChangingEnvironment as ChangingEnvironment
 from .rl.environments._environment import AbstractEnvironment as AbstractEnvironment, Step as Step
+from .rl.environments._games import Games as Games
 from .rl.environments._gymnax import Gymnax as Gymnax
+from .rl.environments._minatar import MinAtar as MinAtar
+from .rl.environments._permuted_observations import PermutedObservations as PermutedObservations
 from .rl.environments._physical_parameters import (
     AbstractPhysicalParameter as AbstractPhysicalParameter,
     ActuatorStrength as ActuatorStrength,
@@ -70,6 +77,7 @@ from .rl.environments._schedules import (
     Cycle as Cycle,
     LogUniform as LogUniform,
     Revisit as Revisit,
+    TaskIndex as TaskIndex,
 )
 from .rl.environments._time_limit import TimeLimit as TimeLimit
 from .rl.environments._worlds import (

@@ -30,6 +30,7 @@ _LECUN_NORMAL = LecunNormal()
 
 class ConvNet(AbstractNetwork):
     """Convolutions, each followed by an activation and 2 x 2 max-pooling, then dense layers.
+    Pooling can be left out.
 
     The defaults are the network of the paper's Continual ImageNet (Appendix H.1): convolutions
     5 x 5 x 32, 3 x 3 x 64 and 3 x 3 x 128, two dense layers of 128, ReLU, LeCun-normal weights and
@@ -49,6 +50,7 @@ class ConvNet(AbstractNetwork):
     initialiser: AbstractInitialiser
     in_shape: tuple[int, ...] = eqx.field(static=True, converter=as_ints)
     padding: Literal["same", "valid"] = eqx.field(static=True)
+    pooling: bool = eqx.field(static=True)
     density: float = eqx.field(static=True)
 
     def __init__(
@@ -60,6 +62,7 @@ class ConvNet(AbstractNetwork):
         kernels: tuple[int, ...] = (5, 3, 3),
         dense_sizes: tuple[int, ...] = (128, 128),
         padding: Literal["same", "valid"] = "same",
+        pooling: bool = True,
         activation: Activation = "relu",
         layer_norm: bool = False,
         density: float = 1.0,
@@ -73,6 +76,7 @@ class ConvNet(AbstractNetwork):
         - `channels`, `kernels`: the output channels and the side of the kernel of each convolution.
         - `dense_sizes`: units in each dense hidden layer.
         - `padding`: `"same"` or `"valid"`, see `Convolution`.
+        - `pooling`: whether 2 x 2 max-pooling follows each convolution.
         - `activation`: `"relu"`, `"tanh"`, any elementwise function that outlives the call, or an
           `AbstractActivation`.
         - `layer_norm`: normalise the pre-activations over the units of each layer; in a convolution
@@ -96,7 +100,7 @@ class ConvNet(AbstractNetwork):
         for size in dense_sizes:
             check_count("dense_sizes", size)
         activation = as_activation(activation)
-        positions = _positions(in_shape, kernels, padding)
+        positions = _positions(in_shape, kernels, padding, pooling)
         copies = activation.copies
         keys = [*jax.random.split(key, len(channels) + len(dense_sizes) + 1)]
         into = [in_shape[0], *(copies * c for c in channels)]
@@ -122,6 +126,7 @@ class ConvNet(AbstractNetwork):
         self.initialiser = initialiser
         self.in_shape = tuple(in_shape)
         self.padding = padding
+        self.pooling = pooling
         self.density = density
 
     def __call__(
@@ -132,7 +137,7 @@ class ConvNet(AbstractNetwork):
         for i, layer in enumerate(self.convolutions):
             norm, activation = self.norms[i], self.activations[i]
             taps[f"conv_{i}"] = activate(norm, activation, layer(x), key=keys[i])
-            x = max_pool(taps[f"conv_{i}"])
+            x = max_pool(taps[f"conv_{i}"]) if self.pooling else taps[f"conv_{i}"]
         *hidden, last = self.dense
         rest = slice(len(self.convolutions), None)
         norms, activations = self.norms[rest], self.activations[rest]
@@ -142,7 +147,7 @@ class ConvNet(AbstractNetwork):
     def units(self) -> tuple[UnitGroup, ...]:
         """One group per hidden layer, named as in the taps. Units of convolutions are channels."""
         kernels = tuple(layer.weight.shape[-1] for layer in self.convolutions)
-        positions = _positions(self.in_shape, kernels, self.padding)
+        positions = _positions(self.in_shape, kernels, self.padding, self.pooling)
         convolutions = [f"conv_{i}" for i in range(len(kernels))]
         return successive_groups(
             self,
@@ -151,7 +156,7 @@ class ConvNet(AbstractNetwork):
             initialiser=self.initialiser,
             # Flattening places the positions of a channel, after pooling, next to one another.
             repeat={convolutions[-1]: positions} if convolutions else {},
-            seen=dict.fromkeys(convolutions, _pooled),
+            seen=dict.fromkeys(convolutions, _pooled) if self.pooling else {},
         )
 
     def fresh(self, *, key: PRNGKeyArray) -> "ConvNet":
@@ -164,6 +169,7 @@ class ConvNet(AbstractNetwork):
             kernels=tuple(layer.weight.shape[-1] for layer in self.convolutions),
             dense_sizes=tuple(layer.weight.shape[0] for layer in hidden),
             padding=self.padding,
+            pooling=self.pooling,
             **options_of(self),
             key=key,
         )
@@ -176,20 +182,26 @@ def _pooled(
 
 
 def _positions(
-    in_shape: tuple[int, ...], kernels: tuple[int, ...], padding: Literal["same", "valid"]
+    in_shape: tuple[int, ...],
+    kernels: tuple[int, ...],
+    padding: Literal["same", "valid"],
+    pooling: bool,
 ) -> int:
-    """The number of positions of each channel after the last pooling."""
+    """The number of positions of each channel that the dense layers read."""
     height, width = in_shape[1:]
     for side in kernels:
         lost = side - 1 if padding == "valid" else 0
-        height, width = (height - lost) // 2, (width - lost) // 2
+        height, width = height - lost, width - lost
+        if pooling:
+            height, width = height // 2, width // 2
     if min(height, width) < 1:
         channels, rows, columns = in_shape
         last = f", or {(columns, channels, rows)} if yours come last" if columns < channels else ""
         raise ValueError(
             f"`in_shape` is {in_shape}, which means {channels} channels of {rows} x {columns} "
             f"pixels, because channels come first. Nothing is left of such an image after "
-            f'{len(kernels)} convolutions with `padding="{padding}"` and pooling: pass larger '
-            f"images{last}, or fewer `channels` and `kernels`."
+            f'{len(kernels)} convolutions with `padding="{padding}"` '
+            f"{'and pooling' if pooling else 'without pooling'}: pass larger images{last}, or "
+            "fewer `channels` and `kernels`."
         )
     return height * width

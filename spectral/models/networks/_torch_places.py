@@ -84,7 +84,7 @@ def _convnet(network: ConvNet) -> Iterator[Place]:
         if network.norms[i] is not None:
             n += 1
             yield from _pair(f"{n}", lambda m, i=i: m.norms[i])
-        n += 3  # the activation, the pooling, and the next layer
+        n += 3 if network.pooling else 2  # the activation, the pooling, and the next layer
     # One number for flattening.
     yield from _dense(network, "dense", network.norms[count:], "", n + 1, first_norm=count)
 

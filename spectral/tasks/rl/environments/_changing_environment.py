@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from ...._arguments import as_int, check_count, check_kind, unknown_name
 from ._environment import AbstractEnvironment
-from ._schedules import AbstractSchedule
+from ._schedules import AbstractSchedule, has_index
 
 
 Change = Literal["step", "episode", "drift"]
@@ -44,8 +44,9 @@ class ChangingEnvironment(eqx.Module):
     With `"episode"`, Dohare et al. (2024) count the steps of a task from the last change, so that
     each of their changes may come up to one episode later than here.
 
-    **Raises:** `ValueError` for a number of steps below one or an unknown `change`, `TypeError` if
-    `environment` is not an `AbstractEnvironment` or `schedule` not an `AbstractSchedule`.
+    **Raises:** `ValueError` for a number of steps below one, an unknown `change`, or `"drift"`
+    between the indices of a `TaskIndex`; `TypeError` if `environment` is not an
+    `AbstractEnvironment` or `schedule` not an `AbstractSchedule`.
     """
 
     environment: AbstractEnvironment
@@ -61,6 +62,11 @@ class ChangingEnvironment(eqx.Module):
         kinds = ("step", "episode", "drift")
         if self.change not in kinds:
             raise ValueError(unknown_name("`change`: Rule", str(self.change), kinds))
+        if self.change == "drift" and has_index(self.schedule):
+            raise ValueError(
+                "`change` is 'drift', but the values of `TaskIndex` are indices, between which "
+                "there is nothing: pass 'step' or 'episode'."
+            )
 
     def begin(self) -> Phase:
         """Returns the phase before the first step."""

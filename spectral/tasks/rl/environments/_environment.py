@@ -1,16 +1,26 @@
 """The interface of a reinforcement learning environment."""
 
 from abc import abstractmethod
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt8
 
 from ...._base._returned import check_tuple
 
 
 State = TypeVar("State")
+Observation = Float[Array, "..."] | Bool[Array, "..."] | UInt8[Array, "..."]
+
+
+def as_observation(observation: Any) -> Observation:
+    """Returns an observation as an array. Bytes and Booleans stay as they are, so that rollouts and
+    replays of them are small. Anything else becomes floating-point numbers."""
+    observation = jnp.asarray(observation)
+    small = observation.dtype in (jnp.bool_, jnp.uint8)
+    return observation if small else observation.astype(float)
 
 
 class Step(eqx.Module):
@@ -18,10 +28,11 @@ class Step(eqx.Module):
 
     `terminated`: the episode has ended, and its later rewards count as 0. `truncated`: the episode
     was cut off, for example by a time limit, and its later rewards are estimated by the value of
-    `observation`. In both cases `observation` is the last one of this episode.
+    `observation`. In both cases `observation` is the last one of this episode. Bytes and Booleans
+    stay as they are until a network sees them; other numbers become floating-point numbers.
     """
 
-    observation: Float[Array, " observation"] = eqx.field(converter=lambda x: jnp.asarray(x, float))
+    observation: Observation = eqx.field(converter=as_observation)
     reward: Float[Array, ""] = eqx.field(converter=lambda x: jnp.asarray(x, float))
     terminated: Bool[Array, ""] = eqx.field(converter=lambda x: jnp.asarray(x, bool))
     truncated: Bool[Array, ""] = eqx.field(converter=lambda x: jnp.asarray(x, bool))
@@ -35,7 +46,8 @@ class AbstractEnvironment(eqx.Module, Generic[State]):
     functions of one environment; they are mapped over several. An environment never resets itself:
     the caller calls `reset` with a new key.
 
-    If the environment is `discrete`, an action is an integer below `action_size`. Otherwise it is a
+    An observation is a vector, or an image with channels first, of `observation_size` entries. If
+    the environment is `discrete`, an action is an integer below `action_size`. Otherwise it is a
     vector of `action_size` numbers.
 
     ```python
@@ -62,9 +74,7 @@ class AbstractEnvironment(eqx.Module, Generic[State]):
     discrete: eqx.AbstractVar[bool]
 
     @abstractmethod
-    def reset(
-        self, parameter: Float[Array, ""], *, key: PRNGKeyArray
-    ) -> tuple[State, Float[Array, " observation"]]:
+    def reset(self, parameter: Float[Array, ""], *, key: PRNGKeyArray) -> tuple[State, Observation]:
         """Begin an episode. Returns its state and its first observation."""
 
     @abstractmethod
@@ -76,7 +86,7 @@ class AbstractEnvironment(eqx.Module, Generic[State]):
 
 def reset_of(
     environment: AbstractEnvironment[State], parameter: Float[Array, ""], *, key: PRNGKeyArray
-) -> tuple[State, Float[Array, " observation"]]:
+) -> tuple[State, Observation]:
     """Returns `environment.reset(parameter, key=key)`. **Raises:** `TypeError` if it is not a
     pair."""
     found = environment.reset(parameter, key=key)
@@ -97,3 +107,12 @@ def step_of(
     found = environment.step(state, action, parameter, key=key)
     check_tuple(environment, "step", found, object, Step)
     return found
+
+
+def observation_of(environment: AbstractEnvironment) -> jax.ShapeDtypeStruct:
+    """Returns the shape and the type of the observations of an environment."""
+
+    def first(key: PRNGKeyArray) -> Observation:
+        return as_observation(reset_of(environment, jnp.ones(()), key=key)[1])
+
+    return jax.eval_shape(first, jax.random.key(0))

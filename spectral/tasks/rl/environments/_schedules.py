@@ -119,3 +119,21 @@ class Revisit(AbstractSchedule):
 
     def fresh_value(self, *, key: PRNGKeyArray) -> Float[Array, ""]:
         return self.schedule.fresh_value(key=key)
+
+
+class TaskIndex(AbstractSchedule):
+    """The index of the task: 0, 1, 2, ...
+
+    It is the parameter of environments that differ in kind from task to task: `Games`,
+    `PermutedObservations` and `ReversedActions`. `Revisit(TaskIndex())` returns to the first
+    kind in every second task.
+    """
+
+    def values(self, count: int, *, key: PRNGKeyArray) -> Float[Array, " count"]:
+        return jnp.arange(count).astype(float)
+
+
+def has_index(schedule: AbstractSchedule) -> bool:
+    """Whether a `TaskIndex` is, or is part of, a schedule."""
+    is_index = lambda part: isinstance(part, TaskIndex)
+    return any(map(is_index, jax.tree.leaves(schedule, is_leaf=is_index)))

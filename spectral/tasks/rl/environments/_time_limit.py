@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ...._arguments import as_int, check_count, check_kind
-from ._environment import AbstractEnvironment, reset_of, Step, step_of
+from ._environment import AbstractEnvironment, Observation, reset_of, Step, step_of
+from ._wrapper import AbstractWrapper
 
 
 class TimedState(eqx.Module):
@@ -15,7 +16,7 @@ class TimedState(eqx.Module):
     steps: Int[Array, ""]  # of the episode so far
 
 
-class TimeLimit(AbstractEnvironment[TimedState]):
+class TimeLimit(AbstractWrapper[TimedState]):
     """An environment whose episodes are truncated after `steps` steps.
 
     Later rewards are then estimated by the value of the last observation. With `terminal=True` the
@@ -40,21 +41,9 @@ class TimeLimit(AbstractEnvironment[TimedState]):
         self.steps = steps
         self.terminal = terminal
 
-    @property
-    def observation_size(self) -> int:
-        return self.environment.observation_size
-
-    @property
-    def action_size(self) -> int:
-        return self.environment.action_size
-
-    @property
-    def discrete(self) -> bool:
-        return self.environment.discrete
-
     def reset(
         self, parameter: Float[Array, ""], *, key: PRNGKeyArray
-    ) -> tuple[TimedState, Float[Array, " observation"]]:
+    ) -> tuple[TimedState, Observation]:
         inner, observation = reset_of(self.environment, parameter, key=key)
         return TimedState(inner, jnp.asarray(0)), observation
 

@@ -16,7 +16,7 @@ def policy_outputs(
     model: Any,
     model_state: eqx.nn.State | None,
     environment: AbstractEnvironment,
-    observations: Float[Array, "examples observation"],
+    observations: Float[Array, "examples ..."],
     *,
     inference: bool,
     key: PRNGKeyArray | None,
@@ -53,14 +53,12 @@ class Actor(eqx.Module):
     greedy: bool = eqx.field(static=True)  # take the most probable action
 
     def standardised(
-        self, observations: Float[Array, "examples observation"]
-    ) -> Float[Array, "examples observation"]:
+        self, observations: Float[Array, "examples ..."]
+    ) -> Float[Array, "examples ..."]:
         """Returns observations as the network sees them."""
         return observations if self.moments is None else self.moments.standardise(observations)
 
-    def outputs(
-        self, standardised: Float[Array, "examples observation"]
-    ) -> tuple[PolicyAndValue, Aux]:
+    def outputs(self, standardised: Float[Array, "examples ..."]) -> tuple[PolicyAndValue, Aux]:
         """Returns the policy and value for standardised observations."""
         learner = self.learner
         # Without a key, so that the recorded probabilities are those of the policy that acted.
@@ -73,9 +71,7 @@ class Actor(eqx.Module):
             key=None,
         )
 
-    def __call__(
-        self, observations: Float[Array, "environments observation"], key: PRNGKeyArray
-    ) -> Array:
+    def __call__(self, observations: Float[Array, "environments ..."], key: PRNGKeyArray) -> Array:
         """Returns an action for each environment."""
         policy = self.outputs(self.standardised(observations))[0].policy
         return policy.mode() if self.greedy else policy.sample(key=key)

@@ -168,7 +168,7 @@ class PPO(AbstractTaskStream[RolloutState]):
 
     @property
     def in_size(self) -> int:
-        """The length of an observation."""
+        """The number of entries of an observation."""
         return self.world.environment.observation_size
 
     @property
@@ -179,13 +179,13 @@ class PPO(AbstractTaskStream[RolloutState]):
     def init(self, *, key: PRNGKeyArray) -> RolloutState:
         schedule_key, environment_key = jax.random.split(key)
         values = self.world.values(self.num_tasks, key=schedule_key)
+        environments = begin(self.world, values, self.num_environments, key=environment_key)
+        seen = environments.observation.shape[1:]
         return RolloutState(
-            environments=begin(self.world, values, self.num_environments, key=environment_key),
+            environments=environments,
             values=values,
             task=jnp.asarray(0),
-            observation_moments=(
-                Moments.empty((self.in_size,)) if self.normalise_observations else None
-            ),
+            observation_moments=Moments.empty(seen) if self.normalise_observations else None,
             return_moments=Moments.empty(()) if self.scale_rewards else None,
             discounted_returns=jnp.zeros(self.num_environments),
         )

@@ -17,7 +17,7 @@ Normalisation = Literal["minibatch", "rollout", "never"]  # of advantages
 class PPOBatch(eqx.Module):
     """Steps of a rollout as examples for PPO."""
 
-    observation: Float[Array, "examples observation"]  # as the network sees it
+    observation: Float[Array, "examples ..."]  # as the network sees it
     action: Array  # [examples, ...]
     log_probability: Float[Array, " examples"]  # of the action, when it was taken
     advantage: Float[Array, " examples"]
@@ -37,8 +37,8 @@ def rollout_batch(
     """Returns the steps of a rollout as `[steps * environments, ...]` examples, and the activations
     of the network on them."""
     rows = lambda x: x.reshape(-1, *x.shape[2:])
-    observations = actor.standardised(rows(trajectory.observation))
-    following = actor.standardised(rows(trajectory.step.observation))
+    observations = actor.standardised(rows(trajectory.observation).astype(float))
+    following = actor.standardised(rows(trajectory.step.observation).astype(float))
     outputs, aux = actor.outputs(observations)
     rewards = trajectory.step.reward
     if return_moments is not None:

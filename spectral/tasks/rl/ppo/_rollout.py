@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from ..environments._changing_environment import ChangingEnvironment, Phase
-from ..environments._environment import reset_of, Step, step_of
+from ..environments._environment import as_observation, Observation, reset_of, Step, step_of
 from ..environments._state_arrays import as_arrays, with_types_of
 
 
@@ -18,7 +18,7 @@ class EnvironmentState(eqx.Module):
     axis over them."""
 
     state: Any
-    observation: Float[Array, "..."]
+    observation: Observation
     phase: Phase
     length: Int[Array, "..."]  # of the episode so far
     total: Float[Array, "..."]  # sum of the rewards of the episode so far
@@ -28,7 +28,7 @@ class Trajectory(eqx.Module):
     """The observations, actions and rewards of a rollout, with leaves
     `[steps, environments, ...]`."""
 
-    observation: Float[Array, "... observation"]  # before the action
+    observation: Observation  # before the action
     action: Array
     step: Step  # its observation follows the action and precedes a reset
     parameter: Float[Array, "..."]
@@ -63,7 +63,7 @@ def play(
     world: ChangingEnvironment,
     values: Float[Array, " values"],
     environments: EnvironmentState,
-    act: Callable[[Float[Array, "environments observation"], PRNGKeyArray], Array],
+    act: Callable[[Float[Array, "environments ..."], PRNGKeyArray], Array],
     num_steps: int,
     *,
     clip: bool = False,
@@ -85,7 +85,7 @@ def play(
         # Pass a copy, because an environment may write into a dictionary of its state.
         before = jax.tree.map(lambda x: x, environment.state)
         state, step = step_of(world.environment, before, applied, parameter, key=step_key)
-        _check_observation(step.observation, world.environment.observation_size)
+        step = _as_after_reset(step, environment.observation)
         state = with_types_of(state, environment.state)
         ended = step.terminated | step.truncated
         length, total = environment.length + 1, environment.total + step.reward
@@ -108,7 +108,7 @@ def play(
         environments: EnvironmentState, keys: tuple[PRNGKeyArray, Key[Array, "environments 2"]]
     ) -> tuple[EnvironmentState, Trajectory]:
         act_key, move_keys = keys
-        action = act(environments.observation, act_key)
+        action = act(environments.observation.astype(float), act_key)
         return _each(move, environments, action, move_keys)
 
     # Splitting all keys at once is faster than splitting them within the steps.
@@ -131,26 +131,41 @@ def _each(function: Callable, *arguments: Any) -> Any:
 
 def _reset(
     world: ChangingEnvironment, values: Float[Array, " values"], phase: Phase, *, key: PRNGKeyArray
-) -> tuple[Any, Float[Array, " observation"]]:
+) -> tuple[Any, Observation]:
     parameter = world.parameter(values, phase)
     state, observation = reset_of(world.environment, parameter, key=key)
-    observation = jnp.asarray(observation, float)
+    observation = as_observation(observation)
     _check_observation(observation, world.environment.observation_size)
     return as_arrays(state), observation
 
 
-def _check_observation(observation: Array, size: int) -> None:
-    if observation.shape != (size,):
+def _check_observation(observation: Observation, size: int) -> None:
+    if observation.size != size:
         raise ValueError(
             f"`observation_size` is {size}, but the environment gives observations of shape "
-            f"{observation.shape}: correct the size, or flatten the observations."
+            f"{observation.shape}: correct the size."
         )
+
+
+def _as_after_reset(step: Step, first: Observation) -> Step:
+    """Returns the step with its observation in the type of the observations after a reset."""
+    seen = step.observation
+    _check_observation(seen, first.size)
+    if seen.shape != first.shape or not (
+        seen.dtype == first.dtype or jnp.issubdtype(first.dtype, jnp.floating)
+    ):
+        raise ValueError(
+            f"The environment gives observations of shape {seen.shape} and type {seen.dtype} after "
+            f"a step, but of shape {first.shape} and type {first.dtype} after a reset: return the "
+            "same from both."
+        )
+    return eqx.tree_at(lambda s: s.observation, step, seen.astype(first.dtype))
 
 
 def play_anew(
     world: ChangingEnvironment,
     values: Float[Array, " values"],
-    act: Callable[[Float[Array, "environments observation"], PRNGKeyArray], Array],
+    act: Callable[[Float[Array, "environments ..."], PRNGKeyArray], Array],
     num_environments: int,
     num_steps: int,
     *,

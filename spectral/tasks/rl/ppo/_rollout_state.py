@@ -45,8 +45,8 @@ class RolloutState(eqx.Module):
         discounted_returns = self.discounted_returns
         if observed is not None:
             # The observations before each action, which exclude the last one of an episode.
-            observations = trajectory.observation
-            observed = observed.including(observations.reshape(-1, observations.shape[-1]))
+            observations = trajectory.observation.astype(float)
+            observed = observed.including(observations.reshape(-1, *observations.shape[2:]))
         if returned is not None:
 
             def add(discounted_returns, now):
