@@ -5,7 +5,9 @@
 The network is a `models.GPT` of 4 blocks, width 64 and 4 heads on 8 sequences of 32 tokens of the
 English text that comes with Python. All contenders of a part run in one process and in turn. Each
 round gives the ratio of two times, and the median of these ratios is printed, because other
-programs may slow down a whole round.
+programs may slow down a whole round. The time of the processor is printed as well: it does not
+count the time for which others have the processor. It counts all threads, so compare it on one
+processor: `taskset -c 0 python benchmarks/transformers.py`.
 
 `train`: AdamW with warm-up and cosine in each task. `loop` is `train_continual`, which draws the
 sequences and evaluates the task within the measured time. `bare` is one `lax.scan` over given
@@ -178,21 +180,28 @@ def kfac(rounds: int) -> None:
 
 
 def in_turn(contenders: Contenders, rounds: int) -> dict[str, np.ndarray]:
-    """The seconds of each round, after one call that compiles."""
-    taken: dict[str, list[float]] = {name: [] for name in contenders}
+    """The seconds on the clock and those of the processor, [rounds, 2], after one call that
+    compiles."""
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}
     for repeat in range(rounds + 1):
         for name, run in contenders.items():
-            start = time.perf_counter()
+            start = time.perf_counter(), time.process_time()
             run()
             if repeat:
-                taken[name].append(time.perf_counter() - start)
+                end = time.perf_counter(), time.process_time()
+                taken[name].append((end[0] - start[0], end[1] - start[1]))
     return {name: np.asarray(times) for name, times in taken.items()}
 
 
 def show(taken: dict[str, np.ndarray], base: str, steps: int) -> None:
     for name, times in taken.items():
-        ratio = np.median(times / taken[base])
-        print(f"{name:12s}{np.median(times) / steps * 1e3:10.3f} ms, {ratio:6.2f} times `{base}`")
+        wall, work = np.median(times, axis=0) / steps * 1e3
+        ratio, of_work = np.median(times / taken[base], axis=0)
+        print(
+            f"{name:12s}{wall:10.3f} ms,{ratio:6.2f} times `{base}`; processor {work:10.3f} ms,"
+            f"{of_work:6.2f} times",
+            flush=True,
+        )
 
 
 def main() -> None:
