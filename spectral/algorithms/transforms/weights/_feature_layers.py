@@ -35,8 +35,8 @@ def feature_matrices(
 
 
 def _of_tokens(model: Any) -> list[str]:
-    """The layers of hidden units of tokens, and the last layer of tokens that is no such layer but
-    has weights: the residual stream, before the last norm."""
+    """The layers of hidden units of tokens, and the last layer of tokens that has weights and no
+    replaceable units: the residual stream, before the last norm."""
     groups = [g for g in unit_groups(model) if g.tokens] if has_units(model) else []
     hidden = [g.name for g in groups if g.replaceable and not g.inside]
     stream = [g.name for g in groups if g.incoming and not g.replaceable]
