@@ -71,7 +71,7 @@ def test_features_that_a_user_chooses():
     with pytest.raises(ValueError, match="`layers`: Name 'block_0_query' does not exist. Allowed"):
         feature_matrices(model, taps, ("block_0_query",))
     for recipe in (algorithms.er, algorithms.l2_er):
-        (periodic,) = recipe(er_layers="block_*_mlp").transforms
+        periodic: Any = recipe(er_layers="block_*_mlp").transforms[0]
         assert periodic.transform.layers == ("block_*_mlp",)
 
 

@@ -170,7 +170,8 @@ class NeverDead(eqx.Module):
     first: str = eqx.field(static=True)
 
     def units(self):
-        group = lambda name, why: models.UnitGroup(name, 4, (), (), (), jnp.zeros, never_dead=why)
+        draw = lambda key, shape: jnp.zeros(shape)
+        group = lambda name, why: models.UnitGroup(name, 4, (), (), (), draw, never_dead=why)
         return group("first", self.first), group("last", "its units are never 0")
 
 
