@@ -8,7 +8,12 @@ from ._base._protocols import (
     AbstractPenalty as AbstractPenalty,
     AbstractTransform as AbstractTransform,
 )
-from .optimisers._adam import adam as adam, entrywise_adam as entrywise_adam
+from .optimisers._adam import (
+    adam as adam,
+    adamw as adamw,
+    entrywise_adam as entrywise_adam,
+    entrywise_adamw as entrywise_adamw,
+)
 from .optimisers._local_time import LocalTime as LocalTime
 from .optimisers._muon import equinox_muon as equinox_muon, muon as muon
 from .optimisers._proportional_sign import proportional_sign as proportional_sign

@@ -1,5 +1,6 @@
 """Apply a network to a batch."""
 
+import re
 from typing import Any, NoReturn
 
 import equinox as eqx
@@ -22,7 +23,8 @@ def apply_network(
 ) -> tuple[PyTree[Float[Array, "examples ..."]], Aux]:
     """Returns the outputs and activations of a network for a batch of inputs.
 
-    The outputs are in float32 at least, so that losses are, and the activations as they are.
+    The outputs are in float32 at least, so that losses are, and the activations as they are. These
+    are sorted by name, where numbers have the order of numbers.
 
     **Arguments:**
 
@@ -69,7 +71,14 @@ def apply_network(
         if keyed or "requires a key" not in str(error):
             raise
         _reject_without_key(model, error)
-    return in_single(outputs), Aux(taps, model_state)
+    return in_single(outputs), Aux(_in_order(taps), model_state)
+
+
+def _in_order(taps: dict[str, Array]) -> dict[str, Array]:
+    """The taps by name, with the numbers in names in the order of numbers: `block_2` is before
+    `block_10`."""
+    parts = lambda name: [int(p) if p.isdecimal() else p for p in re.split(r"(\d+)", name)]
+    return {name: taps[name] for name in sorted(taps, key=parts)}
 
 
 def _check_applicable(part: Any, model_state: eqx.nn.State | None) -> None:

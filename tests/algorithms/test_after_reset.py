@@ -43,7 +43,7 @@ PARTS: dict[str, tuple[Any, str]] = {
     "rank": (algorithms.EffectiveRank(0.1, 2), "kept"),
     "barrier": (algorithms.CurvatureBarrier(0.1), "kept"),
     "rewiring": (algorithms.SparseRewiring(), "kept"),
-    "norm": (NeedsNorm(), "kept"),
+    "norm": (NeedsNorm("another"), "kept"),
     "cpr": (algorithms.CalibratedPartialReset(amount=0.1), "all"),
     "selective": (Periodic(algorithms.SelectiveReinit(), 2), "kept"),
     "clipping": (algorithms.WeightClipping(), "kept"),

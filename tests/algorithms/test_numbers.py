@@ -27,6 +27,7 @@ def test_an_unknown_scope():
     ("name", "numbers"),
     [
         ("entrywise_adam", {"learning_rate": -1.0, "b1": 2.0, "b2": 1.0, "eps": 0.0}),
+        ("entrywise_adamw", {"weight_decay": -1.0, "b1": 2.0}),
         (
             "equinox_muon",
             {"learning_rate": -1.0, "beta": 2.0, "adam_learning_rate": -1.0, "consistent_rms": 0.0},

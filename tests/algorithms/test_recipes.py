@@ -207,7 +207,7 @@ def test_recipes_pass_on_their_arguments():
 def test_recipes_that_need_a_norm(name):
     algo = getattr(algorithms, name)(0.05)
     begin = lambda model: eqx.filter_eval_shape(algo.init, model, None, key=KEY)
-    with pytest.raises(ValueError, match="'hidden_0' has none: make the model with `layer_norm="):
+    with pytest.raises(ValueError, match="'hidden_0' of this MLP has none: make the model"):
         begin(mlp(6, 3, width=4, depth=1))
     begin(mlp(6, 3, width=4, depth=1, layer_norm=True))
 

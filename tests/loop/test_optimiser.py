@@ -199,8 +199,18 @@ def forgotten(optimiser, marks, model):
     return optimiser.forget(marks, model)
 
 
-def test_entrywise_adam_takes_the_steps_of_adam(model):
-    ours, theirs = algorithms.adam(0.1, b2=0.99), Optimiser(optax.adam, learning_rate=0.1, b2=0.99)
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (algorithms.adam(0.1, b2=0.99), Optimiser(optax.adam, learning_rate=0.1, b2=0.99)),
+        (
+            algorithms.adamw(0.1, b2=0.99, weight_decay=0.3),
+            Optimiser(optax.adamw, learning_rate=0.1, b2=0.99, weight_decay=0.3),
+        ),
+    ],
+    ids=("adam", "adamw"),
+)
+def test_entrywise_adam_takes_the_steps_of_adam(ours, theirs, model):
     a, b, ours, theirs = model, model, started(ours, model), started(theirs, model)
     for seed in range(20):
         a, ours = jitted(gradients(model, seed), a, ours)

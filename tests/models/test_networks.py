@@ -42,6 +42,13 @@ def test_the_mlp_matches_numpy():
     np.testing.assert_allclose(outputs, w2 @ hidden_1 + b2, rtol=1e-5)
 
 
+def test_taps_are_in_the_order_of_numbers():
+    names = ["block_2", "block_10", "b", "block_2_mlp", "a"]
+    model = lambda x: (x, {name: x for name in names})
+    _, aux = apply_network(model, None, jnp.ones((1, 2)), inference=True)
+    assert list(aux.taps) == ["a", "b", "block_2", "block_2_mlp", "block_10"]
+
+
 def test_initial_weights_are_kaiming_uniform_with_zero_biases():
     model = eqx.filter_jit(lambda key: MLP(50, 10, width=400, depth=1, key=key))(KEY)
     for layer in model.layers:

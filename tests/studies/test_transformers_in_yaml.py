@@ -2,9 +2,12 @@
 
 from typing import Any
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
+import yaml
 
-from spectral import models, studies
+from spectral import algorithms, models, studies
 from spectral.studies.experiment._make import _check_sizes
 from spectral.studies.experiment._parse import parse
 from spectral.studies.experiment._settings import SettingsError
@@ -22,6 +25,42 @@ def test_a_network_may_take_longer_sequences_than_the_stream_has():
     for name, small in (("context", 7), ("vocabulary_size", 9)):
         with pytest.raises(SettingsError, match=f"`model.{name}` is {small}, but the stream needs"):
             _check_sizes(parsed(**{name: small}), sizes)
+
+
+ALGORITHM = """
+type: l2_er
+er_layers: ["block_*_mlp", block_3]
+lr:
+  type: adamw
+  weight_decay: 0.1
+  lr: {type: WarmupCosine, peak: 0.001, warmup_steps: 10, decay_steps: 100, restart: task}
+"""
+
+
+def test_adamw_with_warm_up_and_cosine_in_each_task():
+    settings = yaml.safe_load(ALGORITHM)
+    algo = parse(settings, algorithms.Algorithm, "algorithms.a", {}).make()
+    assert algo.transforms[0].transform.layers == ("block_*_mlp", "block_3")
+    assert algo.optimiser.make is algorithms.entrywise_adamw
+    np.testing.assert_allclose(algo.optimiser.hyper["weight_decay"], 0.1)
+    rates = [
+        float(algo.optimiser.scheduled(jnp.asarray(200 + i), jnp.asarray(i)).hyper["learning_rate"])
+        for i in (0, 5, 10, 55, 100)
+    ]
+    np.testing.assert_allclose(rates, [0, 5e-4, 1e-3, 5e-4, 0], atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("part", "found"),
+    [
+        ("head", "head"),
+        ("blocks.0.mlp", ("blocks.0.mlp",)),
+        (["embedding", "blocks.*.mlp"], ("embedding", "blocks.*.mlp")),
+    ],
+)
+def test_parts_to_reset(part, found):
+    call = parse({"type": "reset", "part": part}, algorithms.Algorithm, "algorithms.a", {})
+    assert call.make().transforms[0].part == found
 
 
 SETTINGS: Any = {

@@ -164,6 +164,25 @@ def test_dead_fraction():
     np.testing.assert_array_equal(dead_fraction(Tabular(), {}), 0)
 
 
+class NeverDead(eqx.Module):
+    """The last of two layers cannot be dead, or neither can."""
+
+    first: str = eqx.field(static=True)
+
+    def units(self):
+        draw = lambda key, shape: jnp.zeros(shape)
+        group = lambda name, why: models.UnitGroup(name, 4, (), (), (), draw, never_dead=why)
+        return group("first", self.first), group("last", "its units are never 0")
+
+
+def test_units_that_cannot_be_dead_do_not_count():
+    first = np.ones((5, 4), np.float32)
+    first[:, 1] = 0
+    taps = {"first": jnp.asarray(first), "last": jnp.asarray(first)}
+    np.testing.assert_allclose(dead_fraction(NeverDead(""), taps), 1 / 4)
+    assert np.isnan(dead_fraction(NeverDead("as the last"), taps))
+
+
 def test_advantages_are_normalised_within_a_minibatch(collected):
     stream = counting_ppo(advantages="minibatch")
     item = jax.tree.map(lambda x: jnp.asarray(x[1]), collected.items)

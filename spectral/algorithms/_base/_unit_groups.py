@@ -19,15 +19,18 @@ from ...models import (
     unit_groups,
     UnitGroup,
 )
+from ._named import as_names, matching, Names
 
 
 Where = Callable[[Any], Any]
 
 
-def replaceable_groups(model: Any) -> tuple[UnitGroup, ...]:
+def replaceable_groups(model: Any, layers: Names | None = None) -> tuple[UnitGroup, ...]:
     """The groups whose units have their own outgoing weights, so each unit can be renewed alone.
 
-    **Raises:** as `unit_groups`, and `ValueError` if there is no such group.
+    `layers` are the names of those to take, see `matching`; by default all.
+
+    **Raises:** as `unit_groups`, and `ValueError` if there is no such group, or none of a name.
     """
     groups = tuple(group for group in unit_groups(model) if group.replaceable)
     if not groups:
@@ -36,7 +39,16 @@ def replaceable_groups(model: Any) -> tuple[UnitGroup, ...]:
             "own outgoing weights: list them in the `outgoing` entries of `units()`, or choose an "
             "algorithm that does not renew units."
         )
-    return groups
+    if layers is None:
+        return groups
+    names = matching("layers", as_names("layers", layers), (group.name for group in groups))
+    return tuple(group for group in groups if group.name in names)
+
+
+def all_new(group: UnitGroup, reset: PyTree[bool]) -> bool:
+    """Whether all parameters that determine the activations of a group have been reset. `reset` has
+    the structure of the parameters, as `AbstractTransform.resets` gives it."""
+    return all(entries.where(reset) for entries in group.own_entries)
 
 
 def tapped(

@@ -1,5 +1,7 @@
 """Muon for weights that are stored as (out, in)."""
 
+from typing import get_args, Literal
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -7,7 +9,18 @@ from jaxtyping import Array, PyTree
 
 from ..._arguments import check_above, check_fraction
 from ..._base._optimiser import Optimiser
-from .._base._arguments import as_fraction, as_learning_rate, as_positive, LearningRate, Number
+from ...models import unit_groups
+from .._base._arguments import (
+    as_fraction,
+    as_learning_rate,
+    as_positive,
+    check_name,
+    LearningRate,
+    Number,
+)
+
+
+Matrices = Literal["all", "hidden"]
 
 
 def equinox_muon(
@@ -16,6 +29,7 @@ def equinox_muon(
     beta: Number = 0.95,
     adam_learning_rate: Number | None = None,
     consistent_rms: Number | None = None,
+    matrices: Matrices = "all",
 ) -> optax.GradientTransformation:
     """`optax.contrib.muon` (Jordan et al., 2024) for weights that are stored as (out, in).
 
@@ -30,9 +44,16 @@ def equinox_muon(
     `adam_learning_rate`, by default `learning_rate`. Both use Nesterov momentum, matrices with
     decay `beta`. There is no weight decay; add the `L2` penalty for a coupled one.
 
-    **Raises:** `ValueError` for a beta outside [0, 1), a negative learning rate or a
-    `consistent_rms` that is not positive.
+    With `matrices="hidden"`, Adam also trains the matrices that read the inputs and those that give
+    the outputs, as the authors advise: the embedding, positions, patches and class token of a
+    transformer and its output layer. The network says by its `units()` which these are: tables of
+    vectors, the matrices of units that read no other units, and those of no unit.
+
+    **Raises:** `TypeError` with `matrices="hidden"` for a network without `units()`, `ValueError`
+    for a beta outside [0, 1), a negative learning rate or a
+    `consistent_rms` that is not positive, or an unknown `matrices`.
     """
+    check_name("matrices", matrices, get_args(Matrices))
     check_fraction("beta", beta, strict=True)
     for name, rate in (
         ("learning_rate", learning_rate),
@@ -47,7 +68,7 @@ def equinox_muon(
         beta=beta,
         adam_learning_rate=adam_learning_rate,
         consistent_rms=consistent_rms,
-        muon_weight_dimension_numbers=_dimensions,
+        muon_weight_dimension_numbers=_dimensions if matrices == "all" else _hidden_dimensions,
     )
 
 
@@ -57,6 +78,7 @@ def muon(
     beta: Number = 0.95,
     adam_lr: LearningRate | None = None,
     consistent_rms: Number | None = None,
+    matrices: Matrices = "all",
 ) -> Optimiser:
     """Muon; see `equinox_muon`. Every recipe accepts it as `lr`.
 
@@ -68,10 +90,18 @@ def muon(
     - `adam_lr`: the learning rate of Adam for biases and norm layers, by default `lr`.
     - `consistent_rms`: scale updates by sqrt(max(in, out)) times this number instead. 0.2 makes
       `lr` comparable with the learning rate of Adam.
+    - `matrices`: `"all"`, or `"hidden"` to leave those of the inputs and the outputs to Adam, such
+      as the embedding and the output layer of a transformer.
 
-    **Raises:** `ValueError` for an `lr`, `adam_lr` or `consistent_rms` that is not positive, or a
-    beta outside [0, 1).
+    **Raises:** `ValueError` for an `lr`, `adam_lr` or `consistent_rms` that is not positive, a beta
+    outside [0, 1) or an unknown `matrices`; `TypeError`, when training starts, with
+    `matrices="hidden"` for a network without `units()`.
+
+    ```python
+    algorithms.redo(muon(0.02, adam_lr=1e-3, matrices="hidden"))
+    ```
     """
+    check_name("matrices", matrices, get_args(Matrices))
     numbers = {
         "learning_rate": as_learning_rate("lr", lr),
         "beta": as_fraction("beta", beta, below_one=True),
@@ -80,7 +110,7 @@ def muon(
         numbers["adam_learning_rate"] = as_learning_rate("adam_lr", adam_lr)
     if consistent_rms is not None:
         numbers["consistent_rms"] = as_positive("consistent_rms", consistent_rms)
-    return Optimiser(equinox_muon, **numbers)
+    return Optimiser(equinox_muon, matrices=matrices, **numbers)
 
 
 def _dimensions(params: PyTree) -> PyTree:
@@ -89,3 +119,26 @@ def _dimensions(params: PyTree) -> PyTree:
         return optax.contrib.MuonDimensionNumbers(inputs, (0,)) if inputs else None
 
     return jax.tree.map(of, params)
+
+
+def _hidden_dimensions(params: PyTree) -> PyTree:
+    """As `_dimensions`, for the matrices between hidden units alone."""
+    is_masked = lambda node: isinstance(node, optax.MaskedNode)
+    if any(map(is_masked, jax.tree.leaves(params, is_leaf=is_masked))):
+        return _dimensions(params)  # optax has left nothing but these matrices
+    hidden = {id(matrix) for matrix in _between(params)}
+    is_dims = lambda node: isinstance(node, optax.contrib.MuonDimensionNumbers | None)
+    choose = lambda dims, p: dims if id(p) in hidden else None
+    return jax.tree.map(choose, _dimensions(params), params, is_leaf=is_dims)
+
+
+def _between(model: PyTree) -> list[Array]:
+    """The incoming matrices of units that read other units."""
+    found, read, is_after_stream = [], set(), False
+    for group in unit_groups(model):
+        own = [entries.where(model) for entries in group.incoming if entries.axis == 0]
+        if is_after_stream or any(id(matrix) in read for matrix in own):
+            found += own
+        read |= {id(entries.where(model)) for entries in group.outgoing}
+        is_after_stream |= not group.outgoing
+    return found

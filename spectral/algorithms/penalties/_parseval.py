@@ -16,7 +16,10 @@ class Parseval(AbstractPenalty[None]):
 
     Chung et al., *Parseval Regularization for Continual Reinforcement Learning* (2024), with gain
     sqrt(2). W [m units, inputs] is the weight matrix of a hidden layer; the kernel of a convolution
-    counts as a matrix [channels out, channels in x positions]. The output layer is not penalised.
+    counts as a matrix [channels out, channels in x positions]. The output layer is not penalised,
+    and neither are tables of vectors, whose units are columns: the embedding of a transformer, its
+    positions and its class token. A table has no inputs of which its units are combinations, and a
+    tied embedding is the output layer. Of an attention head every row is a unit.
     The product W W^T costs more than the gradient step of a small minibatch.
     """
 
@@ -35,7 +38,7 @@ class Parseval(AbstractPenalty[None]):
     def value(self, model: Any, state: None, step: Step) -> Float[Array, ""]:
         weights = {}  # by identity, because groups of a residual stream may share a matrix
         for group in unit_groups(model):
-            for entries in group.incoming:
+            for entries in (e for e in group.incoming if e.axis == 0):
                 weights[id(entries.where(model))] = entries.where(model)
         return self.strength * sum(self._layer(w.reshape(w.shape[0], -1)) for w in weights.values())
 

@@ -3,6 +3,7 @@
 from ..._arguments import check_count
 from .._base._algorithm import Algorithm
 from .._base._arguments import as_positive, Number
+from .._base._named import Names, optional_names
 from .._base._periodic import Periodic
 from ..optimisers._optimiser_of import LearningRateOrOptimiser, optimiser_of
 from ..penalties._l2 import L2
@@ -48,20 +49,24 @@ def er(
     er_lr: Number = 1e-3,
     er_period: int = 100,
     er_window: int | None = None,
+    er_layers: Names | None = None,
 ) -> Algorithm:
     """Stochastic gradient descent with an effective-rank step every `er_period` steps (Algorithm 1
     without its L2 term).
 
     This is a plain gradient step with learning rate `er_lr` that raises the mean effective rank of
     the features of the last `er_window` minibatches, by default of all minibatches since the
-    previous one. The defaults are the paper's best for Permuted MNIST at the fixed learning rate
+    previous one. `er_layers` are the names of the layers, by default all dense hidden layers; in a
+    transformer the hidden units of every block and the residual stream after the last, see
+    `EffectiveRank`. The defaults are the paper's best for Permuted MNIST at the fixed learning rate
     (Tables 1 and 2).
 
     **Raises:** `ValueError` for an `lr` or `er_lr` that is not positive or for a window larger than
     the period; when training starts, for an `er_period` that does not fit the chunk or an
     `er_window` that does not divide it.
     """
-    return Algorithm(optimiser_of(lr), transforms=(_er_step(er_lr, er_period, er_window),))
+    er_step = _er_step(er_lr, er_period, er_window, er_layers)
+    return Algorithm(optimiser_of(lr), transforms=(er_step,))
 
 
 def l2_er(
@@ -70,6 +75,7 @@ def l2_er(
     er_lr: Number = 1e-3,
     er_period: int = 100,
     er_window: int | None = None,
+    er_layers: Names | None = None,
     weight_decay: Number = 1e-3,
 ) -> Algorithm:
     """L2-ER (Algorithm 1): the penalty of `l2` at every step and the effective-rank step of `er`
@@ -84,11 +90,13 @@ def l2_er(
     algorithms.l2_er(lr=0.03, er_lr=1e-3, weight_decay=2e-3, er_period=50)
     ```
     """
-    er_step = _er_step(er_lr, er_period, er_window)
+    er_step = _er_step(er_lr, er_period, er_window, er_layers)
     return Algorithm(optimiser_of(lr), penalties=(L2(weight_decay),), transforms=(er_step,))
 
 
-def _er_step(er_lr: Number, er_period: int, er_window: int | None) -> Periodic:
+def _er_step(
+    er_lr: Number, er_period: int, er_window: int | None, er_layers: Names | None
+) -> Periodic:
     check_count("er_period", er_period)
     window = er_period if er_window is None else er_window
     check_count("er_window", window)
@@ -98,4 +106,5 @@ def _er_step(er_lr: Number, er_period: int, er_window: int | None) -> Periodic:
             "window holds only minibatches since the previous effective-rank step."
         )
     # Checked here as well, so that a message names the argument of the recipe.
-    return Periodic(EffectiveRank(as_positive("er_lr", er_lr), window), er_period)
+    layers = optional_names("er_layers", er_layers)
+    return Periodic(EffectiveRank(as_positive("er_lr", er_lr), window, layers=layers), er_period)

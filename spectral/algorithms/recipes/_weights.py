@@ -1,6 +1,6 @@
 """Recipes that act on all weights: each is one expression."""
 
-from typing import get_args, Literal
+from typing import get_args
 
 import optax
 
@@ -14,6 +14,7 @@ from .._base._arguments import (
     LearningRate,
     Number,
 )
+from .._base._named import Names
 from .._base._needs_norm import NeedsNorm
 from .._base._periodic import Periodic
 from ..optimisers._optimiser_of import LearningRateOrOptimiser, optimiser_of
@@ -64,13 +65,13 @@ def snp_l2(
     )
 
 
-def reset(
-    lr: LearningRateOrOptimiser = 1e-2, *, part: Literal["network", "head"] = "network"
-) -> Algorithm:
+def reset(lr: LearningRateOrOptimiser = 1e-2, *, part: Names = "network") -> Algorithm:
     """The baseline RESET: a new network and optimiser at the start of every task; with
-    `part="head"` only a new output layer.
+    `part="head"` only a new output layer, with paths such as `"blocks.0.mlp"` only these parts. See
+    `Reset`.
 
-    **Raises:** `ValueError` for an unknown part.
+    **Raises:** `ValueError` for an empty part; when training starts, for a path that is not in the
+    network.
     """
     return Algorithm(optimiser_of(lr), transforms=(Reset(part=part),))
 
@@ -118,7 +119,8 @@ def layernorm_l2(lr: LearningRateOrOptimiser = 1e-2, *, weight_decay: Number = 1
 
     **Raises:** as `l2`; `ValueError`, when training starts, for a hidden layer without a norm.
     """
-    return Algorithm(optimiser_of(lr), penalties=(L2(weight_decay),), transforms=(NeedsNorm(),))
+    needed = NeedsNorm("the recipe `l2`")
+    return Algorithm(optimiser_of(lr), penalties=(L2(weight_decay),), transforms=(needed,))
 
 
 def nap(lr: LearningRateOrOptimiser = 1e-2, *, period: int = 1) -> Algorithm:
@@ -128,9 +130,8 @@ def nap(lr: LearningRateOrOptimiser = 1e-2, *, period: int = 1) -> Algorithm:
     **Raises:** `ValueError`, when training starts, for a hidden layer without a norm or a period
     that does not fit the chunk.
     """
-    return Algorithm(
-        optimiser_of(lr), transforms=(NeedsNorm(), Periodic(NormalizeProject(), period))
-    )
+    needed = NeedsNorm("the transform `NormalizeProject` alone")
+    return Algorithm(optimiser_of(lr), transforms=(needed, Periodic(NormalizeProject(), period)))
 
 
 def upgd(

@@ -7,7 +7,7 @@ from typing import get_args, Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from ...._arguments import as_int, check_above, check_count
 from ...._carry import branch
@@ -15,9 +15,10 @@ from ...._types import Learner, Signal
 from ....models import Entries
 from ..._base._arguments import as_fraction, as_positive, check_name, Number
 from ..._base._fresh import fresh_parameters
+from ..._base._named import Names, optional_names
 from ..._base._periodic import begins_period
 from ..._base._protocols import AbstractTransform
-from ..._base._unit_groups import magnitude, replaceable_groups
+from ..._base._unit_groups import all_new, magnitude, replaceable_groups
 
 
 Curve = Literal["sigmoid", "exponential", "softplus", "linear"]
@@ -66,6 +67,7 @@ class CalibratedPartialReset(AbstractTransform[_Utilities]):
     decay: Float[Array, ""]
     curve: Curve = eqx.field(static=True)
     period: int = eqx.field(static=True, converter=as_int)
+    layers: tuple[str, ...] | None = eqx.field(static=True)
 
     def __init__(
         self,
@@ -76,8 +78,14 @@ class CalibratedPartialReset(AbstractTransform[_Utilities]):
         threshold: Number = 1.0,
         decay: Number = 0.99,
         period: int = 1000,
+        layers: Names | None = None,
     ):
-        """**Raises:** `ValueError` for an amount or decay outside [0, 1], a sharpness that is not
+        """**Arguments:**
+
+        - `layers`: the names of the layers whose units move, as in the taps, such as
+          `"block_*_mlp"`; `*` stands for any text. By default all whose units are replaceable.
+
+        **Raises:** `ValueError` for an amount or decay outside [0, 1], a sharpness that is not
         positive, a threshold that is not finite, an unknown curve or a period below one."""
         check_name("curve", curve, get_args(Curve))
         check_above("threshold", threshold, -math.inf)
@@ -87,17 +95,21 @@ class CalibratedPartialReset(AbstractTransform[_Utilities]):
         self.threshold = jnp.asarray(threshold, dtype=float)
         self.decay = as_fraction("decay", decay)
         self.curve, self.period = curve, period
+        self.layers = optional_names("layers", layers)
 
     def init(self, learner: Learner, *, key: PRNGKeyArray) -> _Utilities:
         """**Raises:** `TypeError` for a model without `units()`, `ValueError` if none of its units
-        has outgoing weights."""
-        return tuple(jnp.ones(group.size) for group in replaceable_groups(learner.model))
+        has outgoing weights, or for a name in `layers` that fits none of these layers."""
+        return tuple(
+            jnp.ones(group.size) for group in replaceable_groups(learner.model, self.layers)
+        )
 
     def update(
         self, learner: Learner, state: _Utilities, signal: Signal, *, key: PRNGKeyArray
     ) -> tuple[Learner, _Utilities]:
         """**Raises:** `ValueError` for a period that does not fit the chunk."""
-        scores = [magnitude(g.incoming, signal.grads) for g in replaceable_groups(learner.model)]
+        groups = replaceable_groups(learner.model, self.layers)
+        scores = [magnitude(g.incoming, signal.grads) for g in groups]
         utilities = tuple(
             self.decay * u + (1 - self.decay) * s / (jnp.mean(s) + _EPS)
             for u, s in zip(state, scores, strict=True)
@@ -110,10 +122,20 @@ class CalibratedPartialReset(AbstractTransform[_Utilities]):
         due = begins_period(signal, self.period)
         return branch(due, reset, (learner, utilities))
 
+    def after_reset(
+        self, learner: Learner, state: _Utilities, reset: PyTree[bool], *, key: PRNGKeyArray
+    ) -> _Utilities:
+        """Returns new utilities for new layers."""
+        groups = replaceable_groups(learner.model, self.layers)
+        return tuple(
+            new if all_new(group, reset) else old
+            for group, new, old in zip(groups, self.init(learner, key=key), state, strict=True)
+        )
+
     def _moved(self, learner: Learner, utilities: _Utilities, *, key: PRNGKeyArray) -> Learner:
         """The learner whose units have moved towards new ones."""
         model = learner.model
-        groups, fresh = replaceable_groups(model), fresh_parameters(model, key=key)
+        groups, fresh = replaceable_groups(model, self.layers), fresh_parameters(model, key=key)
         moves = [self.amount * self._transition(u) for u in utilities]
         for group, move in zip(groups, moves, strict=True):
             for entries in group.outgoing:

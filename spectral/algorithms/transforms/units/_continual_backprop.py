@@ -14,9 +14,11 @@ from ...._base._quantity import Quantity
 from ...._types import Learner, Signal
 from ....models import absorb_mean, UnitGroup
 from ..._base._arguments import as_fraction, Number
+from ..._base._named import Names, optional_names
 from ..._base._protocols import AbstractTransform
 from ..._base._replaced import REPLACED, replaced_quantity
 from ..._base._unit_groups import (
+    all_new,
     incoming_and_outgoing,
     outgoing_by_position,
     renewed,
@@ -65,7 +67,8 @@ class ContinualBackprop(AbstractTransform[_State]):
     distribution, its bias and outgoing weights become zero, and its age, f and u start from zero.
     The optimiser forgets these entries, exactly if it can (see `spectral.Optimiser.forget`).
 
-    A unit is a neuron or a channel of a convolution; the means of a channel run over positions too.
+    A unit is a neuron, a channel of a convolution or an attention head; means run over positions
+    and tokens, and over the channels of a head, too.
     Where a dense layer follows, the contribution of a channel is the mean over its positions of
     |W_out| times |h| or |h - f^|, as in the authors' code.
     Units that have no outgoing weights of their own (the channels of a residual stream) are never
@@ -77,6 +80,7 @@ class ContinualBackprop(AbstractTransform[_State]):
     maturity: int = eqx.field(static=True, converter=as_int)
     utility: Callable[[UnitFacts], Float[Array, " units"]] = eqx.field(static=True)
     compensate: bool = eqx.field(static=True)
+    layers: tuple[str, ...] | None = eqx.field(static=True)
 
     def __init__(
         self,
@@ -86,6 +90,7 @@ class ContinualBackprop(AbstractTransform[_State]):
         maturity: int = 100,
         utility: Callable[[UnitFacts], Float[Array, " units"]] = adaptable_contribution,
         compensate: bool = True,
+        layers: Names | None = None,
     ):
         """**Arguments:**
 
@@ -97,6 +102,8 @@ class ContinualBackprop(AbstractTransform[_State]):
           of u^), or your own function.
         - `compensate`: add the mean contribution of a replaced unit to the next layer's biases, as
           published. The authors' public code leaves it out.
+        - `layers`: the names of the layers whose units may be replaced, as in the taps, such as
+          `"block_*_mlp"`; `*` stands for any text. By default all whose units are replaceable.
 
         **Raises:** `ValueError` for a replacement rate outside [0, 1], a decay outside [0, 1), or a
         maturity below one.
@@ -105,16 +112,17 @@ class ContinualBackprop(AbstractTransform[_State]):
         self.decay = as_fraction("decay", decay, below_one=True)
         check_count("maturity", maturity)
         self.maturity, self.utility, self.compensate = maturity, utility, compensate
+        self.layers = optional_names("layers", layers)
 
     def init(self, learner: Learner, *, key: PRNGKeyArray) -> _State:
         """**Raises:** `TypeError` for a model without `units()`, `ValueError` if none of its units
-        has outgoing weights."""
-        return tuple(_new_record(group) for group in replaceable_groups(learner.model))
+        has outgoing weights, or for a name in `layers` that fits none of these layers."""
+        return tuple(_new_record(group) for group in replaceable_groups(learner.model, self.layers))
 
     def update(
         self, learner: Learner, state: _State, signal: Signal, *, key: PRNGKeyArray
     ) -> tuple[Learner, _State]:
-        groups = replaceable_groups(learner.model)
+        groups = replaceable_groups(learner.model, self.layers)
         utility_key, draw_key = jax.random.split(key)
         weights = incoming_and_outgoing(groups, learner.model)
         records, due = [], []
@@ -148,10 +156,12 @@ class ContinualBackprop(AbstractTransform[_State]):
     def after_reset(
         self, learner: Learner, state: _State, reset: PyTree[bool], *, key: PRNGKeyArray
     ) -> _State:
-        """Returns new records for a new network, which keep the number of replaced units."""
-        records = super().after_reset(learner, state, reset, key=key)
-        pairs = zip(records, state, strict=True)
-        return tuple(replace(record, replaced=old.replaced) for record, old in pairs)
+        """Returns new records for new layers, which keep the number of replaced units."""
+        groups = replaceable_groups(learner.model, self.layers)
+        return tuple(
+            replace(record, replaced=old.replaced) if all_new(group, reset) else old
+            for group, record, old in zip(groups, self.init(learner, key=key), state, strict=True)
+        )
 
     def measure(self, state: _State) -> dict[str, Array]:
         ages = jnp.concatenate([record.age for record in state])

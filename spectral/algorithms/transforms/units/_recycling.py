@@ -16,6 +16,7 @@ from ...._types import Learner, Signal
 from ....models import forget_units, UnitGroup
 from ..._base._arguments import as_non_negative, check_name, Number
 from ..._base._fresh import fresh_parameters
+from ..._base._named import Names, optional_names
 from ..._base._protocols import AbstractTransform
 from ..._base._replaced import count_replaced, REPLACED, replaced_quantity
 from ..._base._unit_groups import renewed, replaceable_groups
@@ -40,23 +41,25 @@ class AbstractRecycling(AbstractTransform[Int[Array, ""]]):
     threshold: Float[Array, ""]
     window: int = eqx.field(static=True, converter=as_int)
     outgoing: Outgoing = eqx.field(static=True)
+    layers: tuple[str, ...] | None = eqx.field(static=True)
 
-    def __init__(self, threshold: Number, window: int, outgoing: Outgoing):
+    def __init__(self, threshold: Number, window: int, outgoing: Outgoing, layers: Names | None):
         """**Raises:** `ValueError` for a negative threshold, a window below one or an unknown
         name."""
         self.threshold = as_non_negative("threshold", threshold)
         check_count("window", window)
         check_name("outgoing", outgoing, ("zero", "fresh"))
         self.window, self.outgoing = window, outgoing
+        self.layers = optional_names("layers", layers)
 
     @abstractmethod
     def inactive(self, learner: Learner, signal: Signal, *, key: PRNGKeyArray) -> Chosen:
-        """Marks the units to renew, for every replaceable group."""
+        """Marks the units to renew, for every chosen group."""
 
     def init(self, learner: Learner, *, key: PRNGKeyArray) -> Int[Array, ""]:
         """**Raises:** `TypeError` for a model without `units()`, `ValueError` if none of its units
-        has outgoing weights."""
-        replaceable_groups(learner.model)
+        has outgoing weights, or for a name in `layers` that fits none of these layers."""
+        replaceable_groups(learner.model, self.layers)
         return jnp.zeros((), int)
 
     def update(

@@ -5,6 +5,7 @@ from jaxtyping import PRNGKeyArray
 from ...._types import Learner, Signal
 from ....models import dormant
 from ..._base._arguments import Number
+from ..._base._named import Names
 from ..._base._unit_groups import replaceable_groups, tapped
 from ._recycling import AbstractRecycling, Chosen, Outgoing
 
@@ -27,14 +28,26 @@ class ReDo(AbstractRecycling):
     ```
     """
 
-    def __init__(self, *, threshold: Number = 0.025, window: int = 1, outgoing: Outgoing = "zero"):
-        """**Raises:** `ValueError` for a negative threshold, a window below one or an unknown
+    def __init__(
+        self,
+        *,
+        threshold: Number = 0.025,
+        window: int = 1,
+        outgoing: Outgoing = "zero",
+        layers: Names | None = None,
+    ):
+        """**Arguments:**
+
+        - `layers`: the names of the layers whose units may be renewed, as in the taps, such as
+          `"block_*_mlp"`; `*` stands for any text. By default all whose units are replaceable.
+
+        **Raises:** `ValueError` for a negative threshold, a window below one or an unknown
         name."""
-        super().__init__(threshold, window, outgoing)
+        super().__init__(threshold, window, outgoing, layers)
 
     def inactive(self, learner: Learner, signal: Signal, *, key: PRNGKeyArray) -> Chosen:
         taps, _ = signal.taps_of(learner, signal.window(self.window), key=key)
         return [
             (group, dormant(tapped(group, taps), threshold=self.threshold))
-            for group in replaceable_groups(learner.model)
+            for group in replaceable_groups(learner.model, self.layers)
         ]

@@ -8,6 +8,7 @@ from jaxtyping import PRNGKeyArray
 
 from ...._types import Learner, Signal
 from ..._base._arguments import Number
+from ..._base._named import Names
 from ..._base._unit_groups import magnitude, replaceable_groups
 from ._recycling import AbstractRecycling, Chosen, Outgoing
 
@@ -23,16 +24,28 @@ class ReGraMa(AbstractRecycling):
     Use it under `Periodic`; published with a period of 1000 steps and a threshold of 0.01.
     """
 
-    def __init__(self, *, threshold: Number = 0.01, window: int = 1, outgoing: Outgoing = "zero"):
-        """**Raises:** `ValueError` for a negative threshold, a window below one or an unknown
+    def __init__(
+        self,
+        *,
+        threshold: Number = 0.01,
+        window: int = 1,
+        outgoing: Outgoing = "zero",
+        layers: Names | None = None,
+    ):
+        """**Arguments:**
+
+        - `layers`: the names of the layers whose units may be renewed, as in the taps, such as
+          `"block_*_mlp"`; `*` stands for any text. By default all whose units are replaceable.
+
+        **Raises:** `ValueError` for a negative threshold, a window below one or an unknown
         name."""
-        super().__init__(threshold, window, outgoing)
+        super().__init__(threshold, window, outgoing, layers)
 
     def inactive(self, learner: Learner, signal: Signal, *, key: PRNGKeyArray) -> Chosen:
         batch = signal.window(self.window)
         loss = lambda model: signal.loss_of(replace(learner, model=model), batch, key=key)
         grads, chosen = eqx.filter_grad(loss)(learner.model), []
-        for group in replaceable_groups(learner.model):
+        for group in replaceable_groups(learner.model, self.layers):
             score = magnitude(group.incoming, grads)
             chosen.append((group, score <= self.threshold * jnp.mean(score)))
         return chosen

@@ -12,9 +12,10 @@ from ...._base._quantity import Quantity
 from ...._types import Learner, Signal
 from ....models import UnitGroup
 from ..._base._arguments import as_fraction, as_positive, Number
+from ..._base._named import Names, optional_names
 from ..._base._protocols import AbstractTransform
 from ..._base._replaced import REPLACED, replaced_quantity
-from ..._base._unit_groups import renewed, replaceable_groups, tapped
+from ..._base._unit_groups import all_new, renewed, replaceable_groups, tapped
 from ..._base._when import when
 
 
@@ -41,36 +42,56 @@ class SelfNormalizedReset(AbstractTransform[_State]):
     in any case after `max_age` examples. Only the second rule applies until a unit has ended
     1 / `rejection_level` silences. A renewed unit starts a new record.
 
+    Silence is defined for ReLUs. A GELU is above zero where a ReLU is, so it has the same silences.
+    The sign of a gated unit, of CReLU or of the channels of an attention head says nothing: one
+    token of a minibatch suffices to be above zero, and these units are hardly ever renewed. Leave
+    such layers out with `layers`; `ReDo` and `ReGraMa` can judge them.
+
     Ages are resolved to a quarter of an octave: 1 to 8, 10, 12, 14, 16, 20, ... A unit whose firing
     does not change is still renewed once in 1 / `rejection_level` silences.
     """
 
     rejection_level: Float[Array, ""]
     max_age: int = eqx.field(static=True, converter=as_int)
+    layers: tuple[str, ...] | None = eqx.field(static=True)
 
-    def __init__(self, *, rejection_level: Number = 1e-3, max_age: int = 20_000):
-        """**Raises:** `ValueError` for a `rejection_level` that is not above 0 and at most 1, or a
+    def __init__(
+        self,
+        *,
+        rejection_level: Number = 1e-3,
+        max_age: int = 20_000,
+        layers: Names | None = None,
+    ):
+        """**Arguments:**
+
+        - `layers`: the names of the layers whose units may be renewed, as in the taps, such as
+          `"block_*_mlp"`; `*` stands for any text. By default all whose units are replaceable.
+
+        **Raises:** `ValueError` for a `rejection_level` that is not above 0 and at most 1, or a
         `max_age` below one."""
         as_positive("rejection_level", rejection_level)
         self.rejection_level = as_fraction("rejection_level", rejection_level)
         check_count("max_age", max_age)
         self.max_age = max_age
+        self.layers = optional_names("layers", layers)
 
     def init(self, learner: Learner, *, key: PRNGKeyArray) -> _State:
         """**Raises:** `TypeError` for a model without `units()`, `ValueError` if none of its units
-        has outgoing weights."""
+        has outgoing weights, or for a name in `layers` that fits none of these layers."""
         edges = _edges(self.max_age).size
         zeros = lambda *shape: jnp.zeros(shape, int)
         return tuple(
             Silence(zeros(group.size), zeros(group.size), zeros(group.size, edges), zeros())
-            for group in replaceable_groups(learner.model)
+            for group in replaceable_groups(learner.model, self.layers)
         )
 
     def update(
         self, learner: Learner, state: _State, signal: Signal, *, key: PRNGKeyArray
     ) -> tuple[Learner, _State]:
         chosen, records = [], []
-        for group, record in zip(replaceable_groups(learner.model), state, strict=True):
+        for group, record in zip(
+            replaceable_groups(learner.model, self.layers), state, strict=True
+        ):
             record = self._observed(record, group, signal)
             units = self._too_silent(record)
             chosen.append((group, units))
@@ -89,10 +110,12 @@ class SelfNormalizedReset(AbstractTransform[_State]):
     def after_reset(
         self, learner: Learner, state: _State, reset: PyTree[bool], *, key: PRNGKeyArray
     ) -> _State:
-        """Returns new records for a new network, which keep the number of replaced units."""
-        records = super().after_reset(learner, state, reset, key=key)
-        pairs = zip(records, state, strict=True)
-        return tuple(replace(record, replaced=old.replaced) for record, old in pairs)
+        """Returns new records for new layers, which keep the number of replaced units."""
+        groups = replaceable_groups(learner.model, self.layers)
+        return tuple(
+            replace(record, replaced=old.replaced) if all_new(group, reset) else old
+            for group, record, old in zip(groups, self.init(learner, key=key), state, strict=True)
+        )
 
     def measure(self, state: _State) -> dict[str, Array]:
         silences = jnp.concatenate([record.age for record in state])

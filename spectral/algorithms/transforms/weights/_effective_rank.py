@@ -10,7 +10,9 @@ from ...._arguments import as_int, check_count
 from ...._types import Learner, Signal
 from ....models import feature_effective_rank
 from ..._base._arguments import as_positive, Number
+from ..._base._named import Names, optional_names
 from ..._base._protocols import AbstractTransform
+from ._feature_layers import feature_matrices
 
 
 class EffectiveRank(AbstractTransform[None]):
@@ -22,17 +24,37 @@ class EffectiveRank(AbstractTransform[None]):
     dense hidden layers: those whose activations are vectors. The step has its own learning rate
     `lr`, without momentum or weight decay. This forward pass also updates running statistics.
 
+    In a transformer each token of each example is a row. The layers are the hidden units of every
+    block, and the residual stream after the last block, before the last norm. The paper has no
+    transformers; the hidden units are what its dense layers are, and the stream is what the output
+    layer reads, where the norm cannot raise the rank by a scale of its own. Tokens that the loss
+    does not count are rows as well.
+
     Use it under `Periodic(..., period)`, with a period that is a multiple of the window.
+
+    ```python
+    Periodic(EffectiveRank(1e-3, 50, layers=("block_*_mlp", "features")), 50)
+    ```
     """
 
     lr: Float[Array, ""]
     window: int = eqx.field(static=True, converter=as_int)
+    layers: tuple[str, ...] | None = eqx.field(static=True)
 
-    def __init__(self, lr: Number, window: int):
-        """**Raises:** `ValueError` for an `lr` that is not positive or a window below one."""
+    def __init__(self, lr: Number, window: int, *, layers: Names | None = None):
+        """**Arguments:**
+
+        - `lr`: the learning rate of the step.
+        - `window`: the number of minibatches whose examples are the rows.
+        - `layers`: the names of the layers, as in the taps, of those that have vectors of features
+          (`models.vectors_of_features`); `*` stands for any text. By default as above.
+
+        **Raises:** `ValueError` for an `lr` that is not positive or a window below one.
+        """
         self.lr = as_positive("lr", lr)
         check_count("window", window)
         self.window = window
+        self.layers = optional_names("layers", layers)
 
     def init(self, learner: Learner, *, key: PRNGKeyArray) -> None:
         return None
@@ -40,26 +62,16 @@ class EffectiveRank(AbstractTransform[None]):
     def update(
         self, learner: Learner, state: None, signal: Signal, *, key: PRNGKeyArray
     ) -> tuple[Learner, None]:
-        """**Raises:** `ValueError` for a window that does not divide the chunk, or a model without
-        a dense hidden layer."""
+        """**Raises:** `ValueError` for a window that does not divide the chunk, a model without a
+        dense hidden layer, or a name in `layers` that fits no layer."""
         batch = signal.window(self.window)
 
         def objective(model):
             taps, model_state = signal.taps_of(replace(learner, model=model), batch, key=key)
-            ranks = [feature_effective_rank(features) for features in _dense(taps)]
+            matrices = feature_matrices(model, taps, self.layers)
+            ranks = [feature_effective_rank(features) for features in matrices]
             return sum(ranks) / len(ranks), model_state
 
         grads, model_state = eqx.filter_grad(objective, has_aux=True)(learner.model)
         model = eqx.apply_updates(learner.model, jax.tree.map(lambda g: self.lr * g, grads))
         return replace(learner, model=model, model_state=model_state), state
-
-
-def _dense(taps: dict[str, Array]) -> list[Float[Array, "examples units"]]:
-    """**Raises:** `ValueError` if there is no dense hidden layer."""
-    dense = [features for features in taps.values() if features.ndim == 2]
-    if not dense:
-        raise ValueError(
-            f"`EffectiveRank` needs a dense hidden layer, but the model has none; its taps are "
-            f"{sorted(taps)}: give the model one, or leave the transform out."
-        )
-    return dense

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ...._base._quantity import Quantity
-from ....models import activations_by_unit, dead
+from ....models import activations_by_unit, dead, has_units
 from ..._base._stream import Metrics
 from ._rollout import Trajectory
 
@@ -45,6 +45,15 @@ def return_quantities(*, evaluated: bool) -> dict[str, Quantity]:
 
 
 def dead_fraction(model: Any, taps: dict[str, Array]) -> Float[Array, ""]:
-    """Returns the fraction of units that are dead on all examples, or 0 for no units."""
-    layers = [dead(layer) for layer in activations_by_unit(model, taps).values()]
-    return jnp.mean(jnp.concatenate(layers), dtype=float) if layers else jnp.asarray(0.0)
+    """Returns the fraction of units that are dead on all examples, or 0 for no units.
+
+    Layers whose units cannot be dead (`UnitGroup.never_dead`) do not count. The fraction is NaN if
+    there are no others.
+    """
+    groups = model.units() if has_units(model) else ()
+    undefined = {group.name for group in groups if group.never_dead}
+    layers = activations_by_unit(model, taps)
+    if not layers:
+        return jnp.asarray(0.0)
+    defined = [dead(layer) for name, layer in layers.items() if name not in undefined]
+    return jnp.mean(jnp.concatenate(defined), dtype=float) if defined else jnp.asarray(jnp.nan)
