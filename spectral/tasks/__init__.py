@@ -48,6 +48,19 @@ from .landscapes._toy_landscapes import (
     landscape as landscape,
     ToyLandscapes as ToyLandscapes,
 )
+from .rl.dqn._dqn import DQN as DQN
+from .rl.dqn._dqn_batch import DQNBatch as DQNBatch
+from .rl.dqn._exploration import LinearEpsilon as LinearEpsilon
+from .rl.dqn._target_update import (
+    AbstractTargetUpdate as AbstractTargetUpdate,
+    PeriodicTarget as PeriodicTarget,
+    PolyakTarget as PolyakTarget,
+)
+from .rl.dqn._value_error import (
+    AbstractValueError as AbstractValueError,
+    HuberValueError as HuberValueError,
+    SquaredValueError as SquaredValueError,
+)
 from .rl.environments._brax import Brax as Brax
 from .rl.environments._changing_environment import ChangingEnvironment as ChangingEnvironment
 from .rl.environments._environment import AbstractEnvironment as AbstractEnvironment, Step as Step

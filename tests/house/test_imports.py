@@ -37,6 +37,7 @@ LAYERS: dict[str, list[set[str]]] = {
     "_base": [
         {
             "_axes",
+            "_free_memory",
             "_labels",
             "_paths",
             "_per_entry",
@@ -64,7 +65,7 @@ LAYERS: dict[str, list[set[str]]] = {
     ],
     "tasks": [{"_base"}, {"labelled", "sequences", "rl", "landscapes"}],
     "tasks/labelled": [{"sets"}, {"rows"}, {"streams"}],
-    "tasks/rl": [{"environments"}, {"ppo"}],
+    "tasks/rl": [{"environments"}, {"rollouts"}, {"ppo", "dqn"}],
     "algorithms": [{"_base"}, {"optimisers", "penalties", "transforms"}, {"recipes"}],
     "algorithms/transforms": [{"units", "weights"}],
     "probes": [

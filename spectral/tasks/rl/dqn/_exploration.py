@@ -1,0 +1,45 @@
+"""How often a random action is taken."""
+
+from dataclasses import KW_ONLY
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from ...._arguments import check_count, check_fraction, check_kind
+
+
+class LinearEpsilon(eqx.Module):
+    """The probability of a random action, which falls linearly from `first` to `last` within
+    `steps` environment steps, and then stays (Mnih et al., 2015).
+
+    ```python
+    exploration = tasks.LinearEpsilon(first=1.0, last=0.05, steps=10_000, restarts=True)
+    ```
+
+    **Arguments:**
+
+    - `restarts`: begin again with `first` at every task. Otherwise the steps of the whole run
+        count.
+
+    **Raises:** `ValueError` for a probability outside [0, 1] or fewer than one step, `TypeError` if
+    `restarts` is not a Boolean.
+    """
+
+    _: KW_ONLY
+    first: Float[Array, ""] = eqx.field(default=1.0, converter=lambda x: jnp.asarray(x, float))
+    last: Float[Array, ""] = eqx.field(default=0.05, converter=lambda x: jnp.asarray(x, float))
+    steps: int = eqx.field(static=True, default=10_000)
+    restarts: bool = eqx.field(static=True, default=False)
+
+    def __check_init__(self):
+        check_fraction("first", self.first)
+        check_fraction("last", self.last)
+        check_count("steps", self.steps)
+        check_kind("restarts", self.restarts, bool, "True")
+
+    def __call__(self, in_run: Int[Array, ""], in_task: Int[Array, ""]) -> Float[Array, ""]:
+        """Returns epsilon after so many environment steps of the run and of the task."""
+        done = in_task if self.restarts else in_run
+        fraction = jnp.minimum(done / self.steps, 1)
+        return self.first + fraction * (self.last - self.first)
