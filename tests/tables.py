@@ -12,6 +12,7 @@ import pytest
 from growing_classes import BatchNormNetwork, growing_classes
 from networks import drawn
 from point_mass import actor_critic, point_mass
+from switching import switching_dqn, value_network
 from unit_rewriter import RewriteUnits
 
 from spectral import algorithms, curvature, models, Optimiser, tasks
@@ -63,6 +64,11 @@ def moving_mass() -> Setting:
 
 
 @functools.cache
+def replay() -> Setting:
+    return Setting(switching_dqn(), drawn(value_network, KEY))
+
+
+@functools.cache
 def split_convnet() -> Setting:
     loader = tasks.Loader(epochs=2, minibatch_size=7)
     stream = tasks.SplitClasses(tiny_images(), classes_per_task=2, num_tasks=3, loader=loader)
@@ -102,6 +108,7 @@ STREAMS = {
     "permuted_minibatch": lambda: permuted(minibatch_size=4),
     "growing_classes": growing,
     "point_mass": moving_mass,
+    "replay": replay,
     "split_convnet": split_convnet,
     "incremental_resnet": incremental_resnet,
     "flipped_labels": lambda: own_data(tasks.FlippedLabels, fraction=0.25),

@@ -8,6 +8,7 @@ from .curvature._hessian_spectrum import HessianSpectrum as HessianSpectrum
 from .features._feature_rank import FeatureRank as FeatureRank
 from .gradients._gradient_norm import GradientNorm as GradientNorm
 from .outcome._forgetting import forgetting as forgetting
+from .outcome._overestimation import Overestimation as Overestimation
 from .outcome._retention import Retention as Retention
 from .units._dead_units import DeadUnits as DeadUnits
 from .units._dormant_units import DormantUnits as DormantUnits

@@ -51,6 +51,7 @@ from .landscapes._toy_landscapes import (
 from .rl.dqn._dqn import DQN as DQN
 from .rl.dqn._dqn_batch import DQNBatch as DQNBatch
 from .rl.dqn._exploration import LinearEpsilon as LinearEpsilon
+from .rl.dqn._greedy_values import greedy_values as greedy_values, GreedyValues as GreedyValues
 from .rl.dqn._target_update import (
     AbstractTargetUpdate as AbstractTargetUpdate,
     PeriodicTarget as PeriodicTarget,

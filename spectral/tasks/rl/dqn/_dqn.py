@@ -25,7 +25,7 @@ from ._replay import Replay
 from ._replay_state import ReplayState
 from ._target_update import AbstractTargetUpdate, PeriodicTarget
 from ._transition import PlayedSteps, Transition
-from ._value_error import AbstractValueError, SquaredValueError
+from ._value_error import AbstractValueError, SquaredValueError, value_quantities
 from ._value_network import action_values, ActionValues, EpsilonGreedy, ValueNetwork
 
 
@@ -43,7 +43,6 @@ class DQN(AbstractTaskStream[ReplayState]):
     stream = tasks.DQN(world, num_tasks=1, target_update=tasks.PeriodicTarget(period=500))
     model = models.MLP(stream.in_size, stream.out_size, width=64, depth=2, key=jax.random.key(0))
     learner, history = train_continual(model, stream, algorithms.bp(algorithms.adam(1e-3)))
-    history["evaluation_return"]   # [tasks]
     ```
 
     **When things change.** At the beginning of a chunk the target network follows the learner, then
@@ -59,10 +58,9 @@ class DQN(AbstractTaskStream[ReplayState]):
     fewer transitions, learning pauses again.
 
     **Recorded for each chunk:** `episode_return`, `episode_length`, `num_episodes`, `reward` and
-    `parameter` as in `PPO`, `epsilon`, `num_replayed` (transitions in the replay), and the means
-    over its gradient steps of `loss`, `value` (of the best action) and `target`. **For each task:**
-    `evaluation_return` and `evaluation_length` of the first episode in separate environments,
-    without exploration.
+    `parameter` as in `PPO`, `epsilon`, `num_replayed` (transitions in the replay), and the means of
+    `loss`, `value` (of the best action) and `target` over its gradient steps. **For each task:**
+    `evaluation_return` and `evaluation_length` as in `PPO`, without exploration.
     """
 
     num_tasks: int = eqx.field(static=True)
@@ -183,8 +181,7 @@ class DQN(AbstractTaskStream[ReplayState]):
         return self.world.environment.action_size
 
     def init(self, *, key: PRNGKeyArray) -> ReplayState:
-        """Returns the state before the first task, without the copies of the network, which
-        `begin_run` adds."""
+        """Returns the state before the first task; `begin_run` adds the copies of the network."""
         schedule_key, environment_key = jax.random.split(key)
         values = self.world.values(self.num_tasks, key=schedule_key)
         return ReplayState(
@@ -217,13 +214,12 @@ class DQN(AbstractTaskStream[ReplayState]):
         play_key, draw_key = jax.random.split(key)
         network, epsilon = ValueNetwork.of(learner), self._epsilon(clock)
         target = self.target_update(state.target_network(), network, clock.step, self.minibatches)
-        num_steps = self.steps_per_rollout // self.num_environments
         environments, trajectory = play(
             self.world,
             state.values,
             state.environments,
             EpsilonGreedy(network, epsilon, self.out_size),
-            num_steps,
+            self.steps_per_rollout // self.num_environments,
             key=play_key,
         )
         steps = PlayedSteps.of(trajectory, kept_observation(self.world).dtype)
@@ -297,15 +293,8 @@ class DQN(AbstractTaskStream[ReplayState]):
         return evaluation_metrics(greedy_episodes(self.world, state, learner, *sizes, key=key))
 
     def quantities(self) -> dict[str, Quantity]:
-        found = return_quantities(evaluated=self.num_evaluation_environments > 0)
-        known = {"reduce": "mean_known"}
-        return found | {
-            "loss": Quantity("loss", better="lower", scale="log", **known),
-            "value": Quantity("value of the best action", **known),
-            "epsilon": Quantity("epsilon", limits=(0.0, 1.0)),
-        }
+        returns = return_quantities(evaluated=self.num_evaluation_environments > 0)
+        return returns | value_quantities()
 
     def _epsilon(self, clock: Clock) -> Float[Array, ""]:
-        in_task = clock.chunk * self.steps_per_rollout
-        before = clock.task * self.chunks_per_task * self.steps_per_rollout
-        return self.exploration(before + in_task, in_task)
+        return self.exploration(clock, self.chunks_per_task, self.steps_per_rollout)

@@ -4,9 +4,10 @@ from dataclasses import KW_ONLY
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from ...._arguments import check_count, check_fraction, check_kind
+from ...._types import Clock
 
 
 class LinearEpsilon(eqx.Module):
@@ -38,8 +39,11 @@ class LinearEpsilon(eqx.Module):
         check_count("steps", self.steps)
         check_kind("restarts", self.restarts, bool, "True")
 
-    def __call__(self, in_run: Int[Array, ""], in_task: Int[Array, ""]) -> Float[Array, ""]:
-        """Returns epsilon after so many environment steps of the run and of the task."""
-        done = in_task if self.restarts else in_run
-        fraction = jnp.minimum(done / self.steps, 1)
-        return self.first + fraction * (self.last - self.first)
+    def __call__(
+        self, clock: Clock, chunks_per_task: int, steps_per_chunk: int
+    ) -> Float[Array, ""]:
+        """Returns epsilon at the beginning of a chunk. It is constant in the chunk."""
+        done = clock.chunk * steps_per_chunk
+        if not self.restarts:
+            done += clock.task * chunks_per_task * steps_per_chunk
+        return self.first + jnp.minimum(done / self.steps, 1) * (self.last - self.first)

@@ -89,5 +89,5 @@ def transitions_from(
         remaining = jnp.where(ended, factor(k), discount * remaining)
         over = ended.reshape(*ended.shape, *[1] * (following.ndim - ended.ndim))
         following = jnp.where(over, at(steps.following, k), following)
-    found = Transition(at(steps.observation, 0), at(steps.action, 0), reward, remaining, following)
-    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), found)
+    found = at(steps.observation, 0), at(steps.action, 0), reward, remaining, following
+    return Transition(*(x.reshape(-1, *x.shape[2:]) for x in found))

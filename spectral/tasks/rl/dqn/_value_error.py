@@ -8,6 +8,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from ...._arguments import check_above
 from ...._base._precision import in_single
+from ...._base._quantity import Quantity
 from ....curvature import AbstractLoss
 from ._dqn_batch import DQNBatch
 from ._value_network import ActionValues
@@ -109,3 +110,12 @@ class HuberValueError(AbstractValueError):
 
     def second_derivative(self, difference: Float[Array, " examples"]) -> Float[Array, " examples"]:
         return (jnp.abs(difference) <= self.threshold).astype(difference.dtype)
+
+
+def value_quantities() -> dict[str, Quantity]:
+    """What the numbers are that are recorded with the error of values."""
+    return {
+        "loss": Quantity("loss", better="lower", scale="log", reduce="mean_known"),
+        "value": Quantity("value of the best action", reduce="mean_known"),
+        "epsilon": Quantity("epsilon", limits=(0.0, 1.0)),
+    }

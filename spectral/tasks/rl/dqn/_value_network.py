@@ -32,13 +32,7 @@ def action_values(
         f"`out_size={num_actions}`, such as `MLP(stream.in_size, stream.out_size)`."
     )
     return network_outputs(
-        model,
-        model_state,
-        observations,
-        (num_actions,),
-        needed,
-        inference=inference,
-        key=key,  # pyright: ignore[reportArgumentType]
+        model, model_state, observations, (num_actions,), needed, inference=inference, key=key
     )
 
 

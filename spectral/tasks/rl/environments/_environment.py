@@ -5,7 +5,7 @@ from typing import Generic, TypeVar
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, Shaped
 
 from ...._base._returned import check_tuple
 
@@ -64,8 +64,9 @@ class AbstractEnvironment(eqx.Module, Generic[State]):
     @abstractmethod
     def reset(
         self, parameter: Float[Array, ""], *, key: PRNGKeyArray
-    ) -> tuple[State, Float[Array, " observation"]]:
-        """Begin an episode. Returns its state and its first observation."""
+    ) -> tuple[State, Shaped[Array, " observation"]]:
+        """Begin an episode. Returns its state and its first observation, of numbers. If these are
+        bytes or Booleans, those of `step` must be too, and a replay keeps them as such."""
 
     @abstractmethod
     def step(
@@ -76,7 +77,7 @@ class AbstractEnvironment(eqx.Module, Generic[State]):
 
 def reset_of(
     environment: AbstractEnvironment[State], parameter: Float[Array, ""], *, key: PRNGKeyArray
-) -> tuple[State, Float[Array, " observation"]]:
+) -> tuple[State, Shaped[Array, " observation"]]:
     """Returns `environment.reset(parameter, key=key)`. **Raises:** `TypeError` if it is not a
     pair."""
     found = environment.reset(parameter, key=key)

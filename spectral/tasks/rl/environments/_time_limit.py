@@ -4,7 +4,7 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 
 from ...._arguments import check_count, check_kind
 from ._environment import AbstractEnvironment, reset_of, Step, step_of
@@ -54,7 +54,7 @@ class TimeLimit(AbstractEnvironment[TimedState]):
 
     def reset(
         self, parameter: Float[Array, ""], *, key: PRNGKeyArray
-    ) -> tuple[TimedState, Float[Array, " observation"]]:
+    ) -> tuple[TimedState, Shaped[Array, " observation"]]:
         inner, observation = reset_of(self.environment, parameter, key=key)
         return TimedState(inner, jnp.asarray(0)), observation
 
