@@ -100,7 +100,7 @@ def test_a_state_without_networks():
 def test_overestimation_is_of_action_values(monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     anyone: Any = None
-    with pytest.raises(TypeError, match="`stream` is .*, but must be of type DQN"):
+    with pytest.raises(TypeError, match=r"(?s)`stream` is PPO.*, but must be of type DQN"):
         probes.Overestimation()(anyone, point_mass(), None, key=KEY)
 
 
