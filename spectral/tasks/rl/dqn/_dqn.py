@@ -45,7 +45,7 @@ class DQN(AbstractTaskStream[ReplayState]):
     learner, history = train_continual(model, stream, algorithms.bp(algorithms.adam(1e-3)))
     ```
 
-    **When things change.** At the beginning of a chunk the target network follows the learner, then
+    **When things change.** When a chunk begins, the target network follows the learner, then
     the environments are played, then the minibatches are drawn. The target network, and in double
     DQN the network that chooses the action, are constant in a chunk. A chunk of one gradient step
     is the published algorithm. In a chunk of m, the choosing network is up to m - 1 steps old.

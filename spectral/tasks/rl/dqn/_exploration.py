@@ -42,7 +42,7 @@ class LinearEpsilon(eqx.Module):
     def __call__(
         self, clock: Clock, chunks_per_task: int, steps_per_chunk: int
     ) -> Float[Array, ""]:
-        """Returns epsilon at the beginning of a chunk. It is constant in the chunk."""
+        """Returns epsilon in a chunk, in which it is constant."""
         done = clock.chunk * steps_per_chunk
         if not self.restarts:
             done += clock.task * chunks_per_task * steps_per_chunk

@@ -18,7 +18,7 @@ class ReplayState(eqx.Module):
     replay: Replay
     epsilon: Float[Array, ""]  # of the present chunk
     target: ValueNetwork | None  # None until the run begins
-    chooser: ValueNetwork | None  # the learner at the beginning of the chunk, for double DQN
+    chooser: ValueNetwork | None  # the learner when the chunk began, for double DQN
 
     def values_of_task(self, world: ChangingEnvironment) -> Float[Array, " values"]:
         """Returns `values` with the parameter of the current task for every task."""

@@ -15,7 +15,7 @@ from ._value_network import ValueNetwork
 class AbstractTargetUpdate(eqx.Module):
     """A rule by which the target network follows the learner.
 
-    The rule is applied at the beginning of each chunk, after the gradient steps of the chunk
+    The rule is applied when a chunk begins, after the gradient steps of the chunk
     before. Within a chunk the target network is constant.
     """
 
