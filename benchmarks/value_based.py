@@ -162,15 +162,15 @@ def learn(steps: int, seeds: int) -> None:
             num_tasks=steps // part,
             capacity=50_000,
             minibatch_size=64,
-            replay_ratio=0.25,
-            double=True,
+            steps_per_rollout=256,
+            replay_ratio=0.5,
             error=tasks.HuberValueError(),
-            target_update=tasks.PolyakTarget(fraction=0.01),
-            exploration=tasks.LinearEpsilon(last=0.05, steps=20_000),
+            target_update=tasks.PeriodicTarget(period=128),
+            exploration=tasks.LinearEpsilon(last=0.04, steps=8000),
             num_evaluation_environments=20,
             evaluation_steps=500,
         )
-        start, algo = time.time(), algorithms.bp(algorithms.adam(5e-4))
+        start, algo = time.time(), algorithms.bp(algorithms.adam(2.3e-3))
         _, history = train_continual(network(seed), stream, algo, key=jax.random.key(seed))
         returns = " ".join(f"{x:5.0f}" for x in history["evaluation_return"])
         print(f"  seed {seed}: {returns}   ({time.time() - start:.0f} s)", flush=True)

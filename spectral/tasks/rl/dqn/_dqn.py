@@ -53,7 +53,7 @@ class DQN(AbstractTaskStream[ReplayState]):
 
     **Before learning starts.** While the replay holds fewer than `learning_starts` transitions, the
     gradient steps of a chunk are skipped: weights, optimiser and transforms stay as they are, and
-    the metrics of the criterion are NaN. The clock goes on, so that periods and keys are those of
+    the metrics of the criterion are NaN. The clock counts on, so that periods and keys are those of
     a run without a pause. Exploration follows its schedule. If a change of task thins the replay to
     fewer transitions, learning pauses again.
 
