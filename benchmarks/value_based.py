@@ -34,7 +34,8 @@ KEY = jax.random.key(0)
 def stream_of(**options: Any) -> tasks.DQN:
     cart = tasks.Gymnax("CartPole-v1")
     world = tasks.ChangingEnvironment(cart, tasks.Cycle((1.0,)), options.pop("steps_per_task"))
-    return tasks.DQN(world, **{"num_tasks": 1} | options)
+    given: dict[str, Any] = {"num_tasks": 1} | options
+    return tasks.DQN(world, **given)
 
 
 def network(seed: int) -> models.MLP:

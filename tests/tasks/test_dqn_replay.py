@@ -20,7 +20,7 @@ def played(num_steps: int, num_environments: int, seed: int = 0) -> PlayedSteps:
     """Steps whose observations name them: (step, environment), and 100 more for what follows."""
     rng = np.random.default_rng(seed)
     shape = (num_steps, num_environments)
-    seen = np.stack(np.indices(shape), axis=-1).astype(np.uint8)
+    seen = np.stack(list(np.indices(shape)), axis=-1).astype(np.uint8)
     ended = rng.random(shape) < 0.3
     return PlayedSteps(
         observation=jnp.asarray(seen),

@@ -50,7 +50,10 @@ def chunks_of(stream: tasks.DQN, model: Any, algo: Any, count: int) -> Chunks:
             after, _ = _train_chunk(run, stream, algo, ZERO, index, key=KEY)
             target = after.stream.target_network().model
             found = Chunks(
-                rows, chunk.in_use > 0, weights_of(after.learner.model), weights_of(target)
+                rows,
+                jnp.asarray(chunk.in_use) > 0,
+                weights_of(after.learner.model),
+                weights_of(target),
             )
             return eqx.filter(after, eqx.is_array), found
 
@@ -143,7 +146,9 @@ def test_updates_match_numpy(name):
     starts and over several updates of the target network."""
     options = {"learning_starts": 12} | OPTIONS[name]
     plain = switching_dqn(**options)
-    stream = eqx.tree_at(lambda s: s.world.environment, plain, replace_fn=Scaled)
+    stream = eqx.tree_at(
+        lambda s: s.world.environment, plain, replace_fn=lambda inner: Scaled(inner)
+    )
     model = value_network(key=KEY)
     algo = algorithms.bp(algorithms.sgd(0.02, momentum=0.9))
     found = chunks_of(stream, model, algo, 100 // stream.minibatches)

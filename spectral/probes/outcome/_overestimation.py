@@ -1,7 +1,7 @@
 """How much a network overestimates the values of its actions."""
 
 from dataclasses import KW_ONLY
-from typing import Any
+from typing import Any, cast
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -50,8 +50,8 @@ class Overestimation(AbstractProbe):
         self, learner: Learner, stream: AbstractTaskStream, stream_state: Any, *, key: PRNGKeyArray
     ) -> dict[str, Array]:
         check_kind("stream", stream, DQN, "tasks.DQN(world)")
-        sizes = self.num_environments, self.num_steps
-        found = greedy_values(stream, stream_state, learner, *sizes, key=key)
+        sizes, dqn = (self.num_environments, self.num_steps), cast(DQN, stream)
+        found = greedy_values(dqn, stream_state, learner, *sizes, key=key)
         value, following = jnp.mean(found.value), jnp.mean(found.following)
         return {
             "value": value,
