@@ -41,7 +41,7 @@ def start_run(
     learner, algorithm = _start_learner(
         model, model_state, algo, key=derive(key, Role.INIT_ALGORITHM)
     )
-    state = stream.init(key=derive(key, Role.INIT_STREAM))
+    state = stream.begin_run(stream.init(key=derive(key, Role.INIT_STREAM)), learner)
     return strong(Run(learner, algorithm, state, Divergence.none()))
 
 
@@ -201,7 +201,9 @@ def _train_chunk(
     _returned.check_no_twins(stream, metrics, collected)
     metrics = jax.tree.map(lambda m: _mean(m, used), metrics)
     # The data of the chunk that diverged were collected before, and their metrics may show why.
-    row = void(metrics, after.found) | void(collected, before.found)
+    # A chunk of which no minibatch is in use has no means.
+    unknown = after.found if chunk.in_use is None else after.found | (chunk.in_use == 0)
+    row = void(metrics, unknown) | void(collected, before.found)
     return Run(run.learner, run.algorithm, run.stream, after), row
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from spectral import History, probes, Quantity
 from spectral._base._quantity import described
 from spectral.tasks._base._label_loss import label_quantities
-from spectral.tasks.rl.ppo._episode_metrics import return_quantities
+from spectral.tasks.rl.rollouts._episode_metrics import return_quantities
 
 
 def recorded(

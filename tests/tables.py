@@ -12,6 +12,7 @@ import pytest
 from growing_classes import BatchNormNetwork, growing_classes
 from networks import drawn
 from point_mass import actor_critic, point_mass
+from switching import switching_dqn, value_network
 from token_network import TokenNetwork
 from unit_rewriter import RewriteUnits
 
@@ -61,6 +62,11 @@ def growing() -> Setting:
 @functools.cache
 def moving_mass() -> Setting:
     return Setting(point_mass(), drawn(actor_critic, KEY))
+
+
+@functools.cache
+def replay() -> Setting:
+    return Setting(switching_dqn(), drawn(value_network, KEY))
 
 
 @functools.cache
@@ -146,6 +152,7 @@ STREAMS = {
     "permuted_minibatch": lambda: permuted(minibatch_size=4),
     "growing_classes": growing,
     "point_mass": moving_mass,
+    "replay": replay,
     "split_convnet": split_convnet,
     "split_vit": split_vit,
     "incremental_resnet": incremental_resnet,

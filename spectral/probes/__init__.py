@@ -31,6 +31,7 @@ from .interventions._singular import (
 from .interventions._split_clones import SplitClones as SplitClones
 from .outcome._forgetting import forgetting as forgetting
 from .outcome._on_fresh_tasks import OnFreshTasks as OnFreshTasks
+from .outcome._overestimation import Overestimation as Overestimation
 from .outcome._retention import Retention as Retention
 from .outcome._start_loss import StartLoss as StartLoss
 from .outcome._trainability import Trainability as Trainability

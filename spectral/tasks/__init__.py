@@ -53,6 +53,20 @@ from .landscapes._toy_landscapes import (
     landscape as landscape,
     ToyLandscapes as ToyLandscapes,
 )
+from .rl.dqn._dqn import DQN as DQN
+from .rl.dqn._dqn_batch import DQNBatch as DQNBatch
+from .rl.dqn._exploration import LinearEpsilon as LinearEpsilon
+from .rl.dqn._greedy_values import greedy_values as greedy_values, GreedyValues as GreedyValues
+from .rl.dqn._target_update import (
+    AbstractTargetUpdate as AbstractTargetUpdate,
+    PeriodicTarget as PeriodicTarget,
+    PolyakTarget as PolyakTarget,
+)
+from .rl.dqn._value_error import (
+    AbstractValueError as AbstractValueError,
+    HuberValueError as HuberValueError,
+    SquaredValueError as SquaredValueError,
+)
 from .rl.environments._brax import Brax as Brax
 from .rl.environments._changed_actions import (
     ReversedActions as ReversedActions,

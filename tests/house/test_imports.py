@@ -38,6 +38,7 @@ LAYERS: dict[str, list[set[str]]] = {
     "_base": [
         {
             "_axes",
+            "_free_memory",
             "_labels",
             "_paths",
             "_per_entry",
@@ -83,7 +84,7 @@ LAYERS: dict[str, list[set[str]]] = {
     ],
     "tasks": [{"_base"}, {"labelled", "sequences", "rl", "landscapes"}],
     "tasks/labelled": [{"sets"}, {"rows"}, {"streams"}, {"gradual"}],
-    "tasks/rl": [{"environments"}, {"ppo"}],
+    "tasks/rl": [{"environments"}, {"rollouts"}, {"ppo", "dqn"}],
     "algorithms": [{"_base"}, {"optimisers", "penalties", "transforms"}, {"recipes"}],
     "algorithms/transforms": [{"units", "weights", "records"}],
     "probes": [

@@ -10,6 +10,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import numpy as np
 import optax
 import pytest
 import yaml
@@ -141,6 +142,15 @@ def test_page_on_reinforcement_learning(tmp_path, monkeypatch):
     run_page("docs/reinforcement.md", sizes, names)
     assert names["history"]["episode_return"].shape == (2, 1)
     assert (tmp_path / "ant.html").stat().st_size > 1000
+
+
+@pytest.mark.slow
+def test_page_on_value_based_reinforcement_learning():
+    names: dict = {n: getattr(spectral, n) for n in ("algorithms", "models", "probes", "tasks")}
+    names |= {"jax": jax, "jnp": jax.numpy, "train_continual": spectral.train_continual}
+    run_page("docs/value_based.md", {}, names)
+    # In the second task the way to the end is worth twice as much.
+    np.testing.assert_allclose(names["history"]["evaluation_return"], [1.0, 2.0])
 
 
 def examples() -> list:

@@ -298,7 +298,11 @@ def _conditionals(jaxpr) -> int:
 
 
 @pytest.mark.parametrize(
-    "stream", ["permuted_online", pytest.param("growing_classes", marks=pytest.mark.slow)]
+    "stream",
+    [
+        "permuted_online",
+        *(pytest.param(s, marks=pytest.mark.slow) for s in ("growing_classes", "replay")),
+    ],
 )
 def test_a_branch_on_the_clock_survives_vmap(stream):
     setting = STREAMS[stream]()

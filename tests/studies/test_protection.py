@@ -164,7 +164,7 @@ def send(number: int) -> None:
 
 def test_networks_that_do_not_fit(plain, untraced, tmp_path, monkeypatch, capsys):
     """Before anything is drawn or written: Linux would kill the process without a message."""
-    monkeypatch.setattr(_memory, "_free_bytes", lambda: 6 * (64 * 100 + 100 + 100 * 10 + 10) * 4)
+    monkeypatch.setattr(_memory, "free_bytes", lambda: 6 * (64 * 100 + 100 + 100 * 10 + 10) * 4)
     run = lambda width: main(
         ["run", str(plain), "--out", str(tmp_path / "out"), "--set", f"model.width={width}"]
     )

@@ -14,9 +14,9 @@ from counting import counting_ppo, Tabular
 from spectral import algorithms, Clock, Learner, models, tasks
 from spectral.probes import Sampler
 from spectral.tasks.rl.ppo import _ppo
-from spectral.tasks.rl.ppo._episode_metrics import dead_fraction
-from spectral.tasks.rl.ppo._rollout import begin, play
 from spectral.tasks.rl.ppo._running_moments import Moments
+from spectral.tasks.rl.rollouts._episode_metrics import dead_fraction
+from spectral.tasks.rl.rollouts._rollout import begin, play
 
 
 KEY = jax.random.key(3)

@@ -11,7 +11,7 @@ from counting import Tabular
 
 from spectral import algorithms, Diverged, models, tasks, train_continual, train_tasks
 from spectral.tasks import ChangingEnvironment, Cycle, PPO
-from spectral.tasks.rl.ppo._rollout import begin
+from spectral.tasks.rl.rollouts._rollout import begin
 
 
 KEY = jax.random.key(3)

@@ -18,7 +18,7 @@ from spectral.tasks import (
     Revisit,
     TimeLimit,
 )
-from spectral.tasks.rl.ppo._rollout import begin, play
+from spectral.tasks.rl.rollouts._rollout import begin, play
 
 
 VALUES = (0.5, 1.5, 4.0)

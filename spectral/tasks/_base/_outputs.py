@@ -17,7 +17,7 @@ def network_outputs(
     needed: str,
     *,
     inference: bool,
-    key: PRNGKeyArray,
+    key: PRNGKeyArray | None,
 ) -> tuple[Float[Array, "examples ..."], Aux]:
     """Apply a network to a batch, as `spectral.models.apply_network` does.
 

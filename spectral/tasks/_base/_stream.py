@@ -40,6 +40,11 @@ class AbstractTaskStream(eqx.Module, Generic[State]):
     def init(self, *, key: PRNGKeyArray) -> State:
         """Returns the state before the first task."""
 
+    def begin_run(self, state: State, learner: Learner) -> State:
+        """Complete the result of `init` with what depends on the learner, such as a copy of the
+        network. By default nothing does. The loop calls it once, before the first task."""
+        return state
+
     @abstractmethod
     def begin_task(self, state: State, clock: Clock, *, key: PRNGKeyArray) -> State:
         """Begin the next task: draw a permutation, add classes, change the friction."""

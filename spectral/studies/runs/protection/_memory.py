@@ -1,14 +1,13 @@
 """Messages for runs that need more memory than there is."""
 
 import math
-import pathlib
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import equinox as eqx
 import jax
 
+from ...._base._free_memory import free_bytes
 from ...experiment._experiment import Experiment
 from ...experiment._groups import assemble, groups
 from ...experiment._settings import SettingsError
@@ -42,7 +41,7 @@ def check_memory(experiment: Experiment) -> None:
 
     **Raises:** `SettingsError` with both numbers of bytes.
     """
-    free = _free_bytes()
+    free = free_bytes()
     for group in groups(experiment):
         given = eqx.filter_eval_shape(lambda names: assemble(experiment, names), group.names)
         arrays = [leaf for leaf in jax.tree.leaves(given["model"]) if hasattr(leaf, "shape")]
@@ -53,16 +52,3 @@ def check_memory(experiment: Experiment) -> None:
                 f"{free / 1e9:.3g} GB of memory are free: lower the sizes of the network, or the "
                 "number of seeds."
             )
-
-
-def _free_bytes() -> int | None:
-    """The free memory of the device, or of the machine if that is a CPU; `None` if unknown."""
-    stats = jax.devices()[0].memory_stats() or {}
-    if "bytes_limit" in stats:
-        return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
-    try:
-        text = pathlib.Path("/proc/meminfo").read_text()
-    except OSError:
-        return None
-    found = re.search(r"MemAvailable: *(\d+) kB", text)
-    return None if found is None else 1024 * int(found[1])

@@ -14,17 +14,17 @@ from ....models import PolicyAndValue
 from ..._base._splits import Split
 from ..._base._stream import AbstractTaskStream, Metrics
 from ..environments._changing_environment import ChangingEnvironment
-from ._actor import Actor, policy_outputs
-from ._advantages import normalised
-from ._episode_metrics import (
+from ..rollouts._episode_metrics import (
     dead_fraction,
     evaluation_metrics,
     return_quantities,
     rollout_metrics,
 )
+from ..rollouts._rollout import begin, play, play_anew, Trajectory
+from ._actor import Actor, policy_outputs
+from ._advantages import normalised
 from ._ppo_batch import Normalisation, PPOBatch, rollout_batch
 from ._ppo_sizes import check_sizes
-from ._rollout import begin, play, play_anew, Trajectory
 from ._rollout_state import RolloutState
 from ._running_moments import Moments
 from ._surrogate import ClippedSurrogate

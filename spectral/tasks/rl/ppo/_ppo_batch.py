@@ -5,9 +5,9 @@ from typing import Literal
 import equinox as eqx
 from jaxtyping import Array, Float
 
+from ..rollouts._rollout import Trajectory
 from ._actor import Actor
 from ._advantages import generalised_advantages, normalised
-from ._rollout import Trajectory
 from ._running_moments import Moments
 
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from ..environments._changing_environment import ChangingEnvironment
-from ._rollout import EnvironmentState, Trajectory
+from ..rollouts._rollout import EnvironmentState, Trajectory, values_of_task
 from ._running_moments import Moments
 
 
@@ -22,12 +22,7 @@ class RolloutState(eqx.Module):
 
     def values_of_task(self, world: ChangingEnvironment) -> Float[Array, " values"]:
         """Returns `values` with the parameter of the current task for every task."""
-        if world.change == "drift":
-            phase = jax.tree.map(lambda x: x[0], self.environments.phase)
-            parameter = world.parameter(self.values, phase)
-        else:
-            parameter = self.values[self.task]
-        return jnp.full_like(self.values, parameter)
+        return values_of_task(world, self.values, self.environments, self.task)
 
     def with_parameter(self, value: Float[Array, ""]) -> "RolloutState":
         """Returns the state with this value of the parameter for every task."""

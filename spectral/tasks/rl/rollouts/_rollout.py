@@ -176,3 +176,18 @@ def play_anew(
     begin_key, play_key = jax.random.split(key)
     environments = begin(world, values, num_environments, key=begin_key)
     return play(world, values, environments, act, num_steps, clip=clip, key=play_key)[1]
+
+
+def values_of_task(
+    world: ChangingEnvironment,
+    values: Float[Array, " values"],
+    environments: EnvironmentState,
+    task: Int[Array, ""],
+) -> Float[Array, " values"]:
+    """Returns `values` with the parameter of the current task for every task."""
+    if world.change == "drift":
+        phase = jax.tree.map(lambda x: x[0], environments.phase)
+        parameter = world.parameter(values, phase)
+    else:
+        parameter = values[task]
+    return jnp.full_like(values, parameter)

@@ -1,0 +1,118 @@
+"""How the target network follows the learner."""
+
+from abc import abstractmethod
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from ...._arguments import as_int, check_above, check_count, check_fraction
+from ...._carry import arrays_of, branch, with_arrays
+from ._value_network import ValueNetwork
+
+
+class AbstractTargetUpdate(eqx.Module):
+    """A rule by which the target network follows the learner.
+
+    The rule is applied when a chunk begins, after the gradient steps of the chunk
+    before. Within a chunk the target network is constant.
+    """
+
+    @abstractmethod
+    def __call__(
+        self,
+        target: ValueNetwork,
+        learner: ValueNetwork,
+        step: Int[Array, ""],
+        num_steps: int,
+    ) -> ValueNetwork:
+        """Returns the target network. `step`: the index of the first gradient step of the chunk.
+        `num_steps`: how many gradient steps a chunk has."""
+
+    def check(self, num_steps: int) -> None:
+        """**Raises:** `ValueError` if the rule does not fit chunks of so many gradient steps. By
+        default it does."""
+
+
+class PeriodicTarget(AbstractTargetUpdate):
+    """The target network is a copy of the learner, made every `period` gradient steps (Mnih et al.,
+    2015).
+
+    Steps are counted over the whole run, including those that are skipped because the replay has
+    too few transitions. The first copy is made before the first step.
+
+    ```python
+    rule = tasks.PeriodicTarget(period=500)
+    ```
+
+    **Raises:** `ValueError` for a period below one, or in a stream whose chunks do not divide it.
+    """
+
+    period: int = eqx.field(static=True, converter=as_int)
+
+    def __init__(self, *, period: int = 1000):
+        check_count("period", period)
+        self.period = period
+
+    def __call__(
+        self,
+        target: ValueNetwork,
+        learner: ValueNetwork,
+        step: Int[Array, ""],
+        num_steps: int,
+    ) -> ValueNetwork:
+        copy = lambda old: with_arrays(old, arrays_of(learner))
+        # All members of an ensemble share the clock, so under vmap this stays a branch.
+        return branch(step % self.period == 0, copy, target)
+
+    def check(self, num_steps: int) -> None:
+        if self.period % num_steps:
+            near = max(1, round(self.period / num_steps)) * num_steps
+            raise ValueError(
+                f"`period` is {self.period}, but must be a multiple of the gradient steps of a "
+                f"chunk, which are {num_steps}, because the target network changes between chunks: "
+                f"pass for example {near}."
+            )
+
+
+class PolyakTarget(AbstractTargetUpdate):
+    """The target network moves towards the learner: with each gradient step the difference
+    shrinks by the factor 1 - `fraction` (Lillicrap et al., 2016; their tau).
+
+    The m gradient steps of a chunk are taken together: after them the target network has moved by
+    1 - (1 - fraction)^m of its distance to the present learner. For chunks of one gradient step
+    this is the published rule. Running statistics move in the same way, and arrays that are not
+    floating-point numbers are copied.
+
+    ```python
+    rule = tasks.PolyakTarget(fraction=0.005)
+    ```
+
+    **Raises:** `ValueError` if the fraction is not positive or exceeds 1.
+    """
+
+    fraction: Float[Array, ""]
+
+    def __init__(self, *, fraction: float | Float[Array, ""] = 0.005):
+        check_above("fraction", fraction, 0)
+        check_fraction("fraction", fraction)
+        self.fraction = jnp.asarray(fraction, dtype=float)
+
+    def __call__(
+        self,
+        target: ValueNetwork,
+        learner: ValueNetwork,
+        step: Int[Array, ""],
+        num_steps: int,
+    ) -> ValueNetwork:
+        moved = self.fraction
+        if num_steps > 1:
+            moved = -jnp.expm1(num_steps * jnp.log1p(-self.fraction))
+
+        def follow(old: Array, new: Array) -> Array:
+            if not jnp.issubdtype(new.dtype, jnp.floating):
+                return new
+            return old + moved.astype(new.dtype) * (new - old)
+
+        return with_arrays(target, jax.tree.map(follow, arrays_of(target), arrays_of(learner)))
