@@ -75,8 +75,8 @@ class AbstractEnvironment(eqx.Module, Generic[State]):
 
     @abstractmethod
     def reset(self, parameter: Float[Array, ""], *, key: PRNGKeyArray) -> tuple[State, Observation]:
-        """Begin an episode. Returns its state and its first observation. If it has bytes or Booleans,
-        those of `step` must too, and a replay keeps them as such."""
+        """Begin an episode. Returns its state and its first observation. If it is of bytes or
+        Booleans, those of `step` must be too, and a replay keeps them as such."""
 
     @abstractmethod
     def step(
