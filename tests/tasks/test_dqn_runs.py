@@ -146,9 +146,8 @@ def test_updates_match_numpy(name):
     starts and over several updates of the target network."""
     options = {"learning_starts": 12} | OPTIONS[name]
     plain = switching_dqn(**options)
-    stream = eqx.tree_at(
-        lambda s: s.world.environment, plain, replace_fn=lambda inner: Scaled(inner)
-    )
+    scaled: Any = Scaled(inner=plain.world.environment)
+    stream = eqx.tree_at(lambda s: s.world.environment, plain, scaled)
     model = value_network(key=KEY)
     algo = algorithms.bp(algorithms.sgd(0.02, momentum=0.9))
     found = chunks_of(stream, model, algo, 100 // stream.minibatches)
