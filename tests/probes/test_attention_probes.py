@@ -194,8 +194,9 @@ def test_networks_without_an_answer(monkeypatch, caplog):
 
 @pytest.mark.parametrize("name", ["lazy_threshold", "collapsed_threshold"])
 def test_thresholds_are_fractions(name):
+    options: dict[str, Any] = {name: 1.5}
     with pytest.raises(ValueError, match=f"`{name}` is 1.5, but must lie between 0 and 1"):
-        probes.AttentionHeads(**{name: 1.5})
+        probes.AttentionHeads(**options)
 
 
 SETTINGS: Any = {

@@ -113,15 +113,16 @@ class BlockSpectra(AbstractSamplingProbe):
     def quantities(self) -> dict[str, Quantity]:
         if not isinstance(self.groups, Mapping):
             return {}  # the network alone knows the groups: all columns are shown as they are
-        rank: dict[str, Any] = {"limits": (0.0, None), "better": "higher", "figure": "block_ranks"}
         of = f"of {getattr(self.matrix, '__name__', 'the matrix')}"
+        rank: dict[str, Any] = {"limits": (0.0, None), "better": "higher", "figure": "block_ranks"}
+        kinds: dict[str, tuple[str, dict[str, Any]]] = {
+            "epsilon_rank": ("epsilon-rank", rank | {"scale": "log"}),
+            "spectral_stable_rank": ("stable rank", rank),
+        }
         return {
-            f"{_prefix(name)}_{column}": Quantity(f"{label} {of}, {name}", scale=scale, **rank)
+            f"{_prefix(name)}_{column}": Quantity(f"{label} {of}, {name}", **options)
             for name in self.groups
-            for column, label, scale in (
-                ("epsilon_rank", "epsilon-rank", "log"),
-                ("spectral_stable_rank", "stable rank", "linear"),
-            )
+            for column, (label, options) in kinds.items()
         }
 
 
