@@ -72,9 +72,12 @@ def rates(num_simulations: int, *, num: int = 999, seed: int = 0) -> dict[str, f
 
 def _naive(x: np.ndarray, y: np.ndarray) -> float:
     runs = zip(x.reshape(-1, SHAPE[2]), y.reshape(-1, SHAPE[2]), strict=True)
-    one_sided = [scipy.stats.kendalltau(a, b, alternative="greater").pvalue for a, b in runs]
-    combined = scipy.stats.combine_pvalues(np.clip(one_sided, 1e-12, 1 - 1e-12), "stouffer").pvalue
-    return float(2 * min(combined, 1 - combined))
+    one_sided = [
+        np.asarray(scipy.stats.kendalltau(a, b, alternative="greater"))[1] for a, b in runs
+    ]
+    found = scipy.stats.combine_pvalues(np.clip(one_sided, 1e-12, 1 - 1e-12), "stouffer")
+    combined = float(np.asarray(found)[1])
+    return 2 * min(combined, 1 - combined)
 
 
 if __name__ == "__main__":

@@ -73,7 +73,8 @@ class TorchTransformer(nn.Module):
             x = x.unflatten(2, (-1, size)).unflatten(4, (-1, size)).permute(0, 2, 4, 1, 3, 5)
             x = self.apply_layer("patches", x.flatten(3).flatten(1, 2))
             x = torch.cat([tensor(model.class_token).expand(len(x), 1, -1), x], dim=1)
-        x = x + tensor(model.positions.weight)[: x.shape[1]]
+        positions: Any = model.positions
+        x = x + tensor(positions.weight)[: x.shape[1]]
         for i, block in enumerate(model.blocks):
             x = x + self._attended(
                 f"blocks.{i}.attention", block.attention, normed(block.attention_norm, x)

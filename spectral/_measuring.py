@@ -155,7 +155,7 @@ def _measured(
     task, end = place
     # The examples depend on the boundary alone, so that the measurements of two probes can be
     # compared. All other draws depend on the name too.
-    boundary = Boundary(task, derive(key, Role.SAMPLE, task, end), key, initial)
+    boundary = Boundary(task, derive(key, Role.SAMPLE, task, end), key, initial=initial)
     own = derive(key, Role.PROBE, name, task)
     train = None
     if algo is not None and memory is not None:

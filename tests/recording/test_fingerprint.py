@@ -85,8 +85,14 @@ def everything():
 
 
 def test_fingerprint_is_equal_in_another_process():
-    here = f"import json, {__name__} as t"
-    code = f"{here}; print(json.dumps(t.fingerprint(t.everything())))"
+    # By its path: some packages install a package `tests` of their own.
+    code = f"""
+import importlib.util, json, sys
+spec = importlib.util.spec_from_file_location({__name__!r}, {__file__!r})
+module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+print(json.dumps(module.fingerprint(module.everything())))
+"""
     environment = os.environ | {"PYTHONPATH": str(ROOT / "tests")}
     program = [sys.executable, "-c", code]
     done = subprocess.run(

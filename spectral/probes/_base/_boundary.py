@@ -37,7 +37,7 @@ class Boundary(eqx.Module):
     task: Int[Array, ""]
     sample_key: PRNGKeyArray
     run_key: PRNGKeyArray
-    initial: PyTree = None
+    initial: PyTree = eqx.field(default=None, kw_only=True)
 
     def task_key(self, index: Int[Array, ""] | int) -> PRNGKeyArray:
         """Returns the key of a fresh task, of its minibatches and of the fresh networks on it.
