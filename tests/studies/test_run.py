@@ -308,8 +308,8 @@ def check_example(name):
 
 
 def test_apart(run, plain, tmp_path, capsys):
-    """One training run at a time, from what docs/results/.gitignore leaves of the earlier ones, and
-    then with one more seed: the same numbers as in one go. A copy without the rest is read alike."""
+    """One training run at a time, from what docs/results/.gitignore leaves of the earlier ones,
+    and then with one more seed: the same numbers as in one go. What it leaves can be drawn."""
     out = tmp_path / "out"
     for seeds in (1, 2):
         more = ["--resume"] if seeds > 1 else ["--apart", "--resume"]  # there is no run yet
@@ -328,7 +328,7 @@ def test_apart(run, plain, tmp_path, capsys):
         assert files(out) == kept
         shutil.rmtree(tmp_path / "whole")
     assert studies.summarise(studies.load_results(out))["algorithms"]["bp"]["finished"] == [0, 1]
-    assert studies.draw_figures(out, only=["bp"])
+    assert studies.draw_figures(out, only=["performance"])
     assert studies.write_report([out], tmp_path / "report.html").stat().st_size > 1000
     assert studies.load_results(out).settings["seeds"] == 2
     assert run("--overwrite", "--at-most", "1") == 0

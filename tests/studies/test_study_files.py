@@ -1,4 +1,4 @@
-"""The files of studies, the commands that train their units of work, and the size of what is kept."""
+"""The files of studies, the commands that train their units of work, and what is kept of them."""
 
 import io
 import pathlib
@@ -6,15 +6,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from recorded_history import recorded
 
 from spectral import studies
+from spectral.studies.command_line._main import main
 from spectral.studies.experiment._settings import read_settings
 from spectral.studies.runs._results import load_member, Member, member_folder, save_member
 
 
 ROOT = pathlib.Path(__file__).parents[2]
-FILES = sorted(p for name in ("transformers", "predictors") for p in ROOT.glob(f"examples/{name}/*"))
+FILES = sorted(
+    p for name in ("transformers", "predictors") for p in ROOT.glob(f"examples/{name}/*")
+)
 TRANSFORMERS = {"bp", "l2", "cbp", "redo", "spectral_reg", "reset"}
 
 # What is replaced so that programs are small. Digits stand in for data that are not there.
@@ -53,13 +57,11 @@ def smaller(settings: Any) -> Any:
     return {n: sizes[n] if n in sizes else smaller(value) for n, value in settings.items()}
 
 
-@pytest.mark.usefixtures("untraced")
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_every_study_can_be_made(path):
-    """With at least six algorithms, from the named recipes, and with every sign on fresh tasks."""
+def test_every_study(path):
+    """It has at least six algorithms, and its signs and its outcome are of the same fresh tasks."""
     settings = read_settings(path)
-    experiment = studies.make_experiment(smaller(settings))
-    names = set(experiment.algorithms)
+    names = set(settings["algorithms"])
     if path.parent.name == "transformers":
         assert names >= TRANSFORMERS
         assert settings["stream"]["num_tasks"] == 100
@@ -68,9 +70,50 @@ def test_every_study_can_be_made(path):
     outcome = settings["probes"].pop("trainability")
     assert outcome["type"] == "Trainability"
     fresh = [p for p in settings["probes"].values() if p["type"] == "OnFreshTasks"]
+    assert len(fresh) > 15
     assert {p["num_tasks"] for p in fresh} == {outcome["num_tasks"]}
     assert {p["every"] for p in settings["probes"].values()} == {outcome["every"]}
     assert settings["stream"]["num_tasks"] // outcome["every"] == 10
+
+
+@pytest.mark.usefixtures("untraced")
+@pytest.mark.parametrize("name", ["predictors/digits", "transformers/gpt_markov"])
+def test_a_study_can_be_made(name):
+    settings = read_settings(ROOT / "examples" / f"{name}.yaml")
+    experiment = studies.make_experiment(smaller(settings))
+    assert list(experiment.algorithms) == list(settings["algorithms"])
+    assert list(experiment.probes) == list(settings["probes"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_the_programs_of_every_study(path):
+    """All probes under the first algorithm, and all algorithms without probes, are traced."""
+    settings = smaller(read_settings(path))
+    first = next(iter(settings["algorithms"]))
+    one = {first: settings["algorithms"][first]}
+    columns = studies.make_experiment(settings | {"algorithms": one}).quantities
+    studies.make_experiment(settings | {"probes": {}})
+    for name in settings["probes"]:
+        assert any(column.startswith(f"{name}.") for column in columns)
+
+
+@pytest.mark.slow
+def test_a_unit_of_a_study(tmp_path, monkeypatch, capsys):
+    """The command of docs/results trains one unit after the other, and the folder is readable."""
+    monkeypatch.chdir(tmp_path)
+    settings = smaller(read_settings(ROOT / "examples/transformers/gpt_markov.yaml"))
+    settings["seeds"] = 1
+    settings["probes"] = {"dormant": settings["probes"]["dormant"]}
+    settings["algorithms"] = {n: settings["algorithms"][n] for n in ("bp", "reset")}
+    pathlib.Path("study.yaml").write_text(yaml.safe_dump(settings))
+    command = ["run", "study.yaml", "--out", "kept", "--apart", "--at-most", "1", "--resume"]
+    for ended in (1, 2):
+        assert main(command) == 0
+        assert (f"{ended} of 2 training runs have ended" in capsys.readouterr().out) == (ended < 2)
+        assert len(studies.load_results("kept").members) == ended
+    assert main(["plot", "kept", "--only", "performance"]) == 0
+    assert main(["report", "kept"]) == 0
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
