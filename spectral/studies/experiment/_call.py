@@ -99,7 +99,7 @@ class Call:
                     f"`{self.where}` has the schedule {type(given).__name__}, which follows the "
                     "clock of the loop, but a part of a chain, and arguments by position, take a "
                     "number or a schedule of optax: pass `{type: optax:cosine_decay_schedule, "
-                    "...}`, or name the `learning_rate` of an optimiser that is no part of a chain."
+                    "...}`, or give it by name to an optimiser outside of a chain."
                 )
 
     def _check_role(self, made: Any) -> None:
