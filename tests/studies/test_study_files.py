@@ -29,6 +29,7 @@ SIZES: dict[str, Any] = {
     "every": 1,
     "budget": 10,
     "rows": 60,
+    "minibatch_size": 6,
     "epochs": 1,
     "train_per_class": 60,
     "num_evaluation_examples": 20,
@@ -126,7 +127,7 @@ def test_every_study_has_its_command(path):
 def test_histories_are_small(tmp_path):
     """A hundred tasks with 100 columns of probes at every tenth task, and a spectrum."""
     draws = np.random.default_rng(0)
-    columns = {"test_loss": draws.normal(size=100)}
+    columns: dict[str, Any] = {"test_loss": draws.normal(size=100)}
     for i in range(100):
         columns[f"probe.start.{i}"] = np.full((100, 8 if i % 5 == 0 else 1), np.nan, np.float32)
     columns["hessian.start.nodes"] = np.full((100, 1, 40), np.nan, np.float32)
@@ -139,7 +140,7 @@ def test_histories_are_small(tmp_path):
     for name, column in columns.items():
         assert read.history[name].dtype == column.dtype
         np.testing.assert_array_equal(read.history[name], column)
-    np.savez(plain := io.BytesIO(), **columns)
+    np.savez(plain := io.BytesIO(), allow_pickle=False, **columns)
     size = (member_folder(tmp_path, "bp", 0) / "history.npz").stat().st_size
     assert size < 50_000
     assert size < plain.getbuffer().nbytes / 2
