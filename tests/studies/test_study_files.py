@@ -121,7 +121,7 @@ def test_a_unit_of_a_study(tmp_path, monkeypatch, capsys):
 def test_every_study_has_its_command(path):
     rows = (ROOT / "docs" / "results" / "README.md").read_text().splitlines()
     name = f"`{path.relative_to(ROOT / 'examples').as_posix()}`"
-    assert [row.split("|")[3].strip() for row in rows if name in row] == [f"`{path.stem}`"]
+    assert [row.split("|")[3].strip() for row in rows if f"| {name}" in row] == [f"`{path.stem}`"]
 
 
 def test_histories_are_small(tmp_path):
