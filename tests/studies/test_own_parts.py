@@ -204,6 +204,7 @@ def test_messages(own, old, new, message):
 
 OPTAX = """{type: bp, lr: {type: "optax:adamw", weight_decay: 0.1, learning_rate: %s}}"""
 COSINE = """{type: "optax:cosine_decay_schedule", init_value: 0.1, decay_steps: 100}"""
+WARM = "{type: WarmupCosine, peak: 0.1, warmup_steps: 2, decay_steps: 9, restart: task}"
 CLIPPED = """{type: bp, lr: {type: "optax:chain", args: [
     {type: "optax:clip_by_global_norm", max_norm: 1.0},
     {type: "optax:sgd", learning_rate: 0.1}]}}"""
@@ -213,12 +214,20 @@ CLIPPED = """{type: bp, lr: {type: "optax:chain", args: [
 def test_optax_in_settings(own):
     """Optimisers, schedules and chains. Numbers of optimisers are data: cells share a program."""
     names = {"one": OPTAX % "0.1", "other": OPTAX % "1", "cosine": OPTAX % COSINE, "clip": CLIPPED}
+    names |= {"warm": OPTAX % WARM, "cold": OPTAX % WARM.replace("peak: 0.1", "peak: 0.2")}
     section = "\n  ".join(f"{name}: {text}" for name, text in names.items())
     text = OWN.replace('gentle: {type: "parts:gentle", lr: 1e-2}', section)
     experiment = load_experiment(own(text))
     made = experiment.algorithms
     assert same_program(made["one"], made["other"])
     assert float(made["other"].optimiser.hyper["learning_rate"]) == 1.0
+    # Schedules of the package follow the clock, and their numbers are data too.
+    assert same_program(made["warm"], made["cold"])
+    warmed = made["cold"].optimiser.scheduled(jnp.asarray(50), jnp.asarray(1))
+    assert float(warmed.hyper["learning_rate"]) == pytest.approx(0.1)
+    chained = CLIPPED.replace("learning_rate: 0.1", f"learning_rate: {WARM}")
+    with pytest.raises(SettingsError, match="args.1` has the schedule WarmupCosine, .* of a chain"):
+        load_experiment(own(text.replace(CLIPPED, chained)))
     weights = {"w": jnp.ones(3)}
     updates = {}
     for name in names:

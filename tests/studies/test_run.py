@@ -23,6 +23,9 @@ from spectral.studies.experiment._groups import groups
 from spectral.studies.runs import _keeper, _run
 
 
+ROOT = pathlib.Path(__file__).parents[2]
+
+
 def files(folder: pathlib.Path) -> set[str]:
     return {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
 
@@ -305,18 +308,28 @@ def check_example(name):
 
 
 def test_apart(run, plain, tmp_path, capsys):
-    """One training run at a time, from the histories of the earlier ones alone, and then with one
-    more seed: the same numbers as in one go."""
+    """One training run at a time, from what docs/results/.gitignore leaves of the earlier ones,
+    and then with one more seed: the same numbers as in one go. What it leaves can be drawn."""
     out = tmp_path / "out"
     for seeds in (1, 2):
-        more = ["--resume"] if seeds > 1 else ["--apart"]
+        more = ["--resume"] if seeds > 1 else ["--apart", "--resume"]  # there is no run yet
         assert run("--seeds", str(seeds), *more) == 0
         members = studies.load_results(out).members
         assert [m.seed for m in members] == list(range(seeds))
         assert all(m.together == 1 for m in members)
         learner = studies.load_learner(out, algorithm="bp", seed=seeds - 1)
         assert jnp.isfinite(learner.model.layers[0].weight).all()
-        shutil.rmtree(out / "checkpoints")  # as after `git clone` of the histories
+        shutil.move(out, tmp_path / "whole")
+        left_out = (ROOT / "docs" / "results" / ".gitignore").read_text().split("\n")
+        left_out = [line.strip("/") for line in left_out if line and not line.startswith("#")]
+        shutil.copytree(tmp_path / "whole", out, ignore=shutil.ignore_patterns(*left_out))
+        kept = {"config.yaml", "quantities.json", "summary.json", ".spectral-run"}
+        kept |= {f"bp/seed_{i}/{n}" for i in range(seeds) for n in ("history.npz", "status.json")}
+        assert files(out) == kept
+        shutil.rmtree(tmp_path / "whole")
+    assert studies.summarise(studies.load_results(out))["algorithms"]["bp"]["finished"] == [0, 1]
+    assert studies.draw_figures(out, only=["performance"])
+    assert studies.write_report([out], tmp_path / "report.html").stat().st_size > 1000
     assert studies.load_results(out).settings["seeds"] == 2
     assert run("--overwrite", "--at-most", "1") == 0
     assert "2 of 2" not in capsys.readouterr().out

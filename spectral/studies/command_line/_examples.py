@@ -60,13 +60,17 @@ def _examples() -> dict[str, pathlib.Path]:
     repository in `examples`."""
     places = (pathlib.Path(__file__).with_name("examples"), _REPOSITORY / "examples")
     folder = next(place for place in places if place.is_dir())
-    # Examples in other folders need the files beside them.
-    files = (*folder.glob("*.yaml"), *folder.glob("sweeps/*.yaml"))
+    files = [
+        *folder.glob("*.yaml"),
+        *(f for name in _FOLDERS for f in folder.glob(f"{name}/*.yaml")),
+    ]
     names = {path: path.relative_to(folder).with_suffix("") for path in files}
     return {name.as_posix(): path for path, name in sorted(names.items())}
 
 
 _REPOSITORY = pathlib.Path(__file__).parents[3]
+# Examples in other folders need the files beside them.
+_FOLDERS = ("predictors", "sweeps", "transformers")
 
 
 def _title(path: pathlib.Path) -> str:

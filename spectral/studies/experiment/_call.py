@@ -8,10 +8,12 @@ from dataclasses import KW_ONLY
 from typing import Any
 
 import equinox as eqx
+import optax
 from beartype.door import is_bearable
 
 from ..._types import Optimiser
-from ._constructors import alternatives, further_named, makers, parameters
+from ...algorithms import AbstractLearningRateSchedule
+from ._constructors import alternatives, further_named, makers, parameters, product_of
 from ._roles import is_optimiser, role_name
 from ._settings import SettingsError
 
@@ -83,7 +85,22 @@ class Call:
         # program.
         if not positional and is_optimiser(self.constructor, self.role):
             return Optimiser(self.constructor, **arguments)
+        self._check_schedules(positional, arguments)
         return self.constructor(*positional, **arguments)
+
+    def _check_schedules(self, positional: tuple[Any, ...], arguments: dict[str, Any]) -> None:
+        """Reject schedules that follow the clock of the loop where nothing sets their numbers."""
+        product = product_of(self.constructor)
+        if product is None or not issubclass(product, optax.GradientTransformation):
+            return
+        for given in (*positional, *arguments.values()):
+            if isinstance(given, AbstractLearningRateSchedule):
+                raise SettingsError(
+                    f"`{self.where}` has the schedule {type(given).__name__}, which follows the "
+                    "clock of the loop, but a part of a chain, and arguments by position, take a "
+                    "number or a schedule of optax: pass `{type: optax:cosine_decay_schedule, "
+                    "...}`, or give it by name to an optimiser outside of a chain."
+                )
 
     def _check_role(self, made: Any) -> None:
         of_state = isinstance(made, tuple) and len(made) == 2  # `eqx.nn.make_with_state`

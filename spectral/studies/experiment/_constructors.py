@@ -31,13 +31,16 @@ _PLAIN = {
 def constructors(wanted: Any) -> dict[str, Callable[..., Any]]:
     """The constructors of objects that fit the annotation `wanted`, by name.
 
-    These are classes, and functions with a return annotation. They need no registration.
+    These are classes, and functions with a return annotation. They need no registration. Where
+    optax takes a schedule, our schedules fit too: an `Optimiser` lets them follow the clock.
 
     ```python
     sorted(constructors(spectral.tasks.AbstractTaskStream))  # ["PermutedImages", ...]
     ```
     """
     parts = alternatives(wanted)
+    if optax.Schedule in parts:
+        parts = (*parts, algorithms.AbstractLearningRateSchedule)
     return {n: v for n, v, made in _public() if any(fits(made, part) for part in parts)}
 
 
@@ -123,7 +126,8 @@ def _words(annotation: Any) -> Iterator[str]:
     elif typing.get_origin(annotation) is tuple:
         yield f"a list (of {describe(arguments[0])})"
     elif annotation == optax.Schedule:
-        yield "a schedule such as `{type: optax:cosine_decay_schedule, ...}`"
+        yield "a schedule such as `{type: WarmupCosine, ...}`"
+        yield "`{type: optax:cosine_decay_schedule, ...}`"
     elif is_array(annotation):
         return
     elif names := sorted(makers(annotation)):

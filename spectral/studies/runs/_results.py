@@ -77,7 +77,7 @@ def member_folder(folder: pathlib.Path, algorithm: str, seed: int) -> pathlib.Pa
 def save_member(folder: pathlib.Path, member: Member) -> None:
     """Write the history and the status of one training run."""
     own = member_folder(folder, member.algorithm, member.seed)
-    save = lambda file: np.savez(file, allow_pickle=False, **member.history)
+    save = lambda file: np.savez_compressed(file, allow_pickle=False, **member.history)
     write_atomically(own / HISTORY, save)
     about = {
         "status": member.status,
