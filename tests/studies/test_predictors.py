@@ -349,6 +349,12 @@ def test_probes_say_what_they_cost():
     assert spectrum(estimator=Dense()) is None
     assert probes.DeadUnits().quantities()["fraction"].cost == pytest.approx(1 / 3)
     assert probes.WeightNorm().quantities()["norm"].cost == 0
+    ranks = probes.CurvatureRanks(estimator=lanczos)
+    assert ranks.quantities()["epsilon_rank"].cost == 20
+    fresh = probes.OnFreshTasks(ranks, num_tasks=3).quantities()
+    assert fresh["epsilon_rank"].cost == 60
+    gain = probes.QuadraticGain(num_samples=4).quantities()
+    assert (gain["sharpness"].cost, gain["relative_noisy_gain"].cost) == (2, 6)
 
 
 OWN = """

@@ -20,7 +20,7 @@ from ...tasks import Split
 from .._base._probe import When
 from .._base._sampler import Sampler
 from .._base._sampling_probe import AbstractSamplingProbe
-from ._of_matrix import check_options, Estimator, Matrix, spectrum_of_matrix
+from ._of_matrix import check_options, cost_of, Estimator, Matrix, spectrum_of_matrix
 
 
 class CurvatureRanks(AbstractSamplingProbe):
@@ -109,6 +109,7 @@ class CurvatureRanks(AbstractSamplingProbe):
             "limits": (0.0, None),
             "better": "higher",
             "figure": "curvature_ranks",
+            "cost": cost_of(self.estimator),
         }
         of = f"of {getattr(self.matrix, '__name__', 'the matrix')}"
         return {
@@ -118,5 +119,5 @@ class CurvatureRanks(AbstractSamplingProbe):
             "spectral_stable_rank": Quantity(f"stable rank {of}", **rank),
             "spectral_effective_rank": Quantity(f"effective rank {of}", **rank),
             # A large value is good or bad, depending on the publication.
-            "largest": Quantity(f"largest eigenvalue {of}", figure="curvature_ranks"),
+            "largest": Quantity(f"largest eigenvalue {of}", **rank | {"better": None}),
         }

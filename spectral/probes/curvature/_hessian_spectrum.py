@@ -24,7 +24,7 @@ from ...tasks import Split
 from .._base._probe import When
 from .._base._sampler import Sampler
 from .._base._sampling_probe import AbstractSamplingProbe
-from ._of_matrix import check_options, Estimator, Matrix, spectrum_of_matrix
+from ._of_matrix import check_options, cost_of, Estimator, Matrix, spectrum_of_matrix
 
 
 class HessianSpectrum(AbstractSamplingProbe):
@@ -127,7 +127,8 @@ class HessianSpectrum(AbstractSamplingProbe):
         return found
 
     def quantities(self) -> dict[str, Quantity]:
-        rank, cost = "normalised_epsilon_rank", self._cost()
+        rank, cost = "normalised_epsilon_rank", cost_of(self.estimator)
+        cost = None if cost is None else cost * (1 + self.num_resamples)
         return {
             rank: Quantity(
                 "normalised epsilon-rank",
@@ -146,15 +147,6 @@ class HessianSpectrum(AbstractSamplingProbe):
             ),
             "extremes": Quantity("largest eigenvalue", reduce=1, figure="curvature", cost=cost),
         }
-
-    def _cost(self) -> float | None:
-        """A product with the Hessian takes about the time of a gradient. What other estimators take
-        is not known."""
-        if not isinstance(self.estimator, Lanczos):
-            return None
-        # By default 100 products for each vector, or the dimension, which networks exceed.
-        order = 100 if self.estimator.order is None else self.estimator.order
-        return order * self.estimator.num_vectors * (1 + self.num_resamples)
 
     def _spectrum(self, sampler: Sampler, key: PRNGKeyArray) -> AbstractSpectrum:
         return spectrum_of_matrix(

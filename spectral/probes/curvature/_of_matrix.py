@@ -7,7 +7,7 @@ import jax
 from jaxtyping import PRNGKeyArray, PyTree
 
 from ..._arguments import check_count
-from ...curvature import AbstractOperator, AbstractSpectrum, Risk
+from ...curvature import AbstractOperator, AbstractSpectrum, Lanczos, Risk
 from .._base._sampler import Sampler
 
 
@@ -31,6 +31,16 @@ def check_options(estimator: Any, batch_size: int | None, num_examples: int) -> 
                 f"{num_examples}, because the criterion of a stream is a mean over its batch: "
                 "choose a divisor."
             )
+
+
+def cost_of(estimator: Estimator) -> float | None:
+    """Returns the cost of a spectrum in gradient evaluations: a product with the matrix takes about
+    the time of a gradient. What estimators other than `Lanczos` take is not known."""
+    if not isinstance(estimator, Lanczos):
+        return None
+    # By default 100 products for each vector, or the dimension, which networks exceed.
+    order = 100 if estimator.order is None else estimator.order
+    return order * estimator.num_vectors
 
 
 def spectrum_of_matrix(

@@ -57,5 +57,6 @@ class LocalRedundancy(AbstractSamplingProbe):
             scale="log",
             better="higher",
             figure="gradients",
+            cost=self.num_labels,  # a gradient for each; for all outputs their number is not known
         )
         return {"trace": trace}

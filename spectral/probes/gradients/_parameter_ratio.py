@@ -35,6 +35,7 @@ class GradientToParameterRatio(AbstractSamplingProbe):
             "scale": "log",
             "better": "higher",
             "figure": "gradients",
+            "cost": 1,
         }
         return {
             "total": Quantity("gradient-to-parameter ratio", **size),

@@ -80,10 +80,14 @@ class QuadraticGain(AbstractSamplingProbe):
             "better": "higher",
             "figure": "gradients",
         }
+        # A gradient and a product; with noise one more product for each sample.
+        own, noisy = 2, 2 + self.num_samples
         return {
             "sharpness": Quantity(
-                "sharpness along the gradient", better="lower", figure="gradients"
+                "sharpness along the gradient", better="lower", figure="gradients", cost=own
             ),
-            "relative_gain": Quantity("relative gain of the best step", **gain),
-            "relative_noisy_gain": Quantity("relative gain of the best noisy step", **gain),
+            "relative_gain": Quantity("relative gain of the best step", cost=own, **gain),
+            "relative_noisy_gain": Quantity(
+                "relative gain of the best noisy step", cost=noisy, **gain
+            ),
         }

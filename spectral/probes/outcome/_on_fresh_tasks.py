@@ -97,7 +97,11 @@ class OnFreshTasks(AbstractBranchProbe):
         return {name: jnp.mean(column, axis=0) for name, column in rows.items()}
 
     def quantities(self) -> dict[str, Quantity]:
-        return self.probe.quantities()
+        def repeated(quantity: Quantity) -> Quantity:
+            cost = quantity.cost
+            return replace(quantity, cost=None if cost is None else cost * self.num_tasks)
+
+        return {name: repeated(quantity) for name, quantity in self.probe.quantities().items()}
 
     def _declared(self, row: dict[str, Array]) -> dict[str, Array]:
         """The columns that have a mean."""
