@@ -111,6 +111,7 @@ class CurvatureRanks(AbstractSamplingProbe):
             "figure": "curvature_ranks",
             "cost": cost_of(self.estimator),
         }
+        unclear: dict[str, Any] = {"figure": "curvature_ranks", "cost": rank["cost"]}
         of = f"of {getattr(self.matrix, '__name__', 'the matrix')}"
         return {
             "epsilon_rank": Quantity(f"epsilon-rank {of}", scale="log", **rank),
@@ -119,5 +120,5 @@ class CurvatureRanks(AbstractSamplingProbe):
             "spectral_stable_rank": Quantity(f"stable rank {of}", **rank),
             "spectral_effective_rank": Quantity(f"effective rank {of}", **rank),
             # A large value is good or bad, depending on the publication.
-            "largest": Quantity(f"largest eigenvalue {of}", **rank | {"better": None}),
+            "largest": Quantity(f"largest eigenvalue {of}", **unclear),
         }
