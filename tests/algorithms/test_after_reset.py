@@ -105,7 +105,7 @@ def begun_after_reset(reset, names, copies):
     same, kept, _ = begin(learner, state, jnp.asarray(0))
     assert_equal(kept, state)  # the first task resets nothing
     after_learner, after, fresh = begin(learner, state, jnp.asarray(2))
-    marks = reset.resets(learner, clock_at(0, task=2))[1]
+    marks = reset.resets(learner, [], clock_at(0, task=2))[1]
     assert_equal(same.model, learner.model)
 
     named = [(n, PARTS[n][0]) for n in names]

@@ -63,7 +63,9 @@ class Reset(AbstractTransform[list[Array]]):
         act = self._whole if self.part == "network" else self._head
         return branch(start.clock.task > 0, lambda old: act(old, state, key=key), learner), state
 
-    def resets(self, learner: Learner, clock: Clock) -> tuple[Bool[Array, ""], PyTree[bool]]:
+    def resets(
+        self, learner: Learner, state: list[Array], clock: Clock
+    ) -> tuple[Bool[Array, ""], PyTree[bool]]:
         params = eqx.filter(learner.model, eqx.is_inexact_array)
         whole = self.part == "network"
         new = jax.tree.map(lambda _: True, params) if whole else head_parameters(learner.model)

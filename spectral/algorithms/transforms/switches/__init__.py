@@ -1,0 +1,1 @@
+"""Transforms that act once a sign of lost plasticity says so."""
