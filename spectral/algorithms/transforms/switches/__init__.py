@@ -1,1 +1,1 @@
-"""Transforms that act once a sign of lost plasticity says so."""
+"""Transforms that act from the task on at which a sign crosses a threshold."""
