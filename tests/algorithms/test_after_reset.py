@@ -59,6 +59,7 @@ PARTS: dict[str, tuple[Any, str]] = {
     "volatility": (Periodic(algorithms.CurvatureVolatility(window=2), 2), "series"),
 }
 # These change weights when a task begins, which the network below is compared before and after.
+COMBINATORS = {Periodic, algorithms.SwitchedOn}
 OWN = {Reset, algorithms.FrobeniusIsometry, algorithms.DirectionAwareShrink}
 RESETS = {
     "network": Reset(),
@@ -72,7 +73,7 @@ def test_the_table_has_every_part():
     kinds = {type(getattr(part, "transform", part)) for part, _ in PARTS.values()}
     for name, found in vars(algorithms).items():
         if inspect.isclass(found) and issubclass(found, AbstractTransform | AbstractPenalty):
-            assert inspect.isabstract(found) or found in {*kinds, Periodic, *OWN}, (
+            assert inspect.isabstract(found) or found in {*kinds, *COMBINATORS, *OWN}, (
                 f"{name}: add a row"
             )
 

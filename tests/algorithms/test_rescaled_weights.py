@@ -123,7 +123,7 @@ def test_dash_shrinks_by_the_cosine():
             assert (num_examples, split) == (7, "train")
             return small + noise * (jax.random.key_data(key) % 1024)[None] / 1024
 
-        start = TaskStart(start_of(task).clock, draw, forward, criterion, None)
+        start = TaskStart(start_of(task).clock, draw, forward, criterion, start_of().measure)
         two = DirectionAwareShrink(num_batches=2, batch_size=7)
         keys = [jax.random.split(jax.random.fold_in(KEY, i))[0] for i in (0, 1)]
         batches = [draw(7, "train", key=key) for key in keys]

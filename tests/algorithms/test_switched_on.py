@@ -128,8 +128,8 @@ def test_wrong_signs_and_thresholds_are_rejected():
     ],
 )
 def test_what_trains_is_no_sign(sign, message):
+    stream, learner = permuted().stream, learner_of(mlp(1, 1, depth=0))
     with pytest.raises(TypeError, match=message):
-        stream, learner = permuted().stream, learner_of(mlp(1, 1, depth=0))
         measure_at_start(stream, None, jnp.asarray(0), KEY, sign, learner, key=KEY)
 
 
