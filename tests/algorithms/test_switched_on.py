@@ -73,7 +73,7 @@ def test_the_task_at_which_it_is_switched_on(options, since):
     learner = learner_of(mlp(1, 1, depth=0))
     state, seen = None, []
     for task, value in enumerate(SERIES):
-        switched = SwitchedOn(inner, Planted(jnp.asarray(value)), "value", **options)
+        switched = SwitchedOn(inner, Planted(values=jnp.asarray(value)), "value", **options)
         state = switched.init(learner, key=KEY) if state is None else state
         _, state = switched.begin_task(learner, state, start_of(task), key=KEY)
         measured = switched.measure(state)
@@ -89,7 +89,7 @@ def test_the_task_at_which_it_is_switched_on(options, since):
 @pytest.mark.parametrize("reduce", ["mean", "mean_known", "smallest", "largest", 1])
 def test_an_array_becomes_the_number_that_its_quantity_says(reduce):
     for values in ([1.0, 4.0, NAN], [1.0, 4.0, 2.0]):
-        sign = Planted(jnp.asarray(values), reduce)
+        sign = Planted(values=jnp.asarray(values), reduce=reduce)
         found = number_in({"value": sign.values}, "value", sign)
         expected = Quantity("value", reduce=reduce).series(np.asarray([values]))[0]
         np.testing.assert_allclose(found, expected, rtol=1e-6)
@@ -99,7 +99,7 @@ def test_wrong_signs_and_thresholds_are_rejected():
     switch = lambda *given, **options: SwitchedOn(
         CountSteps(), *given, **{"threshold": 0.5, "direction": "above"} | options
     )
-    array, number = Planted(jnp.ones(3)), Planted(jnp.ones(()))
+    array, number = Planted(values=jnp.ones(3)), Planted(values=jnp.ones(()))
     for threshold in (NAN, np.inf, True):
         with pytest.raises(ValueError, match=r"`threshold` is (nan|inf|True), but must be"):
             switch(number, "value", threshold=threshold)
@@ -145,7 +145,7 @@ def begun(algo, learner, state, value, task):
 
 def test_other_parts_forget_while_a_switched_reset_acts():
     """The network is new, and the counted steps are forgotten, at tasks at which it is on."""
-    planted = Planted(jnp.asarray(0.0))
+    planted = Planted(values=jnp.asarray(0.0))
     reset = SwitchedOn(Reset(), planted, "value", threshold=1.0, direction="above")
     algo = with_bp(reset, CountSteps())
     model = mlp(1, 1, depth=0)
@@ -164,7 +164,7 @@ def test_each_member_has_its_own_switch():
     """Members whose switch is never on, on from task 2 and on from task 1, in a network with
     running statistics. Before, they are bit for bit the first member. The sign of another switch is
     what a probe of the run records."""
-    planted, dead = Planted(jnp.arange(3.0)), DeadUnits(num_examples=5, when=("start",))
+    planted, dead = Planted(values=jnp.arange(3.0)), DeadUnits(num_examples=5, when=("start",))
     never = SwitchedOn(CountSteps(), dead, "fraction", threshold=2.0, direction="above")
     members = [
         with_bp(SwitchedOn(Reset(), planted, "value", threshold=t, direction="above"), never)

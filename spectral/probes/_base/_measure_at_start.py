@@ -10,7 +10,6 @@ from ..._arguments import check_kind
 from ..._base._returned import check_row
 from ..._keys import derive, Role
 from ..._types import Learner
-from ...algorithms import AbstractSign
 from ...tasks import AbstractTaskStream
 from ._boundary import Boundary
 from ._branch_probe import AbstractBranchProbe
@@ -23,7 +22,7 @@ def measure_at_start(
     stream_state: Any,
     task: Int[Array, ""],
     run_key: PRNGKeyArray,
-    probe: AbstractSign,
+    probe: Any,
     learner: Learner,
     *,
     key: PRNGKeyArray,

@@ -60,7 +60,8 @@ class SwitchedOn(AbstractTransform[SwitchState]):
 
     ```python
     reset = Reset()
-    switched = SwitchedOn(reset, DeadUnits(), "fraction", threshold=0.3, direction="above")
+    sign = probes.DeadUnits()
+    switched = SwitchedOn(reset, sign, "fraction", threshold=0.3, direction="above")
     followed_by(bp(0.03), (switched,))
     ```
     """
@@ -118,7 +119,7 @@ class SwitchedOn(AbstractTransform[SwitchState]):
         sign_key, own_key = jax.random.split(key)
         row = start.measured(self.sign, learner, key=sign_key)
         state = self._judged(state, number_in(row, self.column, self.sign), start.clock)
-        act = lambda pair: begun(self.transform, *pair, start, key=own_key)
+        act = lambda pair: begun(self.transform, pair[0], pair[1], start, key=own_key)
         # Members of an ensemble are switched on at different tasks.
         learner, inner = when(state.on, act, (learner, state.inner))
         return learner, replace(state, inner=inner)
@@ -136,7 +137,7 @@ class SwitchedOn(AbstractTransform[SwitchState]):
     def update(
         self, learner: Learner, state: SwitchState, signal: Signal, *, key: PRNGKeyArray
     ) -> tuple[Learner, SwitchState]:
-        act = lambda pair: updated(self.transform, *pair, signal, key=key)
+        act = lambda pair: updated(self.transform, pair[0], pair[1], signal, key=key)
         learner, inner = when(state.on, act, (learner, state.inner))
         return learner, replace(state, inner=inner)
 
