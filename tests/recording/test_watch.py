@@ -34,6 +34,7 @@ def watched(watch, column, caplog, **about):
         ({"threshold": 2.0, "direction": "below"}, 7, "below the threshold 2"),
         ({"threshold": 0.75, "direction": "below", "relative": True}, 7, "below the threshold 1.5"),
         ({"threshold": 8.0, "direction": "above"}, None, ""),
+        ({"threshold": 4.0, "direction": "below", "patience": 3}, None, ""),  # two, and one
     ],
 )
 def test_it_warns_once(options, task, limit, caplog):
