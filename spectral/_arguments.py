@@ -35,6 +35,18 @@ def check_above(name: str, value: Any, bound: float, *, strict: bool = True) -> 
         raise ValueError(f"`{name}` is {value}, but must be {allowed}: pass one of these.")
 
 
+def check_finite_number(name: str, value: Any) -> None:
+    """Check that a concrete `value` is a finite number. Traced values pass.
+
+    **Raises:** `ValueError` naming the argument, the value, what is allowed and the next step.
+    """
+    if isinstance(value, Tracer):
+        return
+    _check_not_boolean(name, value)
+    if not np.all(np.isfinite(np.asarray(value))):
+        raise ValueError(f"`{name}` is {value}, but must be finite: pass for example 0.5.")
+
+
 def _check_not_boolean(name: str, value: Any) -> None:
     if isinstance(value, bool | np.bool_):
         raise ValueError(f"`{name}` is {value}, but must be a number: pass for example 0.5.")

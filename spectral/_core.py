@@ -18,6 +18,7 @@ from ._divergence import Divergence, void
 from ._keys import derive, Role
 from ._types import Aux, Chunk, Clock, Learner, Signal, Step, TaskStart
 from .algorithms import Algorithm, AlgorithmState
+from .probes import measure_at_start
 from .tasks import AbstractTaskStream
 
 
@@ -65,7 +66,8 @@ def begin_algorithm(
 ) -> Run:
     """Let the algorithm prepare for the task that the stream has begun."""
     draw = jax.tree_util.Partial(stream.sample, run.stream, run.learner)
-    start = TaskStart(clock, draw, stream.forward, stream.criterion)
+    probed = jax.tree_util.Partial(measure_at_start, stream, run.stream, clock.task, key)
+    start = TaskStart(clock, draw, stream.forward, stream.criterion, probed)
     learner, algorithm = algo.begin_task(
         run.learner, run.algorithm, start, key=derive(key, Role.BEGIN_ALGORITHM, clock.task)
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import KW_ONLY
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -73,6 +74,7 @@ class TaskStart(eqx.Module):
     draw: Callable  # the stream's `sample` in this task: (num_examples, split) -> batch
     forward: Callable  # the stream's forward pass
     criterion: Callable  # the stream's criterion: (outputs, batch) -> (loss, metrics)
+    measure: Callable  # (probe, learner) -> what it measures here
 
     def sample(self, num_examples: int, *, key: PRNGKeyArray) -> PyTree:
         """Returns `num_examples` training examples of the task as one batch. In reinforcement
@@ -87,6 +89,14 @@ class TaskStart(eqx.Module):
     def loss_of(self, learner: Learner, batch: PyTree, *, key: PRNGKeyArray) -> Float[Array, ""]:
         """The stream's criterion on `batch`, as `Signal.loss_of`."""
         return _loss_of(self, learner, batch, key=key)
+
+    def measured(self, probe: Any, learner: Learner, *, key: PRNGKeyArray) -> dict[str, Array]:
+        """Returns what a probe measures on `learner` at the start of this task, on the examples
+        that all probes of the run see.
+
+        **Raises:** `TypeError` for a probe that trains.
+        """
+        return self.measure(probe, learner, key=key)
 
 
 class Step(eqx.Module):

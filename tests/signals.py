@@ -76,7 +76,8 @@ def start_of(task=0, inputs=None, step=0):
         assert split == "train"
         return jnp.asarray(inputs)[:num_examples]
 
-    return TaskStart(clock_at(step, task=task), draw, forward, squares)
+    measure = lambda probe, learner, *, key: probe(learner, None, None, key=key)
+    return TaskStart(clock_at(step, task=task), draw, forward, squares, measure)
 
 
 def boundary_at(key, task=0):

@@ -16,7 +16,7 @@ from switching import switching_dqn, value_network
 from token_network import TokenNetwork
 from unit_rewriter import RewriteUnits
 
-from spectral import algorithms, curvature, models, Optimiser, tasks
+from spectral import algorithms, curvature, models, Optimiser, probes, tasks
 
 
 class Setting(NamedTuple):
@@ -200,6 +200,15 @@ def warm_started(lr: Any) -> algorithms.Algorithm:
     return algorithms.Algorithm(algorithms.sgd(lr, momentum=0.9), transforms=(transform,))
 
 
+def switched(lr: Any) -> algorithms.Algorithm:
+    """On from the second task."""
+    sign = probes.DeadUnits(num_examples=4)
+    options: Any = {"threshold": 1.5, "direction": "below", "patience": 2}
+    noise = algorithms.ShrinkPerturb(noise=1e-2)
+    transform = algorithms.SwitchedOn(noise, sign, "fraction", **options)
+    return algorithms.followed_by(algorithms.bp(lr), (transform,))
+
+
 # Each takes the learning rate. Every cadence is 2 or 4 steps.
 ALGORITHMS = {
     "bp": algorithms.bp,
@@ -243,6 +252,7 @@ ALGORITHMS = {
     # At first the scale is 1e-7, below the rounding of the weights in small steps.
     "trac": lambda lr: algorithms.trac(algorithms.sgd(100 * lr), keep_distance=True),
     "dash": lambda lr: algorithms.dash(lr, num_batches=2, batch_size=3),
+    "switched": switched,
     "adam_local_time": lambda lr: algorithms.adam_local_time(lr, at="chunk"),
 }
 

@@ -69,6 +69,8 @@ from .recipes._weights import (
 from .transforms.records._curvature_volatility import (
     CurvatureVolatility as CurvatureVolatility,
 )
+from .transforms.switches._sign import AbstractSign as AbstractSign
+from .transforms.switches._switched_on import SwitchedOn as SwitchedOn
 from .transforms.units._calibrated_partial_reset import (
     CalibratedPartialReset as CalibratedPartialReset,
 )

@@ -2,6 +2,7 @@
 
 from ._base._boundary import Boundary as Boundary
 from ._base._branch_probe import AbstractBranchProbe as AbstractBranchProbe
+from ._base._measure_at_start import measure_at_start as measure_at_start
 from ._base._measure_with import measure_with as measure_with
 from ._base._probe import AbstractProbe as AbstractProbe, When as When
 from ._base._sampler import Sampler as Sampler

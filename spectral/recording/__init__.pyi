@@ -4,3 +4,4 @@ from ._meters import Meters as Meters
 from ._progress import ProgressBar as ProgressBar
 from ._tensorboard import TensorBoard as TensorBoard
 from ._wandb import WeightsAndBiases as WeightsAndBiases
+from ._watch import Watch as Watch

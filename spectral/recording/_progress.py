@@ -35,6 +35,7 @@ class ProgressBar(AbstractMeter):
         # The output of a notebook is not a terminal, but shows the bar.
         disable = False if _IN_NOTEBOOK else None
         self._bar = tqdm(desc=label, unit="task", disable=disable, file=sys.stderr, leave=True)
+        self._note = ""
 
     def update(self, done: int, total: int, history: History) -> None:
         if self._bar.disable:
@@ -44,10 +45,15 @@ class ProgressBar(AbstractMeter):
             self._bar.reset(total=total)  # a widget learns its width from this
             self._bar.initial, self._bar.start_t = done, began
         self._bar.n = done
-        self._bar.set_postfix_str(_latest(history), refresh=False)
+        shown = ", ".join(filter(None, (_latest(history), self._note)))
+        self._bar.set_postfix_str(shown, refresh=False)
         self._bar.refresh()
         if done == total:
             self._bar.close()
+
+    def note(self, text: str) -> None:
+        """Show `text` behind the latest value, from the next update on."""
+        self._note = text
 
     def close(self) -> None:
         """End the line. Call this if the run stops before its last task."""

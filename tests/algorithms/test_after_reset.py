@@ -59,6 +59,7 @@ PARTS: dict[str, tuple[Any, str]] = {
     "volatility": (Periodic(algorithms.CurvatureVolatility(window=2), 2), "series"),
 }
 # These change weights when a task begins, which the network below is compared before and after.
+COMBINATORS = {Periodic, algorithms.SwitchedOn}
 OWN = {Reset, algorithms.FrobeniusIsometry, algorithms.DirectionAwareShrink}
 RESETS = {
     "network": Reset(),
@@ -72,7 +73,7 @@ def test_the_table_has_every_part():
     kinds = {type(getattr(part, "transform", part)) for part, _ in PARTS.values()}
     for name, found in vars(algorithms).items():
         if inspect.isclass(found) and issubclass(found, AbstractTransform | AbstractPenalty):
-            assert inspect.isabstract(found) or found in {*kinds, Periodic, *OWN}, (
+            assert inspect.isabstract(found) or found in {*kinds, *COMBINATORS, *OWN}, (
                 f"{name}: add a row"
             )
 
@@ -105,7 +106,7 @@ def begun_after_reset(reset, names, copies):
     same, kept, _ = begin(learner, state, jnp.asarray(0))
     assert_equal(kept, state)  # the first task resets nothing
     after_learner, after, fresh = begin(learner, state, jnp.asarray(2))
-    marks = reset.resets(learner, clock_at(0, task=2))[1]
+    marks = reset.resets(learner, [], clock_at(0, task=2))[1]
     assert_equal(same.model, learner.model)
 
     named = [(n, PARTS[n][0]) for n in names]

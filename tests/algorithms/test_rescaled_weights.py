@@ -99,10 +99,10 @@ def test_fire_before_every_task_but_the_first():
         np.testing.assert_array_equal(new.bias, old.bias)
     for x in arrays(after.optimiser.state.mean):
         assert not np.any(x)
-    due, marks = transform.resets(learner, start_of(1).clock)
+    due, marks = transform.resets(learner, None, start_of(1).clock)
     assert due
     assert jax.tree.leaves(marks) == [True, False, True, False]
-    assert not transform.resets(learner, start_of(0).clock)[0]
+    assert not transform.resets(learner, None, start_of(0).clock)[0]
 
 
 def test_dash_shrinks_by_the_cosine():
@@ -125,7 +125,7 @@ def test_dash_shrinks_by_the_cosine():
             assert (num_examples, split) == (7, "train")
             return small + noise * (jax.random.key_data(key) % 1024)[None] / 1024
 
-        start = TaskStart(start_of(task).clock, draw, forward, criterion)
+        start = TaskStart(start_of(task).clock, draw, forward, criterion, start_of().measure)
         two = DirectionAwareShrink(num_batches=2, batch_size=7)
         keys = [jax.random.split(jax.random.fold_in(KEY, i))[0] for i in (0, 1)]
         batches = [draw(7, "train", key=key) for key in keys]

@@ -86,7 +86,7 @@ LAYERS: dict[str, list[set[str]]] = {
     "tasks/labelled": [{"sets"}, {"rows"}, {"streams"}, {"gradual"}],
     "tasks/rl": [{"environments"}, {"rollouts"}, {"ppo", "dqn"}],
     "algorithms": [{"_base"}, {"optimisers", "penalties", "transforms"}, {"recipes"}],
-    "algorithms/transforms": [{"units", "weights", "records"}],
+    "algorithms/transforms": [{"units", "weights", "records", "switches"}],
     "probes": [
         {"_base"},
         {"interventions"},

@@ -115,8 +115,8 @@ class Algorithm(eqx.Module):
         for i, (transform, own_key) in enumerate(
             zip(self.transforms, _keys(key, count), strict=True)
         ):
-            resets = transform.resets(learner, start.clock)
             learner, states[i] = begun(transform, learner, states[i], start, key=own_key)
+            resets = transform.resets(learner, states[i], start.clock)
             if resets is not None:
                 memory = AlgorithmState(penalties, tuple(states))
                 reset_key = jax.random.fold_in(key, count + i)

@@ -53,8 +53,10 @@ class Periodic(AbstractTransform[Any]):
         act = lambda pair: updated(self.transform, pair[0], pair[1], signal, key=key)
         return branch(due, act, (learner, state))
 
-    def resets(self, learner: Learner, clock: Clock) -> tuple[Bool[Array, ""], PyTree[bool]] | None:
-        return self.transform.resets(learner, clock)
+    def resets(
+        self, learner: Learner, state: Any, clock: Clock
+    ) -> tuple[Bool[Array, ""], PyTree[bool]] | None:
+        return self.transform.resets(learner, state, clock)
 
     def after_reset(
         self, learner: Learner, state: Any, reset: PyTree[bool], *, key: PRNGKeyArray

@@ -44,10 +44,12 @@ class AbstractTransform(eqx.Module, Generic[State]):
         """Returns the learner and the state after this step."""
         return learner, state
 
-    def resets(self, learner: Learner, clock: Clock) -> tuple[Bool[Array, ""], PyTree[bool]] | None:
-        """Returns whether `begin_task` resets parameters at this clock, and which: a tree with the
-        structure of the parameters, with `True` for the arrays that are new. By default `None`: it
-        never does."""
+    def resets(
+        self, learner: Learner, state: State, clock: Clock
+    ) -> tuple[Bool[Array, ""], PyTree[bool]] | None:
+        """Returns whether `begin_task` has reset parameters at this clock, and which: a tree with
+        the structure of the parameters, with `True` for the arrays that are new. By default `None`:
+        it never does. `learner` and `state` are those that `begin_task` has returned."""
         return None
 
     def after_reset(

@@ -6,15 +6,15 @@ from typing import Any, Literal
 import equinox as eqx
 from jaxtyping import Array, PRNGKeyArray
 
-from ..._base._quantity import Quantity
 from ..._types import Learner
+from ...algorithms import AbstractSign
 from ...tasks import AbstractTaskStream
 
 
 When = Literal["start", "end"]
 
 
-class AbstractProbe(eqx.Module):
+class AbstractProbe(AbstractSign):
     """A measurement at the start or end of a task.
 
     A probe reads the learner and data drawn by `stream.sample`, and returns a dictionary of arrays.
@@ -37,8 +37,3 @@ class AbstractProbe(eqx.Module):
         receives a `Boundary`, whose `sample_key` is their key. A probe that has a parameter
         `initial` receives the network with which the run began, before its first task.
         """
-
-    def quantities(self) -> dict[str, Quantity]:
-        """Returns what the measurements are, by their names. Those that are left out are recorded
-        but not shown. By default all are shown under their own names."""
-        return {}

@@ -61,7 +61,9 @@ class FrobeniusIsometry(AbstractTransform[None]):
     ) -> tuple[Learner, None]:
         return branch(start.clock.task > 0, self._projected, learner), state
 
-    def resets(self, learner: Learner, clock: Clock) -> tuple[Bool[Array, ""], PyTree[bool]]:
+    def resets(
+        self, learner: Learner, state: None, clock: Clock
+    ) -> tuple[Bool[Array, ""], PyTree[bool]]:
         leaves, structure = jax.tree.flatten(eqx.filter(learner.model, eqx.is_inexact_array))
         matrices = _matrices(learner)
         marks = [i in matrices for i in range(len(leaves))]

@@ -72,7 +72,9 @@ class Reset(AbstractTransform[list[Array]]):
         act = self._whole if self.part == "network" else self._part
         return branch(start.clock.task > 0, lambda old: act(old, state, key=key), learner), state
 
-    def resets(self, learner: Learner, clock: Clock) -> tuple[Bool[Array, ""], PyTree[bool]]:
+    def resets(
+        self, learner: Learner, state: list[Array], clock: Clock
+    ) -> tuple[Bool[Array, ""], PyTree[bool]]:
         return clock.task > 0, self._marks(learner.model)
 
     def _marks(self, model: Any) -> PyTree[bool]:
