@@ -121,7 +121,7 @@ def test_every_recipe_that_renews_units_takes_layers():
 
 
 def marked(reset, model):
-    return names(reset.resets(learner_of(model), step_at(model, jnp.zeros((1, 1))).clock)[1])
+    return names(reset.resets(learner_of(model), [], step_at(model, jnp.zeros((1, 1))).clock)[1])
 
 
 def test_parts_of_a_network_by_their_paths():

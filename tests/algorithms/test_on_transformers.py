@@ -183,7 +183,7 @@ def test_a_part_is_reset_and_the_rest_keeps_every_bit():
 
     moved = numpy_map(lambda x: x + np.float32(0.25), network.model)  # its biases are not zero
     learner, state, (after, later) = begin(moved)
-    marks = part.resets(learner, start_of(1).clock)[1]
+    marks = part.resets(learner, [], start_of(1).clock)[1]
     for tree in (lambda x: x.model, *(lambda x, i=i: x.optimiser.state[i] for i in range(4))):
         pairs = zip(arrays(tree(after)), arrays(tree(learner)), strict=True)
         changed = [not np.array_equal(a, b) for a, b in pairs]
