@@ -62,7 +62,7 @@ def test_sizes_are_written_for_larger_parts():
 def test_algorithms_and_spectra():
     text = repr(algorithms.l2_er(algorithms.Constant(0.1), weight_decay=0.25))
     assert "L2(weight_decay=0.25)" in text
-    assert "EffectiveRank(lr=0.001, window=100)" in text
+    assert "EffectiveRank(lr=0.001, window=100, layers=None)" in text
     assert "Constant(peak=0.1, warmup_steps=0.0, restart='never')" in text
     rows = jnp.zeros((2, 3))
     spectrum = Spectrum(

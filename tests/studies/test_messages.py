@@ -23,7 +23,7 @@ MISTAKES = {
     "abstract": (
         "type: MLP",
         "type: AbstractNetwork",
-        ["`model.type`", "Allowed: ActorCritic, ConvNet, MLP"],
+        ["`model.type`", "Allowed: ActorCritic, ConvNet, Dueling, "],
     ),
     "no type": ("type: bp, ", "", ["`algorithms.bp`", "must be a mapping with the `type`"]),
     "argument": ("num_tasks", "num_taks", ["`stream.num_taks`", "did you mean 'num_tasks'"]),

@@ -248,7 +248,7 @@ def test_preset_needs_a_benchmark(tmp_path, capsys):
     path = tmp_path / "x.yaml"
     path.write_text("preset: small")
     assert main(["run", str(path)]) == 2
-    assert "`benchmark`: Benchmark 'None' does not exist" in capsys.readouterr().err
+    assert "`preset` is 'small', but the settings have no `benchmark`" in capsys.readouterr().err
 
 
 def test_run_records_its_benchmark(synthetic, untraced, tmp_path, monkeypatch):

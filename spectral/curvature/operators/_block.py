@@ -159,7 +159,7 @@ def _grouped(layers: list[str], groups: Groups | None) -> dict[str, list[str]]:
         found = {name: [] for name in groups}
     for path in layers:
         name = path if groups is None else _group_of(path, groups)
-        if name:
+        if name or groups is None:  # a single array has the empty path
             found.setdefault(name, []).append(path)
     if empty := [name for name, members in found.items() if not members]:
         raise ValueError(

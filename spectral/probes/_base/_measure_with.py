@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import PRNGKeyArray
 
 from ..._base._signature import has_parameter
 from ..._types import Learner
@@ -22,7 +22,7 @@ def measure_with(
     train: Train | None,
     *,
     key: PRNGKeyArray,
-) -> dict[str, Array]:
+) -> Any:
     """Returns what a probe measures, as the loop calls it: a probe with a parameter `boundary` or
     `initial` receives the boundary or the network with which the run began, and an
     `AbstractBranchProbe` receives `train` too."""
@@ -30,4 +30,6 @@ def measure_with(
     known = {name: value for name, value in given.items() if has_parameter(probe, name)}
     if isinstance(probe, AbstractBranchProbe):
         known |= {"train": train}
-    return probe(learner, stream, stream_state, key=key, **known)
+    # The loop checks what a probe of one's own returns, and names it.
+    measured: Any = probe(learner, stream, stream_state, key=key, **known)
+    return measured

@@ -70,7 +70,7 @@ def _examples() -> dict[str, pathlib.Path]:
 
 _REPOSITORY = pathlib.Path(__file__).parents[3]
 # Examples in other folders need the files beside them.
-_FOLDERS = ("predictors", "sweeps", "transformers")
+_FOLDERS = ("dqn", "predictors", "sweeps", "transformers")
 
 
 def _title(path: pathlib.Path) -> str:

@@ -1,5 +1,7 @@
 """The logits and weights of attention, computed from the taps."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -69,7 +71,7 @@ def attention_weights(
     return {name: attention_softmax(values) for name, values in logits.items()}
 
 
-def check_taps(model: AbstractTransformer, taps: _Taps, parts: tuple[str, ...]) -> None:
+def check_taps(model: Any, taps: _Taps, parts: tuple[str, ...]) -> None:
     """**Raises:** `TypeError` if the model is not a transformer of this library, `ValueError` if
     the taps lack a part of a block."""
     if not isinstance(model, AbstractTransformer):
