@@ -78,7 +78,8 @@ def measured(of_gates):
         batch = stream.sample(state, learner, NUM, "train", key=KEY)
 
         def values(name, probe):
-            known = {"initial": initial} if name in ("distance", "change") else {}
+            begun = probes.Boundary(jnp.asarray(0), KEY, KEY, initial=initial)
+            known = {"distance": {"initial": initial}, "change": {"boundary": begun}}.get(name, {})
             return probe(learner, stream, state, key=KEY, **known)
 
         chosen = GATES if of_gates else OTHERS

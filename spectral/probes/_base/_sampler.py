@@ -4,12 +4,14 @@ from dataclasses import replace
 from typing import Any
 
 import equinox as eqx
+import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from ..._arguments import as_int
 from ..._base._returned import check_arrays
 from ..._keys import derive, Role
-from ..._types import Learner
+from ..._types import Chunk, Clock, Learner
 from ...curvature import Risk
 from ...models import activations_by_unit, has_units
 from ...tasks import AbstractTaskStream, Split
@@ -27,6 +29,7 @@ class Sampler(eqx.Module):
     - `learner`, `stream`, `stream_state`: as a probe receives them.
     - `num_examples`, `split`: how many examples to draw, and from which split of the data.
     - `sample_key`: the key of the examples; `boundary.sample_key` for those of all probes.
+    - `initial`: the network with which the run began; `None` if it is not known.
     """
 
     learner: Learner
@@ -35,6 +38,7 @@ class Sampler(eqx.Module):
     num_examples: int = eqx.field(static=True, converter=as_int)
     split: Split = eqx.field(static=True)
     sample_key: PRNGKeyArray
+    initial: PyTree = eqx.field(default=None, kw_only=True)
 
     def examples(self) -> PyTree:
         """Returns the examples, a batch as `stream.sample` returns it."""
@@ -47,6 +51,17 @@ class Sampler(eqx.Module):
     def resampled(self, index: Int[Array, ""] | int) -> "Sampler":
         """Returns a sampler that draws other examples for each `index`, the same for all probes."""
         return replace(self, sample_key=derive(self.sample_key, Role.SAMPLE, index))
+
+    def collected(self) -> Chunk:
+        """Returns the shapes of what the stream collects for the training at once. Nothing is
+        computed."""
+        zero = jnp.asarray(0)
+        clock = Clock(step=zero, step_in_chunk=zero, chunk=zero, task=zero)
+        collect = lambda: self.stream.collect(
+            self.stream_state, self.learner, clock, key=jax.random.key(0)
+        )
+        _, chunk, _ = eqx.filter_eval_shape(collect)
+        return chunk
 
     def taps(self, *, key: PRNGKeyArray) -> dict[str, Array]:
         """Returns the activations of each hidden layer, `[examples, ...]`, by its name. There are

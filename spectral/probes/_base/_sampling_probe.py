@@ -56,7 +56,9 @@ class AbstractSamplingProbe(AbstractProbe):
     ) -> dict[str, Array]:
         # Called by hand, a probe has no boundary, and draws its own examples.
         drawn = key if boundary is None else boundary.sample_key
-        sampler = Sampler(learner, stream, stream_state, self.num_examples, self.split, drawn)
+        initial = None if boundary is None else boundary.initial
+        given = (learner, stream, stream_state, self.num_examples, self.split, drawn)
+        sampler = Sampler(*given, initial=initial)
         found = self.measure(sampler, key=key)
         check_row(self, "measure", found)
         return found

@@ -1,27 +1,20 @@
 """How far the features have moved since the run began."""
 
-import dataclasses
-from dataclasses import KW_ONLY
-from typing import Any
+from dataclasses import replace
 
-import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, PRNGKeyArray, PyTree
+from jaxtyping import Array, PRNGKeyArray
 
-from ..._arguments import as_int, check_count
 from ..._base._quantity import Quantity
-from ..._types import Learner
 from ...models import representation_change
-from ...tasks import AbstractTaskStream, Split
-from .._base._boundary import Boundary
 from .._base._cost import FORWARD
 from .._base._initial import check_initial
-from .._base._probe import AbstractProbe, When
 from .._base._sampler import Sampler
+from .._base._sampling_probe import AbstractSamplingProbe
 from .._base._unanswered import unanswered
 
 
-class RepresentationChange(AbstractProbe):
+class RepresentationChange(AbstractSamplingProbe):
     """Records by how much the features of `num_examples` examples of the current task have moved
     since the run began, relative to their size, see `models.representation_change`: `change`, the
     mean over layers, and `by_layer`, `[layers]`.
@@ -33,34 +26,15 @@ class RepresentationChange(AbstractProbe):
     that return no activations record NaN.
 
     **Raises:** `ValueError` if `num_examples` is not a positive integer, or when called without
-    `initial`.
+    the network with which the run began, `boundary.initial`.
     """
 
-    _: KW_ONLY
-    num_examples: int = eqx.field(static=True, default=1000, converter=as_int)
-    split: Split = eqx.field(static=True, default="train")
-    when: tuple[When, ...] = eqx.field(static=True, default=("start", "end"))
-    every: int = eqx.field(static=True, default=1, converter=as_int)
-
-    def __check_init__(self):
-        check_count("num_examples", self.num_examples)
-
-    def __call__(
-        self,
-        learner: Learner,
-        stream: AbstractTaskStream,
-        stream_state: Any,
-        *,
-        boundary: Boundary | None = None,
-        initial: PyTree = None,
-        key: PRNGKeyArray,
-    ) -> dict[str, Array]:
-        check_initial(self, initial)
-        drawn = key if boundary is None else boundary.sample_key
-        now = Sampler(learner, stream, stream_state, self.num_examples, self.split, drawn)
+    def measure(self, sampler: Sampler, *, key: PRNGKeyArray) -> dict[str, Array]:
+        check_initial(self, sampler.initial)
         # What a sample of rollouts holds depends on the learner: both see those of the present one.
-        before = dataclasses.replace(now, learner=dataclasses.replace(learner, model=initial))
-        pairs = zip(now.taps(key=key).values(), before.taps(key=key).values(), strict=True)
+        first = replace(sampler.learner, model=sampler.initial)
+        before = replace(sampler, learner=first)
+        pairs = zip(sampler.taps(key=key).values(), before.taps(key=key).values(), strict=True)
         changes = [representation_change(*pair) for pair in pairs]
         if not changes:
             reason = "the network returns no activations"

@@ -71,7 +71,8 @@ class Balanced(AbstractProbe):
         key: PRNGKeyArray,
     ) -> dict[str, Array]:
         def measured(learner: Learner, initial: PyTree) -> dict[str, Array]:
-            given = {"boundary": boundary, "initial": initial}
+            at = None if boundary is None else dataclasses.replace(boundary, initial=initial)
+            given = {"boundary": at, "initial": initial}
             known = {n: value for n, value in given.items() if has_parameter(self.probe, n)}
             found = self.probe(learner, stream, stream_state, key=key, **known)
             return {f"balanced_{name}": value for name, value in found.items()}

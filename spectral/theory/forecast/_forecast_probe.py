@@ -1,13 +1,11 @@
 """The forecast of each task of a run."""
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..._arguments import as_int_or_none, check_above
 from ..._base._quantity import Quantity
-from ..._types import Clock
 from ...probes import AbstractSamplingProbe, Sampler, When
 from ...tasks import Split
 from ._budget import check_budget
@@ -95,13 +93,7 @@ class TrainabilityForecast(AbstractSamplingProbe):
 
 
 def _steps_of_a_task(sampler: Sampler) -> int:
-    zero = jnp.asarray(0)
-    clock = Clock(step=zero, step_in_chunk=zero, chunk=zero, task=zero)
-    collect = lambda: sampler.stream.collect(
-        sampler.stream_state, sampler.learner, clock, key=jax.random.key(0)
-    )
-    _, chunk, _ = eqx.filter_eval_shape(collect)
-    if chunk.in_use is not None:
+    if sampler.collected().in_use is not None:
         raise ValueError(
             "`steps` is None, but the tasks of this stream have different numbers of steps: pass "
             "`steps`, or give all tasks the same number, for example with `max_minibatches` of a "

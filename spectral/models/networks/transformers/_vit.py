@@ -108,14 +108,14 @@ class ViT(AbstractTransformer):
             num_heads=num_heads,
             num_kv_heads=num_kv_heads,
             mlp_width=mlp_width,
-            causal=False,
             activation=activation,
             norm=norm,
+            causal=False,
             qk_norm=qk_norm,
             positions=positions,
+            initialiser=initialiser,
             use_bias=use_bias,
             dropout=dropout,
-            initialiser=initialiser,
             key=parts_key,
         )
         self.patches = dense(

@@ -36,9 +36,9 @@ class NoisedInputs(AbstractLabelledStream[Noise]):
     ```
     """
 
-    rebuilds: ClassVar[bool] = True
-    draws_tasks: ClassVar[bool] = True
     only_changes: ClassVar[Literal["inputs", "labels"] | None] = "inputs"
+    draws_tasks: ClassVar[bool] = True
+    rebuilds: ClassVar[bool] = True
     source: LabelledSource
     max_noise: Float[Array, ""]
     num_tasks: int = eqx.field(static=True, converter=as_int)

@@ -34,9 +34,9 @@ class RotatedInputs(AbstractLabelledStream[Float[Array, "entries entries"]]):
     ```
     """
 
-    rebuilds: ClassVar[bool] = True
-    draws_tasks: ClassVar[bool] = True
     only_changes: ClassVar[Literal["inputs", "labels"] | None] = "inputs"
+    draws_tasks: ClassVar[bool] = True
+    rebuilds: ClassVar[bool] = True
     source: LabelledSource
     num_tasks: int = eqx.field(static=True, converter=as_int)
 

@@ -171,14 +171,14 @@ class DQN(AbstractTaskStream[ReplayState]):
         self.evaluation_steps = evaluation_steps
 
     @property
-    def in_size(self) -> int:
-        """The length of an observation."""
-        return self.world.environment.observation_size
-
-    @property
     def out_size(self) -> int:
         """The number of actions."""
         return self.world.environment.action_size
+
+    @property
+    def in_size(self) -> int:
+        """The length of an observation."""
+        return self.world.environment.observation_size
 
     def init(self, *, key: PRNGKeyArray) -> ReplayState:
         """Returns the state before the first task; `begin_run` adds the copies of the network."""
