@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from growing_classes import growing_classes
 from point_mass import point_mass
-from tables import permuted, tiny_images, tiny_rows
+from tables import permuted, permuted_vocabulary, tiny_images, tiny_rows
 
 from spectral import Clock, tasks
 
@@ -39,6 +39,12 @@ DRAWN = {
     "flipped_labels": (lambda: tasks.FlippedLabels(tiny_rows("classes"), **ROWS), None),
     "drifting_inputs": (lambda: tasks.DriftingInputs(tiny_rows("classes"), **ROWS), None),
     "regression": (lambda: tasks.SlowlyChangingRegression(steps_per_task=4), lambda s: s.slow),
+    "permuted_patches": (lambda: tasks.PermutedPatches(tiny_images(), 1, **ROWS), None),
+    "permuted_vocabulary": (lambda: permuted_vocabulary().stream, None),
+    "markov_sources": (
+        lambda: tasks.MarkovSources(num_symbols=4, context=6, num_tasks=3),
+        lambda s: s.transitions,
+    ),
     "point_mass": (point_mass, lambda s: s.values),
 }
 

@@ -1,9 +1,11 @@
 """The interface between a task stream and the training loop."""
 
 from abc import abstractmethod
+from dataclasses import replace
 from typing import Any, ClassVar, Generic, TypeVar
 
 import equinox as eqx
+import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from ..._base._quantity import Quantity
@@ -32,6 +34,8 @@ class AbstractTaskStream(eqx.Module, Generic[State]):
     # The metric of `evaluate` that says how well a network learns a task; `None`: the loss of the
     # steps. The losses of two policies cannot be compared, because each has its own rollouts.
     outcome_metric: ClassVar[str | None] = None
+    # Whether `begin_task` draws another task from another key.
+    draws_tasks: ClassVar[bool] = False
     num_tasks: eqx.AbstractVar[int]
     chunks_per_task: eqx.AbstractVar[int]
     minibatches: eqx.AbstractVar[int]  # in each chunk
@@ -73,15 +77,20 @@ class AbstractTaskStream(eqx.Module, Generic[State]):
         """Returns the state at the start of a task that is drawn as those of the run are, but that
         the run will not see. Probes train copies of the network on it.
 
-        Streams define it if `begin_task` draws another task from another key. `state` is the state
-        in the present task, and `clock` the start of the task in whose place the new one begins.
+        By default it is what `begin_task` makes of the next task with another key, if the stream
+        says by `draws_tasks` that this is another task. `state` is the state in the present task,
+        and `clock` the start of the task in whose place the new one begins.
 
         **Raises:** `NoFreshTaskError`, with the reason, for a stream that has no such task.
         """
+        if self.draws_tasks:
+            # Some streams leave the first task of a run as it is.
+            later = replace(clock, task=jnp.maximum(clock.task, 1))
+            return self.begin_task(state, later, key=key)
         raise NoFreshTaskError(
             f"`stream` is of type {type(self).__name__}, which has no task that the run will not "
-            "see, or does not define `fresh_task`: define it, for example as `begin_task` with "
-            "another key, or choose a stream that draws its tasks, such as `tasks.PermutedImages`."
+            "see, or does not say so: set `draws_tasks` if `begin_task` draws another task with "
+            "another key, define `fresh_task`, or choose a stream such as `tasks.PermutedImages`."
         )
 
     @abstractmethod

@@ -1,6 +1,7 @@
 """Sequences of Markov chains whose transition probabilities change."""
 
 import math
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -44,6 +45,7 @@ class MarkovSources(AbstractSequenceStream[MarkovTask]):
     ```
     """
 
+    draws_tasks: ClassVar[bool] = True
     loader: SequenceLoader
     entropy_rate: Float[Array, ""]
     vocabulary_size: int = eqx.field(static=True, converter=as_int)

@@ -1,5 +1,7 @@
 """One text, whose symbols are renamed in every task."""
 
+from typing import ClassVar
+
 import equinox as eqx
 import jax
 from jaxtyping import Array, Int, PRNGKeyArray
@@ -28,6 +30,7 @@ class PermutedVocabulary(AbstractTextStream[Int[Array, " symbols"]]):
     ```
     """
 
+    draws_tasks: ClassVar[bool] = True
     source: TextSource
     loader: SequenceLoader
     num_tasks: int = eqx.field(static=True, converter=as_int)

@@ -3,16 +3,15 @@
 import dataclasses
 
 import equinox as eqx
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
-from ._block import AbstractProducts
-from ._factor import Factor, square_of, values_of, vectors_of
+from ._factor import Factor, vectors_of
+from ._pair import AbstractPair
 from ._rotated import RotatedBlock
 
 
-class FactoredBlock(AbstractProducts):
+class FactoredBlock(AbstractPair):
     """B kron A: the map M -> B M A."""
 
     inputs: Float[Array, "inputs inputs"]  # A
@@ -30,17 +29,6 @@ class FactoredBlock(AbstractProducts):
 
     def product(self, matrix: Float[Array, "rows columns"]) -> Float[Array, "rows columns"]:
         return self.outputs @ matrix @ self.inputs
-
-    def trace(self) -> Float[Array, ""]:
-        return jnp.trace(self.inputs) * jnp.trace(self.outputs)
-
-    def square(self) -> tuple[Float[Array, ""], Int[Array, ""]]:
-        (a, of_inputs), (b, of_outputs) = square_of(self.inputs), square_of(self.outputs)
-        return a * b, of_inputs + of_outputs
-
-    def eigenvalues(self) -> tuple[Float[Array, " longer"], Float[Array, " shorter"]]:
-        a, b = values_of(self.inputs), values_of(self.outputs)
-        return (a, b) if a.size >= b.size else (b, a)
 
     def inverse(self, damping: Float[Array, ""]) -> RotatedBlock:
         (a, input_vectors), (b, output_vectors) = self.eigenvectors()

@@ -4,14 +4,14 @@ import dataclasses
 
 import equinox as eqx
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
-from ._block import AbstractProducts
-from ._factor import Factor, square_of, times_rows, trace_of, values_of, vectors_of
+from ._factor import Factor, times_rows, vectors_of
+from ._pair import AbstractPair
 from ._rotated import RotatedBlock
 
 
-class TransposedBlock(AbstractProducts):
+class TransposedBlock(AbstractPair):
     """A kron B for a matrix `[inputs, outputs]`: the map M -> A M B.
 
     A is diagonal for an embedding, whose inputs are tokens: the entry of a token is the number of
@@ -34,17 +34,6 @@ class TransposedBlock(AbstractProducts):
 
     def product(self, matrix: Float[Array, "rows columns"]) -> Float[Array, "rows columns"]:
         return times_rows(self.inputs, matrix) @ self.outputs
-
-    def trace(self) -> Float[Array, ""]:
-        return trace_of(self.inputs) * trace_of(self.outputs)
-
-    def square(self) -> tuple[Float[Array, ""], Int[Array, ""]]:
-        (a, of_inputs), (b, of_outputs) = square_of(self.inputs), square_of(self.outputs)
-        return a * b, of_inputs + of_outputs
-
-    def eigenvalues(self) -> tuple[Float[Array, " longer"], Float[Array, " shorter"]]:
-        a, b = values_of(self.inputs), values_of(self.outputs)
-        return (a, b) if a.size >= b.size else (b, a)
 
     def inverse(self, damping: Float[Array, ""]) -> RotatedBlock:
         (b, output_vectors), (a, input_vectors) = self.eigenvectors()

@@ -13,7 +13,6 @@ from ...._base._quantity import Quantity
 from ...._types import Aux, Chunk, Clock, Learner
 from ..._base._begun_again import begun_again
 from ..._base._classification import batch_logits, LabelledBatch
-from ..._base._drawn_task import drawn_task
 from ..._base._label_curvature import LabelLoss
 from ..._base._label_loss import label_loss, label_quantities
 from ..._base._limits import check_at_most
@@ -63,8 +62,6 @@ class AbstractLabelledStream(AbstractTaskStream[LabelledTask[Change]], Generic[C
     source: eqx.AbstractVar[LabelledSource]
     # Whether `next_change` reads only the clock, its key and what is constant in a run.
     rebuilds: ClassVar[bool] = False
-    # Whether `next_change` draws another task from another key.
-    draws_tasks: ClassVar[bool] = False
     # What differs between the tasks, if everything else of each row and the rows are the same.
     only_changes: ClassVar[Literal["inputs", "labels"] | None] = None
 
@@ -143,13 +140,6 @@ class AbstractLabelledStream(AbstractTaskStream[LabelledTask[Change]], Generic[C
         if not self.rebuilds:
             return super().rebuild(state, task, key=key)
         return begun_again(self, state, task, key=key)
-
-    def fresh_task(
-        self, state: LabelledTask[Change], clock: Clock, *, key: PRNGKeyArray
-    ) -> LabelledTask[Change]:
-        if not self.draws_tasks:
-            return super().fresh_task(state, clock, key=key)
-        return drawn_task(self, state, clock, key=key)
 
     def collect(
         self, state: LabelledTask[Change], learner: Learner, clock: Clock, *, key: PRNGKeyArray

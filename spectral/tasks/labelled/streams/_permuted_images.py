@@ -1,7 +1,7 @@
 """Permuted images: every task permutes the pixels of the same images."""
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -13,7 +13,6 @@ from ...._base._quantity import Quantity
 from ...._types import Aux, Chunk, Clock, Learner
 from ..._base._begun_again import begun_again
 from ..._base._classification import batch_logits, cross_entropy, LabelledBatch
-from ..._base._drawn_task import drawn_task
 from ..._base._label_curvature import LabelLoss
 from ..._base._label_loss import label_quantities
 from ..._base._limits import check_at_most
@@ -56,6 +55,7 @@ class PermutedImages(AbstractTaskStream[Permutation]):
     ```
     """
 
+    draws_tasks: ClassVar[bool] = True
     num_tasks: int = eqx.field(static=True, converter=as_int)
     chunks_per_task: int = eqx.field(static=True, converter=as_int)
     minibatches: int = eqx.field(static=True, converter=as_int)
@@ -162,9 +162,6 @@ class PermutedImages(AbstractTaskStream[Permutation]):
         self, state: Permutation, task: Int[Array, ""], *, key: PRNGKeyArray
     ) -> Permutation:
         return begun_again(self, state, task, key=key)
-
-    def fresh_task(self, state: Permutation, clock: Clock, *, key: PRNGKeyArray) -> Permutation:
-        return drawn_task(self, state, clock, key=key)
 
     def collect(
         self, state: Permutation, learner: Learner, clock: Clock, *, key: PRNGKeyArray

@@ -1,7 +1,7 @@
 """The same images with permuted patches."""
 
 import math
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import equinox as eqx
 import jax
@@ -34,6 +34,8 @@ class PermutedPatches(AbstractLabelledStream[Int[Array, " patches"]]):
     """
 
     rebuilds: ClassVar[bool] = True
+    draws_tasks: ClassVar[bool] = True
+    only_changes: ClassVar[Literal["inputs", "labels"] | None] = "inputs"
     source: LabelledSource
     patch_size: int = eqx.field(static=True, converter=as_int)
     num_tasks: int = eqx.field(static=True, converter=as_int)

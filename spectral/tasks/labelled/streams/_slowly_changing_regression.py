@@ -1,7 +1,7 @@
 """Regression on bits that flip slowly: a benchmark that takes minutes and needs no data."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -11,7 +11,6 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from ...._arguments import as_int, check_above, check_count
 from ...._base._quantity import Quantity
 from ...._types import Aux, Chunk, Clock, Learner
-from ..._base._drawn_task import drawn_task
 from ..._base._outputs import network_outputs
 from ..._base._splits import Split
 from ..._base._stream import AbstractTaskStream, Metrics
@@ -52,6 +51,8 @@ class SlowlyChangingRegression(AbstractTaskStream[TargetNetwork]):
     ```
     """
 
+    # Without `redraw` another change is as far from this task as the next one, and may be the same.
+    draws_tasks: ClassVar[bool] = True
     num_tasks: int = eqx.field(static=True, converter=as_int)
     chunks_per_task: int = eqx.field(static=True, converter=as_int)
     minibatches: int = eqx.field(static=True, converter=as_int)
@@ -132,11 +133,6 @@ class SlowlyChangingRegression(AbstractTaskStream[TargetNetwork]):
             changed = state.slow.at[bit].set(1 - state.slow[bit])
         slow = jnp.where(clock.task > 0, changed, state.slow)
         return TargetNetwork(slow, state.weights, state.thresholds, state.head)
-
-    def fresh_task(self, state: TargetNetwork, clock: Clock, *, key: PRNGKeyArray) -> TargetNetwork:
-        """Returns another change of the present task: without `redraw` it is as far from this task
-        as the next one of the run, and may be the same."""
-        return drawn_task(self, state, clock, key=key)
 
     def collect(
         self, state: TargetNetwork, learner: Learner, clock: Clock, *, key: PRNGKeyArray

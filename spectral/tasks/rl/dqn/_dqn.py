@@ -13,10 +13,11 @@ from ...._base._quantity import Quantity
 from ...._carry import branch
 from ...._types import Aux, Chunk, Clock, Learner
 from ..._base._splits import by_split, Split
-from ..._base._stream import AbstractTaskStream, Metrics
+from ..._base._stream import Metrics
 from ..environments._changing_environment import ChangingEnvironment
 from ..rollouts._episode_metrics import evaluation_metrics, return_quantities, rollout_metrics
-from ..rollouts._rollout import begin, play
+from ..rollouts._rollout import play
+from ..rollouts._rollout_stream import AbstractRolloutStream
 from ._dqn_batch import DQNBatch, ReplayItem, with_targets
 from ._dqn_sizes import check_sizes, gradient_steps, kept_observation
 from ._exploration import LinearEpsilon
@@ -29,7 +30,7 @@ from ._value_error import AbstractValueError, SquaredValueError, value_quantitie
 from ._value_network import action_values, ActionValues, EpsilonGreedy, ValueNetwork
 
 
-class DQN(AbstractTaskStream[ReplayState]):
+class DQN(AbstractRolloutStream[ReplayState]):
     """Deep Q-networks (Mnih et al., 2015) on an environment that changes: the replay and the target
     network are in the state of the stream.
 
@@ -170,22 +171,11 @@ class DQN(AbstractTaskStream[ReplayState]):
         self.num_evaluation_environments = num_evaluation_environments
         self.evaluation_steps = evaluation_steps
 
-    @property
-    def out_size(self) -> int:
-        """The number of actions."""
-        return self.world.environment.action_size
-
-    @property
-    def in_size(self) -> int:
-        """The length of an observation."""
-        return self.world.environment.observation_size
-
     def init(self, *, key: PRNGKeyArray) -> ReplayState:
         """Returns the state before the first task; `begin_run` adds the copies of the network."""
-        schedule_key, environment_key = jax.random.split(key)
-        values = self.world.values(self.num_tasks, key=schedule_key)
+        values, environments = self.begun(key=key)
         return ReplayState(
-            environments=begin(self.world, values, self.num_environments, key=environment_key),
+            environments=environments,
             values=values,
             task=jnp.asarray(0),
             replay=Replay.empty(

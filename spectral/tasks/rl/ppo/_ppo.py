@@ -1,6 +1,6 @@
 """Proximal policy optimisation on an environment that changes."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -12,7 +12,7 @@ from ...._base._quantity import Quantity
 from ...._types import Aux, Chunk, Clock, Learner
 from ....models import PolicyAndValue
 from ..._base._splits import Split
-from ..._base._stream import AbstractTaskStream, Metrics
+from ..._base._stream import Metrics
 from ..environments._changing_environment import ChangingEnvironment
 from ..rollouts._episode_metrics import (
     dead_fraction,
@@ -20,7 +20,8 @@ from ..rollouts._episode_metrics import (
     return_quantities,
     rollout_metrics,
 )
-from ..rollouts._rollout import begin, play, play_anew, Trajectory
+from ..rollouts._rollout import play, play_anew, Trajectory
+from ..rollouts._rollout_stream import AbstractRolloutStream
 from ._actor import Actor, policy_outputs
 from ._advantages import normalised
 from ._ppo_batch import Normalisation, PPOBatch, rollout_batch
@@ -30,7 +31,7 @@ from ._running_moments import Moments
 from ._surrogate import ClippedSurrogate
 
 
-class PPO(AbstractTaskStream[RolloutState]):
+class PPO(AbstractRolloutStream[RolloutState]):
     """Proximal policy optimisation (Schulman et al., 2017) on an environment that changes.
 
     A chunk is one rollout of the current policy, cut into `epochs` x `minibatches_per_epoch`
@@ -67,7 +68,6 @@ class PPO(AbstractTaskStream[RolloutState]):
     how plasticity is lost.
     """
 
-    outcome_metric: ClassVar[str | None] = "evaluation_return"
     num_tasks: int = eqx.field(static=True, converter=as_int)
     chunks_per_task: int = eqx.field(static=True, converter=as_int)
     minibatches: int = eqx.field(static=True, converter=as_int)
@@ -166,20 +166,8 @@ class PPO(AbstractTaskStream[RolloutState]):
         self.num_evaluation_environments = num_evaluation_environments
         self.evaluation_steps = evaluation_steps
 
-    @property
-    def in_size(self) -> int:
-        """The number of entries of an observation."""
-        return self.world.environment.observation_size
-
-    @property
-    def out_size(self) -> int:
-        """The number of components of an action, or of discrete actions."""
-        return self.world.environment.action_size
-
     def init(self, *, key: PRNGKeyArray) -> RolloutState:
-        schedule_key, environment_key = jax.random.split(key)
-        values = self.world.values(self.num_tasks, key=schedule_key)
-        environments = begin(self.world, values, self.num_environments, key=environment_key)
+        values, environments = self.begun(key=key)
         seen = environments.observation.shape[1:]
         return RolloutState(
             environments=environments,
