@@ -51,8 +51,6 @@ class SlowlyChangingRegression(AbstractTaskStream[TargetNetwork]):
     ```
     """
 
-    # Without `redraw` another change is as far from this task as the next one, and may be the same.
-    draws_tasks: ClassVar[bool] = True
     num_tasks: int = eqx.field(static=True, converter=as_int)
     chunks_per_task: int = eqx.field(static=True, converter=as_int)
     minibatches: int = eqx.field(static=True, converter=as_int)
@@ -63,6 +61,8 @@ class SlowlyChangingRegression(AbstractTaskStream[TargetNetwork]):
     num_evaluation_examples: int = eqx.field(static=True, converter=as_int)
     redraw: bool = eqx.field(static=True)
     threshold: Float[Array, ""]
+    # Without `redraw` another change is as far from this task as the next one, and may be the same.
+    draws_tasks: ClassVar[bool] = True
 
     def __init__(
         self,
