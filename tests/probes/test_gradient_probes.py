@@ -15,7 +15,7 @@ from tables import STREAMS, tiny_images
 
 from spectral import probes, tasks
 from spectral._types import Aux
-from spectral.curvature import Dense, GaussNewton
+from spectral.curvature import Dense, GaussNewton, gradient_products
 from spectral.models import Point
 
 
@@ -275,3 +275,26 @@ def test_on_other_streams(name):
     assert 0 < examples["reliability"] < 1
     assert examples["fisher_rank"] >= 1
     assert 0 < kernel["trace"] < np.inf
+
+
+def test_declared_costs_are_the_operations_that_the_compiler_counts():
+    """A declared cost is in gradient evaluations on the same examples."""
+    num, size = 60, 40
+    inputs = jax.ShapeDtypeStruct((num, size), float)
+    weights = jax.ShapeDtypeStruct((size, size), float)
+    gradients = jax.ShapeDtypeStruct((num, size, size), float)
+
+    def loss(weights, inputs):
+        return jnp.sum((jnp.tanh(inputs @ weights) @ weights) ** 2) / num
+
+    count = lambda function, *arrays: jax.jit(function).lower(*arrays).cost_analysis()["flops"]
+    # Two products, of which the first needs no derivative in the inputs, are 5/6 of two layers.
+    gradient = count(jax.grad(loss), weights, inputs) * 6 / 5 / 2
+    pairs = count(lambda g: gradient_products(g).cosines, gradients)
+    declared = probes.ExampleGradients(num_examples=num).quantities()
+    assert declared["mean_cosine"].cost == pytest.approx(1 + pairs / gradient, rel=0.15)
+    assert declared["readiness"].cost == 1
+    kernel = probes.NeuralTangentKernel(num_examples=num)
+    assert kernel.quantities()["trace"].cost == declared["mean_cosine"].cost
+    all_outputs = probes.NeuralTangentKernel(num_examples=num, all_outputs=True)
+    assert all_outputs.quantities()["trace"].cost is None

@@ -15,6 +15,7 @@ from ...curvature import (
     spectral_energy_rank,
 )
 from ...tasks import Split
+from .._base._cost import products_cost
 from .._base._probe import When
 from .._base._sampler import Sampler
 from .._base._sampling_probe import AbstractSamplingProbe
@@ -71,7 +72,13 @@ class NeuralTangentKernel(AbstractSamplingProbe):
         }
 
     def quantities(self) -> dict[str, Quantity]:
-        common: dict[str, Any] = {"limits": (0.0, None), "better": "higher", "figure": "kernel"}
+        common: dict[str, Any] = {
+            "limits": (0.0, None),
+            "better": "higher",
+            "figure": "kernel",
+            # With all outputs it grows with their number, which the probe does not know.
+            "cost": None if self.all_outputs else products_cost(self.num_examples),
+        }
         kernel = "of the tangent kernel"
         return {
             "smallest": Quantity(f"smallest eigenvalue {kernel}", scale="log", **common),

@@ -22,6 +22,7 @@ from ...curvature import (
     noise_bound,
     optimisation_readiness,
 )
+from .._base._cost import products_cost
 from .._base._sampler import Sampler
 from .._base._sampling_probe import AbstractSamplingProbe
 from .._base._unanswered import unanswered
@@ -107,33 +108,45 @@ class ExampleGradients(AbstractSamplingProbe):
         }
 
     def quantities(self) -> dict[str, Quantity]:
-        positive: dict[str, Any] = {"limits": (0.0, None), "figure": "gradients"}
-        cosine: dict[str, Any] = {"better": "lower", "figure": "gradients"}
+        moment: dict[str, Any] = {"figure": "gradients", "cost": 1}
+        product: dict[str, Any] = {"figure": "gradients", "cost": products_cost(self.num_examples)}
+        positive = (0.0, None)
         return {
             "unbiased_squared_norm": Quantity(
-                "squared norm of the gradient, unbiased", better="higher", figure="gradients"
+                "squared norm of the gradient, unbiased", better="higher", **moment
             ),
             "noise_scale": Quantity(
-                "gradient noise scale", unit="examples", scale="log", better="lower", **positive
+                "gradient noise scale",
+                unit="examples",
+                limits=positive,
+                scale="log",
+                better="lower",
+                **moment,
             ),
             "readiness": Quantity(
-                "optimisation readiness", scale="log", better="higher", **positive
+                "optimisation readiness", limits=positive, scale="log", better="higher", **moment
             ),
             "noise_bound": Quantity(
                 "noise bound (smallest of the layers)",
+                limits=positive,
                 scale="log",
                 better="higher",
                 reduce="smallest",
-                **positive,
+                **moment,
             ),
-            "mean_cosine": Quantity("mean cosine of gradients", limits=(-1.0, 1.0), **cosine),
+            "mean_cosine": Quantity(
+                "mean cosine of gradients", limits=(-1.0, 1.0), better="lower", **product
+            ),
             "mean_absolute_cosine": Quantity(
-                "mean |cosine| of gradients", limits=(0.0, 1.0), **cosine
+                "mean |cosine| of gradients", limits=(0.0, 1.0), better="lower", **product
             ),
             "collinearity_rank": Quantity(
-                "rank of the cosines of gradients", better="higher", **positive
+                "rank of the cosines of gradients", limits=positive, better="higher", **product
             ),
             "fisher_rank": Quantity(
-                "99 % rank of the empirical Fisher matrix", better="higher", **positive
+                "99 % rank of the empirical Fisher matrix",
+                limits=positive,
+                better="higher",
+                **product,
             ),
         }
