@@ -1,6 +1,7 @@
 """The examples of the README, of the pages in docs, and of the docstrings."""
 
 import ast
+import functools
 import importlib
 import inspect
 import pathlib
@@ -21,6 +22,20 @@ from spectral import algorithms, curvature, models, probes, recording, studies, 
 
 ROOT = pathlib.Path(__file__).parents[2]
 BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
+
+# Examples of docstrings that compile large programs. So do those that train.
+LARGE = {
+    "Brax",
+    "Deflated",
+    "ResNet18",
+    "changing_body",
+    "kronecker_rank_bound",
+    "landscape",
+    "lobpcg_eigenpairs",
+    "persistence_radii",
+    "residual_norm",
+    "two_layer_residual",
+}
 
 
 def run_page(page: str, replacements: dict[str, str], names: dict) -> list[str]:
@@ -164,20 +179,47 @@ def examples() -> list:
                 continue
             for block in BLOCK.findall(ast.get_docstring(node) or ""):
                 name = getattr(node, "name", info.name)
-                # Examples that train compile a whole program.
-                marks = pytest.mark.slow if re.search(r"\btrain_\w+\(", block) else ()
+                large = name in LARGE or re.search(r"\btrain_\w+\(", block)
+                marks = pytest.mark.slow if large else ()
                 id = f"{info.name}.{name}"
                 found.append(pytest.param(block, vars(module), id=id, marks=marks))
     return found
 
 
-@pytest.mark.parametrize(("block", "module"), examples())
+@functools.cache
+def setting() -> dict[str, Any]:
+    """What the examples take as given."""
+    model = models.MLP(64, 10, width=4, depth=1, key=jax.random.key(0))
+    algo = algorithms.bp(0.01)
+    return {
+        "stream": tasks.PermutedImages(
+            tasks.load_images("digits"), num_tasks=2, steps_per_task=100
+        ),
+        "model": model,
+        "algo": algo,
+        "optimiser": spectral.Optimiser(algo.optimiser.make, learning_rate=0.01).init(model),
+        "grads": jax.tree.map(jax.numpy.zeros_like, eqx.filter(model, eqx.is_inexact_array)),
+    }
+
+
+@functools.cache
+def history() -> spectral.History:
+    parts = setting()
+    return spectral.train_continual(parts["model"], parts["stream"], parts["algo"])[1]
+
+
+EXAMPLES = examples()
+
+
+def test_large_examples_exist():
+    found = {param.id.rpartition(".")[2] for param in EXAMPLES if param.marks}
+    assert found >= LARGE
+
+
+@pytest.mark.parametrize(("block", "module"), EXAMPLES)
 def test_docstring(block, module, tmp_path, monkeypatch):
     """An example of a docstring runs with the names that a reader would have imported."""
     monkeypatch.chdir(tmp_path)
-    stream = tasks.PermutedImages(tasks.load_images("digits"), num_tasks=2, steps_per_task=100)
-    model = models.MLP(64, 10, width=4, depth=1, key=jax.random.key(0))
-    algo = algorithms.bp(0.01)
     names = vars(algorithms) | vars(models) | vars(curvature) | module
     names |= {n: getattr(spectral, n) for n in dir(spectral)}
     names |= {
@@ -190,13 +232,8 @@ def test_docstring(block, module, tmp_path, monkeypatch):
         "jax": jax,
         "jnp": jax.numpy,
         "optax": optax,
-        "stream": stream,
-        "model": model,
-        "algo": algo,
-        "optimiser": spectral.Optimiser(algo.optimiser.make, learning_rate=0.01).init(model),
     }
+    names |= setting()
     if "history" in block and "train_continual" not in block:
-        names["history"] = spectral.train_continual(model, stream, algo)[1]
-    if "grads" in block:
-        names["grads"] = jax.tree.map(jax.numpy.zeros_like, eqx.filter(model, eqx.is_inexact_array))
+        names["history"] = history()
     exec(compile(block, "docstring", "exec"), names)

@@ -7,7 +7,7 @@ from ._paths import path
 
 
 def add_apart(command: argparse.ArgumentParser) -> None:
-    """Add the options of `run` for studies that are too long for one session."""
+    """Add the options of `run` for studies that take hours."""
     command.add_argument(
         "--apart",
         action="store_true",

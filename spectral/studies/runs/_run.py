@@ -70,7 +70,7 @@ def run_experiment(
     differ only in the values of numbers, such as the cells of a sweep. A member that diverges is
     marked, with what it recorded until then, and the others continue.
 
-    A study that is too long for one session is trained `apart`: each algorithm from each seed on
+    A study that takes hours is trained `apart`: each algorithm from each seed on
     its own, all algorithms of a seed before the next seed. With `at_most` the function returns
     after so many of them, and the same call with the mode `"resume"` trains the next ones. The
     histories of those that have ended are all that it needs from the earlier calls.
