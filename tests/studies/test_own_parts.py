@@ -285,3 +285,12 @@ def test_few_names_of_a_large_module_are_listed(own):
 
 def test_plain_settings_name_no_module():
     assert own_parts({"a": PLAIN, "b": ["x: y"]}, ()) is None
+
+
+def test_a_folder_that_holds_no_module_is_not_recorded(tmp_path, monkeypatch):
+    """A run of installed packages names no place of this machine."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    about = own_parts({"lr": {"type": "optax:adamw"}}, (tmp_path,))
+    assert about is not None
+    assert about["folders"] == []
+    assert list(about["modules"]) == ["optax"]

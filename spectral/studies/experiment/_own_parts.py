@@ -89,14 +89,16 @@ def own_parts(settings: Any, folders: tuple[pathlib.Path, ...]) -> dict[str, Any
 
     For each module: its `distribution` with the version (`None` outside any), and the SHA-256 hash
     of the `source` of its top-level package or module. The modules are those that settings name,
-    and all others below `folders` that have been imported.
+    and all others below `folders` that have been imported. Of the `folders`, those that hold none
+    of them are left out: a run of installed packages can be read on another machine.
     """
     named = {value.partition(":")[0] for value in _own_names(settings)} & sys.modules.keys()
     known = {name.partition(".")[0] for name in named}
     found = named | (_imported_from(folders) - known) if named else set()
     installed = metadata.packages_distributions() if found else {}
     modules = {name: _about(name, installed) for name in sorted(found)}
-    return {"folders": list(map(str, folders)), "modules": modules} if modules else None
+    used = [str(folder) for folder in folders if _imported_from((folder,))]
+    return {"folders": used, "modules": modules} if modules else None
 
 
 def recorded_folders(recorded: Any) -> tuple[pathlib.Path, ...]:
