@@ -34,6 +34,8 @@ from .published._load import load_experiment as load_experiment
 from .published._permuted_mnist import permuted_mnist as permuted_mnist
 from .published._slippery_ant import slippery_ant as slippery_ant
 from .report._report import write_report as write_report
+from .runs.planning._dry_run import dry_run as dry_run
+from .runs.planning._plan import GroupPlan as GroupPlan, Plan as Plan, plan_table as plan_table
 from .runs._results import (
     load_results as load_results,
     Member as Member,
