@@ -34,8 +34,6 @@ from .published._load import load_experiment as load_experiment
 from .published._permuted_mnist import permuted_mnist as permuted_mnist
 from .published._slippery_ant import slippery_ant as slippery_ant
 from .report._report import write_report as write_report
-from .runs.planning._dry_run import dry_run as dry_run
-from .runs.planning._plan import GroupPlan as GroupPlan, Plan as Plan, plan_table as plan_table
 from .runs._results import (
     load_results as load_results,
     Member as Member,
@@ -52,3 +50,5 @@ from .runs._sweep import (
     Sweep as Sweep,
     sweep_of as sweep_of,
 )
+from .runs.planning._dry_run import dry_run as dry_run
+from .runs.planning._plan import GroupPlan as GroupPlan, Plan as Plan, plan_table as plan_table

@@ -33,7 +33,7 @@ def dry_run(
     apart: bool = False,
     at_most: int | None = None,
 ) -> Plan:
-    """Check everything that a run or a sweep checks before it trains, and predict what it will take.
+    """Check everything that a run or a sweep checks, and predict what it will take.
 
     Every program of the run is compiled. A segment of the training of each program is timed for
     about a second, and an evaluation and each probe are timed once, on the first network of the
@@ -50,11 +50,11 @@ def dry_run(
     plan.steps, plan.programs, plan.seconds, plan.peak_bytes
     ```
 
-    **Arguments:** as for `run_experiment`, or a sweep in place of the experiment. With the mode `"resume"` or `"extend"`, only what is
-    left to train is counted.
+    **Arguments:** as for `run_experiment`, or a sweep in place of the experiment. With the mode
+    `"resume"` or `"extend"`, only what is left to train is counted.
 
-    **Raises:** `SettingsError` as `run_experiment` and `run_sweep` do before it trains, and if the timed part
-    needs more memory than there is.
+    **Raises:** `SettingsError` as `run_experiment` and `run_sweep` do before anything is trained,
+    and if the timed part needs more memory than there is.
     """
     folder = given_path("folder", folder)
     if isinstance(experiment, Sweep):

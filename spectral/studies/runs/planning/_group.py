@@ -51,10 +51,10 @@ class Planned:
         shared = self._stream, self._given["algo"]
         key, zero = self._given["key"], jnp.asarray(0, int)
         start = self._compile(_programs.start, model, model_state, *shared, key)
-        run = start.call(model, model_state, *shared, key)
-        begin = self._compile(_programs.begin, run, *shared, zero, key)
-        begin_seconds = self._seconds(begin, run, *shared, zero, key)
-        run = begin.call(run, *shared, zero, key)
+        started = start.call(model, model_state, *shared, key)
+        begin = self._compile(_programs.begin, started, *shared, zero, key)
+        begin_seconds = self._seconds(begin, started, *shared, zero, key)
+        run = begin.call(started, *shared, zero, key)
         probe_seconds = sum(self._probe(n, p, run, done) for n, p in self._probes.items())
         compiled, count = self._compile_seconds, self._programs.count - before
         # The segment holds these two, so the run does not compile them by themselves.
@@ -65,7 +65,7 @@ class Planned:
         part = lambda c, s: seconds_of(steps.call, run, *shared, number(c), number(s), key)
         task = self._programs.measured(steps, lambda: seconds_of_task(part, chunks, minibatches))
         around = begin_seconds + self._seconds(evaluate, run, *shared, key)
-        used = minibatches_in_use(run, self._stream, key).stacked[0][done:]
+        used = minibatches_in_use(started, self._stream, key).stacked[0][done:]
         tasks, fraction = len(used), float(np.sum(used) / minibatches)
         return GroupPlan(
             self._group.label,
