@@ -12,7 +12,7 @@ from jaxtyping import Array, PyTree
 
 from .... import _programs
 from ...._check_parts import max_segment_tasks
-from ...._measuring import networks, run_calibration, run_probe
+from ...._measuring import _calibration, _measurement, _seen, networks
 from ....probes import AbstractBranchProbe, AbstractProbe
 from ...experiment._experiment import Experiment
 from ...experiment._groups import assemble, Group
@@ -20,9 +20,6 @@ from ._compiled import Program, Programs
 from ._parts import evaluated, minibatches_in_use, some_steps
 from ._plan import GroupPlan
 from ._timing import seconds_of, seconds_of_task
-
-
-_measured, _calibrated = eqx.filter_jit(run_probe), eqx.filter_jit(run_calibration)
 
 
 class Planned:
@@ -94,20 +91,23 @@ class Planned:
 
     def _probe(self, name: str, probe: AbstractProbe, run: Any, done: int) -> float:
         """The seconds of a probe in all tasks that are left."""
-        shared = run, self._stream, self._given["algo"], self._given["key"]
+        algo, key = self._given["algo"], self._given["key"]
+        seen, known = _seen(probe, run, algo)
         calibration, once = None, 0.0
         if isinstance(probe, AbstractBranchProbe):
-            program = self._compile(_calibrated, probe, *shared)
-            once = self._seconds(program, probe, *shared)
-            calibration = program.call(probe, *shared)
+            given = probe, seen, self._stream, algo, key
+            program = self._compile(_calibration, *given)
+            once = self._seconds(program, *given)
+            calibration = program.call(*given)
         visits = len(range(-(-done // probe.every), -(-self._stream.num_tasks // probe.every)))
         seconds = 0.0
         for when in probe.when:
             # As the loop gives them.
             hashed = jnp.asarray(zlib.crc32(f"{name}.{when}".encode()), jnp.uint32)
             place = jnp.asarray([0, when == "end"], int)
-            at = probe, *shared, hashed, place, networks(run), calibration
-            seconds += visits * self._seconds(self._compile(_measured, *at), *at)
+            own = hashed, place, networks(run), calibration
+            given = probe, seen, self._stream, known, key, *own
+            seconds += visits * self._seconds(self._compile(_measurement, *given), *given)
         return self._rounds * (seconds + once)
 
     def _compile(self, program: Any, *arguments: Any) -> Program:
