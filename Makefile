@@ -57,10 +57,9 @@ bench-quick: $(BENCH_READY)
 bench-compare: $(BENCH_READY)
 	$(BENCH_VENV)/bin/python benchmarks/timing/compare.py "$(OLD)" "$(NEW)"
 
-# What an NVIDIA GPU needs; then the checks and times of benchmarks/gpu.py.
+# What an NVIDIA GPU needs. Then: .venv/bin/python benchmarks/gpu.py
 gpu: setup
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[gpu]'
-	$(BIN)/python benchmarks/gpu.py
 
 clean:
 	rm -rf $(VENV) $(BENCH_VENV) .cache .pytest_cache .ruff_cache .hypothesis

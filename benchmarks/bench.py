@@ -70,6 +70,7 @@ PARTS = (
     "attention_peers",
     "curvature_peers",
     "curvature_speed",
+    "gpu_parts",
     "networks_in_torch",
     "plain_transformer",
     "transformers_in_torch",
