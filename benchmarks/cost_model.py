@@ -171,10 +171,10 @@ def main() -> None:
     density = smallest(lambda: lanczos(operator, key=key).nodes, rounds)
     of_products = (order + 1) * float(np.dot(of_product, product_terms(192, rows)))
     of_vector = max(0.0, density - of_products) / vector_bytes(192, order)
-    names = ("step", "byte of the weights", "operation", "activation")
+    names = ("a step", "a byte of the weights", "an operation", "an activation")
     print("Constants, in seconds of one core:")
     for name, value in zip(names, of_step, strict=True):
-        print(f"  a {name} of training: {value:.3g}")
+        print(f"  {name} of training: {value:.3g}")
     print(f"  a product: {of_product[0]:.3g}; an operation of it: {of_product[1]:.3g}")
     print(f"  a byte of the basis in the Lanczos iteration: {of_vector:.3g}")
 
@@ -224,7 +224,7 @@ def sized(of_step: np.ndarray) -> None:
     basis = order * vector
     print(
         f"  memory of each GPU: {basis / 1e9:.3g} GB for the basis of {GPU['memory'] / 1e9:.0f} GB"
-        f"\n  It binds: {slowest}; of the memory, the basis."
+        f"\n  The time is bound by: {slowest}. The memory is bound by the basis."
     )
     runs, workers, members, compiling = 10_000, 64, 10, 20.0
     step = float(np.dot(of_step, step_terms(100, 1)))

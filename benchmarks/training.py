@@ -163,7 +163,7 @@ def loop(width: int, steps: int, kind: str) -> Case:
 
 def cases(*, quick: bool, small: bool) -> Cases:
     """A step of the loop, by its name."""
-    sizes = {4: 20} if small else {100: 20000} if quick else {100: 60000, 1000: 1500}
+    sizes = {4: 100} if small else {100: 20000} if quick else {100: 60000, 1000: 1500}
     return {
         f"step of {kind}, MLP {width}, batch 1": functools.partial(loop, width, steps, kind)
         for width, steps in sizes.items()

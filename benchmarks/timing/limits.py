@@ -9,8 +9,8 @@ import numpy as np
 from timing.case import Case, Contender
 
 
-# A call should take so long that its own overhead is small.
-_BYTES, _OPERATIONS = 2e8, 2e9
+# A call should take so long that its own overhead is small, but it repeats no more often than this.
+_BYTES, _OPERATIONS, _MOST = 2e8, 2e9, 1000
 
 
 def limits(case: Case) -> dict[str, dict[str, Contender]]:
@@ -29,7 +29,7 @@ def limits(case: Case) -> dict[str, dict[str, Contender]]:
 
 def _copies(size: int) -> dict[str, Contender]:
     data = np.zeros(max(size // 8, 1), np.float32)  # half of the working set is written
-    target, repeats = data.copy(), max(1, round(_BYTES / (2 * data.nbytes)))
+    target, repeats = data.copy(), _repeats(_BYTES / (2 * data.nbytes))
     units = 2 * data.nbytes * repeats
     scaled = jax.jit(lambda x, n: jax.lax.fori_loop(0, n, lambda _, y: y * 1.0001 + 1.0, x))
     array = jnp.asarray(data)
@@ -48,7 +48,7 @@ def _products(m: int, k: int, n: int) -> dict[str, Contender]:
     rng = np.random.default_rng(0)
     a, b = (rng.normal(size=shape).astype(np.float32) for shape in ((m, k), (k, n)))
     operations = 2 * m * k * n
-    repeats = max(1, round(_OPERATIONS / operations))
+    repeats = _repeats(_OPERATIONS / operations)
     target = np.zeros((m, n), np.float32)
     ours, left, right = jax.jit(jnp.matmul), jnp.asarray(a), jnp.asarray(b)
 
@@ -70,3 +70,7 @@ def _products(m: int, k: int, n: int) -> dict[str, Contender]:
         return found
     one, other = torch.from_numpy(a), torch.from_numpy(b)
     return found | {"PyTorch": repeated(lambda: one @ other)}
+
+
+def _repeats(wanted: float) -> int:
+    return min(_MOST, max(1, round(wanted)))
