@@ -55,7 +55,7 @@ bench-quick: $(BENCH_READY)
 
 # make bench-compare OLD=FILE.json NEW=FILE.json
 bench-compare: $(BENCH_READY)
-	$(BENCH_VENV)/bin/python benchmarks/timing/compare.py "$(OLD)" "$(NEW)"
+	$(BENCH_VENV)/bin/python benchmarks/bench_compare.py "$(OLD)" "$(NEW)"
 
 # What an NVIDIA GPU needs. Then: .venv/bin/python benchmarks/gpu.py
 gpu: setup

@@ -68,6 +68,7 @@ STUDIES = {
 # Imported by the scripts, and not run.
 PARTS = (
     "attention_peers",
+    "convolutional",
     "curvature_peers",
     "curvature_speed",
     "gpu_parts",

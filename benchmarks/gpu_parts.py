@@ -8,8 +8,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from convolutional import CASES, make, synthetic as synthetic_images
 from curvature_speed import problem, products
-from networks import CASES, make, synthetic as synthetic_images
 from training import synthetic, traffic
 
 from spectral import algorithms, Ensemble, models, tasks, train_continual

@@ -5,11 +5,11 @@
 
 A step consists of a minibatch of 32 x 32 images, its gradient and SGD with momentum. The network of
 this library runs inside the loop of `train_continual`, and the PyTorch network runs in a Python
-loop. Both start from bytes. `--check` compares the networks with an
-independent definition in PyTorch with equal weights: outputs, gradients and running statistics, in
-training and in inference. With `--double` it uses double precision, in which rounding does not make
-a ReLU active in one network and inactive in the other. `--data-dir` times the loading of a data set
-from its decoded copy. PyTorch comes with the extra `benchmarks`.
+loop. Both start from bytes. `--check` compares the networks with an independent definition in
+PyTorch with equal weights: outputs, gradients and running statistics, in training and in inference.
+With `--double` it uses double precision, in which rounding does not make a ReLU active in one
+network and inactive in the other. `--data-dir` times the loading of a data set from its decoded
+copy. PyTorch comes with the extra `benchmarks`.
 """
 
 import argparse
@@ -22,6 +22,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from convolutional import CASES, make, SHAPE, synthetic
 from timing.case import Case, Contender, operations
 from timing.command import add_options, Cases, time_cases
 
@@ -32,32 +33,6 @@ try:
     import networks_in_torch
 except ImportError:  # without the extra
     networks_in_torch = None
-
-# (name, network, batch, classes)
-CASES: dict[str, tuple[Callable[..., Any], int, int]] = {
-    "convnet": (models.ConvNet, 100, 2),
-    "resnet18, width 8": (lambda *a, key: models.ResNet18(*a, width=8, key=key), 100, 100),
-    "resnet18, width 64": (models.ResNet18, 20, 100),
-}
-SHAPE = (3, 32, 32)
-
-
-def synthetic(rows: int, classes: int) -> tasks.ImageSet:
-    rng = np.random.default_rng(0)
-    labels = jnp.asarray(np.arange(rows) % classes)
-    images = jnp.asarray(rng.integers(0, 256, (rows, 32, 32, 3)).astype(np.uint8))
-    return tasks.ImageSet("synthetic", images, labels, images[:10], labels[:10], classes, 255)
-
-
-def make(name: str) -> tuple[Any, Any]:
-    """A network with slightly perturbed initial weights, and its state."""
-    network, _, classes = CASES[name]
-    model, state = eqx.nn.make_with_state(network)(SHAPE, classes, key=jax.random.key(0))
-    leaves, structure = jax.tree.flatten(eqx.filter(model, eqx.is_inexact_array))
-    keys = jax.random.split(jax.random.key(1), len(leaves))
-    noise = [0.05 * jax.random.normal(k, p.shape) for k, p in zip(keys, leaves, strict=True)]
-    model = eqx.apply_updates(model, jax.tree.unflatten(structure, noise))
-    return model, state if jax.tree.leaves(state) else None
 
 
 def ours(name: str, images: tasks.ImageSet, steps: int) -> Callable[[], object]:

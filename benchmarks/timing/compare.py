@@ -1,26 +1,13 @@
-"""What has changed between two files of `make bench`, beyond noise.
+"""What has changed between two files of measurements, beyond noise."""
 
-    python benchmarks/timing/compare.py OLD NEW
-
-A work has changed if two pairs of intervals do not overlap: those of the median time of this
-library, and, if both files have a peer of it, those of the median ratio to the first such peer. The
-second pair leaves out what slowed down or sped up the whole machine. With seven rounds an interval
-contains its median with a probability of at least 98 %.
-"""
-
-import argparse
 import pathlib
-import sys
 
+import numpy as np
 
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))  # as for the scripts beside this folder
-
-import numpy as np  # noqa: E402
-
-from timing.interval import Interval, of_median  # noqa: E402
-from timing.record import load  # noqa: E402
-from timing.report import time  # noqa: E402
-from timing.runner import Measured, OURS  # noqa: E402
+from timing.interval import Interval, of_median
+from timing.record import load
+from timing.report import time
+from timing.runner import Measured, OURS
 
 
 def apart(a: Interval, b: Interval) -> bool:
@@ -66,14 +53,3 @@ def comparison(old: pathlib.Path, new: pathlib.Path) -> str:
     lines += [f"only in {old}: {name}" for name in before if name not in now]
     lines += [f"only in {new}: {name}" for name in now if name not in before]
     return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="What has changed between two files.")
-    parser.add_argument("old", type=pathlib.Path, metavar="OLD")
-    parser.add_argument("new", type=pathlib.Path, metavar="NEW")
-    given = parser.parse_args()
-    for path in (given.old, given.new):
-        if not path.is_file():
-            parser.error(f"{str(path)!r} is not a file: name a file that `make bench` has written")
-    print(comparison(given.old, given.new))

@@ -140,7 +140,7 @@ def test_what_is_counted(tiny, tmp_path):
     # start, begin, segment and two probes; then three programs of L2.
     assert [group.programs for group in plan.groups] == [5, 3]
     assert [group.steps for group in plan.groups] == [2 * 4 * 20] * 2
-    images = experiment.stream.images
+    images = tasks.load_images("digits")
     assert plan.data_bytes >= images.train_images.nbytes + images.test_images.nbytes
     model = 2 * array_bytes(experiment.member(0)[0])
     assert all(group.bytes > 2 * model for group in plan.groups)
@@ -176,11 +176,11 @@ def test_the_timed_part_is_the_training_of_the_loop(plain):
 @pytest.mark.slow
 def test_steps_of_tasks_that_grow():
     """Each task of this stream adds two classes, and an epoch visits all rows of those seen."""
-    loader = tasks.Loader(minibatch_size=20, flat=True)
+    images, loader = tasks.load_images("digits"), tasks.Loader(minibatch_size=20, flat=True)
     stream = tasks.IncrementalClasses(
-        tasks.load_images("digits"), classes_per_task=2, order=tuple(range(10)), loader=loader
+        images, classes_per_task=2, order=tuple(range(10)), loader=loader
     )
-    labels = np.asarray(stream.source.data.train_labels)
+    labels = np.asarray(images.train_labels)
     seen = [int(np.sum(labels < 2 * (task + 1))) for task in range(5)]
     model = models.MLP(64, 10, width=4, depth=1, key=jax.random.key(0))
     run = start_run(model, None, stream, algorithms.bp(), jax.random.key(1))
