@@ -3,6 +3,8 @@
 import pathlib
 
 import bench
+import equinox as eqx
+import gpu
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -126,3 +128,19 @@ def test_two_files_are_compared(tmp_path):
     lines = comparison(old, new).splitlines()
     assert [line.split()[:2] for line in lines[:2]] == [["a", "same"], ["b", "faster"]]
     assert lines[2:] == [f"only in {old}: c", f"only in {new}: d"]
+
+
+def test_parts_of_a_gpu_are_left_out_with_the_reason(monkeypatch):
+    def without_package(sizes):
+        yield {"members": 1}
+        raise ModuleNotFoundError("No module named 'brax'")
+
+    parts = {"loop": lambda sizes: iter([{"members": 1}, {"members": 2}]), "ppo": without_package}
+    monkeypatch.setattr(gpu, "PARTS", parts)
+    for package in (jax, eqx):  # other tests need what they have compiled
+        monkeypatch.setattr(package, "clear_caches", lambda: None)
+    found = gpu.run(["loop", "ppo"], gpu.SMALL, 100.0)
+    assert found["loop"] == [{"members": 1}, {"members": 2}]
+    assert found["ppo"] == [{"members": 1}, {"left out": "No module named 'brax'"}]
+    (late,) = gpu.run(["loop"], gpu.SMALL, 0.0)["loop"]
+    assert late["left out"].startswith("0 s are over")
