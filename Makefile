@@ -3,8 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# The peers of the benchmarks, with PyTorch, are in an environment of their own.
+BENCH_PYTHON ?= python3.11
+BENCH_VENV := .venv-bench
+BENCH_READY := $(BENCH_VENV)/.ready
 
-.PHONY: setup test test-all test-rotating lint demo gpu clean
+.PHONY: setup test test-all test-rotating lint demo bench bench-quick bench-compare gpu clean
 
 setup: $(READY)
 
@@ -36,8 +40,26 @@ demo: setup
 	$(BIN)/spectral run examples/digits.yaml --out runs/demo --overwrite
 	$(BIN)/spectral plot runs/demo
 
+$(BENCH_READY): pyproject.toml constraints.txt
+	$(BENCH_PYTHON) -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BENCH_VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[benchmarks]'
+	@touch $(BENCH_READY)
+
+# All benchmarks beside their peers, in an hour, or less than ten minutes: see benchmarks/bench.py.
+bench: $(BENCH_READY)
+	$(BENCH_VENV)/bin/python benchmarks/bench.py
+
+bench-quick: $(BENCH_READY)
+	$(BENCH_VENV)/bin/python benchmarks/bench.py --quick
+
+# make bench-compare OLD=FILE.json NEW=FILE.json
+bench-compare: $(BENCH_READY)
+	$(BENCH_VENV)/bin/python benchmarks/bench_compare.py "$(OLD)" "$(NEW)"
+
+# What an NVIDIA GPU needs. Then: .venv/bin/python benchmarks/gpu.py
 gpu: setup
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[gpu]'
 
 clean:
-	rm -rf $(VENV) .cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(BENCH_VENV) .cache .pytest_cache .ruff_cache .hypothesis

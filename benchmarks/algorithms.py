@@ -9,10 +9,11 @@ round. `--small` trains a tiny network for a few steps, as a test.
 """
 
 import argparse
+import time
 from collections.abc import Callable
 
 import jax
-from training import measure, synthetic
+from training import synthetic
 
 from spectral import algorithms, models, tasks, train_continual
 
@@ -62,6 +63,18 @@ def runner(images: tasks.ImageSet, width: int, name: str, algo) -> Callable[[], 
     norm = name.split()[0] in ("layernorm_l2", "nap")
     model = models.MLP(784, 10, width=width, layer_norm=norm, key=jax.random.key(0))
     return lambda: train_continual(model, stream, algo)
+
+
+def measure(runners: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    for run in runners.values():
+        run()
+    seconds: dict[str, list[float]] = {name: [] for name in runners}
+    for _ in range(rounds):
+        for name, run in runners.items():
+            start = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - start)
+    return seconds
 
 
 def main() -> None:

@@ -1,12 +1,11 @@
 """Speed, memory and accuracy of curvature, compared with curvlinops, PyHessian and matfree.
 
-    python benchmarks/curvature.py [speed] [memory] [accuracy] [--width 100 1000] [--rounds 5]
+    python benchmarks/curvature.py [speed] [memory] [accuracy] [--quick] [--small]
 
-`speed`: N = 2000 inputs, MLP 784-H-H-H-10, mean softmax cross-entropy. All contenders run in one
-process and in turn; times are medians. The time of a product inside Lanczos is the time of a whole
-run minus the time of that run with a diagonal matrix, divided by the number of products. The
-difference contains no orthogonalisation. The bare row calls `jax.linearize` on the gradient once
-and computes the products in a `fori_loop`.
+`speed`: N = 2000 inputs, MLP 784-H-H-H-10, mean softmax cross-entropy, H = 100 and 1000 (`--quick`:
+100). The products of this library and the bare ones, which call `jax.linearize` on the gradient
+once, are computed in a loop of 10. Peers compute a product by itself; PyHessian keeps the graph of
+the gradient.
 
 `memory`: the peak resident size of a process that computes a spectrum of order 100 with 3 vectors
 for the network with H = 1000 (2,797,010 parameters), including data and compilation.
@@ -15,35 +14,29 @@ for the network with H = 1000 (2,797,010 parameters), including data and compila
 spectrum (dense, in float64), before and after a run of BP on digits that loses its plasticity.
 `Deflated` uses half of the products for its first iteration.
 
-The peers need the extra `benchmarks`, and `pip install --no-deps pyhessian` (it declares packages
-that it does not use). Without them their rows are left out. PyHessian calls `torch.eig`, which
-PyTorch has removed, so it is replaced by `torch.linalg.eig`.
+The peers need the extra `benchmarks`. Without it their rows are left out. PyHessian calls
+`torch.eig`, which PyTorch has removed, so it is replaced by `torch.linalg.eig`.
 """
 
 import argparse
 import resource
-import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from curvature_peers import installed, TorchNetwork
-from jaxtyping import Array, Float
+from curvature_speed import cases, forward, problem
+from timing.command import add_options, time_cases
 
 from spectral import algorithms, models, tasks, train_continual
 from spectral.curvature import (
     Deflated,
     Dense,
     epsilon_rank,
-    Function,
-    GaussNewton,
     Hessian,
-    KFAC,
     Lanczos,
     MatfreeLanczos,
     Risk,
@@ -52,107 +45,6 @@ from spectral.curvature import (
 
 
 EPSILON = 0.1
-
-
-def forward(model, inputs):
-    return jax.vmap(model)(inputs)[0]
-
-
-def problem(width: int, rows: int = 2000) -> tuple[Risk, models.MLP]:
-    keys = jax.random.split(jax.random.key(0), 3)
-    inputs = jax.random.normal(keys[0], (rows, 784))
-    labels = jax.random.randint(keys[1], (rows,), 0, 10)
-    model = models.MLP(784, 10, width=width, key=keys[2])
-    return Risk(forward, SoftmaxCrossEntropy(), inputs, labels), model
-
-
-def in_turn(contenders: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """The median time of each contender, after one call that compiles."""
-    taken: dict[str, list[float]] = {name: [] for name in contenders}
-    for repeat in range(rounds + 1):
-        for name, run in contenders.items():
-            start = time.perf_counter()
-            jax.block_until_ready(run())
-            if repeat:
-                taken[name].append(time.perf_counter() - start)
-    return {name: statistics.median(times) for name, times in taken.items()}
-
-
-@eqx.filter_jit
-def bare_products(risk: Risk, model, vector, count: int):
-    params, static = eqx.partition(model, eqx.is_inexact_array)
-    with jax.default_matmul_precision("highest"):
-        _, linear = jax.linearize(jax.grad(lambda p: risk(eqx.combine(p, static))), params)
-        return jax.lax.fori_loop(0, count, lambda _, v: linear(v), vector)
-
-
-@eqx.filter_jit
-def products(operator, vector, count: int):
-    product = operator.product()
-    return jax.lax.fori_loop(0, count, lambda _, v: product(v), vector)
-
-
-class Diagonal(eqx.Module):
-    """The product with a diagonal matrix."""
-
-    entries: Float[Array, " dim"]
-
-    def __call__(self, vector: Float[Array, " dim"]) -> Float[Array, " dim"]:
-        return self.entries * vector
-
-
-def cheap(dim: int) -> Function:
-    """A matrix with nearly free products. Its eigenvalues are distinct, so no Krylov space ends.
-    For the identity a space ends at every step, and each restart costs one orthogonalisation."""
-    entries = jnp.linspace(1.0, 2.0, dim)
-    return Function(Diagonal(entries), entries)
-
-
-@eqx.filter_jit
-def kfac_factors(risk: Risk, model):
-    return eqx.filter(KFAC(risk, model).blocks, eqx.is_array)
-
-
-def speed(width: int, rounds: int, order: int) -> None:
-    risk, model = problem(width)
-    params = eqx.filter(model, eqx.is_inexact_array)
-    hessian, gauss_newton = Hessian(risk, model), GaussNewton(risk, model)
-    diagonal = cheap(hessian.dim)
-    density = Lanczos(order=order, num_vectors=1)
-    key = jax.random.key(1)
-    contenders: dict[str, Callable[[], object]] = {
-        "bare": lambda: bare_products(risk, model, params, order),
-        "lanczos": lambda: density(hessian, key=key).nodes,
-        "diagonal": lambda: density(diagonal, key=key).nodes,
-        "ggn": lambda: products(gauss_newton, params, order),
-        "kfac": lambda: kfac_factors(risk, model),
-    }
-    if installed("torch", "curvlinops"):
-        peer = TorchNetwork(model, risk.inputs, risk.targets)
-        contenders["curvlinops hessian"] = peer.curvlinops_product("HessianLinearOperator")
-        contenders["curvlinops ggn"] = peer.curvlinops_product("GGNLinearOperator")
-        contenders["curvlinops kfac"] = peer.curvlinops_kfac()
-    if installed("torch", "pyhessian"):
-        peer = TorchNetwork(model, risk.inputs, risk.targets)
-        contenders["pyhessian"] = peer.pyhessian_density(order, 1)
-    taken = in_turn(contenders, rounds)
-    ours = (taken["lanczos"] - taken["diagonal"]) / order
-    print(f"\nMLP 784-{width}-{width}-{width}-10, P = {hessian.dim:,}, N = {risk.num_examples}")
-    rows = [
-        ("Hessian product, bare linearize", taken["bare"] / order, None),
-        ("Hessian product inside Lanczos", ours, taken["bare"] / order),
-        ("Hessian product, curvlinops", taken.get("curvlinops hessian"), ours),
-        ("Gauss-Newton product", taken["ggn"] / order, None),
-        ("Gauss-Newton product, curvlinops", taken.get("curvlinops ggn"), taken["ggn"] / order),
-        ("KFAC factors", taken["kfac"], None),
-        ("KFAC factors, curvlinops", taken.get("curvlinops kfac"), taken["kfac"]),
-        (f"density, order {order}, one vector", taken["lanczos"], None),
-        ("density, PyHessian", taken.get("pyhessian"), taken["lanczos"]),
-    ]
-    for name, seconds, reference in rows:
-        if seconds is not None:
-            ratio = "" if reference is None else f"{seconds / reference:8.2f}"
-            print(f"  {name:36s}{1e3 * seconds:10.2f} ms{ratio}")
 
 
 def memory(width: int, order: int, num_vectors: int) -> None:
@@ -242,26 +134,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Curvature: speed, memory and accuracy.")
     parts = ["speed", "memory", "accuracy"]
     parser.add_argument("parts", nargs="*", default=parts, metavar=f"[{' '.join(parts)}]")
-    parser.add_argument("--width", type=int, nargs="+", default=[100, 1000])
-    parser.add_argument("--order", type=int, default=80)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--tasks", type=int, default=100)
+    add_options(parser)
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if unknown := sorted(set(arguments.parts) - set(parts)):
+    given = parser.parse_args()
+    if unknown := sorted(set(given.parts) - set(parts)):
         parser.error(f"unknown parts {unknown}: choose from {parts}, or pass none for all")
-    if "speed" in arguments.parts:
-        for width in arguments.width:
-            speed(width, arguments.rounds, arguments.order)
-    if "memory" in arguments.parts and arguments.here:
-        memory(max(arguments.width), order=100, num_vectors=3)
-    elif "memory" in arguments.parts:
+    width, order, vectors, num_tasks = (1000, 100, 3, 100)
+    if given.quick:
+        width, num_tasks = 100, 20
+    if given.small:
+        width, order, vectors, num_tasks = 4, 4, 2, 1
+    if "speed" in given.parts:
+        time_cases(cases(quick=given.quick, small=given.small), given)
+    if "memory" in given.parts and given.here:
+        memory(width, order, vectors)
+    elif "memory" in given.parts:
         # In a separate process, because this one may already have had a higher peak.
-        width = str(max(arguments.width))
-        command = [sys.executable, __file__, "memory", "--here", "--width", width]
+        sizes = [f"--{name}" for name in ("quick", "small") if getattr(given, name)]
+        command = [sys.executable, __file__, "memory", "--here", *sizes]
         subprocess.run(command, check=True)
-    if "accuracy" in arguments.parts:
-        accuracy([10, 20, 40, 80], num_vectors=5, num_tasks=arguments.tasks)
+    if "accuracy" in given.parts:
+        orders = [4] if given.small else [10, 20, 40, 80]
+        accuracy(orders, num_vectors=2 if given.small else 5, num_tasks=num_tasks)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The peers of `curvature.py`: curvlinops and PyHessian on the same network and data.
+"""The peers of `curvature.py`: curvlinops, hessian-eigenthings and PyHessian, on the same network.
 
 They need the extra `benchmarks`. Peers that are not installed are left out.
 """
@@ -39,8 +39,15 @@ class TorchNetwork:
         self.loss = torch.nn.CrossEntropyLoss()
         self.params = [p for p in self.network.parameters() if p.requires_grad]
 
-    def curvlinops_product(self, name: str) -> Callable[[], object]:
-        """Computes one product of a matrix of curvlinops with a vector."""
+    def curvlinops_hessian(self) -> Callable[[], object]:
+        """Computes one product with a vector."""
+        return self._curvlinops_product("HessianLinearOperator")
+
+    def curvlinops_ggn(self) -> Callable[[], object]:
+        """Computes one product with a vector."""
+        return self._curvlinops_product("GGNLinearOperator")
+
+    def _curvlinops_product(self, name: str) -> Callable[[], object]:
         import curvlinops  # pyright: ignore[reportMissingImports]  (an extra)
 
         make = getattr(curvlinops, name)
@@ -50,12 +57,15 @@ class TorchNetwork:
         vector = self.torch.randn(operator.shape[1])
         return lambda: operator @ vector
 
-    def curvlinops_kfac(self) -> Callable[[], object]:
-        """Computes all factors of the exact (type-2) KFAC matrix."""
+    def curvlinops_kfac(self, name: str) -> Callable[[], object]:
+        """Computes the exact (type-2) factors, for `"EKFACLinearOperator"` with their eigenvectors
+        and the corrected eigenvalues."""
         import curvlinops  # pyright: ignore[reportMissingImports]  (an extra)
 
+        make = getattr(curvlinops, name)
+
         def compute() -> object:
-            operator = curvlinops.KFACLinearOperator(
+            operator = make(
                 self.network,
                 self.loss,
                 self.params,
@@ -68,6 +78,46 @@ class TorchNetwork:
             return operator @ vector  # the first product computes the factors
 
         return compute
+
+    def eigenthings_hessian(self) -> Callable[[], object]:
+        """Computes one product with a vector."""
+        operator = self._eigenthings_operator()
+        vector = self.torch.randn(operator.size)
+        return lambda: operator.matvec(vector)
+
+    def eigenthings_ggn(self) -> Callable[[], object]:
+        """Computes one product with a vector."""
+        import hessian_eigenthings as peer  # pyright: ignore[reportMissingImports]  (an extra)
+
+        operator = peer.GGNOperator(
+            self.network,
+            [self.data],
+            peer.supervised_forward,
+            peer.supervised_loss_of_output(self.loss),
+        )
+        vector = self.torch.randn(operator.size)
+        return lambda: operator.matvec(vector)
+
+    def eigenthings_density(self, order: int) -> Callable[[], object]:
+        """Computes the density with one vector."""
+        import hessian_eigenthings as peer  # pyright: ignore[reportMissingImports]  (an extra)
+
+        operator = self._eigenthings_operator()
+        return lambda: peer.spectral_density(operator, num_runs=1, lanczos_steps=order)
+
+    def _eigenthings_operator(self):
+        import hessian_eigenthings as peer  # pyright: ignore[reportMissingImports]  (an extra)
+
+        return peer.HessianOperator(self.network, [self.data], peer.supervised_loss(self.loss))
+
+    def pyhessian_hessian(self) -> Callable[[], object]:
+        """Computes one product with a vector, with the graph of the gradient kept."""
+        from pyhessian import hessian  # pyright: ignore[reportMissingImports]  (an extra)
+        from pyhessian.utils import hessian_vector_product  # pyright: ignore[reportMissingImports]
+
+        found = hessian(self.network, self.loss, data=self.data, cuda=False)
+        vector = [self.torch.randn_like(p) for p in found.params]
+        return lambda: hessian_vector_product(found.gradsH, found.params, vector)
 
     def pyhessian_density(
         self, order: int, num_vectors: int

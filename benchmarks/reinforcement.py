@@ -1,22 +1,21 @@
 """How fast PPO trains on the ant, and whether its update is correct.
 
-    python benchmarks/reinforcement.py [--minibatches 16 128] [--backends spring mjx]
-                                       [--rollouts 4] [--rounds 3] [--er] [--check]
-                                       [--learn STEPS] [--seeds 3]
+    python benchmarks/reinforcement.py [--quick] [--small] [--check]
+                                       [--learn STEPS] [--seeds 3] [--backends spring mjx]
 
-The numbers are environment steps per second, including learning, with two hidden layers of 256,
-rollouts of 2048 steps of one environment, 10 epochs and Adam. The PPO of this library runs inside
-the loop of `train_continual`. The peer is a plain PyTorch PPO of equal size on Gymnasium's Ant-v5.
-Both run in turn in one process. `--er` adds L2-ER with one effective-rank step of 128 examples per
-epoch. `--check` compares the updates of one rollout with those of PyTorch, from equal weights and
-minibatches. `--learn` compares the returns of the policy after this number of steps with the
-returns before the first step, on ground with a constant friction of 1. The peers come with the
-extra `benchmarks`. Without them their rows are left out.
+The time is that of an environment step, including learning, with two hidden layers of 256, rollouts
+of 2048 steps of one environment, 10 epochs of 16 or 128 minibatches, and Adam. The PPO of this
+library runs inside the loop of `train_continual`, with two simulations of the ant; L2-ER takes one
+effective-rank step of 128 examples per epoch. The peer is a plain PyTorch PPO of equal size on
+Gymnasium's Ant-v5. `--check` compares the updates of one rollout with those of PyTorch, from equal
+weights and minibatches. `--learn` compares the returns of the policy after this number of steps
+with the returns before the first step, on ground with a constant friction of 1. The peers come with
+the extra `benchmarks`. Without them their rows are left out.
 """
 
 import argparse
+import functools
 import importlib.util
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +24,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.stats
+from timing.case import Case, Contender
+from timing.command import add_options, Cases, time_cases
 
 from spectral import algorithms, Clock, models, tasks, train_continual
 
@@ -162,16 +163,30 @@ def peer(minibatches: int, rollouts: int) -> Callable[[], object] | None:
     return train
 
 
-def measure(runners: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    for run in runners.values():
-        run()
-    seconds: dict[str, list[float]] = {name: [] for name in runners}
-    for _ in range(rounds):
-        for name, run in runners.items():
-            start = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - start)
-    return seconds
+def training(backend: Any, minibatches: int, rollouts: int, *, er: bool) -> Case:
+    algo = algorithm(minibatches if er else None)
+    steps = rollouts * ROLLOUT
+    other = peer(minibatches, rollouts)
+    peers = {} if other is None else {"Gymnasium, PyTorch": Contender(other, steps)}
+    return Case(Contender(ours(backend, minibatches, rollouts, algo), steps), peers)
+
+
+def cases(*, quick: bool, small: bool) -> Cases:
+    """An environment step with learning, by its name."""
+    few = quick or small
+    rollouts = 1 if few else 4
+    chosen = [
+        (backend, minibatches, er)
+        for minibatches in ([16] if few else [16, 128])
+        for backend in (["spring"] if few else ["spring", "mjx"])
+        for er in ([False] if few else [False, True])
+    ]
+    return {
+        f"PPO, ant ({backend}), {minibatches} minibatches{', L2-ER' * er}": functools.partial(
+            training, backend, minibatches, rollouts, er=er
+        )
+        for backend, minibatches, er in chosen
+    }
 
 
 def check() -> None:
@@ -257,44 +272,19 @@ def learn(backend: Any, steps: int, seeds: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="How fast PPO trains on the ant.")
-    parser.add_argument("--minibatches", type=int, nargs="+", default=[16, 128])
-    parser.add_argument("--backends", nargs="+", default=["spring", "mjx"])
-    parser.add_argument("--rollouts", type=int, default=4)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--er", action="store_true")
+    add_options(parser)
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--learn", type=int, metavar="STEPS")
     parser.add_argument("--seeds", type=int, default=3)
-    arguments = parser.parse_args()
-    if arguments.check:
+    parser.add_argument("--backends", nargs="+", default=["spring", "mjx"])
+    given = parser.parse_args()
+    if given.check:
         check()
-        return
-    if arguments.learn is not None:
-        for backend in arguments.backends:
-            learn(backend, arguments.learn, arguments.seeds)
-        return
-    for minibatches in arguments.minibatches:
-        runners = {}
-        for backend in arguments.backends:
-            plain = algorithm(None)
-            runners[backend] = ours(backend, minibatches, arguments.rollouts, plain)
-            if arguments.er:
-                with_er = algorithm(minibatches)
-                name = f"{backend}, l2_er"
-                runners[name] = ours(backend, minibatches, arguments.rollouts, with_er)
-        other = peer(minibatches, arguments.rollouts)
-        if other is not None:
-            runners["Gymnasium, PyTorch"] = other
-        seconds = measure(runners, arguments.rounds)
-        print(f"\n{minibatches} minibatches per epoch, {arguments.rollouts} rollouts, medians")
-        print(f"{'':20s}{'steps/s':>10s}{'ratio to the last':>20s}")
-        last = np.asarray(list(seconds.values())[-1])
-        for name, own in seconds.items():
-            pace = arguments.rollouts * ROLLOUT / float(np.median(own))
-            print(
-                f"{name:20s}{pace:10.0f}{float(np.median(last / np.asarray(own))):20.2f}",
-                flush=True,
-            )
+    elif given.learn is not None:
+        for backend in given.backends:
+            learn(backend, given.learn, given.seeds)
+    else:
+        time_cases(cases(quick=given.quick, small=given.small), given)
 
 
 if __name__ == "__main__":

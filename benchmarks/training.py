@@ -1,24 +1,31 @@
 """How fast the loop trains: `train_continual` compared with a bare JAX scan and a PyTorch loop.
 
-    python benchmarks/training.py [--width 100 1000] [--steps 60000 1500] [--rounds 5] [--collapse]
+    python benchmarks/training.py [--quick] [--small] [--collapse]
 
-The task is online SGD (one example per step) on an MLP 784-W-W-W-10. All contenders run in one
-process and in turn. `bare` is a hand-written JAX program for this network: one `lax.scan` over
+The task is online SGD (one example per step) on an MLP 784-W-W-W-10, for W = 100 and 1000. `bare`
+is a hand-written JAX program for this network: one `lax.scan` over
 pixels that were shuffled, permuted and scaled outside the measured time. The rows of this library
 shuffle and permute within the measured time, and compute loss and accuracy of every step, as `bare`
 does. The PyTorch row needs the extra `benchmarks` and is left out without it.
+
+The limit is the bandwidth of a copy of arrays as large as the weights: a step reads them for the
+forward product and, beyond the first layer, for the backward product, and the update reads and
+writes them.
 
 `--collapse` times the tasks of a run of BP on digits that loses its plasticity. It compares the
 median of the last tenth of 200 tasks with the median of the first tenth.
 """
 
 import argparse
+import functools
 import time
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from timing.case import Case, Contender
+from timing.command import add_options, Cases, time_cases
 
 from spectral import AbstractMeter, algorithms, History, models, tasks, train_continual
 
@@ -100,18 +107,6 @@ def torch_runner(images: tasks.ImageSet, width: int, lr: float) -> Callable[[], 
     return train
 
 
-def measure(runners: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    for run in runners.values():
-        run()
-    seconds: dict[str, list[float]] = {name: [] for name in runners}
-    for _ in range(rounds):
-        for name, run in runners.items():
-            start = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - start)
-    return seconds
-
-
 class TaskTimes(AbstractMeter):
     """Records when each segment ends."""
 
@@ -142,40 +137,50 @@ def collapse(width: int, num_tasks: int, lr: float) -> None:
     )
 
 
+def traffic(inputs: int, width: int) -> tuple[float, float]:
+    """The bytes that a step reads and writes, and the bytes of the weights."""
+    sizes = [inputs, width, width, width, 10]
+    layers = [m * n + n for m, n in zip(sizes[:-1], sizes[1:], strict=True)]
+    return 4.0 * (4 * sum(layers) - layers[0]), 4.0 * sum(layers)
+
+
+def loop(width: int, steps: int, kind: str) -> Case:
+    """The loop with an algorithm. Only backpropagation has peers."""
+    lr, images = 0.01, synthetic(steps)
+    algo = getattr(algorithms, kind)(lr)
+    ours = Contender(spectral_runner(images, width, algo), steps)
+    if kind != "bp":
+        bp = spectral_runner(images, width, algorithms.bp(lr))
+        return Case(ours, {"bp of this library": Contender(bp, steps)})
+    peers = {"bare JAX": Contender(bare_runner(images, width, lr), steps)}
+    few = min(steps, 3000)
+    torch = torch_runner(synthetic(few), width, lr)
+    if torch is not None:
+        peers["PyTorch"] = Contender(torch, few)
+    each, weights = traffic(784, width)
+    return Case(ours, peers, traffic=each, working_set=round(weights))
+
+
+def cases(*, quick: bool, small: bool) -> Cases:
+    """A step of the loop, by its name."""
+    sizes = {4: 100} if small else {100: 20000} if quick else {100: 60000, 1000: 1500}
+    return {
+        f"step of {kind}, MLP {width}, batch 1": functools.partial(loop, width, steps, kind)
+        for width, steps in sizes.items()
+        for kind in ("bp", "l2", "er", "l2_er")
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="How fast the loop trains.")
-    parser.add_argument("--width", type=int, nargs="+", default=[100, 1000])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, nargs="+", default=[60000, 1500])
+    add_options(parser)
     parser.add_argument("--collapse", action="store_true")
-    arguments = parser.parse_args()
-    if arguments.collapse:
+    given = parser.parse_args()
+    if given.collapse:
         collapse(100, 200, 0.03)
         collapse(1000, 40, 0.03)
         return
-    lr = 0.01
-    for width, steps in zip(arguments.width, arguments.steps, strict=True):
-        images = synthetic(steps)
-        runners = {
-            "bare": bare_runner(images, width, lr),
-            "bp": spectral_runner(images, width, algorithms.bp(lr)),
-            "l2": spectral_runner(images, width, algorithms.l2(lr)),
-            "er": spectral_runner(images, width, algorithms.er(lr)),
-            "l2_er": spectral_runner(images, width, algorithms.l2_er(lr)),
-        }
-        torch = torch_runner(synthetic(min(steps, 3000)), width, lr)
-        if torch is not None:
-            runners["torch"] = torch
-        seconds = measure(runners, arguments.rounds)
-        count = {name: min(steps, 3000) if name == "torch" else steps for name in runners}
-        print(f"\nMLP 784-{width}-{width}-{width}-10, batch 1, {steps} steps, median of rounds")
-        print(f"{'':8s}{'us/step':>10s}{'steps/s':>10s}{'/ bare':>8s}{'/ bp':>8s}")
-        pace = {name: np.asarray(s) / count[name] for name, s in seconds.items()}
-        for name, own in pace.items():
-            middle = float(np.median(own))
-            to_bare = float(np.median(own / pace["bare"]))
-            to_bp = float(np.median(own / pace["bp"]))
-            print(f"{name:8s}{middle * 1e6:10.1f}{1 / middle:10.0f}{to_bare:8.2f}{to_bp:8.2f}")
+    time_cases(cases(quick=given.quick, small=given.small), given)
 
 
 if __name__ == "__main__":

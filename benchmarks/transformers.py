@@ -1,13 +1,10 @@
 """How fast transformers are: training in the loop, products with the Hessian, Kronecker factors.
 
-    python benchmarks/transformers.py [train] [hessian] [kfac] [--rounds 15] [--steps 100]
+    python benchmarks/transformers.py [train] [hessian] [kfac] [--quick] [--small]
 
 The network is a `models.GPT` of 4 blocks, width 64 and 4 heads on 8 sequences of 32 tokens of the
-English text that comes with Python. All contenders of a part run in one process and in turn. Each
-round gives the ratio of two times, and the median of these ratios is printed, because other
-programs may slow down a whole round. The time of the processor is printed as well: it does not
-count the time for which others have the processor. It counts all threads, so compare it on one
-processor: `taskset -c 0 python benchmarks/transformers.py`.
+English text that comes with Python. The time of the processor counts all threads, so compare it on
+one processor: `taskset -c 0 python benchmarks/transformers.py`.
 
 `train`: AdamW with warm-up and cosine in each task. `loop` is `train_continual`, which draws the
 sequences and evaluates the task within the measured time. `bare` is one `lax.scan` over given
@@ -15,18 +12,17 @@ tokens, with the same network and the same optimiser. `torch` is an eager loop w
 at a fixed learning rate. All compute loss and accuracy of each step.
 
 `hessian`: one product with the Hessian of the mean loss on the 8 sequences. The product inside
-Lanczos is that of `linearised`, in a loop of 20; `single` is a product by itself, which evaluates
-the gradient again, as the peers do.
+Lanczos is in a loop of 20; `by itself` is a single product, which evaluates the gradient again, as
+the peers do.
 
 `kfac`: Kronecker factors of all layers, against those that curvlinops has, of the Linear layers.
 
-The peers need the extra `benchmarks` and `pip install --no-deps hessian-eigenthings`. Without them
-their rows are left out.
+The peers need the extra `benchmarks`. Without it their rows are left out.
 """
 
 import argparse
-import time
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 
 import equinox as eqx
 import jax
@@ -34,13 +30,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from curvature_peers import installed
+from timing.case import Case, Contender, operations
+from timing.command import add_options, Cases, time_cases
 
 from spectral import algorithms, models, tasks, train_continual
 from spectral.curvature import Empirical, Hessian, KFAC, Risk, SoftmaxCrossEntropy
 
 
-Contenders = dict[str, Callable[[], object]]
+PARTS = ("train", "hessian", "kfac")
 PEAK, DECAY, SEQUENCES, CONTEXT, PRODUCTS = 1e-3, 0.01, 8, 32, 20
+PRODUCT = SEQUENCES * CONTEXT, 64, 256  # of all tokens with the first layer of an MLP
 
 
 def decoder(vocabulary_size: int, *, tied: bool = True) -> models.GPT:
@@ -91,26 +90,25 @@ def bare(model: models.GPT, inputs: np.ndarray, targets: np.ndarray) -> Callable
     return lambda: jax.block_until_ready(train(params, *given))
 
 
-def train(rounds: int, steps: int) -> None:
+def training(steps: int) -> Case:
     stream = stream_of(steps)
     model = decoder(stream.vocabulary_size)
     lr = algorithms.WarmupCosine(PEAK, warmup_steps=steps // 10, decay_steps=steps, restart="task")
     algo = algorithms.bp(algorithms.adamw(lr, weight_decay=DECAY))
     inputs, targets = tokens_of(stream, 2 * steps)
-    contenders: Contenders = {
-        "loop": lambda: train_continual(model, stream, algo),
-        "bare": bare(model, inputs, targets),
-    }
+    count = 2 * steps
+    peers = {"bare JAX": Contender(bare(model, inputs, targets), count)}
+    risk = risk_of(inputs, targets)
     if installed("torch"):
         from transformers_in_torch import Peers
 
-        peers = Peers(model, inputs, targets)
-        own = risk_of(inputs, targets)(model)
-        assert abs(float(own) - peers.loss_of_first()) < 1e-4
-        contenders["torch"] = peers.training(PEAK, DECAY)
-    size = sum(p.size for p in jax.tree.leaves(eqx.filter(model, eqx.is_inexact_array)))
-    print(f"{size:,} parameters, {stream.vocabulary_size} tokens, {2 * steps} steps")
-    show(in_turn(contenders, rounds), "loop", 2 * steps)
+        in_torch = Peers(model, inputs, targets)
+        assert abs(float(risk(model)) - in_torch.loss_of_first()) < 1e-4
+        peers["PyTorch"] = Contender(in_torch.training(PEAK, DECAY), count)
+    ours = Contender(lambda: train_continual(model, stream, algo), count)
+    params, static = eqx.partition(model, eqx.is_inexact_array)
+    flops = operations(jax.grad(lambda params: risk(eqx.combine(params, static))), params)
+    return Case(ours, peers, flops, product=PRODUCT)
 
 
 def forward(model: models.GPT, inputs):
@@ -138,84 +136,68 @@ def factors(risk: Risk, model: models.GPT, factor):
     return eqx.filter(kfac.blocks, eqx.is_array)
 
 
-def hessian(rounds: int) -> None:
+def hessian() -> Case:
     stream = stream_of(1)
     model = decoder(stream.vocabulary_size)
     inputs, targets = tokens_of(stream, 1)
-    operator = Hessian(risk_of(inputs, targets), model)
-    vector = eqx.filter(model, eqx.is_inexact_array)
-    contenders: Contenders = {
-        "single": lambda: jax.block_until_ready(single(operator, vector)),
-        "linearised": lambda: jax.block_until_ready(linearised(operator, vector)),
-    }
+    risk = risk_of(inputs, targets)
+    operator = Hessian(risk, model)
+    vector, static = eqx.partition(model, eqx.is_inexact_array)
+    peers = {"by itself": Contender(lambda: single(operator, vector))}
     if installed("torch", "curvlinops"):
         from transformers_in_torch import Peers
 
-        contenders["curvlinops"] = Peers(model, inputs, targets).curvlinops_product()
+        peers["curvlinops"] = Contender(Peers(model, inputs, targets).curvlinops_product())
     if installed("torch", "hessian_eigenthings"):
         from transformers_in_torch import Peers
 
-        contenders["eigenthings"] = Peers(model, inputs, targets).eigenthings_product()
-    taken = in_turn(contenders, rounds)
-    taken["linearised"] = taken["linearised"] / PRODUCTS
-    show(taken, "linearised", 1)
-    show(taken, "single", 1)
+        product = Peers(model, inputs, targets).eigenthings_product()
+        peers["hessian-eigenthings"] = Contender(product)
+    gradient = jax.grad(lambda params: risk(eqx.combine(params, static)))
+    both = lambda v: jax.jvp(gradient, (vector,), (v,))
+    # What a linearised product does not compute again.
+    flops = operations(both, vector) - operations(gradient, vector)
+    ours = Contender(lambda: linearised(operator, vector), PRODUCTS)
+    return Case(ours, peers, flops, product=PRODUCT)
 
 
-def kfac(rounds: int) -> None:
+def kfac(kind: str) -> Case:
     stream = stream_of(1)
     model = decoder(stream.vocabulary_size, tied=False)
     inputs, targets = tokens_of(stream, 1)
     risk = risk_of(inputs, targets)
-    for kind, factor in (("type-2", None), ("empirical", Empirical())):
-        contenders: Contenders = {
-            kind: lambda factor=factor: jax.block_until_ready(factors(risk, model, factor))
-        }
-        if installed("torch", "curvlinops"):
-            from transformers_in_torch import Peers
+    factor = Empirical() if kind == "empirical" else None
+    peers = {}
+    if installed("torch", "curvlinops"):
+        from transformers_in_torch import Peers
 
-            peers = Peers(model, inputs, targets)
-            contenders["curvlinops"] = peers.curvlinops_kfac(kind)
-        show(in_turn(contenders, rounds), kind, 1)
+        peers["curvlinops"] = Contender(Peers(model, inputs, targets).curvlinops_kfac(kind))
+    return Case(Contender(lambda: factors(risk, model, factor)), peers)
 
 
-def in_turn(contenders: Contenders, rounds: int) -> dict[str, np.ndarray]:
-    """The seconds on the clock and those of the processor, [rounds, 2], after one call that
-    compiles."""
-    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}
-    for repeat in range(rounds + 1):
-        for name, run in contenders.items():
-            start = time.perf_counter(), time.process_time()
-            run()
-            if repeat:
-                end = time.perf_counter(), time.process_time()
-                taken[name].append((end[0] - start[0], end[1] - start[1]))
-    return {name: np.asarray(times) for name, times in taken.items()}
-
-
-def show(taken: dict[str, np.ndarray], base: str, steps: int) -> None:
-    for name, times in taken.items():
-        wall, work = np.median(times, axis=0) / steps * 1e3
-        ratio, of_work = np.median(times / taken[base], axis=0)
-        print(
-            f"{name:12s}{wall:10.3f} ms,{ratio:6.2f} times `{base}`; processor {work:10.3f} ms,"
-            f"{of_work:6.2f} times",
-            flush=True,
-        )
+def cases(parts: Sequence[str] = PARTS, *, quick: bool, small: bool) -> Cases:
+    """The work of each part, by its name."""
+    found: dict[str, dict[str, Callable[[], Case]]] = {
+        "train": {
+            "step of AdamW, GPT 64": functools.partial(training, 10 if small else 50),
+        },
+        "hessian": {"Hessian product, GPT 64": hessian},
+        "kfac": {
+            f"KFAC factors ({kind}), GPT 64": functools.partial(kfac, kind)
+            for kind in (["type-2"] if quick else ["type-2", "empirical"])
+        },
+    }
+    return {work: make for part in parts for work, make in found[part].items()}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("parts", nargs="*", default=["train", "hessian", "kfac"])
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--steps", type=int, default=100)
-    own = parser.parse_args()
-    if "train" in own.parts:
-        train(own.rounds, own.steps)
-    if "hessian" in own.parts:
-        hessian(own.rounds)
-    if "kfac" in own.parts:
-        kfac(own.rounds)
+    parser = argparse.ArgumentParser(description="How fast transformers are.")
+    parser.add_argument("parts", nargs="*", default=PARTS, metavar=f"[{' '.join(PARTS)}]")
+    add_options(parser)
+    given = parser.parse_args()
+    if unknown := sorted(set(given.parts) - set(PARTS)):
+        parser.error(f"unknown parts {unknown}: choose from {list(PARTS)}, or pass none for all")
+    time_cases(cases(given.parts, quick=given.quick, small=given.small), given)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """The decoder of `transformers.py` in PyTorch, with equal weights, and what the peers do with it.
 
-It needs the extra `benchmarks`; the product of hessian-eigenthings also needs
-`pip install --no-deps hessian-eigenthings`.
+It needs the extra `benchmarks`.
 """
 
 from collections.abc import Callable

@@ -50,3 +50,5 @@ from .runs._sweep import (
     Sweep as Sweep,
     sweep_of as sweep_of,
 )
+from .runs.planning._dry_run import dry_run as dry_run
+from .runs.planning._plan import GroupPlan as GroupPlan, Plan as Plan, plan_table as plan_table

@@ -24,7 +24,7 @@ FILES = sorted(
         "examples/**/*.py",
         "examples/**/*.yaml",
         "examples/*.ipynb",
-        "benchmarks/*.py",
+        "benchmarks/**/*.py",
         "*.py",
         "docs/**/*.md",
         "*.md",

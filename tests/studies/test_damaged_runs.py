@@ -19,7 +19,7 @@ from spectral.studies.command_line._main import main
 from spectral.studies.experiment import _make
 from spectral.studies.runs import _run
 from spectral.studies.runs._folder import MARKER
-from spectral.studies.runs.protection._obstacles import check_places, told
+from spectral.studies.runs.protection._obstacles import check_places, check_writable, told
 
 
 @pytest.fixture(scope="module")
@@ -254,9 +254,14 @@ def test_only_a_full_disk_needs_space(tmp_path):
         tmp_path / "file" / "x": "file' is a file, and a folder belongs there",
         pathlib.Path("/proc/x"): "No such file or directory: '/proc/x'",
     }
+
+    def open_for_writing(folder):
+        check_places(folder, [], [])
+        check_writable(folder)
+
     for folder, reason in ways.items():
         with pytest.raises(OSError) as error:  # noqa: PT011 (its text is that of the system)
-            check_places(folder, [], [])
+            open_for_writing(folder)
         assert reason in told(error.value, folder)
         assert "free some space" not in told(error.value, folder)
     for number in (errno.ENOSPC, errno.EDQUOT):

@@ -1,6 +1,7 @@
 """The commands of the command line."""
 
 import argparse
+import dataclasses
 import functools
 import importlib
 import json
@@ -93,9 +94,10 @@ def _run(given: argparse.Namespace) -> int:
     experiment = studies.load_experiment(
         given.file, assignments=given.set, seeds=given.seeds, data_dir=given.data_dir
     )
-    results = studies.run_experiment(
-        experiment, _folder(given), apart=given.apart, at_most=given.at_most, **_options(given)
-    )
+    apart = {"apart": given.apart, "at_most": given.at_most}
+    if given.dry_run:
+        return _dry_run(given, experiment, **apart)
+    results = studies.run_experiment(experiment, _folder(given), **apart, **_options(given))
     summary = studies.summarise(results)
     studies.save_summary(results.folder, summary)
     diverged = [m for m in results.members if m.status == "diverged"]
@@ -117,6 +119,8 @@ def _sweep(given: argparse.Namespace) -> int:
         given.file, assignments=given.set, seeds=given.seeds, data_dir=given.data_dir
     )
     folder = _folder(given)
+    if given.dry_run:
+        return _dry_run(given, sweep)
     table = studies.run_sweep(sweep, folder, **_options(given))
     print(studies.sweep_table(table, sweep.score))
     best = f"The best cells are in {folder / 'selected.yaml'}, for spectral run. "
@@ -126,6 +130,15 @@ def _sweep(given: argparse.Namespace) -> int:
         rows = json.loads(str(table.to_json(orient="records")))
         print(json.dumps({"folder": str(folder), "score": str(sweep.score), "cells": rows}))
     return 1 if max(table["diverged"]) > 0 else 0
+
+
+def _dry_run(given: argparse.Namespace, planned: Any, **apart: Any) -> int:
+    plan = studies.dry_run(planned, _folder(given), **apart, **_options(given))
+    print(studies.plan_table(plan))
+    print("\nNothing was written. To train: the same command without --dry-run.")
+    if given.json:
+        print(json.dumps(dataclasses.asdict(plan)))
+    return 0
 
 
 def _plot(given: argparse.Namespace) -> int:

@@ -70,5 +70,11 @@ def add_run_options(command: argparse.ArgumentParser, *, default: str) -> None:
         help="also write the records to FOLDER/events",
     )
     command.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="check everything, print what the command will take (steps, programs, time, memory) "
+        "and write nothing",
+    )
+    command.add_argument(
         "--json", action="store_true", help="print the summary as JSON in the last line"
     )

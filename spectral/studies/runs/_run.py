@@ -42,7 +42,7 @@ from ._results import (
 from .protection._damage import DamagedError
 from .protection._lock import sole_writer
 from .protection._memory import check_memory, within_memory
-from .protection._obstacles import check_places, told
+from .protection._obstacles import check_places, check_writable, told
 from .protection._stop import watch_signals
 
 
@@ -103,18 +103,18 @@ def run_experiment(
     status 143 if the process gets SIGTERM: the state after the present tasks is saved first.
     """
     folder = given_path("folder", folder)
-    experiment = dataclasses.replace(experiment, apart=apart or began_apart(folder, mode))
-    recorded = _recorded(experiment)
-    for name, count in (("keep_every", keep_every), ("at_most", at_most)):
-        _check_given_count(name, count)
-    _check_loggers(loggers)
-    check_folder(folder, experiment.settings, recorded, mode)
-    check_memory(experiment)
-    if mode == "extend":
-        recorded |= check_extension(experiment, folder)
+    experiment, recorded = check_run(
+        experiment,
+        folder,
+        mode=mode,
+        loggers=loggers,
+        keep_every=keep_every,
+        apart=apart,
+        at_most=at_most,
+    )
     try:
         # Before anything is changed, such as the settings of a run that is extended.
-        check_places(folder, *_places(experiment, folder))
+        check_writable(folder)
         with sole_writer(folder / MARKER):
             known = _known_quantities(folder)
             figures = {quantity.figure for quantity in known.values()}
@@ -126,7 +126,7 @@ def run_experiment(
             algorithms = {name: experiment.algorithms[name] for name in order}
             experiment = dataclasses.replace(experiment, algorithms=algorithms)
             with watch_signals() as stop, within_memory("The run"):
-                for group in _left(experiment, folder)[:at_most]:
+                for group in left(experiment, folder)[:at_most]:
                     keeper = Keeper(
                         folder, group, experiment.stream, stop=stop, keep_every=keep_every
                     )
@@ -135,6 +135,38 @@ def run_experiment(
     except OSError as error:
         raise SettingsError(told(error, folder)) from error
     return load_results(folder)
+
+
+def check_run(
+    experiment: Experiment,
+    folder: pathlib.Path,
+    *,
+    mode: Mode,
+    loggers: Sequence[Logger],
+    keep_every: int | None,
+    apart: bool,
+    at_most: int | None,
+) -> tuple[Experiment, dict[str, Any]]:
+    """Check all that can be checked before anything is written. Nothing is written.
+
+    **Returns:** the experiment as it will be trained, and what the run records about itself.
+
+    **Raises:** `SettingsError` as `run_experiment`.
+    """
+    experiment = dataclasses.replace(experiment, apart=apart or began_apart(folder, mode))
+    recorded = _recorded(experiment)
+    for name, count in (("keep_every", keep_every), ("at_most", at_most)):
+        _check_given_count(name, count)
+    _check_loggers(loggers)
+    check_folder(folder, experiment.settings, recorded, mode)
+    check_memory(experiment)
+    if mode == "extend":
+        recorded |= check_extension(experiment, folder)
+    try:
+        check_places(folder, *_places(experiment, folder))
+    except OSError as error:
+        raise SettingsError(told(error, folder)) from error
+    return experiment, recorded
 
 
 def _places(
@@ -172,7 +204,7 @@ def _check_given_count(name: str, count: int | None) -> None:
         raise SettingsError(str(error)) from error
 
 
-def _left(experiment: Experiment, folder: pathlib.Path) -> list[Group]:
+def left(experiment: Experiment, folder: pathlib.Path) -> list[Group]:
     """The groups that have not ended."""
     return [
         group

@@ -13,8 +13,8 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 def check_places(
     root: pathlib.Path, folders: Iterable[pathlib.Path], files: Iterable[pathlib.Path]
 ) -> None:
-    """Check that a run can write to `root`: that nothing else is where its folders and files
-    belong, and that a file can be written there now.
+    """Check that nothing else is where the folders and files of a run in `root` belong, and that
+    its folder may be written to. Nothing is written.
 
     **Raises:** `OSError` that names what is in the way.
     """
@@ -24,6 +24,16 @@ def check_places(
     for file in files:
         if file.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(file))
+    existing = next(path for path in (root, *root.absolute().parents) if path.exists())
+    if not os.access(existing, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(existing))
+
+
+def check_writable(root: pathlib.Path) -> None:
+    """Make the folder of a run, and check that a file can be written there now.
+
+    **Raises:** `OSError` otherwise.
+    """
     root.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=root) as file:
         file.write(b"0")

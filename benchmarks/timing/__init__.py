@@ -1,0 +1,1 @@
+"""The form of every benchmark that times this library beside its peers."""
