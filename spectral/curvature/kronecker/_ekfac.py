@@ -159,7 +159,7 @@ def _moments(
     return jax.lax.scan(add, zeros, (pairs, weights))[0]
 
 
-def _sum_of_squares(x: Float[Array, "columns *shape"]) -> Float[Array, "*shape"]:
+def _sum_of_squares(x: Float[Array, "columns ..."]) -> Float[Array, "..."]:
     """The squared entries, summed over the columns of the output factor."""
     # XLA sums over an outer axis number by number on CPU, in four times the time of the rotation.
     zeros = jnp.zeros(x.shape[1:], x.dtype)

@@ -33,13 +33,14 @@ class Lanczos(AbstractLanczosQuadrature):
         sqrt(2 / r). A standard error needs at least two vectors.
     - `distribution`: the distribution of the vectors: `Sphere()`, `Rademacher()` or `Normal()`.
     - `orthogonalisation`: `Full()`, the default, or `NoOrthogonalisation()`, which takes the memory
-        of three vectors for any order. Then float32 finds the outliers again and again. This
-        changes no weight, but slows the resolution down, and the bounds are no longer rigorous.
+        of at most four vectors for any order. Then the iteration finds the outliers again and
+        again. Their weights still have the right sums, but the rest is resolved later, and the
+        bounds are not rigorous.
 
     The vectors run one after the other, each in memory of `order * dim` numbers. Every new vector
-    of the iteration is orthogonalised twice against all earlier ones. The Krylov space of a collapsed network has only a few dimensions.
-    When it ends, the iteration continues from a new random vector, which adds nodes without weight,
-    and marks the spectrum as `exhausted`. It ends when the next off-diagonal entry is at most
+    of the iteration is orthogonalised twice against all earlier ones. The Krylov space of a
+    collapsed network has only a few dimensions. When it ends, the iteration continues from a new
+    random vector, which adds nodes without weight, and marks the spectrum as `exhausted`. It ends when the next off-diagonal entry is at most
     10 eps max ||A q||, the `tolerance` of the spectrum: what remains is rounding.
 
     The products run in the dtype of the parameters. The eigenvalue problems of the tridiagonal

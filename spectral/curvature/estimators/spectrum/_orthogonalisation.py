@@ -1,4 +1,4 @@
-"""What a Lanczos iteration does against the loss of orthogonality, and the vectors that this takes."""
+"""What a Lanczos iteration does against the loss of orthogonality."""
 
 from abc import abstractmethod
 
@@ -48,7 +48,7 @@ class Full(AbstractOrthogonalisation):
 
 
 class NoOrthogonalisation(AbstractOrthogonalisation):
-    """The three-term recurrence alone, in memory of three vectors for any order.
+    """The three-term recurrence alone, in memory of at most four vectors for any order.
 
     ```python
     import jax
@@ -60,7 +60,7 @@ class NoOrthogonalisation(AbstractOrthogonalisation):
     epsilon_rank(lanczos(matrix, key=jax.random.key(0)), 0.5).value  # about 9
     ```
 
-    A new vector is orthogonalised against the two before it. Once an eigenvalue far from the others
+    The recurrence orthogonalises a new vector against the two before it. Once an eigenvalue far from the others
     is found, rounding brings its eigenvector back, and the iteration finds it again (Paige 1980).
     These copies share the weight of the eigenvalue. The tridiagonal matrix is that of an exact
     iteration for a larger matrix, whose eigenvalues lie in small intervals about those of the given
@@ -108,8 +108,8 @@ class NoOrthogonalisation(AbstractOrthogonalisation):
             w = image - beta * before
             alpha = q @ w
             w = w - alpha * q
-            # Once more, because w may be short: without this, copies appear earlier. The same for
-            # `before` would gain little, and take one more vector in memory.
+            # Once more, because w may be short: without this, copies appear earlier. The same with
+            # `before` would gain little and need one more vector in memory.
             w = w - (q @ w) * q
             beta = jnp.linalg.norm(w)
             ended = beta <= rounding * scale
