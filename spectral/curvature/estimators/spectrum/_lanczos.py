@@ -40,8 +40,9 @@ class Lanczos(AbstractLanczosQuadrature):
     The vectors run one after the other, each in memory of `order * dim` numbers. Every new vector
     of the iteration is orthogonalised twice against all earlier ones. The Krylov space of a
     collapsed network has only a few dimensions. When it ends, the iteration continues from a new
-    random vector, which adds nodes without weight, and marks the spectrum as `exhausted`. It ends when the next off-diagonal entry is at most
-    10 eps max ||A q||, the `tolerance` of the spectrum: what remains is rounding.
+    random vector, which adds nodes without weight, and marks the spectrum as `exhausted`. It ends
+    when the next off-diagonal entry is at most 10 eps max ||A q||, the `tolerance` of the spectrum:
+    what remains is rounding.
 
     The products run in the dtype of the parameters. The eigenvalue problems of the tridiagonal
     matrices are always solved in float64. Compared with an iteration in float64 from the same

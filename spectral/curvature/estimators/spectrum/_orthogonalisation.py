@@ -60,20 +60,20 @@ class NoOrthogonalisation(AbstractOrthogonalisation):
     epsilon_rank(lanczos(matrix, key=jax.random.key(0)), 0.5).value  # about 9
     ```
 
-    The recurrence orthogonalises a new vector against the two before it. Once an eigenvalue far from the others
-    is found, rounding brings its eigenvector back, and the iteration finds it again (Paige 1980).
-    These copies share the weight of the eigenvalue. The tridiagonal matrix is that of an exact
-    iteration for a larger matrix, whose eigenvalues lie in small intervals about those of the given
-    one (Greenbaum 1989; Greenbaum and Strakos 1992), so its nodes and weights remain a quadrature:
-    sums over weights stay right, counts of nodes do not. Copies take up products, so the rest of
-    the spectrum is resolved later: compare two orders.
+    The recurrence orthogonalises a new vector against the two before it. Once an eigenvalue far
+    from the others is found, rounding brings its eigenvector back, and the iteration finds it again
+    (Paige 1980). These copies share the weight of the eigenvalue. The tridiagonal matrix is that of
+    an exact iteration for a larger matrix, whose eigenvalues lie in small intervals about those of
+    the given one (Greenbaum 1989; Greenbaum and Strakos 1992). So its nodes and weights remain a
+    quadrature: sums over weights stay right, counts of nodes do not. Copies take up products, so
+    the rest of the spectrum is resolved later: compare two orders.
 
     **What the spectrum says.** The intervals that are proven are much wider than those that are
     seen. So the bounds of a mass are not rigorous. They are those of the larger matrix, with a
     `tolerance` of 10 sqrt(order) eps max ||A q|| for the place of an eigenvalue (of which a
     thirtieth was needed, at order 100) and sqrt(eps) for the mass (a fiftieth). The residual of a
-    node is 2.5 (|beta_m s_m| + sqrt(order) tolerance), the bound of Paige (1980) for a node that
-    has converged. The spectrum has `copies`: `extremes` returns one eigenvalue at each end and
+    node is 2.5 (|beta_m s_m| + tolerance), after the bound of Paige (1980) for a node that has
+    converged. The spectrum has `copies`: `extremes` returns one eigenvalue at each end and
     raises an error for more. `extreme_eigenpairs`, `matrix_function` and `Deflated` need the
     vectors and always orthogonalise.
 

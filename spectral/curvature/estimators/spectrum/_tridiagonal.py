@@ -141,7 +141,7 @@ def ritz(matrix: Tridiagonal) -> Ritz:
         # A filler repeats the first diagonal entry, whose residual is the entry next to it.
         first = jnp.append(matrix.off_diagonal, matrix.leads_out)[0]
         residuals = jnp.where(filled, first, residuals)
-        residuals = 2.5 * (residuals + values.size**0.5 * matrix.tolerance)
+        residuals = 2.5 * (residuals + matrix.tolerance)
     else:
         residuals = jnp.where(filled, jnp.inf, residuals)
     return Ritz(values, vectors, residuals)
