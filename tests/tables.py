@@ -307,6 +307,11 @@ ESTIMATORS = {
     "lanczos_signs": Estimator(
         curvature.Lanczos(order=20, distribution=curvature.Rademacher()), quick=None
     ),
+    "lanczos_without_basis": Estimator(
+        curvature.Lanczos(order=20, orthogonalisation=curvature.NoOrthogonalisation()),
+        bounds=False,
+        quick=None,
+    ),
     "matfree": Estimator(curvature.MatfreeLanczos(order=20), guarded=False),
     "dense": Estimator(curvature.Dense(), exact=True),
     "gram": Estimator(curvature.GramEigh(), exact=True, gram=True),

@@ -25,6 +25,11 @@ from .estimators.spectrum._matrix_function import (
     FunctionProduct as FunctionProduct,
     matrix_function as matrix_function,
 )
+from .estimators.spectrum._orthogonalisation import (
+    AbstractOrthogonalisation as AbstractOrthogonalisation,
+    Full as Full,
+    NoOrthogonalisation as NoOrthogonalisation,
+)
 from .estimators.spectrum._spectrum_of import spectrum_of as spectrum_of
 from .estimators.trace._diagonal import (
     HutchinsonDiagonal as HutchinsonDiagonal,

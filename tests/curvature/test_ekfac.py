@@ -132,3 +132,24 @@ def test_algebra_agrees_with_the_dense_matrix():
     np.testing.assert_allclose(found, values, rtol=1e-8, atol=1e-13)
     inverse = np.linalg.inv(dense + 0.1 * np.eye(len(dense)))
     np.testing.assert_allclose(ekfac.inverse(0.1).dense(), inverse, rtol=1e-9, atol=1e-11)
+
+
+def test_one_batch_is_passed_through_the_network_once():
+    """The factors and the eigenvalues take the same records, so EKFAC traces no more than KFAC."""
+    risk, model = mlp()
+    counts = []
+    for operator in (KFAC, EKFAC):
+        calls = []
+
+        def forward(model, inputs, calls=calls):
+            calls.append(inputs.shape)
+            return risk.forward(model, inputs)
+
+        eqx.filter_eval_shape(
+            lambda m, f=forward, make=operator: (
+                make(eqx.tree_at(lambda r: r.forward, risk, f), m).blocks
+            ),
+            model,
+        )
+        counts.append(len(calls))
+    assert counts[0] == counts[1] > 0

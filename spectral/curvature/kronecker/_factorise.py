@@ -1,5 +1,6 @@
 """The Kronecker factors of every layer of a network."""
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -33,14 +34,28 @@ def factorise(
     """The Kronecker factors of every layer, accumulated over the batches of the risk."""
     layers = find_layers(risk, params)
 
-    def sums(batch: ExampleBatch) -> list[list[AbstractProducts]]:
-        found = pulled_back(risk, params, layers, factor, batch, separate_bias=separate_bias)
-        return [[_sums(layer, record, sharing, batch) for record in own] for layer, own in found]
+    def recorded(batch: ExampleBatch) -> list[tuple[Layer, Records]]:
+        return pulled_back(risk, params, layers, factor, batch, separate_bias=separate_bias)
 
     with jax.default_matmul_precision("highest"):
-        blocks = risk.accumulate(sums)
+        return factors(risk, recorded, separated_if(layers, separate_bias), sharing)
+
+
+def factors(
+    risk: Risk,
+    recorded: Callable[[ExampleBatch], list[tuple[Layer, Records]]],
+    layers: tuple[Layer, ...],
+    sharing: AbstractSharing,
+) -> tuple[AbstractProducts, ...]:
+    """The Kronecker factors from the records of each batch, one block for each layer."""
+
+    def sums(batch: ExampleBatch) -> list[list[AbstractProducts]]:
+        found = recorded(batch)
+        return [[_sums(layer, record, sharing, batch) for record in own] for layer, own in found]
+
+    blocks = risk.accumulate(sums)
     combined = []
-    for layer, own in zip(_blocks_of(layers, separate_bias), blocks, strict=True):
+    for layer, own in zip(layers, blocks, strict=True):
         names: Any = {"name": layer.name, "leaves": layer.leaves}
         combined.append(own[0] if len(own) == 1 else SumBlock(terms=tuple(own), **names))
     return tuple(combined)
@@ -61,10 +76,11 @@ def pulled_back(
     records = recorded(columns)
     if separate_bias:
         records = separate_records(layers, records)
-    return list(zip(_blocks_of(layers, separate_bias), records, strict=True))
+    return list(zip(separated_if(layers, separate_bias), records, strict=True))
 
 
-def _blocks_of(layers: tuple[Layer, ...], separate_bias: bool) -> tuple[Layer, ...]:
+def separated_if(layers: tuple[Layer, ...], separate_bias: bool) -> tuple[Layer, ...]:
+    """The layers, or a layer for each of their arrays."""
     return separated(layers) if separate_bias else layers
 
 

@@ -39,17 +39,19 @@ def extremes(spectrum: AbstractSpectrum, *, count: Count = 1) -> Extremes:
     value has a residual near `spectrum.tolerance`. The eigenvalues that `Deflated` has found
     individually are included. If all eigenvalues are known with their multiplicities (`Dense`,
     `GramEigh`, `KroneckerEigh`), this returns the eigenvalues themselves. `Chebyshev` knows only
-    the ends of its interval, and their residuals are infinite. For eigenvectors see
+    the ends of its interval, and their residuals are infinite. `Lanczos` without orthogonalisation
+    finds the same eigenvalue again, so it knows the outermost one at each end. For eigenvectors see
     `extreme_eigenpairs`.
 
     **Raises:** `ValueError` unless `count` is between 1 and the number of nodes of a vector (the
-    dimension, if all eigenvalues are known; 1 for `Chebyshev`).
+    dimension, if all eigenvalues are known; 1 for `Chebyshev` and for `NoOrthogonalisation`).
     """
     check_count("count", count)
     if count > spectrum.resolved:
         raise ValueError(
             f"`count` is {count}, but must be at most {spectrum.resolved}, the eigenvalues that "
-            "are known: ask for fewer, or use a higher order or another estimator."
+            "are known: ask for fewer, or use a higher order, another estimator, or "
+            "`orthogonalisation=Full()` for `Lanczos`."
         )
     size: int = as_int(count)
     return Extremes(*spectrum.outermost(size, "largest"), *spectrum.outermost(size, "smallest"))

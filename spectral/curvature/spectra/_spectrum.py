@@ -108,6 +108,10 @@ class Spectrum(AbstractSpectrum):
     equal. A threshold within `tolerance` of a node counts as lying on both sides of it. Nodes and
     weights that are not a Gauss quadrature (`gauss=False`) give no rigorous bounds: the lower bound
     is then 0 and the upper bound is everything.
+
+    Where a Lanczos iteration does not orthogonalise, an eigenvalue may have several nodes, which
+    share its weight (`copies=True`). The bounds are then wider by the root of the rounding unit,
+    and not rigorous, see `NoOrthogonalisation`.
     """
 
     nodes: Float[Array, "vectors order"]  # Ritz values, ascending
@@ -124,6 +128,7 @@ class Spectrum(AbstractSpectrum):
     _: KW_ONLY
     gauss: bool = eqx.field(static=True, default=True)
     whole: bool = eqx.field(static=True, default=False)  # all eigenvalues with their fractions
+    copies: bool = eqx.field(static=True, default=False)  # of eigenvalues among the nodes
 
     @property
     def exact(self) -> bool:
@@ -147,7 +152,8 @@ class Spectrum(AbstractSpectrum):
 
     @property
     def resolved(self) -> int:
-        if not self.gauss:  # the nodes are chosen points, not Ritz values
+        # The nodes are chosen points, not Ritz values, or the next one may be a copy.
+        if not self.gauss or self.copies:
             return 1
         return self.dim if self.exact else self.nodes.shape[1]
 
@@ -174,6 +180,9 @@ class Spectrum(AbstractSpectrum):
         lower, value, upper = tail(nodes, weights, self.exhausted, self.tolerance, threshold)
         if not self.gauss:
             lower, upper = jnp.zeros_like(value), jnp.sum(weights, axis=1)
+        if self.copies:  # their weights sum to that of the eigenvalue up to rounding
+            margin = jnp.finfo(weights.dtype).eps ** 0.5 * jnp.sum(weights, axis=1)
+            lower, upper = lower - margin, upper + margin
         # Comparisons with NaN are false, so a matrix of NaN would seem to have no eigenvalues.
         known = jnp.all(jnp.isfinite(nodes), axis=1)
         lower, value, upper = (jnp.where(known, x, jnp.nan) for x in (lower, value, upper))

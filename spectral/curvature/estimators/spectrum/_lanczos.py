@@ -1,10 +1,13 @@
 """Stochastic Lanczos quadrature."""
 
+from dataclasses import KW_ONLY
+
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from .._units import ScaledProduct
+from ._orthogonalisation import AbstractOrthogonalisation, Full
 from ._quadrature import AbstractLanczosQuadrature
-from ._tridiagonal import Tridiagonal, tridiagonalise
+from ._tridiagonal import Tridiagonal
 
 
 class Lanczos(AbstractLanczosQuadrature):
@@ -29,13 +32,17 @@ class Lanczos(AbstractLanczosQuadrature):
         vector on the sphere counts r of dim eigenvalues with a relative standard deviation of
         sqrt(2 / r). A standard error needs at least two vectors.
     - `distribution`: the distribution of the vectors: `Sphere()`, `Rademacher()` or `Normal()`.
+    - `orthogonalisation`: `Full()`, the default, or `NoOrthogonalisation()`, which takes the memory
+        of at most four vectors for any order. Then the iteration finds the outliers again and
+        again. Their weights still have the right sums, but the rest is resolved later, and the
+        bounds are not rigorous.
 
     The vectors run one after the other, each in memory of `order * dim` numbers. Every new vector
-    of the iteration is orthogonalised twice against all earlier ones; without this, float32 finds
-    the outliers again and again. The Krylov space of a collapsed network has only a few dimensions.
-    When it ends, the iteration continues from a new random vector, which adds nodes without weight,
-    and marks the spectrum as `exhausted`. It ends when the next off-diagonal entry is at most
-    10 eps max ||A q||, the `tolerance` of the spectrum: what remains is rounding.
+    of the iteration is orthogonalised twice against all earlier ones. The Krylov space of a
+    collapsed network has only a few dimensions. When it ends, the iteration continues from a new
+    random vector, which adds nodes without weight, and marks the spectrum as `exhausted`. It ends
+    when the next off-diagonal entry is at most 10 eps max ||A q||, the `tolerance` of the spectrum:
+    what remains is rounding.
 
     The products run in the dtype of the parameters. The eigenvalue problems of the tridiagonal
     matrices are always solved in float64. Compared with an iteration in float64 from the same
@@ -51,6 +58,9 @@ class Lanczos(AbstractLanczosQuadrature):
     if `order` is larger than `operator.dim`.
     """
 
+    _: KW_ONLY
+    orthogonalisation: AbstractOrthogonalisation = Full()
+
     def tridiagonal(
         self,
         product: ScaledProduct,
@@ -61,4 +71,5 @@ class Lanczos(AbstractLanczosQuadrature):
         key: PRNGKeyArray,
         index: Int[Array, ""],
     ) -> Tridiagonal:
-        return tridiagonalise(product, vector / length, order, key=key, index=index)[0]
+        start = vector / length
+        return self.orthogonalisation.tridiagonal(product, start, order, key=key, index=index)

@@ -81,4 +81,5 @@ def quadrature(matrices: Tridiagonal, lengths: Float[Array, " vectors"], dim: in
         exhausted=matrices.exhausted,
         tolerance=times_power(matrices.tolerance, matrices.exponent),
         dim=dim,
+        copies=matrices.copies,
     )

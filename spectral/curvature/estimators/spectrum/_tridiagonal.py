@@ -5,6 +5,7 @@ from collections.abc import Callable
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from ...._base._scaling import exponent_of, times_power
@@ -31,6 +32,8 @@ class Tridiagonal(eqx.Module):
     tolerance: Float[Array, ""]  # the size of rounding
     dimensions: Int[Array, ""]  # rows beyond them are fillers
     exponent: Int[Array, ""]
+    # The rows of V are orthonormal only nearby, so an eigenvalue may have several Ritz values.
+    copies: bool = eqx.field(static=True, default=False)
 
 
 class Ritz(eqx.Module):
@@ -38,7 +41,9 @@ class Ritz(eqx.Module):
 
     values: Float[Array, " order"]
     vectors: Float[Array, "order order"]  # columns
-    residuals: Float[Array, " order"]  # the norm of A y - theta y; infinite for fillers
+    # The norm of A y - theta y, infinite for fillers; if there are copies, a bound for the distance
+    # from an eigenvalue.
+    residuals: Float[Array, " order"]
 
 
 def tridiagonalise(
@@ -66,10 +71,7 @@ def tridiagonalise(
     """
     dim, dtype = start.size, start.dtype
     dimensions = dim if dimensions is None else dimensions
-    # A worst-case bound has a further factor sqrt(order). With that factor, a bulk 1e-5 times as
-    # wide as the outliers would count as breakdown. For a largest eigenvalue of 1e4, that bulk is
-    # everything that is counted at epsilon = 0.1.
-    rounding = 10 * jnp.finfo(dtype).eps
+    rounding = rounding_of(dtype)
 
     def remove(basis: _Blocks, w: Float[Array, " dim"], step: Int[Array, ""]):
         return project(_orthogonal_part(basis, w, step))
@@ -112,6 +114,14 @@ def tridiagonalise(
     return tridiagonal, jnp.concatenate(basis)
 
 
+def rounding_of(dtype: DTypeLike) -> float:
+    """What remains of a product beyond the end of the Krylov space, relative to the matrix."""
+    # A worst-case bound has a further factor sqrt(order). With that factor, a bulk 1e-5 times as
+    # wide as the outliers would count as breakdown. For a largest eigenvalue of 1e4, that bulk is
+    # everything that is counted at epsilon = 0.1.
+    return 10 * float(jnp.finfo(dtype).eps)
+
+
 def ritz(matrix: Tridiagonal) -> Ritz:
     """Solves the eigenvalue problem of a tridiagonal matrix, in float64 for any dtype."""
     # The matrix is graded, with the outliers first. A float32 solver has an absolute error of eps
@@ -126,7 +136,14 @@ def ritz(matrix: Tridiagonal) -> Ritz:
     # The fillers are decoupled from the other rows, and so are their eigenvectors.
     own = jnp.arange(values.size) < matrix.dimensions
     filled = jnp.sum(jnp.where(own[:, None], 0, vectors**2), axis=0) > 0.5
-    residuals = jnp.where(filled, jnp.inf, jnp.abs(matrix.leads_out * vectors[-1]))
+    residuals = jnp.abs(matrix.leads_out * vectors[-1])
+    if matrix.copies:
+        # A filler repeats the first diagonal entry, whose residual is the entry next to it.
+        first = jnp.append(matrix.off_diagonal, matrix.leads_out)[0]
+        residuals = jnp.where(filled, first, residuals)
+        residuals = 2.5 * (residuals + matrix.tolerance)
+    else:
+        residuals = jnp.where(filled, jnp.inf, residuals)
     return Ritz(values, vectors, residuals)
 
 
