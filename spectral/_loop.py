@@ -18,6 +18,7 @@ from ._divergence import Diverged, place
 from ._ensemble import count_members, Ensemble, labels_of, replicate, unlabelled
 from ._history import GrowingHistory, History
 from ._measuring import calibrate, measure, networks, to_boundary
+from ._processes import gathered, is_first, of_all, one_after_another
 from ._recorders import AbstractCheckpointer, AbstractMeter
 from .algorithms import Algorithm
 from .probes import AbstractProbe
@@ -131,7 +132,7 @@ def train_continual(
         initial, calibrations = networks(run), calibrate(probes, run, stream, algo, key)
         done, history = 0, History({})
         if checkpointer is not None:
-            done, run, history = checkpointer.restore(config, run) or (done, run, history)
+            done, run, history = _restored(checkpointer, config, run) or (done, run, history)
         history = History(history, members=labels, quantities=quantities)
         given = stream, algo, key, initial, calibrations
         growing = GrowingHistory(history, num_tasks=stream.num_tasks)
@@ -151,19 +152,23 @@ def train_continual(
             run, table = _programs.segment(
                 run, stream, algo, jnp.asarray(done, int), jnp.asarray(count, int), max_tasks, key
             )
-            rows = {name: column[:count] for name, column in _columns(table).items()}
+            rows = {name: column[:count] for name, column in _columns(gathered(table)).items()}
             growing.write(rows | _marks(run, stream, done, count), done)
-            seconds_per_task = (time.perf_counter() - began) / count if adaptive else 0.0
+            if adaptive:
+                # All processes must train as many tasks in each segment.
+                seconds_per_task = max(of_all((time.perf_counter() - began) / count))
             done += count
             _raise_divergence(run, stream, growing.history)
             growing.write(measure("end", probes, done - 1, run, *given), done - 1)
             if checkpointer is not None:
-                checkpointer.save(config, done, run, growing.history)
+                whole = gathered(run)
+                if is_first():
+                    checkpointer.save(config, done, whole, growing.history)
         history = growing.history
         if meter is not None:
             meter.update(done, stream.num_tasks, history)
     if isinstance(run, Ensemble):
-        return Ensemble(run.stacked.learner, labels=labels), history
+        return Ensemble(gathered(run.stacked.learner), labels=labels), history
     return run.learner, history
 
 
@@ -187,6 +192,21 @@ def configuration(
     }
 
 
+def _restored(
+    checkpointer: AbstractCheckpointer, config: PyTree, run: Run | Ensemble
+) -> tuple[int, Run | Ensemble, History] | None:
+    """What the checkpointer restores, which must be the same in all processes."""
+    found = one_after_another(lambda: checkpointer.restore(config, run))
+    done = [int(count) for count in of_all(-1 if found is None else found[0])]
+    if len(set(done)) > 1:
+        states = ", ".join("none" if count < 0 else f"task {count}" for count in done)
+        raise ValueError(
+            f"The processes of this run find different checkpoints ({states}), but must find the "
+            "same: put them into a folder that all processes share."
+        )
+    return found
+
+
 def _columns(table: dict[str, Array] | Ensemble) -> dict[str, np.ndarray]:
     """The table of a segment as columns: `[tasks, ...]`, or `[tasks, members, ...]`."""
     if isinstance(table, Ensemble):
@@ -207,7 +227,7 @@ def _marks(
     """Columns for `count` tasks from task `first` that mark the members that have diverged."""
     if isinstance(run, Run):
         return {}
-    divergence = run.stacked.divergence
+    divergence = gathered(run.stacked.divergence)
     step = np.asarray(divergence.step)
     task = step // (stream.chunks_per_task * stream.minibatches)
     lost = (step >= 0) & (task <= np.arange(first, first + count)[:, None])

@@ -14,6 +14,7 @@ from ._branches._train_branch import train_branch
 from ._core import Run
 from ._ensemble import Ensemble, spread
 from ._keys import derive, Role
+from ._processes import gathered
 from ._types import Learner
 from .algorithms import Algorithm, AlgorithmState
 from .probes import AbstractBranchProbe, AbstractProbe, Boundary, measure_with, Train, When
@@ -41,8 +42,9 @@ def measure(
             known = initial, calibrations.get(name)
             measured = run_probe(probe, run, stream, algo, key, name_hash, place, *known)
             if isinstance(run, Ensemble):
-                lost = np.asarray(run.stacked.divergence.step) >= 0
-                found = {k: np.array(v) for k, v in measured.stacked.items()}
+                step, columns = gathered((run.stacked.divergence.step, measured.stacked))
+                lost = np.asarray(step) >= 0
+                found = {k: np.array(v) for k, v in columns.items()}
                 for column in found.values():
                     column[lost] = np.nan
             else:

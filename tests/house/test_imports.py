@@ -12,7 +12,7 @@ PACKAGE = pathlib.Path(__file__).parents[2] / "spectral"
 # By folder, its files and folders in layers: each may import from the layers before its own.
 LAYERS: dict[str, list[set[str]]] = {
     "": [
-        {"_arguments", "_blas", "_carry", "_keys"},
+        {"_arguments", "_blas", "_carry", "_keys", "_processes"},
         {"_base"},
         {"_eigh"},
         {"_types"},
@@ -68,6 +68,13 @@ LAYERS: dict[str, list[set[str]]] = {
         {"gradients"},
         {"landscape"},
     ],
+    "curvature/risk": [
+        {"_batch_dependence", "_loss", "_parameters", "_sigmoid", "_softmax", "examples"},
+        {"_convex", "_elementwise"},
+        {"_losses", "_risk"},
+        {"_closed_risk", "_held"},
+        {"_check_risk"},
+    ],
     "curvature/kronecker": [
         {"blocks", "capture", "_layout"},
         {"_sharing", "_chosen"},
@@ -78,7 +85,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"_kfac_error"},
     ],
     "curvature/estimators": [
-        {"_derivative", "_gram_of", "_vectors"},
+        {"_derivative", "_gram_of", "_over_vectors", "_vectors"},
         {"_units"},
         {"spectrum", "trace"},
     ],

@@ -29,6 +29,9 @@ class Lanczos(AbstractLanczosQuadrature):
         vector on the sphere counts r of dim eigenvalues with a relative standard deviation of
         sqrt(2 / r). A standard error needs at least two vectors.
     - `distribution`: the distribution of the vectors: `Sphere()`, `Rademacher()` or `Normal()`.
+    - `mesh`: a `jax.sharding.Mesh` with one axis, over whose devices the vectors are divided. Each
+        device then needs the memory for the whole matrix and one vector. By default all vectors run
+        on one device. The numbers are those of one device to rounding.
 
     The vectors run one after the other, each in memory of `order * dim` numbers. Every new vector
     of the iteration is orthogonalised twice against all earlier ones; without this, float32 finds
@@ -47,8 +50,9 @@ class Lanczos(AbstractLanczosQuadrature):
     shapes or other functions. See Ubaru, Chen and Saad (2017) for the method and Golub and Van Loan
     (2013), section 10.3, for the iteration.
 
-    **Raises:** `ValueError` if `order` or `num_vectors` is not a positive integer, and when called
-    if `order` is larger than `operator.dim`.
+    **Raises:** `ValueError` if `order` or `num_vectors` is not a positive integer, if `mesh` has
+    several axes or more devices than vectors, and when called if `order` is larger than
+    `operator.dim`, or if there is a `mesh` and the matrix belongs to `Batches` or `Sharded`.
     """
 
     def tridiagonal(
