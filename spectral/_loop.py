@@ -18,7 +18,7 @@ from ._divergence import Diverged, place
 from ._ensemble import count_members, Ensemble, labels_of, replicate, unlabelled
 from ._history import GrowingHistory, History
 from ._measuring import calibrate, measure, networks, to_boundary
-from ._processes import gathered, is_first, of_all, one_after_another
+from ._processes import first_before_others, gathered, is_first, of_all
 from ._recorders import AbstractCheckpointer, AbstractMeter
 from .algorithms import Algorithm
 from .probes import AbstractProbe
@@ -196,7 +196,7 @@ def _restored(
     checkpointer: AbstractCheckpointer, config: PyTree, run: Run | Ensemble
 ) -> tuple[int, Run | Ensemble, History] | None:
     """What the checkpointer restores, which must be the same in all processes."""
-    found = one_after_another(lambda: checkpointer.restore(config, run))
+    found = first_before_others(lambda: checkpointer.restore(config, run))
     done = [int(count) for count in of_all(-1 if found is None else found[0])]
     if len(set(done)) > 1:
         states = ", ".join("none" if count < 0 else f"task {count}" for count in done)

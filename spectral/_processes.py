@@ -1,14 +1,15 @@
 """Several processes that run one program together, as `jax.distributed` starts them."""
 
-import functools
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
 
 import equinox as eqx
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import PyTree
 
 
 Tree = TypeVar("Tree")
@@ -16,7 +17,7 @@ Result = TypeVar("Result")
 
 
 class LostProcessError(RuntimeError):
-    """Another process of the run does not answer any more."""
+    """Another process of a run cannot be reached, because it has ended or its machine has."""
 
 
 def is_first() -> bool:
@@ -25,31 +26,29 @@ def is_first() -> bool:
 
 
 def gathered(tree: Tree) -> Tree:
-    """The same arrays, each as a whole in this process.
+    """The same pytree, with all arrays as a whole in this process.
 
-    **Raises:** `LostProcessError` if another process has ended.
+    **Raises:** `LostProcessError` if another process cannot be reached.
     """
-    if jax.process_count() == 1:
-        return tree
-    arrays, rest = eqx.partition(tree, _is_elsewhere)
+    elsewhere = lambda leaf: isinstance(leaf, jax.Array) and not leaf.is_fully_addressable
+    arrays, rest = eqx.partition(tree, elsewhere)
     if not jax.tree.leaves(arrays):
         return tree
-    with _Watched():
-        own = jax.tree.map(lambda x: x.addressable_data(0), _everywhere()(arrays))
-        jax.block_until_ready(own)
-    return eqx.combine(own, rest)
+    with _together():
+        copies = jax.block_until_ready(_everywhere(arrays))
+    return eqx.combine(jax.tree.map(lambda x: x.addressable_data(0), copies), rest)
 
 
 def of_all(value: float) -> list[float]:
-    """This number in each process, in their order."""
+    """This number in each process, in their order. **Raises:** as `gathered`."""
     if jax.process_count() == 1:
         return [value]
-    with _Watched():
+    with _together():
         return np.asarray(multihost_utils.process_allgather(np.float32(value))).tolist()
 
 
-def one_after_another(act: Callable[[], Result]) -> Result:
-    """What `act` returns. The first process acts before all others."""
+def first_before_others(act: Callable[[], Result]) -> Result:
+    """What `act` returns. The first process acts before all others. **Raises:** as `gathered`."""
     if jax.process_count() == 1:
         return act()
     if is_first():
@@ -61,28 +60,23 @@ def one_after_another(act: Callable[[], Result]) -> Result:
 
 
 def _meet() -> None:
-    with _Watched():
+    with _together():
         multihost_utils.sync_global_devices("spectral")
 
 
-class _Watched:
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, jax.errors.JaxRuntimeError | ValueError):
-            raise LostProcessError(
-                f"Process {jax.process_index()} of {jax.process_count()} cannot reach another one, "
-                "which has probably ended. Start all processes again: with a checkpointer the run "
-                "continues from its last checkpoint."
-            ) from error
+@eqx.filter_jit
+def _everywhere(tree: PyTree) -> PyTree:
+    devices = Mesh(np.array(jax.devices()), ("devices",))
+    return jax.lax.with_sharding_constraint(tree, NamedSharding(devices, PartitionSpec()))
 
 
-@functools.cache
-def _everywhere() -> Any:
-    everything = NamedSharding(Mesh(np.array(jax.devices()), ("devices",)), PartitionSpec())
-    return jax.jit(lambda tree: tree, out_shardings=everything)
-
-
-def _is_elsewhere(leaf: Any) -> bool:
-    return isinstance(leaf, jax.Array) and not leaf.is_fully_addressable
+@contextmanager
+def _together() -> Iterator[None]:
+    try:
+        yield
+    except (jax.errors.JaxRuntimeError, ValueError) as error:
+        raise LostProcessError(
+            f"Process {jax.process_index()} of {jax.process_count()} cannot reach another one, "
+            "which has ended, or whose machine or network has failed. Start all processes again: "
+            "with a checkpointer, the run continues from its last checkpoint."
+        ) from error

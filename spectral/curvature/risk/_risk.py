@@ -184,9 +184,7 @@ class Risk(eqx.Module):
 
     def one(self) -> ExampleBatch:
         """A batch of one example, of which only shapes and dtypes are right."""
-        inputs, targets = jax.tree.map(
-            lambda s: jnp.zeros(s.shape, s.dtype), self.examples.example
-        )
+        inputs, targets = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), self.examples.example)
         return self._joined(inputs, targets, jnp.arange(1), False)
 
     def accumulate(self, function: Callable[[ExampleBatch], Result]) -> Result:
