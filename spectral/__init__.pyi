@@ -15,6 +15,7 @@ from ._divergence import Diverged as Diverged
 from ._ensemble import Ensemble as Ensemble
 from ._history import History as History
 from ._loop import train_continual as train_continual
+from ._processes import LostProcessError as LostProcessError
 from ._recorders import (
     AbstractCheckpointer as AbstractCheckpointer,
     AbstractMeter as AbstractMeter,

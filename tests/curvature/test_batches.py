@@ -41,7 +41,7 @@ def on_disk(folder, num_examples=7):
 
 
 class Passes:
-    """Pairs that are made anew in each pass; the passes and batches are counted."""
+    """Pairs that are made again in each pass; the passes and batches are counted."""
 
     def __init__(self, *passes):
         self.passes, self.begun, self.read = passes, 0, 0
@@ -142,7 +142,7 @@ def test_another_pass_that_differs(later, index, message):
     with pytest.raises(ValueError, match=message):
         for n in range(index + 1):
             reader.read(n)
-    np.testing.assert_array_equal(reader.read(0)[0], pairs()[0][0])  # the next pass begins anew
+    np.testing.assert_array_equal(reader.read(0)[0], pairs()[0][0])  # the next pass begins again
 
 
 @pytest.mark.parametrize(

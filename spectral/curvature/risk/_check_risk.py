@@ -8,8 +8,8 @@ from jax.core import Tracer
 from jaxtyping import PyTree
 
 from ._batch_dependence import check_batch_independent
-from ._parameters import split_parameters
 from ._held import Held
+from ._parameters import split_parameters
 from ._risk import Risk
 
 

@@ -61,8 +61,8 @@ class Batches(AbstractExamples):
     again. So construct it once, and use it for all parameters. Programs keep it alive until
     `jax.clear_caches()`.
 
-    **Raises:** `ValueError` if the iterable can be passed only once or has no batches, if a batch is
-    not a pair of numbers, or if structure, shapes, dtypes or sizes of its batches differ.
+    **Raises:** `ValueError` if the iterable can be passed only once or has no batches, if a batch
+    is not a pair of numbers, or if structure, shapes, dtypes or sizes of its batches differ.
     """
 
     # The reader is compared by identity, so that no compiled program reads another's batches.
@@ -121,7 +121,8 @@ class Batches(AbstractExamples):
         return join_over(self._places(), batch_of, function, self.num_examples)
 
     def some_inputs(self) -> PyTree:
-        return jax.tree.unflatten(self.reader.nodes, self.reader.read(0))[0]
+        inputs, _ = jax.tree.unflatten(self.reader.nodes, self.reader.read(0))
+        return jax.tree.map(jnp.asarray, inputs)
 
     def targets_in_turn(self) -> Iterator[PyTree]:
         for _, targets in self.reader.pairs():

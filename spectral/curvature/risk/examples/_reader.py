@@ -46,7 +46,7 @@ class BatchReader:
             raise ValueError(
                 f"`source` is a {type(source).__name__}, which can be passed only once, but every "
                 "product passes all batches again: pass a list, a data set or an object whose "
-                "`__iter__` starts anew."
+                "`__iter__` starts again."
             )
         self.sizes: list[int] = []  # examples in each batch
         self._sums: list[int] = []
@@ -67,7 +67,7 @@ class BatchReader:
             self._sums.append(_checksum(leaves))
         if not self.sizes:
             raise ValueError("`source` has no batches, but must have at least one: pass a list.")
-        self._begin_anew()
+        self._begin_again()
 
     def read(self, index: int) -> Leaves:
         """The arrays of one batch, without padding.
@@ -78,7 +78,7 @@ class BatchReader:
             try:
                 return self._read(index)
             except BaseException:
-                self._begin_anew()
+                self._begin_again()
                 raise
 
     def pairs(self) -> Iterator[PyTree]:
@@ -120,7 +120,7 @@ class BatchReader:
             )
         return leaves
 
-    def _begin_anew(self) -> None:
+    def _begin_again(self) -> None:
         self._passing: Iterator[Any] = iter(())
         self._next = len(self.sizes)  # the index of the batch that `_passing` has next
 

@@ -170,8 +170,8 @@ def _added(tree: Result, axis: str) -> Result:
 def _check_mesh(mesh: Mesh, num_examples: int) -> None:
     if len(mesh.axis_names) != 1:
         raise ValueError(
-            f"`mesh` has the axes {mesh.axis_names}, but must have one, over which the examples are "
-            'divided: pass `jax.sharding.Mesh(numpy.array(jax.devices()), ("examples",))`.'
+            f"`mesh` has the axes {mesh.axis_names}, but must have one, over which the examples "
+            'are divided: pass `jax.sharding.Mesh(numpy.array(jax.devices()), ("examples",))`.'
         )
     if mesh.size > num_examples:
         raise ValueError(
