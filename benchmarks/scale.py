@@ -71,7 +71,7 @@ def one_place(given: argparse.Namespace) -> None:
     began = time.perf_counter()
     if given.where == "disk":
         examples = Batches.of_arrays(inputs, labels, batch_size=BATCH)
-        risk = Risk(forward, SoftmaxCrossEntropy(), examples)
+        risk = Risk.of(forward, SoftmaxCrossEntropy(), examples)
     else:
         risk = Risk(forward, SoftmaxCrossEntropy(), inputs, labels, batch_size=BATCH)
     prepared = time.perf_counter() - began
@@ -100,7 +100,7 @@ def devices(given: argparse.Namespace) -> None:
     loss = SoftmaxCrossEntropy()
     risks = {
         "one device": Risk(forward, loss, inputs, labels, batch_size=BATCH),
-        f"{mesh.size} devices": Risk(
+        f"{mesh.size} devices": Risk.of(
             forward, loss, Sharded(inputs, labels, mesh=mesh), batch_size=BATCH
         ),
     }

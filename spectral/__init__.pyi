@@ -9,13 +9,13 @@ from . import (
     theory as theory,
 )
 from ._base._optimiser import Optimiser as Optimiser
+from ._base._processes import LostProcessError as LostProcessError
 from ._base._quantity import Quantity as Quantity
 from ._core import Run as Run, train_tasks as train_tasks
 from ._divergence import Diverged as Diverged
 from ._ensemble import Ensemble as Ensemble
 from ._history import History as History
 from ._loop import train_continual as train_continual
-from ._processes import LostProcessError as LostProcessError
 from ._recorders import (
     AbstractCheckpointer as AbstractCheckpointer,
     AbstractMeter as AbstractMeter,

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from . import _programs
+from ._base._processes import first_before_others, gathered, is_first, of_all
 from ._blas import single_threaded_blas
 from ._check_parts import check_parts, max_segment_tasks
 from ._core import Run
@@ -18,7 +19,6 @@ from ._divergence import Diverged, place
 from ._ensemble import count_members, Ensemble, labels_of, replicate, unlabelled
 from ._history import GrowingHistory, History
 from ._measuring import calibrate, measure, networks, to_boundary
-from ._processes import first_before_others, gathered, is_first, of_all
 from ._recorders import AbstractCheckpointer, AbstractMeter
 from .algorithms import Algorithm
 from .probes import AbstractProbe
@@ -159,7 +159,7 @@ def train_continual(
             rows = {name: column[:count] for name, column in _columns(gathered(table)).items()}
             growing.write(rows | _marks(run, stream, done, count), done)
             if adaptive:
-                # All processes must train as many tasks in each segment.
+                # The segments of all processes must have the same length.
                 seconds_per_task = max(in_each((time.perf_counter() - began) / count))
             done += count
             _raise_divergence(run, stream, growing.history)

@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree, UInt32
 
+from ._base._processes import gathered
 from ._base._returned import check_row
 from ._branches._train_branch import train_branch
 from ._core import Run
 from ._ensemble import Ensemble, spread
 from ._keys import derive, Role
-from ._processes import gathered
 from ._types import Learner
 from .algorithms import Algorithm, AlgorithmState
 from .probes import AbstractBranchProbe, AbstractProbe, Boundary, measure_with, Train, When

@@ -73,7 +73,7 @@ def test_numbers_and_errors(tmp_path):
     program works again when it is undone."""
     inputs, labels = on_disk(tmp_path)
     batches = c.Batches.of_arrays(inputs, labels, batch_size=3)
-    risk = c.Risk(linear, LOSS, batches)
+    risk = c.Risk.of(linear, LOSS, batches)
     plain = c.Risk(linear, LOSS, *data(), batch_size=3)
     assert (risk.num_examples, risk.num_batches, risk.batch_size) == (7, 3, 3)
     assert int(risk.num_labels) == 6
@@ -101,7 +101,7 @@ def test_a_program_belongs_to_its_batches():
     """Other batches of the same shapes are not read by the program of the first ones."""
     mean = eqx.filter_jit(lambda risk, w: risk(w))
     square = c.SquaredError()
-    risk_of = lambda scale: c.Risk(linear, square, c.Batches([(scale * np.eye(3), np.eye(3))]))
+    risk_of = lambda scale: c.Risk.of(linear, square, c.Batches([(scale * np.eye(3), np.eye(3))]))
     assert [round(float(mean(risk_of(s), jnp.eye(3))), 5) for s in (1.0, 3.0)] == [0.0, 2.0]
 
 
@@ -140,8 +140,7 @@ SHAPE = "must have the same structure, shapes and dtypes"
 def test_another_pass_that_differs(later, index, message):
     reader = BatchReader(Passes(pairs(), later, pairs()))
     with pytest.raises(ValueError, match=message):
-        for n in range(index + 1):
-            reader.read(n)
+        [reader.read(n) for n in range(index + 1)]
     np.testing.assert_array_equal(reader.read(0)[0], pairs()[0][0])  # the next pass begins again
 
 
@@ -169,16 +168,16 @@ def test_what_a_risk_of_batches_rejects():
     with pytest.raises(ValueError, match="`targets` is given, but `inputs` is a `Batches`"):
         c.Risk(linear, LOSS, batches, np.zeros(7))
     with pytest.raises(ValueError, match="`batch_size` is 2, but `inputs` is a `Batches` of 3"):
-        c.Risk(linear, LOSS, batches, batch_size=2)
+        c.Risk.of(linear, LOSS, batches, batch_size=2)
     with pytest.raises(ValueError, match="`batch_size` is 0"):
         c.Batches.of_arrays(*data(), batch_size=0)
     with pytest.raises(ValueError, match=re.escape("shapes [(7, 3), (6,)]")):
         c.Batches.of_arrays(data()[0], np.zeros(6), batch_size=3)
-    risk = c.Risk(linear, LOSS, batches)
+    risk = c.Risk.of(linear, LOSS, batches)
     for needs_all in (lambda: risk.inputs, lambda: risk.targets, lambda: risk.batch(jnp.arange(2))):
         with pytest.raises(ValueError, match="`risk` reads its examples with `Batches`"):
             needs_all()
-    wrong = c.Risk(linear, LOSS, c.Batches([(x, y + 2) for x, y in pairs()]))
+    wrong = c.Risk.of(linear, LOSS, c.Batches([(x, y + 2) for x, y in pairs()]))
     with pytest.raises(ValueError, match="`targets`"):  # labels 3 and 4 of 3 classes
         c.Hessian(wrong, W)
     mesh = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("vectors",))
@@ -218,7 +217,7 @@ def test_all_that_accepts_batches(size):
     model, (inputs, labels) = network(), data()
     plain = c.Risk(over_examples, LOSS, inputs.astype(float), labels, batch_size=size)
     source = [(x.astype(float), y) for x, y in pairs(size=size)]
-    risk = c.Risk(over_examples, LOSS, c.Batches(source))
+    risk = c.Risk.of(over_examples, LOSS, c.Batches(source))
     for (name, a), (_, b) in zip(estimates(plain, model), estimates(risk, model), strict=True):
         a, b = (ravel_pytree(eqx.filter(t, eqx.is_array))[0] for t in (a, b))
         assert a.dtype == jnp.float64
@@ -238,8 +237,8 @@ def test_data_sets_of_tensorflow():
     made = tf.data.Dataset.from_tensor_slices(data())
     plain = several(c.Risk(linear, LOSS, *data(), batch_size=3), W)
     for source in (made.batch(3), tfds.as_numpy(made.batch(3))):
-        found = several(c.Risk(linear, LOSS, c.Batches(source)), W)
+        found = several(c.Risk.of(linear, LOSS, c.Batches(source)), W)
         for a, b in zip(found, plain, strict=True):
             np.testing.assert_allclose(a, b, atol=1e-6)
     with pytest.raises(ValueError, match="other contents in batch"):
-        several(c.Risk(linear, LOSS, c.Batches(made.shuffle(7, seed=1).batch(3))), W)
+        several(c.Risk.of(linear, LOSS, c.Batches(made.shuffle(7, seed=1).batch(3))), W)

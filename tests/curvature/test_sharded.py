@@ -45,7 +45,7 @@ def test_a_product_has_one_reduction():
     model = network()
     examples = c.Sharded(*data(), mesh=mesh("examples", 1))
     for batch_size in (None, 3):
-        risk = c.Risk(over_examples, LOSS, examples, batch_size=batch_size)
+        risk = c.Risk.of(over_examples, LOSS, examples, batch_size=batch_size)
         vector = eqx.filter(model, eqx.is_inexact_array)
         for function in (
             lambda risk, v: c.Hessian(risk, model).product()(v),
@@ -77,7 +77,7 @@ def test_meshes_that_do_not_fit():
             estimator(num_vectors=3, mesh=many)
     with pytest.raises(ValueError, match="`mesh` has 8 devices, but `num_samples` is 2"):
         c.Hutchinson(num_samples=2, mesh=many)
-    hessian = c.Hessian(c.Risk(over_examples, LOSS, examples), network())
+    hessian = c.Hessian(c.Risk.of(over_examples, LOSS, examples), network())
     with pytest.raises(ValueError, match="`Risk` of `Sharded`, and every device must hold all"):
         c.Lanczos(order=2, num_vectors=2, mesh=mesh("vectors", 1))(hessian, key=KEY)
 
@@ -110,7 +110,7 @@ def _examples_on_two_devices():
     examples = c.Sharded(*data(), mesh=mesh("examples", 2))
     assert len(examples.padded_inputs.devices()) == 2
     for batch_size in (None, 3):
-        risk = c.Risk(over_examples, LOSS, examples, batch_size=batch_size)
+        risk = c.Risk.of(over_examples, LOSS, examples, batch_size=batch_size)
         for (name, a), (_, b) in zip(
             _everything(plain, model), _everything(risk, model), strict=True
         ):

@@ -12,7 +12,7 @@ PACKAGE = pathlib.Path(__file__).parents[2] / "spectral"
 # By folder, its files and folders in layers: each may import from the layers before its own.
 LAYERS: dict[str, list[set[str]]] = {
     "": [
-        {"_arguments", "_blas", "_carry", "_keys", "_processes"},
+        {"_arguments", "_blas", "_carry", "_keys"},
         {"_base"},
         {"_eigh"},
         {"_types"},
@@ -43,6 +43,7 @@ LAYERS: dict[str, list[set[str]]] = {
             "_paths",
             "_per_entry",
             "_precision",
+            "_processes",
             "_quantity_facts",
             "_readable",
             "_scaling",
@@ -70,7 +71,7 @@ LAYERS: dict[str, list[set[str]]] = {
     ],
     "curvature/risk": [
         {"_batch_dependence", "_loss", "_parameters", "_sigmoid", "_softmax", "examples"},
-        {"_convex", "_elementwise"},
+        {"_convex", "_elementwise", "_mean_loss"},
         {"_losses", "_risk"},
         {"_closed_risk", "_held"},
         {"_check_risk"},

@@ -12,10 +12,12 @@ from ..._arguments import as_int_or_none, check_count
 from ..._base._precision import in_single
 from ._convex import Convex
 from ._loss import AbstractLoss, total_loss
+from ._mean_loss import mean_loss, num_counted
 from .examples._batches import Batches
 from .examples._example_batch import ExampleBatch
 from .examples._examples import AbstractExamples
 from .examples._in_memory import InMemory
+from .examples._sharded import Sharded
 
 
 Result = TypeVar("Result")
@@ -58,20 +60,18 @@ class Risk(eqx.Module):
         `(outputs, targets) -> losses` that is convex in the outputs. The function is
         differentiated. It returns one number for each example or their mean. It must not return
         their sum, which looks like a mean and would count N times too much.
-    - `inputs`, `targets`: pytrees of arrays with a leading axis over the examples. Or `inputs` are
-        `Batches`, which are read from disk, or `Sharded` arrays, which are divided over several
-        devices; both contain the targets.
+    - `inputs`, `targets`: pytrees of arrays with a leading axis over the examples. `Risk.of` takes
+        examples that are elsewhere: read from disk, or divided over devices.
     - `batch_size`: examples in one pass (on each device), by default all. If the last batch is not
         full, it is padded with examples of weight 0. So the batch size changes the result only by
-        rounding. `Batches` have their own.
+        rounding.
     - `batch_dependent`: accept a `forward` whose outputs depend on the other examples of a batch,
         such as that of a network with BatchNorm in training mode. All numbers then belong to the
         division into batches of `batch_size`, and to no single function of the network. Without
         it, the constructors of operators call `check_batch_independent`.
 
     **Raises:** `ValueError` if there are no examples, if inputs and targets differ in their
-    number, if `batch_size` is below one, or if `targets` or `batch_size` are given although
-    `inputs` contain them.
+    number, or if `batch_size` is below one.
     """
 
     forward: Callable[[PyTree, PyTree], PyTree]
@@ -86,7 +86,7 @@ class Risk(eqx.Module):
         forward: Callable[[PyTree, PyTree], PyTree],
         loss: AbstractLoss | Callable,
         inputs: PyTree,
-        targets: PyTree = None,
+        targets: PyTree,
         *,
         batch_size: int | None = None,
         batch_dependent: bool = False,
@@ -99,12 +99,30 @@ class Risk(eqx.Module):
         if isinstance(inputs, AbstractExamples):
             _check_not_given(inputs, targets, batch_size)
             self.examples = inputs
-            self.counted = _counted(self.loss, inputs)
+            self.counted = num_counted(self.loss, inputs)
         else:
             self.examples = InMemory(inputs, targets)
         most = self.examples.at_once
         self.batch_size = most if batch_size is None else min(batch_size, most)
         self.batch_dependent = batch_dependent
+
+    @classmethod
+    def of(
+        cls,
+        forward: Callable[[PyTree, PyTree], PyTree],
+        loss: AbstractLoss | Callable,
+        examples: Batches | Sharded,
+        *,
+        batch_size: int | None = None,
+        batch_dependent: bool = False,
+    ) -> "Risk":
+        """The risk over `Batches`, which have their own batch size, or `Sharded` examples, which
+        pass `batch_size` of them at once on each device.
+
+        **Raises:** `ValueError` if `batch_size` is given for `Batches`, or is below one.
+        """
+        options: Any = {"batch_size": batch_size, "batch_dependent": batch_dependent}
+        return cls(forward, loss, examples, None, **options)
 
     @property
     def inputs(self) -> PyTree[Array]:
@@ -139,7 +157,7 @@ class Risk(eqx.Module):
         """The mean loss."""
         if isinstance(self.examples, InMemory):
             return self.accumulate(lambda batch: self.value(model, batch))
-        return _mean((self.forward, self.loss, model), self)
+        return mean_loss((self.forward, self.loss, model), self)
 
     def outputs(self, model: PyTree, batch: ExampleBatch) -> PyTree:
         """The network's outputs for the examples of one batch.
@@ -244,51 +262,12 @@ class Risk(eqx.Module):
         return ExampleBatch(inputs, targets, indices, weights, fractions, padded)
 
 
-@eqx.filter_custom_jvp
-def _mean(varied: PyTree, risk: Risk) -> Float[Array, ""]:
-    """The mean loss of a risk whose examples are not in one place; `varied` are its forward and
-    loss, and the model."""
-    model = varied[2]
-    risk = eqx.tree_at(lambda r: (r.forward, r.loss), risk, varied[:2])
-    return risk.accumulate(lambda batch: risk.value(model, batch))
-
-
-@_mean.def_jvp
-def _mean_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
-    # The gradient of each batch is taken as it passes. The transpose of a loop over batches would
-    # keep all of them, and would take them in reverse.
-    (varied, risk), (changes, _) = primals, tangents
-    moves = jax.tree.map(lambda _, change: change is not None, varied, changes)
-    moving, still = eqx.partition(varied, moves)
-
-    def of_batch(batch: ExampleBatch) -> tuple[Array, PyTree]:
-        def value(moving: PyTree) -> Float[Array, ""]:
-            forward, loss, model = eqx.combine(moving, still)
-            own = eqx.tree_at(lambda r: (r.forward, r.loss), risk, (forward, loss))
-            return own.value(model, batch)
-
-        return jax.value_and_grad(value)(moving)
-
-    value, gradient = risk.accumulate(of_batch)
-    inner = lambda g, t: jnp.sum(in_single(g) * in_single(t)).astype(value.dtype)
-    return value, jax.tree.reduce(jnp.add, jax.tree.map(inner, gradient, changes))
-
-
-def _counted(loss: AbstractLoss, examples: AbstractExamples) -> Array | None:
-    """The number of labels that count, or the sum of their weights; `None` if all examples have
-    one."""
-    counts = (loss.counts(targets) for targets in examples.targets_in_turn())
-    if (first := next(counts)) is None:
-        return None
-    return sum((jnp.sum(c) for c in counts if c is not None), jnp.sum(first))
-
-
 def _check_not_given(inputs: AbstractExamples, targets: PyTree, batch_size: int | None) -> None:
     name = type(inputs).__name__
     if targets is not None:
         raise ValueError(
-            f"`targets` is given, but `inputs` is a `{name}`, which contains the targets: leave "
-            "`targets` out."
+            f"`targets` is given, but `inputs` is a `{name}`, which contains the targets: call "
+            "`Risk.of(forward, loss, examples)`."
         )
     if isinstance(inputs, Batches) and batch_size is not None:
         raise ValueError(

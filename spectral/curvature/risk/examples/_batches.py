@@ -35,7 +35,7 @@ class Batches(AbstractExamples):
     inputs = np.load("inputs.npy", mmap_mode="r")
     targets = np.zeros((100, 2), np.float32)
     batches = Batches.of_arrays(inputs, targets, batch_size=32)
-    risk = Risk(forward, SquaredError(), batches)
+    risk = Risk.of(forward, SquaredError(), batches)
     spectrum = Lanczos(order=4)(Hessian(risk, jnp.ones((3, 2))), key=jax.random.key(0))
     ```
 

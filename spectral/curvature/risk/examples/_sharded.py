@@ -32,7 +32,7 @@ class Sharded(AbstractExamples):
 
     mesh = jax.sharding.Mesh(np.array(jax.devices()), ("examples",))
     examples = Sharded(np.ones((100, 3)), np.zeros((100, 2)), mesh=mesh)
-    risk = Risk(forward, SquaredError(), examples)
+    risk = Risk.of(forward, SquaredError(), examples)
     Hessian(risk, jnp.ones((3, 2))).dense()
     ```
 
