@@ -24,7 +24,7 @@ WIDTH, BATCH = 256, 1000
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", choices=("disk", "devices", "one"))
     parser.add_argument("--num-examples", type=int, default=50_000)
     parser.add_argument("--num-devices", type=int, default=2)
@@ -112,7 +112,7 @@ def devices(given: argparse.Namespace) -> None:
     ][1:]
     for name, operator in operators.items():
         seconds = [r[name] for r in rounds]
-        text = product.lower(operator, params).compile().as_text()
+        text = product.lower(operator, params).compile().as_text() or ""
         print(
             f"{name}: {statistics.median(seconds):.3f} s a product "
             f"({min(seconds):.3f} to {max(seconds):.3f}), {text.count(' all-reduce(')} all-reduces"

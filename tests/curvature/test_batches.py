@@ -1,6 +1,7 @@
 """Examples that are read batch by batch: the numbers of the same examples in memory, and errors for
 data that change between passes."""
 
+import concurrent.futures
 import re
 
 import equinox as eqx
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 from layered_networks import drawn
+from programs import largest
 
 from spectral import curvature as c
 from spectral.curvature.risk.examples._reader import BatchReader
@@ -118,6 +120,30 @@ def test_passes_are_in_order_and_complete():
     # NaN is equal to itself, unlike another NaN or another zero.
     nan = BatchReader([(np.array([np.nan, 0.0]), np.zeros(2))])
     assert np.isnan(nan.read(0)[0][0])
+
+
+def test_threads_that_pass_at_the_same_time():
+    reader = BatchReader(pairs())
+
+    def one_pass(_):
+        return [reader.read(n)[1].tolist() for n in range(3)]
+
+    with concurrent.futures.ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(one_pass, range(20)))
+    assert found == [[y.tolist() for _, y in pairs()]] * 20
+
+
+def test_nothing_is_kept_of_all_batches():
+    """The largest array is that of the indices of the batches, also in the gradient."""
+    inputs, labels = np.ones((128, 3), np.float32), np.zeros(128, int)
+    risk = c.Risk.of(linear, LOSS, c.Batches.of_arrays(inputs, labels, batch_size=2))
+    for function in (
+        lambda risk, w: jax.grad(risk)(w),
+        lambda risk, w: jax.jvp(jax.grad(risk), (w,), (w,))[1],
+        lambda risk, w: c.Hessian(risk, w).product()(w),
+        lambda risk, w: c.GaussNewton(risk, w).product()(w),
+    ):
+        assert largest(eqx.filter_make_jaxpr(function)(risk, W)[0].jaxpr) == 64
 
 
 SHAPE = "must have the same structure, shapes and dtypes"

@@ -44,18 +44,17 @@ def test_a_product_has_one_reduction():
     """Of a vector that joins all four arrays of the network. The gradient has one too."""
     model = network()
     examples = c.Sharded(*data(), mesh=mesh("examples", 1))
-    for batch_size in (None, 3):
-        risk = c.Risk.of(over_examples, LOSS, examples, batch_size=batch_size)
-        vector = eqx.filter(model, eqx.is_inexact_array)
-        for function in (
-            lambda risk, v: c.Hessian(risk, model).product()(v),
-            lambda risk, v: c.GaussNewton(risk, model).product()(v),
-            lambda risk, v: eqx.filter_grad(risk)(eqx.combine(v, model)),
-        ):
-            jaxpr = eqx.filter_make_jaxpr(function)(risk, vector)[0].jaxpr
-            sums = [e for e in equations(jaxpr) if e.primitive.name.startswith("psum")]
-            assert len(sums) == 1
-            assert sums[0].invars[0].aval.size in (31, 32)  # with the mean loss
+    risk = c.Risk.of(over_examples, LOSS, examples, batch_size=3)
+    vector = eqx.filter(model, eqx.is_inexact_array)
+    for function in (
+        lambda risk, v: c.Hessian(risk, model).product()(v),
+        lambda risk, v: c.GaussNewton(risk, model).product()(v),
+        lambda risk, v: eqx.filter_grad(risk)(eqx.combine(v, model)),
+    ):
+        jaxpr = eqx.filter_make_jaxpr(function)(risk, vector)[0].jaxpr
+        sums = [e for e in equations(jaxpr) if e.primitive.name.startswith("psum")]
+        assert len(sums) == 1
+        assert sums[0].invars[0].aval.size in (31, 32)  # with the mean loss
 
 
 def test_meshes_that_do_not_fit():
@@ -118,7 +117,7 @@ def _examples_on_two_devices():
     vector = eqx.filter(model, eqx.is_inexact_array)
     for product in (c.Hessian, c.GaussNewton):
         compiled = jax.jit(product(risk, model).product()).lower(vector).compile()
-        assert compiled.as_text().count(" all-reduce(") == 1
+        assert (compiled.as_text() or "").count(" all-reduce(") == 1
 
 
 def _vectors_on_two_devices():
