@@ -26,7 +26,7 @@ class Batches(AbstractExamples):
     import jax
     import jax.numpy as jnp
     import numpy as np
-    from spectral.curvature import Batches, Hessian, Lanczos, Risk, SquaredError
+    from spectral.curvature import Batches, Risk, SquaredError
 
     def forward(w, inputs):
         return jnp.tanh(inputs @ w)
@@ -36,7 +36,7 @@ class Batches(AbstractExamples):
     targets = np.zeros((100, 2), np.float32)
     batches = Batches.of_arrays(inputs, targets, batch_size=32)
     risk = Risk.of(forward, SquaredError(), batches)
-    spectrum = Lanczos(order=4)(Hessian(risk, jnp.ones((3, 2))), key=jax.random.key(0))
+    jax.grad(risk)(jnp.ones((3, 2)))  # or any operator and estimator
     ```
 
     Every product reads all batches once more, in their order, and holds one of them. The numbers

@@ -25,7 +25,7 @@ class Sharded(AbstractExamples):
     import jax
     import jax.numpy as jnp
     import numpy as np
-    from spectral.curvature import Hessian, Risk, Sharded, SquaredError
+    from spectral.curvature import Risk, Sharded, SquaredError
 
     def forward(w, inputs):
         return jnp.tanh(inputs @ w)
@@ -33,7 +33,7 @@ class Sharded(AbstractExamples):
     mesh = jax.sharding.Mesh(np.array(jax.devices()), ("examples",))
     examples = Sharded(np.ones((100, 3)), np.zeros((100, 2)), mesh=mesh)
     risk = Risk.of(forward, SquaredError(), examples)
-    Hessian(risk, jnp.ones((3, 2))).dense()
+    jax.grad(risk)(jnp.ones((3, 2)))  # or any operator and estimator
     ```
 
     Every device passes its own examples, in batches of `batch_size` if the risk has one, and the
