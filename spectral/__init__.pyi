@@ -9,6 +9,7 @@ from . import (
     theory as theory,
 )
 from ._base._optimiser import Optimiser as Optimiser
+from ._base._processes import LostProcessError as LostProcessError
 from ._base._quantity import Quantity as Quantity
 from ._core import Run as Run, train_tasks as train_tasks
 from ._divergence import Diverged as Diverged

@@ -237,8 +237,21 @@ def _devices(size: int) -> list[Any]:
     """The devices that run members."""
     default = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
     if default is None:
-        return jax.local_devices()[:size]
+        if jax.process_count() == 1:
+            return jax.local_devices()[:size]
+        _check_filled(size)
+        return jax.devices()
     return jax.devices(default)[:1] if isinstance(default, str) else [default]
+
+
+def _check_filled(size: int) -> None:
+    """**Raises:** `ValueError` if the devices of several processes are more than the members."""
+    if size < len(jax.devices()):
+        raise ValueError(
+            f"There are {size} members, but {len(jax.devices())} devices in {jax.process_count()} "
+            "processes, and each device must have a member: start fewer processes, give each fewer "
+            "devices, or train more members at once."
+        )
 
 
 def _mesh(devices: list[Any]) -> Mesh:

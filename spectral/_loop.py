@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from . import _programs
+from ._base._processes import first_before_others, gathered, is_first, of_all
 from ._blas import single_threaded_blas
 from ._check_parts import check_parts, max_segment_tasks
 from ._core import Run
@@ -87,7 +88,8 @@ def train_continual(
     **Ensembles.** If `model`, `algo`, `key` or `model_state` is an `Ensemble`, its members are
     trained as separate runs of one program and share all other arguments. The columns of the
     history then have a second axis over members, and the learner is an ensemble. Labels of the
-    members become coordinates of that axis (`History.to_xarray`). A member that
+    members become coordinates of that axis (`History.to_xarray`). With `jax.distributed`, the
+    members are spread over the devices of all processes, see `docs/scale.md`. A member that
     diverges does not raise and does not change the others: its rows are NaN from then on, and the
     columns `diverged_step`, `diverged_in_weights` and `diverged_in_data` (0 or 1), otherwise NaN,
     mark it.
@@ -100,7 +102,7 @@ def train_continual(
     or if the outputs of a network with a model state depend on the other examples of a batch in
     inference mode.
     It names the method of a part that returns something else than it must, and the probe in which
-    something fails.
+    something fails. `LostProcessError` if another process of an ensemble cannot be reached.
     """
     key = jax.random.key(0) if key is None else key
     probes = {} if probes is None else probes
@@ -121,17 +123,20 @@ def train_continual(
     probes = dict(probes)
     max_tasks = max_segment_tasks(stream, segment_tasks)
     config = configuration(model, stream, algo, key=key, probes=probes, model_state=model_state)
-    # Short segments matter only when a meter or a checkpointer is attached.
-    adaptive = segment_tasks is None and not (meter is None and checkpointer is None)
+    size = count_members(model, model_state, algo, key)
+    # Several processes train an ensemble together, and single runs each on its own.
+    in_each = of_all if size is not None else lambda value: [value]
+    # Short segments matter only when a meter or a checkpointer is attached, in any process.
+    attached = meter is not None or checkpointer is not None
+    adaptive = segment_tasks is None and max(in_each(float(attached))) > 0
     seconds_per_task = np.inf if adaptive else 0.0
     with single_threaded_blas():
-        size = count_members(model, model_state, algo, key)
         stream = stream if size is None else replicate(stream, size)
         run = _programs.start(model, model_state, stream, algo, key)
         initial, calibrations = networks(run), calibrate(probes, run, stream, algo, key)
         done, history = 0, History({})
         if checkpointer is not None:
-            done, run, history = checkpointer.restore(config, run) or (done, run, history)
+            done, run, history = _restored(checkpointer, config, run) or (done, run, history)
         history = History(history, members=labels, quantities=quantities)
         given = stream, algo, key, initial, calibrations
         growing = GrowingHistory(history, num_tasks=stream.num_tasks)
@@ -151,19 +156,23 @@ def train_continual(
             run, table = _programs.segment(
                 run, stream, algo, jnp.asarray(done, int), jnp.asarray(count, int), max_tasks, key
             )
-            rows = {name: column[:count] for name, column in _columns(table).items()}
+            rows = {name: column[:count] for name, column in _columns(gathered(table)).items()}
             growing.write(rows | _marks(run, stream, done, count), done)
-            seconds_per_task = (time.perf_counter() - began) / count if adaptive else 0.0
+            if adaptive:
+                # The segments of all processes must have the same length.
+                seconds_per_task = max(in_each((time.perf_counter() - began) / count))
             done += count
             _raise_divergence(run, stream, growing.history)
             growing.write(measure("end", probes, done - 1, run, *given), done - 1)
             if checkpointer is not None:
-                checkpointer.save(config, done, run, growing.history)
+                whole = gathered(run)
+                if is_first() or size is None:
+                    checkpointer.save(config, done, whole, growing.history)
         history = growing.history
         if meter is not None:
             meter.update(done, stream.num_tasks, history)
     if isinstance(run, Ensemble):
-        return Ensemble(run.stacked.learner, labels=labels), history
+        return Ensemble(gathered(run.stacked.learner), labels=labels), history
     return run.learner, history
 
 
@@ -187,6 +196,23 @@ def configuration(
     }
 
 
+def _restored(
+    checkpointer: AbstractCheckpointer, config: PyTree, run: Run | Ensemble
+) -> tuple[int, Run | Ensemble, History] | None:
+    """What the checkpointer restores, which must be the same in all processes of an ensemble."""
+    if isinstance(run, Run):
+        return checkpointer.restore(config, run)
+    found = first_before_others(lambda: checkpointer.restore(config, run))
+    done = [int(count) for count in of_all(-1 if found is None else found[0])]
+    if len(set(done)) > 1:
+        states = ", ".join("none" if count < 0 else f"task {count}" for count in done)
+        raise ValueError(
+            f"The processes of this run find different checkpoints ({states}), but must find the "
+            "same: put them into a folder that all processes share."
+        )
+    return found
+
+
 def _columns(table: dict[str, Array] | Ensemble) -> dict[str, np.ndarray]:
     """The table of a segment as columns: `[tasks, ...]`, or `[tasks, members, ...]`."""
     if isinstance(table, Ensemble):
@@ -207,7 +233,7 @@ def _marks(
     """Columns for `count` tasks from task `first` that mark the members that have diverged."""
     if isinstance(run, Run):
         return {}
-    divergence = run.stacked.divergence
+    divergence = gathered(run.stacked.divergence)
     step = np.asarray(divergence.step)
     task = step // (stream.chunks_per_task * stream.minibatches)
     lost = (step >= 0) & (task <= np.arange(first, first + count)[:, None])

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree, UInt32
 
+from ._base._processes import gathered
 from ._base._returned import check_row
 from ._branches._train_branch import train_branch
 from ._core import Run
@@ -41,8 +42,9 @@ def measure(
             known = initial, calibrations.get(name)
             measured = run_probe(probe, run, stream, algo, key, name_hash, place, *known)
             if isinstance(run, Ensemble):
-                lost = np.asarray(run.stacked.divergence.step) >= 0
-                found = {k: np.array(v) for k, v in measured.stacked.items()}
+                step, columns = gathered((run.stacked.divergence.step, measured.stacked))
+                lost = np.asarray(step) >= 0
+                found = {k: np.array(v) for k, v in columns.items()}
                 for column in found.values():
                     column[lost] = np.nan
             else:

@@ -124,6 +124,8 @@ from .risk._losses import (
     SquaredError as SquaredError,
 )
 from .risk._risk import Risk as Risk
+from .risk.examples._batches import Batches as Batches
+from .risk.examples._sharded import Sharded as Sharded
 from .spectra._deflated_spectrum import DeflatedSpectrum as DeflatedSpectrum
 from .spectra._density import density as density
 from .spectra._energy_rank import spectral_energy_rank as spectral_energy_rank

@@ -109,8 +109,9 @@ class OrbaxCheckpointer(AbstractCheckpointer):
             "checksums": {name: _checksum(array) for name, array in arrays.items()},
         }
         about["checksum"] = _text_checksum(about)
+        self._folder.mkdir(parents=True, exist_ok=True)
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=self._keep, enable_async_checkpointing=False, cleanup_tmp_directories=True
+            max_to_keep=self._keep, cleanup_tmp_directories=True, **_alone()
         )
         with ocp.CheckpointManager(self._folder, options=options) as manager:
             manager.save(
@@ -212,8 +213,20 @@ class OrbaxCheckpointer(AbstractCheckpointer):
         """A manager that leaves other files in the folder alone, as another process may be writing
         them."""
         # With `read_only`, Orbax would print a warning each time.
-        options = ocp.CheckpointManagerOptions(create=False, enable_async_checkpointing=False)
+        options = ocp.CheckpointManagerOptions(**_alone())
         return ocp.CheckpointManager(self._folder, options=options)
+
+
+def _alone() -> dict[str, Any]:
+    """Options of a manager that works in this process alone, and waits for no other one."""
+    own = jax.process_index()
+    return {
+        "create": False,
+        "enable_async_checkpointing": False,
+        "multiprocessing_options": ocp.options.MultiprocessingOptions(
+            primary_host=own, active_processes={own}, barrier_sync_key_prefix=f"{own}"
+        ),
+    }
 
 
 class _UnusableError(Exception):

@@ -43,6 +43,7 @@ LAYERS: dict[str, list[set[str]]] = {
             "_paths",
             "_per_entry",
             "_precision",
+            "_processes",
             "_quantity_facts",
             "_readable",
             "_scaling",
@@ -68,6 +69,13 @@ LAYERS: dict[str, list[set[str]]] = {
         {"gradients"},
         {"landscape"},
     ],
+    "curvature/risk": [
+        {"_batch_dependence", "_loss", "_parameters", "_sigmoid", "_softmax", "examples"},
+        {"_convex", "_elementwise", "_mean_loss"},
+        {"_losses", "_risk"},
+        {"_closed_risk", "_held"},
+        {"_check_risk"},
+    ],
     "curvature/kronecker": [
         {"blocks", "capture", "_layout"},
         {"_sharing", "_chosen"},
@@ -78,7 +86,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"_kfac_error"},
     ],
     "curvature/estimators": [
-        {"_derivative", "_gram_of", "_vectors"},
+        {"_derivative", "_gram_of", "_over_vectors", "_vectors"},
         {"_units"},
         {"spectrum", "trace"},
     ],

@@ -78,6 +78,14 @@ def test_page_on_curvature():
 
 
 @pytest.mark.slow
+def test_page_on_scale(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    assert len(run_page("docs/scale.md", {}, names)) == 3
+    assert names["spectrum"].nodes.shape == (3, 10)
+
+
+@pytest.mark.slow
 def test_page_on_diagnostics():
     names: dict = {}
     assert run_page("docs/diagnostics.md", {}, names)

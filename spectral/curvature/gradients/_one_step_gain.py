@@ -123,7 +123,7 @@ def _noisy(
 
     def curvature_along(index: Int[Array, ""]) -> Float[Array, ""]:
         with jax.default_matmul_precision("highest"):
-            own = example_gradient(risk, params, index)
+            own = example_gradient(risk, params, risk.batch(index[None]))
         deviation = lambda x, g: ((factor * x - g) / scale).astype(g.dtype)
         shift = jax.tree.map(deviation, own, gradient)
         return _inner(shift, product(shift))

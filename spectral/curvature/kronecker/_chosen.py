@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import jax
 from jaxtyping import PyTree
 
+from ..risk._held import hold
 from ..risk._parameters import split_parameters
-from ..risk._risk import hold, Risk
+from ..risk._risk import Risk
 from .capture._layers import layer_name
 
 

@@ -10,7 +10,8 @@ from ..operators._output_factor import AbstractOutputFactor, EXACT
 from ..operators._single_threaded import jit_single_threaded
 from ..risk._check_risk import check_risk
 from ..risk._parameters import structure_of
-from ..risk._risk import ExampleBatch, Risk
+from ..risk._risk import Risk
+from ..risk.examples._example_batch import ExampleBatch
 from ._chosen import choose_layers
 from ._factorise import factors, pulled_back, separated_if
 from ._kronecker import AbstractKronecker

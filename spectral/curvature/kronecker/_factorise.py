@@ -10,7 +10,8 @@ from jaxtyping import Array, Float, PyTree
 
 from ..._base._precision import in_single
 from ..operators._output_factor import AbstractOutputFactor
-from ..risk._risk import ExampleBatch, Risk
+from ..risk._risk import Risk
+from ..risk.examples._example_batch import ExampleBatch
 from ._sharing import AbstractSharing
 from .blocks._block import AbstractProducts
 from .blocks._factored import FactoredBlock

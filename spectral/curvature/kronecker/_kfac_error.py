@@ -13,8 +13,10 @@ from ..._arguments import check_count
 from ..._base._precision import in_single
 from ..._base._scaling import norm
 from ..operators._output_factor import AbstractOutputFactor, EXACT
+from ..risk._held import hold
 from ..risk._parameters import structure_of
-from ..risk._risk import ExampleBatch, hold, Risk
+from ..risk._risk import Risk
+from ..risk.examples._example_batch import ExampleBatch
 from ._factorise import pulled_back, second_moment
 from ._kfac import KFAC
 from ._kronecker import AbstractKronecker

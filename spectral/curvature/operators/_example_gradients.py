@@ -3,11 +3,12 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, PyTree
 
 from ..risk._check_risk import check_risk
 from ..risk._loss import loss_gradient
-from ..risk._risk import ExampleBatch, Risk
+from ..risk._risk import Risk
+from ..risk.examples._example_batch import ExampleBatch
 from ._linearised import linearise
 
 
@@ -57,9 +58,8 @@ def check_single_examples(risk: Risk) -> None:
         )
 
 
-def example_gradient(risk: Risk, params: PyTree, index: Int[Array, ""]) -> PyTree:
-    """The gradient of the loss of one example in the parameters."""
-    example = risk.batch(index[None])
+def example_gradient(risk: Risk, params: PyTree, example: ExampleBatch) -> PyTree:
+    """The gradient of the loss of one example, a batch of one, in the parameters."""
     network = linearise(risk, params, example)
     gradient = loss_gradient(risk.loss, network.outputs, example.targets)
     like_outputs = lambda g, z: g.astype(z.dtype)
@@ -68,11 +68,10 @@ def example_gradient(risk: Risk, params: PyTree, index: Int[Array, ""]) -> PyTre
 
 @eqx.filter_jit
 def _gradients(risk: Risk, params: PyTree) -> PyTree[Float[Array, "examples ..."]]:
-    of_example = lambda index: example_gradient(risk, params, index)
-
     def of_batch(batch: ExampleBatch) -> PyTree:
         # Padding repeats the last example, and is cut off.
-        return jax.vmap(of_example)(jnp.minimum(batch.indices, risk.num_examples - 1))
+        of_example = lambda place: example_gradient(risk, params, batch.example(place))
+        return jax.vmap(of_example)(jnp.arange(batch.indices.shape[0]))
 
     with jax.default_matmul_precision("highest"):
         return risk.each(of_batch)

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import jax
 from jaxtyping import Array, PyTree
 
-from ..risk._risk import ExampleBatch, Risk
+from ..risk._risk import Risk
+from ..risk.examples._example_batch import ExampleBatch
 from ._linearised import linearise
 from ._output_factor import AbstractOutputFactor
 

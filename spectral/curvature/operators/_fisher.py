@@ -6,7 +6,8 @@ from dataclasses import KW_ONLY
 from jaxtyping import PyTree
 
 from ..risk._check_risk import check_risk
-from ..risk._risk import hold, Risk
+from ..risk._held import hold
+from ..risk._risk import Risk
 from ._factored_product import factored_product
 from ._gram import Gram
 from ._output_factor import AbstractOutputFactor, EXACT

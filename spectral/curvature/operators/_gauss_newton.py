@@ -5,7 +5,8 @@ from collections.abc import Callable
 from jaxtyping import PyTree
 
 from ..risk._check_risk import check_risk
-from ..risk._risk import hold, Risk
+from ..risk._held import hold
+from ..risk._risk import Risk
 from ._factored_product import factored_product
 from ._gram import Gram
 from ._output_factor import EXACT

@@ -10,7 +10,9 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from ..risk._check_risk import check_risk
 from ..risk._parameters import split_parameters, structure_of
-from ..risk._risk import ExampleBatch, Risk
+from ..risk._risk import Risk
+from ..risk.examples._example_batch import ExampleBatch
+from ..risk.examples._in_memory import InMemory
 from ._linearised import linearise, Linearised
 from ._operator import AbstractOperator
 from ._output_factor import (
@@ -76,7 +78,7 @@ class Gram(AbstractOperator):
         check_risk(risk, params)
 
         def one(p: PyTree) -> PyTree:
-            batch = risk.batch(jnp.arange(1))
+            batch = risk.one()
             outputs = risk.outputs(eqx.combine(p, constants), batch)
             return factor.columns(risk.loss, outputs, batch.targets, batch.indices)
 
@@ -114,8 +116,11 @@ class Gram(AbstractOperator):
 
         A few columns of F at a time (at most 64 vectors like the parameters, 256 MB in float32, or
         a single one) are pushed through the network with all examples, or with one batch of the
-        risk after the other. F as a whole is never held in memory.
+        risk after the other. F as a whole is never held in memory. For a risk whose examples are
+        not in one memory, the columns of the matrix are products with unit vectors.
         """
+        if not isinstance(self.risk.examples, InMemory):
+            return super().written_out()
         push = self.risk.joined(self._push)
         num_examples, num_columns = self.columns.shape
         at_once = max(1, min(_ROWS, _BLOCK // self.parameters))
@@ -146,27 +151,40 @@ class Gram(AbstractOperator):
         Each column of F is pulled back on its own, those of a few examples together (at most 64
         vectors like the parameters, 256 MB in float32, or a single one).
         """
-        num_examples = self.columns.shape[0]
+        risk = self.risk
+        with jax.default_matmul_precision("highest"):
+            if isinstance(risk.examples, InMemory):
+                example = lambda index: risk.batch(index[None])
+                total = self._squares(risk.num_examples, example)
+            else:
+                of_batch = lambda batch: self._squares(batch.indices.shape[0], batch.example)
+                total = risk.accumulate(of_batch)
+        return jax.tree.map(lambda x: x / risk.num_labels, total)
+
+    def _squares(
+        self, num_examples: int, example: Callable[[Int[Array, ""]], ExampleBatch]
+    ) -> PyTree:
+        """The sum of the squares of the columns of these examples, without their weight."""
         at_once = min(num_examples, max(1, min(_ROWS, _BLOCK // self.parameters)))
         num_groups = -(-num_examples // at_once)
         indices = jnp.arange(num_groups * at_once).reshape(num_groups, at_once)
         zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), structure_of(self.params))
 
         def of_example(index: Int[Array, ""]) -> PyTree:
-            own, network = self._linearised(self.risk.batch(index[None]))
+            batch = example(index)
+            own, network = self._linearised(batch)
             pull = network.pull()
             add = lambda total, column: (jax.tree.map(_add_square, total, pull(column)), None)
-            # Indices beyond the last example are padding.
             squares = jax.lax.scan(add, zeros, own)[0]
-            return jax.tree.map(lambda x: jnp.where(index < num_examples, x, 0), squares)
+            # Indices beyond the last example are padding, and so is an example without weight.
+            counts = (index < num_examples) & (batch.indices[0] < self.risk.num_examples)
+            return jax.tree.map(lambda x: jnp.where(counts, x, 0), squares)
 
         def add_group(total: PyTree, group: Int[Array, " group"]) -> tuple[PyTree, None]:
             squares = jax.tree.map(lambda x: jnp.sum(x, axis=0), jax.vmap(of_example)(group))
             return jax.tree.map(jnp.add, total, squares), None
 
-        with jax.default_matmul_precision("highest"):
-            total = jax.lax.scan(add_group, zeros, indices)[0]
-        return jax.tree.map(lambda x: x / self.risk.num_labels, total)
+        return jax.lax.scan(add_group, zeros, indices)[0]
 
     def _linearised(self, batch: ExampleBatch) -> tuple[PyTree, Linearised]:
         """The columns of the output factor, and the linearised network."""

@@ -10,7 +10,8 @@ from jaxtyping import Array, Float, PyTree
 
 from ..risk._check_risk import check_risk
 from ..risk._parameters import split_parameters
-from ..risk._risk import ExampleBatch, Risk
+from ..risk._risk import Risk
+from ..risk.examples._example_batch import ExampleBatch
 from ._parameter_operator import AbstractParameterOperator
 
 

@@ -5,7 +5,8 @@ from jaxtyping import PyTree
 
 from ..risk._check_risk import check_risk
 from ..risk._parameters import structure_of
-from ..risk._risk import ExampleBatch, Risk
+from ..risk._risk import Risk
+from ..risk.examples._example_batch import ExampleBatch
 from ._linearised import linearise
 
 

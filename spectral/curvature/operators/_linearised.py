@@ -7,7 +7,8 @@ import jax
 from jaxtyping import PyTree
 
 from ..risk._parameters import split_parameters
-from ..risk._risk import ExampleBatch, Risk
+from ..risk._risk import Risk
+from ..risk.examples._example_batch import ExampleBatch
 
 
 class Linearised(eqx.Module):

@@ -4,13 +4,13 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 from jax.core import Tracer
 from jaxtyping import PyTree
 
 from ._batch_dependence import check_batch_independent
+from ._held import Held
 from ._parameters import split_parameters
-from ._risk import Held, Risk
+from ._risk import Risk
 
 
 def check_risk(risk: Any, params: PyTree) -> None:
@@ -30,8 +30,10 @@ def check_risk(risk: Any, params: PyTree) -> None:
         return  # a block of a matrix that has been checked
     model = eqx.combine(*split_parameters(params))
     one = eqx.filter_eval_shape(_of_the_first, risk, model)
-    shape = lambda s: jax.ShapeDtypeStruct((risk.num_examples, *s.shape[1:]), s.dtype)
-    risk.loss.check_targets(jax.tree.map(shape, one), risk.targets)
+    for targets in risk.examples.targets_in_turn():
+        size = jax.tree.leaves(targets)[0].shape[0] if jax.tree.leaves(targets) else 1
+        shape = lambda s, size=size: jax.ShapeDtypeStruct((size, *s.shape[1:]), s.dtype)
+        risk.loss.check_targets(jax.tree.map(shape, one), targets)
     with jax.ensure_compile_time_eval():
         if not isinstance(risk.num_labels, int) and float(risk.num_labels) == 0:
             raise ValueError(
@@ -39,10 +41,10 @@ def check_risk(risk: Any, params: PyTree) -> None:
                 "more data, or another `ignore_label`."
             )
     if not risk.batch_dependent:
-        check_batch_independent(risk.forward, model, risk.inputs)
+        check_batch_independent(risk.forward, model, risk.examples.some_inputs())
 
 
 @eqx.filter_jit  # traced once for risks of one structure
 def _of_the_first(risk: Risk, model: PyTree) -> PyTree:
     """The outputs for the first example."""
-    return risk.outputs(model, risk.batch(jnp.arange(1)))
+    return risk.outputs(model, risk.one())

@@ -1,7 +1,7 @@
 """The mean loss over a set of examples, computed batch by batch to limit the memory."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
@@ -12,22 +12,16 @@ from ..._arguments import as_int_or_none, check_count
 from ..._base._precision import in_single
 from ._convex import Convex
 from ._loss import AbstractLoss, total_loss
-from ._parameters import split_parameters
+from ._mean_loss import mean_loss, num_counted
+from .examples._batches import Batches
+from .examples._example_batch import ExampleBatch
+from .examples._examples import AbstractExamples
+from .examples._in_memory import InMemory
+from .examples._sharded import Sharded
 
 
 Result = TypeVar("Result")
 Vector = TypeVar("Vector")
-
-
-class ExampleBatch(eqx.Module):
-    """The examples of one pass."""
-
-    inputs: PyTree[Array]  # [examples, ...]
-    targets: PyTree[Array]  # [examples, ...]
-    indices: Int[Array, " examples"]  # in the whole data set; beyond its end for padding
-    weights: Float[Array, " examples"]  # of the losses in the mean; 0 for padding
-    fractions: Float[Array, " examples"]  # of all labels that count; they sum to 1 over all batches
-    padded: bool = eqx.field(static=True)  # some examples may be padding
 
 
 class Risk(eqx.Module):
@@ -66,9 +60,11 @@ class Risk(eqx.Module):
         `(outputs, targets) -> losses` that is convex in the outputs. The function is
         differentiated. It returns one number for each example or their mean. It must not return
         their sum, which looks like a mean and would count N times too much.
-    - `inputs`, `targets`: pytrees of arrays with a leading axis over the examples.
-    - `batch_size`: examples in one pass, by default all. If the last batch is not full, it is
-        padded with examples of weight 0. So the batch size changes the result only by rounding.
+    - `inputs`, `targets`: pytrees of arrays with a leading axis over the examples. `Risk.of` takes
+        examples that are elsewhere: read from disk, or divided over devices.
+    - `batch_size`: examples in one pass (on each device), by default all. If the last batch is not
+        full, it is padded with examples of weight 0. So the batch size changes the result only by
+        rounding.
     - `batch_dependent`: accept a `forward` whose outputs depend on the other examples of a batch,
         such as that of a network with BatchNorm in training mode. All numbers then belong to the
         division into batches of `batch_size`, and to no single function of the network. Without
@@ -80,8 +76,8 @@ class Risk(eqx.Module):
 
     forward: Callable[[PyTree, PyTree], PyTree]
     loss: AbstractLoss
-    inputs: PyTree[Array]
-    targets: PyTree[Array]
+    examples: AbstractExamples
+    counted: Int[Array, ""] | Float[Array, ""] | None  # labels, where the examples are elsewhere
     batch_size: int = eqx.field(static=True, converter=as_int_or_none)
     batch_dependent: bool = eqx.field(static=True)
 
@@ -97,42 +93,71 @@ class Risk(eqx.Module):
     ):
         self.forward = forward
         self.loss = loss if isinstance(loss, AbstractLoss) else Convex(loss)
-        self.inputs = jax.tree.map(jnp.asarray, inputs)
-        self.targets = jax.tree.map(jnp.asarray, targets)
-        leaves = jax.tree.leaves((self.inputs, self.targets))
-        sizes = {x.shape[0] if x.ndim else None for x in leaves}
-        if len(sizes) != 1 or sizes & {None, 0}:
-            shapes = [x.shape for x in leaves]
-            raise ValueError(
-                f"`inputs` and `targets` have arrays of shapes {shapes}, but all must have the "
-                "same leading axis, over at least one example: pass arrays of equal length."
-            )
-        num_examples = leaves[0].shape[0]
+        self.counted = None
         if batch_size is not None:
             check_count("batch_size", batch_size)
-        self.batch_size = num_examples if batch_size is None else min(batch_size, num_examples)
+        if isinstance(inputs, AbstractExamples):
+            _check_not_given(inputs, targets, batch_size)
+            self.examples = inputs
+            self.counted = num_counted(self.loss, inputs)
+        else:
+            self.examples = InMemory(inputs, targets)
+        most = self.examples.at_once
+        self.batch_size = most if batch_size is None else min(batch_size, most)
         self.batch_dependent = batch_dependent
+
+    @classmethod
+    def of(
+        cls,
+        forward: Callable[[PyTree, PyTree], PyTree],
+        loss: AbstractLoss | Callable,
+        examples: Batches | Sharded,
+        *,
+        batch_size: int | None = None,
+        batch_dependent: bool = False,
+    ) -> "Risk":
+        """The risk over `Batches`, which have their own batch size, or `Sharded` examples, which
+        pass `batch_size` of them at once on each device.
+
+        **Raises:** `ValueError` if `batch_size` is given for `Batches`, or is below one.
+        """
+        options: Any = {"batch_size": batch_size, "batch_dependent": batch_dependent}
+        return cls(forward, loss, examples, None, **options)
+
+    @property
+    def inputs(self) -> PyTree[Array]:
+        """The inputs of all examples. **Raises:** `ValueError` if they are not in memory."""
+        return self.examples.arrays[0]
+
+    @property
+    def targets(self) -> PyTree[Array]:
+        """The targets of all examples. **Raises:** `ValueError` if they are not in memory."""
+        return self.examples.arrays[1]
 
     @property
     def num_examples(self) -> int:
         """N, the number of examples."""
-        return jax.tree.leaves(self.inputs)[0].shape[0]
+        return self.examples.num_examples
 
     @property
     def num_labels(self) -> int | Int[Array, ""] | Float[Array, ""]:
         """The number of losses that the mean is over, or the sum of their weights if the loss has
         some: N for most losses."""
+        if not isinstance(self.examples, InMemory):
+            return self.num_examples if self.counted is None else self.counted
         counts = self.loss.counts(self.targets)
         return self.num_examples if counts is None else jnp.sum(counts)
 
     @property
     def num_batches(self) -> int:
-        """The number of batches into which the examples are divided."""
-        return -(-self.num_examples // self.batch_size)
+        """The number of batches into which the examples (of each device) are divided."""
+        return self.examples.num_batches(self.batch_size)
 
     def __call__(self, model: PyTree) -> Float[Array, ""]:
         """The mean loss."""
-        return self.accumulate(lambda batch: self.value(model, batch))
+        if isinstance(self.examples, InMemory):
+            return self.accumulate(lambda batch: self.value(model, batch))
+        return mean_loss((self.forward, self.loss, model), self)
 
     def outputs(self, model: PyTree, batch: ExampleBatch) -> PyTree:
         """The network's outputs for the examples of one batch.
@@ -165,56 +190,31 @@ class Risk(eqx.Module):
         return total_loss(self.loss, outputs, batch.targets, batch.weights, padded=batch.padded)
 
     def batch(self, indices: Int[Array, " examples"]) -> ExampleBatch:
-        """The examples with these indices; indices beyond the last example are padding."""
-        take = lambda x: jnp.take(x, indices, axis=0, mode="clip")
-        targets = jax.tree.map(take, self.targets)
-        weights = jnp.where(indices < self.num_examples, 1 / self.num_labels, 0.0)
-        return ExampleBatch(
-            inputs=jax.tree.map(take, self.inputs),
-            targets=targets,
-            indices=indices,
-            weights=weights,
-            fractions=self._fractions(weights, targets),
-            padded=self.num_batches * self.batch_size != self.num_examples,
-        )
+        """The examples with these indices; indices beyond the last example are padding.
+
+        **Raises:** `ValueError` if the examples are not in memory.
+        """
+        return self.examples.take(self._joined, self.batch_size, indices)
 
     def whole(self) -> ExampleBatch:
-        """All examples as one batch."""
-        # Without a gather, so the data are not copied.
-        weights = jnp.full(self.num_examples, 1 / self.num_labels)
-        return ExampleBatch(
-            inputs=self.inputs,
-            targets=self.targets,
-            indices=jnp.arange(self.num_examples),
-            weights=weights,
-            fractions=self._fractions(weights, self.targets),
-            padded=False,
-        )
+        """All examples as one batch. **Raises:** `ValueError` if they are not in memory."""
+        return self._joined(*self.examples.arrays, None, False)
+
+    def one(self) -> ExampleBatch:
+        """A batch of one example, of which only shapes and dtypes are right."""
+        inputs, targets = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), self.examples.example)
+        return self._joined(inputs, targets, jnp.arange(1), False)
 
     def accumulate(self, function: Callable[[ExampleBatch], Result]) -> Result:
         """The sum of `function(batch)` over all batches, one after the other."""
-        if self.num_batches == 1:
-            return function(self.whole())
-        zeros = jax.tree.map(
-            lambda s: jnp.zeros(s.shape, s.dtype),
-            eqx.filter_eval_shape(lambda i: function(self.batch(i)), self._indices()[0]),
-        )
-
-        def add(total: Result, indices: Int[Array, " batch"]) -> tuple[Result, None]:
-            return jax.tree.map(jnp.add, total, function(self.batch(indices))), None
-
-        return jax.lax.scan(add, zeros, self._indices())[0]
+        return self.examples.accumulate(self._joined, self.batch_size, function)
 
     def each(self, function: Callable[[ExampleBatch], Result]) -> Result:
         """`function(batch)` for all batches, one after the other.
 
         The results are joined along their leading axis, without the padding.
         """
-        if self.num_batches == 1:
-            return function(self.whole())
-        results = jax.lax.map(lambda indices: function(self.batch(indices)), self._indices())
-        join = lambda x: x.reshape(-1, *x.shape[2:])[: self.num_examples]
-        return jax.tree.map(join, results)
+        return self.examples.each(self._joined, self.batch_size, function)
 
     def summed(self, map_of: Callable[[ExampleBatch], Callable[[Vector], Result]]) -> Callable:
         """The sum over all batches of the linear maps `map_of(batch)`, as a function of a vector.
@@ -233,7 +233,8 @@ class Risk(eqx.Module):
         # The default on recent GPUs keeps 10 bits of a factor: a noise floor of 5e-4 lambda_max.
         # The setting acts where a function is traced, so both stages need it.
         with jax.default_matmul_precision("highest"):
-            staged = map_of(self.whole()) if self.num_batches == 1 else None
+            whole = self.examples.whole(self._joined, self.batch_size)
+            staged = None if whole is None else map_of(whole)
 
         def apply(vector: PyTree) -> PyTree:
             with jax.default_matmul_precision("highest"):
@@ -243,28 +244,33 @@ class Risk(eqx.Module):
 
         return apply
 
-    def _fractions(
-        self, weights: Float[Array, " examples"], targets: PyTree
-    ) -> Float[Array, " examples"]:
+    def _joined(
+        self,
+        inputs: PyTree,
+        targets: PyTree,
+        indices: Int[Array, " examples"] | None,
+        padded: bool,
+    ) -> ExampleBatch:
+        """Some examples with their weights in the mean; without `indices` all of them."""
+        if indices is None:
+            indices = jnp.arange(self.num_examples)
+            weights = jnp.full(self.num_examples, 1 / self.num_labels)
+        else:
+            weights = jnp.where(indices < self.num_examples, 1 / self.num_labels, 0.0)
         counts = self.loss.counts(targets)
-        return weights if counts is None else weights * counts
-
-    def _indices(self) -> Int[Array, "batches batch"]:
-        shape = self.num_batches, self.batch_size
-        return jnp.arange(self.num_batches * self.batch_size).reshape(shape)
+        fractions = weights if counts is None else weights * counts
+        return ExampleBatch(inputs, targets, indices, weights, fractions, padded)
 
 
-def hold(risk: Risk, params: PyTree, kept: PyTree[bool]) -> tuple[Risk, PyTree]:
-    """The same risk as a function of the marked parameters only; the others are held constant."""
-    parameters, constants = split_parameters(params)
-    own, others = eqx.partition(parameters, kept)
-    forward = Held(risk.forward, eqx.combine(others, constants))
-    return eqx.tree_at(lambda r: r.forward, risk, forward), own
-
-
-class Held(eqx.Module):
-    forward: Callable[[PyTree, PyTree], PyTree]
-    others: PyTree
-
-    def __call__(self, model: PyTree, inputs: PyTree) -> PyTree:
-        return self.forward(eqx.combine(model, self.others), inputs)
+def _check_not_given(inputs: AbstractExamples, targets: PyTree, batch_size: int | None) -> None:
+    name = type(inputs).__name__
+    if targets is not None:
+        raise ValueError(
+            f"`targets` is given, but `inputs` is a `{name}`, which contains the targets: call "
+            "`Risk.of(forward, loss, examples)`."
+        )
+    if isinstance(inputs, Batches) and batch_size is not None:
+        raise ValueError(
+            f"`batch_size` is {batch_size}, but `inputs` is a `Batches` of {inputs.at_once} "
+            "examples each: leave `batch_size` out, or make other batches."
+        )

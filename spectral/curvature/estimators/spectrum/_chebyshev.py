@@ -5,6 +5,7 @@ from dataclasses import KW_ONLY
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from ...._arguments import as_int, as_int_or_none, check_count
@@ -12,6 +13,7 @@ from ...._base._scaling import times_power
 from ...operators._operator import AbstractOperator
 from ...operators._single_threaded import jit_single_threaded
 from ...spectra._spectrum import Spectrum
+from .._over_vectors import check_vector_mesh, over_vectors
 from .._units import scaled_product
 from .._vectors import (
     AbstractVectorDistribution,
@@ -47,7 +49,7 @@ class Chebyshev(eqx.Module):
 
     - `order`: products with the matrix for each random vector. Each product gives two moments. The
         order may exceed the dimension.
-    - `num_vectors`, `distribution`: as for `Lanczos`.
+    - `num_vectors`, `distribution`, `mesh`: as for `Lanczos`. Every device finds the range.
     - `range_order`: products of a first Lanczos iteration that finds the range, in memory of
         `range_order * dim` numbers; by default the smaller of 20 and the dimension. The interval
         extends beyond the extreme Ritz values by their residuals (Zhou and Li 2011).
@@ -67,10 +69,12 @@ class Chebyshev(eqx.Module):
     num_vectors: int = eqx.field(static=True, default=3, converter=as_int)
     range_order: int | None = eqx.field(static=True, default=None, converter=as_int_or_none)
     distribution: AbstractVectorDistribution = Sphere()
+    mesh: Mesh | None = eqx.field(static=True, default=None)
 
     def __check_init__(self):
         check_count("order", self.order)
         check_count("num_vectors", self.num_vectors)
+        check_vector_mesh(self.mesh, "num_vectors", self.num_vectors)
         check_order("range_order", self.range_order)
 
     def __call__(self, operator: AbstractOperator, *, key: PRNGKeyArray) -> Spectrum:
@@ -114,7 +118,8 @@ def _estimate(
             )
             return (2 * products - products[:1]).ravel()
 
-        moment = jax.lax.map(moments, jnp.arange(chebyshev.num_vectors))
+        indices = jnp.arange(chebyshev.num_vectors)
+        moment = over_vectors(moments, indices, operator, chebyshev.mesh)
         points, weights = _damped(moment)
     # No moment of a distribution in the interval is larger than its mass.
     inside = jnp.all(jnp.abs(moment) <= 1.01 * moment[:, :1], axis=1)

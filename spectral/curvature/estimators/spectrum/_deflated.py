@@ -3,6 +3,7 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Real
 
 from ...._arguments import as_int, as_int_or_none, check_above, check_count, Count
@@ -10,6 +11,7 @@ from ...._base._scaling import times_power
 from ...operators._operator import AbstractOperator
 from ...operators._single_threaded import jit_single_threaded
 from ...spectra._deflated_spectrum import DeflatedSpectrum
+from .._over_vectors import check_vector_mesh, over_vectors
 from .._units import scaled_product
 from .._vectors import BEFORE_VECTORS, sphere_vector
 from ._order import check_order, order_within
@@ -37,8 +39,8 @@ class Deflated(eqx.Module):
 
     **Arguments:**
 
-    - `order`, `num_vectors`: as for `Lanczos`, in the complement. The vectors are uniform on its
-        sphere.
+    - `order`, `num_vectors`, `mesh`: as for `Lanczos`, in the complement. The vectors are uniform
+        on its sphere. The first iteration runs on every device.
     - `deflation_order`: products of the first iteration, and the largest number of eigenvalues
         that it can count; by default the smaller of 100 and the dimension.
     - `accuracy`: a Ritz pair is removed if its residual is at most this times the largest Ritz
@@ -56,6 +58,7 @@ class Deflated(eqx.Module):
     num_vectors: int = eqx.field(static=True, converter=as_int)
     deflation_order: int | None = eqx.field(static=True, converter=as_int_or_none)
     accuracy: Float[Array, ""]
+    mesh: Mesh | None = eqx.field(static=True)
 
     def __init__(
         self,
@@ -64,15 +67,18 @@ class Deflated(eqx.Module):
         num_vectors: Count = 3,
         deflation_order: Count | None = None,
         accuracy: Real[Array, ""] | float = 1e-5,
+        mesh: Mesh | None = None,
     ):
         check_above("accuracy", accuracy, 0.0)
         check_order("order", order)
         check_order("deflation_order", deflation_order)
         check_count("num_vectors", num_vectors)
+        check_vector_mesh(mesh, "num_vectors", as_int(num_vectors))
         self.order = as_int_or_none(order)
         self.num_vectors = as_int(num_vectors)
         self.deflation_order = as_int_or_none(deflation_order)
         self.accuracy = jnp.asarray(accuracy, dtype=float)
+        self.mesh = mesh
 
     def __call__(self, operator: AbstractOperator, *, key: PRNGKeyArray) -> DeflatedSpectrum:
         """Estimates the spectrum of `operator`."""
@@ -123,7 +129,7 @@ def _estimate(
             )[0]
 
         rest = quadrature(
-            jax.lax.map(run, jnp.arange(deflated.num_vectors)),
+            over_vectors(run, jnp.arange(deflated.num_vectors), operator, deflated.mesh),
             jnp.ones(deflated.num_vectors, dtype),
             dim,
         )

@@ -36,6 +36,9 @@ class Lanczos(AbstractLanczosQuadrature):
         of at most four vectors for any order. Then the iteration finds the outliers again and
         again. Their weights still have the right sums, but the rest is resolved later, and the
         bounds are not rigorous.
+    - `mesh`: a `jax.sharding.Mesh` with one axis, over whose devices the vectors are divided. Each
+        device then needs the memory for the whole matrix and one vector. By default all vectors run
+        on one device. The numbers are those of one device to rounding.
 
     The vectors run one after the other, each in memory of `order * dim` numbers. Every new vector
     of the iteration is orthogonalised twice against all earlier ones. The Krylov space of a
@@ -54,8 +57,9 @@ class Lanczos(AbstractLanczosQuadrature):
     shapes or other functions. See Ubaru, Chen and Saad (2017) for the method and Golub and Van Loan
     (2013), section 10.3, for the iteration.
 
-    **Raises:** `ValueError` if `order` or `num_vectors` is not a positive integer, and when called
-    if `order` is larger than `operator.dim`.
+    **Raises:** `ValueError` if `order` or `num_vectors` is not a positive integer, if `mesh` has
+    several axes or more devices than vectors, and when called if `order` is larger than
+    `operator.dim`, or if there is a `mesh` and the matrix belongs to `Batches` or `Sharded`.
     """
 
     _: KW_ONLY

@@ -6,6 +6,7 @@ from dataclasses import KW_ONLY
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ...._arguments import as_int, as_int_or_none, check_count
@@ -13,6 +14,7 @@ from ...._base._scaling import times_power
 from ...operators._operator import AbstractOperator
 from ...operators._single_threaded import jit_single_threaded
 from ...spectra._spectrum import Spectrum
+from .._over_vectors import check_vector_mesh, over_vectors
 from .._units import scaled_product, ScaledProduct
 from .._vectors import AbstractVectorDistribution, Sphere, vector_key
 from ._order import check_order, order_within
@@ -26,10 +28,12 @@ class AbstractLanczosQuadrature(eqx.Module):
     order: int | None = eqx.field(static=True, default=None, converter=as_int_or_none)
     num_vectors: int = eqx.field(static=True, default=3, converter=as_int)
     distribution: AbstractVectorDistribution = Sphere()
+    mesh: Mesh | None = eqx.field(static=True, default=None)
 
     def __check_init__(self):
         check_order("order", self.order)
         check_count("num_vectors", self.num_vectors)
+        check_vector_mesh(self.mesh, "num_vectors", self.num_vectors)
 
     def __call__(self, operator: AbstractOperator, *, key: PRNGKeyArray) -> Spectrum:
         """Estimates the spectrum; vector i is `distribution(..., key=vector_key(key, i))`."""
@@ -63,7 +67,8 @@ def _estimate(
             matrix = lanczos.tridiagonal(product, vector, length, order, key=key, index=index)
             return matrix, length
 
-        matrices, lengths = jax.lax.map(run, jnp.arange(lanczos.num_vectors))
+        indices = jnp.arange(lanczos.num_vectors)
+        matrices, lengths = over_vectors(run, indices, operator, lanczos.mesh)
     return quadrature(matrices, lengths, operator.dim)
 
 

@@ -6,12 +6,14 @@ from dataclasses import KW_ONLY
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, PRNGKeyArray
 from matfree import stochtrace
 
 from ...._arguments import as_int
 from ...operators._operator import AbstractOperator
 from ...spectra._estimate import Estimate, standard_error
+from .._over_vectors import check_vector_mesh, over_vectors
 from ._leave_one_out import leave_one_out
 from ._random_products import AbstractRandomProducts
 
@@ -32,11 +34,21 @@ class Hutchinson(AbstractRandomProducts):
     Hutchinson(num_samples=20)(matrix, key=jax.random.key(0))  # an Estimate
     ```
 
-    **Raises:** `ValueError` if `num_samples` is not an integer of at least 2.
+    **Arguments:**
+
+    - `num_samples`: the number of vectors.
+    - `mesh`: as for `Lanczos`.
+
+    **Raises:** `ValueError` if `num_samples` is not an integer of at least 2, and for `mesh` as
+    `Lanczos` does.
     """
 
     _: KW_ONLY
     num_samples: int = eqx.field(static=True, default=100, converter=as_int)
+    mesh: Mesh | None = eqx.field(static=True, default=None)
+
+    def __check_init__(self):
+        check_vector_mesh(self.mesh, "num_samples", self.num_samples)
 
     def estimate(self, operator: AbstractOperator, key: PRNGKeyArray) -> Estimate:
         product = operator.flat_product()
@@ -45,7 +57,8 @@ class Hutchinson(AbstractRandomProducts):
             signs = jax.random.rademacher(key, (operator.dim,), operator.dtype)
             return signs @ product(signs)
 
-        forms = jax.lax.map(form, jax.random.split(key, self.num_samples))
+        keys = jax.random.split(key, self.num_samples)
+        forms = over_vectors(form, keys, operator, self.mesh)
         return Estimate(value=jnp.mean(forms), sem=standard_error(forms))
 
 

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, PyTree
 
 from ...risk._parameters import split_parameters
-from ...risk._risk import ExampleBatch, Risk
+from ...risk._risk import Risk
+from ...risk.examples._example_batch import ExampleBatch
 from ._call import Call, Use
 from ._layer import Layer
 from ._layers import gradient_rows, input_rows

@@ -44,7 +44,8 @@ def find_layers(risk: Risk, params: PyTree) -> tuple[Layer, ...]:
         outputs = outputs_of_one(risk, replace_layers(model, stand_in), inputs, jnp.asarray(0))
         return jax.tree.leaves(outputs)
 
-    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), risk.inputs)
+    inputs = risk.examples.example[0]
+    one = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape[1:], s.dtype), inputs)
     traced = jax.make_jaxpr(watched)(leaves, leaves, one)
     calls: dict[str, dict[int, Call]] = {name: {} for name in kinds.layers}
     for call, times in marked_calls(traced.jaxpr):

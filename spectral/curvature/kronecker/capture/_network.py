@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PyTree
 
-from ...risk._risk import ExampleBatch, Risk
+from ...risk._risk import Risk
+from ...risk.examples._example_batch import ExampleBatch
 from ._layers import is_layer, is_masked, is_norm, layer_name
 
 
