@@ -1,0 +1,42 @@
+"""What a scheduler of jobs does for a run."""
+
+import abc
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from typing import Any
+
+
+class LostWorkerError(Exception):
+    """A worker ended without an outcome. The message says how."""
+
+
+class AbstractPool(abc.ABC):
+    """Workers that train packed jobs. A handle stands for a job that was handed in."""
+
+    @property
+    @abc.abstractmethod
+    def gpus(self) -> int:
+        """The number of GPUs that a job has."""
+
+    @property
+    @abc.abstractmethod
+    def has_processes(self) -> bool:
+        """Whether each job has a process of its own, and may handle its signals."""
+
+    @abc.abstractmethod
+    def submit(self, wanted: Mapping[str, str], payloads: Sequence[bytes]) -> list[Hashable]:
+        """Hand in jobs, and return the handle of each."""
+
+    @abc.abstractmethod
+    def wait(self, handles: Collection[Hashable], *, seconds: float) -> list[Hashable]:
+        """The handles whose jobs are done. Waits for the first one for at most `seconds`."""
+
+    @abc.abstractmethod
+    def outcome(self, handle: Hashable) -> dict[str, Any]:
+        """The facts of the outcome of a job that is done.
+
+        **Raises:** `LostWorkerError` if it has none.
+        """
+
+    @abc.abstractmethod
+    def cancel(self, handles: Collection[Hashable]) -> None:
+        """End jobs that are not done."""
