@@ -20,7 +20,7 @@ class FakePool(AbstractPool):
     def __init__(self, *fates: Callable[[Any, bytes], dict[str, Any]], gpus: int = 0):
         self.fates = list(fates)
         self.jobs: list[tuple[Any, bytes]] = []
-        self.cancelled: list[int] = []
+        self.cancelled: list[Any] = []
         self._gpus = gpus
 
     @property

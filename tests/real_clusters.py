@@ -19,7 +19,7 @@ stream:
   type: PermutedImages
   images: {type: load_images, name: digits}
   num_tasks: 30
-  steps_per_task: 3000
+  steps_per_task: 2000
   num_evaluation_examples: 50
 model: {type: MLP, width: 4, depth: 1}
 algorithms:
@@ -33,6 +33,7 @@ def environment(**more: str) -> dict[str, str]:
     """The environment of a process that imports this package and keeps compiled programs."""
     cache = {"JAX_COMPILATION_CACHE_DIR": str(ROOT / ".cache" / "jax")}
     cache |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2"}
+    cache |= {"RAY_worker_niceness": "0"}  # else they wait for all other work of the machine
     paths = os.pathsep.join(filter(None, (more.pop("first", ""), str(ROOT))))
     return {**os.environ, **cache, "PYTHONPATH": paths, **more}
 

@@ -9,6 +9,7 @@ import os
 import pickle
 import sys
 import types
+from typing import Any
 
 import jax
 import numpy as np
@@ -75,29 +76,24 @@ def assert_same(one, other):
 
 
 def test_workers_compute_the_numbers_of_this_process(plain, tmp_path, quick):
-    """One worker is lost in mid-run. Another one continues from the checkpoint."""
+    """The worker is lost in mid-run. Another one continues from the checkpoint."""
     here, there = tmp_path / "here", tmp_path / "there"
-    experiment = load_experiment(plain, assignments=["stream.images.name=digits"])
-    run_experiment(experiment, here, apart=True, keep_every=1)
+    experiment = load_experiment(plain)
+    run_experiment(experiment, here, keep_every=1)
     pool = FakePool(lose_if_it_ends)
-    told = r"The worker of bp, seed 0 was lost \(its machine is gone\). Another one continues after"
+    told = (
+        r"The worker of bp, 2 seeds was lost \(its machine is gone\). Another one continues after"
+    )
     with pytest.warns(UserWarning, match=told + r" [12] of 4 tasks \(retry 1 of 1\)"):
         results = run_experiment(
-            experiment,
-            there,
-            apart=True,
-            keep_every=1,
-            loggers=[Dies],
-            cluster=FakeCluster(pool),
+            experiment, there, keep_every=1, loggers=[Dies], cluster=FakeCluster(pool)
         )
     assert [m.status for m in results.members] == ["finished"] * 2
-    assert len(pool.jobs) == 3
+    assert len(pool.jobs) == 2
     assert_same(histories(here), histories(there))
     assert [path.name for path in (there / "cluster").glob("token-*")] == ["token-d1ed"]  # of Dies
     # A folder without anything left needs no worker.
-    run_experiment(
-        experiment, there, apart=True, mode="resume", cluster=FakeCluster(FakePool(lose))
-    )
+    run_experiment(experiment, there, mode="resume", cluster=FakeCluster(FakePool(lose)))
     clear(there, set())
     assert [path.name for path in there.iterdir()] == [".spectral-run"]
 
@@ -107,7 +103,7 @@ def run(plain, untraced, tmp_path, quick):
     """A function that runs two groups on a fake cluster, whose workers train nothing."""
     experiment = load_experiment(plain)
 
-    def run(*fates, retries=1, gpus=0, mode="new", **options):
+    def run(*fates, retries=1, gpus=0, mode: Any = "new", **options):
         pool = FakePool(*fates, gpus=gpus)
         cluster = FakeCluster(pool, retries)
         run_experiment(
@@ -115,7 +111,6 @@ def run(plain, untraced, tmp_path, quick):
         )
         return pool
 
-    run.folder = tmp_path / "out"
     return run
 
 
@@ -151,28 +146,19 @@ def test_the_others_continue_when_a_group_fails(run):
             run(fault, fault, mode="resume")
 
 
-def test_a_worker_that_cannot_train_ends_the_run(run):
+def test_a_worker_that_cannot_train_ends_the_run(plain, untraced, tmp_path):
     """The other group is cancelled."""
-    pools = []
-
-    def rejected(wanted, payload):
-        return {"kind": "rejected", "message": "The worker on host has no GPU."}
-
-    pool = FakePool(rejected)
-    pools.append(pool)
+    pool = FakePool(lambda *_: {"kind": "rejected", "message": "The worker on host has no GPU."})
     with pytest.raises(SettingsError, match="The worker on host has no GPU. What was trained is"):
         run_experiment(
-            load_experiment(run.folder.parent / "plain.yaml"),
-            run.folder,
-            apart=True,
-            cluster=FakeCluster(pool),
+            load_experiment(plain), tmp_path / "out", apart=True, cluster=FakeCluster(pool)
         )
     assert pool.cancelled == [1]
 
 
-def test_groups_that_others_train_are_waited_for(run):
+def test_groups_that_others_train_are_waited_for(run, tmp_path):
     """As after a kill of the process that started their workers."""
-    lock = run.folder / "cluster" / "0.lock"
+    lock = tmp_path / "out" / "cluster" / "0.lock"
     held = sole_trainer(lock, seconds=0)
     assert held.__enter__()
     assert is_trained(lock)
@@ -189,7 +175,7 @@ def test_groups_that_others_train_are_waited_for(run):
         groups.append(pickle.loads(payload).group.index)
         return {"kind": "ended"}
 
-    (run.folder / ".spectral-run").touch()
+    (tmp_path / "out" / ".spectral-run").touch()
     told = rf"seed 0 is still trained by another process \(host and id: \S+ {os.getpid()}\)"
     with pytest.warns(UserWarning, match=told):
         run(release, note, mode="resume")

@@ -10,11 +10,12 @@ from ...experiment._experiment import RECORDED
 from ...experiment._groups import Group
 from ...experiment._own_parts import OWN_PARTS, own_parts
 from ...experiment._settings import SettingsError
+from .._devices import VARIABLE as DEVICES
 from ..protection._numerics import numerics
 from ._cluster import Logger, Work
 
 
-_ENVIRONMENT = ("XLA_FLAGS", "JAX_NUM_CPU_DEVICES")
+_ENVIRONMENT = ("XLA_FLAGS", DEVICES)
 
 
 @dataclasses.dataclass(frozen=True)

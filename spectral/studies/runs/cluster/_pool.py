@@ -1,7 +1,7 @@
 """What a scheduler of jobs does for a run."""
 
 import abc
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 
@@ -10,7 +10,8 @@ class LostWorkerError(Exception):
 
 
 class AbstractPool(abc.ABC):
-    """Workers that train packed jobs. A handle stands for a job that was handed in."""
+    """Workers that train packed jobs. A handle stands for a job that was handed in, and
+    can be a key of a dictionary."""
 
     @property
     @abc.abstractmethod
@@ -23,20 +24,20 @@ class AbstractPool(abc.ABC):
         """Whether each job has a process of its own, and may handle its signals."""
 
     @abc.abstractmethod
-    def submit(self, wanted: Mapping[str, str], payloads: Sequence[bytes]) -> list[Hashable]:
+    def submit(self, wanted: Mapping[str, str], payloads: Sequence[bytes]) -> list[Any]:
         """Hand in jobs, and return the handle of each."""
 
     @abc.abstractmethod
-    def wait(self, handles: Collection[Hashable], *, seconds: float) -> list[Hashable]:
+    def wait(self, handles: Collection[Any], *, seconds: float) -> list[Any]:
         """The handles whose jobs are done. Waits for the first one for at most `seconds`."""
 
     @abc.abstractmethod
-    def outcome(self, handle: Hashable) -> dict[str, Any]:
+    def outcome(self, handle: Any) -> dict[str, Any]:
         """The facts of the outcome of a job that is done.
 
         **Raises:** `LostWorkerError` if it has none.
         """
 
     @abc.abstractmethod
-    def cancel(self, handles: Collection[Hashable]) -> None:
+    def cancel(self, handles: Collection[Any]) -> None:
         """End jobs that are not done."""

@@ -5,7 +5,7 @@ import re
 import signal
 import socket
 import warnings
-from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -92,13 +92,13 @@ class _RayPool(AbstractPool):
     def has_processes(self) -> bool:
         return False  # a worker of Ray trains one group after the other
 
-    def submit(self, wanted: Mapping[str, str], payloads: Sequence[bytes]) -> list[Hashable]:
+    def submit(self, wanted: Mapping[str, str], payloads: Sequence[bytes]) -> list[Any]:
         return [self._task.remote(dict(wanted), payload) for payload in payloads]
 
-    def wait(self, handles: Collection[Hashable], *, seconds: float) -> list[Hashable]:
+    def wait(self, handles: Collection[Any], *, seconds: float) -> list[Any]:
         return self._ray.wait(list(handles), num_returns=1, timeout=seconds)[0]
 
-    def outcome(self, handle: Hashable) -> dict[str, Any]:
+    def outcome(self, handle: Any) -> dict[str, Any]:
         errors = self._ray.exceptions
         try:
             return self._ray.get(handle)
@@ -108,7 +108,7 @@ class _RayPool(AbstractPool):
         except errors.RayError as error:
             raise LostWorkerError((str(error).splitlines() or [type(error).__name__])[0]) from error
 
-    def cancel(self, handles: Collection[Hashable]) -> None:
+    def cancel(self, handles: Collection[Any]) -> None:
         for handle in handles:
             self._ray.cancel(handle)
 

@@ -4,7 +4,7 @@ import importlib
 import pathlib
 import shutil
 import time
-from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -123,13 +123,13 @@ class _SlurmPool(AbstractPool):
     def has_processes(self) -> bool:
         return True
 
-    def submit(self, wanted: Mapping[str, str], payloads: Sequence[bytes]) -> list[Hashable]:
+    def submit(self, wanted: Mapping[str, str], payloads: Sequence[bytes]) -> list[Any]:
         if not payloads:
             return []
         with self._executor.batch():  # one array
             return [self._executor.submit(entry(), dict(wanted), payload) for payload in payloads]
 
-    def wait(self, handles: Collection[Any], *, seconds: float) -> list[Hashable]:
+    def wait(self, handles: Collection[Any], *, seconds: float) -> list[Any]:
         deadline = time.monotonic() + seconds
         while not (done := [job for job in handles if job.done()]) and time.monotonic() < deadline:
             time.sleep(min(_BETWEEN_LOOKS, seconds))

@@ -4,8 +4,9 @@ import pathlib
 import time
 import uuid
 import warnings
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from ...experiment._experiment import Experiment
 from ...experiment._groups import Group
@@ -35,7 +36,7 @@ def supervise(pool: AbstractPool, work: Work, groups: Sequence[Group], *, retrie
     group failed while the others were trained. `RuntimeError` for an unforeseen error of a group.
     """
     wanted, waiting, failed = software(), list(groups), list[tuple[Group, Outcome]]()
-    running: dict[Hashable, Group] = {}
+    running: dict[Any, Group] = {}
     lost: dict[int, tuple[int, int]] = {}  # by group, how often, and after how many tasks
     told: set[int] = set()  # groups that others train
     with _token(work.folder) as token, SavedTasks(work, groups) as saved:
@@ -85,7 +86,7 @@ def check_settings(experiment: Experiment) -> None:
         )
 
 
-def _outcome(pool: AbstractPool, handle: Hashable) -> Outcome:
+def _outcome(pool: AbstractPool, handle: Any) -> Outcome:
     try:
         return Outcome(**pool.outcome(handle))
     except LostWorkerError as error:

@@ -15,6 +15,7 @@ from ...experiment._experiment import Experiment, RECORDED
 from ...experiment._make import make_experiment
 from ...experiment._own_parts import changed_modules, OWN_PARTS, own_parts
 from ...experiment._settings import differences, SettingsError
+from .._devices import VARIABLE as DEVICES
 from ..protection._memory import check_memory, within_memory
 from ..protection._obstacles import told
 from ..protection._stop import Terminated, watch_signals
@@ -70,8 +71,10 @@ def _outcome(wanted: Mapping[str, str], payload: bytes) -> Outcome:
 def _prepare(job: Job) -> None:
     """Make this process compute as the one that sent the job does."""
     os.environ.update(job.environment)
-    devices = int(job.environment.get("JAX_NUM_CPU_DEVICES", jax.config.jax_num_cpu_devices))
-    for name, value in {**job.numerics, "jax_num_cpu_devices": devices}.items():
+    options = dict(job.numerics)
+    if DEVICES in job.environment:
+        options["jax_num_cpu_devices"] = int(job.environment[DEVICES])
+    for name, value in options.items():
         if getattr(jax.config, name) != value:
             jax.config.update(name, value)
     if os.path.isdir(job.directory):
