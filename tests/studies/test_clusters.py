@@ -75,6 +75,7 @@ def assert_same(one, other):
             np.testing.assert_array_equal(values, other[name][column], err_msg=column)
 
 
+@pytest.mark.slow
 def test_workers_compute_the_numbers_of_this_process(plain, tmp_path, quick):
     """The worker is lost in mid-run. Another one continues from the checkpoint."""
     here, there = tmp_path / "here", tmp_path / "there"
@@ -259,6 +260,12 @@ def test_what_a_worker_reports(job, monkeypatch):
     """Errors that name what has to be changed, and others with their traceback."""
     wanted, payload = job
     given = pickle.loads(payload)
+    trained = []
+    monkeypatch.setattr(_worker, "train_group", lambda *what: trained.append(what))
+    assert _worker.work(wanted, payload) == {"kind": "ended", "message": "", "warnings": ()}
+    ((work, group),) = trained
+    assert (work.folder, group.names) == (given.folder, (("bp", 0),))
+    assert work.experiment.settings == given.settings
     with sole_trainer(given.token.parent / "0.lock", seconds=0):
         monkeypatch.setattr(_worker, "_PATIENCE", 0.0)
         assert _worker.work(wanted, payload)["kind"] == "busy"
