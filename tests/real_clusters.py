@@ -18,8 +18,8 @@ seeds: 1
 stream:
   type: PermutedImages
   images: {type: load_images, name: digits}
-  num_tasks: 30
-  steps_per_task: 2000
+  num_tasks: 20
+  steps_per_task: 1000
   num_evaluation_examples: 50
 model: {type: MLP, width: 4, depth: 1}
 algorithms:
@@ -64,7 +64,7 @@ def wait_for(folder: pathlib.Path, cell: str, tasks: int) -> None:
     while tasks_of(folder, cell) < tasks:
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    assert tasks_of(folder, cell) < 30
+    assert tasks_of(folder, cell) < 20
 
 
 def trainer_of(folder: pathlib.Path, index: int) -> int:

@@ -26,7 +26,7 @@ from spectral import studies
 
 file, folder, mode, local = sys.argv[1:]
 cluster = studies.SlurmCluster(local=True, minutes=10) if local == "jobs" else studies.ThisProcess()
-studies.run_sweep(studies.load_sweep(file), folder, mode=mode, cluster=cluster)
+studies.run_sweep(studies.load_sweep(file), folder, mode=mode, cluster=cluster, keep_every=1)
 """
 
 
@@ -52,12 +52,17 @@ def test_jobs_that_end_early(tmp_path):
     wait_for(out, "er-1", 2)
     os.kill(trainer_of(out, 1), signal.SIGUSR2)
     wait_for(out, "er-2", 2)
+    paused = trainer_of(out, 2)
+    os.kill(paused, signal.SIGSTOP)
     process.kill()
-    process.communicate()
+    process.wait()  # its jobs hold its standard error
     process = start(file, out, "resume", "jobs")
+    assert process.stderr is not None
+    told = next((line for line in process.stderr if "is still trained by another" in line), None)
+    os.kill(paused, signal.SIGCONT)
     _, err = process.communicate(timeout=900)
     assert process.returncode == 0, err
-    assert "is still trained by another process" in err
+    assert told is not None
     assert_same_folders(here, out)
     logs = [path.read_text() for path in (out / "cluster" / "jobs").glob("*.out")]
     assert len(logs) >= 3
