@@ -5,8 +5,8 @@
 
 The cells of the sweep differ in the period of effective-rank steps, so each is a program. First one
 cell is timed, and the number of tasks is chosen so that a cell takes about `--seconds`. Then the
-command `spectral sweep` runs to its end, locally and on a Ray cluster with as many CPUs, in turns.
-All processes are bound to the same `--cores`. The cluster is running before, as clusters are. The
+command `spectral sweep` runs to its end, locally and on a Ray cluster, in turns. All
+processes are bound to the same `--cores`. The cluster is running before, as clusters are. The
 script compares the histories, and prints for both the seconds on the clock and the CPU seconds of
 all processes. On a machine that does other work only the latter can be compared. Needs the extra
 `cluster`.

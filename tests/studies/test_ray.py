@@ -95,7 +95,7 @@ def test_a_worker_is_killed(local, address, tmp_path):
     os.kill(first, signal.SIGKILL)
     text, err = process.communicate(timeout=900)
     assert process.returncode == 0, err
-    assert "spectral sweep: Warning: The worker of er-1, 1 seed was lost" in err
+    assert "spectral sweep: Warning: The worker of er-1, seed 0 was lost" in err
     continued = int(err.partition("Another one continues after ")[2].split()[0])
     assert before <= continued < 20
     assert trainer_of(out, 1) != first
