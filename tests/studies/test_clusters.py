@@ -317,7 +317,7 @@ def test_extras_that_are_absent(plain, untraced, monkeypatch):
 @pytest.mark.parametrize(
     ("address", "message"),
     [
-        ("127.0.0.1:1", "'127.0.0.1:1', but no Ray cluster answers there .*Errno 111"),
+        ("127.0.0.1:1", "'127.0.0.1:1', but no Ray cluster answers there .*Errno"),
         ("127.0.0.1:99999", "no Ray cluster answers there"),
         ("nowhere", "'nowhere', but must be the host and the port of a Ray cluster"),
     ],
