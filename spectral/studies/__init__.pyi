@@ -50,5 +50,9 @@ from .runs._sweep import (
     Sweep as Sweep,
     sweep_of as sweep_of,
 )
+from .runs.cluster._cluster import AbstractCluster as AbstractCluster
+from .runs.cluster._ray import RayCluster as RayCluster
+from .runs.cluster._slurm import SlurmCluster as SlurmCluster
+from .runs.cluster._this_process import ThisProcess as ThisProcess
 from .runs.planning._dry_run import dry_run as dry_run
 from .runs.planning._plan import GroupPlan as GroupPlan, Plan as Plan, plan_table as plan_table

@@ -122,6 +122,13 @@ LAYERS: dict[str, list[set[str]]] = {
         {"report"},
         {"command_line"},
     ],
+    "studies/runs/cluster": [
+        {"_entry", "_group_lock", "_has_ended", "_outcome", "_places", "_pool", "_software"},
+        {"_cluster"},
+        {"_job", "_saved_tasks", "_train_group"},
+        {"_supervise", "_this_process", "_worker"},
+        {"_ray", "_slurm"},
+    ],
     "studies/predictors": [
         {"statistics"},
         {"_panel", "_protocol"},

@@ -13,7 +13,7 @@ from spectral import algorithms, models, studies, tasks, train_continual
 from spectral.studies import load_learner, run_experiment, SettingsError
 from spectral.studies.command_line._main import main
 from spectral.studies.experiment._groups import assemble
-from spectral.studies.runs import _run
+from spectral.studies.runs.cluster import _this_process
 
 
 PROBES = TINY[TINY.index("  dead:") :]
@@ -54,7 +54,7 @@ def test_an_extended_run(tiny, tmp_path, capsys, monkeypatch):
     assert main(["run", str(path), "--out", str(short), "--keep-every", "1", *two]) == 0
     early = load_learner(short, algorithm="bp", seed=1, task=1)
     with monkeypatch.context() as patched:  # an interruption at the first further task
-        patched.setattr(_run, "_train", interrupt)
+        patched.setattr(_this_process, "train_group", interrupt)
         assert main(["run", str(path), "--out", str(short), "--extend"]) == 130
     assert main(["run", str(path), "--out", str(short), "--resume"]) == 0
     assert_same_histories(studies.load_results(long), studies.load_results(short))
@@ -104,7 +104,7 @@ def growing(num_tasks):
 
 def test_a_stream_whose_tasks_depend_on_their_number(tmp_path, monkeypatch):
     """The programs are compared. Nothing is trained or written."""
-    monkeypatch.setattr(_run, "_train", lambda *_: None)
+    monkeypatch.setattr(_this_process, "train_group", lambda *_: None)
     out = tmp_path / "out"
     run_experiment(growing(2), out)
     before = (out / "config.yaml").read_text()

@@ -22,7 +22,7 @@ from spectral.studies.command_line._main import main
 from spectral.studies.experiment._parse import parse
 from spectral.studies.experiment._settings import differences
 from spectral.studies.published._load import read_experiment
-from spectral.studies.runs import _run
+from spectral.studies.runs.cluster import _this_process
 
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -252,7 +252,7 @@ def test_preset_needs_a_benchmark(tmp_path, capsys):
 
 
 def test_run_records_its_benchmark(synthetic, untraced, tmp_path, monkeypatch):
-    monkeypatch.setattr(_run, "_train", lambda *arguments: None)
+    monkeypatch.setattr(_this_process, "train_group", lambda *arguments: None)
     few = ["scale=0.5", "stream.num_tasks=2", "stream.steps_per_task=20", "model.width=3"]
     path = tmp_path / "x.yaml"
     path.write_text(

@@ -18,6 +18,7 @@ from typing import Any
 from ... import recording, studies
 from ..runs._devices import choose_devices
 from ..runs.protection._stop import Terminated
+from ._cluster_options import cluster_of
 from ._parser import parser
 
 
@@ -242,4 +243,5 @@ def _options(given: argparse.Namespace) -> dict[str, Any]:
         "mode": next((mode for mode in modes if getattr(given, mode)), "new"),
         "keep_every": given.keep_every,
         "loggers": [loggers[name] for name in given.log],
+        "cluster": cluster_of(given),
     }

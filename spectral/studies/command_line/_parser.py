@@ -6,6 +6,7 @@ from typing import Any
 
 from spectral_plasticity import installed_version
 
+from ._cluster_options import add_cluster_options
 from ._data_dir_option import add_data_dir
 from ._drawing_options import add_landscape_options, add_plot_options, add_predictor_options
 from ._kinds import KINDS
@@ -61,6 +62,8 @@ def _add_running(commands: Any) -> None:
     add_run_options(run, default="runs/<name of the file>")
     add_apart(run)
     add_run_options(sweep, default="runs/<name of the file>_sweep")
+    for command in (run, sweep):
+        add_cluster_options(command)
 
 
 def _add_drawing(commands: Any) -> None:

@@ -26,7 +26,7 @@ MADE_IN_PYTHON = "made_in_python"
 # Marks in that section a run whose members are trained one after another.
 APART = "apart"
 # Folders of a run beside those of its algorithms, which have the names of these.
-FOLDERS = ("checkpoints", "events", "figures")
+FOLDERS = ("checkpoints", "cluster", "events", "figures")
 
 
 @dataclasses.dataclass(frozen=True)

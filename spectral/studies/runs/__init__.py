@@ -1,1 +1,2 @@
-"""Running experiments and sweeps: run folders, locks, records, checkpoints, devices, landscapes."""
+"""Running experiments and sweeps: run folders, locks, records, checkpoints, devices, clusters,
+landscapes."""

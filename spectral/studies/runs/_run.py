@@ -4,15 +4,13 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from ..._arguments import check_count
 from ..._base._quantity import Quantity
-from ..._loop import train_continual
-from ..._recorders import AbstractMeter
-from ...recording import Meters, ProgressBar, WeightsAndBiases
+from ...recording import WeightsAndBiases
 from ..experiment._experiment import APART, Experiment, MADE_IN_PYTHON
-from ..experiment._groups import assemble, Group, groups, Names
+from ..experiment._groups import Group, groups
 from ..experiment._own_parts import OWN_PARTS, own_parts
 from ..experiment._settings import given_path, SettingsError
 from ._extend import check_extension
@@ -26,32 +24,20 @@ from ._folder import (
     QUANTITIES,
     read_config,
 )
-from ._keeper import checkpoint_folder, Keeper
+from ._keeper import checkpoint_folder
 from ._quantities import load_quantities, save_quantities
 from ._record import circumstances
-from ._results import (
-    HISTORY,
-    known_member,
-    load_results,
-    Member,
-    member_folder,
-    Results,
-    save_member,
-    STATUS,
-)
+from ._results import HISTORY, load_results, member_folder, Results, STATUS
+from .cluster._cluster import AbstractCluster, Logger, Work
+from .cluster._has_ended import has_ended
+from .cluster._this_process import ThisProcess
 from .protection._damage import DamagedError
 from .protection._lock import sole_writer
-from .protection._memory import check_memory, within_memory
 from .protection._obstacles import check_places, check_writable, told
 from .protection._stop import watch_signals
 
 
-@runtime_checkable
-class Logger(Protocol):
-    """Makes a meter from the run folder and the names (algorithm and seed) of the members that are
-    trained together."""
-
-    def __call__(self, folder: pathlib.Path, *, names: Names) -> AbstractMeter: ...
+_HERE = ThisProcess()
 
 
 def run_experiment(
@@ -63,6 +49,7 @@ def run_experiment(
     keep_every: int | None = None,
     apart: bool = False,
     at_most: int | None = None,
+    cluster: AbstractCluster = _HERE,
 ) -> Results:
     """Train every algorithm from every seed.
 
@@ -70,10 +57,10 @@ def run_experiment(
     differ only in the values of numbers, such as the cells of a sweep. A member that diverges is
     marked, with what it recorded until then, and the others continue.
 
-    A study that takes hours is trained `apart`: each algorithm from each seed on
-    its own, all algorithms of a seed before the next seed. With `at_most` the function returns
-    after so many of them, and the same call with the mode `"resume"` trains the next ones. The
-    histories of those that have ended are all that it needs from the earlier calls.
+    A study that takes hours is trained `apart`: each algorithm from each seed on its own, all
+    algorithms of a seed before the next seed. With `at_most` the function returns after so many of
+    them, and the same call with the mode `"resume"` trains the next ones. The histories of those
+    that have ended are all that it needs from the earlier calls.
 
     ```python
     experiment = studies.load_experiment("examples/digits.yaml")
@@ -94,6 +81,8 @@ def run_experiment(
       continued so. It can be resumed with more seeds.
     - `at_most`: how many groups (of those that train together) to train in this call; by default
       all that have not ended.
+    - `cluster`: where the groups are trained: `ThisProcess()`, or the workers of a `RayCluster` or
+      `SlurmCluster`.
     - `keep_every`: the checkpoints after every so many tasks are kept, for `load_learner`. By
       default only the latest are.
 
@@ -112,28 +101,25 @@ def run_experiment(
         apart=apart,
         at_most=at_most,
     )
-    try:
-        # Before anything is changed, such as the settings of a run that is extended.
-        check_writable(folder)
-        with sole_writer(folder / MARKER):
-            known = _known_quantities(folder)
-            figures = {quantity.figure for quantity in known.values()}
-            open_folder(folder, experiment.settings, recorded, mode, figures=figures)
-            if not (folder / QUANTITIES).exists() or known != experiment.quantities:
-                save_quantities(folder, experiment.quantities)
-            # The checkpoints of a resumed run are numbered by the order of its algorithms.
-            order = read_config(folder)["algorithms"]
-            algorithms = {name: experiment.algorithms[name] for name in order}
-            experiment = dataclasses.replace(experiment, algorithms=algorithms)
-            with watch_signals() as stop, within_memory("The run"):
-                for group in left(experiment, folder)[:at_most]:
-                    keeper = Keeper(
-                        folder, group, experiment.stream, stop=stop, keep_every=keep_every
-                    )
-                    _train(experiment, folder, group, keeper, loggers)
-                    stop.check()
-    except OSError as error:
-        raise SettingsError(told(error, folder)) from error
+    with cluster.open(experiment) as train:
+        try:
+            # Before anything is changed, such as the settings of a run that is extended.
+            check_writable(folder)
+            with sole_writer(folder / MARKER):
+                known = _known_quantities(folder)
+                figures = {quantity.figure for quantity in known.values()}
+                open_folder(folder, experiment.settings, recorded, mode, figures=figures)
+                if not (folder / QUANTITIES).exists() or known != experiment.quantities:
+                    save_quantities(folder, experiment.quantities)
+                # The checkpoints of a resumed run are numbered by the order of its algorithms.
+                order = read_config(folder)["algorithms"]
+                algorithms = {name: experiment.algorithms[name] for name in order}
+                experiment = dataclasses.replace(experiment, algorithms=algorithms)
+                with watch_signals() as stop:
+                    work = Work(experiment, folder, loggers, keep_every, stop)
+                    train(work, left(experiment, folder)[:at_most])
+        except OSError as error:
+            raise SettingsError(told(error, folder)) from error
     return load_results(folder)
 
 
@@ -159,7 +145,6 @@ def check_run(
         _check_given_count(name, count)
     _check_loggers(loggers)
     check_folder(folder, experiment.settings, recorded, mode)
-    check_memory(experiment)
     if mode == "extend":
         recorded |= check_extension(experiment, folder)
     try:
@@ -206,41 +191,8 @@ def _check_given_count(name: str, count: int | None) -> None:
 
 def left(experiment: Experiment, folder: pathlib.Path) -> list[Group]:
     """The groups that have not ended."""
-    return [
-        group
-        for group in groups(experiment)
-        if not all(_has_ended(known_member(folder, *name), experiment) for name in group.names)
-    ]
-
-
-def _has_ended(member: Member | None, experiment: Experiment) -> bool:
-    """Whether a member has all tasks of the experiment, which may be more than it was trained on
-    before."""
-    if member is None or member.status == "unfinished":
-        return False
-    return member.history.num_tasks == experiment.stream.num_tasks
-
-
-def _train(
-    experiment: Experiment,
-    folder: pathlib.Path,
-    group: Group,
-    keeper: Keeper,
-    loggers: Sequence[Logger],
-) -> None:
-    bar = ProgressBar(label=group.label)
-    try:
-        meter = Meters((bar, *(logger(folder, names=group.names) for logger in loggers)))
-        _, history = train_continual(
-            **assemble(experiment, group.names),
-            meter=meter,
-            checkpointer=keeper,
-            batch_dependent=True,  # the experiment has been checked
-        )
-    finally:
-        bar.close()
-    for member in keeper.members(history, ended=True):
-        save_member(folder, member)
+    num_tasks = experiment.stream.num_tasks
+    return [group for group in groups(experiment) if not has_ended(folder, group, num_tasks)]
 
 
 def _recorded(experiment: Experiment) -> dict[str, Any]:

@@ -17,9 +17,14 @@ from ..experiment._settings import given_path, SettingsError
 from ..published._load import read_experiment
 from ._atomic_write import write_text
 from ._folder import Mode
-from ._run import Logger, run_experiment
+from ._run import run_experiment
 from ._score import check_recorded_score, check_score, Score, score_of
 from ._selection import select, without_selection
+from .cluster._cluster import AbstractCluster, Logger
+from .cluster._this_process import ThisProcess
+
+
+_HERE = ThisProcess()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,6 +123,7 @@ def run_sweep(
     mode: Mode = "new",
     loggers: Sequence[Logger] = (),
     keep_every: int | None = None,
+    cluster: AbstractCluster = _HERE,
 ) -> pd.DataFrame:
     """Train every cell from every seed, and select the best cell of each algorithm.
 
@@ -141,7 +147,12 @@ def run_sweep(
     folder = given_path("folder", folder)
     check_recorded_score(sweep.score, sweep.experiment.quantities)
     results = run_experiment(
-        sweep.experiment, folder, mode=mode, loggers=loggers, keep_every=keep_every
+        sweep.experiment,
+        folder,
+        mode=mode,
+        loggers=loggers,
+        keep_every=keep_every,
+        cluster=cluster,
     )
     write_text(folder / "sweep.yaml", _text(sweep, sweep.settings))
     table = select(results, sweep.cells, sweep.score)

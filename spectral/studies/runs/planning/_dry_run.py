@@ -13,11 +13,12 @@ from ...experiment._groups import Group, groups
 from ...experiment._settings import given_path
 from .._folder import MARKER, Mode
 from .._results import known_member
-from .._run import check_run, left, Logger
+from .._run import check_run, left
 from .._score import check_recorded_score
 from .._sweep import Sweep
+from ..cluster._cluster import Logger
 from ..protection._lock import check_no_writer
-from ..protection._memory import within_memory
+from ..protection._memory import check_memory, within_memory
 from ._compiled import Programs
 from ._group import array_bytes, Planned
 from ._plan import Plan
@@ -69,6 +70,7 @@ def dry_run(
         apart=apart,
         at_most=at_most,
     )
+    check_memory(experiment)
     check_no_writer(folder / MARKER)
     continues = mode in ("resume", "extend")
     waiting = left(experiment, folder)[:at_most] if continues else groups(experiment)[:at_most]

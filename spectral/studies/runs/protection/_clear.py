@@ -24,12 +24,14 @@ FIGURES = (
 )
 _MEMBER = r"[A-Za-z0-9_+-]+/seed_\d+"  # as `member_folder` and `check_names` have it
 _TASK = r"checkpoints/(kept/)?\d+/(rejected-)?\d+(\.orbax-checkpoint-tmp[^/]*)?"
-# Paths below the run folder, as runs, sweeps, Orbax, TensorBoard and Weights & Biases name them.
+# Paths below the run folder, as runs, sweeps, clusters, Orbax, TensorBoard and Weights & Biases
+# name them.
 _WRITTEN = (
     r"(config\.yaml|quantities\.json|summary\.json|sweep\.yaml|sweep\.csv|selected\.yaml)",
     rf"{_MEMBER}/(history\.npz|status\.json)",
     rf"{_TASK}/(_[A-Z_]+|commit_success\.txt|descriptor/.*|about/.*|arrays/.*)",
     rf"{_TASK}/(about|arrays)\.orbax-checkpoint-tmp[^/]*/.*",
+    r"cluster/(\d+\.lock|token-[0-9a-f]+|jobs/.*)",
     rf"events/({_MEMBER}/)?events\.out\.tfevents\.[^/]+",
     rf"events/({_MEMBER}|run)\.wandb-id",
     r"events/wandb/(latest-run|debug[^/]*\.log|(offline-)?run-[^/]+/.*)",

@@ -1,0 +1,31 @@
+"""Training in the process that runs the experiment."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from ...experiment._experiment import Experiment
+from ...experiment._groups import Group
+from ..protection._memory import check_memory, within_memory
+from ._cluster import AbstractCluster, Train, Work
+from ._train_group import train_group
+
+
+class ThisProcess(AbstractCluster):
+    """Trains one group after the other in the process that runs the experiment.
+
+    ```python
+    studies.run_sweep(sweep, "runs/here", cluster=studies.ThisProcess())
+    ```
+    """
+
+    @contextmanager
+    def open(self, experiment: Experiment) -> Iterator[Train]:
+        check_memory(experiment)
+        yield _train
+
+
+def _train(work: Work, groups: Sequence[Group]) -> None:
+    with within_memory("The run"):
+        for group in groups:
+            train_group(work, group)
+            work.stop.check()
