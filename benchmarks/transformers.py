@@ -9,16 +9,20 @@ programs may slow down a whole round. The time of the processor is printed as we
 count the time for which others have the processor. It counts all threads, so compare it on one
 processor: `taskset -c 0 python benchmarks/transformers.py`.
 
-`train`: AdamW with warm-up and cosine in each task. `loop` is `train_continual`, which draws the
-sequences and evaluates the task within the measured time. `bare` is one `lax.scan` over given
-tokens, with the same network and the same optimiser. `torch` is an eager loop with the fused AdamW
-at a fixed learning rate. All compute loss and accuracy of each step.
+`train`: AdamW with warm-up and cosine in each of four tasks. `loop` is `train_continual`, which
+checks its arguments, draws the sequences and evaluates each task within the measured time. `bare`
+is one `lax.scan` over given tokens, with the same network and the same optimiser. `torch` is an
+eager loop with the fused AdamW at a fixed learning rate. All compute loss and accuracy of each
+step.
 
 `hessian`: one product with the Hessian of the mean loss on the 8 sequences. The product inside
 Lanczos is that of `linearised`, in a loop of 20; `single` is a product by itself, which evaluates
 the gradient again, as the peers do.
 
-`kfac`: Kronecker factors of all layers, against those that curvlinops has, of the Linear layers.
+`kfac`: Kronecker factors of the Linear layers, against those of curvlinops, and of all layers,
+which curvlinops does not have. `mc` draws one target for each token. `type-2` pulls back the
+columns of all positions of a sequence together, as curvlinops does, so both take 103. `Exact()`
+takes 32 times as many, one for each position and class.
 
 The peers need the extra `benchmarks` and `pip install --no-deps hessian-eigenthings`. Without them
 their rows are left out.
@@ -33,14 +37,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from attention_peers import Together
 from curvature_peers import installed
 
 from spectral import algorithms, models, tasks, train_continual
-from spectral.curvature import Empirical, Hessian, KFAC, Risk, SoftmaxCrossEntropy
+from spectral.curvature import Empirical, Hessian, KFAC, Risk, Sampled, SoftmaxCrossEntropy
 
 
 Contenders = dict[str, Callable[[], object]]
-PEAK, DECAY, SEQUENCES, CONTEXT, PRODUCTS = 1e-3, 0.01, 8, 32, 20
+PEAK, DECAY, SEQUENCES, CONTEXT, PRODUCTS, TASKS = 1e-3, 0.01, 8, 32, 20, 4
 
 
 def decoder(vocabulary_size: int, *, tied: bool = True) -> models.GPT:
@@ -52,7 +57,7 @@ def stream_of(steps: int) -> tasks.PermutedVocabulary:
     loader = tasks.SequenceLoader(
         steps_per_task=steps, minibatch_size=SEQUENCES, num_evaluation_examples=SEQUENCES
     )
-    return tasks.PermutedVocabulary(context=CONTEXT, num_tasks=2, loader=loader)
+    return tasks.PermutedVocabulary(context=CONTEXT, num_tasks=TASKS, loader=loader)
 
 
 def tokens_of(stream: tasks.PermutedVocabulary, steps: int) -> tuple[np.ndarray, np.ndarray]:
@@ -96,7 +101,7 @@ def train(rounds: int, steps: int) -> None:
     model = decoder(stream.vocabulary_size)
     lr = algorithms.WarmupCosine(PEAK, warmup_steps=steps // 10, decay_steps=steps, restart="task")
     algo = algorithms.bp(algorithms.adamw(lr, weight_decay=DECAY))
-    inputs, targets = tokens_of(stream, 2 * steps)
+    inputs, targets = tokens_of(stream, TASKS * steps)
     contenders: Contenders = {
         "loop": lambda: train_continual(model, stream, algo),
         "bare": bare(model, inputs, targets),
@@ -109,8 +114,8 @@ def train(rounds: int, steps: int) -> None:
         assert abs(float(own) - peers.loss_of_first()) < 1e-4
         contenders["torch"] = peers.training(PEAK, DECAY)
     size = sum(p.size for p in jax.tree.leaves(eqx.filter(model, eqx.is_inexact_array)))
-    print(f"{size:,} parameters, {stream.vocabulary_size} tokens, {2 * steps} steps")
-    show(in_turn(contenders, rounds), "loop", 2 * steps)
+    print(f"{size:,} parameters, {stream.vocabulary_size} tokens, {TASKS * steps} steps")
+    show(in_turn(contenders, rounds), "loop", TASKS * steps)
 
 
 def forward(model: models.GPT, inputs):
@@ -133,8 +138,8 @@ def linearised(operator: Hessian, vector):
 
 
 @eqx.filter_jit
-def factors(risk: Risk, model: models.GPT, factor):
-    kfac = KFAC(risk, model) if factor is None else KFAC(risk, model, factor=factor)
+def factors(risk: Risk, model: models.GPT, factor, layers: tuple[str, ...] | None):
+    kfac = KFAC(risk, model, factor=factor, layers=layers)
     return eqx.filter(kfac.blocks, eqx.is_array)
 
 
@@ -167,16 +172,25 @@ def kfac(rounds: int) -> None:
     model = decoder(stream.vocabulary_size, tied=False)
     inputs, targets = tokens_of(stream, 1)
     risk = risk_of(inputs, targets)
-    for kind, factor in (("type-2", None), ("empirical", Empirical())):
+    parts = [
+        f"blocks.{i}.{part}" for i in range(len(model.blocks)) for part in ("attention", "mlp")
+    ]
+    linear = (*parts, "head")
+    kinds = {"mc": Sampled(jax.random.key(1)), "empirical": Empirical(), "type-2": Together()}
+    for kind, factor in kinds.items():
         contenders: Contenders = {
-            kind: lambda factor=factor: jax.block_until_ready(factors(risk, model, factor))
+            name: lambda factor=factor, layers=layers: jax.block_until_ready(
+                factors(risk, model, factor, layers)
+            )
+            for name, layers in (("linear", linear), ("all layers", None))
         }
         if installed("torch", "curvlinops"):
             from transformers_in_torch import Peers
 
             peers = Peers(model, inputs, targets)
             contenders["curvlinops"] = peers.curvlinops_kfac(kind)
-        show(in_turn(contenders, rounds), kind, 1)
+        print(kind)
+        show(in_turn(contenders, rounds), "linear", 1)
 
 
 def in_turn(contenders: Contenders, rounds: int) -> dict[str, np.ndarray]:
