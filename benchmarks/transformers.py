@@ -21,8 +21,8 @@ the gradient again, as the peers do.
 
 `kfac`: Kronecker factors of the Linear layers, against those of curvlinops, and of all layers,
 which curvlinops does not have. `mc` draws one target for each token. `type-2` pulls back the
-columns of all positions of a sequence together, as curvlinops does, so both take 103. `Exact()`
-takes 32 times as many, one for each position and class.
+columns of all positions of a sequence together, as curvlinops does, so both take 103 columns.
+`Exact()` takes 3,296, one for each position and class.
 
 The peers need the extra `benchmarks` and `pip install --no-deps hessian-eigenthings`. Without them
 their rows are left out.

@@ -1,15 +1,13 @@
 """A dense layer for many tokens at once."""
 
-from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
 from jaxtyping import Array, Float
 
 
-def for_rows(
-    layer: eqx.nn.Linear | Callable[[Array], Array], x: Float[Array, "tokens inputs"]
-) -> Float[Array, "tokens outputs"]:
+def for_rows(layer: Any, x: Float[Array, "tokens inputs"]) -> Float[Array, "tokens outputs"]:
     """The outputs of a layer for each row of `x`, as `jax.vmap(layer)(x)` returns them.
 
     A mapped layer is the product W x^T, whose columns are the tokens, and XLA transposes the
