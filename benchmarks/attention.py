@@ -1,15 +1,17 @@
 """Curvature of transformers: the memory of a spectrum, and Kronecker factors against curvlinops.
 
-    python benchmarks/attention.py memory [--batch-size 1] [--checkpoint] [--sequences 64] [--run]
+    python benchmarks/attention.py memory [--batch-size 8] [--checkpoint] [--sequences 64] [--run]
     python benchmarks/attention.py factors
 
-`memory`: the spectrum of the Hessian of order 80 with one vector, for a decoder with 10 million
-parameters on 64 sequences of 128 tokens. `--batch-size` sequences pass together. `--checkpoint`
-evaluates each block again in the backward pass instead of keeping its activations. XLA plans the
-memory of the compiled program, so the peak is known without running it; the first number is that
-plan. With `--run` the program runs, and the second number is the peak resident size of the process,
-with compilation. The number of sequences changes the time and not the memory, because the batches
-pass one after the other. A product takes about 1.5e12 operations for 64 sequences.
+`memory`: the spectrum of the Hessian of order 80 with one vector, for a `models.GPT` with 10
+million parameters on 64 sequences of 128 tokens. `--batch-size` sequences pass together.
+`--checkpoint` takes a decoder made of layers of Equinox, which evaluates each block again in the
+backward pass instead of keeping its activations. XLA plans the memory of the compiled program, so
+the peak is known without running it; the first number is that plan. With `--run` the program runs,
+and the last number is the peak resident size of the process, with compilation. Every minute it
+prints the peak so far, which is reached in the first products, and the time of the processor. The
+number of sequences changes the time and not the memory, because the batches pass one after the
+other. A product takes about 1.5e12 operations for 64 sequences.
 
 `factors`: KFAC in float64 on the weights of a small decoder and encoder, against curvlinops, as the
 largest difference of a block relative to its largest entry. It needs the extra `benchmarks`.
@@ -17,6 +19,7 @@ largest difference of a block relative to its largest entry. It needs the extra 
 
 import argparse
 import resource
+import threading
 import time
 from typing import Any
 
@@ -26,19 +29,40 @@ import jax.numpy as jnp
 import numpy as np
 from plain_transformer import Transformer
 
+from spectral import models
 from spectral.curvature import Hessian, Lanczos, normalised_epsilon_rank, Risk, SoftmaxCrossEntropy
 
 
 ORDER = 80
+SIZES: Any = {"width": 320, "num_heads": 5}
 
 
-def forward(model: Transformer, inputs):
-    return jax.vmap(model)(inputs)
+def checkpointed(key) -> Transformer:
+    return Transformer(256, **SIZES, num_blocks=8, context=128, is_checkpointed=True, key=key)
+
+
+def decoder(key) -> models.GPT:
+    return models.GPT(256, 128, **SIZES, depth=8, tied=False, key=key)
+
+
+def forward(model: Any, inputs):
+    outputs = jax.vmap(model)(inputs)
+    return outputs[0] if isinstance(model, models.GPT) else outputs
+
+
+def used() -> str:
+    """The peak of the resident size of this process, and its time."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return f"{peak:.2f} GiB at the peak, {time.process_time():.0f} s of the processor"
+
+
+def report(done: threading.Event) -> None:
+    while not done.wait(60):
+        print(used(), flush=True)
 
 
 def memory(batch_size: int, checkpoint: bool, sequences: int, run: bool) -> None:
-    options: Any = {"width": 320, "num_heads": 5, "num_blocks": 8, "context": 128}
-    make = lambda key: Transformer(256, **options, is_checkpointed=checkpoint, key=key)
+    make = checkpointed if checkpoint else decoder
     shapes = eqx.filter_eval_shape(make, jax.random.key(0))
     rng = np.random.default_rng(0)
     drawn = lambda s: jnp.asarray(rng.normal(size=s.shape).astype(np.float32) * 0.02)
@@ -61,10 +85,11 @@ def memory(batch_size: int, checkpoint: bool, sequences: int, run: bool) -> None
     print(f"checkpoint {checkpoint}: basis {4 * size * ORDER / 2**30:.2f} GiB, planned ", end="")
     print(f"{(plan.temp_size_in_bytes + plan.argument_size_in_bytes) / 2**30:.2f} GiB", flush=True)
     if run:
-        began = time.perf_counter()
+        began, done = time.perf_counter(), threading.Event()
+        threading.Thread(target=report, args=(done,), daemon=True).start()
         rank = jax.block_until_ready(program(params))
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        print(f"{peak:.2f} GiB at the peak, {time.perf_counter() - began:.0f} s, ", end="")
+        done.set()
+        print(f"{used()}, {time.perf_counter() - began:.0f} s on the clock, ", end="")
         print(f"fraction beyond 0.1: {float(rank.value):.2e}")
 
 
@@ -79,7 +104,7 @@ def factors() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("part", choices=("memory", "factors"))
-    parser.add_argument("--batch-size", type=int, default=1)
+    parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--sequences", type=int, default=64)
     parser.add_argument("--checkpoint", action="store_true")
     parser.add_argument("--run", action="store_true")

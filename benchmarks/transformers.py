@@ -6,16 +6,20 @@ The network is a `models.GPT` of 4 blocks, width 64 and 4 heads on 8 sequences o
 English text that comes with Python. The time of the processor counts all threads, so compare it on
 one processor: `taskset -c 0 python benchmarks/transformers.py`.
 
-`train`: AdamW with warm-up and cosine in each task. `loop` is `train_continual`, which draws the
-sequences and evaluates the task within the measured time. `bare` is one `lax.scan` over given
-tokens, with the same network and the same optimiser. `torch` is an eager loop with the fused AdamW
-at a fixed learning rate. All compute loss and accuracy of each step.
+`train`: AdamW with warm-up and cosine in each of four tasks. `loop` is `train_continual`, which
+checks its arguments, draws the sequences and evaluates each task within the measured time. `bare`
+is one `lax.scan` over given tokens, with the same network and the same optimiser. `torch` is an
+eager loop with the fused AdamW at a fixed learning rate. All compute loss and accuracy of each
+step.
 
 `hessian`: one product with the Hessian of the mean loss on the 8 sequences. The product inside
 Lanczos is in a loop of 20; `by itself` is a single product, which evaluates the gradient again, as
 the peers do.
 
-`kfac`: Kronecker factors of all layers, against those that curvlinops has, of the Linear layers.
+`kfac`: Kronecker factors of the Linear layers, against those of curvlinops, and of all layers,
+which curvlinops does not have. `mc` draws one target for each token. `type-2` pulls back the
+columns of all positions of a sequence together, as curvlinops does, so both take 103 columns.
+`Exact()` takes 3,296, one for each position and class.
 
 The peers need the extra `benchmarks`. Without it their rows are left out.
 """
@@ -29,17 +33,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from attention_peers import Together
 from curvature_peers import installed
 from timing.case import Case, Contender, operations
 from timing.command import add_options, Cases, time_cases
 
 from spectral import algorithms, models, tasks, train_continual
-from spectral.curvature import Empirical, Hessian, KFAC, Risk, SoftmaxCrossEntropy
+from spectral.curvature import Empirical, Hessian, KFAC, Risk, Sampled, SoftmaxCrossEntropy
 
 
 PARTS = ("train", "hessian", "kfac")
-PEAK, DECAY, SEQUENCES, CONTEXT, PRODUCTS = 1e-3, 0.01, 8, 32, 20
+PEAK, DECAY, SEQUENCES, CONTEXT, PRODUCTS, TASKS = 1e-3, 0.01, 8, 32, 20, 4
 PRODUCT = SEQUENCES * CONTEXT, 64, 256  # of all tokens with the first layer of an MLP
+KINDS = {"mc": Sampled(jax.random.key(1)), "empirical": Empirical(), "type-2": Together()}
 
 
 def decoder(vocabulary_size: int, *, tied: bool = True) -> models.GPT:
@@ -51,7 +57,7 @@ def stream_of(steps: int) -> tasks.PermutedVocabulary:
     loader = tasks.SequenceLoader(
         steps_per_task=steps, minibatch_size=SEQUENCES, num_evaluation_examples=SEQUENCES
     )
-    return tasks.PermutedVocabulary(context=CONTEXT, num_tasks=2, loader=loader)
+    return tasks.PermutedVocabulary(context=CONTEXT, num_tasks=TASKS, loader=loader)
 
 
 def tokens_of(stream: tasks.PermutedVocabulary, steps: int) -> tuple[np.ndarray, np.ndarray]:
@@ -95,8 +101,8 @@ def training(steps: int) -> Case:
     model = decoder(stream.vocabulary_size)
     lr = algorithms.WarmupCosine(PEAK, warmup_steps=steps // 10, decay_steps=steps, restart="task")
     algo = algorithms.bp(algorithms.adamw(lr, weight_decay=DECAY))
-    inputs, targets = tokens_of(stream, 2 * steps)
-    count = 2 * steps
+    count = TASKS * steps
+    inputs, targets = tokens_of(stream, count)
     peers = {"bare JAX": Contender(bare(model, inputs, targets), count)}
     risk = risk_of(inputs, targets)
     if installed("torch"):
@@ -131,8 +137,8 @@ def linearised(operator: Hessian, vector):
 
 
 @eqx.filter_jit
-def factors(risk: Risk, model: models.GPT, factor):
-    kfac = KFAC(risk, model) if factor is None else KFAC(risk, model, factor=factor)
+def factors(risk: Risk, model: models.GPT, factor, layers: tuple[str, ...] | None):
+    kfac = KFAC(risk, model, factor=factor, layers=layers)
     return eqx.filter(kfac.blocks, eqx.is_array)
 
 
@@ -166,13 +172,16 @@ def kfac(kind: str) -> Case:
     model = decoder(stream.vocabulary_size, tied=False)
     inputs, targets = tokens_of(stream, 1)
     risk = risk_of(inputs, targets)
-    factor = Empirical() if kind == "empirical" else None
-    peers = {}
+    parts = [
+        f"blocks.{i}.{part}" for i in range(len(model.blocks)) for part in ("attention", "mlp")
+    ]
+    of = lambda layers: Contender(lambda: factors(risk, model, KINDS[kind], layers))
+    peers = {"all layers": of(None)}
     if installed("torch", "curvlinops"):
         from transformers_in_torch import Peers
 
         peers["curvlinops"] = Contender(Peers(model, inputs, targets).curvlinops_kfac(kind))
-    return Case(Contender(lambda: factors(risk, model, factor)), peers)
+    return Case(of((*parts, "head")), peers)
 
 
 def cases(parts: Sequence[str] = PARTS, *, quick: bool, small: bool) -> Cases:
@@ -184,7 +193,7 @@ def cases(parts: Sequence[str] = PARTS, *, quick: bool, small: bool) -> Cases:
         "hessian": {"Hessian product, GPT 64": hessian},
         "kfac": {
             f"KFAC factors ({kind}), GPT 64": functools.partial(kfac, kind)
-            for kind in (["type-2"] if quick else ["type-2", "empirical"])
+            for kind in (["mc"] if quick else KINDS)
         },
     }
     return {work: make for part in parts for work, make in found[part].items()}

@@ -15,6 +15,7 @@ from signals import drawn
 from spectral import models
 from spectral.models import GPT, ViT
 from spectral.models.layers.attention._attention import Attention
+from spectral.models.layers.attention._rows import for_rows
 from spectral.models.networks.transformers._gpt import _embedded
 
 
@@ -75,6 +76,26 @@ def test_networks_match_numpy(name, float64):
         np.testing.assert_allclose(taps[tap], value, rtol=1e-10, atol=1e-12, err_msg=tap)
     for block, value in expected_weights.items():
         np.testing.assert_allclose(weights[block][0], value, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("use_bias", [True, False])
+def test_dense_layers_keep_tokens_as_rows(use_bias):
+    layer = eqx.nn.Linear(3, 5, use_bias=use_bias, key=KEY)
+    of_batch = jax.vmap(functools.partial(for_rows, layer))
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 4, 3)), jnp.float32)
+    np.testing.assert_allclose(of_batch(x), jax.vmap(jax.vmap(layer))(x), rtol=1e-5, atol=1e-6)
+    traced = jax.make_jaxpr(of_batch)(x)
+    transposed = [e.outvars[0].aval for e in traced.eqns if e.primitive.name == "transpose"]
+    assert [a.shape for a in transposed] == [(3, 5)]  # the weight alone
+
+
+def test_a_projection_may_be_another_layer(float64):
+    attention = network("gpt_classic").blocks[0].attention
+    other = eqx.nn.Lambda(lambda x: 2 * x)
+    replaced = eqx.tree_at(lambda a: a.value_proj, attention, other)
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(3, 4)))
+    _, taps = replaced(x, models.LearnedPositions())
+    np.testing.assert_array_equal(taps["value"], 2 * x.T)
 
 
 def test_a_token_changes_only_what_follows(float64):

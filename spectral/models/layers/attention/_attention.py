@@ -9,6 +9,7 @@ from .._initialised import dense
 from .._initialisers import AbstractInitialiser
 from ._norms import made_norm, MakeNorm, Norm
 from ._positions import AbstractPositions
+from ._rows import for_rows
 
 
 class Attention(eqx.Module):
@@ -68,7 +69,7 @@ class Attention(eqx.Module):
         """Returns the attended tokens, and the activations `query`, `key`, `value` (as projected)
         and `heads` (before the output projection). `key` is that of the dropout of weights."""
         query, keys, value = (
-            jax.vmap(p)(x) for p in (self.query_proj, self.key_proj, self.value_proj)
+            for_rows(p, x) for p in (self.query_proj, self.key_proj, self.value_proj)
         )
         weights = attention_softmax(self.logits(query, keys, positions)).astype(value.dtype)
         weights = self.dropout(weights, key=key)
@@ -76,7 +77,7 @@ class Attention(eqx.Module):
         grouped = weights.reshape(self.num_kv_heads, -1, len(x), len(x))
         heads = jnp.einsum("kgts,skd->tkgd", grouped, apart).reshape(len(x), -1)
         taps = {"query": query.T, "key": keys.T, "value": value.T, "heads": heads.T}
-        return jax.vmap(self.output_proj)(heads), taps
+        return for_rows(self.output_proj, heads), taps
 
     def logits(
         self,

@@ -9,6 +9,7 @@ from .._initialised import dense
 from .._initialisers import AbstractInitialiser
 from ..activations._activation import AbstractActivation
 from ..activations._gated import Gated
+from ._rows import for_rows
 
 
 class FeedForward(eqx.Module):
@@ -52,9 +53,9 @@ class FeedForward(eqx.Module):
     ) -> tuple[Float[Array, "tokens width"], Float[Array, "activations tokens"]]:
         """Returns the outputs, and the activations of the hidden units. `key` is that of the
         activation."""
-        up = jax.vmap(self.up)(x)
+        up = for_rows(self.up, x)
         if self.gate is None:
             hidden = call_with_key(self.activation, up, key=key)
         else:
-            hidden = call_with_key(self.activation, jax.vmap(self.gate)(x), key=key) * up
-        return jax.vmap(self.down)(hidden), hidden.T
+            hidden = call_with_key(self.activation, for_rows(self.gate, x), key=key) * up
+        return for_rows(self.down, hidden), hidden.T

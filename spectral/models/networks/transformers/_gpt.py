@@ -16,6 +16,7 @@ from ...layers.activations._gated import Gated
 from ...layers.activations._gelu import gelu
 from ...layers.attention._norms import layer_norm, MakeNorm, Norm
 from ...layers.attention._positions import AbstractPositions, LearnedPositions
+from ...layers.attention._rows import for_rows
 from ...units._entries import Entries
 from ...units._unit_group import UnitGroup
 from ._block import TransformerBlock
@@ -150,8 +151,8 @@ class GPT(AbstractTransformer):
         x = _embedded(self.embedding, tokens, self.context)
         x, taps = apply_blocks(self, x, key=key)
         x = jax.vmap(self.norm)(x)
-        output = self.head if self.head is not None else lambda x: self.embedding.weight @ x
-        return jax.vmap(output)(x), taps | {"features": x.T}
+        outputs = x @ self.embedding.weight.T if self.head is None else for_rows(self.head, x)
+        return outputs, taps | {"features": x.T}
 
     def units(self) -> tuple[UnitGroup, ...]:
         """The groups of all taps except queries, keys and values, see `transformer_groups`."""

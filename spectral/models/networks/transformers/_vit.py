@@ -15,6 +15,7 @@ from ...layers.activations._gated import Gated
 from ...layers.activations._gelu import gelu
 from ...layers.attention._norms import layer_norm, MakeNorm, Norm
 from ...layers.attention._positions import AbstractPositions, LearnedPositions
+from ...layers.attention._rows import for_rows
 from ...units._entries import Entries
 from ...units._unit_group import UnitGroup
 from ._block import TransformerBlock
@@ -132,7 +133,7 @@ class ViT(AbstractTransformer):
         self, x: Float[Array, "channels height width"], /, *, key: PRNGKeyArray | None = None
     ) -> tuple[Float[Array, " out_size"], dict[str, Float[Array, "activations ..."]]]:
         check_image(x, self.in_shape)
-        tokens = jax.vmap(self.patches)(_patches(x, self.patch_size))
+        tokens = for_rows(self.patches, _patches(x, self.patch_size))
         if self.class_token is not None:
             tokens = jnp.concatenate([self.class_token.astype(tokens.dtype), tokens])
         tokens, taps = apply_blocks(self, tokens, key=key)
