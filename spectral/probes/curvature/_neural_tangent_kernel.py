@@ -1,10 +1,11 @@
 """The spectrum of the neural tangent kernel."""
 
+from dataclasses import replace
 from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from ..._arguments import check_above
 from ..._base._quantity import Quantity
@@ -14,15 +15,20 @@ from ...curvature import (
     spectral_effective_rank,
     spectral_energy_rank,
 )
-from ...tasks import Split
+from ...tasks import DQN, DQNBatch, Split
 from .._base._probe import When
-from .._base._sampler import Sampler
+from .._base._sampler import Sampler, StreamForward
 from .._base._sampling_probe import AbstractSamplingProbe
 
 
 class NeuralTangentKernel(AbstractSamplingProbe):
     """Records the spectrum of the neural tangent kernel J J^T / N, in float64 (see
     `spectral.curvature.neural_tangent_spectrum`). Labels are not used.
+
+    In a stream of `DQN` a row is the gradient of the value of the action that was taken, because
+    its update moves these values only. With the squared error and as many parameters as examples
+    or more, the spectrum is half that of `Gram` and of `GaussNewton` without its zeros. With
+    `all_outputs` each action has a row.
 
     The columns are `smallest`, `largest` and `trace`; `epsilon_rank`, the number of eigenvalues
     beyond `epsilon`; `spectral_effective_rank`; and `energy_rank`, how many eigenvalues hold 99 %
@@ -32,7 +38,7 @@ class NeuralTangentKernel(AbstractSamplingProbe):
 
     - `epsilon`: a positive threshold, in the unit of the eigenvalues.
     - `all_outputs`: a row for each output of each example, instead of one for the sum of the
-        outputs. It takes the squared number of outputs times the time.
+        outputs (or the value of the action that was taken). It takes the squared number of outputs times the time.
     - `num_examples`, `split`: how many examples to draw, and from which split of the data.
 
     **Raises:** `ValueError` if `epsilon` or `num_examples` is not positive.
@@ -57,8 +63,11 @@ class NeuralTangentKernel(AbstractSamplingProbe):
         self.all_outputs = all_outputs
 
     def measure(self, sampler: Sampler, *, key: PRNGKeyArray) -> dict[str, Array]:
+        risk = sampler.risk(key=key)
+        if isinstance(sampler.stream, DQN) and not self.all_outputs:
+            risk = replace(risk, forward=TakenValues(risk.forward))
         spectrum = neural_tangent_spectrum(
-            sampler.risk(key=key), sampler.learner.model, all_outputs=self.all_outputs
+            risk, sampler.learner.model, all_outputs=self.all_outputs
         )
         smallest, largest = spectrum.range()
         return {
@@ -80,3 +89,13 @@ class NeuralTangentKernel(AbstractSamplingProbe):
             "spectral_effective_rank": Quantity(f"effective rank {kernel}", **common),
             "energy_rank": Quantity(f"99 % rank {kernel}", **common),
         }
+
+
+class TakenValues(eqx.Module):
+    """The forward pass of a network of action values, of which only the action that was taken has
+    an output."""
+
+    values: StreamForward
+
+    def __call__(self, model: PyTree, batch: DQNBatch) -> Float[Array, "examples 1"]:
+        return jnp.take_along_axis(self.values(model, batch), batch.action[:, None], axis=1)
