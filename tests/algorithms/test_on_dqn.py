@@ -38,9 +38,8 @@ def stream() -> tasks.DQN:
     world = tasks.ChangingEnvironment(Images(), tasks.Cycle((0.5, 1.5)), 16)
     options: dict[str, Any] = {"num_tasks": 2, "capacity": 24, "minibatch_size": 4}
     options |= {"learning_starts": 4, "steps_per_rollout": 8, "replay_ratio": 0.5, "double": True}
-    target = tasks.PeriodicTarget(period=8)
-    sizes = {"num_evaluation_environments": 1, "evaluation_steps": 5}
-    return tasks.DQN(world, target_update=target, **options, **sizes)
+    options |= {"num_evaluation_environments": 1, "evaluation_steps": 5}
+    return tasks.DQN(world, target_update=tasks.PeriodicTarget(period=8), **options)
 
 
 def network(**options: Any) -> models.AbstractNetwork:

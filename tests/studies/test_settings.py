@@ -268,7 +268,10 @@ def test_presets_of_a_file(tmp_path):
     full = {"type": "X", "n": 100, "world": {"type": "Y", "steps": 10}}
     assert read_experiment(path) == ({"seeds": 5, "stream": full}, None)
     small, _ = read_experiment(path, ["preset=small", "stream.n=3"], seeds=2)
-    assert small == {"seeds": 2, "stream": {"type": "X", "n": 3, "world": {"type": "Y", "steps": 2}}}
+    assert small == {
+        "seeds": 2,
+        "stream": {"type": "X", "n": 3, "world": {"type": "Y", "steps": 2}},
+    }
     for options, message in (
         (["preset=smal"], "`preset`: Preset 'smal' does not exist.*did you mean 'small'"),
         (["preset=[small]"], "Preset .*small.* does not exist"),

@@ -34,7 +34,7 @@ class Strict(tasks.AbstractEnvironment):
 def test_a_game_never_sees_an_action_that_it_does_not_have():
     """Of three actions the first game has two, where the third counts as action 0, in exploration
     and in evaluation. The network prefers the third."""
-    games = tasks.Games((Strict(2), Strict(3)))
+    games = tasks.Games((Strict(action_size=2), Strict(action_size=3)))
     world = tasks.ChangingEnvironment(tasks.TimeLimit(games, 4), tasks.TaskIndex(), 32)
     options: dict[str, Any] = {
         "num_tasks": 2,

@@ -1,5 +1,6 @@
 """The spectrum of the neural tangent kernel."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +18,7 @@ from ...curvature import (
 )
 from ...tasks import DQN, DQNBatch, Split
 from .._base._probe import When
-from .._base._sampler import Sampler, StreamForward
+from .._base._sampler import Sampler
 from .._base._sampling_probe import AbstractSamplingProbe
 
 
@@ -26,9 +27,8 @@ class NeuralTangentKernel(AbstractSamplingProbe):
     `spectral.curvature.neural_tangent_spectrum`). Labels are not used.
 
     In a stream of `DQN` a row is the gradient of the value of the action that was taken, because
-    its update moves these values only. With the squared error and as many parameters as examples
-    or more, the spectrum is half that of `Gram` and of `GaussNewton` without its zeros. With
-    `all_outputs` each action has a row.
+    its update moves these values only. With the squared error the nonzero eigenvalues are half
+    those of `GaussNewton`. With `all_outputs` each action has a row.
 
     The columns are `smallest`, `largest` and `trace`; `epsilon_rank`, the number of eigenvalues
     beyond `epsilon`; `spectral_effective_rank`; and `energy_rank`, how many eigenvalues hold 99 %
@@ -38,7 +38,8 @@ class NeuralTangentKernel(AbstractSamplingProbe):
 
     - `epsilon`: a positive threshold, in the unit of the eigenvalues.
     - `all_outputs`: a row for each output of each example, instead of one for the sum of the
-        outputs (or the value of the action that was taken). It takes the squared number of outputs times the time.
+        outputs, or the value of the action that was taken. It takes the squared number of outputs
+        times the time.
     - `num_examples`, `split`: how many examples to draw, and from which split of the data.
 
     **Raises:** `ValueError` if `epsilon` or `num_examples` is not positive.
@@ -95,7 +96,7 @@ class TakenValues(eqx.Module):
     """The forward pass of a network of action values, of which only the action that was taken has
     an output."""
 
-    values: StreamForward
+    values: Callable[[PyTree, DQNBatch], Float[Array, "examples actions"]]
 
     def __call__(self, model: PyTree, batch: DQNBatch) -> Float[Array, "examples 1"]:
         return jnp.take_along_axis(self.values(model, batch), batch.action[:, None], axis=1)
