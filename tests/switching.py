@@ -54,5 +54,5 @@ def switching_dqn(**options: Any) -> tasks.DQN:
     return tasks.DQN(world, **options)
 
 
-def value_network(*, key: Any) -> models.MLP:
-    return models.MLP(2, 2, width=4, depth=1, key=key)
+def value_network(*, layer_norm: bool = False, key: Any) -> models.MLP:
+    return models.MLP(2, 2, width=4, depth=1, layer_norm=layer_norm, key=key)

@@ -66,7 +66,8 @@ def moving_mass() -> Setting:
 
 @functools.cache
 def replay() -> Setting:
-    return Setting(switching_dqn(), drawn(value_network, KEY))
+    """With a norm, because observations of up to 200 would make some algorithms diverge."""
+    return Setting(switching_dqn(), drawn(lambda key: value_network(layer_norm=True, key=key), KEY))
 
 
 @functools.cache

@@ -29,7 +29,9 @@ def train_branch(
     key: PRNGKeyArray,
 ) -> Trained:
     """Take the first `num_steps` steps of a task, as the loop takes them. `task` is the state of
-    the stream after it has begun the task."""
+    the stream after it has begun the task. Copies of the network in it, such as the target network
+    of `DQN`, become those of the learner of the branch."""
+    task = stream.begin_run(task, start.learner)
     begin = lambda run: begin_algorithm(run, stream, algo, clock, key)
     run = strong(Run(start.learner, start.memory, task, Divergence.none()))
     run = branch(start.begins, begin, run)

@@ -362,13 +362,14 @@ def along(model, model_state, batch, *, key, inference):
 
 def test_c_chain_step_by_step(float64):
     """f = theta x, with the losses 1, 2, 3, ...: the value, the gradient and the coefficient of
-    eight steps of two tasks, against Python."""
+    eight steps of two tasks, against Python. With a policy the window restarts; with values, as in
+    DQN, it goes on, and the initial coefficient holds for two steps that count."""
     inputs = np.array([[1.0, 2.0], [3.0, 4.0]])
-    penalty = ChurnReduction(scale=0.5, initial=7.0, floor=1.6, initial_chunks=1, window=3)
+    common = {"scale": 0.5, "initial": 7.0, "initial_chunks": 1, "window": 3}
     thetas = np.array([1.0, 1.5, 1.0, 3.0, 3.5, 3.4, 4.4, 1.0, 0.0])
 
     @eqx.filter_jit
-    def one(state, theta, clock, loss, reference, critic):
+    def one(penalty, state, theta, clock, loss, reference, critic):
         model = {"theta": theta, "critic": critic}
         plain = step_at(model, jnp.asarray(inputs))
         step = replace(plain, clock=clock, reference=reference, forward=along)
@@ -379,6 +380,9 @@ def test_c_chain_step_by_step(float64):
         return found, penalty.update(after, state, signal, key=KEY)
 
     for critic in (None, jnp.asarray(1.0)):
+        restarts = critic is not None
+        floor = 1.6 if restarts else 0.0
+        penalty = ChurnReduction(**common, floor=floor, restarts=restarts)
         state, before, losses, churns, floored = None, thetas[0], [], [], set()
         for i in range(8):
             task, chunk, step_in_chunk = i // 4, i % 4 // 2, i % 2
@@ -387,18 +391,18 @@ def test_c_chain_step_by_step(float64):
             state = penalty.init(model, key=KEY) if state is None else state
             loss, batch = jnp.asarray(i + 1.0), inputs[i % 3 % 2]
             (value, grad), state = one(
-                state, model["theta"], clock, loss, jnp.asarray(i % 3 % 2), critic
+                penalty, state, model["theta"], clock, loss, jnp.asarray(i % 3 % 2), critic
             )
             churned = (thetas[i] - before) ** 2 * (np.asarray(batch) ** 2).mean()
             slope = 2 * (thetas[i] - before) * (np.asarray(batch) ** 2).mean()
-            if i % 4 == 0:
+            if restarts and i % 4 == 0:
                 losses, churns = [], []
-            if chunk == 0 or not churns:
+            if (chunk == 0 or not churns) if restarts else len(churns) < 2:
                 expected = 7.0
             else:
                 expected = 0.5 * np.mean(losses[-3:]) / (np.mean(churns[-3:]) + 1e-8)
-                floored.add(bool(expected < 1.6))
-                expected = max(expected, 1.6)
+                floored.add(bool(expected < floor))
+                expected = max(expected, floor)
             expected = 0.0 if i < 2 else expected
             np.testing.assert_allclose(value, expected * churned, rtol=1e-6)
             np.testing.assert_allclose(grad["theta"], expected * slope, rtol=1e-6)
@@ -406,7 +410,7 @@ def test_c_chain_step_by_step(float64):
             if i >= 2:
                 losses, churns = [*losses, i + 1], [*churns, churned]
             before = thetas[i]
-        assert len(floored) == 2
+        assert len(floored) == 1 + restarts
 
 
 def test_a_stream_without_a_policy_loss_is_rejected():

@@ -10,6 +10,7 @@ from spectral.studies import load_experiment, make_experiment, SettingsError
 from spectral.studies.experiment._constructors import constructors, describe, makers, parameters
 from spectral.studies.experiment._parse import parse
 from spectral.studies.experiment._settings import differences, override, read_settings
+from spectral.studies.published._load import read_experiment
 
 
 pytestmark = pytest.mark.usefixtures("untraced")
@@ -249,3 +250,36 @@ def test_a_schedule_stands_for_a_learning_rate():
         parse(
             {"type": "bp", "lr": lr | {"restart": "no"}}, algorithms.Algorithm, "algorithms.a", {}
         )
+
+
+OWN = """
+seeds: 5
+stream: {type: X, n: 100, world: {type: Y, steps: 10}}
+presets:
+  small: {seeds: 1, stream.world.steps: 2}
+  wrong: {stream.world.n.m: 1}
+"""
+
+
+def test_presets_of_a_file(tmp_path):
+    """The changes of `--set` come after those of the preset."""
+    path = tmp_path / "x.yaml"
+    path.write_text(OWN)
+    full = {"type": "X", "n": 100, "world": {"type": "Y", "steps": 10}}
+    assert read_experiment(path) == ({"seeds": 5, "stream": full}, None)
+    small, _ = read_experiment(path, ["preset=small", "stream.n=3"], seeds=2)
+    assert small == {
+        "seeds": 2,
+        "stream": {"type": "X", "n": 3, "world": {"type": "Y", "steps": 2}},
+    }
+    for options, message in (
+        (["preset=smal"], "`preset`: Preset 'smal' does not exist.*did you mean 'small'"),
+        (["preset=[small]"], "Preset .*small.* does not exist"),
+        (["preset=wrong"], "`stream.world.n`: Name 'n' does not exist|has no part"),
+        (["scale=0.5"], "`scale` is 0.5, but the settings have `presets` of their own"),
+    ):
+        with pytest.raises(SettingsError, match=message):
+            read_experiment(path, options)
+    path.write_text("presets: {small: 3}")
+    with pytest.raises(SettingsError, match="`presets` is {'small': 3}, but must hold the changes"):
+        read_experiment(path)

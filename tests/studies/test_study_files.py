@@ -12,6 +12,7 @@ from recorded_history import recorded
 from spectral import studies
 from spectral.studies.command_line._main import main
 from spectral.studies.experiment._settings import read_settings
+from spectral.studies.published._load import read_experiment
 from spectral.studies.runs._results import load_member, Member, member_folder, save_member
 
 
@@ -75,6 +76,40 @@ def test_every_study(path):
     assert {p["num_tasks"] for p in fresh} == {outcome["num_tasks"]}
     assert {p["every"] for p in settings["probes"].values()} == {outcome["every"]}
     assert settings["stream"]["num_tasks"] // outcome["every"] == 10
+
+
+VALUES = {
+    "minatar_sequence": {"small"},
+    "minatar_replay_ratio": {"small", "ratio_2", "ratio_4", "ratio_8"},
+}
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_the_studies_of_action_values(name):
+    """In all presets a chunk has 8 gradient steps, of which every cadence is a multiple."""
+    path = ROOT / "examples" / "dqn" / f"{name}.yaml"
+    assert set(read_settings(path)["presets"]) == VALUES[name]
+    for preset in (None, *VALUES[name]):
+        settings, _ = read_experiment(path, [] if preset is None else [f"preset={preset}"])
+        assert list(settings["algorithms"]) == ["bp", "redo", "reset", "l2_er"]
+        assert {"dormant", "dormant_new", "rank", "values", "hessian"} <= set(settings["probes"])
+        stream, redo = settings["stream"], settings["algorithms"]["redo"]
+        steps = stream["steps_per_rollout"] * stream["replay_ratio"]
+        assert steps == redo["window"] == settings["algorithms"]["l2_er"]["er_window"] == 8
+        cadences = stream["target_update"]["period"], redo["period"]
+        assert not any(cadence % steps for cadence in cadences)
+        assert not stream["world"]["steps_per_task"] % stream["steps_per_rollout"]
+        assert settings["seeds"] == (1 if preset == "small" else 5)
+
+
+@pytest.mark.slow
+def test_the_programs_of_a_study_of_action_values():
+    """Those of the smaller one are traced, with one algorithm that needs the last minibatches."""
+    pytest.importorskip("pgx", reason="pgx is not installed: pip install 'spectral-plasticity[rl]'")
+    path = ROOT / "examples" / "dqn" / "minatar_replay_ratio.yaml"
+    algorithm = "algorithms={er: {type: l2_er, er_period: 200, er_window: 8}}"
+    columns = studies.load_experiment(path, assignments=["preset=small", algorithm]).quantities
+    assert {"evaluation_return", "hessian.end.epsilon_rank", "dormant.end.fraction"} <= set(columns)
 
 
 @pytest.mark.usefixtures("untraced")

@@ -14,14 +14,20 @@ def c_chain(
     floor: Number = 0.0,
     initial_chunks: int = 50,
     window: int = 100,
+    restarts: bool = True,
 ) -> Algorithm:
     """C-CHAIN (Tang et al., 2025): a penalty on how far each step moves the outputs for other data.
 
     See `ChurnReduction` for the formula, and for the settings with discrete actions.
 
-    **Raises:** `ValueError` for a negative number, or for chunks or a window below one.
+    **Raises:** as `ChurnReduction`.
     """
     penalty = ChurnReduction(
-        scale=scale, initial=initial, floor=floor, initial_chunks=initial_chunks, window=window
+        scale=scale,
+        initial=initial,
+        floor=floor,
+        initial_chunks=initial_chunks,
+        window=window,
+        restarts=restarts,
     )
     return Algorithm(optimiser_of(lr), penalties=(penalty,))

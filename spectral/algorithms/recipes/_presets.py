@@ -1,6 +1,7 @@
-"""The settings that the paper and Dohare et al. publish for their benchmarks, in one table.
+"""The settings that the paper and Dohare et al. publish for their benchmarks, and those that others
+publish for deep Q-networks, in one table.
 
-`weight_decay=w` adds w theta to the gradient, in both publications.
+`weight_decay=w` adds w theta to the gradient, in all publications.
 """
 
 from collections.abc import Callable
@@ -16,13 +17,15 @@ from ..optimisers._sgd import sgd
 from ..transforms.units._utilities import contribution
 from ..transforms.weights._reset import Reset
 from ..transforms.weights._step_decay import StepDecay
+from ._c_chain import c_chain
 from ._followed_by import followed_by
 from ._paper import bp, er, l2, l2_er
-from ._units import cbp, cbp_l2
+from ._units import cbp, cbp_l2, redo
 from ._weights import reset, snp_l2
 
 
 Then = tuple[Callable[..., AbstractTransform], dict[str, Any]]
+Source = Literal["paper", "dohare", "sokar", "nikishin", "tang"]
 
 
 @dataclass(frozen=True)
@@ -203,12 +206,37 @@ PRESETS: tuple[Preset, ...] = (
         (l2, 1e-4, {"weight_decay": 1e-3}),
         (cbp_l2, 1e-4, {"replacement_rate": 1e-4, "weight_decay": 1e-4} | _ANT_CBP),
     ),
+    # Deep Q-networks with chunks of 8 gradient steps. Sokar et al.: the threshold and the period of
+    # the paper, and the batch of 256 examples and Adam of their code.
+    *_rows(
+        "sokar",
+        "dqn",
+        adam,
+        {"eps": 1.5e-4},
+        (bp, 6.25e-5, {}),
+        (redo, 6.25e-5, {"threshold": 0.025, "period": 1000, "window": 8}),
+    ),
+    # Nikishin et al., SPR: every 20,000 environment steps, which are a task here, the last layer
+    # and Adam's state for it are new. The replay is kept.
+    *_rows("nikishin", "dqn", adam, {"eps": 1.5e-4}, (reset, 1e-4, {"part": "head"})),
+    # Tang et al., double DQN on MinAtar: `initial` for 10,000 steps.
+    *_rows(
+        "tang",
+        "dqn",
+        adam,
+        {},
+        (bp, 3e-4, {}),
+        (
+            c_chain,
+            3e-4,
+            {"scale": 0.01, "initial": 50.0, "initial_chunks": 1250, "window": 50_000}
+            | {"restarts": False},
+        ),
+    ),
 )
 
 
-def preset(
-    benchmark: str, recipe: str, *, source: Literal["paper", "dohare"] = "paper"
-) -> Algorithm:
+def preset(benchmark: str, recipe: str, *, source: Source = "paper") -> Algorithm:
     """Returns the algorithm of a row of `PRESETS`: the settings that `source` publishes for a
     benchmark.
 
@@ -219,11 +247,13 @@ def preset(
     **Arguments:**
 
     - `benchmark`: `"permuted_mnist"` (at the fixed learning rate), `"permuted_mnist_best_lr"`,
-      `"continual_imagenet"`, `"incremental_cifar"` or `"slippery_ant"`.
+      `"continual_imagenet"`, `"incremental_cifar"` or `"slippery_ant"`; of the last three sources
+      `"dqn"`, for a `tasks.DQN` with chunks of 8 gradient steps.
     - `recipe`: the name of a recipe, such as `"l2_er"`, or of a row with its own name:
       `"retrained_network"` and `"head_resetting"` of Dohare et al.'s Incremental CIFAR, which are
       `l2` with a new network or a new output layer in each task.
-    - `source`: He et al. (Tables 2, 4, 6 and 7), or Dohare et al. (2024).
+    - `source`: He et al. (Tables 2, 4, 6 and 7), Dohare et al. (2024), Sokar et al. (2023, `bp` and
+      `redo`), Nikishin et al. (2022, `reset`) or Tang et al. (2025, `bp` and `c_chain`).
 
     **Raises:** `ValueError` for a row that does not exist.
 

@@ -1,10 +1,12 @@
 """The spectrum of the neural tangent kernel."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from ..._arguments import check_above
 from ..._base._quantity import Quantity
@@ -14,7 +16,7 @@ from ...curvature import (
     spectral_effective_rank,
     spectral_energy_rank,
 )
-from ...tasks import Split
+from ...tasks import DQN, DQNBatch, Split
 from .._base._cost import products_cost
 from .._base._probe import When
 from .._base._sampler import Sampler
@@ -25,6 +27,10 @@ class NeuralTangentKernel(AbstractSamplingProbe):
     """Records the spectrum of the neural tangent kernel J J^T / N, in float64 (see
     `spectral.curvature.neural_tangent_spectrum`). Labels are not used.
 
+    In a stream of `DQN` a row is the gradient of the value of the action that was taken, because
+    its update moves these values only. With the squared error the nonzero eigenvalues are half
+    those of `GaussNewton`. With `all_outputs` each action has a row.
+
     The columns are `smallest`, `largest` and `trace`; `epsilon_rank`, the number of eigenvalues
     beyond `epsilon`; `spectral_effective_rank`; and `energy_rank`, how many eigenvalues hold 99 %
     of the trace.
@@ -33,7 +39,8 @@ class NeuralTangentKernel(AbstractSamplingProbe):
 
     - `epsilon`: a positive threshold, in the unit of the eigenvalues.
     - `all_outputs`: a row for each output of each example, instead of one for the sum of the
-        outputs. It takes the squared number of outputs times the time.
+        outputs, or the value of the action that was taken. It takes the squared number of outputs
+        times the time.
     - `num_examples`, `split`: how many examples to draw, and from which split of the data.
 
     **Raises:** `ValueError` if `epsilon` or `num_examples` is not positive.
@@ -58,8 +65,11 @@ class NeuralTangentKernel(AbstractSamplingProbe):
         self.all_outputs = all_outputs
 
     def measure(self, sampler: Sampler, *, key: PRNGKeyArray) -> dict[str, Array]:
+        risk = sampler.risk(key=key)
+        if isinstance(sampler.stream, DQN) and not self.all_outputs:
+            risk = replace(risk, forward=TakenValues(risk.forward))
         spectrum = neural_tangent_spectrum(
-            sampler.risk(key=key), sampler.learner.model, all_outputs=self.all_outputs
+            risk, sampler.learner.model, all_outputs=self.all_outputs
         )
         smallest, largest = spectrum.range()
         return {
@@ -87,3 +97,13 @@ class NeuralTangentKernel(AbstractSamplingProbe):
             "spectral_effective_rank": Quantity(f"effective rank {kernel}", **common),
             "energy_rank": Quantity(f"99 % rank {kernel}", **common),
         }
+
+
+class TakenValues(eqx.Module):
+    """The forward pass of a network of action values, of which only the action that was taken has
+    an output."""
+
+    values: Callable[[PyTree, DQNBatch], Float[Array, "examples actions"]]
+
+    def __call__(self, model: PyTree, batch: DQNBatch) -> Float[Array, "examples 1"]:
+        return jnp.take_along_axis(self.values(model, batch), batch.action[:, None], axis=1)

@@ -67,7 +67,15 @@ def override(settings: Mapping[str, Any], assignment: str) -> dict[str, Any]:
             f"`--set` is {assignment!r}, but must be a dotted path, `=` and a value: for example "
             "--set stream.num_tasks=20."
         )
-    return _replace(settings, path.split("."), _parse(text, f"--set {path}"), ())
+    return replaced(settings, path, _parse(text, f"--set {path}"))
+
+
+def replaced(settings: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """Returns `settings` with the value at a dotted path replaced, by the rules of `override`.
+
+    **Raises:** `SettingsError` if the path does not exist.
+    """
+    return _replace(settings, path.split("."), value, ())
 
 
 def differences(old: Any, new: Any, where: str = "") -> Iterator[str]:

@@ -11,6 +11,7 @@ from ..experiment._make import make_experiment
 from ..experiment._settings import given_path, override, read_settings, SettingsError
 from ._continual_imagenet import continual_imagenet
 from ._incremental_cifar import incremental_cifar
+from ._own_presets import PRESETS_KEY, with_own_preset
 from ._permuted_mnist import permuted_mnist
 from ._presets import check_preset
 from ._slippery_ant import slippery_ant
@@ -41,7 +42,8 @@ def load_experiment(
       `examples/digits.yaml`. Parts of one's own are named as `package.module:Name`; the module is
       imported from the import path or from the folder of the file. Or it names a `benchmark`,
       such as `continual_imagenet`, with its `preset` and its `scale`. Sections that the file also
-      gives replace those of the benchmark.
+      gives replace those of the benchmark. A file without a benchmark may have `presets` of its
+      own, see `examples/dqn/minatar_sequence.yaml`.
     - `assignments`: changes such as `"stream.num_tasks=20"` or `"preset=paper"`.
     - `seeds`: the number of networks that each algorithm trains, instead of the number in the file.
     - `data_dir`: the folder of the data sets, for all constructors that take a `data_dir`, instead
@@ -79,6 +81,8 @@ def _expanded(settings: Mapping[str, Any]) -> tuple[dict[str, Any], Benchmark | 
     """The settings, with the sections that they do not give taken from the benchmark they name."""
     own = {k: v for k, v in settings.items() if k not in BENCHMARK_KEYS}
     options = {k: v for k, v in settings.items() if k in BENCHMARK_KEYS}
+    if PRESETS_KEY in own:
+        return with_own_preset(own, options), None
     if not options:
         return own, None
     if "benchmark" not in options:

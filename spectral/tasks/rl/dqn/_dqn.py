@@ -198,6 +198,11 @@ class DQN(AbstractRolloutStream[ReplayState]):
         replay = branch(clock.task > 0, thin, state.replay)
         return replace(state, task=clock.task, replay=replay, epsilon=self._epsilon(clock))
 
+    def fresh_task(self, state: ReplayState, clock: Clock, *, key: PRNGKeyArray) -> ReplayState:
+        thin_key, value_key = jax.random.split(key)
+        values = jnp.full_like(state.values, self.world.schedule.fresh_value(key=value_key))
+        return replace(self.begin_task(state, clock, key=thin_key), values=values)
+
     def collect(
         self, state: ReplayState, learner: Learner, clock: Clock, *, key: PRNGKeyArray
     ) -> tuple[ReplayState, Chunk, Metrics]:

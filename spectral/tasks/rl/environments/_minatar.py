@@ -1,5 +1,6 @@
 """The games of MinAtar, as the package pgx plays them."""
 
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -72,8 +73,9 @@ class MinAtar(AbstractEnvironment[Any]):
         self.sticky_probability = jnp.asarray(sticky_probability, dtype=float)
         self.minimal_actions = minimal_actions
         self.flat = flat
+        _load(game)
         with jax.enable_x64(False):
-            first = jax.eval_shape(self._made().init, jax.random.key(0))
+            first = jax.eval_shape(partial(_begun, *self._game()), jax.random.key(0))
         self.observation_size = first.observation.size
         self.action_size = first.legal_action_mask.size
         self.discrete = True
@@ -82,29 +84,48 @@ class MinAtar(AbstractEnvironment[Any]):
         self, parameter: Float[Array, ""], *, key: PRNGKeyArray
     ) -> tuple[Any, Bool[Array, "*shape"]]:
         with jax.enable_x64(False):
-            state = self._made().init(key)
+            state = _begun(*self._game(), key)
         return state, self._seen(state)
 
     def step(
         self, state: Any, action: Int[Array, ""], parameter: Float[Array, ""], *, key: PRNGKeyArray
     ) -> tuple[Any, Step]:
         with jax.enable_x64(False):
-            after = self._made().step(state, jnp.asarray(action, jnp.int32), key)
+            after = _stepped(*self._game(), state, jnp.asarray(action, jnp.int32), key)
         ended, clock = after.terminated, jnp.asarray(self.game == "freeway")
         return after, Step(self._seen(after), after.rewards[0], ended & ~clock, ended & clock)
 
-    def _made(self) -> Any:
-        """Returns the game of pgx. It is made again for each use, because a probability that is
-        traced must not stay in it."""
-        return _load(self.game)(
-            use_minimal_action_set=self.minimal_actions,
-            sticky_action_prob=self.sticky_probability.astype(jnp.float32),
-        )
+    def _game(self) -> tuple[str, bool, Float[Array, ""]]:
+        return self.game, self.minimal_actions, self.sticky_probability.astype(jnp.float32)
 
     def _seen(self, state: Any) -> Bool[Array, "*shape"]:
         """The observation with channels first."""
         image = jnp.moveaxis(state.observation, -1, 0)
         return jnp.ravel(image) if self.flat else image
+
+
+# Compiled functions, so that a game is traced once, and not again by each program that plays it.
+@partial(jax.jit, static_argnums=(0, 1))
+def _begun(game: str, minimal: bool, sticky: Float[Array, ""], key: PRNGKeyArray) -> Any:
+    return _made(game, minimal, sticky).init(key)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _stepped(
+    game: str,
+    minimal: bool,
+    sticky: Float[Array, ""],
+    state: Any,
+    action: Int[Array, ""],
+    key: PRNGKeyArray,
+) -> Any:
+    return _made(game, minimal, sticky).step(state, action, key)
+
+
+def _made(game: str, minimal: bool, sticky: Float[Array, ""]) -> Any:
+    """Returns the game of pgx. It is made again for each use, because a probability that is traced
+    must not stay in it."""
+    return _load(game)(use_minimal_action_set=minimal, sticky_action_prob=sticky)
 
 
 def _load(game: str) -> Any:
