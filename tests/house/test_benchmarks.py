@@ -1,5 +1,6 @@
 """The form of the benchmarks: every script is run, and what is measured is judged as it should."""
 
+import math
 import pathlib
 
 import bench
@@ -42,6 +43,8 @@ def test_an_interval_contains_the_median(count, cut):
     found = of_median(values.tolist())
     assert (found.lower, found.upper) == (cut, count - 1 - cut)
     assert found.middle == (count - 1) / 2
+    beyond = 2 * sum(math.comb(count, i) for i in range(cut + 1)) / 2**count
+    assert found.level == pytest.approx(1 - beyond)
     assert found.level >= 0.95 or cut == 0
 
 
