@@ -17,6 +17,7 @@ import argparse
 import subprocess
 import sys
 import time
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -80,13 +81,15 @@ def planned(matrix: AbstractOperator) -> int:
     arrays, rest = eqx.partition(matrix, eqx.is_array)
     product = lambda a, v: eqx.combine(a, rest).flat_product()(v)
     plan = jax.jit(product).lower(arrays, vector).compile().memory_analysis()
+    assert plan is not None
     return plan.temp_size_in_bytes + plan.output_size_in_bytes
 
 
 def measure(kind: str, form: str, size: int, order: int) -> None:
     lanczos = Lanczos(order=order, num_vectors=1, orthogonalisation=FORMS[form])
     matrix = jax.block_until_ready(operator(kind, size))
-    estimate = eqx.filter_jit(lambda m: lanczos(m, key=KEY)).lower(matrix).compile()
+    compiled: Any = eqx.filter_jit(lambda m: lanczos(m, key=KEY))
+    estimate = compiled.lower(matrix).compile()
     with open("/proc/self/clear_refs", "w") as peak:
         peak.write("5")
     before, start = resident("VmRSS"), time.perf_counter()

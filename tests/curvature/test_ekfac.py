@@ -134,6 +134,7 @@ def test_algebra_agrees_with_the_dense_matrix():
     np.testing.assert_allclose(ekfac.inverse(0.1).dense(), inverse, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.slow
 def test_one_batch_is_passed_through_the_network_once():
     """The factors and the eigenvalues take the same records, so EKFAC traces no more than KFAC."""
     risk, model = mlp()

@@ -72,7 +72,13 @@ def below(nodes, weights, points):
     return (weights * (nodes <= points[:, None])).sum(axis=1)
 
 
-@pytest.mark.parametrize("name", [*ENDING, *REPEATING])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(n, marks=pytest.mark.slow if n in ("identity", "rank 1", "bulk") else ())
+        for n in (*ENDING, *REPEATING)
+    ],
+)
 def test_copies_leave_the_distribution(name):
     eigenvalues = (ENDING | REPEATING)[name]
     spectrum = LANCZOS(matrix(eigenvalues, jnp.float32), key=KEY)
