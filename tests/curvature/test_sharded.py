@@ -1,6 +1,7 @@
 """Examples and vectors that are divided over devices: the numbers of one device, and one reduction
 for each product."""
 
+import functools
 import os
 import pathlib
 import subprocess
@@ -121,21 +122,34 @@ def _examples_on_two_devices():
         assert (compiled.as_text() or "").count(" all-reduce(") == 1
 
 
-def _vectors_on_two_devices():
+def _with_vectors_divided(*make):
     hessian = c.Hessian(c.Risk(over_examples, LOSS, *data()), network())
-    devices = mesh("vectors", 2)
-    for make in (
-        lambda **o: c.Lanczos(order=3, num_vectors=3, **o),
-        lambda **o: c.Chebyshev(order=3, num_vectors=3, range_order=3, **o),
-        lambda **o: c.Deflated(order=3, num_vectors=3, deflation_order=3, **o),
-        lambda **o: c.Hutchinson(num_samples=3, **o),
-    ):
-        one, two = (make(**options)(hessian, key=KEY) for options in ({}, {"mesh": devices}))
-        _same(one, two, repr(make()))
+    for estimator in make:
+        options = ({}, {"mesh": mesh("vectors", 2)})
+        one, two = (estimator(**own)(hessian, key=KEY) for own in options)
+        _same(one, two, repr(estimator()))
+
+
+def _vectors_on_two_devices():
+    _with_vectors_divided(
+        functools.partial(c.Lanczos, order=3, num_vectors=3),
+        functools.partial(c.Hutchinson, num_samples=3),
+    )
+
+
+def _later_vectors_on_two_devices():
+    """Of estimators with an iteration before the random vectors."""
+    _with_vectors_divided(
+        functools.partial(c.Chebyshev, order=3, num_vectors=3, range_order=3),
+        functools.partial(c.Deflated, order=3, num_vectors=3, deflation_order=3),
+    )
+
+
+WORK = ["_examples_on_two_devices", "_vectors_on_two_devices", "_later_vectors_on_two_devices"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("work", ["_examples_on_two_devices", "_vectors_on_two_devices"])
+@pytest.mark.parametrize("work", WORK)
 def test_two_devices(work):
     here = pathlib.Path(__file__)
     settings = {"JAX_NUM_CPU_DEVICES": "2", "JAX_PLATFORMS": "cpu", "JAX_ENABLE_X64": "1"}

@@ -163,5 +163,5 @@ def _checksum(leaves: Leaves) -> int:
     """Of the bytes, so that NaN is equal to itself."""
     total = 0
     for leaf in leaves:
-        total = zlib.crc32(memoryview(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8)), total)
+        total = zlib.crc32(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8).data, total)
     return total
