@@ -94,7 +94,7 @@ class CPUSeconds:
 
 
 def periods(count: int) -> list[int]:
-    """Different periods that fit a task, the longest first, because they take the least time."""
+    """Different periods that fit a task, the longest first, because they are the fastest."""
     known = [n for n in range(5040, 0, -1) if 5040 % n == 0]
     assert count <= len(known), f"`--groups` must be at most {len(known)}"
     return known[:count]

@@ -20,8 +20,9 @@ from spectral import (
     studies,
 )
 from spectral.studies.command_line._main import main
-from spectral.studies.runs import _keeper, _run
+from spectral.studies.runs import _keeper
 from spectral.studies.runs._folder import MARKER
+from spectral.studies.runs.cluster import _train_group
 from spectral.studies.runs.protection._lock import sole_writer
 
 
@@ -50,7 +51,7 @@ def after_two_tasks(monkeypatch):
                 pass
 
         todo = [act]
-        monkeypatch.setattr(_run, "ProgressBar", Acting)
+        monkeypatch.setattr(_train_group, "ProgressBar", Acting)
 
     return patch
 

@@ -18,8 +18,9 @@ from spectral.studies import load_experiment
 from spectral.studies.command_line import _main
 from spectral.studies.command_line._main import main
 from spectral.studies.figures._figures import draw_figures
-from spectral.studies.runs import _keeper, _run
+from spectral.studies.runs import _keeper
 from spectral.studies.runs._folder import check_folder, CONFIG, MARKER, open_folder
+from spectral.studies.runs.cluster import _train_group
 from spectral.studies.runs.protection import _memory
 from spectral.studies.runs.protection._clear import clear
 from spectral.studies.runs.protection._memory import check_memory, within_memory
@@ -218,7 +219,7 @@ def test_signals_during_a_run(
         def close(self):
             pass
 
-    monkeypatch.setattr(_run, "ProgressBar", Acting)
+    monkeypatch.setattr(_train_group, "ProgressBar", Acting)
     monkeypatch.setattr(_keeper, "TIME_FRACTION", 0.0)
     monkeypatch.setattr(_loop, "_SEGMENT_SECONDS", 0.0)
     out = tmp_path / "out"

@@ -20,7 +20,8 @@ from spectral import _loop, _measuring, _programs, AbstractMeter, recording, stu
 from spectral._ensemble import spread
 from spectral.studies.command_line._main import main
 from spectral.studies.experiment._groups import groups
-from spectral.studies.runs import _keeper, _run
+from spectral.studies.runs import _keeper
+from spectral.studies.runs.cluster import _train_group
 
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -197,7 +198,7 @@ def test_interrupted_run_is_resumed(run, tmp_path, capsys, monkeypatch):
         def close(self):
             pass
 
-    monkeypatch.setattr(_run, "ProgressBar", Interrupting)
+    monkeypatch.setattr(_train_group, "ProgressBar", Interrupting)
     monkeypatch.setattr(_keeper, "TIME_FRACTION", np.inf)
     monkeypatch.setattr(_loop, "_SEGMENT_SECONDS", 0.0)  # a segment for each task
     interrupt = True

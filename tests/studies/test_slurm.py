@@ -46,7 +46,9 @@ def test_jobs_that_end_early(tmp_path):
     of one process."""
     file, here, out = tmp_path / "long.yaml", tmp_path / "here", tmp_path / "out"
     file.write_text(LONG)
-    assert start(file, here, "new", "here").wait() == 0
+    process = start(file, here, "new", "here")
+    _, err = process.communicate()
+    assert process.returncode == 0, err
     process = start(file, out, "new", "jobs")
     wait_for(out, "l2", 2)
     os.kill(trainer_of(out, 0), signal.SIGKILL)
@@ -56,7 +58,9 @@ def test_jobs_that_end_early(tmp_path):
     paused = trainer_of(out, 2)
     os.kill(paused, signal.SIGSTOP)
     process.kill()
-    process.wait()  # its jobs hold its standard error
+    process.wait()
+    assert process.stderr is not None
+    process.stderr.close()  # its jobs hold the other end
     process = start(file, out, "resume", "jobs")
     assert process.stderr is not None
     told = next((line for line in process.stderr if "is still trained by another" in line), None)

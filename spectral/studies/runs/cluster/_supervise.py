@@ -100,7 +100,7 @@ def _again(
     lost: dict[int, tuple[int, int]],
     retries: int,
 ) -> tuple[int, int]:
-    """How often a group has lost its worker since it had as many tasks as now, and these."""
+    """How often a group has lost its worker since its last saved task, and its tasks now."""
     times, before = lost.get(group.index, (0, 0))
     now = saved.of(group)
     times = times + 1 if now == before else 1
