@@ -60,7 +60,8 @@ def two_tasks(algo: Any, dqn: tasks.DQN, model: Any) -> Any:
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_every_algorithm(name):
     """Its programs are traced. `AdaLin` rejects convolutions."""
-    make = lambda algo: two_tasks(algo, stream(), network(**NEEDS.get(name, {})))
+    dqn = stream()
+    make = lambda algo: two_tasks(algo, dqn, network(**NEEDS.get(name, {})))
     if name == "adalin":
         with pytest.raises(ValueError, match="AdaLin"):
             eqx.filter_eval_shape(make, ALGORITHMS[name](0.01))

@@ -363,7 +363,7 @@ def along(model, model_state, batch, *, key, inference):
 def test_c_chain_step_by_step(float64):
     """f = theta x, with the losses 1, 2, 3, ...: the value, the gradient and the coefficient of
     eight steps of two tasks, against Python. With a policy the window restarts; with values, as in
-    DQN, it goes on, and the initial coefficient holds for two steps that count."""
+    DQN, it is kept, and the initial coefficient holds for two steps that count."""
     inputs = np.array([[1.0, 2.0], [3.0, 4.0]])
     common = {"scale": 0.5, "initial": 7.0, "initial_chunks": 1, "window": 3}
     thetas = np.array([1.0, 1.5, 1.0, 3.0, 3.5, 3.4, 4.4, 1.0, 0.0])

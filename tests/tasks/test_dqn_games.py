@@ -63,7 +63,7 @@ def test_a_game_never_sees_an_action_that_it_does_not_have():
         return rows.action[:32], rows.reward[:32], evaluated["evaluation_return"]
 
     for task in (0, 1):
-        # The games begin anew with the first episode that is over; leave out the first four steps.
+        # The new game comes with the second episode: leave out the first four steps.
         action, reward, evaluated = map(np.asarray, run_of(task))
         seen = np.where((action == 2) & (task == 0), 0, action)
         assert set(action.tolist()) == {0, 1, 2}

@@ -48,7 +48,7 @@ class ChurnReduction(AbstractPenalty[ChurnState]):
     with means over the last `window` steps of the task before this one. It is `initial` in the
     first `initial_chunks` chunks of each task, and 0 in the first two steps of the run. The loss is
     the stream's metric `policy_loss` for an actor and a critic, and its criterion otherwise. With
-    `restarts=False` the window goes on from task to task, and `initial` holds once, for the steps
+    `restarts=False` the window is kept from task to task, and `initial` holds once, for the steps
     of `initial_chunks` chunks; steps in which learning pauses do not count.
 
     The defaults are those of the authors' code for continuous actions. A cross-entropy is never 0,
