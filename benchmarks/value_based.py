@@ -215,10 +215,16 @@ def speed(steps: int, rounds: int) -> None:
         "PyTorch, NumPy's game": peer.rounds(peer.authors_game(), steps, **options),
         "PyTorch, pgx's game": peer.rounds(peer.pgx_game(), steps, **options),
     }
-    found = np.array([[next(turn) for turn in players.values()] for _ in range(rounds)])
-    for name, taken in zip(players, found.T, strict=True):
-        ratio = np.median(taken / found[:, 0])
-        print(f"  {name:<22} {steps / np.median(taken):6.0f} steps/s   {ratio:.2f} of our time")
+    found = []
+    for _ in range(rounds):
+        found.append([next(turn) for turn in players.values()])
+        rates = "   ".join(
+            f"{name} {steps / taken:.0f}" for name, taken in zip(players, found[-1], strict=True)
+        )
+        print(f"  steps/s: {rates}", flush=True)
+    for name, taken in zip(players, np.array(found).T, strict=True):
+        ratios = taken / np.array(found)[:, 0]
+        print(f"  {name:<22} {np.median(ratios):.2f} of our time")
 
 
 def main() -> None:
