@@ -23,8 +23,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from spectral import algorithms, Clock, models, tasks, train_continual
-from spectral._core import _train_chunk, begin_task, run_tasks, start_run
+from spectral import _programs, algorithms, Clock, models, tasks, train_continual
+from spectral._core import _train_chunk, begin_task, start_run
 from spectral._keys import derive, Role
 
 
@@ -181,11 +181,11 @@ def learn(steps: int, seeds: int) -> None:
 
 
 def turns(steps: int, count: int) -> Iterator[float]:
-    """Yields how long `steps` further steps of ours take. The first two turns do not count."""
+    """Yields how long `steps` further steps of ours take. The first turn does not count."""
     world = tasks.ChangingEnvironment(tasks.MinAtar("breakout"), tasks.Cycle((1.0,)), steps)
     stream = tasks.DQN(
         world,
-        num_tasks=count + 2,
+        num_tasks=count + 1,
         learning_starts=32,
         steps_per_rollout=1,
         replay_ratio=1.0,
@@ -195,15 +195,14 @@ def turns(steps: int, count: int) -> Iterator[float]:
     )
     model = models.minatar_network((4, 10, 10), 3, key=KEY)
     algo, one = algorithms.bp(algorithms.adam(LR)), jnp.asarray(1)
-    start = lambda: begin_task(
-        start_run(model, None, stream, algo, KEY), stream, algo, 0 * one, KEY
+    run = _programs.begin(
+        _programs.start(model, None, stream, algo, KEY), stream, algo, 0 * one, KEY
     )
-    advance = eqx.filter_jit(lambda run, task: run_tasks(run, stream, algo, task, one, 1, KEY)[0])
-    run = eqx.filter_jit(start)()
-    for task in range(count + 2):
+    for task in range(count + 1):
         began = time.perf_counter()
-        run = jax.block_until_ready(advance(run, jnp.asarray(task)))
-        if task >= 2:
+        run, _ = _programs.segment(run, stream, algo, jnp.asarray(task), one, 1, KEY)
+        jax.block_until_ready(run)
+        if task >= 1:
             yield time.perf_counter() - began
 
 

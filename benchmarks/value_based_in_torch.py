@@ -43,7 +43,7 @@ def pgx_game() -> Game:
             keys.extend(np.asarray(jax.random.split(jax.random.PRNGKey(len(keys)), 1000)))
         key = keys.pop()
         state = init(key) if action is None else step(state, action, key)
-        seen = np.asarray(state.observation).transpose(2, 0, 1)
+        seen = np.array(state.observation).transpose(2, 0, 1)
         return seen, float(state.rewards[0]), bool(state.terminated)
 
     return move
