@@ -217,8 +217,8 @@ class DQN(AbstractRolloutStream[ReplayState]):
         replay = state.replay.including(steps, discount=self.discount)
         index = replay.draw(self.minibatches, self.minibatch_size, key=draw_key)
         learns = replay.size >= self.learning_starts
-        in_use = jnp.where(learns, self.minibatches, 0)
-        chunk = Chunk(ReplayItem.of(replay.transitions, index), in_use=in_use)
+        items = ReplayItem.of(replay.transitions, index, learns)
+        chunk = Chunk(items, in_use=jnp.where(learns, self.minibatches, 0))
         metrics = rollout_metrics(trajectory) | {"epsilon": epsilon, "num_replayed": replay.size}
         chooser = network if self.double else None
         changed: Any = {"environments": environments, "replay": replay, "epsilon": epsilon}
