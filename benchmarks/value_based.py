@@ -1,18 +1,21 @@
-"""Whether the update of DQN is correct, and whether it learns.
+"""Whether the update of DQN is correct, whether it learns, and how fast it is.
 
-    python benchmarks/value_based.py [--check] [--learn STEPS] [--seeds 5]
+    python benchmarks/value_based.py [--check] [--learn STEPS --seeds 5] [--speed STEPS --rounds 5]
 
 `--check` compares 100 updates with those of PyTorch, from equal weights and on equal minibatches of
 transitions, for each option, in single and double precision. PyTorch makes the targets and moves
 the target network itself. The number is the largest difference of a weight, relative to the largest
 weight of its array. (`tests/tasks/test_dqn_replay.py` checks the transitions.) `--learn` prints the
-evaluation of CartPole, of at most 500, every 20,000 environment steps.
+evaluation of CartPole, of at most 500, every 20,000 environment steps. `--speed` compares steps of
+MinAtar's Breakout, with one update in each, with a PyTorch DQN (`value_based_in_torch.py`) on the
+game of its authors (the package MinAtar) and on that of pgx. All take turns of STEPS steps.
 """
 
 import argparse
 import copy
 import importlib.util
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import equinox as eqx
@@ -20,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from spectral import algorithms, Clock, models, tasks, train_continual
+from spectral import _programs, algorithms, Clock, models, tasks, train_continual
 from spectral._core import _train_chunk, begin_task, start_run
 from spectral._keys import derive, Role
 
@@ -39,7 +42,8 @@ def stream_of(**options: Any) -> tasks.DQN:
 
 
 def network(seed: int) -> models.MLP:
-    return models.MLP(4, 2, width=64, depth=2, key=jax.random.key(seed))
+    start = models.TorchDefault()
+    return models.MLP(4, 2, width=64, depth=2, initialiser=start, key=jax.random.key(seed))
 
 
 def arrays_of(model: Any) -> list[Any]:
@@ -125,6 +129,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 
 def check() -> None:
+    # Threads of PyTorch that wait for one another take most of the time of such small networks.
+    torch.set_num_threads(1)
     print(f"{UPDATES} updates against PyTorch, largest relative difference of a weight")
     for name, chosen in OPTIONS.items():
         found = []
@@ -163,30 +169,77 @@ def learn(steps: int, seeds: int) -> None:
             num_tasks=steps // part,
             capacity=50_000,
             minibatch_size=64,
-            steps_per_rollout=256,
-            replay_ratio=0.5,
-            error=tasks.HuberValueError(),
-            target_update=tasks.PeriodicTarget(period=128),
-            exploration=tasks.LinearEpsilon(last=0.04, steps=8000),
+            target_update=tasks.PeriodicTarget(period=125),
+            exploration=tasks.LinearEpsilon(last=0.05, steps=50_000),
             num_evaluation_environments=20,
             evaluation_steps=500,
         )
-        start, algo = time.time(), algorithms.bp(algorithms.adam(2.3e-3))
+        start, algo = time.time(), algorithms.bp(algorithms.adam(5e-4))
         _, history = train_continual(network(seed), stream, algo, key=jax.random.key(seed))
         returns = " ".join(f"{x:5.0f}" for x in history["evaluation_return"])
         print(f"  seed {seed}: {returns}   ({time.time() - start:.0f} s)", flush=True)
 
 
+def turns(steps: int, count: int) -> Iterator[float]:
+    """Yields how long `steps` further steps of ours take. The first turn does not count."""
+    world = tasks.ChangingEnvironment(tasks.MinAtar("breakout"), tasks.Cycle((1.0,)), steps)
+    stream = tasks.DQN(
+        world,
+        num_tasks=count + 1,
+        learning_starts=32,
+        steps_per_rollout=1,
+        replay_ratio=1.0,
+        error=tasks.HuberValueError(),
+        exploration=tasks.LinearEpsilon(last=0.1, steps=100_000),
+        num_evaluation_environments=0,
+    )
+    model = models.minatar_network((4, 10, 10), 3, key=KEY)
+    algo, one = algorithms.bp(algorithms.adam(LR)), jnp.asarray(1)
+    run = _programs.begin(
+        _programs.start(model, None, stream, algo, KEY), stream, algo, 0 * one, KEY
+    )
+    for task in range(count + 1):
+        began = time.perf_counter()
+        run, _ = _programs.segment(run, stream, algo, jnp.asarray(task), one, 1, KEY)
+        jax.block_until_ready(run)
+        if task >= 1:
+            yield time.perf_counter() - began
+
+
+def speed(steps: int, rounds: int) -> None:
+    peer: Any = importlib.import_module("value_based_in_torch")
+    options: Any = {"learning_starts": 1000, "capacity": 100_000, "lr": LR}
+    players = {
+        "ours": turns(steps, rounds),
+        "PyTorch, NumPy's game": peer.rounds(peer.authors_game(), steps, **options),
+        "PyTorch, pgx's game": peer.rounds(peer.pgx_game(), steps, **options),
+    }
+    found = []
+    for _ in range(rounds):
+        found.append([next(turn) for turn in players.values()])
+        rates = "   ".join(
+            f"{name} {steps / taken:.0f}" for name, taken in zip(players, found[-1], strict=True)
+        )
+        print(f"  steps/s: {rates}", flush=True)
+    for name, taken in zip(players, np.array(found).T, strict=True):
+        ratios = taken / np.array(found)[:, 0]
+        print(f"  {name:<22} {np.median(ratios):.2f} of our time")
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Whether DQN is correct, and whether it learns.")
+    parser = argparse.ArgumentParser(description="Whether DQN is correct, learns, and is fast.")
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--learn", type=int, metavar="STEPS")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--speed", type=int, metavar="STEPS")
+    parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     if arguments.check:
         check()
     if arguments.learn:
         learn(arguments.learn, arguments.seeds)
+    if arguments.speed:
+        speed(arguments.speed, arguments.rounds)
 
 
 if __name__ == "__main__":

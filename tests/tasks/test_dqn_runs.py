@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from switching import switching_dqn, value_network
 
-from spectral import algorithms, Clock, probes, tasks, train_continual
+from spectral import algorithms, Clock, models, probes, tasks, train_continual
 from spectral._core import _train_chunk, begin_task, start_run
 from spectral._keys import derive, Role
 from spectral.curvature import GaussNewton, KFAC
@@ -163,6 +163,47 @@ def test_updates_match_numpy(name):
                 np.testing.assert_allclose(got, right, rtol=1e-12, atol=1e-13)
     moved = np.abs(found.weights[0][-1] - np.asarray(weights_of(model)[0])).max()
     assert moved > 1e-3
+
+
+class StayOrLeave(tasks.AbstractEnvironment):
+    """Action 0 has a reward of 1, action 1 one of 2 and ends the episode."""
+
+    observation_size: int = eqx.field(static=True, default=1)
+    action_size: int = eqx.field(static=True, default=2)
+    discrete: bool = eqx.field(static=True, default=True)
+
+    def reset(self, parameter, *, key):
+        return jnp.zeros(()), jnp.ones(1)
+
+    def step(self, state, action, parameter, *, key):
+        return state, tasks.Step(jnp.ones(1), 1.0 + action, action == 1, False)
+
+
+@pytest.mark.slow
+def test_values_become_those_of_the_best_policy():
+    """With a discount of 0.8 staying is worth 1 / (1 - 0.8) = 5, although a time limit cuts each
+    episode off after 3 steps, and leaving is worth 2. If the limit terminated episodes, staying
+    would be worth less, and if leaving did not, it would be worth more. The chunks are the default
+    ones."""
+    limited = tasks.TimeLimit(StayOrLeave(), 3)
+    world = tasks.ChangingEnvironment(limited, tasks.Cycle((1.0,)), 4000)
+    options: dict[str, Any] = {"capacity": 500, "learning_starts": 32, "discount": 0.8}
+    target, explore = tasks.PeriodicTarget(period=20), tasks.LinearEpsilon(last=0.3, steps=1000)
+    stream = tasks.DQN(
+        world,
+        num_tasks=1,
+        target_update=target,
+        exploration=explore,
+        num_evaluation_environments=2,
+        evaluation_steps=5,
+        **options,
+    )
+    algo = algorithms.bp(algorithms.adam(1e-2))
+    model = models.MLP(1, 2, width=4, depth=1, key=KEY)
+    learner, history = train_continual(model, stream, algo, key=KEY)
+    np.testing.assert_allclose(learner.model(jnp.ones(1))[0], [5.0, 2.0], rtol=0.03)
+    assert history["evaluation_length"][0] == 3
+    assert history["evaluation_return"][0] == 3
 
 
 @pytest.fixture(scope="module")

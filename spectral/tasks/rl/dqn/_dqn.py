@@ -40,10 +40,11 @@ class DQN(AbstractRolloutStream[ReplayState]):
     probe and curvature matrix works with it; see `AbstractValueError`.
 
     ```
-    world = tasks.ChangingEnvironment(tasks.Gymnax("CartPole-v1"), tasks.Cycle((1.0,)), 100_000)
-    stream = tasks.DQN(world, num_tasks=1, target_update=tasks.PeriodicTarget(period=500))
+    world = tasks.ChangingEnvironment(tasks.Gymnax("CartPole-v1"), tasks.Cycle((1.0,)), 200_000)
+    target = tasks.PeriodicTarget(period=125)
+    stream = tasks.DQN(world, num_tasks=1, minibatch_size=64, target_update=target)
     model = models.MLP(stream.in_size, stream.out_size, width=64, depth=2, key=jax.random.key(0))
-    learner, history = train_continual(model, stream, algorithms.bp(algorithms.adam(1e-3)))
+    learner, history = train_continual(model, stream, algorithms.bp(algorithms.adam(5e-4)))
     ```
 
     **When things change.** When a chunk begins, the target network follows the learner, then
@@ -221,8 +222,8 @@ class DQN(AbstractRolloutStream[ReplayState]):
         replay = state.replay.including(steps, discount=self.discount)
         index = replay.draw(self.minibatches, self.minibatch_size, key=draw_key)
         learns = replay.size >= self.learning_starts
-        in_use = jnp.where(learns, self.minibatches, 0)
-        chunk = Chunk(ReplayItem.of(replay.transitions, index), in_use=in_use)
+        items = ReplayItem.of(replay.transitions, index, learns)
+        chunk = Chunk(items, in_use=jnp.where(learns, self.minibatches, 0))
         metrics = rollout_metrics(trajectory) | {"epsilon": epsilon, "num_replayed": replay.size}
         chooser = network if self.double else None
         changed: Any = {"environments": environments, "replay": replay, "epsilon": epsilon}

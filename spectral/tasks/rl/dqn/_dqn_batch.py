@@ -3,8 +3,9 @@
 from dataclasses import replace
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from ._transition import Transition
 from ._value_network import ValueNetwork
@@ -27,9 +28,16 @@ class ReplayItem(eqx.Module):
     discount: Float[Array, "*minibatches examples"]
 
     @classmethod
-    def of(cls, kept: Transition, index: Int[Array, "minibatches examples"]) -> "ReplayItem":
-        """Returns the minibatches of these indices."""
-        return cls(index, kept.reward[index], kept.discount[index])
+    def of(
+        cls, kept: Transition, index: Int[Array, "minibatches examples"], learns: Bool[Array, ""]
+    ) -> "ReplayItem":
+        """Returns the minibatches of these indices, whose numbers are 0 unless the chunk learns."""
+        taken = lambda x: x[index]
+        nothing = lambda x: jnp.zeros(index.shape, x.dtype)
+        # A branch, because XLA joins a mere gather with the writes of new transitions, and then
+        # copies the numbers of the whole replay in each chunk.
+        numbers = lambda x: jax.lax.cond(learns, taken, nothing, x)
+        return cls(index, numbers(kept.reward), numbers(kept.discount))
 
     def of_replay(self, kept: Transition) -> Transition:
         """Returns the transitions of the minibatch."""

@@ -49,7 +49,7 @@ def greedy_values(
     sizes = num_environments, num_steps
     trajectory = greedy_episodes(stream.world, state, learner, *sizes, key=key)
     network = ValueNetwork.of(learner)
-    rows = lambda x: x.reshape(-1, *x.shape[2:])
+    rows = lambda x: x.reshape(-1, *x.shape[2:]).astype(float)
     best = lambda x: jnp.max(network(rows(x), stream.out_size), axis=1).reshape(x.shape[:2])
     following, bootstrapped = returns_from(
         trajectory.step.reward,

@@ -51,9 +51,16 @@ class Replay(eqx.Module):
         void = jnp.minimum(num_pending - self.num_pending, num_steps) * num_environments
         count = num_steps * num_environments
         index = (self.head + (jnp.arange(count) - void) % count) % self.capacity
-        put = lambda old, x: old.at[index].set(x.astype(old.dtype), unique_indices=True)
+        # Rows are written one by one. A scatter of one row is slower on CPU, where XLA checks its
+        # index and reads the old row.
+        update = jax.lax.dynamic_update_index_in_dim
+
+        def put(i: Int[Array, ""], kept: Transition) -> Transition:
+            row = lambda old, x: update(old, x[i].astype(old.dtype), index[i], axis=0)
+            return jax.tree.map(row, kept, new)
+
         return Replay(
-            transitions=jax.tree.map(put, self.transitions, new),
+            transitions=jax.lax.fori_loop(0, count, put, self.transitions),
             head=(self.head + count - void) % self.capacity,
             size=jnp.minimum(self.size + count - void, self.capacity),
             pending=jax.tree.map(lambda x: x[num_steps:], joined),
