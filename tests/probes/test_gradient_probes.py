@@ -287,7 +287,11 @@ def test_declared_costs_are_the_operations_that_the_compiler_counts():
     def loss(weights, inputs):
         return jnp.sum((jnp.tanh(inputs @ weights) @ weights) ** 2) / num
 
-    count = lambda function, *arrays: jax.jit(function).lower(*arrays).cost_analysis()["flops"]
+    def count(function, *arrays):
+        found = jax.jit(function).lower(*arrays).cost_analysis()
+        assert found is not None
+        return found["flops"]
+
     # Two products, of which the first needs no derivative in the inputs, are 5/6 of two layers.
     gradient = count(jax.grad(loss), weights, inputs) * 6 / 5 / 2
     pairs = count(lambda g: gradient_products(g).cosines, gradients)

@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..._arguments import check_count
@@ -92,15 +92,8 @@ def run_experiment(
     status 143 if the process gets SIGTERM: the state after the present tasks is saved first.
     """
     folder = given_path("folder", folder)
-    experiment, recorded = check_run(
-        experiment,
-        folder,
-        mode=mode,
-        loggers=loggers,
-        keep_every=keep_every,
-        apart=apart,
-        at_most=at_most,
-    )
+    counts = {"keep_every": keep_every, "at_most": at_most}
+    experiment, recorded = check_run(experiment, folder, mode, loggers, apart=apart, counts=counts)
     with cluster.open(experiment) as train:
         try:
             # Before anything is changed, such as the settings of a run that is extended.
@@ -126,12 +119,11 @@ def run_experiment(
 def check_run(
     experiment: Experiment,
     folder: pathlib.Path,
-    *,
     mode: Mode,
     loggers: Sequence[Logger],
-    keep_every: int | None,
+    *,
     apart: bool,
-    at_most: int | None,
+    counts: Mapping[str, int | None],
 ) -> tuple[Experiment, dict[str, Any]]:
     """Check all that can be checked before anything is written. Nothing is written.
 
@@ -141,7 +133,7 @@ def check_run(
     """
     experiment = dataclasses.replace(experiment, apart=apart or began_apart(folder, mode))
     recorded = _recorded(experiment)
-    for name, count in (("keep_every", keep_every), ("at_most", at_most)):
+    for name, count in counts.items():
         _check_given_count(name, count)
     _check_loggers(loggers)
     check_folder(folder, experiment.settings, recorded, mode)

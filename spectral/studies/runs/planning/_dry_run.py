@@ -61,15 +61,8 @@ def dry_run(
     if isinstance(experiment, Sweep):
         check_recorded_score(experiment.score, experiment.experiment.quantities)
         experiment = experiment.experiment
-    experiment, _ = check_run(
-        experiment,
-        folder,
-        mode=mode,
-        loggers=loggers,
-        keep_every=keep_every,
-        apart=apart,
-        at_most=at_most,
-    )
+    counts = {"keep_every": keep_every, "at_most": at_most}
+    experiment, _ = check_run(experiment, folder, mode, loggers, apart=apart, counts=counts)
     check_memory(experiment)
     check_no_writer(folder / MARKER)
     continues = mode in ("resume", "extend")
