@@ -143,12 +143,14 @@ class Batches(AbstractExamples):
 
         def read(place: Array) -> PyTree:
             return jax.tree.map(
-                lambda x, s: _padded(x, size).astype(s.dtype),
+                lambda x, s: _in_halves(_padded(x, size).astype(s.dtype)),
                 jax.tree.unflatten(self.reader.nodes, self.reader.read(int(place))),
                 like,
             )
 
-        inputs, targets = jax.pure_callback(read, like, place, vmap_method="sequential")
+        halves = jax.eval_shape(lambda: jax.tree.map(_halves_of, like))
+        read_halves = jax.pure_callback(read, halves, place, vmap_method="sequential")
+        inputs, targets = jax.tree.map(_joined, read_halves, like)
         padded = len(self.reader.sizes) * size != self.num_examples
         return make(inputs, targets, place * size + jnp.arange(size), padded)
 
@@ -159,6 +161,26 @@ def _not_in_memory() -> ValueError:
         "needs single examples in any order, or all of them at once: pass a `Risk` of arrays, of "
         "fewer examples if not all of them fit."
     )
+
+
+# The thread of a callback does not see `jax.enable_x64` of the one that runs the program, and JAX
+# would round numbers of 64 bits there. So they pass as pairs of 32 bits.
+def _in_halves(array: np.ndarray) -> np.ndarray:
+    if array.dtype.itemsize < 8:
+        return array
+    return np.ascontiguousarray(array)[..., None].view(np.uint32)
+
+
+def _halves_of(like: jax.ShapeDtypeStruct) -> Array:
+    if like.dtype.itemsize < 8:
+        return jnp.zeros(like.shape, like.dtype)
+    return jnp.zeros((*like.shape, 2), jnp.uint32)
+
+
+def _joined(halves: Array, like: jax.ShapeDtypeStruct) -> Array:
+    if like.dtype.itemsize < 8:
+        return halves
+    return jax.lax.bitcast_convert_type(halves, like.dtype)
 
 
 def _padded(array: np.ndarray, size: int) -> np.ndarray:
