@@ -49,7 +49,9 @@ def add_cluster_options(command: argparse.ArgumentParser) -> None:
     )
 
 
-def cluster_of(given: argparse.Namespace) -> studies.AbstractCluster:
+def cluster_of(
+    given: argparse.Namespace,
+) -> "studies.AbstractCluster":  # evaluated, it would import the rest
     """The cluster that the options name.
 
     **Raises:** `SettingsError` if an option is not one of that cluster, or has a wrong value.
