@@ -48,17 +48,20 @@ TIMED = {
 STUDIES = {
     "algorithms": ["--small"],
     "attention": ["factors"],
+    "cluster": ["--groups", "2", "--tasks", "2", "--rounds", "1"],
     "collapse": ["--series", "20"],
     "cost_model": ["--small"],
     "curvature": ["memory", "accuracy", "--small"],
     "diagnostics": ["--small"],
     "forecast": ["--small"],
     "gpu": ["--small"],
+    "lanczos_memory": ["cheap", "--size", "1e6"],
     "networks": ["--check"],
     "persistence": ["--small"],
     "predictors": ["--num-simulations", "5"],
     "rank_intervals": ["--orders", "10", "--num-vectors", "3"],
     "reinforcement": ["--check"],
+    "scale": ["disk", "--num-examples", "2000", "--rounds", "1"],
     "studies": ["--small"],
     "switched": ["--small"],
     "threads": ["--processes", "1"],
@@ -75,6 +78,7 @@ PARTS = (
     "networks_in_torch",
     "plain_transformer",
     "transformers_in_torch",
+    "value_based_in_torch",
 )
 PEERS = ("torch", "curvlinops", "hessian_eigenthings", "pyhessian", "matfree", "gymnasium")
 

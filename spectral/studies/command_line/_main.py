@@ -98,7 +98,9 @@ def _run(given: argparse.Namespace) -> int:
     apart = {"apart": given.apart, "at_most": given.at_most}
     if given.dry_run:
         return _dry_run(given, experiment, **apart)
-    results = studies.run_experiment(experiment, _folder(given), **apart, **_options(given))
+    results = studies.run_experiment(
+        experiment, _folder(given), **apart, **_shell(given), cluster=cluster_of(given)
+    )
     summary = studies.summarise(results)
     studies.save_summary(results.folder, summary)
     diverged = [m for m in results.members if m.status == "diverged"]
@@ -122,7 +124,7 @@ def _sweep(given: argparse.Namespace) -> int:
     folder = _folder(given)
     if given.dry_run:
         return _dry_run(given, sweep)
-    table = studies.run_sweep(sweep, folder, **_options(given))
+    table = studies.run_sweep(sweep, folder, **_shell(given), cluster=cluster_of(given))
     print(studies.sweep_table(table, sweep.score))
     best = f"The best cells are in {folder / 'selected.yaml'}, for spectral run. "
     best = best if any(table["selected"]) else ""
@@ -134,7 +136,8 @@ def _sweep(given: argparse.Namespace) -> int:
 
 
 def _dry_run(given: argparse.Namespace, planned: Any, **apart: Any) -> int:
-    plan = studies.dry_run(planned, _folder(given), **apart, **_options(given))
+    cluster_of(given)  # checks its options; the times are those of this process
+    plan = studies.dry_run(planned, _folder(given), **apart, **_shell(given))
     print(studies.plan_table(plan))
     print("\nNothing was written. To train: the same command without --dry-run.")
     if given.json:
@@ -236,12 +239,12 @@ def _folder(given: argparse.Namespace) -> pathlib.Path:
     return given.out or pathlib.Path("runs") / name
 
 
-def _options(given: argparse.Namespace) -> dict[str, Any]:
+def _shell(given: argparse.Namespace) -> dict[str, Any]:
+    """The options of the training that are not those of the experiment or of a cluster."""
     loggers = {"tensorboard": recording.TensorBoard, "wandb": recording.WeightsAndBiases}
     modes = ("resume", "extend", "overwrite")
     return {
         "mode": next((mode for mode in modes if getattr(given, mode)), "new"),
         "keep_every": given.keep_every,
         "loggers": [loggers[name] for name in given.log],
-        "cluster": cluster_of(given),
     }

@@ -89,8 +89,8 @@ def own_parts(settings: Any, folders: tuple[pathlib.Path, ...]) -> dict[str, Any
 
     For each module: its `distribution` with the version (`None` outside any), and the SHA-256 hash
     of the `source` of its top-level package or module. The modules are those that settings name,
-    and all others below `folders` that have been imported. Of the `folders`, those that hold none
-    of them are left out: a run of installed packages can be read on another machine.
+    and all others below `folders` that have been imported. A folder without such a module is left
+    out, so a run of installed packages names no place of this machine.
     """
     named = {value.partition(":")[0] for value in _own_names(settings)} & sys.modules.keys()
     known = {name.partition(".")[0] for name in named}

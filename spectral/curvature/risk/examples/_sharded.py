@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int, PyTree
 
+from ...._arguments import as_int
 from ._example_batch import ExampleBatch
 from ._examples import AbstractExamples, Make
 from ._in_memory import check_lengths, InMemory
@@ -54,7 +55,7 @@ class Sharded(AbstractExamples):
 
     padded_inputs: PyTree[Array]  # [devices * per device, ...]
     padded_targets: PyTree[Array]
-    size: int = eqx.field(static=True)  # without padding
+    size: int = eqx.field(static=True, converter=as_int)  # without padding
     mesh: Mesh = eqx.field(static=True)
 
     def __init__(self, inputs: PyTree, targets: PyTree, *, mesh: Mesh):
