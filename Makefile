@@ -43,10 +43,10 @@ demo: setup
 $(BENCH_READY): pyproject.toml constraints.txt
 	$(BENCH_PYTHON) -m venv $(BENCH_VENV)
 	$(BENCH_VENV)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BENCH_VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[benchmarks]'
+	$(BENCH_VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[benchmarks,cluster]'
 	@touch $(BENCH_READY)
 
-# All benchmarks beside their peers, in an hour, or less than ten minutes: see benchmarks/bench.py.
+# All benchmarks beside their peers, at full or smaller size: see benchmarks/bench.py.
 bench: $(BENCH_READY)
 	$(BENCH_VENV)/bin/python benchmarks/bench.py
 

@@ -1,7 +1,7 @@
 """Every script of this folder, with one table of all times beside those of the peers.
 
-    make bench                       # in about an hour on two cores that do nothing else
-    make bench-quick                 # in less than ten minutes
+    make bench                       # meant to take an hour on two idle cores
+    make bench-quick                 # meant to take ten minutes
     make bench-compare OLD=FILE NEW=FILE
 
     python benchmarks/bench.py [--quick] [--small] [--only training curvature ...] [--out FOLDER]

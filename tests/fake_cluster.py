@@ -9,7 +9,7 @@ import equinox as eqx
 from spectral.studies import AbstractCluster
 from spectral.studies.runs.cluster._entry import entry
 from spectral.studies.runs.cluster._pool import AbstractPool
-from spectral.studies.runs.cluster._supervise import supervise
+from spectral.studies.runs.cluster._supervise import check_settings, supervise
 
 
 class FakePool(AbstractPool):
@@ -54,7 +54,9 @@ class FakeCluster(AbstractCluster):
     retries: int = eqx.field(static=True, default=1)
 
     @contextlib.contextmanager
-    def open(self, experiment):
+    def open(self, experiment, loggers):
+        check_settings(experiment, loggers)
+
         def train(work: Any, groups: Sequence[Any]) -> None:
             supervise(self.pool, work, groups, retries=self.retries)
 

@@ -10,14 +10,22 @@ from timing.report import time
 from timing.runner import Measured, OURS
 
 
+_LEVEL = 0.9  # of five rounds and more
+
+
 def apart(a: Interval, b: Interval) -> bool:
     """Whether two intervals do not overlap."""
     return a.upper < b.lower or b.upper < a.lower
 
 
 def verdict(old: Measured, new: Measured) -> tuple[str, float]:
-    """`"faster"`, `"slower"` or `"same"`, and the new median time divided by the old one."""
+    """`"faster"`, `"slower"` or `"same"`, and the new median time divided by the old one.
+
+    It is `"unsure"` where an interval contains the median with a probability of less than 0.9.
+    """
     before, now = (of_median(case.seconds[OURS]) for case in (old, new))
+    if min(before.level, now.level) < _LEVEL:
+        return "unsure", now.middle / before.middle
     changed = apart(before, now)
     shared = [peer for peer in old.seconds if peer != OURS and peer in new.seconds]
     if changed and shared:

@@ -28,7 +28,8 @@ def limits(case: Case) -> dict[str, dict[str, Contender]]:
 
 
 def _copies(size: int) -> dict[str, Contender]:
-    data = np.zeros(max(size // 8, 1), np.float32)  # half of the working set is written
+    # Half of the working set is written. Memory of zeros would be one page, read again and again.
+    data = np.ones(max(size // 8, 1), np.float32)
     target, repeats = data.copy(), _repeats(_BYTES / (2 * data.nbytes))
     units = 2 * data.nbytes * repeats
     scaled = jax.jit(lambda x, n: jax.lax.fori_loop(0, n, lambda _, y: y * 1.0001 + 1.0, x))

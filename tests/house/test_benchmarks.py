@@ -117,6 +117,9 @@ def test_what_has_changed():
     # The whole machine was slower, or the noise is larger than the change.
     assert verdict(old, measured(ours=1.5, peer=3.0, seed=1))[0] == "same"
     assert verdict(old, measured(ours=1.2, noise=0.5, seed=1))[0] == "same"
+    # An interval of one round is a point.
+    once = Measured("work", {"ours": [0.5]}, {"ours": [0.5]}, {}, flops=6.0, traffic=2.0)
+    assert verdict(old, once) == ("unsure", pytest.approx(0.5, abs=0.02))
 
 
 def test_two_files_are_compared(tmp_path):

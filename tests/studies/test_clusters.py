@@ -286,12 +286,14 @@ def test_what_a_worker_reports(job, monkeypatch):
         assert message in outcome["message"]
 
 
-def test_loggers_that_cannot_travel(run):
+def test_loggers_that_cannot_travel(run, tmp_path):
     class Local(Dies):
         pass
 
+    run(ended, ended)
     with pytest.raises(SettingsError, match="`loggers` are .*pass functions or classes of a mod"):
-        run(loggers=[Local])
+        run(loggers=[Local], mode="overwrite")
+    assert (tmp_path / "out" / "config.yaml").exists()  # the run before is still there
 
 
 def test_parts_made_in_python_stay_here(untraced):
@@ -302,7 +304,7 @@ def test_parts_made_in_python_stay_here(untraced):
     )
     for cluster in (RayCluster(), SlurmCluster(local=True)):
         with pytest.raises(SettingsError, match="were made in Python.*describe them in a YAML"):
-            with cluster.open(experiment):
+            with cluster.open(experiment, ()):
                 pass
 
 
@@ -310,7 +312,7 @@ def test_extras_that_are_absent(plain, untraced, monkeypatch):
     for name, cluster in (("ray", RayCluster()), ("submitit", SlurmCluster(local=True))):
         monkeypatch.setitem(sys.modules, name, None)
         with pytest.raises(SettingsError, match=f"{name} is not installed.*plasticity.cluster"):
-            with cluster.open(load_experiment(plain)):
+            with cluster.open(load_experiment(plain), ()):
                 pass
 
 
@@ -360,3 +362,23 @@ def test_options(options, cluster):
 def test_wrong_options(options, message):
     with pytest.raises(SettingsError, match=message):
         cluster_of(parser().parse_args(["sweep", "x.yaml", *options]))
+
+
+def test_a_job_that_still_trains_keeps_its_group(plain, untraced, run, tmp_path):
+    """Such as one of Slurm whose starter was killed."""
+    run(ended, ended)
+    out, experiment = tmp_path / "out", load_experiment(plain)
+    with sole_trainer(out / "cluster" / "0.lock", seconds=0):
+        with pytest.raises(SettingsError, match="seed 0 is still trained by a job of a cluster"):
+            run_experiment(experiment, out, mode="resume")
+        for command in (run_experiment, studies.dry_run):
+            with pytest.raises(SettingsError, match="has jobs of a cluster that still train"):
+                command(experiment, out, mode="overwrite")
+    assert (out / "config.yaml").exists()
+
+
+def test_options_of_slurm_that_are_numbers():
+    options = dict(SlurmCluster(options={"array_parallelism": "16", "qos": "long"}).options)
+    assert options == {"array_parallelism": 16, "qos": "long"}
+    with pytest.raises(ValueError, match="'array_parallelism' as 'many', but it must be a whole"):
+        SlurmCluster(options={"array_parallelism": "many"})

@@ -79,8 +79,8 @@ def test_options_and_machines_without_slurm(plain, untraced, monkeypatch):
     monkeypatch.setenv("PATH", "")
     experiment = load_experiment(plain)
     with pytest.raises(SettingsError, match="this machine has no command sbatch"):
-        with SlurmCluster().open(experiment):
+        with SlurmCluster().open(experiment, ()):
             pass
     with pytest.raises(SettingsError, match="Option 'patrition' does not exist.*'partition'"):
-        with SlurmCluster(local=True, options={"patrition": "gpu"}).open(experiment):
+        with SlurmCluster(local=True, options={"patrition": "gpu"}).open(experiment, ()):
             pass

@@ -92,6 +92,7 @@ def _unforeseen(error: Exception) -> str:
 
 
 def _run(given: argparse.Namespace) -> int:
+    cluster = cluster_of(given)
     experiment = studies.load_experiment(
         given.file, assignments=given.set, seeds=given.seeds, data_dir=given.data_dir
     )
@@ -99,7 +100,7 @@ def _run(given: argparse.Namespace) -> int:
     if given.dry_run:
         return _dry_run(given, experiment, **apart)
     results = studies.run_experiment(
-        experiment, _folder(given), **apart, **_shell(given), cluster=cluster_of(given)
+        experiment, _folder(given), **apart, **_shell(given), cluster=cluster
     )
     summary = studies.summarise(results)
     studies.save_summary(results.folder, summary)
@@ -118,13 +119,14 @@ def _run(given: argparse.Namespace) -> int:
 
 
 def _sweep(given: argparse.Namespace) -> int:
+    cluster = cluster_of(given)
     sweep = studies.load_sweep(
         given.file, assignments=given.set, seeds=given.seeds, data_dir=given.data_dir
     )
     folder = _folder(given)
     if given.dry_run:
         return _dry_run(given, sweep)
-    table = studies.run_sweep(sweep, folder, **_shell(given), cluster=cluster_of(given))
+    table = studies.run_sweep(sweep, folder, **_shell(given), cluster=cluster)
     print(studies.sweep_table(table, sweep.score))
     best = f"The best cells are in {folder / 'selected.yaml'}, for spectral run. "
     best = best if any(table["selected"]) else ""
@@ -135,13 +137,16 @@ def _sweep(given: argparse.Namespace) -> int:
     return 1 if max(table["diverged"]) > 0 else 0
 
 
+_TOTALS = ("steps", "programs", "seconds", "peak_bytes")
+
+
 def _dry_run(given: argparse.Namespace, planned: Any, **apart: Any) -> int:
-    cluster_of(given)  # checks its options; the times are those of this process
     plan = studies.dry_run(planned, _folder(given), **apart, **_shell(given))
     print(studies.plan_table(plan))
     print("\nNothing was written. To train: the same command without --dry-run.")
     if given.json:
-        print(json.dumps(dataclasses.asdict(plan)))
+        totals = {name: getattr(plan, name) for name in _TOTALS}
+        print(json.dumps(totals | dataclasses.asdict(plan)))
     return 0
 
 

@@ -29,6 +29,7 @@ from ._quantities import load_quantities, save_quantities
 from ._record import circumstances
 from ._results import HISTORY, load_results, member_folder, Results, STATUS
 from .cluster._cluster import AbstractCluster, Logger, Work
+from .cluster._group_lock import check_no_trainer
 from .cluster._has_ended import has_ended
 from .cluster._this_process import ThisProcess
 from .protection._damage import DamagedError
@@ -94,20 +95,19 @@ def run_experiment(
     folder = given_path("folder", folder)
     counts = {"keep_every": keep_every, "at_most": at_most}
     experiment, recorded = check_run(experiment, folder, mode, loggers, apart=apart, counts=counts)
-    with cluster.open(experiment) as train:
+    with cluster.open(experiment, loggers) as train:
         try:
             # Before anything is changed, such as the settings of a run that is extended.
             check_writable(folder)
             with sole_writer(folder / MARKER):
+                if mode == "overwrite":
+                    check_no_trainer(folder)
                 known = _known_quantities(folder)
                 figures = {quantity.figure for quantity in known.values()}
                 open_folder(folder, experiment.settings, recorded, mode, figures=figures)
                 if not (folder / QUANTITIES).exists() or known != experiment.quantities:
                     save_quantities(folder, experiment.quantities)
-                # The checkpoints of a resumed run are numbered by the order of its algorithms.
-                order = read_config(folder)["algorithms"]
-                algorithms = {name: experiment.algorithms[name] for name in order}
-                experiment = dataclasses.replace(experiment, algorithms=algorithms)
+                experiment = in_order(experiment, folder)
                 with watch_signals() as stop:
                     work = Work(experiment, folder, loggers, keep_every, stop)
                     train(work, left(experiment, folder)[:at_most])
@@ -179,6 +179,13 @@ def _check_given_count(name: str, count: int | None) -> None:
             check_count(name, count)
     except ValueError as error:
         raise SettingsError(str(error)) from error
+
+
+def in_order(experiment: Experiment, folder: pathlib.Path) -> Experiment:
+    """The experiment with its algorithms in the order of the run in the folder, by which its
+    checkpoints are numbered."""
+    algorithms = {name: experiment.algorithms[name] for name in read_config(folder)["algorithms"]}
+    return dataclasses.replace(experiment, algorithms=algorithms)
 
 
 def left(experiment: Experiment, folder: pathlib.Path) -> list[Group]:

@@ -47,7 +47,9 @@ class AbstractCluster(eqx.Module):
     """
 
     @abc.abstractmethod
-    def open(self, experiment: Experiment) -> AbstractContextManager[Train]:
+    def open(
+        self, experiment: Experiment, loggers: Sequence[Logger]
+    ) -> AbstractContextManager[Train]:
         """Check that the experiment can be trained here, and connect to the workers.
 
         This is called before anything is written. The block receives a function that trains

@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
+from ...experiment._settings import SettingsError
+from ._places import cluster_folder
+
 
 _BETWEEN_TRIES = 0.1  # seconds
 
@@ -39,6 +42,17 @@ def is_trained(path: pathlib.Path) -> bool:
         return False
     with open(path, "ab") as file:
         return not _try(file)
+
+
+def check_no_trainer(folder: pathlib.Path) -> None:
+    """**Raises:** `SettingsError` if a job of a cluster still trains a group of this run folder."""
+    for path in sorted(cluster_folder(folder).glob("*.lock")):
+        if is_trained(path):
+            raise SettingsError(
+                f"{str(folder)!r} has jobs of a cluster that still train (host and id: "
+                f"{path.read_text(encoding='utf-8')}): cancel them, wait until they have ended, or "
+                "name another folder with --out."
+            )
 
 
 def _try(file: BinaryIO) -> bool:

@@ -9,7 +9,6 @@ from typing import Any
 from ...experiment._experiment import RECORDED
 from ...experiment._groups import Group
 from ...experiment._own_parts import OWN_PARTS, own_parts
-from ...experiment._settings import SettingsError
 from .._devices import VARIABLE as DEVICES
 from ..protection._numerics import numerics
 from ._cluster import Logger, Work
@@ -41,10 +40,7 @@ class Job:
 def packed(
     work: Work, group: Group, token: pathlib.Path, *, needs_gpu: bool, has_process: bool
 ) -> bytes:
-    """The job of a group as bytes, which are unpacked once the software has been compared.
-
-    **Raises:** `SettingsError` if a logger cannot be pickled.
-    """
+    """The job of a group as bytes, which are unpacked once the software has been compared."""
     settings = work.experiment.settings
     names = dict.fromkeys(name for name, _ in group.names)
     own = own_parts(settings, work.experiment.folders)
@@ -64,10 +60,4 @@ def packed(
         needs_gpu,
         has_process,
     )
-    try:
-        return pickle.dumps(job)
-    except (pickle.PicklingError, AttributeError, TypeError) as error:
-        raise SettingsError(
-            f"`loggers` are {list(work.loggers)!r}, but workers receive them by their names "
-            f"({error}): pass functions or classes of a module."
-        ) from error
+    return pickle.dumps(job)

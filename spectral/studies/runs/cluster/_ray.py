@@ -1,6 +1,7 @@
 """Training on a Ray cluster. The only file that imports Ray."""
 
 import importlib
+import os
 import re
 import signal
 import socket
@@ -15,7 +16,7 @@ from ...._arguments import check_count
 from ...experiment._experiment import Experiment
 from ...experiment._groups import Group
 from ...experiment._settings import SettingsError
-from ._cluster import AbstractCluster, Train, Work
+from ._cluster import AbstractCluster, Logger, Train, Work
 from ._entry import entry
 from ._pool import AbstractPool, LostWorkerError
 from ._supervise import check_settings, supervise
@@ -64,8 +65,8 @@ class RayCluster(AbstractCluster):
         self.address, self.cpus, self.gpus, self.retries = address, cpus, gpus, retries
 
     @contextmanager
-    def open(self, experiment: Experiment) -> Iterator[Train]:
-        check_settings(experiment)
+    def open(self, experiment: Experiment, loggers: Sequence[Logger]) -> Iterator[Train]:
+        check_settings(experiment, loggers)
         ray = _ray()
         with _connected(ray, self.address):
             _warn_if_too_large(ray, self.cpus, self.gpus)
@@ -150,6 +151,10 @@ def _connected(ray: Any, address: str | None) -> Iterator[None]:
 
 def _check_answer(address: str | None) -> None:
     """Try the port first, because Ray tries for minutes and then may end the process."""
+    if address in (None, "auto"):
+        address = os.environ.get("RAY_ADDRESS") or address
+    if address == "local":
+        return
     found = re.fullmatch(r"(?:ray://)?\[?([^/\]]+)\]?:(\d+)", address or "")
     if found is None:
         if address in (None, "auto"):

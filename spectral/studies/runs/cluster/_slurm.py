@@ -14,7 +14,7 @@ from ...._arguments import check_count, unknown_name
 from ...experiment._experiment import Experiment
 from ...experiment._groups import Group
 from ...experiment._settings import SettingsError
-from ._cluster import AbstractCluster, Train, Work
+from ._cluster import AbstractCluster, Logger, Train, Work
 from ._entry import entry
 from ._places import cluster_folder
 from ._pool import AbstractPool, LostWorkerError
@@ -26,9 +26,9 @@ class SlurmCluster(AbstractCluster):
 
     Needs the extra `cluster`, and a run folder and an environment that the machine of this call
     and those of the jobs have under one path. All groups are one array of jobs. A job that reaches
-    its time limit or is preempted saves its state, and another one continues its group. Their logs
-    are in `FOLDER/cluster/jobs`. If the process that runs the experiment is killed, its jobs
-    continue; the same call with the mode `"resume"` waits for them.
+    its time limit or is preempted saves its state when its present tasks end, and another one
+    continues its group. Their logs are in `FOLDER/cluster/jobs`. If the process that runs the
+    experiment is killed, its jobs continue; the same call with the mode `"resume"` waits for them.
 
     ```
     options = {"partition": "gpu", "account": "plasticity"}
@@ -39,7 +39,9 @@ class SlurmCluster(AbstractCluster):
     **Arguments:**
 
     - `cpus`, `gpus`: of a job. JAX itself does not limit its threads by them.
-    - `minutes`: the time limit of a job. It may be shorter than the training of a group.
+    - `minutes`: the time limit of a job. It may be shorter than the training of a group. Slurm
+      warns a job 90 s before, or `signal_delay_s` among the `options`; tasks that take longer
+      than this are trained again.
     - `retries`: how often in a row a group may lose its job without a further saved task.
     - `options`: further options of `sbatch` by their names in submitit, such as `partition`,
       `account`, `qos`, `constraint`, `mem`, or `array_parallelism`, the number of jobs at once.
@@ -54,7 +56,7 @@ class SlurmCluster(AbstractCluster):
     gpus: int = eqx.field(static=True)
     minutes: int = eqx.field(static=True)
     retries: int = eqx.field(static=True)
-    options: tuple[tuple[str, str], ...] = eqx.field(static=True)
+    options: tuple[tuple[str, str | int], ...] = eqx.field(static=True)
     local: bool = eqx.field(static=True)
 
     def __init__(
@@ -72,12 +74,12 @@ class SlurmCluster(AbstractCluster):
         check_count("minutes", minutes)
         check_count("retries", retries, minimum=0)
         self.cpus, self.gpus, self.minutes, self.retries = cpus, gpus, minutes, retries
-        self.options = tuple(sorted((options or {}).items()))
+        self.options = tuple(sorted((n, _read(n, v)) for n, v in (options or {}).items()))
         self.local = local
 
     @contextmanager
-    def open(self, experiment: Experiment) -> Iterator[Train]:
-        check_settings(experiment)
+    def open(self, experiment: Experiment, loggers: Sequence[Logger]) -> Iterator[Train]:
+        check_settings(experiment, loggers)
         submitit = _submitit()
         if not self.local and shutil.which("sbatch") is None:
             raise SettingsError(
@@ -105,7 +107,7 @@ class SlurmCluster(AbstractCluster):
 
     def _check_options(self, submitit: Any) -> None:
         """**Raises:** `SettingsError` for an unknown option, before a folder is written."""
-        known = sorted(submitit.SlurmExecutor._valid_parameters())
+        known = sorted(submitit.SlurmExecutor._valid_parameters() - _NOT_TEXT)
         for name, _ in self.options:
             if name not in known:
                 raise SettingsError(unknown_name("`options`: Option", name, known))
@@ -149,6 +151,28 @@ class _SlurmPool(AbstractPool):
 
 
 _BETWEEN_LOOKS = 0.2  # seconds
+# Options of submitit that are numbers, and those that are neither numbers nor text.
+_NUMBERS = ("array_parallelism", "signal_delay_s")
+_NOT_TEXT = {
+    "additional_parameters",
+    "setup",
+    "srun_args",
+    "stderr_to_stdout",
+    "teardown",
+    "use_srun",
+}
+
+
+def _read(name: str, value: str) -> str | int:
+    """**Raises:** `ValueError` if an option that is a number is given as something else."""
+    if name not in _NUMBERS:
+        return value
+    try:
+        return int(value)
+    except ValueError as error:
+        raise ValueError(
+            f"`options` has {name!r} as {value!r}, but it must be a whole number."
+        ) from error
 
 
 def _submitit() -> Any:

@@ -1,6 +1,7 @@
 """Handing in the groups of a run, again if a worker is lost, and watching them."""
 
 import pathlib
+import pickle
 import time
 import uuid
 import warnings
@@ -11,7 +12,7 @@ from typing import Any
 from ...experiment._experiment import Experiment
 from ...experiment._groups import Group
 from ...experiment._settings import SettingsError
-from ._cluster import Work
+from ._cluster import Logger, Work
 from ._group_lock import is_trained
 from ._job import packed
 from ._outcome import Outcome
@@ -76,14 +77,21 @@ def supervise(pool: AbstractPool, work: Work, groups: Sequence[Group], *, retrie
 _KEPT = "What was trained is kept: continue with --resume."
 
 
-def check_settings(experiment: Experiment) -> None:
-    """**Raises:** `SettingsError` if workers cannot make the experiment again."""
+def check_settings(experiment: Experiment, loggers: Sequence[Logger]) -> None:
+    """**Raises:** `SettingsError` if workers cannot make the experiment or the loggers again."""
     if experiment.made_in_python:
         raise SettingsError(
             "`cluster` is not `ThisProcess()`, but the parts of the experiment were made in "
             "Python, and workers make them again from settings: describe them in a YAML file, "
             "with `package.module:Name` for parts of your own."
         )
+    try:
+        pickle.dumps(tuple(loggers))
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise SettingsError(
+            f"`loggers` are {list(loggers)!r}, but workers receive them by their names "
+            f"({error}): pass functions or classes of a module."
+        ) from error
 
 
 def _outcome(pool: AbstractPool, handle: Any) -> Outcome:

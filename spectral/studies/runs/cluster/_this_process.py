@@ -5,8 +5,11 @@ from contextlib import contextmanager
 
 from ...experiment._experiment import Experiment
 from ...experiment._groups import Group
+from ...experiment._settings import SettingsError
 from ..protection._memory import check_memory, within_memory
-from ._cluster import AbstractCluster, Train, Work
+from ._cluster import AbstractCluster, Logger, Train, Work
+from ._group_lock import is_trained
+from ._places import lock_of
 from ._train_group import train_group
 
 
@@ -19,7 +22,7 @@ class ThisProcess(AbstractCluster):
     """
 
     @contextmanager
-    def open(self, experiment: Experiment) -> Iterator[Train]:
+    def open(self, experiment: Experiment, loggers: Sequence[Logger]) -> Iterator[Train]:
         check_memory(experiment)
         yield _train
 
@@ -27,5 +30,10 @@ class ThisProcess(AbstractCluster):
 def _train(work: Work, groups: Sequence[Group]) -> None:
     with within_memory("The run"):
         for group in groups:
+            if is_trained(lock_of(work.folder, group.index)):
+                raise SettingsError(
+                    f"{group.label} is still trained by a job of a cluster, which an earlier "
+                    "process has started: wait until it has ended, or cancel it."
+                )
             train_group(work, group)
             work.stop.check()

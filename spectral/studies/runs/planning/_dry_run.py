@@ -11,12 +11,13 @@ from ...._blas import single_threaded_blas
 from ...experiment._experiment import Experiment
 from ...experiment._groups import Group, groups
 from ...experiment._settings import given_path
-from .._folder import MARKER, Mode
+from .._folder import CONFIG, MARKER, Mode
 from .._results import known_member
-from .._run import check_run, left
+from .._run import check_run, in_order, left
 from .._score import check_recorded_score
 from .._sweep import Sweep
 from ..cluster._cluster import Logger
+from ..cluster._group_lock import check_no_trainer
 from ..protection._lock import check_no_writer
 from ..protection._memory import check_memory, within_memory
 from ._compiled import Programs
@@ -65,7 +66,11 @@ def dry_run(
     experiment, _ = check_run(experiment, folder, mode, loggers, apart=apart, counts=counts)
     check_memory(experiment)
     check_no_writer(folder / MARKER)
-    continues = mode in ("resume", "extend")
+    if mode == "overwrite":
+        check_no_trainer(folder)
+    continues = mode in ("resume", "extend") and (folder / CONFIG).exists()
+    if continues:
+        experiment = in_order(experiment, folder)
     waiting = left(experiment, folder)[:at_most] if continues else groups(experiment)[:at_most]
     programs, plans = Programs(), []
     with single_threaded_blas(), within_memory("The dry run"):

@@ -28,7 +28,7 @@ def check_no_writer(path: pathlib.Path) -> None:
     **Raises:** `SettingsError` if one does.
     """
     if path.exists():
-        with open(path, "rb") as file:
+        with open(path, "r+b") as file:  # some file systems lock only what may be written
             _lock(file, path)
 
 
