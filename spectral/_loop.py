@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from . import _programs
-from ._base._processes import first_before_others, gathered, is_first, of_all
+from ._base._processes import check_same, first_before_others, gathered, is_first, of_all
 from ._blas import single_threaded_blas
 from ._check_parts import check_parts, max_segment_tasks
 from ._core import Run
@@ -126,6 +126,10 @@ def train_continual(
     size = count_members(model, model_state, algo, key)
     # Several processes train an ensemble together, and single runs each on its own.
     in_each = of_all if size is not None else lambda value: [value]
+    if size is not None and jax.process_count() > 1:
+        every = None if checkpointer is None else (checkpointer.every,)
+        cadences = sorted((name, probe.every, probe.when) for name, probe in probes.items())
+        check_same((model, model_state, algo, key), (every, segment_tasks, cadences))
     # Short segments matter only when a meter or a checkpointer is attached, in any process.
     attached = meter is not None or checkpointer is not None
     adaptive = segment_tasks is None and max(in_each(float(attached))) > 0

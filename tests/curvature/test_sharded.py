@@ -58,6 +58,22 @@ def test_a_product_has_one_reduction():
         assert sums[0].invars[0].aval.size in (31, 32)  # with the mean loss
 
 
+def test_a_derivative_in_the_examples_is_an_error():
+    inputs, labels = (jnp.asarray(x) for x in data())
+
+    def value(model, inputs):
+        examples = c.Sharded(inputs, labels, mesh=mesh("examples", 1))
+        return c.Risk.of(over_examples, LOSS, examples)(model)
+
+    with pytest.raises(ValueError, match="`risk` is differentiated in its examples"):
+        jax.grad(value, argnums=1)(network(), inputs)
+
+
+def test_arrays_are_no_examples():
+    with pytest.raises(TypeError, match="examples"):
+        c.Risk.of(over_examples, LOSS, data()[0])  # pyright: ignore[reportArgumentType]
+
+
 def test_meshes_that_do_not_fit():
     two_axes = jax.sharding.Mesh(np.array(jax.devices()[:1]).reshape(1, 1), ("a", "b"))
     many = jax.sharding.Mesh(np.array(jax.devices()[:1] * 8), ("examples",))
@@ -125,14 +141,18 @@ def _examples_on_two_devices():
 def _with_vectors_divided(*make):
     hessian = c.Hessian(c.Risk(over_examples, LOSS, *data()), network())
     for estimator in make:
-        options = ({}, {"mesh": mesh("vectors", 2)})
+        divided = mesh("vectors", 2)
+        options = ({}, {"mesh": divided})
         one, two = (estimator(**own)(hessian, key=KEY) for own in options)
         _same(one, two, repr(estimator()))
+        program = eqx.filter_make_jaxpr(estimator(mesh=divided))(hessian, key=KEY)[0].jaxpr
+        assert any(e.primitive.name == "shard_map" for e in equations(program))
 
 
 def _vectors_on_two_devices():
     _with_vectors_divided(
         functools.partial(c.Lanczos, order=3, num_vectors=3),
+        functools.partial(c.MatfreeLanczos, order=3, num_vectors=3),
         functools.partial(c.Hutchinson, num_samples=3),
     )
 

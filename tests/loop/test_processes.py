@@ -35,11 +35,11 @@ class KillAfter(AbstractMeter):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def train(folder, *, num_members=4, meter=None):
+def train(folder, *, num_members=4, meter=None, model=None, rates=RATES):
     setting = permuted()
-    algos = Ensemble.of([algorithms.l2_er(lr, er_period=4) for lr in RATES[:num_members]])
+    algos = Ensemble.of([algorithms.l2_er(lr, er_period=4) for lr in rates[:num_members]])
     return train_continual(
-        setting.model,
+        setting.model if model is None else model,
         setting.stream,
         algos,
         key=Ensemble(jax.random.split(jax.random.key(3), num_members)),
@@ -68,9 +68,14 @@ def _work(process, folder, *, kill="", num_members="4"):
     )
     assert learners[3].model is not None  # every process has every member
     save(pathlib.Path(folder) / f"process{process}.npz", learners, history)
+    train(None, model=learners)  # what was returned is spread again
 
 
-def together(folder, **options):
+def _differ(process, folder):
+    train(None, rates=RATES[::-1] if process == "1" else RATES)
+
+
+def together(folder, work="_work", **options):
     """The exit codes and the outputs of both processes."""
     here = pathlib.Path(__file__)
     settings = {"JAX_NUM_CPU_DEVICES": "2", "JAX_PLATFORMS": "cpu"}
@@ -85,7 +90,7 @@ def together(folder, **options):
             f"import jax; jax.distributed.initialize('localhost:{port}', 2, {process}, "
             f"heartbeat_timeout_seconds={HEARTBEAT})"
         )
-        call = f"_work({process!r}, {str(folder)!r}, **{options!r})"
+        call = f"{work}({process!r}, {str(folder)!r}, **{options!r})"
         code = f"{begin}; import test_processes; test_processes.{call}"
         program = [sys.executable, "-c", code]
         started.append(
@@ -125,7 +130,9 @@ def test_two_processes_have_the_numbers_of_one(tmp_path):
     restored, again = train(tmp_path / "checkpoints")
     for a, b in zip(arrays(restored), arrays(learners), strict=True):
         np.testing.assert_array_equal(a, b)
-    assert again["loss"].shape == history["loss"].shape
+    assert again.keys() == history.keys()
+    for name, column in history.items():
+        np.testing.assert_array_equal(again[name], column, err_msg=name)
 
 
 @pytest.mark.slow
@@ -142,6 +149,14 @@ def test_a_killed_process_ends_the_run_and_it_resumes(tmp_path):
     learners, history = train(None)
     for process in "01":
         assert_same(tmp_path / f"process{process}.npz", learners, history)
+
+
+@pytest.mark.slow
+def test_processes_with_different_arguments(tmp_path):
+    codes, outputs = together(tmp_path, "_differ")
+    assert 0 not in codes
+    for output in outputs:
+        assert "The processes of this run have different arguments" in output
 
 
 @pytest.mark.slow

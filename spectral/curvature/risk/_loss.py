@@ -96,7 +96,8 @@ def total_loss(
             raise ValueError(
                 "`loss` returned one number for a whole batch, but the last batch is padded, so "
                 "its examples need separate weights: return one loss for each example, or choose a "
-                "`batch_size` that divides the number of examples."
+                "`batch_size` that divides the number of examples (on a mesh, those of each "
+                "device, and devices that divide all)."
             )
         return losses * (num_examples if weights is None else jnp.sum(weights))
     return jnp.sum(losses if weights is None else weights * losses)

@@ -26,7 +26,12 @@ def mean_loss(varied: PyTree, risk: Any) -> Float[Array, ""]:
 def _mean_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
     # The gradient of each batch is taken as it passes. The transpose of a loop over batches would
     # keep all of them, and would take them in reverse.
-    (varied, risk), (changes, _) = primals, tangents
+    (varied, risk), (changes, others) = primals, tangents
+    if jax.tree.leaves((others.examples, others.counted)):
+        raise ValueError(
+            "`risk` is differentiated in its examples or in the weights of its labels, which works "
+            "only for arrays in memory: pass `inputs` and `targets` to `Risk`."
+        )
     moves = jax.tree.map(lambda _, change: change is not None, varied, changes)
     moving, still = eqx.partition(varied, moves)
 

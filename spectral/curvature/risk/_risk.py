@@ -119,8 +119,14 @@ class Risk(eqx.Module):
         """The risk over `Batches`, which have their own batch size, or `Sharded` examples, which
         pass `batch_size` of them at once on each device.
 
-        **Raises:** `ValueError` if `batch_size` is given for `Batches`, or is below one.
+        **Raises:** `ValueError` if `batch_size` is given for `Batches`, or is below one;
+        `TypeError` if `examples` is anything else, such as an array.
         """
+        if not isinstance(examples, AbstractExamples):
+            raise TypeError(
+                f"`examples` is a {type(examples).__name__}, but must be `Batches` or `Sharded`: "
+                "for arrays call `Risk(forward, loss, inputs, targets)`."
+            )
         options: Any = {"batch_size": batch_size, "batch_dependent": batch_dependent}
         return cls(forward, loss, examples, None, **options)
 

@@ -30,7 +30,7 @@ class MatfreeLanczos(AbstractLanczosQuadrature):
     far outside the spectrum but with almost no weight; for a zero matrix it returns NaN.** It never
     marks a spectrum as exhausted.
 
-    **Arguments:** those of `Lanczos`.
+    **Arguments:** those of `Lanczos`, without `orthogonalisation`.
 
     **Raises:** `ValueError` as `Lanczos` does.
     """

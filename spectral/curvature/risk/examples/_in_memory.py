@@ -5,6 +5,7 @@ from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Int, PyTree
 
 from ._example_batch import ExampleBatch
@@ -90,7 +91,7 @@ class InMemory(AbstractExamples):
 
 def check_lengths(inputs: PyTree, targets: PyTree) -> int:
     """The number of examples. **Raises:** `ValueError` if there are none, or if arrays differ."""
-    shapes = [x.shape for x in jax.tree.leaves((inputs, targets))]
+    shapes = [np.shape(x) for x in jax.tree.leaves((inputs, targets))]
     sizes = {shape[0] if shape else None for shape in shapes}
     if len(sizes) != 1 or sizes & {None, 0}:
         raise ValueError(
