@@ -100,7 +100,7 @@ def test_a_worker_is_killed(local, address, tmp_path):
     assert before <= continued < 20
     assert trainer_of(out, 1) != first
     assert_same_folders(here, out)
-    assert text.replace(str(out), "") == table.replace(str(here), "")
+    assert text.replace(str(out), "").endswith(table.replace(str(here), ""))  # after Ray's own
 
 
 def test_the_driver_is_killed(local, address, tmp_path):

@@ -1,7 +1,6 @@
 """The spectrum of the neural tangent kernel."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import equinox as eqx
@@ -67,7 +66,7 @@ class NeuralTangentKernel(AbstractSamplingProbe):
     def measure(self, sampler: Sampler, *, key: PRNGKeyArray) -> dict[str, Array]:
         risk = sampler.risk(key=key)
         if isinstance(sampler.stream, DQN) and not self.all_outputs:
-            risk = replace(risk, forward=TakenValues(risk.forward))
+            risk = eqx.tree_at(lambda r: r.forward, risk, TakenValues(risk.forward))
         spectrum = neural_tangent_spectrum(
             risk, sampler.learner.model, all_outputs=self.all_outputs
         )
