@@ -123,8 +123,8 @@ LAYERS: dict[str, list[set[str]]] = {
         {"command_line"},
     ],
     "studies/runs/cluster": [
-        {"_entry", "_group_lock", "_has_ended", "_outcome", "_places", "_pool", "_software"},
-        {"_cluster"},
+        {"_entry", "_has_ended", "_outcome", "_places", "_pool", "_software"},
+        {"_cluster", "_group_lock"},
         {"_job", "_saved_tasks", "_train_group"},
         {"_supervise", "_this_process", "_worker"},
         {"_ray", "_slurm"},
