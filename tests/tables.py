@@ -171,7 +171,7 @@ STREAMS = {
     "permuted_patches": permuted_patches,
     "gradual_inputs": lambda: own_data(tasks.RotatedInputs, gradual=tasks.InterpolatedInputs),
     "gradual_labels": lambda: own_data(
-        tasks.RandomLabels, gradual=tasks.InterpolatedLabels, rows=12
+        tasks.RandomLabels, gradual=tasks.InterpolatedLabels, rows=24
     ),
     "gradual_mixture": lambda: own_data(tasks.GrowingData, gradual=tasks.DriftingMixture),
 }

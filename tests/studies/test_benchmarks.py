@@ -1,6 +1,7 @@
 """The benchmark scripts at small size, also the one for a GPU on a machine without one."""
 
 import importlib
+import json
 import pathlib
 import subprocess
 import sys
@@ -26,12 +27,11 @@ def script(monkeypatch):
 
 
 @pytest.mark.slow
-def test_curvature_cheap_operator_never_restarts(script):
+def test_cheap_operator_never_restarts(script):
     """A restart orthogonalises once more than a step of the Hessian does."""
-    curvature = script("curvature")
-    spectrum = curvature.Lanczos(order=12, num_vectors=1)(
-        curvature.cheap(500), key=jax.random.key(0)
-    )
+    memory = script("lanczos_memory")
+    estimate = memory.Lanczos(order=12, num_vectors=1)
+    spectrum = estimate(memory.operator("cheap", 500), key=jax.random.key(0))
     assert not spectrum.exhausted.any()
 
 
@@ -63,18 +63,19 @@ def test_forecast_of_few_tasks(script, capsys):
 
 
 @pytest.mark.slow
-def test_gpu_script():
+def test_gpu_script(tmp_path):
+    written = tmp_path / "gpu.json"
     done = subprocess.run(
-        [sys.executable, "gpu.py", "--members", "1", "2"],
+        [sys.executable, "gpu.py", "--small", "--only", "loop", "--json", str(written)],
         cwd=FOLDER,
         capture_output=True,
         text=True,
         check=True,
     )
-    lines = done.stdout.splitlines()
-    assert lines[0].startswith("device: ")
-    assert [line.split()[0] for line in lines[-2:]] == ["1", "2"]
-    assert all(float(line.split()[2]) > 0 for line in lines[-2:])
+    assert done.stdout.startswith("device: ")
+    _, *rows = json.loads(written.read_text())["parts"]["loop"]
+    assert [row["members"] for row in rows] == [1, 2]
+    assert all(row["member-steps/s"] > 0 for row in rows)
 
 
 @pytest.mark.slow
