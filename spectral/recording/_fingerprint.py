@@ -27,10 +27,14 @@ def fingerprint(config: Any) -> dict[str, str]:
 
 
 def difference(old: dict[str, str], new: dict[str, str]) -> str | None:
-    """The first part in which two fingerprints differ, as "`path` was ..., is now ..."."""
+    """The first part in which two fingerprints differ, as "`path` was ..., is now ...".
+
+    An absent part equals None, so that an option that a later version brings, and that nobody uses,
+    does not part a checkpoint from its run.
+    """
     for path in sorted(old.keys() | new.keys()):
         was, now = old.get(path, "absent"), new.get(path, "absent")
-        if was != now:
+        if was != now and not {was, now} <= {"absent", "None"}:
             return f"`{path}` was {was}, is now {now}"
     return None
 

@@ -63,7 +63,8 @@ def keyword(default):
         ({"f": Power(1).raised}, {"f": Power(2).raised}, "f.self.n"),
         ({"f": keyword(1)}, {"f": keyword(2)}, "f.closure.3.1.n"),
         ({"f": functools.partial(max, 1)}, {"f": functools.partial(max, 2)}, "f.1.0"),
-        ({"a": optax.EmptyState()}, {"a": None}, "a"),
+        ({"a": optax.EmptyState()}, {"a": None}, "a.type"),
+        ({"a": False}, {}, "a"),
     ],
 )
 def test_difference_names_the_part(old, new, path):
@@ -71,6 +72,12 @@ def test_difference_names_the_part(old, new, path):
     assert message is not None
     assert message.startswith(f"`{path}`")
     assert difference(fingerprint(old), fingerprint(old)) is None
+
+
+def test_absent_parts_equal_none():
+    """Options that a later version brings are absent in older checkpoints."""
+    old, new = fingerprint({"a": 1}), fingerprint({"a": 1, "b": None})
+    assert difference(old, new) is difference(new, old) is None
 
 
 def everything():

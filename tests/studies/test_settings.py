@@ -97,11 +97,13 @@ def test_override_rejects(assignment, message):
 
 
 def test_differences():
-    old, new = {"a": {"b": 1, "c": [1, 2]}, "d": 1}, {"a": {"b": 2, "c": [1, 2]}, "e": None}
+    """An option that an older version did not have is the same as None, and as nothing else."""
+    old = {"a": {"b": 1, "c": [1, 2]}, "d": 1, "f": None}
+    new = {"a": {"b": 2, "c": [1, 2], "g": None}, "e": False}
     assert list(differences(old, new)) == [
         "`a.b` was 1 and is now 2",
         "`d` was 1 and is now absent",
-        "`e` was absent and is now None",
+        "`e` was absent and is now False",
     ]
     assert not list(differences(old, old))
 

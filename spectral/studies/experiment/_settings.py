@@ -79,12 +79,16 @@ def replaced(settings: Mapping[str, Any], path: str, value: Any) -> dict[str, An
 
 
 def differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
-    """Yields a phrase for every place at which two settings differ."""
+    """Yields a phrase for every place at which two settings differ.
+
+    An absent setting equals None. A version that brings a new option thereby goes on with the runs
+    of the version before it, as long as nobody uses the option.
+    """
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for name in sorted(old.keys() | new.keys(), key=str):
             path = f"{where}.{name}" if where else name
             yield from differences(old.get(name, _ABSENT), new.get(name, _ABSENT), path)
-    elif old != new:
+    elif old != new and not all(x is None or x is _ABSENT for x in (old, new)):
         was, now = ("absent" if x is _ABSENT else repr(x) for x in (old, new))
         yield f"`{where}` was {was} and is now {now}"
 
