@@ -63,7 +63,7 @@ def keyword(default):
         ({"f": Power(1).raised}, {"f": Power(2).raised}, "f.self.n"),
         ({"f": keyword(1)}, {"f": keyword(2)}, "f.closure.3.1.n"),
         ({"f": functools.partial(max, 1)}, {"f": functools.partial(max, 2)}, "f.1.0"),
-        ({"a": optax.EmptyState()}, {"a": None}, "a.type"),
+        ({"a": optax.EmptyState()}, {"a": None}, "a.length"),
         ({"a": False}, {}, "a"),
     ],
 )
