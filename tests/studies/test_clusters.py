@@ -7,8 +7,10 @@ have real ones.
 import importlib
 import os
 import pickle
+import socket
 import sys
 import types
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -328,6 +330,22 @@ def test_an_address_where_nothing_answers(address, message):
     with pytest.raises(SettingsError, match=message):
         with _ray._connected(types.SimpleNamespace(is_initialized=lambda: False), address):
             pass
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n", b"", None])
+def test_an_address_where_another_program_answers(answer, monkeypatch):
+    """Ray itself would try for minutes. None: the program says nothing."""
+    monkeypatch.setattr(_ray, "_ANSWER_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as thread:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        checked = thread.submit(_ray._check_answer, address)
+        connection, _ = server.accept()
+        with connection:
+            if answer is not None:
+                connection.sendall(answer)
+                connection.close()
+            with pytest.raises(SettingsError, match=f"'{address}', but no Ray cluster answers"):
+                checked.result()
 
 
 @pytest.mark.parametrize(

@@ -178,7 +178,7 @@ def test_an_address_of_something_else(local, tmp_path):
         process = start(
             "sweep", str(file), "--out", str(out), "--cluster", "ray", "--address", address
         )
-        _, err = process.communicate(timeout=900)
+        _, err = process.communicate(timeout=120)
     assert process.returncode == 2
     assert f"`address` is '{address}', but no Ray cluster answers there" in err
     assert not out.exists()

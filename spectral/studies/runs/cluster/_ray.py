@@ -23,6 +23,8 @@ from ._supervise import check_settings, supervise
 
 
 _ANSWER_SECONDS = 10.0
+# How HTTP/2 begins: a fixed text, then settings, of which these are none (RFC 9113, section 3.4).
+_HTTP2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 
 
 class RayCluster(AbstractCluster):
@@ -150,7 +152,10 @@ def _connected(ray: Any, address: str | None) -> Iterator[None]:
 
 
 def _check_answer(address: str | None) -> None:
-    """Try the port first, because Ray tries for minutes and then may end the process."""
+    """Try the port first, because Ray tries for minutes and then may end the process.
+
+    All servers of Ray speak gRPC, so they answer with the settings of HTTP/2.
+    """
     if address in (None, "auto"):
         address = os.environ.get("RAY_ADDRESS") or address
     if address == "local":
@@ -164,9 +169,14 @@ def _check_answer(address: str | None) -> None:
             "as '10.0.0.1:6379', or 'auto': `ray status` shows whether one is running."
         )
     try:
-        socket.create_connection((found[1], int(found[2])), timeout=_ANSWER_SECONDS).close()
+        where = (found[1], int(found[2]))
+        with socket.create_connection(where, timeout=_ANSWER_SECONDS) as connection:
+            connection.sendall(_HTTP2)
+            answer = connection.recv(9)
     except (OSError, OverflowError) as error:
         raise _no_cluster(address, error) from error
+    if answer[3:4] != bytes([4]):  # the type of a frame of settings
+        raise _no_cluster(address, ConnectionError("what answers there is another program"))
 
 
 def _no_cluster(address: str | None, error: Exception) -> SettingsError:
