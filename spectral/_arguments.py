@@ -48,7 +48,7 @@ def check_finite_number(name: str, value: Any) -> None:
 
 
 def _check_number(name: str, value: Any) -> None:
-    """Texts, `None` and single Booleans are no numbers."""
+    """Texts, `None` and single Booleans are not numbers."""
     if isinstance(value, bool | np.bool_) or np.asarray(value).dtype.kind in "OSU":
         raise ValueError(f"`{name}` is {value!r}, but must be a number: pass for example 0.5.")
 

@@ -33,7 +33,7 @@ def rms_norm(num_units: int) -> eqx.nn.RMSNorm:
 def made_norm(make: MakeNorm, num_units: int) -> Norm:
     """The norm that `make` returns for `num_units` units.
 
-    **Raises:** `TypeError` if `make` is no function, or returns anything else than a norm of
+    **Raises:** `TypeError` if `make` is not a function, or returns anything else than a norm of
     Equinox with a scale.
     """
     if not callable(make):
