@@ -35,12 +35,13 @@ def pgx_game() -> Game:
     game = importlib.import_module("pgx").make("minatar-breakout")
     step, init = jax.jit(game.step), jax.jit(game.init)
     keys: list[Any] = []
+    seeds = count()
     state: Any = None
 
     def move(action: int | None) -> tuple[Any, float, bool]:
         nonlocal state
         if not keys:
-            keys.extend(np.asarray(jax.random.split(jax.random.PRNGKey(len(keys)), 1000)))
+            keys.extend(np.asarray(jax.random.split(jax.random.PRNGKey(next(seeds)), 1000)))
         key = keys.pop()
         state = init(key) if action is None else step(state, action, key)
         seen = np.array(state.observation).transpose(2, 0, 1)

@@ -27,7 +27,7 @@ def check_above(name: str, value: Any, bound: float, *, strict: bool = True) -> 
     """
     if isinstance(value, Tracer):
         return
-    _check_not_boolean(name, value)
+    _check_number(name, value)
     numbers = np.asarray(value)
     low = numbers <= bound if strict else numbers < bound
     if np.any(low | ~np.isfinite(numbers)):
@@ -42,14 +42,15 @@ def check_finite_number(name: str, value: Any) -> None:
     """
     if isinstance(value, Tracer):
         return
-    _check_not_boolean(name, value)
+    _check_number(name, value)
     if not np.all(np.isfinite(np.asarray(value))):
         raise ValueError(f"`{name}` is {value}, but must be finite: pass for example 0.5.")
 
 
-def _check_not_boolean(name: str, value: Any) -> None:
-    if isinstance(value, bool | np.bool_):
-        raise ValueError(f"`{name}` is {value}, but must be a number: pass for example 0.5.")
+def _check_number(name: str, value: Any) -> None:
+    """Texts, `None` and single Booleans are not numbers."""
+    if isinstance(value, bool | np.bool_) or np.asarray(value).dtype.kind in "OSU":
+        raise ValueError(f"`{name}` is {value!r}, but must be a number: pass for example 0.5.")
 
 
 def check_no_nan(name: str, value: Any) -> None:
@@ -124,7 +125,7 @@ def check_fraction(name: str, value: Any, *, strict: bool = False) -> None:
     """
     if isinstance(value, Tracer):
         return
-    _check_not_boolean(name, value)
+    _check_number(name, value)
     numbers = np.asarray(value)
     high = numbers < 1 if strict else numbers <= 1
     if not np.all((numbers >= 0) & high):
@@ -142,6 +143,20 @@ def check_kind(name: str, value: Any, kind: type, example: str) -> None:
             f"`{name}` is {value!r}, but must be of type {kind.__name__}: pass for example "
             f"`{example}`."
         )
+
+
+def check_each(name: str, values: Any, kind: type, example: str) -> None:
+    """Check that `values` is a tuple or list of instances of `kind`; `example` is the text of one.
+
+    **Raises:** `TypeError` naming the argument, the value, what is allowed and the next step.
+    """
+    if not isinstance(values, tuple | list):
+        raise TypeError(
+            f"`{name}` is {values!r}, but must be a tuple of {kind.__name__}: pass for example "
+            f"`({example},)`."
+        )
+    for i, value in enumerate(values):
+        check_kind(f"{name}[{i}]", value, kind, example)
 
 
 def check_one_key(key: Any) -> None:

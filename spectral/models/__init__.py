@@ -33,6 +33,7 @@ from .layers.activations._gated import Gated as Gated, swiglu as swiglu
 from .layers.activations._gelu import gelu as gelu
 from .layers.activations._homogeneous import positively_homogeneous as positively_homogeneous
 from .layers.activations._learnt import PELU as PELU, Rational as Rational
+from .layers.activations._silent import silent_below_zero as silent_below_zero
 from .layers.activations._smooth_leaky import smooth_leaky as smooth_leaky
 from .layers.activations._two_sided import CReLU as CReLU, DeepFourier as DeepFourier
 from .layers.attention._norms import layer_norm as layer_norm, rms_norm as rms_norm

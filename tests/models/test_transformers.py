@@ -7,6 +7,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 from numpy_transformers import numpy_transformer
@@ -17,6 +18,7 @@ from spectral.models import GPT, ViT
 from spectral.models.layers.attention._attention import Attention
 from spectral.models.layers.attention._rows import for_rows
 from spectral.models.networks.transformers._gpt import _embedded
+from spectral.models.networks.transformers._groups import _why_never_dead
 
 
 KEY = jax.random.key(3)
@@ -167,6 +169,32 @@ def test_sizes_that_do_not_fit_are_rejected(options, message):
     ):
         with pytest.raises(kind, match=message):
             eqx.filter_eval_shape(make, key=KEY)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"positions": "rotary"}, "`positions` is 'rotary', but must be of type AbstractPositions"),
+        ({"initialiser": "gpt2"}, "`initialiser` is 'gpt2', but must be of type AbstractInitial"),
+        ({"norm": "rms"}, "`norm` is 'rms', but must be a function that returns a norm"),
+    ],
+)
+def test_parts_of_another_kind_are_rejected(options, message, monkeypatch):
+    # Without this the type checker rejects them first.
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    make = lambda key: GPT(5, 4, width=8, depth=1, num_heads=4, **options, key=key)
+    with pytest.raises(TypeError, match=message):
+        eqx.filter_eval_shape(make, KEY)
+
+
+def test_a_unit_can_be_dead_if_its_activation_is_0_below_0():
+    """Whatever the name of the function is."""
+    reason = "units are dead at 0 with ReLU, and not with "
+    for activation, expected in (
+        (jax.nn.relu6, ""),
+        (jax.nn.leaky_relu, f"{reason}leaky_relu"),
+    ):
+        assert _why_never_dead(models.Elementwise(activation)) == expected
 
 
 def test_patches_must_divide_the_image():

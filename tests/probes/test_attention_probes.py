@@ -80,6 +80,10 @@ def test_signs_of_heads():
     ]
     assert len(cosines) == 3 * 2 * 4 - 2
     np.testing.assert_allclose(redundancy, np.mean(cosines), rtol=1e-4)
+    # A head beside two that add nothing: the rounding of its norm is not a cosine.
+    alone = np.random.default_rng(1).normal(size=outputs.shape).astype(np.float32)
+    alone[:, 1:] = 0.0
+    assert np.isnan(read(masked, alone)[4])
 
 
 def sampled(model, taps, monkeypatch):

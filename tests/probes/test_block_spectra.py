@@ -86,6 +86,10 @@ def test_each_block_has_the_ranks_of_its_own_eigenvalues(monkeypatch):
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         np.testing.assert_allclose(found[name], value, rtol=1e-5, err_msg=name)
+    groups = {"x.y": "a", "x_y": "b"}
+    same = probes.BlockSpectra(matrix=matrix, estimator=Dense(), groups=groups)
+    with pytest.raises(ValueError, match="`groups` has 'x_y' and another .* 'x_y_epsilon_rank'"):
+        eqx.filter_eval_shape(lambda: same.measure(sampler, key=KEY))
 
 
 @pytest.mark.slow

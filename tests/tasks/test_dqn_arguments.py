@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import jaxtyping
 import pytest
 from point_mass import point_mass
-from switching import switching_dqn
+from switching import Switching, switching_dqn
 
 from spectral import models, probes, tasks
 from spectral.tasks.rl.dqn import _dqn_sizes
-from spectral.tasks.rl.dqn._dqn_sizes import kept_observation
+from spectral.tasks.rl.environments._environment import observation_of
 
 
 KEY = jax.random.key(3)
@@ -81,6 +81,9 @@ def test_bad_kinds(monkeypatch):
     for options in ({"error": "huber"}, {"target_update": 5}, {"exploration": 0.1}, {"double": 1}):
         with pytest.raises(TypeError, match=f"`{next(iter(options))}` is .* must be of type"):
             switching_dqn(**options)
+    text: Any = "a"
+    with pytest.raises(ValueError, match="`last` is 'a', but must be a number"):
+        tasks.LinearEpsilon(last=text)
 
 
 def test_networks_that_do_not_fit():
@@ -104,8 +107,21 @@ def test_overestimation_is_of_action_values(monkeypatch):
         probes.Overestimation()(anyone, point_mass(), None, key=KEY)
 
 
-def test_observations_are_kept_as_the_world_gives_them():
-    world = switching_dqn().world
-    assert kept_observation(world).dtype == jnp.uint8
-    numbers = eqx.tree_at(lambda w: w.environment, world, tasks.TimeLimit(tasks.PointMass(), 3))
-    assert kept_observation(numbers).dtype == jnp.float32
+class Listed(Switching):
+    """Gives observations as lists of numbers of Python, as an environment may."""
+
+    def reset(self, parameter, *, key) -> Any:
+        return jnp.asarray(0), [0.0, 1.0]
+
+
+def test_observations_are_kept_as_the_world_gives_them(monkeypatch):
+    """Bytes as bytes, and anything else as floating-point numbers."""
+    # Without this the type checker rejects lists.
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    listed = tasks.DQN(
+        tasks.ChangingEnvironment(Listed(), tasks.Cycle((1.0,)), 1000), capacity=2000
+    )
+    for stream, dtype in ((switching_dqn(), jnp.uint8), (listed, jnp.float32)):
+        assert observation_of(stream.world.environment).dtype == dtype
+        state = eqx.filter_eval_shape(stream.init, key=KEY)
+        assert state.replay.transitions.following.dtype == dtype

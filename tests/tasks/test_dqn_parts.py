@@ -154,6 +154,12 @@ def test_target_networks_follow_the_learner():
         found = PolyakTarget(fraction=0.1)(old, new, jnp.asarray(5), num_steps)
         right = weights(new) + 0.9**num_steps * (weights(old) - weights(new))
         np.testing.assert_allclose(weights(found), right, rtol=1e-5)
+    # A learner in bfloat16, of which a target network in bfloat16 would never come near.
+    half = lambda v: eqx.tree_at(lambda v: v.model.weight, v, v.model.weight.astype(jnp.bfloat16))
+    rule, learner = PolyakTarget(fraction=0.005), half(new)
+    step = lambda _, target: rule(target, learner, jnp.asarray(0), 1)
+    found = jax.jit(lambda: jax.lax.fori_loop(0, 2000, step, rule.begun(half(old))))()
+    np.testing.assert_allclose(weights(found), weights(half(new)).astype(float), atol=1e-3)
     # Other arrays than those of floating-point numbers are copied.
     counted = lambda n: eqx.tree_at(lambda v: v.model.weight, old, jnp.asarray(n))
     assert int(PolyakTarget()(counted(1), counted(7), jnp.asarray(5), 1).model.weight) == 7

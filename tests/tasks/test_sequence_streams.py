@@ -341,7 +341,7 @@ WRONG = {
     ),
     "too few weights": (
         lambda: tasks.PermutedVocabulary(text=PLACES, context=3, weights=(1.0,)),
-        "`weights` has 1 numbers, but a window has 3 positions",
+        r"`weights` has the shape \(1,\), but must have \(3,\): pass one number for each",
     ),
     "no token that counts": (
         lambda: tasks.PermutedVocabulary(text=PLACES, context=2, weights=(0.0, 0.0)),

@@ -3,10 +3,14 @@
 import hashlib
 import platform
 
+import equinox as eqx
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from spectral import tasks
+from spectral.tasks.sequences._text_windows import TextWindows
 
 
 def decoded(text: tasks.Text) -> str:
@@ -90,3 +94,13 @@ def test_a_file_that_is_not_a_text_is_rejected(tmp_path):
         tasks.load_text(path=tmp_path / "empty.txt")
     with pytest.raises(FileNotFoundError, match="`text` is .*, but must be a file that exists"):
         tasks.PermutedVocabulary(text=str(tmp_path / "none.txt"))
+
+
+def test_windows_of_long_texts_are_at_equal_distances():
+    """The product of an index and the number of windows does not fit into 32 bits."""
+    windows = TextWindows([np.zeros(3, np.uint8)] * 3, 2, np.dtype(np.uint8))
+    counts = [60_000, 100_000, 2**31 - 1]
+    windows = eqx.tree_at(lambda w: w.counts, windows, jnp.asarray(counts))
+    found = jax.jit(jax.vmap(lambda text: windows.spaced(text, 60_000)))(jnp.arange(3))
+    right = np.arange(60_000)[None] * np.array(counts)[:, None] // 60_000
+    np.testing.assert_array_equal(found, right)

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 from tables import tiny_images
@@ -83,6 +84,31 @@ def test_every_stream_names_what_it_needs():
     command = [sys.executable, "-c", textwrap.dedent(program)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stdout == "all\n", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: tasks.Games(tasks.PointMass()),
+            "`games` is PointMass.*, but must be a tuple of A",
+        ),
+        (lambda: tasks.FormalTasks(tasks.CopySymbols()), "`rules` is CopySymbols.*must be a tuple"),
+        (
+            lambda: tasks.FormalTasks(("copy",)),
+            r"`rules\[0\]` is 'copy', but must be of type Abstr",
+        ),
+        (
+            lambda: tasks.TextSequence("a.txt"),
+            "`texts` is of type str, but must be a tuple of text",
+        ),
+    ],
+)
+def test_one_part_where_several_are_taken(make, message, monkeypatch):
+    # Without this the type checker rejects them first.
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with pytest.raises(TypeError, match=message):
+        make()
 
 
 def test_data_sets_without_a_length():

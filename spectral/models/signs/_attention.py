@@ -101,6 +101,7 @@ def head_redundancy(outputs: Float[Array, "examples heads tokens width"]) -> Flo
     known = size != 0
     units = jnp.where(known, outputs / jnp.where(known, size, 1), 0)
     count = jnp.sum(known[..., 0], axis=1)  # heads that add something to a token
-    # The squared norm of the sum of unit vectors is their number plus the cosines of all pairs.
+    # The squared norm of the sum of unit vectors is their number plus the cosines of all pairs. The
+    # rounding of one vector alone is not a cosine.
     cosines = jnp.sum(jnp.sum(units, axis=1) ** 2, axis=-1) - count
-    return jnp.sum(cosines) / jnp.sum(count * (count - 1))
+    return jnp.sum(jnp.where(count > 1, cosines, 0)) / jnp.sum(count * (count - 1))

@@ -60,7 +60,8 @@ class BlockSpectra(AbstractSamplingProbe):
     - `matrix`, `estimator`, `num_examples`, `split`, `batch_size`: as for `HessianSpectrum`.
 
     **Raises:** `ValueError` if `epsilon` or `num_examples` is not positive, if `batch_size` does
-    not divide `num_examples`, or if a group has no layers; `TypeError` if `estimator` is a class.
+    not divide `num_examples`, if a group has no layers, or if two groups would record a column of
+    one name; `TypeError` if `estimator` is a class.
     """
 
     epsilon: Float[Array, ""]
@@ -107,7 +108,13 @@ class BlockSpectra(AbstractSamplingProbe):
                 "spectral_stable_rank": spectral_stable_rank(spectrum).value,
                 "largest": spectrum.range()[1],
             }
-            found |= {f"{_prefix(name)}_{column}": value for column, value in columns.items()}
+            own = {f"{_prefix(name)}_{column}": value for column, value in columns.items()}
+            if taken := found.keys() & own.keys():
+                raise ValueError(
+                    f"`groups` has {name!r} and another group that both record the column "
+                    f"{min(taken)!r}, because dots become `_`: give one of them another name."
+                )
+            found |= own
         return found
 
     def quantities(self) -> dict[str, Quantity]:

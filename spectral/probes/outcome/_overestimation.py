@@ -26,7 +26,8 @@ class Overestimation(AbstractProbe):
     - `overestimation`: `value` - `following`.
     - `bootstrapped`: the weight in `following` of the network's own value, which estimates the
         rest of an episode that is cut off. With 0 `following` is what happened, and with 1 it is
-        the network's own estimate. Raise `num_steps` to lower it.
+        the network's own estimate. Raise `num_steps` to lower it, as far as no time limit cuts the
+        episodes off.
 
     ```python
     measured = {"values": probes.Overestimation(num_environments=4, num_steps=500)}
@@ -65,4 +66,7 @@ class Overestimation(AbstractProbe):
             "overestimation": Quantity("overestimation of values", figure="values"),
             "value": Quantity("value of the greedy action", figure="values"),
             "following": Quantity("discounted return", figure="values"),
+            "bootstrapped": Quantity(
+                "weight of the network's own value", limits=(0.0, 1.0), figure="values"
+            ),
         }

@@ -2,12 +2,10 @@
 
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
 from ..._base._quantity import Quantity
-from ...models import activations_of, active_fraction, Elementwise
+from ...models import activations_of, active_fraction, silent_below_zero
 from .._base._sampler import Sampler
 from .._base._sampling_probe import AbstractSamplingProbe
 from ._fractions import fraction_quantities, known_fractions, marked_layers
@@ -36,9 +34,6 @@ def why_always_active(model: Any) -> str | None:
     """Why a unit of a network is never inactive; `None` if its activations are 0 below 0."""
     # A network that does not hold its activations is taken at its word, as by `DeadUnits`.
     for activation in activations_of(model):
-        with jax.ensure_compile_time_eval():
-            known = isinstance(activation, Elementwise)
-            silent = known and bool(activation(jnp.asarray([-1.0]))[0] == 0)
-        if not silent:
+        if not silent_below_zero(activation):
             return f"the activation {activation} is not 0 below 0, so no unit is ever inactive"
     return None

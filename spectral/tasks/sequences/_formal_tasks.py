@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, Integer, PRNGKeyArray
 
-from ..._arguments import as_int, check_count, check_kind
+from ..._arguments import as_int, check_count, check_each
 from .._base._splits import Split
 from ._rules import AbstractRule
 from ._sequence_batch import SequenceBatch
@@ -75,18 +75,18 @@ class FormalTasks(AbstractSequenceStream[FormalTask]):
 
         **Raises:** `ValueError` for no rules, for a rule whose answers need more symbols, for fewer
         than two symbols, for another number below one, or for a fraction that is not between 0 and
-        1.
+        1; `TypeError` unless `rules` is a tuple of `AbstractRule`.
         """
         check_count("num_symbols", num_symbols, minimum=2)
         check_count("length", length)
         check_count("num_tasks", num_tasks)
+        check_each("rules", rules, AbstractRule, "tasks.CopySymbols()")
         if not rules:
             raise ValueError(
                 "`rules` is empty, but there must be at least one: pass for example "
                 "`(tasks.CopySymbols(),)`."
             )
         for rule in rules:
-            check_kind("rules", rule, AbstractRule, "(tasks.CopySymbols(),)")
             rule.check_fits(num_symbols)
         if not 0 < held_out_fraction < 1:
             raise ValueError(

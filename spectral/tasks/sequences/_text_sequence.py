@@ -47,8 +47,14 @@ class TextSequence(AbstractTextStream[None]):
 
         **Raises:** `ValueError` for no texts or tasks, for texts of characters together with texts
         of given tokens, for a context that is too long for the training or the held-out part of a
-        text, or for weights that do not fit; `FileNotFoundError` if there is no such file.
+        text, or for weights that do not fit; `TypeError` unless `texts` is a tuple;
+        `FileNotFoundError` if there is no such file.
         """
+        if not isinstance(texts, tuple | list):
+            raise TypeError(
+                f"`texts` is of type {type(texts).__name__}, but must be a tuple of texts or of "
+                "paths: pass `(text,)` for one text."
+            )
         if not texts:
             raise ValueError("`texts` is empty, but there must be at least one: pass a text.")
         known = [as_text("texts", text) for text in texts]

@@ -173,8 +173,8 @@ def position_weights(
     found = np.asarray(weights, dtype=float)
     if found.shape != (context,):
         raise ValueError(
-            f"`weights` has {len(weights)} numbers, but a window has {context} positions: pass one "
-            "number for each."
+            f"`weights` has the shape {found.shape}, but must have {(context,)}: pass one number "
+            "for each position of a window."
         )
     if not np.all(np.isfinite(found) & (found >= 0)) or not np.any(found > 0):
         raise ValueError(

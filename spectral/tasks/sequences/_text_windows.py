@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, Integer, PRNGKeyArray
+from jaxtyping import Array, Int, Integer, PRNGKeyArray, UInt32
 
 
 class TextWindows(eqx.Module):
@@ -56,4 +56,18 @@ class TextWindows(eqx.Module):
 
     def spaced(self, text: Int[Array, ""], num_examples: int) -> Int[Array, " examples"]:
         """Returns windows of a text at equal distances, at most `fewest`."""
-        return jnp.arange(num_examples) * self.counts[text] // num_examples
+        # The product of an index and the count may exceed 32 bits, so this is a long division.
+        index = jnp.arange(num_examples, dtype=jnp.uint32)
+        whole, rest = jnp.divmod(self.counts[text].astype(jnp.uint32), num_examples)
+
+        def next_bit(
+            step: Int[Array, ""], carried: tuple[UInt32[Array, " examples"], ...]
+        ) -> tuple[UInt32[Array, " examples"], ...]:
+            quotient, remainder = carried
+            bit = (rest >> (31 - step).astype(jnp.uint32)) & 1
+            remainder = 2 * remainder + bit * index
+            return 2 * quotient + remainder // num_examples, remainder % num_examples
+
+        nothing = jnp.zeros_like(index)
+        quotient, _ = jax.lax.fori_loop(0, 32, next_bit, (nothing, nothing))
+        return (index * whole + quotient).astype(int)

@@ -33,8 +33,14 @@ def rms_norm(num_units: int) -> eqx.nn.RMSNorm:
 def made_norm(make: MakeNorm, num_units: int) -> Norm:
     """The norm that `make` returns for `num_units` units.
 
-    **Raises:** `TypeError` if it returns anything else than a norm of Equinox with a scale.
+    **Raises:** `TypeError` if `make` is not a function, or returns anything else than a norm of
+    Equinox with a scale.
     """
+    if not callable(make):
+        raise TypeError(
+            f"`norm` is {make!r}, but must be a function that returns a norm: pass `layer_norm` or "
+            "`rms_norm` of `spectral.models`."
+        )
     found = make(num_units)
     if not isinstance(found, eqx.nn.LayerNorm | eqx.nn.RMSNorm) or found.weight is None:
         raise TypeError(

@@ -109,7 +109,8 @@ class GPT(AbstractTransformer):
 
         **Raises:** `ValueError` if a size is below 1, `num_heads` does not divide `width` or
         `num_kv_heads` does not divide `num_heads`, for rotary positions with an odd head width, or
-        for a `dropout` that is not at least 0 and below 1.
+        for a `dropout` that is not at least 0 and below 1; `TypeError` for positions, an
+        initialiser or a norm of another kind.
         """
         check_count("vocabulary_size", vocabulary_size)
         check_count("context", context)

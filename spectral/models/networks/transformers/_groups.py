@@ -4,11 +4,11 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-import jax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ...layers._initialisers import AbstractInitialiser
 from ...layers.activations._activation import AbstractActivation, Elementwise
+from ...layers.activations._silent import silent_below_zero
 from ...layers.attention._norms import Norm
 from ...units._entries import Draw, Entries
 from ...units._of_layer import unit_group
@@ -174,7 +174,7 @@ def _has_weight(positions: Any) -> bool:
 
 
 def _why_never_dead(activation: AbstractActivation) -> str:
-    if not isinstance(activation, Elementwise) or activation.function is jax.nn.relu:
+    if not isinstance(activation, Elementwise) or silent_below_zero(activation):
         return ""
     name = getattr(activation.function, "__name__", "this function").strip("_")
     return f"units are dead at 0 with ReLU, and not with {name}"

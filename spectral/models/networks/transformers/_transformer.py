@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ...._arguments import check_count, check_fraction
+from ...._arguments import check_count, check_fraction, check_kind
 from ..._network import AbstractNetwork
 from ...layers._initialisers import AbstractInitialiser
 from ...layers.activations._activation import Activation, as_activation
@@ -57,7 +57,7 @@ def transformer_parts(
     """Returns the parts of a transformer for sequences of up to `num_tokens` tokens.
 
     **Raises:** `ValueError` if a size is below 1 or does not divide another, or if `dropout` is not
-    at least 0 and below 1.
+    at least 0 and below 1; `TypeError` for positions, an initialiser or a norm of another kind.
     """
     num_kv_heads = num_heads if num_kv_heads is None else num_kv_heads
     mlp_width = 4 * width if mlp_width is None else mlp_width
@@ -75,6 +75,8 @@ def transformer_parts(
             f"{num_heads}: choose one of {_divisors(num_heads)}."
         )
     check_fraction("dropout", dropout, strict=True)
+    check_kind("positions", positions, AbstractPositions, "models.RotaryPositions()")
+    check_kind("initialiser", initialiser, AbstractInitialiser, "models.GPT2Normal()")
     positions_key, *keys = jax.random.split(key, 1 + depth)
     return Parts(
         positions.fresh(

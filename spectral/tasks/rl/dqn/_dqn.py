@@ -15,11 +15,12 @@ from ...._types import Aux, Chunk, Clock, Learner
 from ..._base._splits import by_split, Split
 from ..._base._stream import Metrics
 from ..environments._changing_environment import ChangingEnvironment
+from ..environments._environment import observation_of
 from ..rollouts._episode_metrics import evaluation_metrics, return_quantities, rollout_metrics
 from ..rollouts._rollout import play
 from ..rollouts._rollout_stream import AbstractRolloutStream
 from ._dqn_batch import DQNBatch, ReplayItem, with_targets
-from ._dqn_sizes import check_sizes, gradient_steps, kept_observation
+from ._dqn_sizes import check_sizes, gradient_steps
 from ._exploration import LinearEpsilon
 from ._playing import greedy_episodes, new_transitions
 from ._replay import Replay
@@ -181,7 +182,7 @@ class DQN(AbstractRolloutStream[ReplayState]):
             task=jnp.asarray(0),
             replay=Replay.empty(
                 self.capacity,
-                kept_observation(self.world),
+                observation_of(self.world.environment),
                 num_environments=self.num_environments,
                 steps_per_return=self.steps_per_return,
             ),
@@ -192,7 +193,8 @@ class DQN(AbstractRolloutStream[ReplayState]):
 
     def begin_run(self, state: ReplayState, learner: Learner) -> ReplayState:
         chooser = ValueNetwork.of(learner) if self.double else None
-        return replace(state, target=ValueNetwork.of(learner), chooser=chooser)
+        target = self.target_update.begun(ValueNetwork.of(learner))
+        return replace(state, target=target, chooser=chooser)
 
     def begin_task(self, state: ReplayState, clock: Clock, *, key: PRNGKeyArray) -> ReplayState:
         thin = lambda replay: replay.thinned(self.kept_fraction, key=key)
@@ -218,8 +220,7 @@ class DQN(AbstractRolloutStream[ReplayState]):
             self.steps_per_rollout // self.num_environments,
             key=play_key,
         )
-        steps = PlayedSteps.of(trajectory, kept_observation(self.world).dtype)
-        replay = state.replay.including(steps, discount=self.discount)
+        replay = state.replay.including(PlayedSteps.of(trajectory), discount=self.discount)
         index = replay.draw(self.minibatches, self.minibatch_size, key=draw_key)
         learns = replay.size >= self.learning_starts
         items = ReplayItem.of(replay.transitions, index, learns)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from ...._arguments import check_above, check_count
 from ...._base._free_memory import free_bytes
 from ..environments._changing_environment import ChangingEnvironment
-from ..environments._environment import reset_of
+from ..environments._environment import observation_of
 
 
 def check_sizes(
@@ -61,7 +61,7 @@ def check_sizes(
             )
     task_steps = world.rollouts_per_task(steps_per_rollout, num_tasks) * steps_per_rollout
     _check_learning_start(learning_starts, (steps_per_return - 1) * num_environments, task_steps)
-    _check_memory(capacity, kept_observation(world))
+    _check_memory(capacity, observation_of(world.environment))
 
 
 def gradient_steps(steps_per_rollout: int, replay_ratio: float) -> int:
@@ -90,15 +90,6 @@ def _check_learning_start(learning_starts: int, waiting: int, task_steps: int) -
             f"environment steps: pass at most {task_steps - waiting}, or a world with more "
             "`steps_per_task`."
         )
-
-
-def kept_observation(world: ChangingEnvironment) -> jax.ShapeDtypeStruct:
-    """Returns the shape of an observation, and the type in which the replay keeps it: bytes and
-    Booleans as the world gives them, anything else as floating-point numbers."""
-    reset = lambda key: reset_of(world.environment, jnp.ones(()), key=key)[1]
-    given = jax.eval_shape(reset, jax.random.key(0))
-    small = given.dtype in (jnp.bool_, jnp.uint8)
-    return jax.ShapeDtypeStruct(given.shape, given.dtype if small else jnp.zeros(()).dtype)
 
 
 def _check_memory(capacity: int, observation: jax.ShapeDtypeStruct) -> None:

@@ -1,7 +1,5 @@
 """How often a random action is taken."""
 
-from dataclasses import KW_ONLY
-
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -27,17 +25,25 @@ class LinearEpsilon(eqx.Module):
     `restarts` is not a Boolean.
     """
 
-    _: KW_ONLY
-    first: Float[Array, ""] = eqx.field(default=1.0, converter=lambda x: jnp.asarray(x, float))
-    last: Float[Array, ""] = eqx.field(default=0.05, converter=lambda x: jnp.asarray(x, float))
-    steps: int = eqx.field(static=True, default=10_000, converter=as_int)
-    restarts: bool = eqx.field(static=True, default=False)
+    first: Float[Array, ""]
+    last: Float[Array, ""]
+    steps: int = eqx.field(static=True, converter=as_int)
+    restarts: bool = eqx.field(static=True)
 
-    def __check_init__(self):
-        check_fraction("first", self.first)
-        check_fraction("last", self.last)
-        check_count("steps", self.steps)
-        check_kind("restarts", self.restarts, bool, "True")
+    def __init__(
+        self,
+        *,
+        first: float | Float[Array, ""] = 1.0,
+        last: float | Float[Array, ""] = 0.05,
+        steps: int = 10_000,
+        restarts: bool = False,
+    ):
+        check_fraction("first", first)
+        check_fraction("last", last)
+        check_count("steps", steps)
+        check_kind("restarts", restarts, bool, "True")
+        self.first, self.last = jnp.asarray(first, dtype=float), jnp.asarray(last, dtype=float)
+        self.steps, self.restarts = steps, restarts
 
     def __call__(
         self, clock: Clock, chunks_per_task: int, steps_per_chunk: int

@@ -6,7 +6,6 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from ...._types import Learner
 from ..environments._changing_environment import ChangingEnvironment
 from ..rollouts._rollout import play_anew, Trajectory
-from ._dqn_sizes import kept_observation
 from ._replay_state import ReplayState
 from ._transition import PlayedSteps, Transition, transitions_from
 from ._value_network import EpsilonGreedy, ValueNetwork
@@ -25,8 +24,7 @@ def new_transitions(
     """Returns `count` transitions of a separate environment, with the present epsilon."""
     num_steps = count + steps_per_return - 1
     trajectory = play_apart(world, state, learner, state.epsilon, 1, num_steps, key=key)
-    steps = PlayedSteps.of(trajectory, kept_observation(world).dtype)
-    return transitions_from(steps, steps_per_return, discount=discount)
+    return transitions_from(PlayedSteps.of(trajectory), steps_per_return, discount=discount)
 
 
 def greedy_episodes(

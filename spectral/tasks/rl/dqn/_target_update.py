@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from ...._arguments import as_int, check_above, check_count, check_fraction
+from ...._base._precision import in_single
 from ...._carry import arrays_of, branch, with_arrays
 from ._value_network import ValueNetwork
 
@@ -18,6 +19,10 @@ class AbstractTargetUpdate(eqx.Module):
     The rule is applied when a chunk begins, after the gradient steps of the chunk
     before. Within a chunk the target network is constant.
     """
+
+    def begun(self, learner: ValueNetwork) -> ValueNetwork:
+        """Returns the target network before the first chunk, by default a copy of the learner."""
+        return learner
 
     @abstractmethod
     def __call__(
@@ -83,7 +88,8 @@ class PolyakTarget(AbstractTargetUpdate):
     The m gradient steps of a chunk are taken together: after them the target network has moved by
     1 - (1 - fraction)^m of its distance to the present learner. For chunks of one gradient step
     this is the published rule. Running statistics move in the same way, and arrays that are not
-    floating-point numbers are copied.
+    floating-point numbers are copied. The target network of a learner in bfloat16 or float16 is in
+    float32, where its small moves are not lost in rounding.
 
     ```python
     rule = tasks.PolyakTarget(fraction=0.005)
@@ -99,6 +105,9 @@ class PolyakTarget(AbstractTargetUpdate):
         check_fraction("fraction", fraction)
         self.fraction = jnp.asarray(fraction, dtype=float)
 
+    def begun(self, learner: ValueNetwork) -> ValueNetwork:
+        return in_single(learner)
+
     def __call__(
         self,
         target: ValueNetwork,
@@ -113,6 +122,6 @@ class PolyakTarget(AbstractTargetUpdate):
         def follow(old: Array, new: Array) -> Array:
             if not jnp.issubdtype(new.dtype, jnp.floating):
                 return new
-            return old + moved.astype(new.dtype) * (new - old)
+            return old + moved.astype(old.dtype) * (new.astype(old.dtype) - old)
 
         return with_arrays(target, jax.tree.map(follow, arrays_of(target), arrays_of(learner)))

@@ -21,15 +21,15 @@ class PlayedSteps(eqx.Module):
     following: Array  # [steps, environments, ...], after the action and before a reset
 
     @classmethod
-    def of(cls, trajectory: Trajectory, kept: jnp.dtype) -> "PlayedSteps":
-        """Returns the steps of a rollout, with observations of the type `kept`."""
+    def of(cls, trajectory: Trajectory) -> "PlayedSteps":
+        """Returns the steps of a rollout."""
         return cls(
-            observation=trajectory.observation.astype(kept),
+            observation=trajectory.observation,
             action=trajectory.action,
             reward=trajectory.step.reward,
             terminated=trajectory.step.terminated,
             ended=trajectory.ended,
-            following=trajectory.step.observation.astype(kept),
+            following=trajectory.step.observation,
         )
 
     @classmethod

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from ...._arguments import as_int, as_ints, check_kind
+from ...._arguments import as_int, as_ints, check_each, check_kind
 from ._environment import AbstractEnvironment, Observation, observation_of, reset_of, Step, step_of
 from ._state_arrays import as_arrays, with_types_of
 
@@ -56,13 +56,13 @@ class Games(AbstractEnvironment[GamesState]):
     discrete: bool = eqx.field(static=True)
 
     def __init__(self, games: tuple[AbstractEnvironment, ...], *, pad: bool = False):
+        check_each("games", games, AbstractEnvironment, 'tasks.MinAtar("breakout")')
         if len(games) == 0:
             raise ValueError(
                 "`games` is empty, but must have one environment or more: pass, for example, "
                 '`(tasks.MinAtar("breakout"), tasks.MinAtar("asterix"))`.'
             )
         for i, game in enumerate(games):
-            check_kind(f"games[{i}]", game, AbstractEnvironment, 'tasks.MinAtar("breakout")')
             if not game.discrete:
                 raise ValueError(
                     f"`games[{i}]` is a {type(game).__name__} whose actions are vectors, but games "
