@@ -1,14 +1,16 @@
 """How the target network follows the learner."""
 
 from abc import abstractmethod
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from ...._arguments import as_int, check_above, check_count, check_fraction
 from ...._carry import arrays_of, branch, with_arrays
+from ....models import PlasticityInjection
 from ._value_network import ValueNetwork
 
 
@@ -83,7 +85,8 @@ class PolyakTarget(AbstractTargetUpdate):
     The m gradient steps of a chunk are taken together: after them the target network has moved by
     1 - (1 - fraction)^m of its distance to the present learner. For chunks of one gradient step
     this is the published rule. Running statistics move in the same way, and arrays that are not
-    floating-point numbers are copied.
+    floating-point numbers are copied. After a `PlasticityInjection` within the run the whole
+    learner is copied, because its parameters are then those of another network.
 
     ```python
     rule = tasks.PolyakTarget(fraction=0.005)
@@ -109,10 +112,19 @@ class PolyakTarget(AbstractTargetUpdate):
         moved = self.fraction
         if num_steps > 1:
             moved = -jnp.expm1(num_steps * jnp.log1p(-self.fraction))
+        copied = _injected_since(target.model, learner.model)
 
         def follow(old: Array, new: Array) -> Array:
             if not jnp.issubdtype(new.dtype, jnp.floating):
                 return new
-            return old + moved.astype(new.dtype) * (new - old)
+            followed = old + moved.astype(new.dtype) * (new - old)
+            return followed if copied is None else jnp.where(copied, new, followed)
 
         return with_arrays(target, jax.tree.map(follow, arrays_of(target), arrays_of(learner)))
+
+
+def _injected_since(target: Any, learner: Any) -> Bool[Array, ""] | None:
+    """Whether plasticity was injected into the learner alone; `None` if this is never done."""
+    if not isinstance(learner, PlasticityInjection) or learner.injected is None:
+        return None
+    return learner.injected != target.injected
