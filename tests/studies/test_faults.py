@@ -1,5 +1,6 @@
 """Faults of the disk: two processes on one folder, a full disk, a folder that is deleted."""
 
+import os
 import pathlib
 import random
 import re
@@ -165,6 +166,69 @@ def assert_same_results(a: pathlib.Path, b: pathlib.Path) -> None:
     assert [p.parts[-4:] for p in kept[0]][-1] == [p.parts[-4:] for p in kept[1]][-1]
     # The checksums of all weights and states, too.
     assert kept[0][-1].read_text() == kept[1][-1].read_text()
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_while_its_replay_fills_is_resumed(tmp_path):
+    """SIGKILL right after the checkpoint of the second of four tasks, when 64 of the 80 places of
+    the replay are filled; later tasks overwrite the oldest."""
+    path, tests = tmp_path / "dqn.yaml", pathlib.Path(__file__).parents[1]
+    path.write_text(REPLAY)
+    code = (
+        "import os, signal, sys; from spectral.studies.runs import _keeper\n"
+        "from spectral.studies.command_line._main import main\n"
+        "from spectral import _loop\n"
+        "_keeper.TIME_FRACTION, _loop._SEGMENT_SECONDS = float('inf'), 0.0\n"
+        "save, last = _keeper.Keeper.save, int(sys.argv[2])\n"
+        "def killed(self, config, done, run, history):\n"
+        "    save(self, config, done, run, history)\n"
+        "    sizes.append(int(run.stacked.stream.replay.size[0]))\n"
+        "    if done == last: print(sizes, flush=True); os.kill(os.getpid(), signal.SIGKILL)\n"
+        "sizes, _keeper.Keeper.save = [], killed\n"
+        f"sys.exit(main(['run', {str(path)!r}, '--out', sys.argv[1], *sys.argv[3:]]))"
+    )
+    # All processes share the programs that the first compiles.
+    places = {"PYTHONPATH": os.pathsep.join([str(tests), os.environ.get("PYTHONPATH", "")])}
+    cache = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache")}
+    cache["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+
+    def run(folder: str, last: int, *options: str) -> subprocess.CompletedProcess:
+        arguments = [sys.executable, "-c", code, str(tmp_path / folder), str(last), *options]
+        given = {"env": os.environ | places | cache, "capture_output": True, "text": True}
+        return subprocess.run(arguments, check=False, **given)
+
+    died = run("out", 2)
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    assert "[32, 64]" in died.stdout
+    for folder, options in (("out", ["--resume"]), ("whole", [])):
+        ended = run(folder, 0, *options)
+        assert ended.returncode == 0, ended.stderr
+    assert_same_results(tmp_path / "whole", tmp_path / "out")
+
+
+REPLAY = """
+stream:
+  type: DQN
+  world:
+    type: ChangingEnvironment
+    environment: {type: "switching:Switching"}
+    schedule: {type: Cycle, each: [0.5, 1.5]}
+    steps_per_task: 32
+  num_tasks: 4
+  capacity: 80
+  minibatch_size: 4
+  learning_starts: 4
+  steps_per_rollout: 8
+  replay_ratio: 0.5
+  num_environments: 2
+  target_update: {type: PeriodicTarget, period: 8}
+  exploration: {type: LinearEpsilon, last: 0.2, steps: 40}
+  num_evaluation_environments: 1
+  evaluation_steps: 5
+model: {type: MLP, width: 4, depth: 1, layer_norm: true}
+algorithms:
+  bp: {type: bp, lr: {type: adam, lr: 0.01}}
+"""
 
 
 @pytest.mark.slow
