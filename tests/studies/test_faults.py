@@ -171,39 +171,44 @@ def assert_same_results(a: pathlib.Path, b: pathlib.Path) -> None:
 @pytest.mark.slow
 def test_a_run_that_is_killed_while_its_replay_fills_is_resumed(tmp_path):
     """SIGKILL right after the checkpoint of the second of four tasks, when 64 of the 80 places of
-    the replay are filled; later tasks overwrite the oldest."""
+    the replay are filled; later tasks overwrite the oldest. The same process has trained the whole
+    run before, because each further process compiles again."""
     path, tests = tmp_path / "dqn.yaml", pathlib.Path(__file__).parents[1]
     path.write_text(REPLAY)
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    run = lambda folder, *options: ["run", str(path), "--out", str(folder), *options]
     code = (
-        "import os, signal, sys; from spectral.studies.runs import _keeper\n"
+        "import os, signal; from spectral.studies.runs import _keeper\n"
         "from spectral.studies.command_line._main import main\n"
         "from spectral import _loop\n"
         "_keeper.TIME_FRACTION, _loop._SEGMENT_SECONDS = float('inf'), 0.0\n"
-        "save, last = _keeper.Keeper.save, int(sys.argv[2])\n"
+        f"assert main({run(whole)}) == 0\n"
+        "save, sizes = _keeper.Keeper.save, []\n"
         "def killed(self, config, done, run, history):\n"
         "    save(self, config, done, run, history)\n"
         "    sizes.append(int(run.stacked.stream.replay.size[0]))\n"
-        "    if done == last: print(sizes, flush=True); os.kill(os.getpid(), signal.SIGKILL)\n"
-        "sizes, _keeper.Keeper.save = [], killed\n"
-        f"sys.exit(main(['run', {str(path)!r}, '--out', sys.argv[1], *sys.argv[3:]]))"
+        "    if done == 2:\n"
+        "        print(sizes, flush=True)\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "_keeper.Keeper.save = killed\n"
+        f"main({run(out)})"
     )
-    # All processes share the programs that the first compiles.
-    places = {"PYTHONPATH": os.pathsep.join([str(tests), os.environ.get("PYTHONPATH", "")])}
-    cache = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache")}
-    cache["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-
-    def run(folder: str, last: int, *options: str) -> subprocess.CompletedProcess:
-        arguments = [sys.executable, "-c", code, str(tmp_path / folder), str(last), *options]
-        given = {"env": os.environ | places | cache, "capture_output": True, "text": True}
-        return subprocess.run(arguments, check=False, **given)
-
-    died = run("out", 2)
-    assert died.returncode == -signal.SIGKILL, died.stderr
-    assert "[32, 64]" in died.stdout
-    for folder, options in (("out", ["--resume"]), ("whole", [])):
-        ended = run(folder, 0, *options)
-        assert ended.returncode == 0, ended.stderr
-    assert_same_results(tmp_path / "whole", tmp_path / "out")
+    folders = [str(tests), os.environ.get("PYTHONPATH", "")]
+    own = {
+        "PYTHONPATH": os.pathsep.join(folders),
+        "JAX_COMPILATION_CACHE_DIR": str(tests.parent / ".cache" / "jax"),
+    }
+    process = subprocess.run(
+        [sys.executable, "-c", code],
+        check=False,
+        env=os.environ | own,
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == -signal.SIGKILL, process.stderr
+    assert "[32, 64]" in process.stdout
+    assert main(run(out, "--resume")) == 0
+    assert_same_results(whole, out)
 
 
 REPLAY = """
