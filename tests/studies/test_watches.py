@@ -1,6 +1,7 @@
 """Warnings while an experiment runs, when a column crosses a threshold."""
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from spectral import History
 from spectral.recording import Watch
 from spectral.studies import make_experiment, SettingsError
 from spectral.studies.command_line._main import main
-from spectral.studies.experiment._watches import _IfRecorded, parse_watches
+from spectral.studies.experiment._watches import _IfRecorded, check_columns, parse_watches
 from spectral.studies.experiment._yaml import load_yaml
 
 
@@ -49,18 +50,20 @@ def test_missing_arguments():
 
 
 @pytest.mark.usefixtures("untraced")
-@pytest.mark.parametrize(
-    ("column", "message"),
-    [
+def test_unknown_columns():
+    settings = load_yaml(TINY) | {"watch": {"dying": DEAD}}
+    experiment = make_experiment(settings)
+    assert experiment.settings["watch"]["dying"]["patience"] == 1
+    for column, message in (
         ("deed.start.fraction", "`watch.dying.column`: Probe 'deed' .*did you mean 'dead'"),
         ("dead.start.fractions", "`watch.dying.column`: .*did you mean 'dead.start.fraction'"),
         ("test_acuracy", "`watch.dying.column`: .*did you mean 'test_accuracy'"),
-    ],
-)
-def test_unknown_columns(column, message):
-    settings = load_yaml(TINY) | {"watch": {"dying": DEAD | {"column": column}}}
+    ):
+        other = replace(experiment, watches={"dying": DEAD | {"column": column}})
+        with pytest.raises(SettingsError, match=message):
+            check_columns(other)
     with pytest.raises(SettingsError, match=message):
-        make_experiment(settings)
+        make_experiment(settings | {"watch": other.watches})
 
 
 def test_an_algorithm_without_the_column_is_not_watched(caplog):
