@@ -50,8 +50,16 @@ def permuted(network: dict[str, Any] | None = None, **options: Any) -> Setting:
     options = {"num_tasks": 3, "steps_per_task": 16, "chunks_per_task": 2} | options
     stream = tasks.PermutedImages(tiny_images(), **options)
     network = {"width": 5, "depth": 2} | (network or {})
+    later = network.pop("later", False)
     make = lambda key: models.MLP(6, 3, **network, key=key)
-    return Setting(stream, drawn(make, KEY, density=network.get("density", 1)))
+    model = drawn(make, KEY, density=network.get("density", 1))
+    return Setting(stream, waiting(model) if later else model)
+
+
+def waiting(model: Any) -> models.PlasticityInjection:
+    """The network with plasticity to be injected."""
+    make = lambda m: models.PlasticityInjection(m, later=True, key=KEY)
+    return eqx.filter_jit(make)(model)
 
 
 @functools.cache
@@ -254,6 +262,9 @@ ALGORITHMS = {
     "trac": lambda lr: algorithms.trac(algorithms.sgd(100 * lr), keep_distance=True),
     "dash": lambda lr: algorithms.dash(lr, num_batches=2, batch_size=3),
     "switched": switched,
+    "injected": lambda lr: algorithms.Algorithm(
+        algorithms.adam(lr), transforms=(algorithms.InjectPlasticity(task=1),)
+    ),
     "adam_local_time": lambda lr: algorithms.adam_local_time(lr, at="chunk"),
 }
 
@@ -265,6 +276,7 @@ NEEDS = {
     "aid": {"activation": models.AID(p=0.9)},
     "adalin": {"activation": models.AdaLin()},
     "smooth_leaky": {"activation": models.smooth_leaky()},
+    "injected": {"later": True},
 }
 
 

@@ -95,6 +95,7 @@ from .transforms.weights._direction_aware_shrink import (
 from .transforms.weights._effective_rank import EffectiveRank as EffectiveRank
 from .transforms.weights._frobenius_isometry import FrobeniusIsometry as FrobeniusIsometry
 from .transforms.weights._hare_tortoise import HareTortoise as HareTortoise
+from .transforms.weights._inject_plasticity import InjectPlasticity as InjectPlasticity
 from .transforms.weights._normalize_project import NormalizeProject as NormalizeProject
 from .transforms.weights._reset import Reset as Reset
 from .transforms.weights._selective_reinit import SelectiveReinit as SelectiveReinit

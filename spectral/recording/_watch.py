@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -38,6 +39,7 @@ class Watch(AbstractMeter):
     - `threshold`, `direction`: the column crosses if it is `"above"` or `"below"` the threshold.
     - `relative`: the threshold is a multiple of the first value that is known.
     - `patience`: how many values in a row must be beyond the threshold.
+    - `names`: what the warning calls the members of an ensemble. By default it has their index.
     - `bar`: the bar that shows the warning. In `Meters` it stands behind the watch.
 
     **Raises:** `ValueError` for a threshold that is not finite, an unknown direction or a patience
@@ -53,16 +55,22 @@ class Watch(AbstractMeter):
         direction: Literal["above", "below"],
         relative: bool = False,
         patience: int = 1,
+        names: Sequence[str] | None = None,
         bar: ProgressBar | None = None,
     ):
         check_finite_number("threshold", threshold)
         if direction not in ("above", "below"):
             raise ValueError(unknown_name("`direction`: Name", direction, ("above", "below")))
         check_count("patience", patience)
-        self._column, self._bar = column, bar
+        self._column, self._bar, self._names = column, bar, names
         self._threshold, self._direction = threshold, direction
         self._relative, self._patience = relative, patience
         self._warned: set[int] = set()
+
+    @property
+    def column(self) -> str:
+        """The name of the column in the history."""
+        return self._column
 
     def update(self, done: int, total: int, history: History) -> None:
         if done == 0:
@@ -70,7 +78,8 @@ class Watch(AbstractMeter):
         for member, series in enumerate(self._by_member(history)):
             if member not in self._warned and (found := self._crossing(series)):
                 self._warned.add(member)
-                self._warn(*found, f" in member {member}" if history.members else "")
+                name = f"member {member}" if self._names is None else self._names[member]
+                self._warn(*found, f" in {name}" if history.members else "")
 
     def _by_member(self, history: History) -> list[np.ndarray]:
         """For each member, or for the run, one number for each task."""

@@ -60,7 +60,10 @@ PARTS: dict[str, tuple[Any, str]] = {
 }
 # These change weights when a task begins, which the network below is compared before and after.
 COMBINATORS = {Periodic, algorithms.SwitchedOn}
-OWN = {Reset, algorithms.FrobeniusIsometry, algorithms.DirectionAwareShrink}
+OWN = {
+    *(Reset, algorithms.FrobeniusIsometry, algorithms.DirectionAwareShrink),
+    algorithms.InjectPlasticity,
+}
 RESETS = {
     "network": Reset(),
     "head": Reset(part="head"),

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tables import ALGORITHMS, NEEDS
+from tables import ALGORITHMS, NEEDS, waiting
 
 from spectral import algorithms, models, tasks
 from spectral._core import _train_chunk, begin_task, start_run
@@ -42,10 +42,11 @@ def stream() -> tasks.DQN:
     return tasks.DQN(world, target_update=tasks.PeriodicTarget(period=8), **options)
 
 
-def network(**options: Any) -> models.AbstractNetwork:
+def network(*, later: bool = False, **options: Any) -> models.AbstractNetwork:
     options = {"channels": (3,), "kernels": (3,), "dense_sizes": (4,), "padding": "valid"} | options
     inner = models.ConvNet((2, 4, 4), 3, pooling=False, **options, key=KEY)
-    return models.Dueling(inner, key=KEY)
+    model = models.Dueling(inner, key=KEY)
+    return waiting(model) if later else model
 
 
 def two_tasks(algo: Any, dqn: tasks.DQN, model: Any) -> Any:

@@ -41,6 +41,7 @@ LAWFUL = ("bp", "l2", "er", "l2_er", "rewriter")  # tests/loop/test_laws.py trai
 BY_THEMSELVES = (
     *("parseval", "redo", "regrama", "nap", "rewired", "curved", "cpr", "selective_reinit", "fire"),
     *("dash", "weight_clipping", "soft_weight_rescaling", "adam_local_time", "feature_log_det"),
+    "injected",
 )
 
 

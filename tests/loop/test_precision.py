@@ -75,7 +75,8 @@ ROWS = [
 @pytest.mark.parametrize(("name", "dtype", "x64"), ROWS)
 def test_algorithms_keep_the_types_of_weights(name, dtype, x64):
     with jax.enable_x64(x64):
-        setting = permuted({"layer_norm": True} if name in NORMED else {"density": 0.5})
+        needs = {"later": True} if name == "injected" else {"density": 0.5}
+        setting = permuted({"layer_norm": True} if name in NORMED else needs)
         weights, _, row = traced(setting, ALGORITHMS[name](0.1), dtype)
     assert weights == {dtype}
     assert row <= {"float32", "float64"}

@@ -14,6 +14,7 @@ from tables import permuted
 
 from spectral import algorithms, train_continual
 from spectral.models import PlasticityInjection
+from spectral.models.networks._frozen import thawed
 
 
 KEY = jax.random.key(6)
@@ -32,6 +33,12 @@ def run(model, inputs):
     return jax.vmap(model)(inputs)[0]
 
 
+def moved(model):
+    """The model with other parameters."""
+    move = lambda x: jnp.asarray(np.asarray(x) + np.float32(0.1)) if eqx.is_inexact_array(x) else x
+    return jax.tree.map(move, model)
+
+
 def assert_frozen(before, after):
     for name in ("base", "beginning"):
         old, new = (jax.tree.leaves(getattr(m, name)) for m in (before, after))
@@ -47,12 +54,38 @@ def test_injection_keeps_the_outputs_and_trains_a_new_network():
         assert a.shape == b.shape
         np.testing.assert_array_equal(a, c)
         assert a.ndim == 1 or not np.allclose(a, b)
-    move = lambda x: jnp.asarray(np.asarray(x) + np.float32(0.1)) if eqx.is_inexact_array(x) else x
-    moved = jax.tree.map(move, model)
-    assert_frozen(model, moved)
-    difference = np.asarray(run(moved.trained, inputs)) - np.asarray(run(model.trained, inputs))
+    later = moved(model)
+    assert_frozen(model, later)
+    difference = np.asarray(run(later.trained, inputs)) - np.asarray(run(model.trained, inputs))
     assert np.abs(difference).max() > 0.01
-    np.testing.assert_allclose(run(moved, inputs), run(old, inputs) + difference, atol=1e-5)
+    np.testing.assert_allclose(run(later, inputs), run(old, inputs) + difference, atol=1e-5)
+
+
+def test_a_later_injection_keeps_the_outputs_of_the_trained_network():
+    old = base()
+    make = lambda m: PlasticityInjection(m, later=True, key=KEY)
+    model = eqx.filter_jit(make)(old)
+    inputs = jnp.asarray(np.random.default_rng(0).normal(size=(5, 3)), jnp.float32)
+    np.testing.assert_array_equal(run(model, inputs), run(old, inputs))
+    assert len(arrays(model)) == len(arrays(old))  # one network is trained
+    trained = moved(model)
+    before = run(trained, inputs)
+    assert not np.allclose(before, run(old, inputs))
+    after = trained.inject()
+    assert jax.tree.structure(after) == jax.tree.structure(trained)
+    np.testing.assert_array_equal(run(after, inputs), before)
+    # f is the network as it was trained, and g the one that `key` draws.
+    for a, b, c in zip(arrays(thawed(after.base)), arrays(trained), arrays(after), strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert not np.allclose(b, c)
+    for a, b in zip(arrays(after), arrays(injected()), strict=True):
+        np.testing.assert_array_equal(a, b)
+    later = moved(after)
+    assert_frozen(after, later)
+    difference = np.asarray(run(later.trained, inputs)) - np.asarray(run(after.trained, inputs))
+    np.testing.assert_allclose(run(later, inputs), before + difference, atol=1e-5)
+    with pytest.raises(ValueError, match="`later` is False, .* `PlasticityInjection"):
+        injected().inject()
 
 
 def test_weights_of_two_bytes_are_frozen_too():

@@ -1,5 +1,6 @@
 """Faults of the disk: two processes on one folder, a full disk, a folder that is deleted."""
 
+import os
 import pathlib
 import random
 import re
@@ -165,6 +166,74 @@ def assert_same_results(a: pathlib.Path, b: pathlib.Path) -> None:
     assert [p.parts[-4:] for p in kept[0]][-1] == [p.parts[-4:] for p in kept[1]][-1]
     # The checksums of all weights and states, too.
     assert kept[0][-1].read_text() == kept[1][-1].read_text()
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_while_its_replay_fills_is_resumed(tmp_path):
+    """SIGKILL right after the checkpoint of the second of four tasks, when 64 of the 80 places of
+    the replay are filled; later tasks overwrite the oldest. The same process has trained the whole
+    run before, because each further process compiles again."""
+    path, tests = tmp_path / "dqn.yaml", pathlib.Path(__file__).parents[1]
+    path.write_text(REPLAY)
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    run = lambda folder, *options: ["run", str(path), "--out", str(folder), *options]
+    code = (
+        "import os, signal; from spectral.studies.runs import _keeper\n"
+        "from spectral.studies.command_line._main import main\n"
+        "from spectral import _loop\n"
+        "_keeper.TIME_FRACTION, _loop._SEGMENT_SECONDS = float('inf'), 0.0\n"
+        f"assert main({run(whole)}) == 0\n"
+        "save, sizes = _keeper.Keeper.save, []\n"
+        "def killed(self, config, done, run, history):\n"
+        "    save(self, config, done, run, history)\n"
+        "    sizes.append(int(run.stacked.stream.replay.size[0]))\n"
+        "    if done == 2:\n"
+        "        print(sizes, flush=True)\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "_keeper.Keeper.save = killed\n"
+        f"main({run(out)})"
+    )
+    folders = [str(tests), os.environ.get("PYTHONPATH", "")]
+    own = {
+        "PYTHONPATH": os.pathsep.join(folders),
+        "JAX_COMPILATION_CACHE_DIR": str(tests.parent / ".cache" / "jax"),
+    }
+    process = subprocess.run(
+        [sys.executable, "-c", code],
+        check=False,
+        env=os.environ | own,
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == -signal.SIGKILL, process.stderr
+    assert "[32, 64]" in process.stdout
+    assert main(run(out, "--resume")) == 0
+    assert_same_results(whole, out)
+
+
+REPLAY = """
+stream:
+  type: DQN
+  world:
+    type: ChangingEnvironment
+    environment: {type: "switching:Switching"}
+    schedule: {type: Cycle, each: [0.5, 1.5]}
+    steps_per_task: 32
+  num_tasks: 4
+  capacity: 80
+  minibatch_size: 4
+  learning_starts: 4
+  steps_per_rollout: 8
+  replay_ratio: 0.5
+  num_environments: 2
+  target_update: {type: PeriodicTarget, period: 8}
+  exploration: {type: LinearEpsilon, last: 0.2, steps: 40}
+  num_evaluation_environments: 1
+  evaluation_steps: 5
+model: {type: MLP, width: 4, depth: 1, layer_norm: true}
+algorithms:
+  bp: {type: bp, lr: {type: adam, lr: 0.01}}
+"""
 
 
 @pytest.mark.slow

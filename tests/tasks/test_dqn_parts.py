@@ -165,6 +165,24 @@ def test_target_networks_follow_the_learner():
     assert int(PolyakTarget()(counted(1), counted(7), jnp.asarray(5), 1).model.weight) == 7
 
 
+@pytest.mark.slow
+def test_a_polyak_target_is_copied_at_an_injection():
+    """A mixture of the parameters of the old and the new network would be neither."""
+    base = models.MLP(2, 2, width=3, depth=1, key=KEY)
+    model = models.PlasticityInjection(base, later=True, key=jax.random.key(8))
+    rule = eqx.filter_jit(PolyakTarget(fraction=0.5))
+    follow = lambda old, new: (
+        rule(ValueNetwork(old, None), ValueNetwork(new, None), jnp.asarray(5), 1).model
+    )
+    assert eqx.tree_equal(follow(model, model.inject()), model.inject())
+    later = jax.tree.map(lambda x: x + 1 if eqx.is_inexact_array(x) else x, model)
+    weight = lambda m: np.asarray(m.trained.layers[0].weight)
+    for old, new in ((model, later), (model.inject(), later.inject())):
+        np.testing.assert_allclose(
+            weight(follow(old, new)), (weight(old) + weight(new)) / 2, rtol=1e-6
+        )
+
+
 def test_returns_that_follow():
     """Episodes that terminate, that are cut off, and that are not over at the last step."""
     rewards = jnp.asarray([[1.0], [2.0], [3.0], [4.0], [5.0], [6.0]])

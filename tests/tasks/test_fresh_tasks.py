@@ -4,12 +4,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from growing_classes import growing_classes
 from point_mass import point_mass
-from tables import permuted, permuted_vocabulary, tiny_images, tiny_rows
+from tables import formal_tasks, permuted, permuted_vocabulary, tiny_images, tiny_rows, tiny_text
 
-from spectral import Clock, tasks
+from spectral import Clock, Learner, Optimiser, tasks
 
 
 KEY = jax.random.key(4)
@@ -105,6 +106,15 @@ def test_classes_of_a_fresh_task_are_left_over_or_in_a_new_order():
         (lambda: tasks.IncrementalClasses(tiny_images(), **ONCE), "of type IncrementalClasses"),
         (lambda: tasks.RotatedImages(tiny_images(), step=7.0, **ROWS), "`step` fixes the angle"),
         (tasks.ToyLandscapes, "of type ToyLandscapes"),
+        (
+            lambda: tasks.DriftingMixture(tasks.GrowingData(tiny_rows("classes"), **ROWS)),
+            "of type GrowingData",
+        ),
+        (lambda: formal_tasks().stream, "`rules` has 2 members and `num_tasks` is 3"),
+        (
+            lambda: tasks.TextSequence((tiny_text("abc"), tiny_text("cd")), context=6),
+            "`texts` has 2 members and `num_tasks` is 2",
+        ),
     ],
 )
 def test_a_stream_without_fresh_tasks_says_why(make, reason):
@@ -112,6 +122,65 @@ def test_a_stream_without_fresh_tasks_says_why(make, reason):
     state = jax.eval_shape(lambda key: stream.init(key=key), KEY)
     with pytest.raises(tasks.NoFreshTaskError, match=reason):
         stream.fresh_task(state, FIRST, key=KEY)
+
+
+@pytest.mark.slow
+def test_a_fresh_task_has_a_rule_or_text_that_the_run_never_uses():
+    rules = tuple(tasks.ModularAddition(modulus) for modulus in (2, 3, 4, 5))
+    formal = tasks.FormalTasks(rules, num_symbols=5, length=2, num_tasks=2)
+    texts = tasks.TextSequence(tuple(map(tiny_text, ("abc", "cd", "ef"))), context=6, num_tasks=2)
+    draw = lambda stream, seed: stream.fresh_task(
+        stream.init(key=KEY), FIRST, key=jax.random.key(seed)
+    )
+    found = [draw(formal, seed) for seed in range(8)]
+    assert {int(task.rule) for task in found} == {2, 3}
+    assert len({task.shifts.tobytes() for task in map(jax.device_get, found)}) == 8
+    task = draw(texts, 0)
+    windows = texts.draw(task, 4, "train", key=KEY)
+    assert set(np.ravel(windows).tolist()) <= {4, 5}  # e and f
+    assert np.shape(task.order) == np.shape(texts.init(key=KEY).order)
+
+
+GRADUAL = {
+    "inputs": lambda **o: tasks.InterpolatedInputs(
+        tasks.PermutedInputs(tiny_rows("classes"), **ROWS), **o
+    ),
+    "labels": lambda **o: tasks.InterpolatedLabels(
+        tasks.PermutedLabels(tiny_rows("classes"), **ROWS), **o
+    ),
+    "mixture": lambda **o: tasks.DriftingMixture(
+        tasks.RandomLabels(tiny_rows("classes"), rows=8, **ROWS), **o
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", GRADUAL)
+def test_a_fresh_task_of_a_gradual_stream_is_one_of_its_own_stream(name):
+    """From its first step, so that the network of the run does not begin with what it knows."""
+    learner = Learner(None, None, Optimiser(optax.sgd, learning_rate=0.1))  # not looked at
+    options = {"through_uniform": True} if name == "labels" else {}
+    stream = GRADUAL[name](**options)
+
+    @eqx.filter_jit
+    def follow(stream):
+        keys = jax.random.split(KEY, 4)
+        state = stream.begin_task(stream.init(key=keys[0]), FIRST, key=keys[1])
+        later = Clock(*[jnp.asarray(i) for i in (12, 0, 0, 1)])
+        begun = stream.begin_task(state, later, key=keys[2])
+        fresh = stream.fresh_task(begun, later, key=keys[3])
+        own = stream.stream.fresh_task(begun.now, later, key=keys[3])
+        shown = []
+        for task in (begun, fresh):
+            _, chunk, _ = stream.collect(task, learner, later, key=KEY)
+            items = chunk.items
+            shown.append(items.shown if name == "mixture" else items.fraction)
+        return shown, eqx.tree_equal(fresh.now, own), eqx.tree_equal(fresh.before, own)
+
+    (gradual, at_once), *same = follow(stream)
+    assert not np.all(gradual == 1)
+    assert np.all(at_once == 1)
+    assert all(same)
 
 
 def test_class_lists_and_schedules_that_are_used_up_say_so():

@@ -263,7 +263,7 @@ def test_abruptness_is_a_number_of_the_run():
     wrapped = permuted_rows()
     streams = [tasks.InterpolatedInputs(wrapped, abruptness=a) for a in (0.0, 0.5, 1.0)]
     assert len({jax.tree.structure(s) for s in streams}) == 1
-    state = streams[0].init(key=KEY)
+    state = streams[0].begin_task(streams[0].init(key=KEY), clock(1, 0), key=KEY)
 
     @eqx.filter_jit
     def seen(stream):

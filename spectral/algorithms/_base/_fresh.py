@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray, PyTree
 
-from ...models import DescribesUnits, DrawsFresh
+from ...models import DescribesUnits, DrawsFresh, PlasticityInjection
 from ._unit_groups import sparse_layers
 
 
@@ -58,6 +58,9 @@ def fresh_network(
     **Raises:** `TypeError` for a model without `fresh`.
     """
     static = eqx.filter(model, eqx.is_inexact_array, inverse=True)
+    if isinstance(model, PlasticityInjection) and model.injected is not None:
+        # What the injection has frozen is of the old network.
+        static = eqx.tree_at(lambda m: m.injected, static, jnp.zeros_like(model.injected))
     fresh = eqx.combine(fresh_parameters(model, key=key), static)
     if model_state is None:
         return fresh, None

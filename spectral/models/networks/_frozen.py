@@ -44,6 +44,14 @@ def thawed(frozen: PyTree) -> Any:
     return jax.tree.map(thaw, frozen, is_leaf=lambda x: isinstance(x, Frozen))
 
 
+def frozen_like(model: PyTree, like: PyTree) -> PyTree:
+    """Returns the model with `Frozen` in the place of each parameter, in the types of the frozen
+    model `like`."""
+    is_frozen = lambda x: isinstance(x, Frozen)
+    freeze = lambda old, x: frozen(x.astype(old.dtype)) if is_frozen(old) else x
+    return jax.tree.map(freeze, like, model, is_leaf=is_frozen)
+
+
 def check_without_statistics(name: str, network: PyTree, next_step: str) -> None:
     """**Raises:** `ValueError` if a network that is to be frozen has running statistics, because
     its function would keep changing."""

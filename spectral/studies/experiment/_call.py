@@ -3,13 +3,16 @@
 import dataclasses
 import inspect
 import re
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY
 from typing import Any
 
 import equinox as eqx
+import jax
 import optax
 from beartype.door import is_bearable
+from jaxtyping import PRNGKeyArray
 
 from ..._types import Optimiser
 from ...algorithms import AbstractLearningRateSchedule
@@ -38,14 +41,17 @@ class Call:
     def make(self, **others: Any) -> Any:
         """Call the constructor, with those of the arguments `others` in addition that it has.
 
+        With the argument `key`, nested constructors that need a key have keys of their own.
+
         **Raises:** `SettingsError` if the constructor rejects an argument, with its message and the
         path in the settings, or if it makes something of another role.
         """
         if further_named(self.constructor) is None:
             others = {n: v for n, v in others.items() if n in parameters(self.constructor)}
-        arguments = {k: _made(v) for k, v in self.arguments.items()} | others
+        key = others.get("key")
+        arguments = {k: _made(v, key) for k, v in self.arguments.items()} | others
         try:
-            made = self._build(_made(self.positional), arguments)
+            made = self._build(_made(self.positional, key), arguments)
         except SettingsError:
             raise
         except (Exception, SystemExit) as error:  # of settings that nothing else has rejected
@@ -125,14 +131,23 @@ class Reference:
     value: Any
 
 
-def _made(value: Any) -> Any:
+def _made(value: Any, key: PRNGKeyArray | None) -> Any:
     if isinstance(value, tuple | list):
-        return type(value)(map(_made, value))
+        return type(value)(_made(v, key) for v in value)
     if isinstance(value, dict):
-        return {n: _made(v) for n, v in value.items()}
+        return {n: _made(v, key) for n, v in value.items()}
     if isinstance(value, Reference):
         return value.value
-    return value.make() if isinstance(value, Call) else value
+    return value.make(**_own_key(value, key)) if isinstance(value, Call) else value
+
+
+def _own_key(call: Call, key: PRNGKeyArray | None) -> dict[str, PRNGKeyArray]:
+    """The key of a nested call, which follows from its path; none if it needs none."""
+    parameter = parameters(call.constructor).get("key")
+    needed = parameter is not None and parameter.default is parameter.empty
+    if key is None or call.uncalled or not needed:
+        return {}
+    return {"key": jax.random.fold_in(key, zlib.crc32(call.where.encode()))}
 
 
 def _is_plain(value: Any) -> bool:

@@ -46,6 +46,7 @@ class Experiment:
     folders: tuple[pathlib.Path, ...] = ()  # where modules of one's own are looked for
     batch_dependent: bool = False  # as in `train_continual`
     apart: bool = False  # each member is a group of its own
+    watches: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     # What the recorded columns are that are meant to be shown.
     quantities: dict[str, Quantity] = dataclasses.field(default_factory=dict)
 

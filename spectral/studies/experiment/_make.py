@@ -25,6 +25,7 @@ from ._groups import assemble, groups
 from ._own_parts import check_recorded, place_in_own_code, recorded_folders
 from ._parse import parse
 from ._settings import given_path, SettingsError
+from ._watches import check_columns, parse_watches, WATCH
 
 
 def make_experiment(
@@ -46,7 +47,7 @@ def make_experiment(
 
     **Arguments:**
 
-    - `settings`: with the sections stream, model, algorithms, probes and seeds, and
+    - `settings`: with the sections stream, model, algorithms, probes, watch and seeds, and
       `batch_dependent`, as in `train_continual`.
     - `data_dir`: as for `load_experiment`.
     - `benchmark`: the origin of the settings, for the record of a run.
@@ -64,6 +65,8 @@ def make_experiment(
     stream = parsed(settings["stream"], AbstractTaskStream, "stream", supplied)
     algorithms = _parse_all(settings, "algorithms", Algorithm, supplied, parsed)
     probes = _parse_all(settings, "probes", AbstractProbe, supplied, parsed)
+    check_names(WATCH, settings.get(WATCH, {}))
+    watches = parse_watches(settings.get(WATCH, {}))
     made_algorithms = {name: call.make() for name, call in algorithms.items()}
     made_probes = {name: call.make() for name, call in probes.items()}
     made_stream = stream.make()
@@ -78,6 +81,7 @@ def make_experiment(
         "algorithms": {name: call.settings for name, call in algorithms.items()},
         "probes": {name: call.settings for name, call in probes.items()},
     } | {name: settings[name] for name in (_BATCH_DEPENDENT,) if name in settings}
+    resolved |= {WATCH: watches} if watches else {}
     experiment = Experiment(
         resolved,
         resolved["seeds"],
@@ -88,8 +92,11 @@ def make_experiment(
         benchmark=benchmark,
         folders=folders,
         batch_dependent=settings.get(_BATCH_DEPENDENT, False),
+        watches=watches,
     )
-    return checked(experiment)
+    experiment = checked(experiment)
+    check_columns(experiment)
+    return experiment
 
 
 def checked(experiment: Experiment) -> Experiment:
@@ -103,7 +110,7 @@ _MOST_SEEDS = 10_000
 _AT_LEAST = ("out_size", "vocabulary_size", "context")
 _LONGEST_NAME = 200  # names of files have at most 255
 _BATCH_DEPENDENT = "batch_dependent"
-_TOP = ("seeds", "stream", "model", "algorithms", "probes", _BATCH_DEPENDENT)
+_TOP = ("seeds", "stream", "model", "algorithms", "probes", WATCH, _BATCH_DEPENDENT)
 
 
 def _moved(settings: Any, data_dir: str) -> Any:
@@ -166,8 +173,8 @@ def _parse_all(
 
 
 def check_names(place: str, sections: Any) -> None:
-    """**Raises:** `SettingsError` if algorithms or probes (the `place`) are not a mapping, or have
-    a name that cannot be used."""
+    """**Raises:** `SettingsError` if algorithms, probes or watches (the `place`) are not a mapping,
+    or have a name that cannot be used."""
     if not isinstance(sections, Mapping) or (place == "algorithms" and not sections):
         raise SettingsError(
             f"`{place}` is {sections!r}, but must be a mapping of names to constructors, such as "

@@ -52,6 +52,14 @@ def parse(
     return _Parser(supplied, folders).call(section, wanted, where)
 
 
+def parse_value(value: Any, annotation: Any, where: str) -> Any:
+    """Check one value against an annotation. Integers become floats where these are wanted.
+
+    **Raises:** `SettingsError` with the path.
+    """
+    return _Parser({}, ()).value(value, annotation, where)
+
+
 class _Parser(NamedTuple):
     supplied: Mapping[str, Any]
     folders: tuple[pathlib.Path, ...]

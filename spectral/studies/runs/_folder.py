@@ -12,6 +12,7 @@ from ..experiment._experiment import APART, MADE_IN_PYTHON, RECORDED
 from ..experiment._make import check_names, check_seeds
 from ..experiment._own_parts import changed_modules, check_recorded
 from ..experiment._settings import differences, read_settings, SettingsError
+from ..experiment._watches import WATCH
 from ._atomic_write import write_text
 from .protection._clear import check_no_links, clear
 from .protection._numerics import check_numerics
@@ -72,7 +73,8 @@ def check_folder(
     elif (folder / CONFIG).exists():
         old = read_config(folder)
         before = old.pop(RECORDED, None) or {}
-        found = list(differences(old, settings))
+        # A watch changes no result.
+        found = list(differences(_without(WATCH, old), _without(WATCH, settings)))
         may_grow = {"extend": "`stream.num_tasks` "}
         if recorded.get(APART) and settings["seeds"] > old["seeds"]:
             may_grow["resume"] = "`seeds` "
@@ -96,6 +98,10 @@ def check_folder(
                 "began: the part that is still to be trained uses the new source.",
                 stacklevel=3,
             )
+
+
+def _without(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {n: value for n, value in settings.items() if n != name}
 
 
 def open_folder(

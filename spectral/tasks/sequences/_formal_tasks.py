@@ -8,7 +8,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, Integer, PRNGKeyArray
 
 from ..._arguments import as_int, check_count, check_each
+from ..._types import Clock
 from .._base._splits import Split
+from .._base._unused import unused
 from ._rules import AbstractRule
 from ._sequence_batch import SequenceBatch
 from ._sequence_loader import SequenceLoader
@@ -114,6 +116,15 @@ class FormalTasks(AbstractSequenceStream[FormalTask]):
         shape = (self.length - 1, self.num_symbols)
         shifts = jax.random.randint(key, shape, 0, self.num_symbols)
         return FormalTask(index % len(self.rules), shifts)
+
+    def fresh_task(self, state: FormalTask, clock: Clock, *, key: PRNGKeyArray) -> FormalTask:
+        """Returns a task with one of the rules after the first `num_tasks`, which the run never
+        uses. A rule that is not in the list is not known.
+
+        **Raises:** `NoFreshTaskError` if there are no such rules.
+        """
+        index_key, task_key = jax.random.split(key)
+        return self.task(unused("rules", len(self.rules), self.num_tasks, index_key), key=task_key)
 
     def draw(
         self, state: FormalTask, num_examples: int, split: Split, *, key: PRNGKeyArray

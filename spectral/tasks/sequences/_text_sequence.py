@@ -4,14 +4,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import equinox as eqx
+import jax
 import numpy as np
 from jaxtyping import Array, Int, PRNGKeyArray
 
 from ..._arguments import as_int, check_count
+from ..._types import Clock
+from .._base._unused import unused
 from ._load_text import as_text
 from ._sequence_loader import SequenceLoader
 from ._text import Text
-from ._text_stream import AbstractTextStream, GivenText, TextSource
+from ._text_stream import AbstractTextStream, GivenText, TextSource, TextTask
 
 
 class TextSequence(AbstractTextStream[None]):
@@ -65,6 +68,18 @@ class TextSequence(AbstractTextStream[None]):
 
     def change(self, index: Int[Array, ""], *, key: PRNGKeyArray) -> None:
         return None
+
+    def fresh_task(
+        self, state: TextTask[None], clock: Clock, *, key: PRNGKeyArray
+    ) -> TextTask[None]:
+        """Returns a task with one of the texts after the first `num_tasks`, which the run never
+        uses. A text that is not in the list is not known.
+
+        **Raises:** `NoFreshTaskError` if there are no such texts.
+        """
+        index_key, task_key = jax.random.split(key)
+        num_texts = len(self.source.train.counts)
+        return self.task(unused("texts", num_texts, self.num_tasks, index_key), key=task_key)
 
     def text_of(self, index: Int[Array, ""]) -> Int[Array, ""]:
         return index % len(self.source.train.counts)

@@ -3,6 +3,7 @@
 from ...._loop import train_continual
 from ....recording import Meters, ProgressBar
 from ...experiment._groups import assemble, Group
+from ...experiment._watches import meters_of
 from .._keeper import Keeper
 from .._results import save_member
 from ._cluster import Work
@@ -14,7 +15,9 @@ def train_group(work: Work, group: Group) -> None:
     keeper = Keeper(folder, group, experiment.stream, stop=work.stop, keep_every=work.keep_every)
     bar = ProgressBar(label=group.label)
     try:
-        meter = Meters((bar, *(logger(folder, names=group.names) for logger in work.loggers)))
+        names = ["{}, seed {}".format(*name) for name in group.names]
+        loggers = [logger(folder, names=group.names) for logger in work.loggers]
+        meter = Meters((*meters_of(experiment, names, bar), bar, *loggers))
         _, history = train_continual(
             **assemble(experiment, group.names),
             meter=meter,

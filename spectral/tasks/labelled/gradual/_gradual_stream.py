@@ -32,7 +32,9 @@ class AbstractGradualStream(AbstractTaskStream[GradualTask]):
     min(1, t / ((1 - abruptness) T)) of the change from the task before. It is above 0 at once, and
     1 from t = (1 - abruptness) T to the end. So both end points are exactly the two tasks: the
     task before ended at a fraction of 1 of its own change, and so does this one. The first task
-    changes nothing.
+    changes nothing. Neither does a fresh task: it is one of the wrapped stream from its first step.
+    In a change towards it, the network of the run would begin with examples of a task that it
+    knows, and a fresh network with examples that are new to it.
 
     - `stream`: the wrapped stream. Sizes, metrics, quantities and losses are its own. `evaluate`
       and `sample` are those of the task that the change leads to, so evaluations and probes are
@@ -104,6 +106,14 @@ class AbstractGradualStream(AbstractTaskStream[GradualTask]):
         again = lambda task: self.stream.rebuild(state.now, task, key=key)
         return GradualTask(again(jnp.maximum(task - 1, 0)), again(task))
 
+    def fresh_task(self, state: GradualTask, clock: Clock, *, key: PRNGKeyArray) -> GradualTask:
+        """Returns a fresh task of the wrapped stream, which nothing leads to gradually.
+
+        **Raises:** `NoFreshTaskError` if the wrapped stream has none.
+        """
+        fresh = self.stream.fresh_task(state.now, clock, key=key)
+        return GradualTask(fresh, fresh)
+
     def collect(
         self, state: GradualTask, learner: Learner, clock: Clock, *, key: PRNGKeyArray
     ) -> tuple[GradualTask, Chunk, Metrics]:
@@ -113,7 +123,9 @@ class AbstractGradualStream(AbstractTaskStream[GradualTask]):
         steps = clock.chunk * used + jnp.arange(1, chunk.minibatches + 1)
         duration = (1 - self.abruptness) * self.chunks_per_task * used
         fraction = jnp.minimum(steps / jnp.maximum(duration, 1), 1)
-        fraction = jnp.where(clock.task == 0, 1, fraction)
+        # A fresh task is its own task before.
+        changes = (clock.task > 0) & ~jnp.asarray(eqx.tree_equal(state.before, state.now))
+        fraction = jnp.where(changes, fraction, 1)
         items = self.mixed(
             state, chunk.items, fraction, learner=learner, clock=clock, key=mixing_key
         )

@@ -1,15 +1,17 @@
 """How the target network follows the learner."""
 
 from abc import abstractmethod
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from ...._arguments import as_int, check_above, check_count, check_fraction
 from ...._base._precision import in_single
 from ...._carry import arrays_of, branch, with_arrays
+from ....models import PlasticityInjection
 from ._value_network import ValueNetwork
 
 
@@ -89,7 +91,8 @@ class PolyakTarget(AbstractTargetUpdate):
     1 - (1 - fraction)^m of its distance to the present learner. For chunks of one gradient step
     this is the published rule. Running statistics move in the same way, and arrays that are not
     floating-point numbers are copied. The target network of a learner in bfloat16 or float16 is in
-    float32, where its small moves are not lost in rounding.
+    float32, where its small moves are not lost in rounding. After a `PlasticityInjection` within
+    the run the whole learner is copied, because its parameters are then those of another network.
 
     ```python
     rule = tasks.PolyakTarget(fraction=0.005)
@@ -118,10 +121,20 @@ class PolyakTarget(AbstractTargetUpdate):
         moved = self.fraction
         if num_steps > 1:
             moved = -jnp.expm1(num_steps * jnp.log1p(-self.fraction))
+        copied = _injected_since(target.model, learner.model)
 
         def follow(old: Array, new: Array) -> Array:
             if not jnp.issubdtype(new.dtype, jnp.floating):
                 return new
-            return old + moved.astype(old.dtype) * (new.astype(old.dtype) - old)
+            new = new.astype(old.dtype)
+            followed = old + moved.astype(old.dtype) * (new - old)
+            return followed if copied is None else jnp.where(copied, new, followed)
 
         return with_arrays(target, jax.tree.map(follow, arrays_of(target), arrays_of(learner)))
+
+
+def _injected_since(target: Any, learner: Any) -> Bool[Array, ""] | None:
+    """Whether plasticity was injected into the learner alone; `None` if this is never done."""
+    if not isinstance(learner, PlasticityInjection) or learner.injected is None:
+        return None
+    return learner.injected != target.injected
