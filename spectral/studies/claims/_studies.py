@@ -1,0 +1,78 @@
+"""The studies whose runs decide the claims: one file of settings and one folder for each."""
+
+from typing import NamedTuple
+
+
+class Study(NamedTuple):
+    """A study of the protocol.
+
+    - `name`: of its file, `examples/results/NAME.yaml`, its run folder and its page.
+    - `title`: of its page.
+    - `scale`: what is smaller than in the paper.
+    - `data`: the data set that it reads; empty if nothing has to be prepared.
+    """
+
+    name: str
+    title: str
+    scale: str
+    data: str = ""
+
+    @property
+    def file(self) -> str:
+        return f"examples/results/{self.name}.yaml"
+
+    def command(self, folder: str) -> str:
+        """The command that trains the next missing unit into a folder."""
+        data = " --data-dir FOLDER" if self.data else ""
+        return f"spectral run {self.file} --out {folder} --apart --at-most 1 --resume{data}"
+
+
+STUDIES = (
+    Study(
+        "permuted_digits",
+        "Permuted digits",
+        "ours, in the place of Permuted MNIST: 8 x 8 images, MLP 3 x 100, 200 tasks of 1,500 "
+        "online steps",
+    ),
+    Study(
+        "permuted_digits_recipes",
+        "Permuted digits, all other recipes",
+        "as permuted_digits",
+    ),
+    Study(
+        "permuted_mnist",
+        "Permuted MNIST at the rates of the paper",
+        "MLP 3 x 100 in place of 3 x 1000, 100 tasks in place of 800, 60,000 online steps each",
+        "mnist",
+    ),
+    Study(
+        "permuted_mnist_best",
+        "Permuted MNIST at the best rates of this width",
+        "as permuted_mnist; rates from one tuning seed and 40 tasks",
+        "mnist",
+    ),
+    Study(
+        "continual_imagenet",
+        "Continual ImageNet",
+        "the small preset with 200 tasks in place of 2000: 100 classes, 150 images each, a quarter "
+        "of the channels, 5 epochs in place of 250",
+        "tiny_imagenet32",
+    ),
+    Study(
+        "incremental_cifar",
+        "Incremental CIFAR",
+        "the small preset with all 20 increments: ResNet of width 4, 150 images of each class, 12 "
+        "epochs in place of 200",
+        "cifar100",
+    ),
+    Study(
+        "point_mass",
+        "Point mass",
+        "ours: PPO on a point mass whose friction alternates, 20 tasks",
+    ),
+    Study(
+        "slippery_ant",
+        "Slippery Ant",
+        "the preset of the paper with 5 million steps in place of 20 million; BP and L2-ER alone",
+    ),
+)
