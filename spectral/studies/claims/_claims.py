@@ -8,7 +8,6 @@ from ._proxy_claims import proxy_claims
 
 # Verdicts are by this version of the rows; docs/results/protocol.md has the same.
 PROTOCOL = 1
-MIN_SEEDS = 3  # for any verdict
 
 
 def paper_claims() -> tuple[Claim, ...]:

@@ -74,8 +74,8 @@ def _collapse(study: str, seeds: int, guess: float) -> tuple[Claim, ...]:
         ),
         row(
             "collapse_prevents",
-            "Preventing collapse is necessary: where the eps-rank is below half of its early level, "
-            "the task is learned worse than early ones.",
+            "Preventing collapse is necessary: where the eps-rank is below half of its early "
+            "level, the task is learned worse than early ones.",
             "section 5",
             Implication(
                 Bound(RANK, False, 0.5, of_early=EARLY),

@@ -66,8 +66,8 @@ def _cifar() -> tuple[Claim, ...]:
         ),
         row(
             "dead_fall_reset",
-            "The growing set of classes is a reason: RESET's dead units at the ends of tasks, which "
-            "no earlier task can have caused, fall as well.",
+            "The growing set of classes is a reason: RESET's dead units at the ends of tasks, "
+            "which no earlier task can have caused, fall as well.",
             change(
                 Recorded("dead_end.end.fraction", "dead units at task ends"), "reset", LATE, SECOND
             ),
@@ -105,8 +105,8 @@ def _gradients_and_bound() -> tuple[Claim, ...]:
         ),
         Claim(
             f"{study}.bound_tells",
-            "The bound of Theorem 6.2 says something: late tasks of BP start with a bound below 0.9 "
-            "of the parameters.",
+            "The bound of Theorem 6.2 says something: late tasks of BP start with a bound below "
+            "0.9 of the parameters.",
             "ours",
             study,
             Level(bound, "bp", LATE),

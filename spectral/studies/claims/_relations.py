@@ -121,7 +121,8 @@ class Lead(AbstractEffect):
 
     @property
     def text(self) -> str:
-        return f"tasks from the drop of {self.first.text} to that of {self.second.text}, `{self.algorithm}`"
+        pair = f"from the drop of {self.first.text} to that of {self.second.text}"
+        return f"tasks {pair}, `{self.algorithm}`"
 
     @property
     def algorithms(self) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """The studies whose runs decide the claims: one file of settings and one folder for each."""
 
+import pathlib
 from typing import NamedTuple
 
 
@@ -10,21 +11,29 @@ class Study(NamedTuple):
     - `title`: of its page.
     - `scale`: what is smaller than in the paper.
     - `data`: the data set that it reads; empty if nothing has to be prepared.
+    - `sweep`: the file of the sweep whose best cells it trains; empty if it has a file of its own.
     """
 
     name: str
     title: str
     scale: str
     data: str = ""
+    sweep: str = ""
 
     @property
     def file(self) -> str:
+        """The file of its settings. That of a sweep does not exist before the sweep."""
+        if self.sweep:
+            return f"runs/{self.name}_sweep/selected.yaml"
         return f"examples/results/{self.name}.yaml"
 
     def command(self, folder: str) -> str:
         """The command that trains the next missing unit into a folder."""
         data = " --data-dir FOLDER" if self.data else ""
-        return f"spectral run {self.file} --out {folder} --apart --at-most 1 --resume{data}"
+        if self.sweep and not pathlib.Path(self.file).exists():
+            return f"spectral sweep {self.sweep} --out runs/{self.name}_sweep --resume{data}"
+        more = " --seeds 5 --set stream.num_tasks=100" if self.sweep else ""
+        return f"spectral run {self.file}{more} --out {folder} --apart --at-most 1 --resume{data}"
 
 
 STUDIES = (
@@ -50,6 +59,7 @@ STUDIES = (
         "Permuted MNIST at the best rates of this width",
         "as permuted_mnist; rates from one tuning seed and 40 tasks",
         "mnist",
+        sweep="examples/sweeps/permuted_mnist_width_100.yaml",
     ),
     Study(
         "continual_imagenet",
