@@ -12,7 +12,10 @@ from ._effects import AbstractEffect
 class AbstractAssertion(eqx.Module):
     """Where a claim says that its effect is."""
 
-    text: eqx.AbstractVar[str]  # the set, for tables
+    @property
+    @abc.abstractmethod
+    def text(self) -> str:
+        """The set, for tables."""
 
     @abc.abstractmethod
     def judge(self, low: float, high: float) -> bool | None:

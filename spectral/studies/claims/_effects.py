@@ -20,8 +20,15 @@ class AbstractEffect(eqx.Module):
     All algorithms of a seed see the same tasks, so a difference between two of them is paired.
     """
 
-    text: eqx.AbstractVar[str]  # the measure and the comparison, for tables
-    algorithms: eqx.AbstractVar[tuple[str, ...]]  # those whose histories are read
+    @property
+    @abc.abstractmethod
+    def text(self) -> str:
+        """The measure and the comparison, for tables."""
+
+    @property
+    @abc.abstractmethod
+    def algorithms(self) -> tuple[str, ...]:
+        """The algorithms whose histories are read."""
 
     @abc.abstractmethod
     def of_seed(self, histories: Histories) -> float:

@@ -20,7 +20,10 @@ class NotRecorded(Exception):
 class AbstractReading(eqx.Module):
     """One number per task of a history, NaN where nothing was measured."""
 
-    text: eqx.AbstractVar[str]  # what it is, for tables
+    @property
+    @abc.abstractmethod
+    def text(self) -> str:
+        """What it is, for tables."""
 
     @abc.abstractmethod
     def of(self, history: History) -> Series:
@@ -45,7 +48,11 @@ class Recorded(AbstractReading):
     """A recorded column. Its quantity says how an array becomes one number per task."""
 
     column: str = eqx.field(static=True)
-    text: str = eqx.field(static=True)
+    label: str = eqx.field(static=True)
+
+    @property
+    def text(self) -> str:
+        return self.label
 
     def of(self, history: History) -> Series:
         values = _column(history, self.column)

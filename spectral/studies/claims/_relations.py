@@ -22,14 +22,18 @@ class Correlation(AbstractEffect):
 
     first: AbstractReading
     second: AbstractReading
-    algorithms: tuple[str, ...] = eqx.field(static=True)
+    among: tuple[str, ...] = eqx.field(static=True)
     within: bool = eqx.field(static=True, default=False)
     num_tasks: int | None = eqx.field(static=True, default=None)
     relative_to: str = eqx.field(static=True, default="")
 
     @property
+    def algorithms(self) -> tuple[str, ...]:
+        return self.among
+
+    @property
     def text(self) -> str:
-        among = ", ".join(f"`{a}`" for a in self.algorithms if a != self.relative_to)
+        among = ", ".join(f"`{a}`" for a in self.among if a != self.relative_to)
         how = "mean within" if self.within else "pooled over"
         tasks = "" if self.num_tasks is None else f", first {self.num_tasks} tasks"
         minus = f" minus that of `{self.relative_to}`" if self.relative_to else ""
@@ -37,7 +41,7 @@ class Correlation(AbstractEffect):
         return f"Spearman's correlation of {self.first.text} and {second}{tasks}, {how} {among}"
 
     def of_seed(self, histories: Histories) -> float:
-        own = [a for a in self.algorithms if a != self.relative_to]
+        own = [a for a in self.among if a != self.relative_to]
         points = [self._points(histories, algorithm) for algorithm in own]
         if not self.within:
             return _spearman(np.concatenate(points, axis=1))
@@ -94,16 +98,20 @@ class Implication(AbstractEffect):
 
     given: Bound
     then: Bound
-    algorithms: tuple[str, ...] = eqx.field(static=True)
+    among: tuple[str, ...] = eqx.field(static=True)
+
+    @property
+    def algorithms(self) -> tuple[str, ...]:
+        return self.among
 
     @property
     def text(self) -> str:
-        among = ", ".join(f"`{a}`" for a in self.algorithms)
+        among = ", ".join(f"`{a}`" for a in self.among)
         return f"fraction of tasks in which {self.then.text}, if {self.given.text}; {among}"
 
     def of_seed(self, histories: Histories) -> float:
         held = []
-        for algorithm in self.algorithms:
+        for algorithm in self.among:
             given = self.given.holds(histories, algorithm)[1:]
             then = self.then.holds(histories, algorithm)[1:]
             held.append(then[(given == 1) & np.isfinite(then)])

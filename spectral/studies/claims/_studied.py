@@ -47,7 +47,7 @@ class Studied(NamedTuple):
 
 def read_study(study: Study, root: pathlib.Path) -> Studied:
     """Read the folder of a study below `root`. Nothing that is missing or damaged raises."""
-    folder = root / study.name
+    folder = root / (study.folder or study.name)
     if not (folder / CONFIG).exists():
         return Studied(study, folder, None, {}, (f"{study.name} has not been run.",))
     try:

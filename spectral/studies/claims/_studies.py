@@ -7,11 +7,12 @@ from typing import NamedTuple
 class Study(NamedTuple):
     """A study of the protocol.
 
-    - `name`: of its file, `examples/results/NAME.yaml`, its run folder and its page.
+    - `name`: of its file, `examples/results/NAME.yaml`, and of its page.
     - `title`: of its page.
     - `scale`: what is smaller than in the paper.
     - `data`: the data set that it reads; empty if nothing has to be prepared.
     - `sweep`: the file of the sweep whose best cells it trains; empty if it has a file of its own.
+    - `folder`: the name of its run folder; empty if it is `name`. A study of signs may have that.
     """
 
     name: str
@@ -19,6 +20,7 @@ class Study(NamedTuple):
     scale: str
     data: str = ""
     sweep: str = ""
+    folder: str = ""
 
     @property
     def file(self) -> str:
@@ -53,6 +55,7 @@ STUDIES = (
         "Permuted MNIST at the rates of the paper",
         "MLP 3 x 100 in place of 3 x 1000, 100 tasks in place of 800, 60,000 online steps each",
         "mnist",
+        folder="permuted_mnist_claims",
     ),
     Study(
         "permuted_mnist_best",
@@ -79,6 +82,7 @@ STUDIES = (
         "point_mass",
         "Point mass",
         "ours: PPO on a point mass whose friction alternates, 20 tasks",
+        folder="point_mass_claims",
     ),
     Study(
         "slippery_ant",

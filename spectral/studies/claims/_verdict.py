@@ -72,9 +72,9 @@ def judge(claim: Claim, runs: Runs) -> Verdict:
     inside = claim.says.judge(low, high)
     few = f"{known} of {claim.seeds} seeds" if known < claim.seeds else ""
     if inside is None:
-        few = f"the interval is on both sides of the limit{f', {few}' if few else ''}"
-    outcome: Outcome = {True: "confirmed", False: "refuted", None: "undecided"}[inside]
-    return Verdict(claim, outcome, *numbers, few)
+        both = "the interval is on both sides of the limit"
+        return Verdict(claim, "undecided", *numbers, f"{both}, {few}" if few else both)
+    return Verdict(claim, "confirmed" if inside else "refuted", *numbers, few)
 
 
 def _by_seed(effect: AbstractEffect, runs: Runs, seeds: set[int]) -> np.ndarray:
