@@ -45,7 +45,7 @@ def runs(columns, *, seeds=5):
 
 
 def claim(effect, says, *, seeds=5, given=None):
-    return Claim("mine.row", "A sentence.", "ours", "mine", effect, says, seeds, given)
+    return Claim("mine.row", "A sentence.", "ours", "mine", effect, says, seeds, given=given)
 
 
 def falling(fall, *, seeds=5, noise=0.002):
@@ -104,7 +104,7 @@ def test_assertions():
 
 
 def test_windows():
-    """Task 0 is in none of them but its own."""
+    """Task 0 is in its own window alone."""
     tasks = np.arange(20.0)
     assert (EARLY.of(tasks), LATE.of(tasks)) == (1.0, 17.5)
     assert (FIRST.of(tasks), SECOND.of(tasks)) == (0.0, 1.5)
@@ -130,7 +130,7 @@ def test_levels_and_what_is_made_of_two():
 
 
 def test_correlations():
-    """A trend between algorithms is no correlation within them."""
+    """A trend between algorithms is not a correlation within them."""
     own = np.random.default_rng(0).normal(size=(2, 20))
     rows = histories(
         bp={"mine.start.rank": own[0], "test_accuracy": -own[0]},

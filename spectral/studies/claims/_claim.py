@@ -1,6 +1,7 @@
 """A claim, and what an interval says about it."""
 
 import abc
+from dataclasses import KW_ONLY
 
 import equinox as eqx
 import numpy as np
@@ -90,6 +91,7 @@ class Claim(eqx.Module):
     effect: AbstractEffect
     says: AbstractAssertion
     seeds: int = eqx.field(static=True)
+    _: KW_ONLY
     given: Condition | None = None
 
 

@@ -33,12 +33,12 @@ class Verdict(NamedTuple):
 
     claim: Claim
     outcome: Outcome
-    value: float = np.nan
-    low: float = np.nan
-    high: float = np.nan
-    seeds: int = 0
-    detects: float = np.nan
-    reason: str = ""
+    value: float
+    low: float
+    high: float
+    seeds: int
+    detects: float
+    reason: str
 
 
 def judge(claim: Claim, runs: Runs) -> Verdict:
@@ -53,13 +53,13 @@ def judge(claim: Claim, runs: Runs) -> Verdict:
     common = set.intersection(*(set(runs.get(algorithm, ())) for algorithm in needed))
     if not common:
         absent = ", ".join(a for a in needed if not runs.get(a)) or "a seed of all algorithms"
-        return Verdict(claim, "not run", reason=f"not finished: {absent}")
+        return Verdict(claim, "not run", *_NO_NUMBER, f"not finished: {absent}")
     try:
         effects = _by_seed(claim.effect, runs, common)
         value, low, high = _interval(effects)
         told = _condition(claim, runs, common)
     except NotRecorded as error:
-        return Verdict(claim, "undecided", reason=f"not recorded: {error}")
+        return Verdict(claim, "undecided", *_NO_NUMBER, f"not recorded: {error}")
     known, count = len(effects), len(common)
     spread = float(np.std(effects, ddof=1)) if known > 1 else np.nan
     numbers = value, low, high, known, spread * detectable(known)
@@ -75,6 +75,9 @@ def judge(claim: Claim, runs: Runs) -> Verdict:
         both = "the interval is on both sides of the limit"
         return Verdict(claim, "undecided", *numbers, f"{both}, {few}" if few else both)
     return Verdict(claim, "confirmed" if inside else "refuted", *numbers, few)
+
+
+_NO_NUMBER = np.nan, np.nan, np.nan, 0, np.nan
 
 
 def _by_seed(effect: AbstractEffect, runs: Runs, seeds: set[int]) -> np.ndarray:

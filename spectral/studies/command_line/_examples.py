@@ -11,11 +11,11 @@ from ..runs._atomic_write import write_text
 from ._first_sentence import first_sentence
 
 
-def knownexample_files() -> str:
+def known_examples() -> str:
     """The examples of experiments and sweeps, with a line for each: its name and what it is.
 
     ```python
-    print(studies.knownexample_files())
+    print(studies.known_examples())
     ```
     """
     return align([(name, _title(path)) for name, path in example_files().items()])
