@@ -8,7 +8,7 @@ BENCH_PYTHON ?= python3.11
 BENCH_VENV := .venv-bench
 BENCH_READY := $(BENCH_VENV)/.ready
 
-.PHONY: setup test test-all test-rotating lint demo bench bench-quick bench-compare gpu clean
+.PHONY: setup test test-all test-rotating lint demo results bench bench-quick bench-compare gpu clean
 
 setup: $(READY)
 
@@ -39,6 +39,10 @@ test-rotating: setup
 demo: setup
 	$(BIN)/spectral run examples/digits.yaml --out runs/demo --overwrite
 	$(BIN)/spectral plot runs/demo
+
+# Every verdict, table and figure of docs/results, from the runs that are committed there.
+results: setup
+	$(BIN)/spectral claims docs/results
 
 $(BENCH_READY): pyproject.toml constraints.txt
 	$(BENCH_PYTHON) -m venv $(BENCH_VENV)

@@ -4,6 +4,12 @@ from .analysis._lead_time import lead_time as lead_time, LeadTime as LeadTime
 from .analysis._load import load as load, tidy as tidy
 from .analysis._summary import summarise as summarise
 from .analysis._table import table as table
+from .claims._claim import Claim as Claim, detectable as detectable
+from .claims._claims import paper_claims as paper_claims
+from .claims._judge_all import judge_claims as judge_claims, Verdicts as Verdicts
+from .claims._pages import write_claims as write_claims
+from .claims._table import claims_table as claims_table
+from .claims._verdict import judge as judge, Verdict as Verdict
 from .command_line._data import prepare_data as prepare_data, prepared_data as prepared_data
 from .command_line._examples import (
     known_examples as known_examples,

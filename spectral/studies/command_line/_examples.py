@@ -6,6 +6,7 @@ import pathlib
 from ..._arguments import unknown_name
 from ..experiment._settings import given_path, SettingsError
 from ..measures._align import align
+from ..published._example_files import example_files
 from ..runs._atomic_write import write_text
 from ._first_sentence import first_sentence
 
@@ -17,7 +18,7 @@ def known_examples() -> str:
     print(studies.known_examples())
     ```
     """
-    return align([(name, _title(path)) for name, path in _examples().items()])
+    return align([(name, _title(path)) for name, path in example_files().items()])
 
 
 def write_example(name: str, path: str | os.PathLike[str]) -> pathlib.Path:
@@ -37,7 +38,7 @@ def write_example(name: str, path: str | os.PathLike[str]) -> pathlib.Path:
     **Raises:** `SettingsError` if the example does not exist, if there is a file at `path`
     already, or if it cannot be written.
     """
-    known, path = _examples(), given_path("path", path)
+    known, path = example_files(), given_path("path", path)
     if name not in known:
         raise SettingsError(unknown_name("Example", name, known))
     if path.exists():
@@ -53,24 +54,6 @@ def write_example(name: str, path: str | os.PathLike[str]) -> pathlib.Path:
             "file."
         ) from error
     return path
-
-
-def _examples() -> dict[str, pathlib.Path]:
-    """The files of the examples by name. A wheel has them in this folder, and a checkout of the
-    repository in `examples`."""
-    places = (pathlib.Path(__file__).with_name("examples"), _REPOSITORY / "examples")
-    folder = next(place for place in places if place.is_dir())
-    files = [
-        *folder.glob("*.yaml"),
-        *(f for name in _FOLDERS for f in folder.glob(f"{name}/*.yaml")),
-    ]
-    names = {path: path.relative_to(folder).with_suffix("") for path in files}
-    return {name.as_posix(): path for path, name in sorted(names.items())}
-
-
-_REPOSITORY = pathlib.Path(__file__).parents[3]
-# Examples in other folders need the files beside them.
-_FOLDERS = ("dqn", "predictors", "sweeps", "transformers")
 
 
 def _title(path: pathlib.Path) -> str:

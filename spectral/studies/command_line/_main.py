@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"spectral {given.name}: {wrong}", file=sys.stderr)
         return 2
     commands = {"run": _run, "sweep": _sweep, "plot": _plot, "landscape": _landscape}
-    commands |= {"predictors": _predictors}
+    commands |= {"predictors": _predictors, "claims": _claims}
     commands |= {"report": _report, "data": _data, "list": _list, "show": _show, "init": _init}
     try:
         with warnings.catch_warnings():
@@ -196,6 +196,14 @@ def _predictors(given: argparse.Namespace) -> int:
     else:
         print(studies.predictors_table(ranking))
         print(f"\nThe tables and the figure are in {folder}.")
+    return 0
+
+
+def _claims(given: argparse.Namespace) -> int:
+    verdicts = studies.judge_claims(given.folder)
+    files = studies.write_claims(verdicts, given.out or given.folder)
+    print(studies.claims_table(verdicts))
+    print(f"\nThe pages: {', '.join(map(str, files))}.")
     return 0
 
 

@@ -90,6 +90,19 @@ def _add_drawing(commands: Any) -> None:
         "predictors.json and a figure.",
     )
     add_predictor_options(predictors)
+    claims = commands.add_parser(
+        "claims",
+        help="judge the claims of the paper by recorded runs",
+        description="Print the verdict about each claim of docs/results/protocol.md, with the "
+        "next command of each study, and write claims.md, claims.json and a page with figures for "
+        "each study that has finished runs.",
+    )
+    claims.add_argument(
+        "folder", type=path, metavar="FOLDER", help="it holds a run folder for each study"
+    )
+    claims.add_argument(
+        "--out", type=path, metavar="FOLDER", help="where the pages are written; default: FOLDER"
+    )
     report = commands.add_parser(
         "report",
         help="write a page about runs, for a browser",

@@ -16,6 +16,7 @@ from ...tasks import AbstractTaskStream
 from ..experiment._groups import Group
 from ..experiment._settings import SettingsError
 from ._folder import MARKER
+from ._processor import processor
 from ._results import known_member, Member, save_member
 from .protection._stop import Stop
 
@@ -115,6 +116,7 @@ class Keeper(AbstractCheckpointer):
             history,
             seconds=seconds,
             together=len(self._names),
+            processor=processor(),
         )
 
 

@@ -42,6 +42,7 @@ class Member:
     _: KW_ONLY
     seconds: float = math.nan  # how long it was trained, in a program of `together` members
     together: int = 0
+    processor: str = ""  # of the machine that trained it; empty if that was not recorded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +88,7 @@ def save_member(folder: pathlib.Path, member: Member) -> None:
         "columns": _layout(member.history),
         "seconds": member.seconds,
         "together": member.together,
+        "processor": member.processor,
     }
     write_text(own / STATUS, json.dumps(about))
 
@@ -123,7 +125,7 @@ def _read_member(
 ) -> Member:
     path = own / STATUS
     try:
-        about = {"columns": None} | json.loads(path.read_text(encoding="utf-8"))
+        about = {"columns": None, "processor": ""} | json.loads(path.read_text(encoding="utf-8"))
         for name, kind in (_FACTS | _ABOUT_HISTORY).items():
             if not is_bearable(about[name], kind):
                 raise TypeError(f"`{name}` is {about[name]!r}")
@@ -139,8 +141,14 @@ def _read_member(
         raise DamagedError(path, error) from error
 
 
-# What is read from `status.json`. Earlier versions did not write the columns.
-_FACTS: dict[str, Any] = {"status": Status, "message": str, "seconds": float | int, "together": int}
+# What is read from `status.json`. Earlier versions wrote neither the columns nor the processor.
+_FACTS: dict[str, Any] = {
+    "status": Status,
+    "message": str,
+    "seconds": float | int,
+    "together": int,
+    "processor": str,
+}
 _ABOUT_HISTORY: dict[str, Any] = {"tasks": int, "columns": dict[str, str] | None}
 
 
