@@ -118,6 +118,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"runs"},
         {"analysis"},
         {"predictors"},
+        {"suite"},
         {"figures"},
         {"report"},
         {"command_line"},
@@ -128,6 +129,11 @@ LAYERS: dict[str, list[set[str]]] = {
         {"_job", "_saved_tasks", "_train_group"},
         {"_supervise", "_this_process", "_worker"},
         {"_ray", "_slurm"},
+    ],
+    "studies/suite": [
+        {"_aggregate", "_cost", "_honest", "_suite", "_unannounced"},
+        {"_entry", "_summary_file"},
+        {"_baselines", "_score_algorithm", "_suite_table"},
     ],
     "studies/predictors": [
         {"statistics"},
