@@ -32,7 +32,7 @@ from spectral.studies.suite._entry import read_entry
 from spectral.studies.suite._honest import check_honest
 from spectral.studies.suite._suite import MOST_SETTINGS, SuiteStream, VERSION
 from spectral.studies.suite._summary_file import save_suite_summary
-from spectral.studies.suite._unannounced import _one_task, unannounced
+from spectral.studies.suite._unannounced import _one_task, unannounced, UnannouncedPenalty
 
 
 SUITE = studies.load_suite("quick")
@@ -61,7 +61,7 @@ def test_interquartile_mean():
     assert interquartile_mean(np.array([[0.0], [1.0], [2.0], [9.0]])) == 1.5
     assert interquartile_mean(np.array([[1.0, 2.0, 6.0]])) == 3.0
     many = np.random.default_rng(0).normal(size=(5, 6))
-    assert interquartile_mean(many) == pytest.approx(scipy.stats.trim_mean(many, 0.25, axis=None))
+    assert interquartile_mean(many) == pytest.approx(scipy.stats.trim_mean(many.ravel(), 0.25))
 
 
 def test_probability_of_improvement():
@@ -103,12 +103,13 @@ def test_declaration():
 
 def test_entries(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    read = lambda name, track="announced": read_entry(name, SUITE, track)
+    read = lambda name: read_entry(name, SUITE, "announced")
     assert len(read("bp").cells["markov"]) == SUITE.most_settings
     # The default of 100 steps would not fit; that of `snp`, 1, stays.
     assert read("er").cells["permuted_digits"]["er-1"].settings["er_period"] == 50
     assert "period" not in read("snp").cells["permuted_digits"]["snp-1"].settings
-    assert read("bp", "hidden").cells["markov"]["bp-1"].settings["type"].endswith(":unannounced")
+    hidden = read_entry("bp", SUITE, "hidden").cells["markov"]["bp-1"]
+    assert hidden.settings["type"].endswith(":unannounced")
 
     (tmp_path / "my_suite_entry.py").write_text(
         "from spectral.algorithms import Algorithm, l2\n"
@@ -179,6 +180,7 @@ def test_hidden_boundaries():
     assert type(transform).begin_task is AbstractTransform.begin_task
     assert type(transform).resets is AbstractTransform.resets
     (penalty,) = unannounced(algorithms.l2(0.1)).penalties
+    assert isinstance(penalty, UnannouncedPenalty)
     assert penalty.penalty == algorithms.l2(0.1).penalties[0]
 
     # Step 3 of chunk 1 of task 2, with 5 minibatches in each of 4 chunks of a task.
