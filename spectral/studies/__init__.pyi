@@ -62,3 +62,12 @@ from .runs.cluster._slurm import SlurmCluster as SlurmCluster
 from .runs.cluster._this_process import ThisProcess as ThisProcess
 from .runs.planning._dry_run import dry_run as dry_run
 from .runs.planning._plan import GroupPlan as GroupPlan, Plan as Plan, plan_table as plan_table
+from .suite._baselines import suite_baselines as suite_baselines
+from .suite._score_algorithm import score_algorithm as score_algorithm
+from .suite._suite import load_suite as load_suite, Suite as Suite, SuiteStream as SuiteStream
+from .suite._suite_table import suite_table as suite_table
+from .suite._summary_file import (
+    load_suite_summary as load_suite_summary,
+    StreamScore as StreamScore,
+    SuiteSummary as SuiteSummary,
+)

@@ -118,6 +118,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"runs"},
         {"analysis"},
         {"predictors"},
+        {"suite"},
         {"figures"},
         {"claims"},
         {"report"},
@@ -142,6 +143,11 @@ LAYERS: dict[str, list[set[str]]] = {
         {"_judge_all"},
         {"_table"},
         {"_pages"},
+    ],
+    "studies/suite": [
+        {"_aggregate", "_cost", "_honest", "_suite", "_unannounced"},
+        {"_entry", "_summary_file"},
+        {"_baselines", "_score_algorithm", "_suite_table"},
     ],
     "studies/predictors": [
         {"statistics"},

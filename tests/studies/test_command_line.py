@@ -24,6 +24,7 @@ COMMANDS = (
     "plot",
     "landscape",
     "predictors",
+    "score",
     "report",
     "data",
     "list",

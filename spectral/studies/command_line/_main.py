@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"spectral {given.name}: {wrong}", file=sys.stderr)
         return 2
     commands = {"run": _run, "sweep": _sweep, "plot": _plot, "landscape": _landscape}
-    commands |= {"predictors": _predictors, "claims": _claims}
+    commands |= {"predictors": _predictors, "claims": _claims, "score": _score}
     commands |= {"report": _report, "data": _data, "list": _list, "show": _show, "init": _init}
     try:
         with warnings.catch_warnings():
@@ -205,6 +205,21 @@ def _claims(given: argparse.Namespace) -> int:
     print(studies.claims_table(verdicts))
     print(f"\nThe pages: {', '.join(map(str, files))}.")
     return 0
+
+
+def _score(given: argparse.Namespace) -> int:
+    suite, track = studies.load_suite(given.form), given.track
+    found, messages = studies.suite_baselines(suite, track)
+    own = None
+    if given.algorithm is not None:
+        stem = pathlib.PurePath(given.algorithm.rpartition(":")[2]).stem
+        folder = given.out or pathlib.Path("runs", "suite", given.form, track, stem)
+        own = studies.score_algorithm(given.algorithm, folder, form=given.form, track=track)
+        found = [*(s for s in found if s.name != own.name), own]
+    for message in messages:
+        print(f"spectral score: Warning: {message}", file=sys.stderr)
+    print(studies.suite_table(found, about=None if own is None else own.name))
+    return 0 if own is None or not any(s.diverged for s in own.streams.values()) else 1
 
 
 def _report(given: argparse.Namespace) -> int:

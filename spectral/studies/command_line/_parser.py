@@ -12,6 +12,7 @@ from ._drawing_options import add_landscape_options, add_plot_options, add_predi
 from ._kinds import KINDS
 from ._paths import path
 from ._run_options import add_apart, add_run_options
+from ._score_options import add_score_options
 
 
 EXIT = (
@@ -59,6 +60,15 @@ def _add_running(commands: Any) -> None:
         "scores, and write the experiment of the best cells to FOLDER/selected.yaml.",
         epilog=EXIT,
     )
+    score = commands.add_parser(
+        "score",
+        help="score an algorithm on the suite, beside the baselines",
+        description="Tune an algorithm on the suite with the budget that everyone has, score it, "
+        "write FOLDER/summary.json, and print where it stands among the baselines. Without NAME, "
+        "print the baselines. The same command continues a score that was stopped.",
+        epilog=EXIT,
+    )
+    add_score_options(score)
     add_run_options(run, default="runs/<name of the file>")
     add_apart(run)
     add_run_options(sweep, default="runs/<name of the file>_sweep")

@@ -47,6 +47,7 @@ class Experiment:
     batch_dependent: bool = False  # as in `train_continual`
     apart: bool = False  # each member is a group of its own
     watches: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    first_seed: int = 0  # the seed of the first member; members are numbered from 0
     # What the recorded columns are that are meant to be shown.
     quantities: dict[str, Quantity] = dataclasses.field(default_factory=dict)
 
@@ -55,7 +56,7 @@ class Experiment:
 
         They do not depend on the algorithm, so algorithms are compared on equal networks and tasks.
         """
-        key = jax.random.key(seed)
+        key = jax.random.key(self.first_seed + seed)
         model, state = self._make(key=jax.random.fold_in(key, 0))
         state = state if jax.tree.leaves(state) else None
         return model, state, jax.random.fold_in(key, 1)

@@ -47,8 +47,9 @@ def make_experiment(
 
     **Arguments:**
 
-    - `settings`: with the sections stream, model, algorithms, probes, watch and seeds, and
-      `batch_dependent`, as in `train_continual`.
+    - `settings`: with the sections stream, model, algorithms, probes, watch and seeds,
+        `batch_dependent`, as in `train_continual`, and `first_seed`, by default 0: member i starts
+        from this seed + i.
     - `data_dir`: as for `load_experiment`.
     - `benchmark`: the origin of the settings, for the record of a run.
     - `folder`: where modules of the form `package.module:Name` are looked for, after the import
@@ -80,7 +81,7 @@ def make_experiment(
         "model": model.settings,
         "algorithms": {name: call.settings for name, call in algorithms.items()},
         "probes": {name: call.settings for name, call in probes.items()},
-    } | {name: settings[name] for name in (_BATCH_DEPENDENT,) if name in settings}
+    } | {name: settings[name] for name in (_BATCH_DEPENDENT, _FIRST_SEED) if name in settings}
     resolved |= {WATCH: watches} if watches else {}
     experiment = Experiment(
         resolved,
@@ -93,6 +94,7 @@ def make_experiment(
         folders=folders,
         batch_dependent=settings.get(_BATCH_DEPENDENT, False),
         watches=watches,
+        first_seed=settings.get(_FIRST_SEED, 0),
     )
     experiment = checked(experiment)
     check_columns(experiment)
@@ -110,7 +112,8 @@ _MOST_SEEDS = 10_000
 _AT_LEAST = ("out_size", "vocabulary_size", "context")
 _LONGEST_NAME = 200  # names of files have at most 255
 _BATCH_DEPENDENT = "batch_dependent"
-_TOP = ("seeds", "stream", "model", "algorithms", "probes", WATCH, _BATCH_DEPENDENT)
+_FIRST_SEED = "first_seed"
+_TOP = ("seeds", _FIRST_SEED, "stream", "model", "algorithms", "probes", WATCH, _BATCH_DEPENDENT)
 
 
 def _moved(settings: Any, data_dir: str) -> Any:
@@ -142,6 +145,12 @@ def _check_top(settings: Mapping[str, Any]) -> None:
                 f"algorithms: add `{name}:` to the file."
             )
     check_seeds(settings.get("seeds", 1))
+    first = settings.get(_FIRST_SEED, 0)
+    if isinstance(first, bool) or not isinstance(first, int) or not 0 <= first < 2**31:
+        raise SettingsError(
+            f"`{_FIRST_SEED}` is {first!r}, but must be an integer from 0 to {2**31 - 1}: correct "
+            "it, or leave it out."
+        )
     if not isinstance(settings.get(_BATCH_DEPENDENT, False), bool):
         raise SettingsError(
             f"`{_BATCH_DEPENDENT}` is {settings[_BATCH_DEPENDENT]!r}, but must be true or false: "

@@ -1,0 +1,1 @@
+"""A suite of streams with a fixed tuning budget, on which any algorithm is scored."""
