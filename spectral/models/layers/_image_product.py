@@ -64,16 +64,19 @@ def _by_patches(images: Images, kernel: Kernel, g: Geometry) -> Outputs:
 
 
 def windows(images: Images, g: Geometry) -> Float[Array, "examples rows columns offsets in"]:
-    """The patch under the kernel at each of its positions, in row-major order."""
+    """The patch under the kernel at each of its positions, in row-major order.
+
+    The columns of a patch are put together first, and then its rows, in pieces that are `side`
+    times as long. XLA copies each piece by itself, and pieces of the few channels of an image are
+    short.
+    """
     # Slices, because indexing would be a gather, which is several times slower.
     padded = jnp.pad(images, ((0, 0), g.margins, g.margins, (0, 0)))
     rows, columns = (g.stride * (g.positions(n) - 1) + 1 for n in (g.height, g.width))
-    shifted = [
-        padded[:, i : i + rows : g.stride, j : j + columns : g.stride]
-        for i in range(g.side)
-        for j in range(g.side)
-    ]
-    return jnp.stack(shifted, axis=3)
+    across = [padded[:, :, j : j + columns : g.stride] for j in range(g.side)]
+    wide = jnp.concatenate(across, axis=3)
+    seen = jnp.concatenate([wide[:, i : i + rows : g.stride] for i in range(g.side)], axis=3)
+    return seen.reshape(*seen.shape[:3], g.side**2, images.shape[3])
 
 
 def _transposed(product: Product) -> tuple[Product, Product]:
