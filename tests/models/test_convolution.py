@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from spectral.models import Convolution
-from spectral.models.layers._image_product import convolve
+from spectral.models.layers._image_product import convolve, Geometry, windows
 
 
 # (in, out, kernel, stride, padding, height, width)
@@ -215,6 +215,19 @@ def test_on_cpu_channels_come_last_in_derivatives_too(channels):
     assert len(on_cpu) == (1 if channels == 4 else 2)
     assert set(on_cpu) == {"[b, 0, 1, f]x[0, 1, i, o]->[b, 0, 1, f]"}
     assert len(_orders("cuda", step, layer.weight)) == 3
+
+
+def test_patches_are_put_together_by_columns_and_then_by_rows():
+    """One slice for every pixel of the kernel makes pieces of a pixel, which are slow to copy."""
+    geometry = Geometry(7, 6, 5, 2, (1, 2))
+    images = np.arange(2 * 7 * 6 * 3, dtype=np.float32).reshape(2, 7, 6, 3)
+    program = jax.make_jaxpr(lambda x: windows(x, geometry))(images)
+    assert str(program).count("= slice[") == 2 * 5
+    padded = np.pad(images, ((0, 0), (1, 2), (1, 2), (0, 0)))
+    found = jax.jit(windows, static_argnums=1)(images, geometry)
+    for r, c, i, j in itertools.product(range(3), range(3), range(5), range(5)):
+        expected = padded[:, 2 * r + i, 2 * c + j]
+        np.testing.assert_array_equal(found[:, r, c, 5 * i + j], expected)
 
 
 def test_arguments_are_checked():

@@ -49,6 +49,10 @@ def convolve(images: Images, kernel: Kernel, *, stride: int, margins: tuple[int,
 
 
 _ORDER = ("NHWC", "HWIO", "NHWC")
+# Inputs with at most this many channels are images rather than activations. Their patches are small
+# and are shared by the forward pass and the gradient of the kernel; XLA's convolution of them is
+# slow.
+_FEW = 4
 
 
 def _convolution(images: Images, kernel: Kernel, g: Geometry) -> Outputs:
@@ -68,12 +72,17 @@ def windows(images: Images, g: Geometry) -> Float[Array, "examples rows columns 
     # Slices, because indexing would be a gather, which is several times slower.
     padded = jnp.pad(images, ((0, 0), g.margins, g.margins, (0, 0)))
     rows, columns = (g.stride * (g.positions(n) - 1) + 1 for n in (g.height, g.width))
-    shifted = [
-        padded[:, i : i + rows : g.stride, j : j + columns : g.stride]
-        for i in range(g.side)
-        for j in range(g.side)
-    ]
-    return jnp.stack(shifted, axis=3)
+    offsets, step = range(g.side), g.stride
+    if images.shape[3] > _FEW:
+        pieces = [
+            padded[:, i : i + rows : step, j : j + columns : step] for i in offsets for j in offsets
+        ]
+        return jnp.stack(pieces, axis=3)
+    # XLA copies the channels of each pixel by themselves. If there are few, it is faster to put the
+    # columns of a patch together first, and then its rows, in pieces that are `side` times as long.
+    wide = jnp.concatenate([padded[:, :, j : j + columns : step] for j in offsets], axis=3)
+    seen = jnp.concatenate([wide[:, i : i + rows : step] for i in offsets], axis=3)
+    return seen.reshape(*seen.shape[:3], g.side**2, images.shape[3])
 
 
 def _transposed(product: Product) -> tuple[Product, Product]:
@@ -93,12 +102,6 @@ def _transposed(product: Product) -> tuple[Product, Product]:
 
 
 _patches, _plain = _transposed(_by_patches), _transposed(_convolution)
-
-
-# Inputs with at most this many channels are images rather than activations. Their patches are small
-# and are shared by the forward pass and the gradient of the kernel; XLA's convolution of them is
-# slow.
-_FEW = 4
 
 
 def _forwards(images: Images, kernel: Kernel, g: Geometry) -> Outputs:
