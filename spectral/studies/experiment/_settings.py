@@ -81,8 +81,8 @@ def replaced(settings: Mapping[str, Any], path: str, value: Any) -> dict[str, An
 def differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
     """Yields a phrase for every place at which two settings differ.
 
-    An absent setting equals None. A version that brings a new option thereby goes on with the runs
-    of the version before it, as long as nobody uses the option.
+    An absent setting equals None, so that a version with a new option resumes runs of the version
+    before it, as long as nobody uses the option.
     """
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for name in sorted(old.keys() | new.keys(), key=str):
