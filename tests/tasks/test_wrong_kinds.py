@@ -103,3 +103,67 @@ def test_one_part_where_several_are_taken(make, parts, message, monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     with pytest.raises(TypeError, match=message):
         make(parts)
+
+
+def test_data_sets_without_a_length():
+    with pytest.raises(TypeError, match=r"without __len__ and __getitem__, .*`list\(dataset\)`"):
+        inspect.unwrap(tasks.dataset_arrays)(iter([(1, 2)]))
+
+
+def test_weights_that_are_not_named():
+    network = models.MLP(2, 2, width=2, depth=0, key=jax.random.key(0))
+    with pytest.raises(TypeError, match="`arrays` is .*, but must be of type Mapping"):
+        inspect.unwrap(models.from_state_dict)(network, ["0.weight"])
+
+
+class Odd:
+    """The interface of gymnax, with returns that may be wrong."""
+
+    default_params = {"gravity": 1.0}
+
+    def __init__(self, case=""):
+        self.case = case
+
+    def reset_env(self, key, params):
+        return jnp.zeros(2) if self.case == "reset" else (jnp.zeros(2), jnp.zeros(2))
+
+    def step_env(self, key, state, action, params):
+        return state, state, 0.0, False
+
+    def action_space(self, params):
+        return type("Space", (), {"n": 2})
+
+
+def test_objects_like_those_of_gymnax():
+    with pytest.raises(TypeError, match=r"`name` is the class Odd, .*: pass `Odd\(\)`"):
+        tasks.Gymnax(Odd)
+    with pytest.raises(TypeError, match=r"`Odd.reset_env` returned an array .*`\(observation, sta"):
+        tasks.Gymnax(Odd("reset"))
+    with pytest.raises(ValueError, match="the parameters are of type dict, which has no fields wi"):
+        tasks.Gymnax(Odd(), physical_parameter="gravity")
+    key, one = jax.random.key(0), jnp.ones(())
+    with pytest.raises(TypeError, match=r"`Odd.step_env` returned a tuple of 4 .*done, info\)`"):
+        tasks.Gymnax(Odd()).step(jnp.zeros(2), jnp.asarray(0), one, key=key)
+
+
+class Still(tasks.AbstractEnvironment):
+    """An environment of one's own that forgets parts of what it must return."""
+
+    observation_size: int = 1
+    action_size: int = 2
+    discrete: bool = True
+
+    def reset(self, parameter, *, key) -> Any:
+        return jnp.zeros(1)
+
+    def step(self, state, action, parameter, *, key) -> Any:
+        return state, state, 0.0
+
+
+def test_environments_of_ones_own():
+    limited, key, one = tasks.TimeLimit(Still(), 5), jax.random.key(0), jnp.ones(())
+    with pytest.raises(TypeError, match=r"`Still.reset` returned an array .*`\(state, observation"):
+        limited.reset(one, key=key)
+    state = type("State", (), {"inner": jnp.zeros(1), "steps": jnp.asarray(0)})
+    with pytest.raises(TypeError, match=r"`Still.step` returned a tuple of 3 .*with a `Step` seco"):
+        inspect.unwrap(type(limited).step)(limited, state, one, one, key=key)
