@@ -20,6 +20,7 @@ from spectral._keys import derive, Role
 from spectral._types import Chunk, Clock, Step
 from spectral.algorithms import AbstractTransform
 from spectral.studies import SettingsError
+from spectral.studies.command_line._main import main
 from spectral.studies.experiment._make import make_experiment
 from spectral.studies.experiment._yaml import load_yaml
 from spectral.studies.suite import _score_algorithm
@@ -28,6 +29,7 @@ from spectral.studies.suite._aggregate import (
     interquartile_mean,
     probability_of_improvement,
 )
+from spectral.studies.suite._cost import Cost
 from spectral.studies.suite._entry import read_entry
 from spectral.studies.suite._honest import check_honest
 from spectral.studies.suite._suite import MOST_SETTINGS, SuiteStream, VERSION
@@ -94,7 +96,8 @@ def test_scores_are_between_guessing_and_perfect():
 
 
 def test_declaration():
-    assert len(SUITE.streams) == MOST_SETTINGS["quick"] == 3
+    assert NAMES == ["permuted_digits", "random_labels", "markov"]
+    assert MOST_SETTINGS["quick"] == 3
     for stream in SUITE.streams:
         trainability = stream.experiment["probes"]["trainability"]
         last = stream.experiment["stream"]["num_tasks"] - 1
@@ -172,6 +175,19 @@ def test_table():
     assert "mine on markov diverged: seed 100 with lr 0.1." in text
     assert re.search(r"mine over bp +0\.0\d \[0\.00", text)
     assert studies.suite_table([]) == "No algorithm has been scored yet."
+
+
+def test_command(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(studies, "score_algorithm", lambda name, folder, **_: summary(str(folder)))
+    assert main(["score", "my_module:mine", "--track", "hidden"]) == 0
+    assert "runs/suite/quick/hidden/mine" in capsys.readouterr().out
+    assert main(["score"]) == 0
+    assert "recipes have not been scored" in capsys.readouterr().err
+    lost = summary("bp", streams=dict.fromkeys(NAMES, studies.StreamScore({}, [0.0], "all", None)))
+    monkeypatch.setattr(studies, "score_algorithm", lambda *_, **__: lost)
+    assert main(["score", "bp"]) == 1
+    assert "bp on markov diverged: all." in capsys.readouterr().out
 
 
 def test_hidden_boundaries():
@@ -293,7 +309,7 @@ longest_period: 10
 
 
 @pytest.mark.slow
-def test_score(tmp_path, monkeypatch, capsys):
+def test_score(tmp_path, monkeypatch):
     (tmp_path / "1_small.yaml").write_text(SMALL)
     small = dataclasses.replace(
         SUITE, streams=(SuiteStream("small", **load_yaml(SMALL)),), folder=tmp_path
@@ -315,6 +331,7 @@ def test_score(tmp_path, monkeypatch, capsys):
     path = tmp_path / "bp" / "summary.json"
     assert studies.load_suite_summary(path, small, "announced") == summary
 
+    monkeypatch.setattr(_score_algorithm, "cost_of", lambda *given, folder: Cost(1.0, 1.0))
     # What ended is not trained again, also if the score was stopped half-way.
     path.unlink()
     again = studies.score_algorithm("bp", tmp_path / "bp")

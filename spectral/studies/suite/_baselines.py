@@ -8,7 +8,12 @@ from ._summary_file import load_suite_summary, SuiteSummary
 
 def suite_baselines(suite: Suite, track: Track) -> tuple[list[SuiteSummary], list[str]]:
     """The summaries of the baselines that come with the package, and a message for each file that
-    cannot be used, and for the recipes without one."""
+    cannot be used, and for the recipes without one.
+
+    ```python
+    found, messages = studies.suite_baselines(studies.load_suite("quick"), "announced")
+    ```
+    """
     found, messages = [], []
     for path in sorted((suite.folder / track).glob("*.json")):
         try:

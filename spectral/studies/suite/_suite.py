@@ -70,6 +70,11 @@ class Suite:
 def load_suite(form: Form) -> Suite:
     """Load a form of the suite, which is declared by YAML files in the package.
 
+    ```python
+    suite = studies.load_suite("quick")
+    [stream.name for stream in suite.streams]  # ["permuted_digits", "random_labels", "markov"]
+    ```
+
     **Raises:** `SettingsError` for an unknown form.
     """
     if form not in get_args(Form):

@@ -20,6 +20,11 @@ def suite_table(summaries: Sequence[SuiteSummary], *, about: str | None = None) 
     Scores are interquartile means over seeds, and over seeds and streams in the column `all`, with
     95 % stratified bootstrap intervals: 0 is guessing, 1 a perfect learner.
 
+    ```python
+    found, messages = studies.suite_baselines(studies.load_suite("quick"), "announced")
+    print(studies.suite_table(found))
+    ```
+
     **Arguments:**
 
     - `summaries`: of one form and track.

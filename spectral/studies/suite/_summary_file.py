@@ -58,6 +58,11 @@ def save_suite_summary(summary: SuiteSummary, path: pathlib.Path) -> None:
 def load_suite_summary(path: str | os.PathLike[str], suite: Suite, track: Track) -> SuiteSummary:
     """Read the summary of an algorithm.
 
+    ```python
+    path = "runs/suite/quick/announced/l2_er/summary.json"
+    summary = studies.load_suite_summary(path, studies.load_suite("quick"), "announced")
+    ```
+
     **Raises:** `SettingsError` if the file cannot be read, is damaged, or is of another version,
     protocol or track.
     """
