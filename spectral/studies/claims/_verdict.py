@@ -64,7 +64,9 @@ def judge(claim: Claim, runs: Runs) -> Verdict:
     spread = float(np.std(effects, ddof=1)) if known > 1 else np.nan
     numbers = value, low, high, known, spread * detectable(known)
     if known < MIN_SEEDS:
-        return Verdict(claim, "undecided", *numbers, f"{known} of at least {MIN_SEEDS} seeds")
+        return Verdict(
+            claim, "undecided", *numbers, f"{known} of at least {MIN_SEEDS} seeds have a number"
+        )
     if 2 * known < count:
         return Verdict(claim, "undecided", *numbers, f"{known} of {count} seeds have a number")
     if told:
