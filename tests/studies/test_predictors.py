@@ -106,6 +106,18 @@ def test_tuning_seeds_alone_give_direction_and_threshold(folder, ranking):
     assert found.right == 0.5  # all results are below it
 
 
+def test_an_algorithm_without_outcome_takes_no_interval_away(folder, ranking):
+    """No draw has a run of it, so it has no seeds that could be too few."""
+    panel = read_panel([studies.load_results(folder)], PredictorProtocol())
+    outcome = panel.outcome.copy()
+    outcome[0] = np.nan
+    own = {"my own sign": panel.signs["my own sign"]}
+    panel = dataclasses.replace(panel, outcome=outcome, signs=own)
+    found = compare(panel, ranking.protocol, num_samples=9)
+    assert found.signs[0].within.low < found.signs[0].within.high
+    assert not [message for message in found.messages if "intervals need" in message]
+
+
 def test_protocol_chooses_the_columns(folder):
     chosen = PredictorProtocol(variant="balanced", epsilon=0.1, outcome=OUTCOME)
     names = read_panel([studies.load_results(folder)], chosen).signs

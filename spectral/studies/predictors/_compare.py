@@ -26,7 +26,8 @@ def compare(panel: Panel, protocol: AppliedProtocol, *, num_samples: int) -> Pre
     tuning, results = (
         panel.of_seeds(seeds) for seeds in (protocol.tuning_seeds, protocol.result_seeds)
     )
-    fewest = panel.present.sum(axis=1).min(initial=len(panel.seeds))
+    counts = panel.present.sum(axis=1)
+    fewest = counts[counts > 0].min(initial=len(panel.seeds))
     num_draws = num_samples if fewest >= MIN_BAND_SEEDS else 0
     weights = seed_draws(results.present, num_samples=num_draws, seed=_SEED)
     fallen = falls(results.outcome, results.tasks)

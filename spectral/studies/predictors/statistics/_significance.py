@@ -21,8 +21,10 @@ def seed_p_value(
     Series that only share a trend are not found, although their correlation within runs is large.
     The test has two sides.
 
-    The statistic is that of `across_seeds`: the mean over algorithms and checkpoints of tau-b over
-    seeds. Missing values have no sign. NaN if it is not defined anywhere, or if no algorithm has
+    The statistic is that of `across_seeds`, the mean over algorithms and checkpoints of tau-b over
+    seeds, where no value is missing and an algorithm has three seeds. Here two seeds count as well,
+    and a missing value has no sign: each series keeps its own norm, so that an exchange does not
+    change it. NaN if it is not defined anywhere, or if no algorithm has
     two runs.
 
     **Arguments:**
