@@ -71,6 +71,8 @@ def test_probability_of_improvement():
     # First stream: 1 > 0, 1 < 2, 2 > 0, 2 = 2: 2.5 of 4. Second: 5 = 5 and 5 < 7, twice: 1 of 4.
     assert probability_of_improvement(own, other) == pytest.approx((2.5 / 4 + 1 / 4) / 2)
     assert probability_of_improvement(other, own) == pytest.approx(1 - (2.5 / 4 + 1 / 4) / 2)
+    fewer = bootstrap_interval(probability_of_improvement, own, other[:1], draws=5)
+    assert fewer.value == (1 + 1 / 2) / 2
 
 
 def test_bootstrap_covers_the_truth():

@@ -51,7 +51,10 @@ def probability_of_improvement(
 
 
 def bootstrap_interval(
-    statistic: Callable[..., Values], *samples: Scores, draws: int = 2000, seed: int = 0
+    statistic: Callable[..., Values],
+    *samples: Float[np.ndarray, "_seeds streams"],
+    draws: int = 2000,
+    seed: int = 0,
 ) -> Estimate:
     """The statistic of the samples, with a stratified percentile bootstrap interval.
 
