@@ -91,6 +91,7 @@ ERRORS = {
     "layernorm_l2": f"{NORM}.*has that option, or use the recipe `l2`",
     "nap": f"{NORM}.*has that option, or use the transform `NormalizeProject` alone",
     "rewired": "sparse",
+    "injected": "`model` is a (GPT|ViT), but `InjectPlasticity` needs one that holds the new",
 }
 QUICK = [("nap", "gpt"), ("reset_head", "gpt_tied")]
 
@@ -114,7 +115,7 @@ def test_every_recipe_runs_or_says_why_not(recipe, name):
     if message is None:
         trace()
     else:
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises((ValueError, TypeError), match=message):
             trace()
 
 
