@@ -177,11 +177,16 @@ def test_lead():
     assert np.isnan(Lead(RANK, ACCURACY, "bp").of_seed(steady))
 
 
-def test_readings():
-    nodes = np.full((4, 2, 3), np.nan)
-    nodes[::2] = [[-0.05, 1.0, 4.0], [0.0, 3.0, 4.0]]
+def with_spectra(nodes):
+    """Four tasks, of which every second one was measured with two vectors."""
+    column = np.full((4, 2, 3), np.nan)
+    column[::2] = nodes
     weights = np.tile([0.5, 0.3, 0.2], (4, 2, 1))
-    history = recorded({"hessian.start.nodes": nodes, "hessian.start.weights": weights})
+    return recorded({"hessian.start.nodes": column, "hessian.start.weights": weights})
+
+
+def test_readings():
+    history = with_spectra([[-0.05, 1.0, 4.0], [0.0, 3.0, 4.0]])
     fractions = SecondOverLargest().of(history)
     np.testing.assert_allclose(fractions, [0.5, np.nan, 0.5, np.nan])
     fractions = np.array([[0.0, 0.0], [0.5, 0.0], [np.nan, np.nan]])
@@ -193,10 +198,7 @@ def test_readings():
 @pytest.mark.slow
 def test_the_published_estimator():
     """Where a spectrum was measured. Half of it is within 0.1."""
-    nodes = np.full((4, 2, 3), np.nan)
-    nodes[::2] = [[-0.02, 1.0, 4.0], [0.02, 3.0, 4.0]]
-    weights = np.tile([0.5, 0.3, 0.2], (4, 2, 1))
-    history = recorded({"hessian.start.nodes": nodes, "hessian.start.weights": weights})
+    history = with_spectra([[-0.02, 1.0, 4.0], [0.02, 3.0, 4.0]])
     found = PublishedRank().of(history)
     assert np.isnan(found[1::2]).all()
     np.testing.assert_allclose(found[::2], 0.5, atol=0.05)

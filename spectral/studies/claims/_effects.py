@@ -54,7 +54,18 @@ class Level(AbstractEffect):
         return self.window.of(self.reading.of(histories[self.algorithm]))
 
 
-class Difference(AbstractEffect):
+class AbstractPair(AbstractEffect):
+    """A number that is made of two effects."""
+
+    first: eqx.AbstractVar[AbstractEffect]
+    second: eqx.AbstractVar[AbstractEffect]
+
+    @property
+    def algorithms(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((*self.first.algorithms, *self.second.algorithms)))
+
+
+class Difference(AbstractPair):
     """One effect minus another."""
 
     first: AbstractEffect
@@ -64,15 +75,11 @@ class Difference(AbstractEffect):
     def text(self) -> str:
         return f"{self.first.text}, minus {self.second.text}"
 
-    @property
-    def algorithms(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys((*self.first.algorithms, *self.second.algorithms)))
-
     def of_seed(self, histories: Histories) -> float:
         return self.first.of_seed(histories) - self.second.of_seed(histories)
 
 
-class Ratio(AbstractEffect):
+class Ratio(AbstractPair):
     """One effect over another; NaN if the other is 0."""
 
     first: AbstractEffect
@@ -81,10 +88,6 @@ class Ratio(AbstractEffect):
     @property
     def text(self) -> str:
         return f"{self.first.text}, over {self.second.text}"
-
-    @property
-    def algorithms(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys((*self.first.algorithms, *self.second.algorithms)))
 
     def of_seed(self, histories: Histories) -> float:
         below = self.second.of_seed(histories)

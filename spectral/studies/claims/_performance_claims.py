@@ -40,6 +40,12 @@ def _keeps(
     return Claim(name, sentence, place, study, effect, Above(-margin), seeds)
 
 
+def _l2_beside_er(study: str, seeds: int) -> Claim:
+    effect = between(Performance(), "l2_er", "er", LATE)
+    sentence = "L2 is needed beside ER: L2-ER ends above ER."
+    return Claim(f"{study}.l2_beside_er", sentence, "section 7", study, effect, Above(0), seeds)
+
+
 def _streams(study: str, seeds: int, margin: float, place: str) -> tuple[Claim, ...]:
     about = (study, seeds)
     return (
@@ -54,15 +60,7 @@ def _streams(study: str, seeds: int, margin: float, place: str) -> tuple[Claim, 
             Above(0),
             seeds,
         ),
-        Claim(
-            f"{study}.l2_beside_er",
-            "L2 is needed beside ER: L2-ER ends above ER.",
-            "section 7",
-            study,
-            between(Performance(), "l2_er", "er", LATE),
-            Above(0),
-            seeds,
-        ),
+        _l2_beside_er(study, seeds),
         Claim(
             f"{study}.smaller_rate",
             "A smaller learning rate changes little: BP at a third of the rate ends as BP does.",
@@ -124,15 +122,7 @@ def _imagenet() -> tuple[Claim, ...]:
             seeds,
         ),
         *(_keeps(study, seeds, a, margin, place) for a in ("cbp", "l2_er")),
-        Claim(
-            f"{study}.l2_beside_er",
-            "L2 is needed beside ER: L2-ER ends above ER.",
-            "section 7",
-            study,
-            between(Performance(), "l2_er", "er", LATE),
-            Above(0),
-            seeds,
-        ),
+        _l2_beside_er(study, seeds),
     )
 
 
